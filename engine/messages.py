@@ -1,0 +1,195 @@
+"""What the server and the engine's process say to each other: msgpack on a socket, validated, never pickled.
+
+A *prompt* is opened, fed with samples and committed; from a committed prompt any number of *streams* can be
+started. The engine answers with one ``StepDone`` for every frame step, holding the new frames of all streams.
+Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of its frames are unacknowledged.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+CREDIT_FRAMES = 300
+"""Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
+
+Pace = Literal["realtime", "fast"]
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How the coarse code is drawn. ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 are off."""
+
+    seed: int
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+# --- server → engine
+
+
+class OpenPrompt(msgspec.Struct, tag=True):
+    prompt_id: int
+    model: str
+
+
+class AppendPrompt(msgspec.Struct, tag=True):
+    """More of a prompt: mono float32 little-endian samples at 24 kHz."""
+
+    prompt_id: int
+    samples: bytes
+
+
+class CommitPrompt(msgspec.Struct, tag=True):
+    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``."""
+
+    prompt_id: int
+
+
+class DropPrompt(msgspec.Struct, tag=True):
+    """Forget a prompt; streams started from it go on."""
+
+    prompt_id: int
+
+
+class StartStream(msgspec.Struct, tag=True):
+    """Continue a committed prompt. ``frames`` None: until cancelled.
+
+    Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``.
+    """
+
+    stream_id: int
+    prompt_id: int
+    sampling: Sampling
+    frames: int | None
+    pace: Pace = "fast"
+
+
+class CancelStream(msgspec.Struct, tag=True):
+    """Stop a stream or its waiting; answered by a last ``StreamEnded``. Unknown streams are ignored."""
+
+    stream_id: int
+
+
+class Acknowledge(msgspec.Struct, tag=True):
+    """The reader has taken this many frames of the stream in all."""
+
+    stream_id: int
+    frames: int
+
+
+class Drain(msgspec.Struct, tag=True):
+    """Exit once no stream is left."""
+
+
+Command: TypeAlias = (
+    OpenPrompt | AppendPrompt | CommitPrompt | DropPrompt | StartStream | CancelStream | Acknowledge | Drain
+)
+
+# --- engine → server
+
+
+class ModelInfo(msgspec.Struct):
+    """One loaded model, as ``/v1/models`` shows it."""
+
+    id: str
+    parameters: int
+    sample_rate: int
+    frame_rate: int
+    defaults: dict[str, float | int]
+    licence: str
+    fingerprint: str
+    slots: int
+
+
+class Ready(msgspec.Struct, tag=True):
+    """Every model has really generated."""
+
+    models: list[ModelInfo]
+
+
+class LoadFailed(msgspec.Struct, tag=True):
+    """The engine cannot start; ``message`` is for the user. The process exits."""
+
+    message: str
+
+
+class PromptReady(msgspec.Struct, tag=True):
+    """A prompt is encoded and prefilled. ``decoded``: its s16le samples as the codec gives them back."""
+
+    prompt_id: int
+    frames: int
+    encode_seconds: float
+    prefill_seconds: float
+    decoded: bytes
+
+
+class PromptFailed(msgspec.Struct, tag=True):
+    prompt_id: int
+    code: str
+    message: str
+
+
+class StreamStarted(msgspec.Struct, tag=True):
+    """The stream has its slot, after ``queue_seconds`` of waiting."""
+
+    stream_id: int
+    queue_seconds: float
+
+
+class StreamEnded(msgspec.Struct, tag=True):
+    """No frame of this stream follows; its slot is free."""
+
+    stream_id: int
+    status: Literal["completed", "cancelled", "failed"]
+    frames: int
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """320 samples of one stream, s16le; ``index`` counts its generated frames from 0."""
+
+    stream_id: int
+    index: int
+    pcm: bytes
+
+
+class StepDone(msgspec.Struct, tag=True):
+    """One frame step of one model: new frames, and what it cost. ``stage_seconds`` now and then, else empty."""
+
+    model: str
+    frames: list[Frame]
+    step_seconds: float
+    stage_seconds: dict[str, float]
+
+
+class Load(msgspec.Struct, tag=True):
+    """Slots in use and streams waiting, whenever they change."""
+
+    model: str
+    active: int
+    waiting: int
+
+
+Event: TypeAlias = (
+    Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | StepDone | Load
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+
+def pack(message: Command | Event) -> bytes:
+    """One message as bytes."""
+    return _encoder.encode(message)
+
+
+def unpack_command(data: bytes) -> Command:
+    """Raises msgspec.ValidationError where ``data`` is not a command."""
+    return _command_decoder.decode(data)
+
+
+def unpack_event(data: bytes) -> Event:
+    """Raises msgspec.ValidationError where ``data`` is not an event."""
+    return _event_decoder.decode(data)

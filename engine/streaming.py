@@ -1,0 +1,70 @@
+"""State of streams: trees of tensors with a leading slot dimension, which modules update in place.
+
+A module that streams offers two things beside ``forward``:
+
+``init_state(slots, device)``
+    a fresh state for that many slots, all zeros;
+``step(x, state, active, cold)``
+    the next chunk of every slot. Rows where ``active`` is False leave the state untouched. ``cold`` says that
+    the chunk is the first of its stream, which reflection padding must know.
+
+The state is passed in, never kept in the module, so one set of weights serves the batch, a prompt being primed
+and offline use alike. (The idea of streaming as a property of each module is Moshi's, `modules/streaming.py`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+State: TypeAlias = "dict[str, State | Tensor]"
+
+
+def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
+    """Apply ``fn`` to the corresponding tensors of equally shaped trees."""
+    out: State = {}
+    for key, value in state.items():
+        rest = [other[key] for other in others]
+        if isinstance(value, dict):
+            out[key] = map_state(fn, value, *rest)  # type: ignore[arg-type]
+        else:
+            out[key] = fn(value, *rest)
+    return out
+
+
+def rows(state: State, start: int, stop: int) -> State:
+    """Views of slots ``start`` to ``stop``: writing to them writes to ``state``."""
+    return map_state(lambda t: t[start:stop], state)
+
+
+def clone(state: State) -> State:
+    """A copy that shares nothing with ``state``."""
+    return map_state(torch.clone, state)
+
+
+def copy_into(target: State, source: State) -> None:
+    """Overwrite every tensor of ``target`` with that of ``source``, in place."""
+    map_state(lambda t, s: t.copy_(s), target, source)
+
+
+def reset(state: State, mask: Tensor) -> None:
+    """Zero the slots where ``mask`` ``[slots]`` is True, in place."""
+    map_state(lambda t: t.masked_fill_(mask.view(-1, *[1] * (t.dim() - 1)), 0), state)
+
+
+def keep(held: Tensor, new: Tensor, active: Tensor | None) -> None:
+    """Write ``new`` into ``held`` for active slots; both have the slot dimension first."""
+    if active is not None:
+        new = torch.where(active.view(-1, *[1] * (new.dim() - 1)), new, held)
+    held.copy_(new)
+
+
+def state_bytes(state: State) -> int:
+    """Bytes that ``state`` occupies."""
+    total = 0
+    for value in state.values():
+        total += state_bytes(value) if isinstance(value, dict) else value.numel() * value.element_size()
+    return total
