@@ -1,0 +1,135 @@
+"""A continuation as it is generated, for asynchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
+from whispergpt_client.prompt import AsyncPrompt, async_chunks
+from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+from whispergpt_client.request import CONNECT_SECONDS
+
+
+class AsyncStream:
+    """Iterate over it for mono s16le audio, as it comes; connects on ``async with`` or on the first item.
+
+    Leaving it early (``close``, or the end of ``async with``) ends the response on the server too.
+    """
+
+    def __init__(self, url: str, prompt: AsyncPrompt, request: StreamRequest, timeout: float) -> None:
+        self._url = url
+        self._prompt = prompt
+        self._timeout = timeout
+        self._protocol = StreamProtocol(request)
+        self._connection: ClientConnection | None = None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The session as the server described it: model, sample_rate, fingerprint, …; empty before it has."""
+        return self._protocol.session
+
+    @property
+    def response(self) -> dict[str, Any] | None:
+        """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
+        return self._protocol.response
+
+    async def __aenter__(self) -> AsyncStream:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises WhisperGPTError where the server refuses, fails, vanishes or is silent for too long."""
+        await self.open()
+        try:
+            while self._protocol.phase is not Phase.DONE:
+                if audio := await self._receive():
+                    yield audio
+        finally:
+            await self.close()
+
+    async def open(self) -> None:
+        """Connect and send the prompt until the response has begun; does nothing the second time.
+
+        Raises:
+            WhisperGPTError: the server refused, or could not be reached.
+            OSError: the prompt's file cannot be read.
+        """
+        if self._connection is not None:
+            return
+        try:
+            # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
+            self._connection = await connect(
+                self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None
+            )
+        except (OSError, WebSocketException) as error:
+            raise unreachable(self._url, error) from error
+        try:
+            await self._receive_until(Phase.UPLOADING)
+            await self._upload()
+            await self._receive_until(Phase.PLAYING)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def cancel(self) -> None:
+        """Ask the server to stop; the audio that was on its way still comes, then ``response`` says cancelled."""
+        self._protocol.cancel()
+        await self._send_outgoing()
+
+    async def close(self) -> None:
+        """Close the connection, and with it whatever still plays."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _upload(self) -> None:
+        try:
+            async for chunk in async_chunks(self._prompt):
+                await self._send(chunk)
+        except ConnectionClosed:
+            return  # the server's reason is among the messages that are still to be read
+        self._protocol.uploaded()
+        await self._send_outgoing()
+
+    async def _receive_until(self, phase: Phase) -> None:
+        while self._protocol.phase is not phase:
+            await self._receive()
+
+    async def _receive(self) -> bytes:
+        try:
+            message = await asyncio.wait_for(self._connected().recv(), self._timeout)
+        except TimeoutError:
+            raise timed_out("message", self._timeout) from None
+        except ConnectionClosed as closed:
+            raise closed_early(closed) from None
+        audio = self._protocol.receive(message)
+        await self._send_outgoing()
+        return audio
+
+    async def _send_outgoing(self) -> None:
+        for message in self._protocol.take_outgoing():
+            try:
+                await self._send(message)
+            except ConnectionClosed:
+                return  # the next receive reads the server's reason
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await asyncio.wait_for(self._connected().send(message), self._timeout)
+        except TimeoutError:
+            raise timed_out("readiness to receive", self._timeout) from None
+
+    def _connected(self) -> ClientConnection:
+        if self._connection is None:
+            raise WhisperGPTError("usage_error", "not_open", "The stream is not open yet.")
+        return self._connection

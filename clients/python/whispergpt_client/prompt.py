@@ -1,0 +1,38 @@
+"""A prompt as the chunks that are sent over a WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from os import PathLike
+
+from whispergpt_client.request import File, read_file
+
+CHUNK_BYTES = 16 * 1024
+"""Bytes of one message where a whole file is sent."""
+
+Prompt = File | Iterable[bytes]
+"""A path, the bytes of a file, or chunks as they come."""
+AsyncPrompt = Prompt | AsyncIterable[bytes]
+
+
+def chunks(prompt: Prompt) -> Iterator[bytes]:
+    """Yield a prompt's bytes in messages of a bounded size. Raises OSError where a path cannot be read."""
+    parts: Iterable[bytes]
+    if isinstance(prompt, str | PathLike | bytes):
+        parts = [read_file(prompt)[1]]
+    else:
+        parts = prompt
+    for part in parts:
+        for start in range(0, len(part), CHUNK_BYTES):
+            yield part[start : start + CHUNK_BYTES]
+
+
+async def async_chunks(prompt: AsyncPrompt) -> AsyncIterator[bytes]:
+    """``chunks`` for prompts that may also be asynchronous iterables."""
+    if not isinstance(prompt, AsyncIterable):
+        for chunk in chunks(prompt):
+            yield chunk
+        return
+    async for part in prompt:
+        for chunk in chunks(part):
+            yield chunk

@@ -1,0 +1,141 @@
+"""The client's side of ``/stream`` as a state machine without sockets: messages in, messages out.
+
+Both streams drive it: they send what ``take_outgoing`` gives, hand over what they receive, and upload the prompt
+when it says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Literal
+
+from whispergpt_client.errors import WhisperGPTError, error_from_envelope
+
+Pace = Literal["realtime", "fast"]
+
+
+class Phase(Enum):
+    """Where a stream stands; each phase ends with one event from the server, but for ``UPLOADING``."""
+
+    OPENING = auto()
+    CONFIGURING = auto()
+    UPLOADING = auto()
+    COMMITTING = auto()
+    STARTING = auto()
+    PLAYING = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """What to continue and how; None leaves a parameter to the server.
+
+    ``seconds`` None plays until cancelled. ``sample_rate`` set means that the prompt is mono s16le samples
+    at that rate, unset that it is a file.
+    """
+
+    seconds: float | None
+    pace: Pace = "realtime"
+    sample_rate: int | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    model: str | None = None
+
+    def session(self) -> dict[str, Any]:
+        """The ``session`` of a ``session.update``."""
+        source: dict[str, Any] = {"format": "file"}
+        if self.sample_rate is not None:
+            source = {"format": "pcm_s16le", "sample_rate": self.sample_rate}
+        optional = {name: getattr(self, name) for name in ("seed", "temperature", "top_k", "top_p", "model")}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"input": source, "output": {"format": "pcm_s16le"}, "pace": self.pace, **given}
+
+
+class StreamProtocol:
+    """One response on one connection.
+
+    Attributes:
+        phase: what is waited for.
+        session: the session as the server last described it; empty before it has.
+        response: the response as ``response.done`` described it; None before.
+    """
+
+    def __init__(self, request: StreamRequest) -> None:
+        self.phase = Phase.OPENING
+        self.session: dict[str, Any] = {}
+        self.response: dict[str, Any] | None = None
+        self._request = request
+        self._outgoing: list[str] = []
+
+    def take_outgoing(self) -> list[str]:
+        """Messages to send now; they are given once."""
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def uploaded(self) -> None:
+        """The last byte of the prompt is sent."""
+        self._advance(Phase.UPLOADING, Phase.COMMITTING)
+        self._send("input_audio_buffer.commit")
+
+    def cancel(self) -> None:
+        """Ask for the end of the response; without one that plays, nothing happens."""
+        if self.phase in (Phase.STARTING, Phase.PLAYING):
+            self._send("response.cancel")
+
+    def receive(self, message: str | bytes) -> bytes:
+        """Take one message and return its audio, empty where it is control.
+
+        Raises:
+            WhisperGPTError: the server sent an error, said that the response failed, or broke the protocol.
+        """
+        if isinstance(message, bytes):
+            if self.phase is not Phase.PLAYING:
+                raise self._broken("audio")
+            return message
+        try:
+            event = json.loads(message)
+            kind = event["type"]
+        except (ValueError, KeyError, TypeError):
+            raise self._broken("a message that is not an event") from None
+        if kind == "error":
+            raise error_from_envelope(event)
+        self._take_event(kind, event)
+        return b""
+
+    def _take_event(self, kind: str, event: dict[str, Any]) -> None:
+        match kind:
+            case "session.created":
+                self._advance(Phase.OPENING, Phase.CONFIGURING, kind)
+                self.session = dict(event.get("session") or {})
+                self._send("session.update", session=self._request.session())
+            case "session.updated":
+                self._advance(Phase.CONFIGURING, Phase.UPLOADING, kind)
+                self.session.update(event.get("session") or {})
+            case "input_audio_buffer.committed":
+                self._advance(Phase.COMMITTING, Phase.STARTING, kind)
+                self._send("response.create", response={"seconds": self._request.seconds})
+            case "response.created":
+                self._advance(Phase.STARTING, Phase.PLAYING, kind)
+            case "response.done":
+                self._advance(Phase.PLAYING, Phase.DONE, kind)
+                self.response = dict(event.get("response") or {})
+                if self.response.get("status") == "failed":
+                    message = "The server could not finish the response."
+                    raise WhisperGPTError("server_error", "response_failed", message)
+            # Other events inform; servers may grow new ones.
+
+    def _advance(self, expected: Phase, following: Phase, got: str = "the prompt's end") -> None:
+        if self.phase is not expected:
+            raise self._broken(got)
+        self.phase = following
+
+    def _broken(self, got: str) -> WhisperGPTError:
+        message = f"The server sent {got} while this client was {self.phase.name.lower()}."
+        return WhisperGPTError("protocol_error", "unexpected_event", message)
+
+    def _send(self, kind: str, **fields: Any) -> None:
+        self._outgoing.append(json.dumps({"type": kind, **fields}))

@@ -1,0 +1,110 @@
+"""The HTTP side that both clients share: fields out, answers and errors in; no connection is made here."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from whispergpt_client.continuation import Continuation, parse_server_timing
+from whispergpt_client.errors import WhisperGPTError, error_from_envelope
+from whispergpt_client.model import Model, model_from_json
+
+ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
+File = str | PathLike[str] | bytes
+CONNECT_SECONDS = 10.0
+
+
+def base_url(url: str) -> str:
+    """Check the server's address. Raises ValueError where it is not an http or https URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"The server's URL must look like http://host:port, not {url!r}.")
+    return url.rstrip("/")
+
+
+def stream_url(url: str) -> str:
+    """``http://host:port`` → ``ws://host:port/stream``."""
+    parts = urlsplit(url)
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    return urlunsplit((scheme, parts.netloc, f"{parts.path}/stream", "", ""))
+
+
+def timeouts(seconds: float) -> httpx.Timeout:
+    """At most ``seconds`` without a byte in either direction, and less for connecting."""
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
+def read_file(file: File) -> tuple[str, bytes]:
+    """Name and bytes of a prompt. Raises OSError where the path cannot be read."""
+    if isinstance(file, bytes):
+        return "prompt", file
+    path = Path(fspath(file))
+    return path.name, path.read_bytes()
+
+
+def continue_fields(**fields: str | float | bool | None) -> dict[str, str]:
+    """The form of ``POST /continue``: what is None is left to the server."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def parse_continuation(response: httpx.Response) -> Continuation:
+    """Raises WhisperGPTError where the server refused."""
+    raise_for_error(response)
+    headers = response.headers
+    try:
+        return Continuation(
+            audio=response.content,
+            seed=int(headers["x-seed"]),
+            fingerprint=headers["x-fingerprint"],
+            request_id=headers["x-request-id"],
+            sample_rate=int(headers["x-sample-rate"]),
+            timings=parse_server_timing(headers.get("server-timing", "")),
+        )
+    except (KeyError, ValueError) as error:
+        raise _unexpected(response, error) from error
+
+
+def parse_models(response: httpx.Response) -> list[Model]:
+    """Raises WhisperGPTError where the server refused."""
+    raise_for_error(response)
+    try:
+        return [model_from_json(entry) for entry in response.json()["data"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unexpected(response, error) from error
+
+
+def parse_ready(response: httpx.Response) -> bool:
+    """True on 200, False on 503. Raises WhisperGPTError on any other status."""
+    if response.status_code == 503:
+        return False
+    raise_for_error(response)
+    return True
+
+
+def raise_for_error(response: httpx.Response) -> None:
+    """Raises WhisperGPTError where the status is not a success."""
+    if response.is_success:
+        return
+    try:
+        body: Any = response.json()
+    except ValueError:
+        body = None
+    raise error_from_envelope(body, status=response.status_code, retry_after=_retry_after(response))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else None  # the header may also hold a date, which we do not send
+
+
+def _unexpected(response: httpx.Response, cause: Exception) -> WhisperGPTError:
+    message = f"The server's answer is not what this client expects ({type(cause).__name__}: {cause})."
+    return WhisperGPTError("protocol_error", "unexpected_answer", message, status=response.status_code)

@@ -1,0 +1,139 @@
+"""A continuation as it is generated, for synchronous code."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
+from whispergpt_client.prompt import Prompt, chunks
+from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+from whispergpt_client.request import CONNECT_SECONDS
+
+
+class Stream:
+    """Iterate over it for mono s16le audio, as it comes; connects on ``with`` or on the first item.
+
+    Leaving it early (``close``, or the end of ``with``) ends the response on the server too.
+    """
+
+    def __init__(self, url: str, prompt: Prompt, request: StreamRequest, timeout: float) -> None:
+        self._url = url
+        self._prompt = prompt
+        self._timeout = timeout
+        self._protocol = StreamProtocol(request)
+        self._connection: ClientConnection | None = None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The session as the server described it: model, sample_rate, fingerprint, …; empty before it has."""
+        return self._protocol.session
+
+    @property
+    def response(self) -> dict[str, Any] | None:
+        """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
+        return self._protocol.response
+
+    def __enter__(self) -> Stream:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises WhisperGPTError where the server refuses, fails, vanishes or is silent for too long."""
+        self.open()
+        try:
+            while self._protocol.phase is not Phase.DONE:
+                if audio := self._receive():
+                    yield audio
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """Connect and send the prompt until the response has begun; does nothing the second time.
+
+        Raises:
+            WhisperGPTError: the server refused, or could not be reached.
+            OSError: the prompt's file cannot be read.
+        """
+        if self._connection is not None:
+            return
+        try:
+            # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
+            self._connection = connect(self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None)
+        except (OSError, WebSocketException) as error:
+            raise unreachable(self._url, error) from error
+        try:
+            self._receive_until(Phase.UPLOADING)
+            self._upload()
+            self._receive_until(Phase.PLAYING)
+        except BaseException:
+            self.close()
+            raise
+
+    def cancel(self) -> None:
+        """Ask the server to stop; the audio that was on its way still comes, then ``response`` says cancelled.
+
+        May be called from another thread.
+        """
+        self._protocol.cancel()
+        self._send_outgoing()
+
+    def close(self) -> None:
+        """Close the connection, and with it whatever still plays."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _upload(self) -> None:
+        try:
+            for chunk in chunks(self._prompt):
+                self._send(chunk)
+        except ConnectionClosed:
+            return  # the server's reason is among the messages that are still to be read
+        self._protocol.uploaded()
+        self._send_outgoing()
+
+    def _receive_until(self, phase: Phase) -> None:
+        while self._protocol.phase is not phase:
+            self._receive()
+
+    def _receive(self) -> bytes:
+        try:
+            message = self._connected().recv(self._timeout)
+        except TimeoutError:
+            raise timed_out("message", self._timeout) from None
+        except ConnectionClosed as closed:
+            raise closed_early(closed) from None
+        audio = self._protocol.receive(message)
+        self._send_outgoing()
+        return audio
+
+    def _send_outgoing(self) -> None:
+        for message in self._protocol.take_outgoing():
+            try:
+                self._send(message)
+            except ConnectionClosed:
+                return  # the next receive reads the server's reason
+
+    def _send(self, message: str | bytes) -> None:
+        connection = self._connected()
+        # The library's send waits without a bound; messages are small enough to fit once the socket takes data again.
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.socket, selectors.EVENT_WRITE)
+            if not selector.select(self._timeout):
+                raise timed_out("readiness to receive", self._timeout)
+        connection.send(message)
+
+    def _connected(self) -> ClientConnection:
+        if self._connection is None:
+            raise WhisperGPTError("usage_error", "not_open", "The stream is not open yet.")
+        return self._connection
