@@ -17,11 +17,7 @@ AsyncPrompt = Prompt | AsyncIterable[bytes]
 
 def chunks(prompt: Prompt) -> Iterator[bytes]:
     """Yield a prompt's bytes in messages of a bounded size. Raises OSError where a path cannot be read."""
-    parts: Iterable[bytes]
-    if isinstance(prompt, str | PathLike | bytes):
-        parts = [read_file(prompt)[1]]
-    else:
-        parts = prompt
+    parts = [read_file(prompt)[1]] if isinstance(prompt, str | PathLike | bytes) else prompt
     for part in parts:
         for start in range(0, len(part), CHUNK_BYTES):
             yield part[start : start + CHUNK_BYTES]

@@ -1,0 +1,90 @@
+"""The client's state machine, without a socket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from whispergpt_client import WhisperGPTError
+from whispergpt_client.continuation import parse_server_timing
+from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+
+
+def event(type: str, **fields: Any) -> str:
+    return json.dumps({"type": type, **fields})
+
+
+def sent(protocol: StreamProtocol) -> list[dict[str, Any]]:
+    return [json.loads(message) for message in protocol.take_outgoing()]
+
+
+def playing(request: StreamRequest) -> StreamProtocol:
+    protocol = StreamProtocol(request)
+    protocol.receive(event("session.created", session={"id": "s"}))
+    protocol.receive(event("session.updated", session={"model": "speech"}))
+    protocol.uploaded()
+    protocol.receive(event("input_audio_buffer.committed", seconds=1.0))
+    protocol.receive(event("response.created"))
+    return protocol
+
+
+def test_a_whole_response() -> None:
+    protocol = playing(StreamRequest(seconds=None, pace="fast", sample_rate=16_000, seed=3, temperature=0))
+    messages = sent(protocol)
+    assert [message["type"] for message in messages] == [
+        "session.update",
+        "input_audio_buffer.commit",
+        "response.create",
+    ]
+    assert messages[0]["session"] == {
+        "input": {"format": "pcm_s16le", "sample_rate": 16_000},
+        "output": {"format": "pcm_s16le"},
+        "pace": "fast",
+        "seed": 3,
+        "temperature": 0,
+    }
+    assert messages[2]["response"] == {"seconds": None}
+    assert protocol.session == {"id": "s", "model": "speech"}
+    assert protocol.receive(b"audio") == b"audio"
+    protocol.cancel()
+    assert sent(protocol) == [{"type": "response.cancel"}]
+    assert protocol.receive(event("some.newer.event")) == b""
+    assert protocol.receive(event("response.output_audio.done")) == b""
+    assert protocol.receive(event("response.done", response={"status": "cancelled", "frames": 1})) == b""
+    assert protocol.phase is Phase.DONE
+    assert protocol.response == {"status": "cancelled", "frames": 1}
+    protocol.cancel()
+    assert sent(protocol) == []
+
+
+def test_an_error_event_is_raised_as_it_is() -> None:
+    protocol = playing(StreamRequest(seconds=1))
+    error = {"type": "capacity_error", "code": "no_capacity", "message": "All slots play.", "param": None}
+    with pytest.raises(WhisperGPTError, match="All slots play") as raised:
+        protocol.receive(event("error", error=error))
+    assert (raised.value.type, raised.value.code, raised.value.param) == ("capacity_error", "no_capacity", None)
+
+
+def test_a_failed_response_is_an_error() -> None:
+    protocol = playing(StreamRequest(seconds=1))
+    with pytest.raises(WhisperGPTError, match="could not finish"):
+        protocol.receive(event("response.done", response={"status": "failed"}))
+    assert protocol.response == {"status": "failed"}
+
+
+@pytest.mark.parametrize("message", ["not JSON", "[]", "{}", event("response.created"), event("session.updated")])
+def test_a_server_that_breaks_the_protocol(message: str) -> None:
+    with pytest.raises(WhisperGPTError) as raised:
+        StreamProtocol(StreamRequest(seconds=1)).receive(message)
+    assert raised.value.type == "protocol_error"
+
+
+def test_audio_before_a_response_breaks_the_protocol() -> None:
+    with pytest.raises(WhisperGPTError, match="audio while this client was opening"):
+        StreamProtocol(StreamRequest(seconds=1)).receive(b"audio")
+
+
+def test_server_timing() -> None:
+    assert parse_server_timing('queue;dur=0.5, encode;desc="x";dur=12, total') == {"queue": 0.5, "encode": 12.0}
+    assert parse_server_timing("") == {}
