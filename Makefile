@@ -1,0 +1,52 @@
+# Needs Python 3.11 or newer, make and a network. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
+IMAGE ?= whispergpt:local
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format serve image clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
+	$(BIN)/python -m cli.demo
+
+test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
+	$(BIN)/whispergpt serve $(ARGS)
+
+image: ## Build the container image (IMAGE=name:tag, BUILDER=podman)
+	$(or $(BUILDER),docker) build -t $(IMAGE) .
+
+clean: ## Remove the environment, caches and what the demo wrote
+	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png
+	rm -rf .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(PINS) | $(BIN)/python
+	@echo "Installing into $(VENV); PyTorch is large, so the first time takes some minutes."
+	$(PIP_INSTALL) -e clients/python -e '.[demo]'
+	@touch $@
+
+# encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
+# --no-deps. What it needs besides torch is in the `test` extra; engine/encodec_reference.py does without the rest.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP_INSTALL) -e clients/python -e '.[dev]'
+	$(PIP_INSTALL) --no-deps encodec
+	@touch $@

@@ -1,0 +1,148 @@
+"""The demonstration behind ``make demo``: a real server, a prompt over the WebSocket, its continuation."""
+
+from __future__ import annotations
+
+import io
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+import typer
+from whispergpt_client import Client, WhisperGPTError
+
+from engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
+from engine.mel import CausalMel
+
+PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
+START_SECONDS = 300.0
+STOP_SECONDS = 60.0
+
+Pcm = npt.NDArray[np.int16]
+
+
+class DemoError(RuntimeError):
+    """The demonstration cannot go on; the message is for the user."""
+
+
+@contextmanager
+def running_server(arguments: list[str]) -> Iterator[str]:
+    """``whispergpt serve`` on a free port, as a process; gives its URL once it is ready and stops it with SIGTERM.
+
+    Raises:
+        DemoError: it does not become ready, or does not stop with status 0.
+    """
+    command = [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield _url_when_ready(process)
+        process.terminate()
+        if status := process.wait(STOP_SECONDS):
+            raise DemoError(f"The server stopped with status {status}.")
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"The server did not stop within {STOP_SECONDS:g} s.") from None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _url_when_ready(process: subprocess.Popen[str]) -> str:
+    """Wait for the line ``ready URL``, reading on a thread so that the wait has an end."""
+    output = process.stdout
+    assert output is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in output:
+            lines.put(line)
+        lines.put("")  # the end: the process is gone
+
+    threading.Thread(target=read, daemon=True).start()
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise DemoError(f"The server was not ready within {START_SECONDS:g} s.") from None
+        if not line:
+            raise DemoError("The server ended before it was ready; what it wrote above says why.")
+        if line.startswith("ready "):
+            return line.split()[1]
+
+
+def hear_prompt(client: Client, prompt: Path) -> Pcm:
+    """The prompt ``[n]`` as the codec gives it back: what stands before the join when the continuation plays."""
+    with_prompt = client.continue_file(prompt, seconds=1 / FRAME_RATE, include_prompt=True)
+    samples, _ = soundfile.read(io.BytesIO(with_prompt.audio), dtype="int16")
+    return np.asarray(samples[:-HOP], np.int16)
+
+
+def draw(audio: Pcm, join: int, path: Path) -> None:
+    """A picture of the log-mel slices that the model reads, ``join`` samples into the audio marked."""
+    from matplotlib.figure import Figure  # not needed until there is something to draw
+
+    config = MelConfig()
+    with torch.inference_mode():
+        mel = CausalMel(config)(torch.from_numpy(audio.astype(np.float32) / 32768)[None])[0]
+    seconds, at = len(audio) / SAMPLE_RATE, join / SAMPLE_RATE
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mel.T.numpy(), origin="lower", aspect="auto", extent=(0, seconds, 0, config.n_mels), cmap="magma")
+    axes.axvline(at, color="white", linestyle="--", linewidth=1.2)
+    for text, x, side in (("prompt ", at, "right"), (" continuation", at, "left")):
+        axes.text(x, config.n_mels * 0.97, text, color="white", ha=side, va="top")
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mel band")
+    figure.savefig(path, dpi=120)
+
+
+def demo(
+    prompt: Annotated[Path, typer.Option(help="The recording to continue.")] = PROMPT,
+    seconds: Annotated[float, typer.Option(help="Seconds of continuation.")] = 6.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same continuation.")] = 1,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Prompt and continuation, as wav.")] = Path("demo.wav"),
+    picture: Annotated[Path, typer.Option(help="Their spectrogram.")] = Path("demo.png"),
+    model: Annotated[str | None, typer.Option(help="A model's name or folder; else the server's default.")] = None,
+) -> None:
+    """Start a server, continue PROMPT through it, and write what came."""
+    typer.echo("Starting a server …")
+    with running_server(["--model", model] if model else []) as url, Client(url) as client:
+        typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")
+        before = hear_prompt(client, prompt)
+        with client.stream(prompt, seconds=seconds, pace="fast", seed=seed) as stream:
+            after = np.frombuffer(b"".join(stream), "<i2")
+        response = stream.response
+        if response is None or response["status"] != "completed":
+            raise DemoError(f"The continuation did not complete: {response}.")
+        typer.echo(f"Model {stream.session['model']}, fingerprint {stream.session['fingerprint']}.")
+    audio = np.concatenate([before, after])
+    soundfile.write(output, audio, SAMPLE_RATE, subtype="PCM_16")
+    draw(audio, len(before), picture)
+    typer.echo(f"time to first audio  {response['time_to_first_audio_ms']:.0f} ms")
+    typer.echo(f"real-time factor     {response['realtime_factor']:.2f}  (above 1 is faster than playback)")
+    typer.echo(
+        f"{output}: {len(before) / SAMPLE_RATE:.2f} s of prompt and {len(after) / SAMPLE_RATE:.2f} s of continuation; "
+        f"{picture}: their spectrogram."
+    )
+
+
+def main() -> None:
+    """Run the demonstration; what goes wrong is one line on stderr and status 1."""
+    try:
+        typer.run(demo)
+    except (DemoError, WhisperGPTError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
