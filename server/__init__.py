@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket server in front of the engine's process."""

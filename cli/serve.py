@@ -1,0 +1,49 @@
+"""``whispergpt serve``: the server, until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from server.run import ServeError
+from server.run import serve as run_server
+from server.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000].")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of an installed model or a folder; may be repeated, the first is the default."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: auto].")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once [default: 16].")] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Fail instead of degrading: a crash of the engine ends the server.")
+    ] = None,
+) -> None:
+    """Serve models over HTTP and WebSocket. Every flag, and every other bound, is also WHISPERGPT_<FLAG>."""
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "model": model or None,
+        "device": device,
+        "max_streams": max_streams,
+        "strict": strict,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        shown = f"--{name.replace('_', '-')}" if flags.get(name) is not None else f"WHISPERGPT_{name.upper()}"
+        typer.echo(f"whispergpt serve: {shown}: {first['msg'].removeprefix('Value error, ')}", err=True)
+        raise typer.Exit(2) from None
+    try:
+        run_server(settings)
+    except ServeError as error:
+        typer.echo(f"whispergpt serve: {error}", err=True)
+        raise typer.Exit(1) from None

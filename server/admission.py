@@ -1,0 +1,126 @@
+"""Who may start a stream: a slot at once, a short wait in a bounded line, or a clear no."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.messages import ModelInfo, Pace, Sampling
+from server.engine_handles import PromptHandle, StreamHandle
+from server.engine_link import EngineLink
+from server.errors import ApiError
+from server.settings import Settings
+
+
+class Admission:
+    """Bounds the line for slots, the sessions and the memory that prompts being received may take."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.sessions = 0
+        self.requests = 0
+        self.idle = asyncio.Event()
+        """Set while nobody is being served."""
+        self.idle.set()
+        self.upload_bytes = 0
+
+    def require_room(self, link: EngineLink, model: ModelInfo) -> None:
+        """Refuse early, before any work is done for the request.
+
+        Raises:
+            ApiError: 429, all slots are taken and the line is full.
+        """
+        if link.live(model.id) >= model.slots + self._settings.max_waiting:
+            raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full")
+
+    async def start_stream(
+        self, link: EngineLink, prompt: PromptHandle, sampling: Sampling, frames: int | None, pace: Pace
+    ) -> tuple[StreamHandle, float]:
+        """Start a stream and wait for its slot; returns it with the seconds that it waited. The caller closes it.
+
+        Raises:
+            ApiError: 429, no slot within ``queue_seconds``; 503, the engine is gone.
+        """
+        self.require_room(link, prompt.model)
+        stream = link.start_stream(prompt, sampling, frames, pace)
+        try:
+            return stream, await stream.started(self._settings.queue_seconds)
+        except TimeoutError:
+            stream.close()
+            raise self._no_capacity(
+                f"All {prompt.model.slots} streams of '{prompt.model.id}' are taken, "
+                f"and none ended within {self._settings.queue_seconds:g} s"
+            ) from None
+        except BaseException:
+            stream.close()
+            raise
+
+    def enter_session(self) -> None:
+        """Count one more WebSocket session.
+
+        Raises:
+            ApiError: 429, there are too many.
+        """
+        if self.sessions >= self._settings.max_sessions:
+            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
+        self.sessions += 1
+        self._changed()
+
+    def enter_request(self) -> None:
+        """Count one more HTTP continuation."""
+        self.requests += 1
+        self._changed()
+
+    def leave_request(self) -> None:
+        """Count one HTTP continuation less."""
+        self.requests -= 1
+        self._changed()
+
+    def leave_session(self) -> None:
+        """Count one session less."""
+        self.sessions -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.sessions or self.requests:
+            self.idle.clear()
+        else:
+            self.idle.set()
+
+    def _no_capacity(self, reason: str) -> ApiError:
+        seconds = self._settings.retry_after_seconds
+        return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)
+
+
+class UploadMeter:
+    """The bytes of one prompt being received, within its own limit and that of all together."""
+
+    def __init__(self, admission: Admission, settings: Settings) -> None:
+        self._admission, self._settings = admission, settings
+        self.bytes = 0
+
+    def add(self, count: int) -> None:
+        """Count ``count`` more bytes.
+
+        Raises:
+            ApiError: 413, this prompt is too large; 429, all prompts together are.
+        """
+        limit = self._settings.max_upload_bytes
+        if self.bytes + count > limit:
+            raise ApiError(
+                413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio"
+            )
+        if self._admission.upload_bytes + count > self._settings.upload_memory_bytes:
+            seconds = self._settings.retry_after_seconds
+            raise ApiError(
+                429,
+                "no_capacity",
+                f"Too many prompts are being received at once; try again in {seconds} s.",
+                retry_after=seconds,
+            )
+        self.bytes += count
+        self._admission.upload_bytes += count
+
+    def release(self) -> None:
+        """Give the bytes back."""
+        self._admission.upload_bytes -= self.bytes
+        self.bytes = 0

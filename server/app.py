@@ -1,0 +1,65 @@
+"""The ASGI app: routes, error envelope, request context; its lifespan starts and stops the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from server import continuation, errors, health, models, pages, stream
+from server.context import RequestContext
+from server.services import make_services
+from server.settings import Settings
+
+_DESCRIPTION = (
+    "Continues a recording, live: an audio prompt in, its continuation out, over HTTP or the WebSocket /stream."
+)
+_EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """An app with its own engine process, metrics and bounds; settings come from the environment where None."""
+    settings = settings or Settings()
+    services = make_services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.supervisor.start()
+        try:
+            yield
+        finally:
+            await services.supervisor.stop()
+            services.audio.close()
+
+    app = FastAPI(
+        title="WHISPER-GPT",
+        description=_DESCRIPTION,
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = services
+    for part in (continuation, stream, models, health, pages):
+        app.include_router(part.router)
+    errors.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+        )
+    app.add_middleware(RequestContext)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("whispergpt")
+    except PackageNotFoundError:
+        return "0"

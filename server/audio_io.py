@@ -1,0 +1,101 @@
+"""Audio in: files and live PCM, decoded and resampled in a small pool of threads, never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import numpy as np
+
+from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Resampler, Samples, cut_prompt, read_audio
+from engine.config import HOP, SAMPLE_RATE
+
+MIN_PCM_RATE, MAX_PCM_RATE = 8_000, 192_000
+_LIMIT = int(MAX_PROMPT_SECONDS * SAMPLE_RATE)
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+class AudioPool:
+    """The threads that compute on audio for the server."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="audio")
+
+    async def run(self, work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:
+        """Run ``work`` in a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def close(self) -> None:
+        """Let running work end and take no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def decode_prompt(data: bytes) -> bytes:
+    """A whole file as float32 little-endian samples at 24 kHz, in whole frames.
+
+    Raises:
+        AudioError: it is empty, not audio, damaged, too short or too long.
+    """
+    return to_bytes(cut_prompt(read_audio(data)))
+
+
+def to_bytes(samples: Samples) -> bytes:
+    """Samples ``[n]`` as the engine takes them."""
+    return samples.astype("<f4", copy=False).tobytes()
+
+
+class PcmPrompt:
+    """s16le mono PCM of any cut into messages → float32 samples at 24 kHz, in whole frames.
+
+    Gives exactly the samples that a wav file of the same PCM gives.
+
+    Args:
+        rate: samples per second of the PCM.
+
+    Raises:
+        AudioError: the rate cannot be used.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._resampler = Resampler(rate)
+        self._odd = b""
+        self._rest: Samples = np.zeros(0, np.float32)
+        self._total = 0
+
+    def push(self, data: bytes) -> bytes:
+        """More PCM in, whole frames of samples out.
+
+        Raises:
+            AudioError: the prompt is longer than 60 seconds (``too_long``).
+        """
+        data = self._odd + data
+        even = len(data) // 2 * 2
+        self._odd = data[even:]
+        pcm = np.frombuffer(data, "<i2", even // 2).astype(np.float32) / np.float32(32_768)
+        return self._frames(self._resampler.push(pcm))
+
+    def finish(self) -> tuple[bytes, float]:
+        """The last frames, and the seconds of the whole prompt.
+
+        Raises:
+            AudioError: shorter than 0.5 seconds, or the last sample is half (``undecodable``).
+        """
+        if self._odd:
+            raise AudioError("undecodable", "The PCM ends in the middle of a sample; 16-bit samples have two bytes.")
+        tail = self._resampler.push(np.zeros(0, np.float32), last=True)
+        # The filter's tail may add a few samples to a prompt of exactly the longest duration.
+        last = self._frames(tail[: _LIMIT - self._total])
+        cut_prompt(np.broadcast_to(np.float32(0), (self._total,)))
+        return last, self._total // HOP * HOP / SAMPLE_RATE
+
+    def _frames(self, samples: Samples) -> bytes:
+        self._total += len(samples)
+        if self._total > _LIMIT:
+            raise AudioError("too_long", f"The prompt is longer than {MAX_PROMPT_SECONDS:g} s; send at most that much.")
+        self._rest = np.concatenate([self._rest, samples])
+        whole = len(self._rest) // HOP * HOP
+        ready, self._rest = self._rest[:whole], self._rest[whole:]
+        return to_bytes(ready)

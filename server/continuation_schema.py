@@ -1,0 +1,87 @@
+"""What ``/docs`` says about ``POST /continue``: its form is read by hand, so that every error names its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.parameters import MAX_SECONDS, MAX_SEED
+
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["audio"],
+    "additionalProperties": False,
+    "properties": {
+        "audio": {"type": "string", "format": "binary", "description": "A recording of 0.5 to 60 seconds, any format."},
+        "seconds": {
+            "type": "number",
+            "default": 5,
+            "exclusiveMinimum": 0,
+            "maximum": MAX_SECONDS,
+            "description": "How much to generate, without the prompt.",
+        },
+        "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "description": "Random where left out."},
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2, "description": "0 is greedy."},
+        "top_k": {"type": "integer", "minimum": 0, "maximum": 1024, "description": "0 is off."},
+        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "1 is off."},
+        "model": {"type": "string", "description": "One of /v1/models; the first where left out."},
+        "include_prompt": {
+            "type": "boolean",
+            "default": False,
+            "description": "Put the prompt in front, as the codec gives it back.",
+        },
+        "response_format": {
+            "type": "string",
+            "enum": ["wav", "flac", "mp3", "opus", "pcm"],
+            "default": "wav",
+            "description": "pcm is s16le mono 24 kHz, opus is Ogg Opus.",
+        },
+        "stream": {"type": "boolean", "default": False, "description": "Send the body as it is generated."},
+    },
+}
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string"},
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+_ERRORS = {
+    400: "A field is missing, unknown or unusable",
+    413: "The prompt is too large or too long",
+    415: "The prompt is empty or not audio",
+    422: "The prompt cannot be decoded or is too short",
+    429: "No capacity; see Retry-After",
+    503: "Starting or draining; see Retry-After",
+}
+
+_HEADERS = {
+    "X-Request-Id": "the request's name in the logs",
+    "X-Seed": "the seed that was used",
+    "X-Sample-Rate": "samples per second of pcm",
+    "X-Fingerprint": "same fingerprint, same prompt, same parameters: same samples",
+    "Server-Timing": "queue, encode, prefill, first_audio, generate, in milliseconds",
+}
+
+CONTINUE_DOCS: dict[str, Any] = {
+    "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
+    "responses": {
+        200: {
+            "description": "The continuation",
+            "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
+            "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **{
+            status: {"description": text, "content": {"application/json": {"schema": ERROR_SCHEMA}}}
+            for status, text in _ERRORS.items()
+        },
+    },
+}

@@ -1,0 +1,198 @@
+"""What a request holds of the engine: a prompt, a stream. Closing one frees what it took, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from engine.messages import (
+    CREDIT_FRAMES,
+    Acknowledge,
+    AppendPrompt,
+    CancelStream,
+    CommitPrompt,
+    DropPrompt,
+    ModelInfo,
+    PromptFailed,
+    PromptReady,
+)
+from server.errors import ApiError, audio_error, engine_lost
+
+if TYPE_CHECKING:
+    from server.engine_link import EngineLink
+
+_APPEND_BYTES = 4 * 24_000
+"""One second of samples: no message to the engine is large."""
+
+Status = Literal["completed", "cancelled", "failed"]
+
+
+class PromptHandle:
+    """A prompt in the engine. Use as ``with``: leaving drops it."""
+
+    def __init__(self, link: EngineLink, prompt_id: int, model: ModelInfo) -> None:
+        self.prompt_id, self.model = prompt_id, model
+        self.link = link
+        self._answer: asyncio.Future[PromptReady] = asyncio.get_running_loop().create_future()
+        # A prompt may be dropped with nobody waiting; an error that none reads is no fault.
+        self._answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def append(self, samples: bytes) -> None:
+        """Add mono float32 little-endian samples at 24 kHz.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        view = memoryview(samples)
+        for start in range(0, len(view), _APPEND_BYTES):
+            self._raise_if_failed()
+            await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
+
+    async def commit(self) -> PromptReady:
+        """Say that the prompt is whole, and wait until it is encoded and prefilled.
+
+        Raises:
+            ApiError: the engine refused the prompt, is gone or hangs.
+        """
+        self._raise_if_failed()
+        self.link.post(CommitPrompt(self.prompt_id))
+        while True:
+            done, _ = await asyncio.wait([self._answer], timeout=self.link.stall_seconds)
+            if done:
+                return self._answer.result()
+            if self.link.check_stalled():
+                raise engine_lost("The engine hangs and is being restarted")
+
+    def close(self) -> None:
+        """Forget the prompt; streams started from it go on."""
+        if self.link.forget_prompt(self.prompt_id):
+            self.link.post(DropPrompt(self.prompt_id))
+        self._answer.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- called by the link
+
+    def ready(self, event: PromptReady) -> None:
+        if not self._answer.done():
+            self._answer.set_result(event)
+
+    def refused(self, event: PromptFailed) -> None:
+        self.fail(audio_error(event.code, event.message))
+
+    def fail(self, error: ApiError) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+    def _raise_if_failed(self) -> None:
+        if self._answer.done():
+            self._answer.result()
+
+
+class StreamHandle:
+    """A stream in the engine and the frames that its reader has not taken yet, never more than ``CREDIT_FRAMES``.
+
+    Whoever starts one closes it: that cancels the stream, and its slot is free within one frame.
+    """
+
+    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo) -> None:
+        self.stream_id, self.model = stream_id, model
+        self.status: Status | None = None
+        self._link = link
+        self._frames: deque[bytes] = deque()
+        self._taken = 0
+        self._queue_seconds: float | None = None
+        self._failure: ApiError | None = None
+        self._changed = asyncio.Event()
+        self._last_frame: float | None = None
+
+    async def started(self, within: float) -> float:
+        """Wait at most ``within`` seconds for a slot; returns the seconds that the stream waited for it.
+
+        Raises:
+            TimeoutError: no slot became free in time.
+            ApiError: the engine is gone.
+        """
+        async with asyncio.timeout(within):
+            while self._queue_seconds is None and not self._over:
+                self._changed.clear()
+                await self._changed.wait()
+        if self._failure:
+            raise self._failure
+        return self._queue_seconds or 0.0
+
+    async def take(self, limit: int, at_least: int = 1) -> list[bytes]:
+        """Take up to ``limit`` frames (640 bytes s16le each), waiting until ``at_least`` are there or the stream ends.
+
+        An empty list is the end; ``status`` then says which.
+
+        Raises:
+            ApiError: the engine died, hung or failed; frames that came before have been given out.
+        """
+        while len(self._frames) < at_least and not self._over:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._link.stall_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._link.check_stalled()
+                self.fail(engine_lost(f"The engine gave no audio for {self._link.stall_seconds:g} s"))
+        if not self._frames:
+            if self._failure:
+                raise self._failure
+            return []
+        taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+        self._taken += len(taken)
+        if not self._over:
+            self._link.post(Acknowledge(self.stream_id, self._taken))
+        return taken
+
+    def close(self) -> None:
+        """Cancel the stream unless it has ended; nothing more comes from it."""
+        if self._link.forget_stream(self.stream_id):
+            self._link.post(CancelStream(self.stream_id))
+        if not self._over:
+            self.status = "cancelled"
+        self._frames.clear()
+        self._changed.set()
+
+    # --- called by the link
+
+    def begin(self, queue_seconds: float) -> None:
+        self._queue_seconds = queue_seconds
+        self._changed.set()
+
+    def deliver(self, pcm: bytes) -> float | None:
+        """Queue one frame; returns the seconds since the one before."""
+        if len(self._frames) >= CREDIT_FRAMES:
+            raise RuntimeError(f"stream {self.stream_id} was given more than {CREDIT_FRAMES} frames of credit")
+        self._frames.append(pcm)
+        self._changed.set()
+        now, before = time.perf_counter(), self._last_frame
+        self._last_frame = now
+        return None if before is None else now - before
+
+    def end(self, status: Status) -> None:
+        if status == "failed":
+            self.fail(ApiError(500, "stream_failed", "The engine could not go on with this stream."))
+        elif self.status is None:
+            self.status = status
+        self._changed.set()
+
+    def fail(self, error: ApiError) -> None:
+        if self.status is None:
+            self.status, self._failure = "failed", error
+        self._changed.set()
+
+    @property
+    def _over(self) -> bool:
+        return self.status is not None

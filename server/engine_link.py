@@ -1,0 +1,261 @@
+"""One run of the engine as the server sees it: commands out, events in, each to the prompt or stream it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import msgspec
+
+from engine.messages import (
+    AppendPrompt,
+    Command,
+    Drain,
+    Event,
+    Load,
+    LoadFailed,
+    ModelInfo,
+    OpenPrompt,
+    Pace,
+    PromptFailed,
+    PromptReady,
+    Ready,
+    Sampling,
+    StartStream,
+    StepDone,
+    StreamEnded,
+    StreamStarted,
+)
+from server import logs
+from server.engine_handles import PromptHandle, StreamHandle
+from server.engine_process import EngineProcess
+from server.errors import ApiError, engine_lost
+from server.metrics import Metrics
+from server.settings import Settings
+
+log = logs.get("server.engine")
+
+
+class EngineLoadFailed(Exception):
+    """The engine could not start; the message is for the user."""
+
+
+class EngineLink:
+    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.stall_seconds = settings.stall_seconds
+        self.models: dict[str, ModelInfo] = {}
+        self._settings, self._metrics = settings, metrics
+        self._process = EngineProcess(settings)
+        self._prompts: dict[int, PromptHandle] = {}
+        self._streams: dict[int, StreamHandle] = {}
+        self._live: dict[str, int] = {}
+        self._ids = itertools.count(1)
+        self._last_event = time.monotonic()
+        self._lost: ApiError | None = None
+
+    async def start(self) -> None:
+        """Start the process and wait until every model has generated.
+
+        Raises:
+            EngineLoadFailed: it could not load, died on the way or took longer than ``start_seconds``.
+        """
+        await self._process.start()
+        death = asyncio.create_task(self._process.wait())
+        first = asyncio.create_task(self._process.receive())
+        try:
+            await asyncio.wait(
+                [death, first], timeout=self._settings.start_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if death.done() and not first.done():
+                # What it said before it died may still be on its way.
+                await asyncio.wait([first], timeout=0.5)
+            if first.done():
+                self._begin(first.result())
+            elif death.done():
+                raise EngineLoadFailed(death.result())
+            else:
+                raise EngineLoadFailed(f"the engine was not ready within {self._settings.start_seconds:g} s")
+        except msgspec.ValidationError as error:
+            raise EngineLoadFailed(f"the engine's first message is not understood: {error}") from None
+        finally:
+            first.cancel()
+            death.cancel()
+
+    def _begin(self, event: Event) -> None:
+        if isinstance(event, LoadFailed):
+            raise EngineLoadFailed(event.message)
+        if not isinstance(event, Ready) or not event.models:
+            raise EngineLoadFailed(f"the engine began with {type(event).__name__} and not with its models")
+        self.models = {model.id: model for model in event.models}
+        for model in event.models:
+            self._metrics.slots_total.labels(model.id).set(model.slots)
+            self._show_load(model.id, 0, 0)
+
+    async def run(self) -> str:
+        """Dispatch events until the engine dies; then fail what it worked on and say how it died."""
+        death = asyncio.create_task(self._process.wait())
+        reader = asyncio.create_task(self._read_events())
+        try:
+            await asyncio.wait([death, reader], return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                self._process.kill()
+                log.error("the engine broke the protocol", error=repr(reader.exception()))
+            return await death
+        finally:
+            reader.cancel()
+            death.cancel()
+            self._fail_all()
+
+    async def stop(self, drain_seconds: float = 0.0) -> None:
+        """Let streams end within ``drain_seconds``, then end the process."""
+        if drain_seconds > 0 and not self._lost:
+            self.post(Drain())
+            await asyncio.wait([asyncio.create_task(self._process.wait())], timeout=drain_seconds)
+        self._fail_all()
+        await self._process.close()
+
+    def cut_off(self, error: ApiError) -> None:
+        """End every stream with ``error``."""
+        for stream in list(self._streams.values()):
+            stream.fail(error)
+
+    # --- for the routes
+
+    def live(self, model: str) -> int:
+        """Streams of one model that play or wait."""
+        return self._live.get(model, 0)
+
+    def open_prompt(self, model: ModelInfo) -> PromptHandle:
+        """Open a prompt.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        self._raise_if_lost()
+        prompt = PromptHandle(self, next(self._ids), model)
+        self._prompts[prompt.prompt_id] = prompt
+        self.post(OpenPrompt(prompt.prompt_id, model.id))
+        return prompt
+
+    def start_stream(self, prompt: PromptHandle, sampling: Sampling, frames: int | None, pace: Pace) -> StreamHandle:
+        """Ask for a continuation of a committed prompt.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        self._raise_if_lost()
+        stream = StreamHandle(self, next(self._ids), prompt.model)
+        self._streams[stream.stream_id] = stream
+        self._live[prompt.model.id] = self.live(prompt.model.id) + 1
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace))
+        return stream
+
+    # --- for the handles
+
+    def post(self, command: Command) -> None:
+        """Queue a command; what is said to a lost engine is forgotten."""
+        if not self._lost:
+            self._process.post(command)
+
+    async def send(self, command: AppendPrompt) -> None:
+        """Send a command, waiting while the queue is full.
+
+        Raises:
+            ApiError: the engine is gone, or took nothing for ``stall_seconds``.
+        """
+        self._raise_if_lost()
+        try:
+            await asyncio.wait_for(self._process.send(command), self.stall_seconds)
+        except TimeoutError:
+            self.check_stalled()
+            raise engine_lost("The engine hangs and is being restarted") from None
+
+    def forget_prompt(self, prompt_id: int) -> bool:
+        """Whether the prompt was still known."""
+        return self._prompts.pop(prompt_id, None) is not None
+
+    def forget_stream(self, stream_id: int) -> bool:
+        """Whether the stream was still running."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return False
+        self._live[stream.model.id] -= 1
+        return True
+
+    def check_stalled(self) -> bool:
+        """End the process if it has said nothing at all for ``stall_seconds``; whether it was so."""
+        if time.monotonic() - self._last_event < self.stall_seconds:
+            return False
+        log.error("the engine hangs", silent_seconds=round(time.monotonic() - self._last_event, 1))
+        self._process.kill()
+        return True
+
+    # --- events
+
+    async def _read_events(self) -> None:
+        while True:
+            event = await self._process.receive()
+            self._last_event = time.monotonic()
+            self._dispatch(event)
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case StepDone():
+                self._step_done(event)
+            case PromptReady():
+                if prompt := self._prompts.get(event.prompt_id):
+                    self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
+                    prompt.ready(event)
+            case PromptFailed():
+                if prompt := self._prompts.pop(event.prompt_id, None):
+                    prompt.refused(event)
+            case StreamStarted():
+                if stream := self._streams.get(event.stream_id):
+                    self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
+                    stream.begin(event.queue_seconds)
+            case StreamEnded():
+                if stream := self._streams.get(event.stream_id):
+                    self.forget_stream(event.stream_id)
+                    stream.end(event.status)
+            case Load():
+                self._show_load(event.model, event.active, event.waiting)
+            case _:
+                raise RuntimeError(f"unexpected {type(event).__name__}")
+
+    def _step_done(self, event: StepDone) -> None:
+        metrics, model = self._metrics, event.model
+        metrics.frame_step.labels(model).observe(event.step_seconds)
+        for stage, seconds in event.stage_seconds.items():
+            metrics.stage.labels(model, stage).observe(seconds)
+        if event.frames:
+            metrics.batch_size.labels(model).observe(len(event.frames))
+            metrics.frames.labels(model).inc(len(event.frames))
+        between = metrics.inter_frame.labels(model)
+        for frame in event.frames:
+            if stream := self._streams.get(frame.stream_id):
+                since = stream.deliver(frame.pcm)
+                if since is not None:
+                    between.observe(since)
+
+    def _show_load(self, model: str, active: int, waiting: int) -> None:
+        self._metrics.streams_active.labels(model).set(active)
+        self._metrics.streams_waiting.labels(model).set(waiting)
+
+    def _raise_if_lost(self) -> None:
+        if self._lost:
+            raise self._lost
+
+    def _fail_all(self) -> None:
+        self._lost = self._lost or engine_lost()
+        for prompt in list(self._prompts.values()):
+            prompt.fail(self._lost)
+        for stream in list(self._streams.values()):
+            stream.fail(self._lost)
+        self._prompts.clear()
+        self._streams.clear()
+        self._live.clear()
+        for model in self.models:
+            self._show_load(model, 0, 0)

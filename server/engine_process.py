@@ -1,0 +1,139 @@
+"""The engine's process: started with a private socket, watched, and never outliving the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from engine.messages import Command, Event, pack, unpack_event
+from server import logs
+from server.settings import Settings
+
+log = logs.get("server.engine")
+_LAST_LINES = 20
+_STOP_SECONDS = 5.0
+
+
+class EngineProcess:
+    """One run of ``engine.worker`` and the socket to it, each direction a bounded queue.
+
+    A new run gets a new folder and socket: nothing of a dead run can reach the next.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = Path(tempfile.mkdtemp(prefix="whispergpt-"))  # mkdtemp gives mode 700
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.PAIR)
+        self._socket.setsockopt(zmq.SNDHWM, settings.command_queue)
+        self._socket.setsockopt(zmq.RCVHWM, settings.event_queue)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._endpoint = f"ipc://{self._folder}/engine.sock"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    async def start(self) -> None:
+        """Bind the socket and start the process.
+
+        Raises:
+            OSError: the process or its socket cannot be made.
+        """
+        self._socket.bind(self._endpoint)
+        arguments = [
+            self._endpoint,
+            "--device",
+            self._settings.device,
+            "--max-streams",
+            str(self._settings.max_streams),
+        ]
+        for model in self._settings.model:
+            arguments += ["--model", model]
+        # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "engine.worker",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(self._log_output(self._process))
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def post(self, command: Command) -> None:
+        """Queue a small command without waiting; commands keep their order."""
+        future = asyncio.ensure_future(self._socket.send(pack(command)))
+        # Where the process has died the send never ends; its death is reported on its own path.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def send(self, command: Command) -> None:
+        """Send a command, waiting while the queue to the engine is full."""
+        await self._socket.send(pack(command))
+
+    async def receive(self) -> Event:
+        """The next event.
+
+        Raises:
+            msgspec.ValidationError: the engine said something that is not an event.
+        """
+        return unpack_event(await self._socket.recv())
+
+    async def wait(self) -> str:
+        """Wait for the process to end and say how it did, for the log."""
+        assert self._process is not None
+        code = await self._process.wait()
+        if self._reader:
+            await asyncio.wait([self._reader], timeout=1.0)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+        last = next((line for line in reversed(self._last_lines) if line.strip()), "")
+        return f"the engine's process {how}" + (f" after saying: {last}" if last and code else "")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def close(self) -> None:
+        """End the process, gently first, and remove its socket."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                self.kill()
+                await self._process.wait()
+        if self._reader:
+            self._reader.cancel()
+        self._socket.close(linger=0)
+        self._context.term()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _log_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the reader's buffer: the rest comes as the next line
+                continue
+            if not line:
+                return
+            text = line.decode(errors="replace").rstrip()
+            self._last_lines.append(text)
+            log.info("engine says", text=text)

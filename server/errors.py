@@ -1,0 +1,143 @@
+"""Errors for people: one envelope on every status, and the WebSocket close code that goes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from engine.audio_file import READABLE, AudioError
+
+_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    429: "capacity_error",
+    500: "server_error",
+    503: "unavailable_error",
+}
+_CLOSE_CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1013}
+_PROMPT_STATUS = {
+    "empty_audio": 415,
+    "not_audio": 415,
+    "undecodable": 422,
+    "not_finite": 422,
+    "unusable_rate": 422,
+    "too_short": 422,
+    "too_long": 413,
+    "unknown_model": 400,
+    "no_capacity": 429,
+}
+
+
+class ApiError(Exception):
+    """What the user is told.
+
+    Args:
+        status: the HTTP status; the error's type and the WebSocket close code follow from it.
+        code: the reason, for programs.
+        message: one sentence naming what is wrong and why, for people.
+        param: the field at fault, if one is.
+        retry_after: seconds after which trying again may help.
+        close_code: closes a WebSocket with this code instead of the status's own.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        *,
+        retry_after: int | None = None,
+        close_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.param = status, code, message, param
+        self.retry_after = retry_after
+        self.counted = False
+        self.close_code = close_code or _CLOSE_CODES.get(status)
+
+    def body(self) -> dict[str, Any]:
+        """The ``error`` object of the envelope."""
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
+
+    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+        """The error as an HTTP answer."""
+        headers = dict(headers or {})
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return JSONResponse({"error": self.body()}, self.status, headers)
+
+
+def bad_value(param: str | None, message: str, code: str = "bad_value") -> ApiError:
+    """A field that is missing, unknown or unusable."""
+    return ApiError(400, code, message, param)
+
+
+def wrong_order(message: str) -> ApiError:
+    """A WebSocket message that cannot come now; the socket stays open."""
+    return ApiError(400, "wrong_order", message, "type")
+
+
+def from_audio(error: AudioError, param: str | None = "audio") -> ApiError:
+    """An ``AudioError`` with the status that the contract gives it."""
+    return audio_error(error.code, str(error), param)
+
+
+def audio_error(code: str, message: str, param: str | None = "audio") -> ApiError:
+    """A prompt that was refused for ``code``; a code that is not about the audio is the server's own fault."""
+    if code == "empty_audio":
+        message = f"{message.rstrip('.')}; {READABLE} are read."
+    status = _PROMPT_STATUS.get(code, 500)
+    return ApiError(
+        status,
+        code,
+        message,
+        param if code in _PROMPT_STATUS and status != 429 else None,
+        retry_after=5 if status == 429 else None,
+    )
+
+
+def internal() -> ApiError:
+    """The one answer to every bug: the log has the rest, under the request id."""
+    return ApiError(500, "internal", "Something went wrong in the server; the log has it under this X-Request-Id.")
+
+
+def engine_lost(detail: str = "The engine stopped unexpectedly and is being restarted") -> ApiError:
+    """The engine's process died or hung while it worked for this request."""
+    return ApiError(503, "engine_lost", f"{detail}; try again in a moment.", retry_after=2, close_code=1011)
+
+
+def install(app: FastAPI) -> None:
+    """Put the envelope on everything that FastAPI and Starlette would answer themselves."""
+
+    async def api_error(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return error.response()
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            told = ApiError(404, "not_found", f"There is nothing at {request.url.path}; GET /docs lists what there is.")
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            told = ApiError(
+                405, "method_not_allowed", f"{request.method} is not for {request.url.path}; use {allowed}."
+            )
+        else:
+            told = ApiError(error.status_code, "http_error", str(error.detail))
+        return told.response(dict(error.headers or {}))
+
+    async def validation_error(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"])
+        return ApiError(422, "invalid_request", f"{param}: {first['msg']}.", param).response()
+
+    app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)

@@ -1,0 +1,76 @@
+"""The metrics of ``GET /metrics``; one registry for each app, so that several can live in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
+_WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+_LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Every metric of the contract, by its name without the prefix ``whispergpt_``."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.time_to_first_audio = self._histogram(
+            "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
+        )
+        self.inter_frame = self._histogram(
+            "inter_frame_seconds", "Between a stream's frames, as they reach the server", ("model",), _FRAME_BUCKETS
+        )
+        self.frame_step = self._histogram(
+            "frame_step_seconds", "One frame step of all slots", ("model",), _FRAME_BUCKETS
+        )
+        self.stage = self._histogram(
+            "stage_seconds", "One stage of an occasional step run in segments", ("model", "stage"), _FRAME_BUCKETS
+        )
+        self.prompt_encode = self._histogram(
+            "prompt_encode_seconds", "Encoding one prompt to codes", ("model",), _WAIT_BUCKETS
+        )
+        self.request_queue = self._histogram("request_queue_seconds", "Waiting for a slot", ("model",), _WAIT_BUCKETS)
+        self.request_duration = self._histogram(
+            "request_duration_seconds", "One continuation, from its request to its end", ("route",), _LONG_BUCKETS
+        )
+        self.realtime_factor = self._histogram(
+            "realtime_factor", "Audio seconds over wall seconds of one continuation", ("model",), _FACTOR_BUCKETS
+        )
+        self.batch_size = self._histogram("batch_size", "Streams in one frame step", ("model",), _BATCH_BUCKETS)
+        self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
+        self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
+        self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))
+        self._playback_lead = self._gauge(
+            "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
+        )
+        self.frames = self._counter("frames", "Frames generated", ("model",))
+        self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
+        self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
+        self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
+        self.slow_client = self._counter("slow_client", "Clients that did not take their audio in time", ("action",))
+        self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
+
+    def watch_playback_lead(self, least: Callable[[], float]) -> None:
+        """Ask ``least`` for the gauge's value whenever the metrics are read."""
+        self._playback_lead.set_function(least)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(f"whispergpt_{name}", text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        # The client library adds "_total" to a counter's name.
+        return Counter(f"whispergpt_{name}", text, labels, registry=self.registry)

@@ -1,0 +1,110 @@
+"""One continuation on its way out: how its frames are grouped into messages, and how far it is ahead of playback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from engine.config import FRAME_RATE
+from engine.messages import CREDIT_FRAMES
+from server.engine_handles import StreamHandle
+from server.metrics import Metrics
+
+_MESSAGE_FRAMES = 6
+"""80 ms, the most that one message holds."""
+_SAFE_LEAD_SECONDS = 0.25
+"""Ahead by this much, waiting until a message is full cannot be heard and saves most of the messages."""
+
+
+class Playing:
+    """The realtime streams under way."""
+
+    def __init__(self) -> None:
+        self.streams: set[Playback] = set()
+
+    def least_lead(self) -> float:
+        """The smallest lead in seconds, 0 where nothing plays."""
+        return min((stream.lead for stream in self.streams if stream.frames), default=0.0)
+
+
+class Playback:
+    """The clock of one continuation.
+
+    Args:
+        began: when it was asked for, on ``time.perf_counter``'s clock.
+        realtime: whether the client listens while it plays, so that falling behind is heard.
+        route: for the metrics.
+    """
+
+    def __init__(self, stream: StreamHandle, metrics: Metrics, route: str, began: float, realtime: bool) -> None:
+        self.frames = 0
+        self.first_frame_seconds: float | None = None
+        """From ``began`` to the first frame's arrival in the server."""
+        self.first_audio_seconds: float | None = None
+        """From ``began`` to the first audio handed to the socket."""
+        self._stream, self._metrics, self._route = stream, metrics, route
+        self._began, self._realtime = began, realtime
+        self._plays_since = 0.0
+        self._last = began
+
+    async def all(self) -> bytes:
+        """The whole stream at once; it counts as handed to the socket at its end.
+
+        Raises:
+            ApiError: the stream failed.
+        """
+        frames: list[bytes] = []
+        while taken := await self._stream.take(CREDIT_FRAMES):
+            self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
+            frames += taken
+        if frames:
+            self._sent(len(frames))
+        return b"".join(frames)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The stream's s16le samples: one frame at once, then at most six together.
+
+        Asking for the next message says that the one before has been handed to the socket.
+
+        Raises:
+            ApiError: the stream failed.
+        """
+        limit = 1
+        while True:
+            frames = await self._stream.take(limit, limit if self.lead > _SAFE_LEAD_SECONDS else 1)
+            if not frames:
+                return
+            self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
+            yield b"".join(frames)
+            self._sent(len(frames))
+            limit = _MESSAGE_FRAMES
+
+    @property
+    def lead(self) -> float:
+        """Seconds of audio sent that have not been played yet, if playback began with the first."""
+        if not self.frames:
+            return 0.0
+        return self.frames / FRAME_RATE - (time.perf_counter() - self._plays_since)
+
+    @property
+    def realtime_factor(self) -> float:
+        """Audio seconds sent over wall seconds since it was asked for."""
+        wall = self._last - self._began
+        return self.frames / FRAME_RATE / wall if wall > 0 else 0.0
+
+    def finish(self) -> None:
+        """Record how fast it was."""
+        if self.frames:
+            self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
+
+    def _sent(self, count: int) -> None:
+        now = time.perf_counter()
+        self._last = now
+        model = self._stream.model.id
+        if self.first_audio_seconds is None:
+            self.first_audio_seconds, self._plays_since = now - self._began, now
+            self._metrics.time_to_first_audio.labels(model, self._route).observe(self.first_audio_seconds)
+        elif self._realtime and (behind := -self.lead) > 0:
+            self._metrics.underruns.labels(model).inc()
+            self._plays_since += behind  # the player waited that long and goes on from here
+        self.frames += count

@@ -1,0 +1,142 @@
+"""Runs the app under uvicorn: one line on stdout when ready, SIGTERM drains, a failed engine ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from server import logs
+from server.app import create_app
+from server.services import Services, services_of
+from server.settings import Settings
+
+log = logs.get("server.run")
+_FLUSH_SECONDS = 5
+_PING_SECONDS = 20.0
+
+
+class ServeError(Exception):
+    """The server could not start or go on; the message is for the user."""
+
+
+class _Server(uvicorn.Server):
+    """The first signal drains, the second ends at once. A drained server exits 0: the signal was obeyed."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self.listening = asyncio.Event()
+        self._drain: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._obey, sig)
+
+    def _obey(self, sig: int) -> None:
+        if self._drain is not None:
+            log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
+            self._services.supervisor.cut_off()
+            self.should_exit = True
+            return
+        log.info("draining", signal=signal.Signals(sig).name, seconds=self._services.settings.drain_seconds)
+        self._services.supervisor.drain()
+        self._drain = asyncio.create_task(self._drain_and_exit())
+
+    async def _drain_and_exit(self) -> None:
+        services = self._services
+        try:
+            async with asyncio.timeout(services.settings.drain_seconds):
+                await services.admission.idle.wait()
+        except TimeoutError:
+            log.warning("time to drain is over")
+            services.supervisor.cut_off()
+            try:
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await services.admission.idle.wait()
+            except TimeoutError:
+                log.warning("clients did not take their last bytes")
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        ServeError: the address cannot be used, the models cannot be loaded, or ``strict`` and the engine crashed.
+    """
+    logs.configure(settings.log_level)
+    listener = _listen(settings)
+    with listener:
+        asyncio.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    app = create_app(settings)
+    services = services_of(app)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=_PING_SECONDS,
+        ws_ping_timeout=_PING_SECONDS,
+        timeout_graceful_shutdown=_FLUSH_SECONDS,
+        server_header=False,
+    )
+    server = _Server(config, services)
+    failed = asyncio.create_task(services.supervisor.failed())
+    announce = asyncio.create_task(_announce(services, server, listener, settings.host))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            services.supervisor.drain()
+            server.should_exit = True
+        await serving
+    finally:
+        announce.cancel()
+        failed.cancel()
+    if failed.done() and not failed.cancelled():
+        raise ServeError(failed.result())
+
+
+async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
+    port = listener.getsockname()[1]
+    await services.supervisor.first_ready.wait()
+    await server.listening.wait()
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"ready http://{shown}:{port}\n")
+    sys.stdout.flush()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+
+
+if __name__ == "__main__":
+    try:
+        serve(Settings())
+    except ServeError as problem:
+        sys.exit(f"whispergpt serve: {problem}")

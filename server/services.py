@@ -1,0 +1,46 @@
+"""What the routes share, made once for each app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from server.admission import Admission
+from server.audio_io import AudioPool
+from server.metrics import Metrics
+from server.playback import Playing
+from server.settings import Settings
+from server.supervisor import Supervisor
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    metrics: Metrics
+    supervisor: Supervisor
+    admission: Admission
+    audio: AudioPool
+    playing: Playing
+
+
+def make_services(settings: Settings) -> Services:
+    """Everything, not yet started."""
+    metrics = Metrics()
+    playing = Playing()
+    metrics.watch_playback_lead(playing.least_lead)
+    return Services(
+        settings=settings,
+        metrics=metrics,
+        supervisor=Supervisor(settings, metrics),
+        admission=Admission(settings),
+        audio=AudioPool(settings.decode_threads),
+        playing=playing,
+    )
+
+
+def services_of(app: FastAPI) -> Services:
+    """The services of an app that ``create_app`` made."""
+    services = app.state.services
+    assert isinstance(services, Services)
+    return services

@@ -1,0 +1,88 @@
+"""Every setting of the server. A flag of ``whispergpt serve`` wins over ``WHISPERGPT_<FLAG>`` in the environment."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Validated when built: raises pydantic.ValidationError naming the setting that does not fit."""
+
+    model_config = SettingsConfigDict(env_prefix="WHISPERGPT_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535, description="0 takes any free port")
+    model: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="names or folders, comma-separated in the environment; the first is the default",
+    )
+    device: str = "auto"
+    max_streams: int = Field(default=16, ge=1, le=4096, description="slots in the batch, for each model")
+    strict: bool = Field(default=False, description="fail instead of degrading: a crash of the engine ends the server")
+
+    max_waiting: int = Field(default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model")
+    queue_seconds: float = Field(default=10.0, gt=0, le=600, description="longest wait for a slot")
+    retry_after_seconds: int = Field(
+        default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
+    )
+    max_sessions: int = Field(default=256, ge=1, le=65_536, description="open WebSocket sessions")
+    max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one prompt, as it is sent")
+    max_message_bytes: int = Field(default=16 * MIB, ge=1024, description="one WebSocket message")
+    upload_memory_bytes: int = Field(default=512 * MIB, ge=1024, description="all prompts being received, together")
+    upload_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="longest time a request may take to send its body"
+    )
+    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode, resample and encode audio")
+    max_stream_seconds: float = Field(
+        default=86_400.0, gt=0, le=864_000, description="most seconds a response may be asked for over the WebSocket"
+    )
+
+    idle_seconds: float = Field(default=60.0, gt=0, le=86_400, description="silence after which a session is closed")
+    send_seconds: float = Field(default=30.0, gt=0, le=600, description="longest wait for a client to take audio")
+    drain_seconds: float = Field(default=30.0, ge=0, le=3600, description="how long SIGTERM lets streams play on")
+
+    start_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest time the engine may take to load")
+    stall_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="silence after which the engine counts as hung"
+    )
+    restart_min_seconds: float = Field(
+        default=0.5, gt=0, le=600, description="first pause before the engine is restarted"
+    )
+    restart_max_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="longest pause before the engine is restarted"
+    )
+    command_queue: int = Field(
+        default=1024, ge=16, le=1_000_000, description="messages that may wait on the way to the engine"
+    )
+    event_queue: int = Field(
+        default=4096, ge=16, le=1_000_000, description="messages that may wait on the way from the engine"
+    )
+
+    cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list, description="web origins that may call")
+    log_level: str = "info"
+
+    @field_validator("model", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"'{value}' is not a device; use auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError(f"'{value}' is not a log level; use debug, info, warning or error")
+        return value.lower()

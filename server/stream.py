@@ -1,0 +1,47 @@
+"""The WebSocket ``/stream``: accepts always, then says what is wrong, if anything is."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from fastapi import APIRouter, WebSocket
+
+from server import logs
+from server.accounting import Account, count_refusal
+from server.errors import ApiError, internal
+from server.services import services_of
+from server.stream_response import ROUTE
+from server.stream_session import StreamSession
+from server.stream_socket import ClientGone, StreamSocket
+
+log = logs.get("server.stream")
+router = APIRouter()
+
+
+@router.websocket(ROUTE)
+async def stream(websocket: WebSocket) -> None:
+    """One session, from its acceptance to its close."""
+    services = services_of(websocket.app)
+    cleanup: AsyncExitStack = websocket.state.cleanup
+    await websocket.accept()
+    socket = StreamSocket(websocket, services.settings.send_seconds, services.metrics)
+    begun = False
+    try:
+        services.supervisor.link()  # starting and draining are told before anything else
+        services.admission.enter_session()
+        cleanup.callback(services.admission.leave_session)
+        session = StreamSession(services, socket, websocket.state.request_id)
+        begun = True
+        await session.run()
+    except ClientGone:
+        return
+    except ApiError as error:
+        if begun:
+            count_refusal(services.metrics, error)
+        else:
+            Account(services.metrics, ROUTE).refuse(error)
+        log.info("session closed", code=error.code)
+        await socket.close(error)
+    except Exception:
+        log.exception("session failed")
+        await socket.close(internal())

@@ -1,0 +1,116 @@
+"""What a client may say on ``/stream``, checked for form; ranges are checked where they are used."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from engine.messages import Pace
+from server.errors import ApiError, bad_value
+
+MAX_TEXT_BYTES = 65_536
+
+
+class InputFields(msgspec.Struct, forbid_unknown_fields=True):
+    format: Literal["file", "pcm_s16le"] | UnsetType = UNSET
+    sample_rate: int | UnsetType = UNSET
+
+
+class OutputFields(msgspec.Struct, forbid_unknown_fields=True):
+    format: Literal["pcm_s16le", "opus"] | UnsetType = UNSET
+
+
+class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
+    """What is left out stays as it is; null goes back to the default."""
+
+    model: str | UnsetType | None = UNSET
+    input: InputFields | UnsetType = UNSET
+    output: OutputFields | UnsetType = UNSET
+    seed: int | UnsetType | None = UNSET
+    temperature: float | UnsetType | None = UNSET
+    top_k: int | UnsetType | None = UNSET
+    top_p: float | UnsetType | None = UNSET
+    pace: Pace | UnsetType = UNSET
+
+
+class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
+    seconds: float | None = None
+
+
+class _Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+    event_id: str | None = None
+
+
+class SessionUpdate(_Event, tag="session.update", kw_only=True):
+    session: SessionFields
+
+
+class BufferClear(_Event, tag="input_audio_buffer.clear"):
+    pass
+
+
+class BufferCommit(_Event, tag="input_audio_buffer.commit"):
+    pass
+
+
+class ResponseCreate(_Event, tag="response.create", kw_only=True):
+    response: ResponseFields = msgspec.field(default_factory=ResponseFields)
+
+
+class ResponseCancel(_Event, tag="response.cancel"):
+    pass
+
+
+ClientEvent: TypeAlias = SessionUpdate | BufferClear | BufferCommit | ResponseCreate | ResponseCancel
+
+_TYPES = (
+    "session.update",
+    "input_audio_buffer.clear",
+    "input_audio_buffer.commit",
+    "response.create",
+    "response.cancel",
+)
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"field `([^`]*)`")
+
+
+def parse_event(text: str) -> ClientEvent:
+    """One text message as an event.
+
+    Raises:
+        ApiError: it is not JSON, has no known type, or a field is unknown, missing or of the wrong type.
+    """
+    if len(text) > MAX_TEXT_BYTES:
+        raise ApiError(413, "too_large", f"A text message holds at most {MAX_TEXT_BYTES} characters.")
+    try:
+        message = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise bad_value(None, "The text message is not valid JSON.", "invalid_json") from None
+    if not isinstance(message, dict):
+        raise bad_value(None, "The message must be a JSON object with a 'type'.", "invalid_json")
+    kind = message.get("type")
+    if kind is None:
+        raise bad_value("type", f"The message has no 'type'; there is {', '.join(_TYPES)}.", "missing_field")
+    if kind not in _TYPES:
+        raise bad_value("type", f"There is no type '{str(kind)[:100]}'; there is {', '.join(_TYPES)}.", "unknown_type")
+    try:
+        event: ClientEvent = msgspec.convert(message, ClientEvent)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+    return event
+
+
+def _explain(text: str) -> ApiError:
+    """msgspec's sentence, with the place as ``param``."""
+    match = _PLACE.match(text)
+    what, where = (match["what"], match["where"] or "") if match else (text, "")
+    if named := _FIELD.search(what):
+        where = f"{where}.{named[1]}" if where else named[1]
+        missing = "missing" in what
+        code = "missing_field" if missing else "unknown_field"
+        sentence = f"The field '{where}' is missing." if missing else f"There is no field '{where}' here."
+        return bad_value(where, sentence, code)
+    return bad_value(where or None, f"{where or 'The message'}: {what[:1].lower()}{what[1:]}.")

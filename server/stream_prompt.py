@@ -1,0 +1,112 @@
+"""The prompt of one session: collected, streamed into the engine while it arrives, committed, cleared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.audio_file import AudioError
+from engine.config import FRAME_RATE
+from engine.messages import ModelInfo
+from server.admission import UploadMeter
+from server.audio_io import PcmPrompt, decode_prompt
+from server.engine_handles import PromptHandle
+from server.errors import ApiError, from_audio, wrong_order
+from server.services import Services
+
+InputFormat = Literal["file", "pcm_s16le"]
+
+
+class SessionPrompt:
+    """Empty, then collecting, then committed. A prompt that is refused is forgotten: the next starts from nothing."""
+
+    def __init__(self, services: Services) -> None:
+        self.state: Literal["empty", "collecting", "committed"] = "empty"
+        self._services = services
+        self._meter = UploadMeter(services.admission, services.settings)
+        self._file: list[bytes] = []
+        self._pcm: PcmPrompt | None = None
+        self._handle: PromptHandle | None = None
+
+    async def add(self, data: bytes, model: ModelInfo, kind: InputFormat, rate: int) -> None:
+        """More of the prompt.
+
+        Raises:
+            ApiError: the prompt is committed, too large, too long, or the engine is gone.
+        """
+        if self.state == "committed":
+            raise wrong_order("The prompt is committed; send input_audio_buffer.clear before another.")
+        self.state = "collecting"
+        try:
+            if kind == "file":
+                self._meter.add(len(data))
+                self._file.append(data)
+            else:
+                await self._add_pcm(data, model, rate)
+        except ApiError:
+            self.clear()
+            raise
+        except AudioError as error:
+            self.clear()
+            raise from_audio(error) from None
+
+    async def commit(self, model: ModelInfo, kind: InputFormat) -> float:
+        """Encode what came; returns its seconds.
+
+        Raises:
+            ApiError: there is nothing to commit, or it cannot be used.
+        """
+        if self.state == "committed":
+            raise wrong_order("The prompt is committed already; send response.create, or input_audio_buffer.clear.")
+        try:
+            if self._pcm is not None and self._handle is not None:
+                rest, _ = await self._services.audio.run(self._pcm.finish)
+            elif kind == "file":
+                # Copied and decoded in a thread: a file may be large.
+                rest = await self._services.audio.run(_decode, self._file)
+                self._handle = self._services.supervisor.link().open_prompt(model)
+            else:
+                raise AudioError(
+                    "empty_audio", "There is no audio to commit: send the prompt as binary messages first."
+                )
+            await self._handle.append(rest)
+            ready = await self._handle.commit()
+        except AudioError as error:
+            self.clear()
+            raise from_audio(error) from None
+        except ApiError:
+            self.clear()
+            raise
+        self.state = "committed"
+        self._file, self._pcm = [], None
+        self._meter.release()
+        return ready.frames / FRAME_RATE
+
+    def committed(self) -> PromptHandle:
+        """The committed prompt, to continue.
+
+        Raises:
+            ApiError: there is none.
+        """
+        if self.state != "committed" or self._handle is None:
+            raise wrong_order("There is no committed prompt: send audio, then input_audio_buffer.commit.")
+        return self._handle
+
+    def clear(self) -> None:
+        """Forget everything; streams started from the prompt go on."""
+        if self._handle is not None:
+            self._handle.close()
+        self._handle, self._pcm, self._file = None, None, []
+        self._meter.release()
+        self.state = "empty"
+
+    async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
+        if self._pcm is None or self._handle is None:
+            self._pcm = PcmPrompt(rate)
+            self._handle = self._services.supervisor.link().open_prompt(model)
+        samples = await self._services.audio.run(self._pcm.push, data)
+        if samples:
+            await self._handle.append(samples)
+
+
+def _decode(parts: list[bytes]) -> bytes:
+    return decode_prompt(b"".join(parts))

@@ -1,0 +1,234 @@
+"""One ``/stream`` session: what may come when, and what is said in answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from msgspec import UNSET
+
+from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.messages import ModelInfo, Pace
+from server import logs
+from server.accounting import count_refusal
+from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
+from server.errors import ApiError, bad_value, wrong_order
+from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
+from server.services import Services
+from server.stream_events import (
+    BufferClear,
+    BufferCommit,
+    ClientEvent,
+    InputFields,
+    ResponseCancel,
+    ResponseCreate,
+    SessionFields,
+    SessionUpdate,
+    parse_event,
+)
+from server.stream_prompt import InputFormat, SessionPrompt
+from server.stream_response import StreamResponse
+from server.stream_socket import Incoming, StreamSocket
+
+log = logs.get("server.stream")
+_INBOX = 16
+_GOING_AWAY = 1001
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What ``session.update`` sets."""
+
+    model: ModelInfo
+    input_format: InputFormat = "file"
+    input_rate: int = SAMPLE_RATE
+    wishes: Wishes = field(default_factory=Wishes)
+    pace: Pace = "realtime"
+
+
+class StreamSession:
+    """Everything of one connection. ``run`` ends when the client leaves or the session must be closed."""
+
+    def __init__(self, services: Services, socket: StreamSocket, session_id: str, model: str | None = None) -> None:
+        self._services, self._socket, self._id = services, socket, session_id
+        self._options = _Options(find_model(services.supervisor.link().models, model))
+        self._prompt = SessionPrompt(services)
+        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
+        self._response: StreamResponse | None = None
+        self._silent = asyncio.Event()
+        self._silent.set()
+        self._quiet_since = time.monotonic()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Talk until the end; everything that the session took is freed then.
+
+        Raises:
+            ApiError: the session must be closed with this error.
+            ClientGone: the client left.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._receive())
+                tasks.create_task(self._converse())
+                tasks.create_task(self._close_when_draining())
+        except BaseExceptionGroup as group:
+            # The first that ended decides; the others were cancelled for it.
+            raise group.exceptions[0] from None
+        finally:
+            self._prompt.clear()
+
+    async def _receive(self) -> None:
+        # Always reading: that is how a client that leaves is noticed at once, whatever is under way.
+        while True:
+            await self._inbox.put(await self._socket.receive())
+
+    async def _converse(self) -> None:
+        await self._socket.send_event("session.created", session=self._describe())
+        while True:
+            message = await self._next()
+            try:
+                await self._handle(message)
+            except ApiError as error:
+                if error.close_code is not None:
+                    raise
+                count_refusal(self._services.metrics, error)
+                log.info("message refused", code=error.code, param=error.param)
+                await self._socket.send_event("error", error=error.body())
+            self._quiet_since = time.monotonic()
+
+    async def _next(self) -> Incoming:
+        idle = self._services.settings.idle_seconds
+        while True:
+            left = idle if self._response else self._quiet_since + idle - time.monotonic()
+            if left <= 0:
+                raise ApiError(
+                    408,
+                    "idle_timeout",
+                    f"Nothing was sent for {idle:g} s; the session is closed.",
+                    close_code=_GOING_AWAY,
+                )
+            try:
+                async with asyncio.timeout(left):
+                    return await self._inbox.get()
+            except TimeoutError:
+                continue
+
+    async def _handle(self, message: Incoming) -> None:
+        options = self._options
+        if isinstance(message.content, bytes):
+            await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
+            return
+        event: ClientEvent = parse_event(message.content)
+        match event:
+            case SessionUpdate():
+                self._update(event.session)
+                await self._socket.send_event("session.updated", session=self._describe())
+            case BufferClear():
+                self._prompt.clear()
+                await self._socket.send_event("input_audio_buffer.cleared")
+            case BufferCommit():
+                seconds = await self._prompt.commit(options.model, options.input_format)
+                await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
+            case ResponseCreate():
+                self._create(event, message.at)
+            case ResponseCancel():
+                if self._response is None:
+                    raise wrong_order("There is no response to cancel.")
+                self._response.cancel()
+            case _:
+                assert_never(event)
+
+    def _create(self, event: ResponseCreate, began: float) -> None:
+        if self._response is not None:
+            raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
+        prompt, options = self._prompt.committed(), self._options
+        seconds, limit = event.response.seconds, self._services.settings.max_stream_seconds
+        frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
+        response = StreamResponse(
+            self._services, self._socket, sampling_for(options.wishes, options.model), frames, options.pace, began
+        )
+        self._response = response
+        self._silent.clear()
+
+        async def run() -> None:
+            try:
+                await response.run(prompt)
+            finally:
+                self._response = None
+                self._silent.set()
+                self._quiet_since = time.monotonic()
+
+        assert self._tasks is not None
+        self._tasks.create_task(run())
+
+    def _update(self, fields: SessionFields) -> None:
+        if self._response is not None:
+            raise wrong_order("A response is playing; send session.update after response.done.")
+        options = self._options
+        if fields.model is not UNSET:
+            models = self._services.supervisor.link().models
+            options = replace(options, model=find_model(models, fields.model, "session.model"))
+        if fields.input is not UNSET:
+            options = _update_input(options, fields.input)
+        if fields.output is not UNSET and fields.output.format == "opus":
+            raise bad_value(
+                "session.output.format", "opus is not sent over the WebSocket yet; use pcm_s16le.", "unsupported"
+            )
+        wishes = {
+            name: value
+            for name in ("seed", "temperature", "top_k", "top_p")
+            if (value := getattr(fields, name)) is not UNSET
+        }
+        options = replace(options, wishes=replace(options.wishes, **wishes))
+        check_wishes(options.wishes, "session.")
+        if fields.pace is not UNSET:
+            options = replace(options, pace=fields.pace)
+        changed = [
+            name
+            for name in ("model", "input_format", "input_rate")
+            if getattr(options, name) != getattr(self._options, name)
+        ]
+        if changed and self._prompt.state != "empty":
+            raise wrong_order("The model and the input are fixed once audio came; send input_audio_buffer.clear first.")
+        self._options = options
+
+    def _describe(self) -> dict[str, Any]:
+        options, model = self._options, self._options.model
+        defaults, wishes = model.defaults, options.wishes
+        return {
+            "id": self._id,
+            "model": model.id,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "fingerprint": model.fingerprint,
+            "input": {"format": options.input_format, "sample_rate": options.input_rate},
+            "output": {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE},
+            "seed": wishes.seed,
+            "temperature": defaults["temperature"] if wishes.temperature is None else wishes.temperature,
+            "top_k": defaults["top_k"] if wishes.top_k is None else wishes.top_k,
+            "top_p": defaults["top_p"] if wishes.top_p is None else wishes.top_p,
+            "pace": options.pace,
+        }
+
+    async def _close_when_draining(self) -> None:
+        await self._services.supervisor.drain_begun.wait()
+        await self._silent.wait()
+        raise ApiError(503, "draining", "The server is shutting down; connect again later.", close_code=_GOING_AWAY)
+
+
+def _update_input(options: _Options, fields: InputFields) -> _Options:
+    if fields.format is not UNSET:
+        options = replace(options, input_format=fields.format)
+    if fields.sample_rate is not UNSET:
+        if not MIN_PCM_RATE <= fields.sample_rate <= MAX_PCM_RATE:
+            raise bad_value(
+                "session.input.sample_rate",
+                f"session.input.sample_rate must be {MIN_PCM_RATE} to {MAX_PCM_RATE}.",
+                "out_of_range",
+            )
+        options = replace(options, input_rate=fields.sample_rate)
+    return options

@@ -1,0 +1,143 @@
+"""Keeps one engine running: starts it, restarts it after a crash with growing pauses, ends it with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Literal
+
+from server import logs
+from server.engine_link import EngineLink, EngineLoadFailed
+from server.errors import ApiError
+from server.metrics import Metrics
+from server.settings import Settings
+
+log = logs.get("server.supervisor")
+_HEALTHY_SECONDS = 60.0
+"""An engine that ran this long has earned a quick restart."""
+
+State = Literal["starting", "ready", "restarting", "draining", "failed"]
+
+
+class Supervisor:
+    """Owns the engine's link; requests borrow it through ``link()``."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.state: State = "starting"
+        self.first_ready = asyncio.Event()
+        self.drain_begun = asyncio.Event()
+        self._settings, self._metrics = settings, metrics
+        self._link: EngineLink | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._fatal = asyncio.Event()
+        self.failure = ""
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._task = asyncio.create_task(self._run())
+
+    async def failed(self) -> str:
+        """Wait until the server must end, and say why: the first load failed, or ``strict`` and the engine crashed."""
+        await self._fatal.wait()
+        return self.failure
+
+    def drain(self) -> None:
+        """Take no new work; what plays goes on."""
+        self.drain_begun.set()
+        self.state = "draining"
+
+    def cut_off(self) -> None:
+        """End what still plays: the time to drain is over."""
+        if self._link:
+            self._link.cut_off(
+                ApiError(503, "draining", "The server is shutting down and could not wait any longer.", close_code=1001)
+            )
+
+    @property
+    def draining(self) -> bool:
+        return self.drain_begun.is_set()
+
+    def link(self) -> EngineLink:
+        """The running engine, for new work.
+
+        Raises:
+            ApiError: 503 while it is starting, restarting, draining or has failed.
+        """
+        if self.draining:
+            raise ApiError(
+                503,
+                "draining",
+                "The server is shutting down and takes no new work; try another or later.",
+                retry_after=self._settings.retry_after_seconds,
+            )
+        if self._link is None or self.state != "ready":
+            doing = "loading its models" if self.state == "starting" else "restarting its engine"
+            raise ApiError(
+                503,
+                "starting",
+                f"The server is {doing}; try again in a moment.",
+                retry_after=self._settings.retry_after_seconds,
+            )
+        return self._link
+
+    async def stop(self) -> None:
+        """End the engine and forget it."""
+        self.drain()
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._link:
+            await self._link.stop(drain_seconds=2.0)
+            self._link = None
+
+    async def _run(self) -> None:
+        try:
+            await self._keep_running()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("the supervisor failed")
+            self._fail(f"the engine cannot be kept running: {error}")
+
+    async def _keep_running(self) -> None:
+        crashes, fingerprints = 0, None
+        while True:
+            link = EngineLink(self._settings, self._metrics)
+            self._link = link
+            started = time.monotonic()
+            try:
+                await link.start()
+            except (EngineLoadFailed, OSError) as error:
+                await link.stop()
+                self._link = None
+                if fingerprints is None or self._settings.strict:
+                    self._fail(str(error))
+                    return
+                log.error("the engine did not start again", error=str(error))
+            else:
+                now = {model.id: model.fingerprint for model in link.models.values()}
+                if fingerprints is not None and now != fingerprints:
+                    log.warning("seeds give other samples than before", before=fingerprints, now=now)
+                fingerprints = now
+                if not self.draining:
+                    self.state = "ready"
+                log.info("engine ready", models=list(link.models), seconds=round(time.monotonic() - started, 2))
+                self.first_ready.set()
+                how = await link.run()
+                await link.stop()
+                self._link = None
+                log.error("engine lost", how=how)
+                if self._settings.strict:
+                    self._fail(f"{how}, and --strict allows no restart")
+                    return
+            if not self.draining:
+                self.state = "restarting"
+            crashes = 1 if time.monotonic() - started > _HEALTHY_SECONDS else crashes + 1
+            pause = min(self._settings.restart_max_seconds, self._settings.restart_min_seconds * 2 ** (crashes - 1))
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            self._metrics.engine_restarts.inc()
+
+    def _fail(self, message: str) -> None:
+        self.state, self.failure = "failed", message
+        self._fatal.set()

@@ -1,0 +1,139 @@
+"""The multipart form of ``POST /continue``, read within its bounds and checked field by field."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import BinaryIO, get_args
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from engine.audio_file import READABLE
+from server.admission import UploadMeter
+from server.encoders import Format
+from server.errors import ApiError, bad_value
+from server.parameters import Wishes, check_wishes, frames_for, number, truth, whole_number
+from server.settings import Settings
+
+_FIELDS = (
+    "audio",
+    "seconds",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "model",
+    "include_prompt",
+    "response_format",
+    "stream",
+)
+_FORMATS: tuple[Format, ...] = get_args(Format)
+_DEFAULT_SECONDS = 5.0
+_MAX_FIELD_BYTES = 4096
+_MAX_FIELDS = 64
+
+
+@dataclass(frozen=True)
+class ContinueForm:
+    """A checked form. ``audio`` is a file in memory, not yet decoded."""
+
+    audio: BinaryIO
+    frames: int
+    wishes: Wishes = field(default_factory=Wishes)
+    model: str | None = None
+    include_prompt: bool = False
+    response_format: Format = "wav"
+    stream: bool = False
+
+
+class _InMemoryParser(MultiPartParser):
+    # 0 never spills to disk: prompts are never stored. UploadMeter bounds the memory.
+    spool_max_size = 0
+
+
+async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> ContinueForm:
+    """Read and check the form.
+
+    Raises:
+        ApiError: 400 a field is missing, unknown or unusable; 413 the body is too large; 408 it came too slowly.
+        ClientDisconnect: the client left before the body's end.
+    """
+    if request.query_params:
+        name = next(iter(request.query_params))
+        raise bad_value(name[:100], "Parameters go into the form, not into the URL.", "unknown_field")
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
+    claimed = request.headers.get("content-length", "")
+    if claimed.isascii() and claimed.isdigit() and int(claimed[:18]) > settings.max_upload_bytes:
+        meter.add(int(claimed[:18]))  # refuses: no need to read what cannot fit
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            form = await _InMemoryParser(
+                request.headers,
+                _metered(request, meter),
+                max_files=_MAX_FIELDS,
+                max_fields=_MAX_FIELDS,
+                max_part_size=_MAX_FIELD_BYTES,
+            ).parse()
+    except MultiPartException as error:
+        raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
+    except TimeoutError:
+        raise ApiError(
+            408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"
+        ) from None
+    return _check_form(form.multi_items())
+
+
+async def _metered(request: Request, meter: UploadMeter) -> AsyncGenerator[bytes, None]:
+    async for chunk in request.stream():
+        meter.add(len(chunk))
+        yield chunk
+
+
+def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
+    texts: dict[str, str] = {}
+    audio: UploadFile | None = None
+    for name, value in items:
+        if name not in _FIELDS:
+            raise bad_value(
+                name[:100], f"There is no field '{name[:100]}'; there is {', '.join(_FIELDS)}.", "unknown_field"
+            )
+        if name in texts or (name == "audio" and audio is not None):
+            raise bad_value(name, f"The field '{name}' is given twice.", "repeated_field")
+        if name == "audio":
+            if isinstance(value, str):
+                raise bad_value(name, "The field 'audio' must be a file: its part needs a filename.", "not_a_file")
+            audio = value
+        elif isinstance(value, str):
+            texts[name] = value
+        else:
+            raise bad_value(name, f"The field '{name}' must be text, not a file.")
+    if audio is None:
+        raise bad_value("audio", f"The field 'audio' is missing: send a file; {READABLE} are read.", "missing_field")
+    wishes = Wishes(
+        seed=whole_number(texts["seed"], "seed") if "seed" in texts else None,
+        temperature=number(texts["temperature"], "temperature") if "temperature" in texts else None,
+        top_k=whole_number(texts["top_k"], "top_k") if "top_k" in texts else None,
+        top_p=number(texts["top_p"], "top_p") if "top_p" in texts else None,
+    )
+    check_wishes(wishes)
+    seconds = number(texts["seconds"], "seconds") if "seconds" in texts else _DEFAULT_SECONDS
+    return ContinueForm(
+        audio=audio.file,
+        frames=frames_for(seconds),
+        wishes=wishes,
+        model=texts.get("model"),
+        include_prompt=truth(texts.get("include_prompt", "false"), "include_prompt"),
+        response_format=_format(texts.get("response_format", "wav")),
+        stream=truth(texts.get("stream", "false"), "stream"),
+    )
+
+
+def _format(text: str) -> Format:
+    for known in _FORMATS:
+        if text == known:
+            return known
+    raise bad_value("response_format", f"response_format must be {', '.join(_FORMATS)}, not '{text[:40]}'.")
