@@ -45,14 +45,15 @@ def running_server(arguments: list[str]) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield _url_when_ready(process)
-        process.terminate()
-        if status := process.wait(STOP_SECONDS):
-            raise DemoError(f"The server stopped with status {status}.")
-    except subprocess.TimeoutExpired:
-        raise DemoError(f"The server did not stop within {STOP_SECONDS:g} s.") from None
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            status = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise DemoError(f"The server did not stop within {STOP_SECONDS:g} s.") from None
+    if status:
+        raise DemoError(f"The server stopped with status {status}.")
 
 
 def _url_when_ready(process: subprocess.Popen[str]) -> str:
