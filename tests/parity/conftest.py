@@ -27,7 +27,8 @@ def reference_pair(config: CodecConfig, n_codebooks: int = 8, seed: int = 0) -> 
     from encodec import modules, quantization
 
     torch.manual_seed(seed)
-    sizes: dict[str, Any] = {"n_filters": config.n_filters, "pad_mode": config.pad_mode, "norm": "weight_norm", "causal": True}
+    sizes: dict[str, Any] = {"n_filters": config.n_filters, "pad_mode": config.pad_mode}
+    sizes |= {"norm": "weight_norm", "causal": True}
     reference = encodec.EncodecModel(
         modules.SEANetEncoder(**sizes),
         modules.SEANetDecoder(**sizes),

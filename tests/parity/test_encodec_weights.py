@@ -62,7 +62,7 @@ def server(published: Published) -> Iterator[tuple[str, list[str]]]:
             asked.append(self.path)
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(published[1].parent)))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{httpd.server_port}/saved.th", asked
     httpd.shutdown()
     httpd.server_close()
