@@ -1,16 +1,165 @@
-"""Model folders: ``config.json`` beside safetensors, never a pickle of our own."""
+"""Model folders: ``config.json`` and safetensors, read and written. Nothing here unpickles.
+
+A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors``
+(or ``"codec": "encodec_24khz"`` in the config, for the published weights) and ``MODEL_CARD.md``.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from engine.codec import Codec
+from engine.config import CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
+from engine.frame_step import FrameStep
+from engine.installed import installed_models, model_folder
+from engine.model import WhisperGPT
+
+_TRAINING_ONLY = ("inited", "cluster_size", "embed_avg")
+FORMAT = 1
+
+
+class ModelError(ValueError):
+    """A model that cannot be found or read; the message is written for the user."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run. ``digest``: the first eight hex digits of the SHA-256 of its files."""
+
+    id: str
+    step: FrameStep
+    defaults: SamplingDefaults
+    licence: str
+    digest: str
+
+
+def find_model(name_or_folder: str) -> Path:
+    """The folder of an installed model or of a path.
+
+    Raises:
+        ModelError: there is neither.
+    """
+    folder = model_folder(name_or_folder)
+    if folder is not None:
+        return folder
+    known = ", ".join(installed_models()) or "none"
+    raise ModelError(f"There is no model {name_or_folder!r}: not installed ({known}) and not a model folder.")
+
+
+def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
+    """Load a model folder in float32.
+
+    Raises:
+        ModelError: it is missing, damaged or of another format; the message names the file.
+    """
+    folder = find_model(name_or_folder)
+    config = _read_config(folder)
+    try:
+        model = WhisperGPT(from_dict(ModelConfig, config["model"]))
+        defaults = from_dict(SamplingDefaults, config.get("sampling", {}))
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}") from None
+    _load_weights(model, folder / "model.safetensors")
+    codec = load_codec(folder)
+    return LoadedModel(
+        id=folder.name,
+        step=FrameStep(codec, model).eval().requires_grad_(False).to(device),
+        defaults=defaults,
+        licence=str(config.get("licence", "unknown")),
+        digest=_digest(folder),
+    )
+
+
+def load_codec(folder: Path) -> Codec:
+    """The codec of a model folder, in float32 on the CPU.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    described = _read_config(folder).get("codec")
+    if described == "encodec_24khz":
+        # Only here, for those who have the published weights.
+        from engine.encodec_weights import WeightsError, load_encodec
+
+        try:
+            return load_encodec("encodec_24khz").eval()
+        except WeightsError as error:
+            raise ModelError(str(error)) from None
+    if not isinstance(described, dict):
+        raise ModelError(f"{folder / 'config.json'} does not describe a codec.")
+    try:
+        codec = Codec(from_dict(CodecConfig, described))
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a codec: {error}") from None
+    _load_weights(codec, folder / "codec.safetensors")
+    return codec.eval()
 
 
 def save_codec(codec: Codec, folder: Path) -> None:
-    """Write ``codec.safetensors`` (what inference needs, half precision)."""
-    skipped = ("inited", "cluster_size", "embed_avg")
-    weights = {k: v.half().contiguous() for k, v in codec.state_dict().items() if not k.endswith(skipped)}
-    save_file(weights, folder / "codec.safetensors")
+    """Write ``codec.safetensors``: what inference needs, in half precision."""
+    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(_TRAINING_ONLY)}
+    _save_half(weights, folder / "codec.safetensors")
+
+
+def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: SamplingDefaults, licence: str) -> None:
+    """Write a whole model folder but for its card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "model": to_dict(model.config),
+        "codec": to_dict(codec.config),
+        "sampling": to_dict(defaults),
+        "licence": licence,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    _save_half(model.state_dict(), folder / "model.safetensors")
+    save_codec(codec, folder)
+
+
+def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, path)
+    path.chmod(0o644)  # safetensors writes for the owner alone; a container serves as another user
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    wanted = {k for k in module.state_dict() if not k.endswith(_TRAINING_ONLY)}
+    if wanted != set(weights):
+        odd = sorted(wanted ^ set(weights))[0]
+        raise ModelError(f"{path} does not fit its config.json: {odd!r} is missing or unexpected.")
+    try:
+        module.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+    except RuntimeError:
+        raise ModelError(f"{path} does not fit the sizes in its config.json.") from None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path} is not a model description of format {FORMAT}.")
+    return config
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors", "codec.safetensors"):
+        path = folder / name
+        if path.exists():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]

@@ -17,7 +17,7 @@ CODEBOOK_SIZE = 1024
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """The EnCodec architecture (arXiv 2210.13438, section 3.1): SEANet with an LSTM and residual vector quantisation."""
+    """The EnCodec architecture (arXiv 2210.13438, section 3.1): SEANet, an LSTM, residual vector quantisation."""
 
     n_filters: int = 32
     dimension: int = 128

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.streaming import State, keep
+from engine.streaming import State, keep, leaf
 
 
 class CausalConv1d(nn.Module):
@@ -41,8 +41,7 @@ class CausalConv1d(nn.Module):
         """``[B, C, T]`` → ``[B, C', T / stride]`` with T a whole number of strides."""
         if not self.context:
             return self._convolve(x)
-        context = state["context"]
-        assert isinstance(context, Tensor)
+        context = leaf(state, "context")
         if cold and self.pad_mode == "reflect":
             if x.shape[-1] <= self.context:
                 raise ValueError("a codec with reflection padding needs at least seven frames to start a stream")
@@ -84,8 +83,7 @@ class CausalConvTranspose1d(nn.Module):
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """``[B, C, T]`` → ``[B, C', T·stride]``."""
-        previous = state["previous"]
-        assert isinstance(previous, Tensor)
+        previous = leaf(state, "previous")
         y = self._convolve(torch.cat([previous, x], dim=-1))
         keep(previous, x[..., -1:], active)
         return y[..., self.stride : (x.shape[-1] + 1) * self.stride]
@@ -111,8 +109,7 @@ class ResidualLSTM(nn.Module):
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """``[B, C, T]`` → ``[B, C, T]``."""
-        hidden, cell = state["hidden"], state["cell"]
-        assert isinstance(hidden, Tensor) and isinstance(cell, Tensor)
+        hidden, cell = leaf(state, "hidden"), leaf(state, "cell")
         inputs = x.permute(2, 0, 1)
         y, (new_hidden, new_cell) = self.lstm(
             inputs, (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.config import HOP, SAMPLE_RATE, MelConfig
-from engine.streaming import State, keep
+from engine.streaming import State, keep, leaf
 
 
 def mel_filterbank(window: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
@@ -55,8 +55,7 @@ class CausalMel(nn.Module):
 
     def step(self, audio: Tensor, state: State, active: Tensor | None = None) -> Tensor:
         """The next ``[B, T·320]`` samples of every slot → ``[B, T, n_mels]``."""
-        tail = state["tail"]
-        assert isinstance(tail, Tensor)
+        tail = leaf(state, "tail")
         seen = torch.cat([tail, audio], dim=-1)
         keep(tail, seen[:, seen.shape[1] - self.history :], active)
         return self._slices(seen)

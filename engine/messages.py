@@ -171,9 +171,7 @@ class Load(msgspec.Struct, tag=True):
     waiting: int
 
 
-Event: TypeAlias = (
-    Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | StepDone | Load
-)
+Event: TypeAlias = Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | StepDone | Load
 
 _encoder = msgspec.msgpack.Encoder()
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

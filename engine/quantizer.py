@@ -41,12 +41,10 @@ class ResidualVectorQuantizer(nn.Module):
 
     def __init__(self, dimension: int, n_codebooks: int) -> None:
         super().__init__()
-        layers = nn.ModuleList(nn.ModuleDict({"_codebook": Codebook(dimension)}) for _ in range(n_codebooks))
+        self.codebooks = [Codebook(dimension) for _ in range(n_codebooks)]
+        # EnCodec's names for them: ``vq.layers.0._codebook.embed``.
+        layers = nn.ModuleList(nn.ModuleDict({"_codebook": codebook}) for codebook in self.codebooks)
         self.vq = nn.ModuleDict({"layers": layers})
-
-    @property
-    def codebooks(self) -> list[Codebook]:
-        return [layer["_codebook"] for layer in self.vq["layers"]]  # type: ignore[union-attr, misc]
 
     def encode(self, latents: Tensor) -> Tensor:
         """``[B, dimension, T]`` → codes ``[B, n_codebooks, T]``."""

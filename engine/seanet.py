@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from engine.config import CodecConfig
 from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
-from engine.streaming import State
+from engine.streaming import State, Streaming, branch
 
 
 class ResidualBlock(nn.Module):
@@ -40,12 +40,16 @@ class StreamingSequential(nn.Sequential):
     """A sequence whose streaming members each own a state, named by their index."""
 
     def init_state(self, slots: int, device: torch.device) -> State:
-        return {str(i): m.init_state(slots, device) for i, m in enumerate(self) if not isinstance(m, nn.ELU)}
+        streaming = ((i, m) for i, m in enumerate(self) if isinstance(m, Streaming))
+        return {str(i): m.init_state(slots, device) for i, m in streaming}
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """The next chunk through every member."""
         for index, module in enumerate(self):
-            x = module(x) if isinstance(module, nn.ELU) else module.step(x, state[str(index)], active, cold)
+            if isinstance(module, Streaming):
+                x = module.step(x, branch(state, str(index)), active, cold)
+            else:
+                x = module(x)
         return x
 
 

@@ -15,12 +15,35 @@ and offline use alike. (The idea of streaming as a property of each module is Mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
 State: TypeAlias = "dict[str, State | Tensor]"
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A layer that can go on from where its last chunk ended."""
+
+    def init_state(self, slots: int, device: torch.device) -> State: ...
+
+    def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor: ...
+
+
+def branch(state: State, name: str) -> State:
+    """The subtree called ``name``."""
+    found = state[name]
+    assert isinstance(found, dict)
+    return found
+
+
+def leaf(state: State, name: str) -> Tensor:
+    """The tensor called ``name``."""
+    found = state[name]
+    assert isinstance(found, Tensor)
+    return found
 
 
 def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:

@@ -99,7 +99,8 @@ def _decode_all(folders: list[Path], index_file: Path, samples_file: Path) -> No
         return (np.clip(audio[:whole], -1, 1) * 32767).astype(np.int16)
 
     with samples_file.open("wb") as out, ThreadPoolExecutor() as pool:
-        for (path, speaker), audio in zip(jobs, tqdm(pool.map(read, jobs), total=len(jobs), desc="decode", disable=None), strict=True):
+        decoded = tqdm(pool.map(read, jobs), total=len(jobs), desc="decode", disable=None)
+        for (path, speaker), audio in zip(jobs, decoded, strict=True):
             if audio is None or not len(audio):
                 continue
             out.write(audio.tobytes())

@@ -13,21 +13,21 @@ SCALES = ((256, 40), (512, 64), (1024, 80), (2048, 96))
 
 
 class ReconstructionLoss(nn.Module):
-    """Log-mel distance at four scales, plus complex-STFT and waveform distances relative to the signal.
+    """Log-mel distance at four scales, plus complex-STFT and waveform errors relative to the signal.
 
-    The spectral terms make the sound right, the relative ones tie its phase to the original's, which mel alone
-    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform).
+    The spectral term makes the sound right, the relative ones tie its phase to the original's, which mel alone
+    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform). The waveform error is
+    squared: the best answer to an absolute error, as long as nothing is known of the phase, is silence.
     """
 
-    def __init__(self, wave_weight: float = 0.5, complex_weight: float = 0.5) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.wave_weight, self.complex_weight = wave_weight, complex_weight
         for window, mels in SCALES:
             self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
             bank = mel_filterbank(window, mels, 0.0, SAMPLE_RATE / 2)
             self.register_buffer(f"bank_{window}", bank, persistent=False)
 
-    def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def forward(self, output: Tensor, target: Tensor, mel_weight: float = 1.0) -> dict[str, Tensor]:
         """``[B, samples]`` each → the named terms, ``total`` among them."""
         mel = output.new_zeros(())
         relative = output.new_zeros(())
@@ -38,11 +38,17 @@ class ReconstructionLoss(nn.Module):
                 for x in (output, target)
             )
             bank = getattr(self, f"bank_{window}")
-            a, b = (torch.einsum("fm,bft->bmt", bank, (s.real.square() + s.imag.square() + 1e-9).sqrt()) for s in (made, wanted))
-            mel = mel + (torch.log(a + 1e-3) - torch.log(b + 1e-3)).abs().mean() / len(SCALES)
+            a, b = (_log_mel(s, bank) for s in (made, wanted))
+            mel = mel + (a - b).abs().mean() / len(SCALES)
             if window == 512:
                 error = torch.view_as_real(made - wanted).square().sum(-1).add(1e-9).sqrt().mean()
                 relative = error / wanted.abs().mean()
-        wave = (output - target).abs().mean() / target.abs().mean()
-        total = mel + self.complex_weight * relative + self.wave_weight * wave
+        wave = ((output - target).square().sum(-1) / target.square().sum(-1).add(1e-3)).mean()
+        total = mel_weight * mel + relative + wave
         return {"total": total, "mel": mel, "complex": relative, "wave": wave}
+
+
+def _log_mel(spectrum: Tensor, bank: Tensor) -> Tensor:
+    """Complex ``[B, bins, T]`` → ``[B, mels, T]``."""
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+    return torch.log(torch.einsum("fm,bft->bmt", bank, magnitude) + 1e-3)

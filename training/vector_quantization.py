@@ -1,4 +1,4 @@
-"""Training of the codebooks: k-means start, running averages, revival of dead codes (arXiv 2107.03312, section III-C)."""
+"""Training of the codebooks: k-means start, running averages, dead codes revived (arXiv 2107.03312, section III-C)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def start_from_kmeans(quantizer: ResidualVectorQuantizer, vectors: Tensor, itera
         residual = residual - codebook.decode(codebook.encode(residual))
 
 
-def quantize_for_training(
-    quantizer: ResidualVectorQuantizer, latents: Tensor, used: Tensor
-) -> tuple[Tensor, Tensor]:
+def quantize_for_training(quantizer: ResidualVectorQuantizer, latents: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     """Quantise with a straight-through gradient and update the codebooks.
 
     Args:
@@ -49,13 +47,15 @@ def quantize_for_training(
     residual = x
     total = torch.zeros_like(x)
     commitment = x.new_zeros(())
+    # Relative to the latents' own spread, which nothing else fixes.
+    spread = x.detach().var()
     for k, codebook in enumerate(quantizer.codebooks):
         on = (used > k).view(-1, 1, 1)
         with torch.no_grad():
             index = codebook.encode(residual)
             quantized = codebook.decode(index)
             _update(codebook, residual[on.view(-1)].reshape(-1, x.shape[-1]), index[on.view(-1)].reshape(-1))
-        commitment = commitment + ((residual - quantized) * on).pow(2).mean()
+        commitment = commitment + ((residual - quantized) * on).pow(2).mean() / spread
         total = total + quantized * on
         residual = residual - quantized
     return (x + (total - x).detach()).transpose(1, 2), commitment

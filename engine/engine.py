@@ -1,0 +1,231 @@
+"""The engine: one model, its slots, and the loop body that turns prompts into streams of frames."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.audio_file import Samples
+from engine.checkpoint import LoadedModel, load_model
+from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.messages import ModelInfo, Sampling
+from engine.prompt import Prompt, PromptEncoder
+from engine.scheduler import Scheduler, Stream
+from engine.streaming import State, copy_into, rows
+
+TILE = 8
+"""Slots stepped together. The last bits of a matrix product depend on its number of rows, so every step has this
+many, whoever plays: that is how the same seed gives the same codes in any company."""
+STAGE_EVERY = 50
+"""Steps between two that are timed stage by stage."""
+
+
+class DeviceError(ValueError):
+    """A device that is not there; the message is written for the user."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One frame of one stream: ``pcm`` int16 ``[320]``, its coarse ``code``, and its ``index`` from 0."""
+
+    stream: Stream
+    index: int
+    code: int
+    pcm: npt.NDArray[np.int16]
+
+
+@dataclass
+class StepReport:
+    """What one ``Engine.step`` did: frames, streams that got their slot and that ended, and seconds."""
+
+    frames: list[Generated] = field(default_factory=list)
+    started: list[Stream] = field(default_factory=list)
+    ended: list[Stream] = field(default_factory=list)
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device.
+
+    Raises:
+        DeviceError: it is not one of these, or this machine does not have it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if name != "cpu" and (kind != "cuda" or (index and not index.isdigit()) or name.endswith(":")):
+        raise DeviceError(f"There is no device {name!r}; say auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"This machine has no device {name!r} that torch {torch.__version__} can use.")
+    return torch.device(name)
+
+
+class Engine:
+    """Streams of one model, stepped together.
+
+    Args:
+        model: the loaded model.
+        device: where it runs.
+        max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
+    """
+
+    def __init__(self, model: LoadedModel, device: torch.device, max_streams: int = 2 * TILE) -> None:
+        self.model, self.device = model, device
+        self.scheduler = Scheduler(max_streams)
+        self._ids = itertools.count(1)
+        self._steps = 0
+        tiles = -(-max_streams // TILE)
+        with torch.inference_mode():
+            state = model.step.init_state(tiles * TILE, device)
+            self._tiles = [rows(state, i * TILE, (i + 1) * TILE) for i in range(tiles)]
+            self._slots = [rows(state, i, i + 1) for i in range(tiles * TILE)]
+
+    @classmethod
+    def load(cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE) -> Engine:
+        """Load a model by name or folder.
+
+        Raises:
+            ModelError: it cannot be loaded.
+            DeviceError: the device is not there.
+        """
+        picked = pick_device(device)
+        return cls(load_model(name_or_folder, picked), picked, max_streams)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the samples of a seed depend on beside the request: version, model, device, dtype and kernel path."""
+        if self.device.type == "cuda":
+            place = torch.cuda.get_device_name(self.device).replace(" ", "-")
+        else:
+            place = f"cpu-{torch.backends.cpu.get_cpu_capability().lower()}-{torch.get_num_threads()}t"
+        model = f"{self.model.id}-{self.model.digest}"
+        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/float32/tile{TILE}"
+
+    def info(self) -> ModelInfo:
+        """What ``/v1/models`` says of the model."""
+        defaults = self.model.defaults
+        return ModelInfo(
+            id=self.model.id,
+            parameters=self.model.step.model.parameter_count(),
+            sample_rate=SAMPLE_RATE,
+            frame_rate=FRAME_RATE,
+            defaults={"temperature": defaults.temperature, "top_k": defaults.top_k, "top_p": defaults.top_p},
+            licence=self.model.licence,
+            fingerprint=self.fingerprint,
+            slots=self.scheduler.slots,
+        )
+
+    def open_prompt(self) -> PromptEncoder:
+        """A prompt that will arrive piece by piece."""
+        return PromptEncoder(self.model.step, self.device)
+
+    def encode_prompt(self, audio: Samples) -> Prompt:
+        """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.
+
+        Raises:
+            AudioError: shorter than 0.5 or longer than 60 seconds.
+        """
+        encoder = self.open_prompt()
+        encoder.push(audio)
+        return encoder.finish()
+
+    def start(self, stream: Stream) -> None:
+        """Queue a stream; it plays from the step at which a slot is free."""
+        self.scheduler.add(stream)
+
+    def stream(self, prompt: Prompt, sampling: Sampling, frames: int | None) -> Stream:
+        """Start a stream whose caller takes every frame as it comes."""
+        made = Stream(next(self._ids), prompt, sampling, frames, credit=None)
+        self.start(made)
+        return made
+
+    def cancel(self, stream: Stream) -> None:
+        """End a stream before the next step; its slot is free at once."""
+        self.scheduler.end(stream, "cancelled")
+
+    @torch.inference_mode()
+    def step(self) -> StepReport:
+        """Admit who waits, then give every runnable stream its next frame."""
+        report = StepReport(started=self.scheduler.admit())
+        for stream in report.started:
+            self._fill_slot(stream)
+        runnable = self.scheduler.runnable()
+        if not runnable:
+            return report
+        began = time.perf_counter()
+        timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
+        by_tile = itertools.groupby(runnable, key=lambda s: s.slot // TILE)
+        for tile, streams in by_tile:
+            self._step_tile(tile, list(streams), report, timed)
+        report.seconds = time.perf_counter() - began
+        self._steps += 1
+        return report
+
+    def generate(self, stream: Stream) -> Iterator[Generated]:
+        """Step until ``stream`` ends, giving its frames; others that play move on too."""
+        while not stream.ended:
+            for frame in self.step().frames:
+                if frame.stream is stream:
+                    yield frame
+
+    def warm_up(self) -> None:
+        """Really generate a few frames from a second of noise, so that the first listener waits for nothing."""
+        noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
+        sampling = Sampling(seed=0, temperature=1.0, top_k=0, top_p=1.0)
+        for _ in self.generate(self.stream(self.encode_prompt(noise), sampling, frames=8)):
+            pass
+
+    def _fill_slot(self, stream: Stream) -> None:
+        """Copy the prompt's state into the stream's slot and set its sampler."""
+        state = self._slots[stream.slot]
+        copy_into(state, stream.prompt.state)
+        sampler: State = state["sampler"]  # type: ignore[assignment]
+        for name in ("seed", "temperature", "top_k", "top_p"):
+            sampler[name].fill_(getattr(stream.sampling, name))  # type: ignore[union-attr]
+
+    def _step_tile(self, tile: int, streams: list[Stream], report: StepReport, timed: bool) -> None:
+        active = torch.zeros(TILE, dtype=torch.bool)
+        active[[s.slot % TILE for s in streams]] = True
+        clock = _StageClock(self.device) if timed else None
+        codes, samples = self.model.step(self._tiles[tile], active.to(self.device), clock)
+        codes_out, pcm = codes.cpu().numpy(), samples.cpu().numpy()
+        if clock:
+            report.stages = {k: report.stages.get(k, 0.0) + v for k, v in clock.seconds.items()}
+        for stream in streams:
+            row = stream.slot % TILE
+            report.frames.append(Generated(stream, stream.generated, int(codes_out[row]), pcm[row]))
+            self.scheduler.advance(stream)
+            if stream.ended:
+                report.ended.append(stream)
+
+
+class _StageClock:
+    """Seconds between the marks of one step, waiting for the device at each."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._wait: Callable[[], None] | None = torch.cuda.synchronize if device.type == "cuda" else None
+        self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str) -> None:
+        if self._wait:
+            self._wait()
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def package_version() -> str:
+    """The installed version, or ``source`` from a tree that is not installed."""
+    try:
+        return version("whispergpt")
+    except PackageNotFoundError:
+        return "source"

@@ -1,0 +1,95 @@
+"""The frame step: one frame of sound for every slot at once. Everything else in this package exists to feed it.
+
+The codec and the spectrogram are inside the autoregressive loop: what the model hears next is the mel slice of
+the very samples that the listener gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from engine.codec import Codec
+from engine.config import CODEBOOK_SIZE
+from engine.mel import CausalMel
+from engine.model import WhisperGPT
+from engine.sampling import sample
+from engine.streaming import State, branch, keep, leaf
+
+
+class FrameStep(nn.Module):
+    """Model, codec and spectrogram as one step over slots, and the same three over a prompt's chunk."""
+
+    def __init__(self, codec: Codec, model: WhisperGPT) -> None:
+        super().__init__()
+        self.codec, self.model = codec, model
+        self.mel = CausalMel(model.config.mel)
+
+    def init_state(self, slots: int, device: torch.device) -> State:
+        """All that ``slots`` streams own, zeroed: caches, convolution contexts, spectrogram tails and samplers."""
+
+        def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
+            return torch.zeros(slots, *shape, dtype=dtype, device=device)
+
+        sampler: State = {
+            "seed": zeros(torch.int64),
+            "frame": zeros(torch.int64),
+            "temperature": zeros(torch.float32),
+            "top_k": zeros(torch.int64),
+            "top_p": zeros(torch.float32),
+        }
+        return {
+            "logits": zeros(torch.float32, CODEBOOK_SIZE),
+            "sampler": sampler,
+            "decoder": self.codec.init_decoder_state(slots, device),
+            "mel": self.mel.init_state(slots, device),
+            "model": self.model.init_state(slots, device),
+        }
+
+    def forward(self, state: State, active: Tensor, mark: Callable[[str], None] | None = None) -> tuple[Tensor, Tensor]:
+        """One frame of every slot; rows where ``active`` ``[B]`` is False stay as they are.
+
+        ``mark`` is told the name of each stage as it ends, for steps that are timed.
+
+        Returns:
+            The frame's coarse codes, int64 ``[B]``, and its samples, int16 ``[B, 320]``.
+        """
+        mark = mark or _unmarked
+        sampler = branch(state, "sampler")
+        code = sample(leaf(state, "logits"), **sampler)  # type: ignore[arg-type]
+        mark("lm")
+        samples = self.codec.decode_step(code[:, None, None], branch(state, "decoder"), active)[:, 0]
+        mark("codec")
+        mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0] if self.model.hybrid else None
+        mark("mel")
+        logits = self.model.step(code, mel, branch(state, "model"), active)
+        keep(leaf(state, "logits"), logits, active)
+        leaf(sampler, "frame").add_(active)
+        mark("lm")
+        return code, to_int16(samples)
+
+    def prefill(self, codes: Tensor, state: State, start: int) -> Tensor:
+        """A chunk of one stream's prompt: all its codes ``[1, K, T]`` behind ``start`` frames.
+
+        The decoder and the spectrogram go through the prompt as it sounds after the codec, so that nothing jumps
+        where the continuation joins.
+
+        Returns:
+            The chunk as the codec gives it back, float32 ``[T·320]``.
+        """
+        samples = self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
+        mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
+        logits = self.model.extend(codes[:, 0], mel, branch(state, "model"), start)
+        keep(leaf(state, "logits"), logits, None)
+        return samples[0]
+
+
+def to_int16(samples: Tensor) -> Tensor:
+    """Float samples to 16 bits, clipped at full scale."""
+    return (samples.clamp(-1.0, 1.0) * 32767.0).round().to(torch.int16)
+
+
+def _unmarked(stage: str) -> None:
+    """Steps that are not timed pass their stages by."""

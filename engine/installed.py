@@ -1,0 +1,22 @@
+"""Where models are found, without loading anything: cheap enough for a command line that only checks a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INSTALLED = Path(__file__).parent / "models"
+"""Folder of the models that come with the package."""
+
+
+def installed_models() -> list[str]:
+    """Names of the models that come with the package, ``speech`` first."""
+    names = [p.parent.name for p in INSTALLED.glob("*/config.json")]
+    return sorted(names, key=lambda n: (n != "speech", n))
+
+
+def model_folder(name_or_folder: str) -> Path | None:
+    """The folder of an installed model or of a path; None where there is neither."""
+    for folder in (INSTALLED / name_or_folder, Path(name_or_folder)):
+        if (folder / "config.json").is_file():
+            return folder
+    return None

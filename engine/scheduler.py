@@ -1,0 +1,118 @@
+"""Who is stepped next: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
+
+Plain bookkeeping without tensors, so that it can be read and tested by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.config import FRAME_RATE
+from engine.messages import CREDIT_FRAMES, Pace, Sampling
+from engine.prompt import Prompt
+
+LEAD_FRAMES = 2 * FRAME_RATE
+"""Frames that a real-time stream may be ahead of its listener's playback clock (2 s)."""
+
+Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
+
+
+@dataclass(eq=False)
+class Stream:
+    """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames."""
+
+    id: int
+    prompt: Prompt
+    sampling: Sampling
+    frames: int | None
+    pace: Pace = "fast"
+    credit: int | None = CREDIT_FRAMES
+    status: Status = "waiting"
+    slot: int = -1
+    generated: int = 0
+    acknowledged: int = 0
+    queued_at: float = field(default_factory=time.monotonic)
+    first_frame_at: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "cancelled", "failed")
+
+
+class Scheduler:
+    """Places streams into ``slots`` slots, lowest first, in the order they came.
+
+    Args:
+        slots: streams that play at once.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slots, self._clock = slots, clock
+        self._by_slot: list[Stream | None] = [None] * slots
+        self._waiting: deque[Stream] = deque()
+
+    @property
+    def active(self) -> int:
+        return sum(s is not None for s in self._by_slot)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def add(self, stream: Stream) -> None:
+        """Queue a stream for the next free slot."""
+        self._waiting.append(stream)
+
+    def admit(self) -> list[Stream]:
+        """Move waiting streams into free slots and return them."""
+        placed = []
+        for slot, held in enumerate(self._by_slot):
+            if held is None and self._waiting:
+                stream = self._waiting.popleft()
+                stream.slot, stream.status = slot, "playing"
+                self._by_slot[slot] = stream
+                placed.append(stream)
+        return placed
+
+    def runnable(self) -> list[Stream]:
+        """Playing streams that may have their next frame now, in slot order."""
+        now = self._clock()
+        return [s for s in self._by_slot if s is not None and self._due_in(s, now) <= 0]
+
+    def next_due(self) -> float | None:
+        """Seconds until a paced stream is due; 0 if one is now, None if nothing will be without a command."""
+        now = self._clock()
+        waits = [self._due_in(s, now) for s in self._by_slot if s is not None]
+        soonest = min(waits, default=float("inf"))
+        return None if soonest == float("inf") else max(0.0, soonest)
+
+    def advance(self, stream: Stream) -> None:
+        """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
+        if stream.first_frame_at is None:
+            stream.first_frame_at = self._clock()
+        stream.generated += 1
+        if stream.frames is not None and stream.generated >= stream.frames:
+            self.end(stream, "completed")
+
+    def end(self, stream: Stream, status: Literal["completed", "cancelled", "failed"]) -> None:
+        """Take a stream out of its slot, or of the queue, at once."""
+        if stream.ended:
+            return
+        if stream.status == "waiting":
+            self._waiting.remove(stream)
+        else:
+            self._by_slot[stream.slot] = None
+        stream.status = status
+
+    def _due_in(self, stream: Stream, now: float) -> float:
+        """Seconds until the stream may be stepped; infinite while its reader has to catch up first."""
+        if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
+            return float("inf")
+        if stream.pace == "fast" or stream.first_frame_at is None:
+            return 0.0
+        return stream.first_frame_at + (stream.generated + 1 - LEAD_FRAMES) / FRAME_RATE - now
