@@ -217,6 +217,10 @@ def test_formats_that_are_not_named_are_not_read(kind: str) -> None:
     refused(encode(tone(24_000), 24_000, kind, "PCM_16"), "not_audio")
 
 
+def test_containers_that_are_not_named_are_not_read(tmp_path: Path) -> None:
+    refused(encode_with_ffmpeg(tmp_path / "a.ts", tone(48_000), 48_000, "aac"), "not_audio")
+
+
 def test_a_film_without_sound(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         picture = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
@@ -454,8 +458,11 @@ def playlists(target: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", sorted(playlists("")))
-def test_playlists_open_neither_network_nor_files(kind: str, address: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_playlists_open_neither_network_nor_files(
+    kind: str, address: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, asked = address
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.wav").write_bytes(encode(tone(24_000), 24_000))
     for target in (f"{url}/a.wav", str(tmp_path / "secret.wav"), "secret.wav", f"concat:{tmp_path}/secret.wav"):
         data = playlists(target)[kind]
