@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from engine.installed import installed_models, model_folder
 from server.run import ServeError
 from server.run import serve as run_server
 from server.settings import Settings
@@ -42,6 +43,17 @@ def serve(
         shown = f"--{name.replace('_', '-')}" if flags.get(name) is not None else f"WHISPERGPT_{name.upper()}"
         typer.echo(f"whispergpt serve: {shown}: {first['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None
+    for name in settings.model:
+        if model_folder(name) is None:
+            known = ", ".join(installed_models()) or "none"
+            typer.echo(
+                f"whispergpt serve: --model: there is no model '{name}', neither installed ({known}) nor a folder.",
+                err=True,
+            )
+            raise typer.Exit(2)
+    if not settings.model and not installed_models():
+        typer.echo("whispergpt serve: --model: no model is installed, so one must be named.", err=True)
+        raise typer.Exit(2)
     try:
         run_server(settings)
     except ServeError as error:

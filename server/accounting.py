@@ -40,4 +40,4 @@ def count_refusal(metrics: Metrics, error: ApiError) -> None:
 
 
 def _is_ours(error: ApiError) -> bool:
-    return error.status == 500 or error.code == "engine_lost"
+    return error.status == 500 or error.code in ("engine_lost", "cut_off")

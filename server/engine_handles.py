@@ -64,7 +64,7 @@ class PromptHandle:
             if done:
                 return self._answer.result()
             if self.link.check_stalled():
-                raise engine_lost("The engine hangs and is being restarted")
+                raise engine_lost("The engine hangs and is being restarted; try again in a moment.")
 
     def close(self) -> None:
         """Forget the prompt; streams started from it go on."""
@@ -145,7 +145,7 @@ class StreamHandle:
                     await self._changed.wait()
             except TimeoutError:
                 self._link.check_stalled()
-                self.fail(engine_lost(f"The engine gave no audio for {self._link.stall_seconds:g} s"))
+                self.fail(engine_lost(f"The engine gave no audio for {self._link.stall_seconds:g} s; try again."))
         if not self._frames:
             if self._failure:
                 raise self._failure

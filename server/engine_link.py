@@ -90,6 +90,7 @@ class EngineLink:
         if not isinstance(event, Ready) or not event.models:
             raise EngineLoadFailed(f"the engine began with {type(event).__name__} and not with its models")
         self.models = {model.id: model for model in event.models}
+        self._metrics.expect(self.models)
         for model in event.models:
             self._metrics.slots_total.labels(model.id).set(model.slots)
             self._show_load(model.id, 0, 0)
@@ -171,7 +172,7 @@ class EngineLink:
             await asyncio.wait_for(self._process.send(command), self.stall_seconds)
         except TimeoutError:
             self.check_stalled()
-            raise engine_lost("The engine hangs and is being restarted") from None
+            raise engine_lost("The engine hangs and is being restarted; try again in a moment.") from None
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Whether the prompt was still known."""

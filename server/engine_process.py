@@ -14,6 +14,7 @@ from pathlib import Path
 import zmq
 import zmq.asyncio
 
+from engine.installed import installed_models
 from engine.messages import Command, Event, pack, unpack_event
 from server import logs
 from server.settings import Settings
@@ -56,7 +57,7 @@ class EngineProcess:
             "--max-streams",
             str(self._settings.max_streams),
         ]
-        for model in self._settings.model:
+        for model in self._settings.model or installed_models():
             arguments += ["--model", model]
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
         self._process = await asyncio.create_subprocess_exec(

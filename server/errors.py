@@ -107,9 +107,11 @@ def internal() -> ApiError:
     return ApiError(500, "internal", "Something went wrong in the server; the log has it under this X-Request-Id.")
 
 
-def engine_lost(detail: str = "The engine stopped unexpectedly and is being restarted") -> ApiError:
+def engine_lost(
+    message: str = "The engine stopped unexpectedly and is being restarted; try again in a moment.",
+) -> ApiError:
     """The engine's process died or hung while it worked for this request."""
-    return ApiError(503, "engine_lost", f"{detail}; try again in a moment.", retry_after=2, close_code=1011)
+    return ApiError(503, "engine_lost", message, retry_after=2, close_code=1011)
 
 
 def install(app: FastAPI) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -56,6 +56,17 @@ class Metrics:
         self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
         self.slow_client = self._counter("slow_client", "Clients that did not take their audio in time", ("action",))
         self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
+
+    def expect(self, models: Iterable[str]) -> None:
+        """Show the counters from zero, so that their first increase counts in a rate."""
+        for model in models:
+            self.frames.labels(model)
+            self.underruns.labels(model)
+        for route in ("/continue", "/stream"):
+            for outcome in ("completed", "cancelled", "failed", "rejected"):
+                self.requests.labels(route, outcome)
+        for action in ("cancelled", "closed"):
+            self.slow_client.labels(action)
 
     def watch_playback_lead(self, least: Callable[[], float]) -> None:
         """Ask ``least`` for the gauge's value whenever the metrics are read."""

@@ -79,7 +79,7 @@ class StreamResponse:
         services = self._services
         link = services.supervisor.link()
         if prompt.link is not link:
-            raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again")
+            raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
         stream, _ = await services.admission.start_stream(link, prompt, self._sampling, self._frames, self._pace)
         try:
             return await self._send_audio(stream)

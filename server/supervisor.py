@@ -51,7 +51,7 @@ class Supervisor:
         """End what still plays: the time to drain is over."""
         if self._link:
             self._link.cut_off(
-                ApiError(503, "draining", "The server is shutting down and could not wait any longer.", close_code=1001)
+                ApiError(503, "cut_off", "The server is shutting down and could not wait any longer.", close_code=1001)
             )
 
     @property

@@ -53,6 +53,11 @@ class _InMemoryParser(MultiPartParser):
     # 0 never spills to disk: prompts are never stored. UploadMeter bounds the memory.
     spool_max_size = 0
 
+    @property
+    def field_name(self) -> str:
+        """The field being read."""
+        return self._current_part.field_name
+
 
 async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> ContinueForm:
     """Read and check the form.
@@ -69,16 +74,20 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     claimed = request.headers.get("content-length", "")
     if claimed.isascii() and claimed.isdigit() and int(claimed[:18]) > settings.max_upload_bytes:
         meter.add(int(claimed[:18]))  # refuses: no need to read what cannot fit
+    parser = _InMemoryParser(
+        request.headers,
+        _metered(request, meter),
+        max_files=_MAX_FIELDS,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
     try:
         async with asyncio.timeout(settings.upload_seconds):
-            form = await _InMemoryParser(
-                request.headers,
-                _metered(request, meter),
-                max_files=_MAX_FIELDS,
-                max_fields=_MAX_FIELDS,
-                max_part_size=_MAX_FIELD_BYTES,
-            ).parse()
+            form = await parser.parse()
     except MultiPartException as error:
+        if "Part exceeded" in error.message:
+            name = parser.field_name[:100]
+            raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
         raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
     except TimeoutError:
         raise ApiError(
