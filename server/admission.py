@@ -32,27 +32,30 @@ class Admission:
         if link.live(model.id) >= model.slots + self._settings.max_waiting:
             raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full")
 
-    async def start_stream(
+    def start_stream(
         self, link: EngineLink, prompt: PromptHandle, sampling: Sampling, frames: int | None, pace: Pace
-    ) -> tuple[StreamHandle, float]:
-        """Start a stream and wait for its slot; returns it with the seconds that it waited. The caller closes it.
+    ) -> StreamHandle:
+        """Put a stream in line for a slot. The caller closes it.
+
+        Raises:
+            ApiError: 429, the line is full; 503, the engine is gone.
+        """
+        self.require_room(link, prompt.model)
+        return link.start_stream(prompt, sampling, frames, pace)
+
+    async def wait_for_slot(self, stream: StreamHandle) -> float:
+        """Wait until the stream has its slot; returns the seconds that it waited.
 
         Raises:
             ApiError: 429, no slot within ``queue_seconds``; 503, the engine is gone.
         """
-        self.require_room(link, prompt.model)
-        stream = link.start_stream(prompt, sampling, frames, pace)
         try:
-            return stream, await stream.started(self._settings.queue_seconds)
+            return await stream.started(self._settings.queue_seconds)
         except TimeoutError:
-            stream.close()
             raise self._no_capacity(
-                f"All {prompt.model.slots} streams of '{prompt.model.id}' are taken, "
+                f"All {stream.model.slots} streams of '{stream.model.id}' are taken, "
                 f"and none ended within {self._settings.queue_seconds:g} s"
             ) from None
-        except BaseException:
-            stream.close()
-            raise
 
     def enter_session(self) -> None:
         """Count one more WebSocket session.
@@ -66,7 +69,13 @@ class Admission:
         self._changed()
 
     def enter_request(self) -> None:
-        """Count one more HTTP continuation."""
+        """Count one more HTTP continuation.
+
+        Raises:
+            ApiError: 429, there are too many.
+        """
+        if self.requests >= self._settings.max_requests:
+            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
         self.requests += 1
         self._changed()
 

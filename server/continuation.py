@@ -44,9 +44,9 @@ async def continue_recording(request: Request) -> Response:
     account = Account(services.metrics, ROUTE)
     # Whatever ends the request early and is none of the cases below is the server's fault.
     cleanup.callback(account.end, "failed")
-    services.admission.enter_request()
-    cleanup.callback(services.admission.leave_request)
     try:
+        services.admission.enter_request()
+        cleanup.callback(services.admission.leave_request)
         services.supervisor.link()  # refuse before reading a body that nothing can be done with
         meter = UploadMeter(services.admission, services.settings)
         cleanup.callback(meter.release)
@@ -119,14 +119,17 @@ async def _begin(services: Services, form: ContinueForm, received: float, cleanu
     with services.supervisor.link().open_prompt(model) as prompt:
         await prompt.append(samples)
         ready = await prompt.commit()
-        stream, queue_seconds = await services.admission.start_stream(link, prompt, sampling, form.frames, "fast")
+        stream = services.admission.start_stream(link, prompt, sampling, form.frames, "fast")
         cleanup.callback(stream.close)
+        queue_seconds = await services.admission.wait_for_slot(stream)
     playback = Playback(stream, services.metrics, ROUTE, received, realtime=False)
     return _Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
 
 
 def _read_and_decode(file: BinaryIO) -> bytes:
-    return decode_prompt(file.read())
+    with file:  # its memory is free again as soon as it is read
+        data = file.read()
+    return decode_prompt(data)
 
 
 async def _whole_answer(services: Services, begun: _Begun, account: Account) -> Response:

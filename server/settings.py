@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
     )
     max_sessions: int = Field(default=256, ge=1, le=65_536, description="open WebSocket sessions")
+    max_requests: int = Field(default=256, ge=1, le=65_536, description="continuations over HTTP at once")
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one prompt, as it is sent")
     max_message_bytes: int = Field(default=16 * MIB, ge=1024, description="one WebSocket message")
     upload_memory_bytes: int = Field(default=512 * MIB, ge=1024, description="all prompts being received, together")

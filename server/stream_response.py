@@ -21,26 +21,54 @@ ROUTE = "/stream"
 
 
 class StreamResponse:
-    """Run once. ``began`` is when ``response.create`` came."""
+    """Takes its place in the line for a slot when it is made, so that the prompt may be cleared from then on.
+
+    Args:
+        prompt: committed.
+        frames: how many to generate; None goes on until cancelled.
+        began: when ``response.create`` came.
+
+    Raises:
+        ApiError: the line is full, or the engine is gone.
+    """
 
     def __init__(
-        self, services: Services, socket: StreamSocket, sampling: Sampling, frames: int | None, pace: Pace, began: float
+        self,
+        services: Services,
+        socket: StreamSocket,
+        prompt: PromptHandle,
+        sampling: Sampling,
+        frames: int | None,
+        pace: Pace,
+        began: float,
     ) -> None:
         self._services, self._socket = services, socket
-        self._sampling, self._frames, self._pace, self._began = sampling, frames, pace, began
+        self._sampling, self._pace, self._began = sampling, pace, began
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._cancelled = False
+        self._cancelled = self._over = False
+        try:
+            self._stream = self._start(prompt, frames)
+        except ApiError as error:
+            self._account.refuse(error)
+            raise
 
     def cancel(self) -> None:
         """Stop; ``run`` still says goodbye to the client."""
+        if self._cancelled or self._over:
+            return  # a second cancellation would cut the goodbye off
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
 
-    async def run(self, prompt: PromptHandle) -> None:
+    def close(self) -> None:
+        """Free the slot, or the place in the line for it."""
+        self._stream.close()
+        self._account.end("cancelled")
+
+    async def run(self) -> None:
         """From the wait for a slot to ``response.done``.
 
         Raises:
@@ -49,7 +77,7 @@ class StreamResponse:
         """
         self._task = asyncio.current_task()
         try:
-            status = await self._cancellable(prompt)
+            status = await self._cancellable()
             self._account.end(status)
         except ApiError as error:
             self._account.refuse(error)
@@ -60,14 +88,17 @@ class StreamResponse:
             self._account.end("cancelled")
             raise
         finally:
+            self._over = True
+            self._stream.close()
             self._account.end("failed")
         await self._say_done(status)
 
-    async def _cancellable(self, prompt: PromptHandle) -> Status:
+    async def _cancellable(self) -> Status:
         try:
             if self._cancelled:
                 return "cancelled"
-            return await self._play(prompt)
+            await self._services.admission.wait_for_slot(self._stream)
+            return await self._send_audio(self._stream)
         except asyncio.CancelledError:
             if not self._cancelled:
                 raise
@@ -75,16 +106,11 @@ class StreamResponse:
             self._task.uncancel()
             return "cancelled"
 
-    async def _play(self, prompt: PromptHandle) -> Status:
-        services = self._services
-        link = services.supervisor.link()
+    def _start(self, prompt: PromptHandle, frames: int | None) -> StreamHandle:
+        link = self._services.supervisor.link()
         if prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
-        stream, _ = await services.admission.start_stream(link, prompt, self._sampling, self._frames, self._pace)
-        try:
-            return await self._send_audio(stream)
-        finally:
-            stream.close()
+        return self._services.admission.start_stream(link, prompt, self._sampling, frames, self._pace)
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         realtime = self._pace == "realtime"

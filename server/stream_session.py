@@ -79,6 +79,9 @@ class StreamSession:
             # The first that ended decides; the others were cancelled for it.
             raise group.exceptions[0] from None
         finally:
+            # A task that is cancelled before its first step never runs its own clean-up.
+            if self._response is not None:
+                self._response.close()
             self._prompt.clear()
 
     async def _receive(self) -> None:
@@ -149,14 +152,20 @@ class StreamSession:
         seconds, limit = event.response.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
         response = StreamResponse(
-            self._services, self._socket, sampling_for(options.wishes, options.model), frames, options.pace, began
+            self._services,
+            self._socket,
+            prompt,
+            sampling_for(options.wishes, options.model),
+            frames,
+            options.pace,
+            began,
         )
         self._response = response
         self._silent.clear()
 
         async def run() -> None:
             try:
-                await response.run(prompt)
+                await response.run()
             finally:
                 self._response = None
                 self._silent.set()
