@@ -63,20 +63,34 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
     """
     folder = find_model(name_or_folder)
     config = _read_config(folder)
-    try:
-        model = WhisperGPT(from_dict(ModelConfig, config["model"]))
-        defaults = from_dict(SamplingDefaults, config.get("sampling", {}))
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}") from None
+    model, defaults = _build_model(folder, config)
     _load_weights(model, folder / "model.safetensors")
     codec = load_codec(folder)
     return LoadedModel(
         id=folder.name,
         step=FrameStep(codec, model).eval().requires_grad_(False).to(device),
         defaults=defaults,
-        licence=str(config.get("licence", "unknown")),
+        licence=_licence(config),
         digest=_digest(folder),
     )
+
+
+def describe_model(name_or_folder: str) -> dict[str, Any]:
+    """Name, parameters, sampling defaults and licence of a model, without reading its weights.
+
+    Raises:
+        ModelError: it is missing or its ``config.json`` does not describe a model.
+    """
+    folder = find_model(name_or_folder)
+    config = _read_config(folder)
+    with torch.device("meta"):
+        model, defaults = _build_model(folder, config)
+    return {
+        "id": folder.name,
+        "parameters": model.parameter_count(),
+        "defaults": to_dict(defaults),
+        "licence": _licence(config),
+    }
 
 
 def load_codec(folder: Path) -> Codec:
@@ -85,7 +99,23 @@ def load_codec(folder: Path) -> Codec:
     Raises:
         ModelError: it is missing or damaged.
     """
-    described = _read_config(folder).get("codec")
+    return _codec_of(folder, _read_config(folder).get("codec"))
+
+
+def load_trained_codec(folder: Path) -> Codec:
+    """The codec of a finished training run, in float32.
+
+    Raises:
+        ModelError: the folder holds none.
+    """
+    try:
+        described = json.loads((folder / "config.json").read_text())["codec"]
+    except (OSError, ValueError, KeyError):
+        raise ModelError(f"{folder} is not the folder of a codec's training run.") from None
+    return _codec_of(folder, described)
+
+
+def _codec_of(folder: Path, described: Any) -> Codec:
     if described == "encodec_24khz":
         # Only here, for those who have the published weights.
         from engine.encodec_weights import WeightsError, load_encodec
@@ -123,6 +153,19 @@ def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: Sampling
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _save_half(model.state_dict(), folder / "model.safetensors")
     save_codec(codec, folder)
+
+
+def _build_model(folder: Path, config: dict[str, Any]) -> tuple[WhisperGPT, SamplingDefaults]:
+    try:
+        return WhisperGPT(from_dict(ModelConfig, config["model"])), from_dict(
+            SamplingDefaults, config.get("sampling", {})
+        )
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}") from None
+
+
+def _licence(config: dict[str, Any]) -> str:
+    return str(config.get("licence", "unknown"))
 
 
 def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import torch
 from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.installed import package_version
 from engine.messages import ModelInfo, Sampling
 from engine.prompt import Prompt, PromptEncoder
 from engine.scheduler import Scheduler, Stream
@@ -221,11 +221,3 @@ class _StageClock:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
-
-
-def package_version() -> str:
-    """The installed version, or ``source`` from a tree that is not installed."""
-    try:
-        return version("whispergpt")
-    except PackageNotFoundError:
-        return "source"

@@ -82,7 +82,7 @@ class FrameStep(nn.Module):
         samples = self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
         mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
         logits = self.model.extend(codes[:, 0], mel, branch(state, "model"), start)
-        keep(leaf(state, "logits"), logits, None)
+        keep(leaf(state, "logits"), logits[:, -1], None)
         return samples[0]
 
 

@@ -1,7 +1,8 @@
-"""Where models are found, without loading anything: cheap enough for a command line that only checks a name."""
+"""What is installed, without loading anything: cheap enough for a command line that only checks a name."""
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 INSTALLED = Path(__file__).parent / "models"
@@ -20,3 +21,11 @@ def model_folder(name_or_folder: str) -> Path | None:
         if (folder / "config.json").is_file():
             return folder
     return None
+
+
+def package_version() -> str:
+    """The installed version, or ``source`` from a tree that is not installed."""
+    try:
+        return version("whispergpt")
+    except PackageNotFoundError:
+        return "source"

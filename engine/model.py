@@ -60,10 +60,7 @@ class WhisperGPT(nn.Module):
         return state
 
     def extend(self, codes: Tensor, mel: Tensor | None, state: State, start: int) -> Tensor:
-        """T frames of one stream, ``[1, T]`` and ``[1, T, n_mels]``, behind ``start`` frames → logits ``[1, 1024]``.
-
-        Only the last frame's logits are computed: they are all that generation needs of a prompt.
-        """
+        """T frames of one stream behind ``start`` frames: ``[1, T]``, ``[1, T, n_mels]`` → logits ``[1, T, 1024]``."""
         x = self.code_embedding(codes)
         if self.slice_stack is not None and self.slice_projection is not None:
             assert mel is not None
@@ -71,7 +68,7 @@ class WhisperGPT(nn.Module):
         x = self.stack.extend(x, branch(state, "stack"), start)
         position = leaf(state, "position")
         position.fill_(start + codes.shape[1])
-        return self.head(x[:, -1])
+        return self.head(x)
 
     def step(self, codes: Tensor, mel: Tensor | None, state: State, active: Tensor) -> Tensor:
         """One frame of every slot, ``[B]`` and ``[B, n_mels]`` → logits ``[B, 1024]``; only active slots move on."""

@@ -57,6 +57,11 @@ class Run:
         partial.rename(self.folder / "last.pt")
         self._saved = time.monotonic()
 
+    def best(self, name: str) -> float:
+        """The lowest value logged under ``name`` so far; infinity before the first."""
+        lines = (json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines())
+        return min((line[name] for line in lines if name in line), default=math.inf)
+
     def log(self, step: int, **values: float) -> None:
         """Append one line to ``log.jsonl`` and show it."""
         line = {"step": step, **{k: round(float(v), 5) for k, v in values.items()}}

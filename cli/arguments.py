@@ -1,0 +1,62 @@
+"""What subcommands share: loading by name with errors that are one line, and writing audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import typer
+
+from engine.audio_file import AudioError
+from engine.checkpoint import ModelError
+from engine.config import SAMPLE_RATE
+from engine.engine import DeviceError
+from engine.installed import installed_models
+
+DEFAULT_MODEL = "speech"
+WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turn errors that are written for people into a wrong argument: one line, status 2."""
+    try:
+        yield
+    except (AudioError, ModelError, DeviceError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename or 'a file'}: {error.strerror}") from None
+
+
+def default_model() -> str:
+    """The model used when none is named.
+
+    Raises:
+        ModelError: no model is installed.
+    """
+    installed = installed_models()
+    if not installed:
+        raise ModelError("No model is installed; name one with --model.")
+    return DEFAULT_MODEL if DEFAULT_MODEL in installed else installed[0]
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written before any work is done.
+
+    Raises:
+        ValueError: its ending is not a known format or its folder is missing.
+    """
+    if path.suffix.lower() not in WRITABLE:
+        raise ValueError(f"{path} does not end in one of {', '.join(WRITABLE)}")
+    if not path.resolve().parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder")
+
+
+def write_audio(path: Path, pcm: npt.NDArray[np.int16]) -> None:
+    """Write samples int16 ``[n]`` at 24 kHz in the format of the file's ending."""
+    kind = {".mp3": "MP3", ".opus": "OGG"}.get(path.suffix.lower())
+    soundfile.write(path, pcm, SAMPLE_RATE, format=kind, subtype=WRITABLE[path.suffix.lower()])

@@ -1,0 +1,49 @@
+"""``whispergpt codec``: audio to codes and back, to hear and measure the codec alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from cli.arguments import check_output, default_model, told_in_one_line, write_audio
+from engine.audio_file import read_audio
+from engine.checkpoint import find_model, load_codec
+from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.frame_step import to_int16
+from engine.offline import decode_in_chunks, encode_in_chunks
+
+KBPS_PER_CODEBOOK = FRAME_RATE * 10 / 1000
+
+
+def codec(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Audio of any format and length.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the decoded audio goes.")],
+    kbps: Annotated[float, typer.Option(help="Payload: 0.75 for each codebook used.")] = 6.0,
+    model: Annotated[str | None, typer.Option(help="Whose codec: a model's name or folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Encode audio and decode it again."""
+    with told_in_one_line():
+        check_output(output)
+        loaded = load_codec(find_model(model or default_model()))
+        books = round(kbps / KBPS_PER_CODEBOOK)
+        most = loaded.config.n_codebooks
+        if not 1 <= books <= most or abs(books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
+            steps = ", ".join(f"{k * KBPS_PER_CODEBOOK:g}" for k in range(1, most + 1))
+            raise ValueError(f"--kbps must be one of {steps}, not {kbps:g}")
+        if not source.is_file():
+            raise ValueError(f"There is no file {source}.")
+        audio = torch.from_numpy(read_audio(source, max_seconds=None))
+        codes = encode_in_chunks(loaded, audio)
+        decoded = torch.cat(list(decode_in_chunks(loaded, (c[:books] for c in codes))))[: len(audio)]
+        write_audio(output, to_int16(decoded).numpy())
+    seconds = len(audio) / SAMPLE_RATE
+    result = {"output": str(output), "kbps": books * KBPS_PER_CODEBOOK, "codebooks": books, "seconds": seconds}
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(f"{output}: {seconds:.2f} s through {books} codebooks, {result['kbps']:g} kbps")

@@ -1,0 +1,82 @@
+"""``whispergpt continue``: the same engine as the server's, without a server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from tqdm import tqdm
+
+from cli.arguments import check_output, default_model, told_in_one_line, write_audio
+from engine.audio_file import cut_prompt, read_audio
+from engine.config import FRAME_RATE
+from engine.engine import Engine
+from server.errors import ApiError
+from server.parameters import Wishes, check_wishes, frames_for, sampling_for
+
+
+def continuation(
+    prompt: Annotated[Path, typer.Argument(help="The recording to continue.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the continuation goes.")],
+    seconds: Annotated[float, typer.Option(help="Seconds to generate, the prompt not counted.")] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; random when left out.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 2.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="0 (off) to 1024.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Above 0 and at most 1 (off).")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the prompt, as decoded, in front.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Continue a recording and write what comes."""
+    began = time.perf_counter()
+    with told_in_one_line():
+        check_output(output)
+        wishes = Wishes(seed, temperature, top_k, top_p)
+        try:
+            check_wishes(wishes)
+            frames = frames_for(seconds)
+        except ApiError as error:
+            raise ValueError(error.message) from None
+        if not prompt.is_file():
+            raise ValueError(f"There is no file {prompt}.")
+        audio = cut_prompt(read_audio(prompt))
+        engine = Engine.load(model or default_model(), device)
+        sampling = sampling_for(wishes, engine.info())
+        loaded = time.perf_counter()
+        encoded = engine.encode_prompt(audio)
+        stream = engine.stream(encoded, sampling, frames)
+        progress = tqdm(total=frames, unit="frame", disable=not sys.stderr.isatty())
+        pcm = [encoded.decoded.numpy()] if with_prompt else []
+        first = 0.0
+        for frame in engine.generate(stream):
+            first = first or time.perf_counter() - loaded
+            pcm.append(frame.pcm)
+            progress.update()
+        progress.close()
+        taken = time.perf_counter() - loaded
+        write_audio(output, np.concatenate(pcm))
+    result = {
+        "output": str(output),
+        "model": engine.model.id,
+        "seed": sampling.seed,
+        "frames": frames,
+        "seconds": frames / FRAME_RATE,
+        "prompt_seconds": encoded.frames / FRAME_RATE,
+        "load_seconds": round(loaded - began, 3),
+        "time_to_first_audio_ms": round(first * 1e3, 1),
+        "realtime_factor": round(frames / FRAME_RATE / taken, 3),
+        "fingerprint": engine.fingerprint,
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(
+            f"{output}: {frames / FRAME_RATE:.2f} s after {encoded.frames / FRAME_RATE:.2f} s of prompt, ", nl=False
+        )
+        typer.echo(f"seed {sampling.seed}, {result['realtime_factor']} times real time")

@@ -1,0 +1,77 @@
+"""The ``whispergpt`` command: one file per subcommand beside this one, and one way to say what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+from typer.main import get_command
+
+from engine.installed import package_version
+
+COMMANDS = {
+    "serve": ("cli.serve", "Serve models over HTTP and WebSocket."),
+    "continue": ("cli.continuation", "Continue a recording, without a server."),
+    "eval": ("cli.evaluate", "Measure models' next-code NLL over a folder of audio."),
+    "codec": ("cli.codec", "Send audio through the codec and back."),
+    "models": ("cli.models", "List the installed models."),
+    "train": ("cli.train", "Train a codec or a model from folders of audio."),
+    "demo": ("cli.demo", "Start a server, continue a prompt, keep what it said."),
+}
+"""Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""
+
+# Typer carries its own copy of click: the base of its public exception is the class that all usage errors share.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a wrong argument is one line on stderr and status 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0 if given else 2)
+    if given[0] == "--version":
+        print(f"whispergpt {package_version()}")
+        sys.exit(0)
+    if given[0] not in COMMANDS:
+        print(f"whispergpt: there is no command {given[0]!r}; there is {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(_run(given[0], given[1:]))
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    module = import_module(COMMANDS[name][0])
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command(name=name)(getattr(module, COMMANDS[name][0].removeprefix("cli.")))
+    command = get_command(app)
+    try:
+        status = command.main(args=arguments, prog_name=f"whispergpt {name}", standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except _ClickError as error:
+        print(f"whispergpt {name}: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def _usage() -> str:
+    lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: whispergpt COMMAND [OPTIONS]",
+            "",
+            "Give it a few seconds of sound, and it goes on, live.",
+            "",
+            *lines,
+            "",
+            "whispergpt COMMAND --help tells a command's options.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""``whispergpt models``: what is installed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False) -> None:
+    """List the installed models."""
+    from engine.checkpoint import describe_model
+    from engine.installed import installed_models
+
+    described = [describe_model(name) for name in installed_models()]
+    if as_json:
+        typer.echo(json.dumps({"data": described}, indent=2))
+        return
+    for model in described:
+        typer.echo(f"{model['id']:16}{model['parameters'] / 1e6:6.2f}M parameters   {model['licence']}")

@@ -1,0 +1,81 @@
+"""Recordings as the model sees them: coarse codes and the mel slices of three versions of the sound, cached."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from engine.codec import Codec
+from engine.config import HOP, MelConfig
+from engine.mel import CausalMel
+from training.datasets import AudioSet, Clip
+
+VERSIONS = ("original", "decoded", "coarse")
+"""Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """All clips one behind the other, those of a speaker together.
+
+    ``codes`` uint16 ``[frames]``; ``mels`` float16 ``[3, frames, n_mels]``; ``spans``: first frame and frame count of
+    each speaker, who goes on from clip to clip as one long stream.
+    """
+
+    codes: npt.NDArray[np.uint16]
+    mels: npt.NDArray[np.float16]
+    spans: list[tuple[int, int]]
+
+
+def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path) -> Tokens:
+    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``."""
+    clips = sorted(data.clips, key=lambda c: (c.speaker, c.path))
+    key = _cache_key(clips, codec, mel)
+    codes_file, mels_file = cache / f"{key}.codes.npy", cache / f"{key}.mels.npy"
+    if not (codes_file.exists() and mels_file.exists()):
+        _fill_cache(data, clips, codec, mel, codes_file, mels_file)
+    spans: list[tuple[int, int]] = []
+    position, speaker = 0, None
+    for clip in clips:
+        frames = clip.samples // HOP
+        if clip.speaker == speaker:
+            spans[-1] = (spans[-1][0], spans[-1][1] + frames)
+        else:
+            spans.append((position, frames))
+        position, speaker = position + frames, clip.speaker
+    return Tokens(np.load(codes_file, mmap_mode="r"), np.load(mels_file, mmap_mode="r"), spans)
+
+
+def _fill_cache(
+    data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, codes_file: Path, mels_file: Path
+) -> None:
+    slices = CausalMel(config)
+    frames = sum(c.samples // HOP for c in clips)
+    codes = np.zeros(frames, np.uint16)
+    mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
+    position = 0
+    for clip in tqdm(clips, desc="tokens", disable=None):
+        audio = torch.from_numpy(data.samples(clip))[None]
+        found = codec.encode(audio[:, None])
+        heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
+        end = position + found.shape[-1]
+        codes[position:end] = found[0, 0].numpy()
+        with torch.inference_mode():
+            for version, sound in enumerate(heard):
+                mels[version, position:end] = slices(sound)[0].numpy()
+        position = end
+    np.save(mels_file, mels)
+    np.save(codes_file, codes)
+
+
+def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig) -> str:
+    digest = hashlib.sha256(repr(([(c.path, c.samples) for c in clips], mel)).encode())
+    for weight in codec.state_dict().values():
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()[:12]
