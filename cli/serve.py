@@ -14,14 +14,14 @@ from server.settings import Settings
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="Name of an installed model or a folder; may be repeated, the first is the default."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [default: auto].")] = None,
-    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once [default: 16].")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 16.")] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Fail instead of degrading: a crash of the engine ends the server.")
     ] = None,

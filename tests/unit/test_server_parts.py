@@ -1,0 +1,153 @@
+"""The server's parts that need no engine: ranges, client events, live PCM, encoders."""
+
+from __future__ import annotations
+
+import io
+from typing import get_args
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine.audio_file import AudioError, cut_prompt, read_audio
+from server.audio_io import PcmPrompt
+from server.encoders import Format, encode, encoder
+from server.errors import ApiError
+from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
+from server.stream_events import ResponseCreate, SessionUpdate, parse_event
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(5, 375), (0.1 + 0.2, 23), (1 / 75, 1), (1e-9, 1), (600, 45_000)])
+def test_frames_are_the_ceiling_without_binary_noise(seconds: float, frames: int) -> None:
+    assert frames_for(seconds) == frames
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 600.01, float("nan"), float("inf")])
+def test_seconds_out_of_range_name_their_field(seconds: float) -> None:
+    with pytest.raises(ApiError) as refused:
+        frames_for(seconds)
+    assert (refused.value.status, refused.value.param) == (400, "seconds")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "param"),
+    [
+        (Wishes(seed=-1), "seed"),
+        (Wishes(seed=MAX_SEED + 1), "seed"),
+        (Wishes(temperature=2.01), "temperature"),
+        (Wishes(temperature=float("nan")), "temperature"),
+        (Wishes(top_k=1025), "top_k"),
+        (Wishes(top_p=0.0), "top_p"),
+    ],
+)
+def test_sampling_out_of_range_names_its_field(wishes: Wishes, param: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        check_wishes(wishes)
+    assert refused.value.param == param
+
+
+def test_the_ends_of_every_range_are_allowed() -> None:
+    check_wishes(Wishes(seed=0, temperature=0, top_k=0, top_p=1))
+    check_wishes(Wishes(seed=MAX_SEED, temperature=2, top_k=1024, top_p=1e-6))
+
+
+@pytest.mark.parametrize("text", ["", "x", "1_000", "nan", "inf", "-Infinity", "0x10", "१", "1e99999", "--1"])
+def test_what_is_no_decimal_number_is_refused(text: str) -> None:
+    with pytest.raises(ApiError):
+        number(text, "seconds")
+
+
+def test_numbers_and_truths_are_read() -> None:
+    assert number(" 2.5e0 ", "seconds") == 2.5
+    assert whole_number("9007199254740991", "seed") == MAX_SEED
+    assert truth("TRUE", "stream")
+    for bad in ("1.5", "9" * 50, ""):
+        with pytest.raises(ApiError):
+            whole_number(bad, "seed")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "param"),
+    [
+        ("{", "invalid_json", None),
+        ("[]", "invalid_json", None),
+        ("[" * 60_000, "invalid_json", None),
+        ("{}", "missing_field", "type"),
+        ('{"type": "nope"}', "unknown_type", "type"),
+        ('{"type": "session.update"}', "missing_field", "session"),
+        ('{"type": "session.update", "session": {"sed": 1}}', "unknown_field", "session.sed"),
+        ('{"type": "session.update", "session": {"seed": "1"}}', "bad_value", "session.seed"),
+        ('{"type": "session.update", "session": {"seed": true}}', "bad_value", "session.seed"),
+        ('{"type": "session.update", "session": {"input": {"format": "mp4"}}}', "bad_value", "session.input.format"),
+        ('{"type": "session.update", "session": {"top_p": 1e999}}', "out_of_range", None),
+        ('{"type": "response.create", "response": {"seconds": "5"}}', "bad_value", "response.seconds"),
+        ('"' + "x" * 70_000 + '"', "too_large", None),
+    ],
+)
+def test_bad_messages_say_what_and_where(text: str, code: str, param: str | None) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_event(text)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_good_messages_are_read() -> None:
+    update = parse_event('{"type": "session.update", "event_id": "a", "session": {"seed": null, "pace": "fast"}}')
+    assert isinstance(update, SessionUpdate)
+    assert update.session.seed is None
+    assert update.session.pace == "fast"
+    create = parse_event('{"type": "response.create"}')
+    assert isinstance(create, ResponseCreate)
+    assert create.response.seconds is None
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 192_000])
+def test_live_pcm_gives_the_samples_of_the_same_wav(rate: int) -> None:
+    pcm = (np.sin(np.arange(rate) / 9) * 9_000).astype("<i2")
+    wav = io.BytesIO()
+    soundfile.write(wav, pcm, rate, format="WAV")
+    expected = cut_prompt(read_audio(wav.getvalue()))
+    prompt, data, sizes = PcmPrompt(rate), pcm.tobytes(), np.random.default_rng(rate)
+    got = b""
+    while data:
+        size = int(sizes.integers(1, 5_000))
+        got += prompt.push(data[:size])
+        data = data[size:]
+    last, seconds = prompt.finish()
+    assert np.array_equal(np.frombuffer(got + last, "<f4"), expected)
+    assert seconds == pytest.approx(len(expected) / 24_000)
+
+
+@pytest.mark.parametrize(("count", "code"), [(11_999, "too_short"), (24_000 * 60 + 1, "too_long")])
+def test_live_pcm_has_the_bounds_of_a_file(count: int, code: str) -> None:
+    prompt = PcmPrompt(24_000)
+    with pytest.raises(AudioError) as refused:
+        prompt.push(bytes(2 * count))
+        prompt.finish()
+    assert refused.value.code == code
+
+
+def test_live_pcm_must_end_on_a_sample() -> None:
+    prompt = PcmPrompt(24_000)
+    prompt.push(bytes(48_001))
+    with pytest.raises(AudioError, match="middle of a sample"):
+        prompt.finish()
+
+
+@pytest.mark.parametrize("wanted", get_args(Format))
+def test_every_format_holds_the_samples_whole_and_streamed(wanted: Format) -> None:
+    pcm = (np.sin(np.arange(24_000) / 20) * 8_000).astype("<i2")
+    growing = encoder(wanted, len(pcm))
+    streamed = b"".join(growing.push(pcm[i : i + 1920].tobytes()) for i in range(0, len(pcm), 1920)) + growing.finish()
+    for body in (encode(wanted, pcm.tobytes()), streamed):
+        if wanted in ("wav", "pcm"):
+            assert body[44 if wanted == "wav" else 0 :] == pcm.tobytes()
+            continue
+        if wanted == "flac":
+            assert np.array_equal(soundfile.read(io.BytesIO(body), dtype="int16")[0], pcm)
+            continue
+        heard = read_audio(body)
+        assert len(heard) >= len(pcm)
+        if wanted == "opus":
+            assert len(heard) == len(pcm)
+    if wanted == "wav":
+        assert streamed[40:44] == b"\xff\xff\xff\xff"
