@@ -40,11 +40,11 @@ class Codec(nn.Module):
 
     def init_encoder_state(self, slots: int, device: torch.device) -> State:
         """State of ``slots`` fresh encoders."""
-        return self.encoder.model.init_state(slots, device)
+        return self.encoder.init_state(slots, device)
 
     def init_decoder_state(self, slots: int, device: torch.device) -> State:
         """State of ``slots`` fresh decoders."""
-        return self.decoder.model.init_state(slots, device)
+        return self.decoder.init_state(slots, device)
 
     def encode_step(self, audio: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """The next chunk of audio ``[B, 1, T·320]`` → codes ``[B, n_codebooks, T]``.
@@ -54,8 +54,8 @@ class Codec(nn.Module):
         """
         if audio.shape[-1] % HOP:
             raise ValueError(f"{audio.shape[-1]} samples are not whole frames of {HOP}")
-        return self.quantizer.encode(self.encoder.model.step(audio, state, active, cold))
+        return self.quantizer.encode(self.encoder.step(audio, state, active, cold))
 
     def decode_step(self, codes: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """The next codes ``[B, K, T]`` → audio ``[B, 1, T·320]``, exactly what ``decode`` gives at that place."""
-        return self.decoder.model.step(self.quantizer.decode(codes), state, active, cold)
+        return self.decoder.step(self.quantizer.decode(codes), state, active, cold)

@@ -28,8 +28,13 @@ def rotary_table(head_width: int, device: torch.device) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()]).float().to(device)
 
 
-def rotate(x: Tensor, position: Tensor) -> Tensor:
-    """Rotate ``[B, heads, T, head_width]`` at ``position`` ``[B, T]`` (or ``[1, T]``)."""
-    cos, sin = rotary_table(x.shape[-1], x.device)[:, position % PERIOD].unsqueeze(2)
+def angles(position: Tensor, head_width: int) -> Tensor:
+    """Cosines and sines ``[2, B, 1, T, head_width // 2]`` at ``position`` ``[B, T]`` (or ``[1, T]``)."""
+    return rotary_table(head_width, position.device)[:, position % PERIOD].unsqueeze(2)
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Rotate ``[B, heads, T, head_width]`` by what ``angles`` gave for its positions."""
+    cos, sin = turn.unbind()
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

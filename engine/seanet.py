@@ -32,8 +32,8 @@ class ResidualBlock(nn.Module):
         return self.block.init_state(slots, device)
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """``[B, C, T]`` → ``[B, C, T]``."""
-        return self.shortcut(x) + self.block.step(x, state, active, cold)
+        """``[B, T, C]`` → ``[B, T, C]``."""
+        return self.shortcut.step(x, {}) + self.block.step(x, state, active, cold)
 
 
 class StreamingSequential(nn.Sequential):
@@ -44,7 +44,7 @@ class StreamingSequential(nn.Sequential):
         return {str(i): m.init_state(slots, device) for i, m in streaming}
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next chunk through every member."""
+        """The next chunk ``[B, T, C]`` through every member."""
         for index, module in enumerate(self):
             if isinstance(module, Streaming):
                 x = module.step(x, branch(state, str(index)), active, cold)
@@ -75,6 +75,13 @@ class Encoder(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         return self.model(audio)
 
+    def init_state(self, slots: int, device: torch.device) -> State:
+        return self.model.init_state(slots, device)
+
+    def step(self, audio: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
+        """The next chunk ``[B, 1, T·320]`` → latents ``[B, dimension, T]``."""
+        return self.model.step(audio.transpose(1, 2), state, active, cold).transpose(1, 2)
+
 
 class Decoder(nn.Module):
     """Latents ``[B, dimension, frames]`` → audio ``[B, 1, samples]``."""
@@ -97,3 +104,10 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.model(latents)
+
+    def init_state(self, slots: int, device: torch.device) -> State:
+        return self.model.init_state(slots, device)
+
+    def step(self, latents: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
+        """The next chunk ``[B, dimension, T]`` → audio ``[B, 1, T·320]``."""
+        return self.model.step(latents.transpose(1, 2), state, active, cold).transpose(1, 2)

@@ -6,7 +6,8 @@ a chunk of one stream behind what its cache holds (prefill), ``step`` one positi
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.cache import filled, init_ring, ring_positions, write_chunk, write_one
 from engine.config import StackConfig
-from engine.rotary import rotate
+from engine.rotary import angles, rotate
 from engine.streaming import State, branch, leaf
 
 
@@ -24,64 +25,50 @@ class Attention(nn.Module):
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
         self.config = config
-        kv_width = config.kv_heads * config.head_width
-        self.query = nn.Linear(config.width, config.width, bias=False)
-        self.key_value = nn.Linear(config.width, 2 * kv_width, bias=False)
+        heads = config.heads + 2 * config.kv_heads
+        self.query_key_value = nn.Linear(config.width, heads * config.head_width, bias=False)
         self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def _project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``[B, T, width]`` → rotated queries and keys, and values, each ``[B, heads, T, head_width]``."""
         c = self.config
-        batch, frames, _ = x.shape
-        query = self.query(x).view(batch, frames, c.heads, c.head_width).transpose(1, 2)
-        key_value = self.key_value(x).view(batch, frames, 2, c.kv_heads, c.head_width)
-        key, value = key_value.permute(2, 0, 3, 1, 4)
-        return rotate(query, position), rotate(key, position), value
+        heads = self.query_key_value(x).view(*x.shape[:2], -1, c.head_width).transpose(1, 2)
+        turned = rotate(heads[:, : c.heads + c.kv_heads], turn)
+        return turned[:, : c.heads], turned[:, c.heads :], heads[:, c.heads + c.kv_heads :]
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """``[B, heads, T, D]`` over ``[B, kv_heads, N, D]`` where ``mask`` ``[B, T, N]`` → ``[B, T, width]``.
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor) -> Tensor:
+        """``[B, heads, T, D]`` over ``[B, kv_heads, N, D]`` but where ``unseen`` ``[B, 1, T, N]`` → ``[B, T, width]``.
 
         Written out, since a fused kernel may choose its order of summation by the batch it is given, and the
         same seed must give the same codes in any company.
         """
         c = self.config
         batch, _, frames, _ = query.shape
-        groups = c.heads // c.kv_heads
-        grouped = query.reshape(batch, c.kv_heads, groups * frames, c.head_width)
-        scores = (grouped @ key.transpose(-1, -2)).view(batch, c.kv_heads, groups, frames, -1)
-        scores = scores.div_(math.sqrt(c.head_width)).masked_fill_(~mask[:, None, None], float("-inf"))
-        weights = scores.softmax(dim=-1).view(batch, c.kv_heads, groups * frames, -1)
-        mixed = (weights @ value).view(batch, c.heads, frames, c.head_width)
+        grouped = (query * c.head_width**-0.5).reshape(batch, c.kv_heads, -1, c.head_width)
+        scores = (grouped @ key.transpose(-1, -2)).view(batch, c.heads, frames, -1)
+        weights = scores.masked_fill_(unseen, float("-inf")).softmax(dim=-1)
+        mixed = (weights.view(batch, c.kv_heads, -1, key.shape[2]) @ value).view(batch, c.heads, frames, -1)
         return self.output(mixed.transpose(1, 2).reshape(batch, frames, c.width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor, seen: Tensor) -> Tensor:
         """``[B, T, width]`` → ``[B, T, width]``."""
-        frames = x.shape[1]
-        at = torch.arange(frames, device=x.device)
-        query, key, value = self._project(x, at[None])
-        mask = _window_mask(at, at, self.config.window)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+        query, key, value = self._project(x, turn)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
-    def extend(self, x: Tensor, ring: State, start: int) -> Tensor:
+    def extend(self, x: Tensor, ring: State, start: int, turn: Tensor, unseen: Tensor) -> Tensor:
         """T positions ``[1, T, width]`` of one stream, from position ``start`` on."""
-        at = torch.arange(start, start + x.shape[1], device=x.device)
-        query, key, value = self._project(x, at[None])
-        before = ring_positions(start, self.config.window, x.device)
-        mask = torch.cat(
-            [_window_mask(at, before, self.config.window) & (before >= 0), _window_mask(at, at, self.config.window)],
-            dim=-1,
-        )
+        query, key, value = self._project(x, turn)
         old_keys, old_values = leaf(ring, "keys"), leaf(ring, "values")
-        y = self._attend(query, torch.cat([old_keys, key], 2), torch.cat([old_values, value], 2), mask[None])
+        y = self._attend(query, torch.cat([old_keys, key], 2), torch.cat([old_values, value], 2), unseen)
         write_chunk(ring, key, value, start)
         return y
 
-    def step(self, x: Tensor, ring: State, position: Tensor) -> Tensor:
+    def step(self, x: Tensor, ring: State, position: Tensor, turn: Tensor, unseen: Tensor) -> Tensor:
         """One position ``[B, 1, width]`` of every slot, at ``position`` ``[B]``."""
-        query, key, value = self._project(x, position[:, None])
+        query, key, value = self._project(x, turn)
         keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], position)
-        return self._attend(query, keys, values, filled(position, self.config.window)[:, None])
+        return self._attend(query, keys, values, unseen)
 
 
 def _window_mask(query: Tensor, key: Tensor, window: int) -> Tensor:
@@ -102,24 +89,17 @@ class Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.width, bias=False)
         self.dropout = nn.Dropout(0.0)
 
-    def _mlp(self, x: Tensor) -> Tensor:
-        return self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
-        return x + self._mlp(x)
-
-    def extend(self, x: Tensor, ring: State, start: int) -> Tensor:
-        x = x + self.attention.extend(self.attention_norm(x), ring, start)
-        return x + self._mlp(x)
-
-    def step(self, x: Tensor, ring: State, position: Tensor) -> Tensor:
-        x = x + self.attention.step(self.attention_norm(x), ring, position)
-        return x + self._mlp(x)
+    def run(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """``[B, T, width]`` → ``[B, T, width]``, with one of the attention's three ways."""
+        x = x + self.dropout(attend(self.attention_norm(x)))
+        return x + self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)))))
 
 
 class Stack(nn.Module):
-    """Blocks and a last norm: ``[B, T, width]`` → ``[B, T, width]``."""
+    """Blocks and a last norm: ``[B, T, width]`` → ``[B, T, width]``.
+
+    Angles and masks are the same for every block and are made once.
+    """
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
@@ -133,18 +113,29 @@ class Stack(nn.Module):
         return {str(i): init_ring(slots, self.config, device) for i in range(self.config.layers)}
 
     def forward(self, x: Tensor) -> Tensor:
+        at = torch.arange(x.shape[1], device=x.device)
+        turn, seen = angles(at[None], self.config.head_width), _window_mask(at, at, self.config.window)
         for block in self.blocks:
-            x = block(x)
+            x = block.run(x, partial(block.attention, turn=turn, seen=seen))
         return self.norm(x)
 
     def extend(self, x: Tensor, state: State, start: int) -> Tensor:
-        """A chunk of one stream, behind ``start`` positions."""
+        """A chunk ``[1, T, width]`` of one stream, behind ``start`` positions."""
+        window = self.config.window
+        at = torch.arange(start, start + x.shape[1], device=x.device)
+        before = ring_positions(start, window, x.device)
+        seen = torch.cat([_window_mask(at, before, window) & (before >= 0), _window_mask(at, at, window)], dim=-1)
+        turn, unseen = angles(at[None], self.config.head_width), ~seen[None, None]
         for index, block in enumerate(self.blocks):
-            x = block.extend(x, branch(state, str(index)), start)
+            ring = branch(state, str(index))
+            x = block.run(x, partial(block.attention.extend, ring=ring, start=start, turn=turn, unseen=unseen))
         return self.norm(x)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> Tensor:
-        """One position of every slot; ``position`` ``[B]`` counts from 0 and is advanced by the caller."""
+        """One position ``[B, 1, width]`` of every slot; ``position`` ``[B]`` is advanced by the caller."""
+        unseen = ~filled(position, self.config.window)[:, None, None]
+        turn = angles(position[:, None], self.config.head_width)
         for index, block in enumerate(self.blocks):
-            x = block.step(x, branch(state, str(index)), position)
+            ring = branch(state, str(index))
+            x = block.run(x, partial(block.attention.step, ring=ring, position=position, turn=turn, unseen=unseen))
         return self.norm(x)

@@ -88,7 +88,7 @@ def test_full_size_streams_as_offline(config: CodecConfig) -> None:
             codec.decode_step(codes[..., piece], decoder, None, at == 0), heard[..., at * HOP : (at + count) * HOP]
         )
         samples = audio[..., at * HOP : (at + count) * HOP]
-        assert close(codec.encoder.model.step(samples, encoder, None, at == 0), latents[..., piece])
+        assert close(codec.encoder.step(samples, encoder, None, at == 0), latents[..., piece])
         at += count
 
 
@@ -111,7 +111,7 @@ def test_encoder_in_any_chunking_from_silence(constant: Codec, seed: int) -> Non
     audio = torch.randn(3, 1, 30 * HOP)
     state, out, at = constant.init_encoder_state(3, CPU), [], 0
     for count in chunks(30, random.Random(seed)):
-        out.append(constant.encoder.model.step(audio[..., at * HOP : (at + count) * HOP], state))
+        out.append(constant.encoder.step(audio[..., at * HOP : (at + count) * HOP], state))
         at += count
     assert close(torch.cat(out, -1), constant.encoder(audio))
 
@@ -161,7 +161,7 @@ def test_any_mix_of_slots_starting_and_stopping(constant: Codec, part: str, seed
             if active[s]:
                 x[s] = inputs[s][0, :, places[s] : places[s] + count * unit]
         before = clone(state)
-        y = constant.decode_step(x, state, active) if decoding else constant.encoder.model.step(x, state, active)
+        y = constant.decode_step(x, state, active) if decoding else constant.encoder.step(x, state, active)
         for s in range(slots):
             if not active[s]:
                 assert equal(rows(state, s, s + 1), rows(before, s, s + 1))
@@ -191,7 +191,7 @@ def test_reflection_primed_with_one_chunk(reflect: Codec, seed: int) -> None:
     for count in chunks(30, rng, first=reflect.config.frames_to_prime, most=3):
         now = slice(at * HOP, (at + count) * HOP)
         assert close(reflect.decode_step(codes[..., at : at + count], decoder, None, at == 0), heard[..., now])
-        step = reflect.encoder.model.step(audio[..., now], encoder, None, at == 0)
+        step = reflect.encoder.step(audio[..., now], encoder, None, at == 0)
         assert close(step, latents[..., at : at + count])
         at += count
 

@@ -9,7 +9,7 @@ import torch
 
 from engine.config import GPT_L, GPT_S, HYBRID, ModelConfig
 from engine.model import WhisperGPT
-from engine.rotary import PERIOD, rotate
+from engine.rotary import PERIOD, angles, rotate
 from engine.streaming import copy_into, leaf, rows
 
 FRAMES = 75
@@ -120,18 +120,21 @@ def test_nothing_after_a_frame_changes_its_logits(
     assert (after[:, 40] - before[:, 40]).abs().max() > 1e-3
 
 
+def turned(x: torch.Tensor, position: int) -> torch.Tensor:
+    return rotate(x, angles(torch.tensor([[position]]), 64))
+
+
 def test_an_hour_in_positions_are_as_exact_as_at_the_start() -> None:
     """Scores depend on the distance alone, however far along the stream is (float32 angles would be off by 0.02 rad)."""
     draw = torch.Generator().manual_seed(4)
     query, key = torch.randn(2, 1, 1, 1, 64, generator=draw).unbind()
     for distance in (0, 1, 511):
         scores = [
-            float((rotate(query, torch.tensor([[p + distance]])) * rotate(key, torch.tensor([[p]]))).sum())
+            float((turned(query, p + distance) * turned(key, p)).sum())
             for p in (0, 1, 270_000, 75 * 3600 * 24, PERIOD - 1)
         ]
         assert max(scores) - min(scores) < 1e-5
-    far = (rotate(query, torch.tensor([[700]])) * rotate(key, torch.tensor([[0]]))).sum()
-    near = (rotate(query, torch.tensor([[1]])) * rotate(key, torch.tensor([[0]]))).sum()
+    far, near = ((turned(query, distance) * turned(key, 0)).sum() for distance in (700, 1))
     assert abs(float(far - near)) > 1e-2
 
 
