@@ -66,11 +66,13 @@ def test_an_error_event_is_raised_as_it_is() -> None:
     assert (raised.value.type, raised.value.code, raised.value.param) == ("capacity_error", "no_capacity", None)
 
 
-def test_a_failed_response_is_an_error() -> None:
+def test_a_failed_response_is_not_done_before_its_error_came() -> None:
     protocol = playing(StreamRequest(seconds=1))
-    with pytest.raises(WhisperGPTError, match="could not finish"):
-        protocol.receive(event("response.done", response={"status": "failed"}))
+    protocol.receive(event("response.done", response={"status": "failed"}))
     assert protocol.response == {"status": "failed"}
+    assert protocol.phase is Phase.FAILED
+    with pytest.raises(WhisperGPTError, match="engine stopped"):
+        protocol.receive(event("error", error={"message": "The engine stopped."}))
 
 
 @pytest.mark.parametrize("message", ["not JSON", "[]", "{}", event("response.created"), event("session.updated")])

@@ -17,7 +17,7 @@ Pace = Literal["realtime", "fast"]
 
 
 class Phase(Enum):
-    """Where a stream stands; each phase ends with one event from the server, but for ``UPLOADING``."""
+    """Where a stream stands; each phase but ``UPLOADING`` and ``DONE`` ends with one event from the server."""
 
     OPENING = auto()
     CONFIGURING = auto()
@@ -25,6 +25,7 @@ class Phase(Enum):
     COMMITTING = auto()
     STARTING = auto()
     PLAYING = auto()
+    FAILED = auto()
     DONE = auto()
 
 
@@ -90,7 +91,7 @@ class StreamProtocol:
         """Take one message and return its audio, empty where it is control.
 
         Raises:
-            WhisperGPTError: the server sent an error, said that the response failed, or broke the protocol.
+            WhisperGPTError: the server sent an error or broke the protocol.
         """
         if isinstance(message, bytes):
             if self.phase is not Phase.PLAYING:
@@ -121,11 +122,10 @@ class StreamProtocol:
             case "response.created":
                 self._advance(Phase.STARTING, Phase.PLAYING, kind)
             case "response.done":
-                self._advance(Phase.PLAYING, Phase.DONE, kind)
                 self.response = dict(event.get("response") or {})
-                if self.response.get("status") == "failed":
-                    message = "The server could not finish the response."
-                    raise WhisperGPTError("server_error", "response_failed", message)
+                # Why it failed follows as an error.
+                failed = self.response.get("status") == "failed"
+                self._advance(Phase.PLAYING, Phase.FAILED if failed else Phase.DONE, kind)
             # Other events inform; servers may grow new ones.
 
     def _advance(self, expected: Phase, following: Phase, got: str = "the prompt's end") -> None:

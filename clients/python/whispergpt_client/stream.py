@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,7 @@ class Stream:
         self._timeout = timeout
         self._protocol = StreamProtocol(request)
         self._connection: ClientConnection | None = None
+        self._open = ExitStack()
 
     @property
     def session(self) -> dict[str, Any]:
@@ -69,7 +71,8 @@ class Stream:
             return
         try:
             # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
-            self._connection = connect(self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None)
+            connecting = connect(self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None)
+            self._connection = self._open.enter_context(connecting)
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
         try:
@@ -90,8 +93,7 @@ class Stream:
 
     def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
-        if self._connection is not None:
-            self._connection.close()
+        self._open.close()
 
     def _upload(self) -> None:
         try:

@@ -1,0 +1,36 @@
+"""SIGTERM: what plays is finished, then the server ends with status 0."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+from whispergpt_client import Client
+
+from tests.support.audio import HOP, SPEECH
+from tests.support.server import ServerProcess
+
+
+def test_sigterm_lets_a_playing_stream_finish() -> None:
+    with ServerProcess() as process, Client(process.url, timeout=60) as client:
+        stream = client.stream(SPEECH, seconds=4, pace="realtime", seed=1)
+        pieces = iter(stream)
+        received = len(next(pieces))
+        process.terminate()
+        time.sleep(0.5)
+        assert refuses_new_work(process.url)
+        received += sum(len(piece) for piece in pieces)
+        assert process.wait() == 0, process.log()
+    assert stream.response is not None
+    assert stream.response["status"] == "completed"
+    assert received == 300 * HOP * 2
+    assert "Traceback" not in process.log()
+
+
+def refuses_new_work(url: str) -> bool:
+    """A draining server either says so or no longer answers."""
+    try:
+        answer = httpx.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, data={"seconds": "1"}, timeout=10)
+    except httpx.TransportError:
+        return True
+    return answer.status_code == 503 and answer.json()["error"]["message"] != ""

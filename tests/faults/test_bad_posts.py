@@ -1,0 +1,146 @@
+"""``POST /continue`` refuses what it cannot use, says why, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from whispergpt_client import Client, WhisperGPTError
+
+from tests.support.audio import SAMPLE_RATE, SPEECH, encode, silence, speech
+from tests.support.faults import GOOD_PROMPT, check_error
+
+pytestmark = pytest.mark.usefixtures("recovers")
+
+
+def post(url: str, **request: Any) -> httpx.Response:
+    return httpx.post(f"{url}/continue", timeout=60, **request)
+
+
+def check(answer: httpx.Response, status: int, param: str | None, *words: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.headers["x-request-id"]
+    error = answer.json()["error"]
+    check_error(error, *words)
+    assert error["param"] == param
+
+
+def with_a_sample(value: float) -> bytes:
+    samples = speech(1.0)
+    samples[12_345] = value
+    return encode(samples, subtype="FLOAT")
+
+
+def hour_of_wav() -> bytes:
+    return encode(np.zeros(3600 * 8_000, np.int16), 8_000, subtype="PCM_U8")
+
+
+FILES: dict[str, tuple[Callable[[], bytes], int, tuple[str, ...]]] = {
+    "empty file": (lambda: b"", 415, ("empty", "flac")),
+    "text file": (lambda: b"Once upon a time there was a file without sound.\n" * 40, 415, ("not audio", "wav", "m4a")),
+    "picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(4000), 415, ("audio", "webm")),
+    "truncated FLAC": (lambda: SPEECH.read_bytes()[:30_000], 422, ("FLAC", "cut short")),
+    "header of a wav without samples": (lambda: encode(silence(0)), 422, ("0.5",)),
+    "0.1 s": (lambda: encode(speech(0.1)), 422, ("0.10 s", "0.5")),
+    "an hour of FLAC": (lambda: encode(silence(3600, 8_000), 8_000, "FLAC"), 413, ("60 s",)),
+    "an hour of wav": (hour_of_wav, 413, ("60 s",)),
+    "61 s": (lambda: encode(silence(61, 8_000), 8_000), 413, ("60 s",)),
+    "NaN": (partial(with_a_sample, np.nan), 422, ("NaN",)),
+    "Inf": (partial(with_a_sample, np.inf), 422, ("infinite",)),
+    "-Inf": (partial(with_a_sample, -np.inf), 422, ("infinite",)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_continued(server: str, name: str) -> None:
+    make, status, words = FILES[name]
+    check(post(server, files={"audio": ("prompt", make())}), status, "audio", *words)
+
+
+WRONG_NUMBERS = {
+    "seconds": ["-1", "0", "600.1", "1e300", "inf", "nan", "five", ""],
+    "seed": ["-1", str(2**53), "9" * 40, "1.5", "inf", "seven"],
+    "temperature": ["-0.1", "2.1", "1e300", "inf", "nan", "warm"],
+    "top_k": ["-1", "1025", "9" * 40, "1.5", "nan", "many"],
+    "top_p": ["-0.1", "0", "1.01", "1e300", "inf", "nan", "most"],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field in WRONG_NUMBERS for value in WRONG_NUMBERS[field]]
+)
+def test_a_number_that_cannot_be(server: str, field: str, value: str) -> None:
+    check(post(server, data={field: value}, files={"audio": GOOD_PROMPT}), 400, field, field)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("model", "no-such-model", ("no-such-model",)),
+        ("model", "../../etc", ("../../etc",)),
+        ("include_prompt", "perhaps", ("include_prompt",)),
+        ("stream", "perhaps", ("stream",)),
+        ("response_format", "gif", ("gif", "wav")),
+        ("tempo", "1", ("tempo",)),
+    ],
+)
+def test_a_field_that_is_wrong_or_unknown(server: str, field: str, value: str, words: tuple[str, ...]) -> None:
+    check(post(server, data={field: value}, files={"audio": GOOD_PROMPT}), 400, field, *words)
+
+
+BAD_REQUESTS: dict[str, dict[str, Any]] = {
+    "no audio": {"data": {"seconds": "1"}, "files": {"other": b"x"}},
+    "audio as text": {"data": {"audio": "hello"}, "files": {"seconds": (None, "1")}},
+    "a form without a file": {"data": {"seconds": "1"}},
+    "JSON": {"json": {"seconds": 1}},
+    "nothing": {},
+    "the audio as the whole body": {"content": GOOD_PROMPT, "headers": {"content-type": "audio/wav"}},
+    "multipart without a boundary": {"content": GOOD_PROMPT, "headers": {"content-type": "multipart/form-data"}},
+    "multipart that is none": {
+        "content": GOOD_PROMPT,
+        "headers": {"content-type": "multipart/form-data; boundary=line"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_a_request_of_the_wrong_shape(server: str, name: str) -> None:
+    answer = post(server, **BAD_REQUESTS[name])
+    assert answer.status_code == 400, answer.text
+    check_error(answer.json()["error"])
+
+
+def test_a_body_that_grows_beyond_all_bounds(server: str) -> None:
+    def endless() -> Any:
+        yield b'--line\r\nContent-Disposition: form-data; name="audio"; filename="x"\r\n\r\n'
+        for _ in range(4096):
+            yield bytes(64 * 1024)
+
+    headers = {"content-type": "multipart/form-data; boundary=line"}
+    try:
+        answer = post(server, content=endless(), headers=headers)
+    except httpx.TransportError:
+        return  # the server may close the connection rather than read 256 MiB; it must go on all the same
+    assert answer.status_code == 413, answer.text
+    check_error(answer.json()["error"])
+
+
+def test_the_client_raises_what_the_server_said(client: Client) -> None:
+    with pytest.raises(WhisperGPTError, match=r"0\.5") as refused:
+        client.continue_file(encode(speech(0.1), SAMPLE_RATE))
+    error = refused.value
+    assert (error.status, error.code, error.param) == (422, "too_short", "audio")
+    with pytest.raises(WhisperGPTError, match="temperature") as refused:
+        client.continue_file(GOOD_PROMPT, temperature=7)
+    assert (refused.value.status, refused.value.param) == (400, "temperature")
+    with pytest.raises(WhisperGPTError, match="no-such-model"):
+        list(client.stream(GOOD_PROMPT, model="no-such-model"))
+    with pytest.raises(WhisperGPTError, match="not audio"):
+        list(client.stream(b"text " * 1000))
+    with pytest.raises(FileNotFoundError):
+        client.continue_file("no/such/file.wav")

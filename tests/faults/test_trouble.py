@@ -1,0 +1,116 @@
+"""No capacity, silent clients, an engine that dies: on a small server of its own, which must outlive them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from whispergpt_client import Client, WhisperGPTError
+
+from tests.support.audio import HOP, SPEECH
+from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
+from tests.support.live_socket import LiveSocket
+from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from tests.support.server import START_SECONDS, ServerProcess
+
+SETTINGS = {
+    "WHISPERGPT_MAX_WAITING": "0",
+    "WHISPERGPT_IDLE_SECONDS": "1.5",
+    "WHISPERGPT_RETRY_AFTER_SECONDS": "3",
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[ServerProcess]:
+    """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds."""
+    with ServerProcess("--max-streams", "2", environment=SETTINGS) as process:
+        yield process
+        process.terminate()
+        assert process.wait() == 0, process.log()
+
+
+def play_until_cancelled(url: str) -> LiveSocket:
+    socket = LiveSocket(url)
+    socket.commit(GOOD_PROMPT)
+    socket.create(None)
+    assert isinstance(socket.receive(), bytes)
+    return socket
+
+
+def test_no_capacity(small: ServerProcess) -> None:
+    playing = [play_until_cancelled(small.url) for _ in range(2)]
+    answer = httpx.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT}, timeout=30)
+    assert answer.status_code == 429, answer.text
+    assert int(answer.headers["retry-after"]) == 3
+    check_error(answer.json()["error"])
+    with Client(small.url) as client, pytest.raises(WhisperGPTError) as refused:
+        client.continue_file(GOOD_PROMPT)
+    assert (refused.value.status, refused.value.retry_after) == (429, 3)
+
+    with LiveSocket(small.url) as socket:
+        socket.commit(GOOD_PROMPT)
+        socket.event("response.create", response={"seconds": 1})
+        check_error(socket.expect_error())
+        assert socket.expect_close() == 1013
+    assert Metrics(small.url).sum("whispergpt_rejected_total") >= 2
+    assert Metrics(small.url).sum("whispergpt_requests_total", outcome="rejected") >= 2
+    for socket in playing:
+        socket.event("response.cancel")
+        assert socket.read_response()[1]["status"] == "cancelled"
+        socket.drop()
+    assert_serves(small.url)
+
+
+def test_a_silent_client(small: ServerProcess) -> None:
+    with LiveSocket(small.url) as socket:
+        start = time.monotonic()
+        check_error(socket.expect_error(), "1.5 s")
+        assert 1.0 < time.monotonic() - start < 10
+        assert socket.expect_close() in (1000, 1001, 1008)
+    assert_serves(small.url)
+
+
+def test_a_client_that_falls_silent_amid_its_prompt(small: ServerProcess) -> None:
+    with LiveSocket(small.url) as socket:
+        socket.update(input={"format": "pcm_s16le", "sample_rate": 16_000})
+        socket.send(bytes(16_000))
+        check_error(socket.expect_error(), "1.5 s")
+        assert socket.expect_close() in (1000, 1001, 1008)
+    assert_serves(small.url)
+
+
+def test_a_listener_may_be_silent_while_a_response_plays(small: ServerProcess) -> None:
+    with Client(small.url) as client:
+        stream = client.stream(SPEECH, seconds=5, pace="realtime", seed=1)
+        assert sum(len(pcm) for pcm in stream) == 375 * HOP * 2
+    assert stream.response is not None
+    assert stream.response["status"] == "completed"
+    assert_serves(small.url)
+
+
+def test_an_engine_that_dies(small: ServerProcess) -> None:
+    with Client(small.url, timeout=60) as client:
+        before = client.continue_file(SPEECH, seconds=0.5, seed=1)
+        stream = client.stream(SPEECH, seconds=None, pace="realtime")
+        with pytest.raises(WhisperGPTError) as lost:
+            for number, _ in enumerate(stream):
+                if number == 0:
+                    for pid in small.engine_pids():
+                        os.kill(pid, signal.SIGKILL)
+        check_error({**vars(lost.value)}, "engine")
+        # The server itself lives, says that it is not ready, and recovers.
+        assert httpx.get(f"{small.url}/health/live", timeout=10).status_code == 200
+        refused = httpx.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT}, timeout=30)
+        assert refused.status_code == 503, refused.text
+        assert int(refused.headers["retry-after"]) >= 1
+        check_error(refused.json()["error"])
+        wait_until(client.ready, "the engine is back", seconds=START_SECONDS)
+        wait_for_idle(small.url)
+        after = client.continue_file(SPEECH, seconds=0.5, seed=1)
+    assert after.audio == before.audio
+    assert "Traceback" not in small.log()
+    assert_serves(small.url)

@@ -1,0 +1,94 @@
+"""A bare WebSocket on ``/stream``, for what the client would never send."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+WAIT_SECONDS = 30.0
+
+
+class LiveSocket:
+    """Sends whatever it is told to and reads one event at a time; every wait is bounded."""
+
+    def __init__(self, url: str) -> None:
+        self._open = ExitStack()
+        address = url.replace("http", "ws", 1) + "/stream"
+        self._connection = self._open.enter_context(connect(address, open_timeout=WAIT_SECONDS, max_size=None))
+        self.session: dict[str, Any] = self.expect("session.created")["session"]
+
+    def __enter__(self) -> LiveSocket:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def send(self, message: str | bytes) -> None:
+        """Send one message as it is."""
+        self._connection.send(message)
+
+    def event(self, type: str, **fields: Any) -> None:
+        """Send one event."""
+        self.send(json.dumps({"type": type, **fields}))
+
+    def update(self, **session: Any) -> dict[str, Any]:
+        """Send ``session.update`` and return the answer's session."""
+        self.event("session.update", session=session)
+        return dict(self.expect("session.updated")["session"])
+
+    def receive(self) -> dict[str, Any] | bytes:
+        """The next message: an event, or audio."""
+        message = self._connection.recv(WAIT_SECONDS)
+        return message if isinstance(message, bytes) else json.loads(message)
+
+    def expect(self, type: str) -> dict[str, Any]:
+        """The next message, which must be this event."""
+        message = self.receive()
+        assert isinstance(message, dict), f"audio came where {type} was expected"
+        assert message["type"] == type, message
+        return message
+
+    def expect_error(self) -> dict[str, Any]:
+        """The error of the next message."""
+        return dict(self.expect("error")["error"])
+
+    def expect_close(self) -> int:
+        """Read to the end and return the close code."""
+        try:
+            while True:
+                self.receive()
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None, "the connection broke without a close frame"
+            return closed.rcvd.code
+
+    def commit(self, prompt: bytes) -> float:
+        """Send a prompt, commit it, and return its seconds."""
+        self.send(prompt)
+        self.event("input_audio_buffer.commit")
+        return float(self.expect("input_audio_buffer.committed")["seconds"])
+
+    def create(self, seconds: float | None) -> None:
+        """Start a response."""
+        self.event("response.create", response={"seconds": seconds})
+        self.expect("response.created")
+
+    def read_response(self) -> tuple[bytes, dict[str, Any]]:
+        """Everything of the response that plays: its audio, and ``response.done``'s response."""
+        messages = []
+        while isinstance(message := self.receive(), bytes):
+            messages.append(message)
+        assert message["type"] == "response.output_audio.done", message
+        return b"".join(messages), dict(self.expect("response.done")["response"])
+
+    def drop(self) -> None:
+        """Vanish: the connection ends without a close frame."""
+        # Not close(): a thread of the library still reads, and the peer would hear nothing until it returned.
+        self._connection.socket.shutdown(socket.SHUT_RDWR)

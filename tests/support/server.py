@@ -1,0 +1,118 @@
+"""A real server in its own process, as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 180.0
+"""How long loading, compiling and a first generation may take on a busy machine."""
+STOP_SECONDS = 60.0
+
+
+class ServerProcess:
+    """``whispergpt serve`` on a free port, with what it printed.
+
+    Args:
+        arguments: more of the command line.
+        environment: settings added to this process's environment.
+    """
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it must outlive this method
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        try:
+            self.url = self._wait_for_ready_line()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def terminate(self) -> None:
+        """Send SIGTERM and return at once."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for the end and return the exit status. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it, if it still runs, and its engine too."""
+        engines = self.engine_pids() if self._process.poll() is None else []
+        self._process.kill()
+        self._process.wait()
+        for pid in engines:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def engine_pids(self) -> list[int]:
+        """The processes that generate: children of the server that run the engine's worker."""
+        return [pid for pid in self._children() if b"engine.worker" in _command_line(pid)]
+
+    def log(self) -> str:
+        """Everything that it wrote to stderr so far."""
+        # Read at an offset: a seek would move the position at which the server writes.
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def _children(self) -> list[int]:
+        children = []
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                # "pid (name) state parent …": the name may hold spaces.
+                parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == self._process.pid:
+                children.append(int(entry.parent.name))
+        return children
+
+    def _wait_for_ready_line(self) -> str:
+        lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read_lines, args=(lines,), daemon=True).start()
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
+            if line is None:
+                raise AssertionError(f"the server ended before it was ready; stderr:\n{self.log()}")
+            if line.startswith("ready "):
+                return line.split()[1]
+
+    def _read_lines(self, lines: queue.Queue[str | None]) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""
