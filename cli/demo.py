@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import queue
 import subprocess
 import sys
@@ -42,7 +43,8 @@ def running_server(arguments: list[str]) -> Iterator[str]:
         DemoError: it does not become ready, or does not stop with status 0.
     """
     command = [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    quiet = {**os.environ, "WHISPERGPT_LOG_LEVEL": "warning"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet)
     try:
         yield _url_when_ready(process)
     finally:
