@@ -18,6 +18,7 @@ from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
 from training.run import Run, learning_rate
 from training.tokens import VERSIONS, Tokens
+from training.unigram import unigram_score
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def train_lm(
     crops, check = TokenCrops(train, recipe), TokenCrops(heldout, recipe)
     first = run.resume(model, optimizer)
     best = run.best("heldout_coarse")
+    if first == 0:
+        run.log(0, **unigram_score(train.codes, heldout.codes))
     began, loss_sum, counted = time.monotonic(), 0.0, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         for group in optimizer.param_groups:

@@ -1,0 +1,152 @@
+"""Training from a folder of audio to a model that is served, through the command line; and resuming exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partialmethod
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from cli.main import main
+from engine.engine import Engine
+from engine.messages import Sampling
+from engine.quantizer import ResidualVectorQuantizer
+from training.datasets import AudioSet, load_audio
+from training.run import Run, learning_rate
+from training.train_codec import CodecRecipe, Crops, train_codec
+from training.vector_quantization import quantize_for_training, start_from_kmeans
+
+RECIPE = CodecRecipe(steps=6, quantize_from=3, batch=2, crop_frames=10, mel_from=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four speakers of two clips each, at 16 kHz: buzzing tones with a rhythm."""
+    root = tmp_path_factory.mktemp("corpus")
+    times = np.arange(16_000 * 4) / 16_000
+    for speaker in range(4):
+        for clip in range(2):
+            path = root / f"speaker{speaker}" / "chapter" / f"{clip}.flac"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pitch = 90 + 40 * speaker + 5 * clip
+            tone = sum(np.sin(2 * np.pi * pitch * k * times) / k for k in range(1, 6))
+            soundfile.write(path, 0.1 * tone * (np.sin(2 * np.pi * 2 * times) > -0.5), 16_000)
+    return root
+
+
+def run_main(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_from_a_folder_to_a_served_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = str(tmp_path / "cache")
+    codec, model = tmp_path / "codec", tmp_path / "buzz"
+    shared = ("--cache", cache, "--heldout", "1", "--batch", "2")
+    steps = ("--steps", "4", "--quantize-from", "2")
+    assert run_main("train", "codec", str(folder), "-o", str(codec), *steps, *shared) == 0
+    assert run_main("train", "lm", str(folder), "-o", str(model), "--codec", str(codec), "--steps", "2", *shared) == 0
+    lines = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
+    assert {"unigram_nll", "heldout_coarse", "accuracy_original"} <= set().union(*lines)
+
+    capsys.readouterr()
+    assert run_main("eval", str(folder), "--model", str(model), "--condition", "coarse", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    row = result["models"][0]
+    assert (result["condition"], row["model"], row["files"], row["frames"]) == ("coarse", "buzz", 8, 8 * 299)
+    assert row["perplexity"] == pytest.approx(np.exp(row["nll"])) and 0 <= row["accuracy"] <= 1
+
+    engine = Engine.load(str(model), "cpu")
+    prompt = engine.encode_prompt(np.zeros(24_000, np.float32))
+    stream = engine.stream(prompt, Sampling(1, 1.0, 0, 1.0), 5)
+    assert len(list(engine.generate(stream))) == 5
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "save", partialmethod(Run.save, force=True))
+    train, heldout = load_audio([folder], tmp_path / "cache").split(1)
+    train_codec(train, heldout, tmp_path / "straight", RECIPE)
+
+    real = Crops.batch
+
+    def pulled_plug(self: Crops, step: int) -> torch.Tensor:
+        if step == 4:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    monkeypatch.setattr(Crops, "batch", pulled_plug)
+    with pytest.raises(KeyboardInterrupt):
+        train_codec(train, heldout, tmp_path / "broken", RECIPE)
+    monkeypatch.setattr(Crops, "batch", real)
+    train_codec(train, heldout, tmp_path / "broken", RECIPE)
+    straight, broken = (load_file(tmp_path / name / "codec.safetensors") for name in ("straight", "broken"))
+    assert all(torch.equal(straight[key], broken[key]) for key in straight)
+
+
+def test_split_is_by_speaker_and_stable(folder: Path, tmp_path: Path) -> None:
+    data = load_audio([folder], tmp_path / "cache")
+    train, heldout = data.split(2)
+    speakers: Callable[[AudioSet], set[str]] = lambda part: {clip.speaker for clip in part.clips}  # noqa: E731
+    assert len(speakers(train)) == len(speakers(heldout)) == 2
+    assert not speakers(train) & speakers(heldout)
+    assert speakers(data.split(2)[1]) == speakers(heldout)
+    assert abs(data.seconds - 32) < 0.2
+
+
+def test_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = run_main("train", "codec", str(tmp_path / "none"), "-o", str(tmp_path / "o"), "--cache", str(tmp_path))
+    error = capsys.readouterr().err
+    assert status == 2
+    assert len(error.strip().splitlines()) == 1
+    assert "not a folder with audio" in error
+
+
+def test_codebooks_learn_clusters_and_dead_codes_revive() -> None:
+    torch.manual_seed(0)
+    centres = torch.randn(1024, 8) * 5
+
+    def latents(batch: int) -> torch.Tensor:
+        chosen = centres[torch.randint(1024, (batch, 100))]
+        return (chosen + 0.01 * torch.randn_like(chosen)).transpose(1, 2)
+
+    quantizer = ResidualVectorQuantizer(8, 2)
+    start_from_kmeans(quantizer, latents(60).transpose(1, 2).reshape(-1, 8))
+    with torch.no_grad():
+        quantizer.codebooks[0].embed[:512] = 1e3
+        quantizer.codebooks[0].embed_avg[:512] = 1e3
+    for _ in range(300):
+        quantize_for_training(quantizer, latents(20), torch.full((20,), 2))
+    x = latents(20)
+    codes = quantizer.encode(x)
+    assert len(codes[:, 0].unique()) > 600
+    assert float((quantizer.decode(codes) - x).pow(2).mean() / x.var()) < 0.01
+
+
+def test_codebook_dropout_and_straight_through() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualVectorQuantizer(8, 3)
+    x = torch.randn(2, 8, 5, requires_grad=True)
+    out, commitment = quantize_for_training(quantizer, x, torch.tensor([1, 3]))
+    out.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
+    assert float(commitment.detach()) > 0
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    rates = [learning_rate(step, 100, 1.0, 10) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+    assert rates[100] == pytest.approx(0.05)

@@ -1,0 +1,210 @@
+"""The engine's process, spoken to as the server speaks to it: in its own loop here, and once as a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from engine import messages as m
+from engine.engine import Engine
+from engine.worker import Worker
+
+SAMPLING = m.Sampling(seed=1, temperature=0.9, top_k=0, top_p=0.95)
+PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
+
+
+class Peer:
+    """A worker over two slots, and everything that it has said."""
+
+    def __init__(self) -> None:
+        self.said: list[m.Event] = []
+        self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self.said.append)
+
+    def tell(self, *commands: m.Command) -> None:
+        for command in commands:
+            self.worker.handle(m.unpack_command(m.pack(command)))
+
+    def turn(self, times: int = 1) -> list[m.Event]:
+        before = len(self.said)
+        for _ in range(times):
+            self.worker.turn()
+        return self.said[before:]
+
+    def prompt(self, number: int) -> m.PromptReady:
+        self.tell(m.OpenPrompt(number, "speech"), m.AppendPrompt(number, PROMPT), m.CommitPrompt(number))
+        ready = [e for e in self.turn(10) if isinstance(e, m.PromptReady) and e.prompt_id == number]
+        assert len(ready) == 1
+        return ready[0]
+
+    def load(self) -> tuple[int, int]:
+        last = [e for e in self.said if isinstance(e, m.Load)][-1]
+        return last.active, last.waiting
+
+
+@pytest.fixture(scope="module")
+def shared_peer() -> Peer:
+    return Peer()
+
+
+@pytest.fixture
+def peer(shared_peer: Peer) -> Iterator[Peer]:
+    del shared_peer.said[:]
+    yield shared_peer
+    shared_peer.tell(*(m.CancelStream(n) for n in range(100)), *(m.DropPrompt(n) for n in range(100)))
+    shared_peer.turn()
+    assert shared_peer.load() == (0, 0)
+
+
+def frames_of(events: list[m.Event], stream: int) -> list[m.Frame]:
+    return [f for e in events if isinstance(e, m.StepDone) for f in e.frames if f.stream_id == stream]
+
+
+def ended(events: list[m.Event], stream: int) -> list[m.StreamEnded]:
+    return [e for e in events if isinstance(e, m.StreamEnded) and e.stream_id == stream]
+
+
+def test_a_prompt_and_its_stream(peer: Peer) -> None:
+    ready = peer.prompt(1)
+    assert ready.frames == 75 and len(ready.decoded) == 75 * 640
+    peer.tell(m.StartStream(1, 1, SAMPLING, frames=7), m.DropPrompt(1))
+    events = peer.turn(9)
+    frames = frames_of(events, 1)
+    assert [f.index for f in frames] == list(range(7))
+    assert all(len(f.pcm) == 640 for f in frames)
+    assert [(e.status, e.frames) for e in ended(events, 1)] == [("completed", 7)]
+
+
+def test_cancelled_stream_frees_its_slot_within_one_frame(peer: Peer) -> None:
+    peer.prompt(1)
+    peer.tell(*(m.StartStream(n, 1, SAMPLING, frames=None) for n in (1, 2, 3)))
+    peer.turn()
+    assert peer.load() == (2, 1)
+    peer.tell(m.CancelStream(1))
+    events = peer.turn()
+    assert not frames_of(events, 1)
+    assert len(frames_of(events, 3)) == 1, "the one who waited plays in the very next step"
+    assert [e.stream_id for e in events if isinstance(e, m.StreamStarted)] == [3]
+    assert [e.status for e in ended(peer.said, 1)] == ["cancelled"]
+
+
+def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
+    peer.prompt(1)
+    peer.tell(m.StartStream(50, 1, SAMPLING, frames=None))
+    events = peer.turn(m.CREDIT_FRAMES + 20)
+    assert len(frames_of(events, 50)) == m.CREDIT_FRAMES
+    assert peer.worker.turn() is None
+    peer.tell(m.Acknowledge(50, 10))
+    assert [f.index for f in frames_of(peer.turn(20), 50)] == list(range(m.CREDIT_FRAMES, m.CREDIT_FRAMES + 10))
+
+
+def test_prompts_that_fail_say_why(peer: Peer) -> None:
+    peer.tell(m.OpenPrompt(1, "nonesuch"))
+    peer.tell(m.OpenPrompt(2, "speech"), m.AppendPrompt(2, PROMPT[:4000]), m.CommitPrompt(2))
+    peer.tell(m.OpenPrompt(3, "speech"), *[m.AppendPrompt(3, PROMPT)] * 61)
+    peer.turn(3)
+    failed = {e.prompt_id: e for e in peer.said if isinstance(e, m.PromptFailed)}
+    assert {n: e.code for n, e in failed.items()} == {1: "unknown_model", 2: "too_short", 3: "too_long"}
+    assert "nonesuch" in failed[1].message
+    peer.tell(m.StartStream(60, 2, SAMPLING, frames=5))
+    assert [e.status for e in ended(peer.said, 60)] == ["failed"]
+
+
+def test_what_is_not_known_is_ignored(peer: Peer) -> None:
+    before = len(peer.said)
+    peer.tell(m.CancelStream(77), m.Acknowledge(77, 5), m.DropPrompt(77), m.CommitPrompt(77), m.AppendPrompt(77, b""))
+    peer.turn()
+    assert len(peer.said) == before
+
+
+def test_prompts_take_turns_with_playing_streams(peer: Peer) -> None:
+    """No turn does more than one chunk of prompt work, so a long prompt does not silence who plays."""
+    peer.prompt(1)
+    peer.tell(m.StartStream(70, 1, SAMPLING, frames=None))
+    peer.tell(m.OpenPrompt(2, "speech"), *[m.AppendPrompt(2, PROMPT)] * 4, m.CommitPrompt(2))
+    turns = 0
+    while not any(isinstance(e, m.PromptReady) and e.prompt_id == 2 for e in peer.said):
+        assert len(frames_of(peer.turn(), 70)) == 1
+        turns += 1
+    assert turns >= 300 // 32
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/engine.sock"
+
+
+def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "engine.worker", endpoint, "--device", "cpu", *arguments])
+
+
+def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
+    assert socket.poll(int(seconds * 1000)), "the worker says nothing"
+    return m.unpack_event(socket.recv())
+
+
+def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        socket.bind(endpoint)
+        process = start(endpoint, "--model", "speech", "--max-streams", "3")
+        try:
+            ready = receive(socket)
+            assert isinstance(ready, m.Ready)
+            assert (ready.models[0].id, ready.models[0].slots) == ("speech", 3)
+            for command in (m.OpenPrompt(1, "speech"), m.AppendPrompt(1, PROMPT), m.CommitPrompt(1)):
+                socket.send(m.pack(command))
+            socket.send(m.pack(m.StartStream(1, 1, SAMPLING, 4)))
+            while not isinstance(event := receive(socket), m.PromptReady):
+                pass
+            socket.send(m.pack(m.StartStream(2, 1, SAMPLING, 4)))
+            socket.send(m.pack(m.Drain()))
+            while not (isinstance(event, m.StreamEnded) and event.stream_id == 2):
+                event = receive(socket)
+            assert event.status == "completed"
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_a_model_that_is_not_there_is_told(endpoint: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        socket.bind(endpoint)
+        process = start(endpoint, "--model", "nonesuch")
+        event = receive(socket)
+        assert isinstance(event, m.LoadFailed) and "nonesuch" in event.message
+        assert process.wait(30) == 2
+
+
+def test_the_process_ends_with_its_parent(endpoint: str) -> None:
+    """The worker's parent is killed outright; the worker must not stay behind."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        socket.bind(endpoint)
+        parent_code = (
+            "import subprocess, sys, time\n"
+            f"p = subprocess.Popen([sys.executable, '-m', 'engine.worker', {endpoint!r}, '--model', 'speech'])\n"
+            "print(p.pid, flush=True)\n"
+            "time.sleep(600)\n"
+        )
+        parent = subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE)
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert isinstance(receive(socket), m.Ready)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+            if Path(f"/proc/{worker}/stat").read_text().split(")")[1].split()[0] == "Z":
+                break
+            time.sleep(0.1)
+        else:
+            if Path(f"/proc/{worker}").exists():
+                os.kill(worker, signal.SIGKILL)
+                pytest.fail("the worker outlived its parent")
