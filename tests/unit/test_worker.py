@@ -27,7 +27,8 @@ class Peer:
 
     def __init__(self) -> None:
         self.said: list[m.Event] = []
-        self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self.said.append)
+        self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self._hear)
+        self._load = (0, 0)
 
     def tell(self, *commands: m.Command) -> None:
         for command in commands:
@@ -46,8 +47,13 @@ class Peer:
         return ready[0]
 
     def load(self) -> tuple[int, int]:
-        last = [e for e in self.said if isinstance(e, m.Load)][-1]
-        return last.active, last.waiting
+        """Slots in use and streams waiting, as last reported."""
+        return self._load
+
+    def _hear(self, event: m.Event) -> None:
+        self.said.append(event)
+        if isinstance(event, m.Load):
+            self._load = (event.active, event.waiting)
 
 
 @pytest.fixture(scope="module")
