@@ -125,7 +125,7 @@ def turned(x: torch.Tensor, position: int) -> torch.Tensor:
 
 
 def test_an_hour_in_positions_are_as_exact_as_at_the_start() -> None:
-    """Scores depend on the distance alone, however far along the stream is (float32 angles would be off by 0.02 rad)."""
+    """Scores depend on the distance alone, however far along (plain float32 angles would be off by 0.02 rad)."""
     draw = torch.Generator().manual_seed(4)
     query, key = torch.randn(2, 1, 1, 1, 64, generator=draw).unbind()
     for distance in (0, 1, 511):
