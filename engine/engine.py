@@ -15,7 +15,7 @@ from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.installed import package_version
-from engine.messages import ModelInfo, Sampling
+from engine.messages import ModelInfo, SamplingParams
 from engine.prompt import Prompt, PromptEncoder
 from engine.scheduler import Scheduler, Stream
 from engine.streaming import State, copy_into, rows
@@ -141,7 +141,7 @@ class Engine:
         """Queue a stream; it plays from the step at which a slot is free."""
         self.scheduler.add(stream)
 
-    def stream(self, prompt: Prompt, sampling: Sampling, frames: int | None) -> Stream:
+    def stream(self, prompt: Prompt, sampling: SamplingParams, frames: int | None) -> Stream:
         """Start a stream whose caller takes every frame as it comes."""
         made = Stream(next(self._ids), prompt, sampling, frames, credit=None)
         self.start(made)
@@ -179,7 +179,7 @@ class Engine:
     def warm_up(self) -> None:
         """Really generate a few frames from a second of noise, so that the first listener waits for nothing."""
         noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
-        sampling = Sampling(seed=0, temperature=1.0, top_k=0, top_p=1.0)
+        sampling = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
         for _ in self.generate(self.stream(self.encode_prompt(noise), sampling, frames=8)):
             pass
 

@@ -17,7 +17,7 @@ CREDIT_FRAMES = 300
 Pace = Literal["realtime", "fast"]
 
 
-class Sampling(msgspec.Struct, frozen=True):
+class SamplingParams(msgspec.Struct, frozen=True):
     """How the coarse code is drawn. ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 are off."""
 
     seed: int
@@ -61,7 +61,7 @@ class StartStream(msgspec.Struct, tag=True):
 
     stream_id: int
     prompt_id: int
-    sampling: Sampling
+    sampling: SamplingParams
     frames: int | None
     pace: Pace = "fast"
 

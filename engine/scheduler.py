@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.config import FRAME_RATE
-from engine.messages import CREDIT_FRAMES, Pace, Sampling
+from engine.messages import CREDIT_FRAMES, Pace, SamplingParams
 from engine.prompt import Prompt
 
 LEAD_FRAMES = 2 * FRAME_RATE
@@ -27,7 +27,7 @@ class Stream:
 
     id: int
     prompt: Prompt
-    sampling: Sampling
+    sampling: SamplingParams
     frames: int | None
     pace: Pace = "fast"
     credit: int | None = CREDIT_FRAMES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.messages import ModelInfo, Pace, Sampling
+from engine.messages import ModelInfo, Pace, SamplingParams
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_link import EngineLink
 from server.errors import ApiError
@@ -33,7 +33,7 @@ class Admission:
             raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full")
 
     def start_stream(
-        self, link: EngineLink, prompt: PromptHandle, sampling: Sampling, frames: int | None, pace: Pace
+        self, link: EngineLink, prompt: PromptHandle, sampling: SamplingParams, frames: int | None, pace: Pace
     ) -> StreamHandle:
         """Put a stream in line for a slot. The caller closes it.
 

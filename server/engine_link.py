@@ -21,7 +21,7 @@ from engine.messages import (
     PromptFailed,
     PromptReady,
     Ready,
-    Sampling,
+    SamplingParams,
     StartStream,
     StepDone,
     StreamEnded,
@@ -141,7 +141,9 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id))
         return prompt
 
-    def start_stream(self, prompt: PromptHandle, sampling: Sampling, frames: int | None, pace: Pace) -> StreamHandle:
+    def start_stream(
+        self, prompt: PromptHandle, sampling: SamplingParams, frames: int | None, pace: Pace
+    ) -> StreamHandle:
         """Ask for a continuation of a committed prompt.
 
         Raises:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.config import CODEBOOK_SIZE, FRAME_RATE
-from engine.messages import ModelInfo, Sampling
+from engine.messages import ModelInfo, SamplingParams
 from server.errors import ApiError, bad_value
 
 MAX_SECONDS = 600.0
@@ -57,10 +57,10 @@ def check_wishes(wishes: Wishes, prefix: str = "") -> None:
     _within(wishes.top_p, 0, 1, prefix + "top_p", "above 0 and at most 1 (off)", above=True)
 
 
-def sampling_for(wishes: Wishes, model: ModelInfo) -> Sampling:
+def sampling_for(wishes: Wishes, model: ModelInfo) -> SamplingParams:
     """Checked wishes with the model's defaults and, where no seed is asked for, a random one."""
     defaults = model.defaults
-    return Sampling(
+    return SamplingParams(
         seed=secrets.randbelow(MAX_SEED + 1) if wishes.seed is None else wishes.seed,
         temperature=float(defaults["temperature"] if wishes.temperature is None else wishes.temperature),
         top_k=int(defaults["top_k"] if wishes.top_k is None else wishes.top_k),

@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any
 
-from engine.messages import Pace, Sampling
+from engine.messages import Pace, SamplingParams
 from server import logs
 from server.accounting import Account
 from server.engine_handles import PromptHandle, Status, StreamHandle
@@ -37,7 +37,7 @@ class StreamResponse:
         services: Services,
         socket: StreamSocket,
         prompt: PromptHandle,
-        sampling: Sampling,
+        sampling: SamplingParams,
         frames: int | None,
         pace: Pace,
         began: float,

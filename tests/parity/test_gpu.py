@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.engine import TILE, Engine
-from engine.messages import Sampling
+from engine.messages import SamplingParams
 from engine.prompt import Prompt
 
 pytestmark = [
@@ -23,7 +23,7 @@ def audio() -> np.ndarray:
 
 
 def codes_and_samples(engine: Engine, prompt: Prompt, seeds: list[int]) -> list[tuple[list[int], np.ndarray]]:
-    streams = [engine.stream(prompt, Sampling(seed, 0.9, 0, 0.95), 40) for seed in seeds]
+    streams = [engine.stream(prompt, SamplingParams(seed, 0.9, 0, 0.95), 40) for seed in seeds]
     heard: dict[int, list[tuple[int, np.ndarray]]] = {}
     while not all(stream.ended for stream in streams):
         for frame in engine.step().frames:

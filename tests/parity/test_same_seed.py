@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.engine import TILE, Engine
-from engine.messages import Sampling
+from engine.messages import SamplingParams
 from engine.prompt import Prompt
 from engine.scheduler import Stream
 
@@ -17,9 +17,9 @@ SEEDS = 10
 FRAMES = 24
 
 
-def sampling(seed: int) -> Sampling:
+def sampling(seed: int) -> SamplingParams:
     """Another temperature and cut for each seed, greedy among them."""
-    return Sampling(seed, temperature=0.3 * (seed % 4), top_k=(0, 50, 0)[seed % 3], top_p=(0.9, 1.0)[seed % 2])
+    return SamplingParams(seed, temperature=0.3 * (seed % 4), top_k=(0, 50, 0)[seed % 3], top_p=(0.9, 1.0)[seed % 2])
 
 
 @pytest.fixture(scope="module")

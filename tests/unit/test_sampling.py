@@ -1,4 +1,4 @@
-"""Sampling draws from the distribution it is told to, by noise that depends on seed, frame and codebook alone."""
+"""SamplingParams draws from the distribution it is told to, by noise that depends on seed, frame and codebook alone."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from engine.messages import Pace, Sampling
+from engine.messages import Pace, SamplingParams
 from engine.prompt import Prompt
 from engine.scheduler import LEAD_FRAMES, Scheduler, Stream
 
-SAMPLING = Sampling(seed=0, temperature=1.0, top_k=0, top_p=1.0)
+SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 
 
 class Clock:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from cli.main import main
 from engine.engine import Engine
-from engine.messages import Sampling
+from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
 from training.datasets import AudioSet, load_audio
 from training.run import Run, learning_rate
@@ -68,7 +68,7 @@ def test_from_a_folder_to_a_served_model(
 
     engine = Engine.load(str(model), "cpu")
     prompt = engine.encode_prompt(np.zeros(24_000, np.float32))
-    stream = engine.stream(prompt, Sampling(1, 1.0, 0, 1.0), 5)
+    stream = engine.stream(prompt, SamplingParams(1, 1.0, 0, 1.0), 5)
     assert len(list(engine.generate(stream))) == 5
 
 

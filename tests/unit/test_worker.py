@@ -18,7 +18,7 @@ from engine import messages as m
 from engine.engine import Engine
 from engine.worker import Worker
 
-SAMPLING = m.Sampling(seed=1, temperature=0.9, top_k=0, top_p=0.95)
+SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
 
 
