@@ -20,7 +20,7 @@ def server() -> Iterator[str]:
         assert status == 0, f"SIGTERM ended the server with status {status}:\n{process.log()}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(server: str) -> Iterator[Client]:
     """The synchronous client of that server."""
     with Client(server, timeout=120) as client:

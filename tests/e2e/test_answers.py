@@ -7,13 +7,13 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
 from whispergpt_client import Client
 
 from tests.support.audio import HOP, SAMPLE_RATE, SPEECH, encode, samples_of, speech
+from tests.support.http import HTTP
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,10 @@ def test_lossless_formats_hold_the_same_samples(client: Client, short_prompt: by
 def test_lossy_formats_hold_the_same_sound(
     server: str, short_prompt: bytes, name: str, container: str, streamed: bool
 ) -> None:
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{server}/continue",
         data={"seconds": "1", "seed": "3", "response_format": name, "stream": str(streamed).lower()},
         files={"audio": short_prompt},
-        timeout=120,
     )
     assert answer.status_code == 200, answer.text
     with soundfile.SoundFile(io.BytesIO(answer.content)) as file:
@@ -70,9 +69,7 @@ def test_the_prompt_in_front_changes_nothing_behind_it(client: Client) -> None:
 
 
 def test_headers_say_how_it_was_made(server: str, short_prompt: bytes, client: Client, tmp_path: Path) -> None:
-    answer = httpx.post(
-        f"{server}/continue", data={"seconds": "0.5", "seed": "9"}, files={"audio": short_prompt}, timeout=120
-    )
+    answer = HTTP.post(f"{server}/continue", data={"seconds": "0.5", "seed": "9"}, files={"audio": short_prompt})
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("audio/")
     assert answer.headers["x-seed"] == "9"
@@ -91,5 +88,5 @@ def test_headers_say_how_it_was_made(server: str, short_prompt: bytes, client: C
 
 
 def test_a_given_request_id_comes_back(server: str) -> None:
-    answer = httpx.get(f"{server}/v1/models", headers={"X-Request-Id": "mine-42"}, timeout=10)
+    answer = HTTP.get(f"{server}/v1/models", headers={"X-Request-Id": "mine-42"})
     assert answer.headers["x-request-id"] == "mine-42"

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from whispergpt_client import AsyncClient, Client
 
 from tests.support.audio import HOP, SAMPLE_RATE, SPEECH, pcm_of, speech
+from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import wait_for_idle
 
@@ -29,7 +29,7 @@ def test_first_audio_comes_before_a_tenth_could_be_played(server: str) -> None:
         assert time.monotonic() - start < seconds / 10
     start = time.monotonic()
     request = {"data": {"seconds": str(seconds), "stream": "true"}, "files": {"audio": SPEECH.read_bytes()}}
-    with httpx.stream("POST", f"{server}/continue", timeout=60, **request) as answer:  # type: ignore[arg-type]
+    with HTTP.stream("POST", f"{server}/continue", **request) as answer:  # type: ignore[arg-type]
         received = 0
         for piece in answer.iter_raw():
             received += len(piece)
@@ -113,17 +113,8 @@ def test_clear_starts_the_prompt_over(server: str) -> None:
     with LiveSocket(server) as socket:
         socket.update(seed=6, pace="fast")
         socket.send(b"not the prompt")
-        socket.event("input_audio_buffer.clear")
-        seconds = None
-        socket.send(prompt)
-        socket.event("input_audio_buffer.commit")
-        message = socket.receive()
-        assert isinstance(message, dict)
-        if message["type"] == "input_audio_buffer.cleared":
-            message = socket.expect("input_audio_buffer.committed")
-        assert message["type"] == "input_audio_buffer.committed", message
-        seconds = message["seconds"]
-        assert seconds == pytest.approx(4.0, abs=0.02)
+        socket.clear()
+        assert socket.commit(prompt) == pytest.approx(4.0, abs=0.02)
         socket.create(0.3)
         audio, _ = socket.read_response()
     with Client(server) as client:
@@ -149,7 +140,7 @@ def test_a_prompt_is_sent_while_it_is_recorded(server: str) -> None:
             yield pcm[start : start + 3_200]
 
     async def play() -> tuple[bytes, str]:
-        async with AsyncClient(server, timeout=60) as client:
+        async with AsyncClient(server) as client:
             assert await client.ready()
             stream = client.stream(microphone(), sample_rate=16_000, seconds=None, pace="fast", seed=8)
             audio = b""

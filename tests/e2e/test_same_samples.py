@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 from whispergpt_client import AsyncClient, Client
 
 from tests.support.audio import SPEECH, encode, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
+from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.server import ROOT
 
@@ -62,12 +62,7 @@ def test_a_streamed_body_equals_a_whole_one(server: str, client: Client) -> None
     fields = {"seconds": "0.5", "seed": str(SEED), "stream": "true"}
     bodies = {}
     for name in ("pcm", "wav", "flac"):
-        answer = httpx.post(
-            f"{server}/continue",
-            data={**fields, "response_format": name},
-            files={"audio": SHORT},
-            timeout=120,
-        )
+        answer = HTTP.post(f"{server}/continue", data={**fields, "response_format": name}, files={"audio": SHORT})
         assert answer.status_code == 200, answer.text
         bodies[name] = answer.content
     assert bodies["pcm"] == whole
@@ -87,7 +82,7 @@ def test_eight_streams_at_once_give_what_each_gives_alone(server: str) -> None:
         return b"".join([pcm async for pcm in stream])
 
     async def play_all() -> tuple[list[bytes], list[bytes]]:
-        async with AsyncClient(server, timeout=120) as client:
+        async with AsyncClient(server) as client:
             alone = [await play(client, seed) for seed in seeds]
             together = await asyncio.gather(*(play(client, seed) for seed in seeds))
         return alone, together
@@ -154,7 +149,7 @@ def test_the_command_line_gives_the_servers_samples(client: Client, tmp_path: Pa
     target = tmp_path / "continuation.wav"
     command = [sys.executable, "-m", "cli.main", "continue", str(SPEECH), "-o", str(target), "--json"]
     finished = subprocess.run(
-        [*command, "--seconds", "1", "--seed", str(SEED)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [*command, "--seconds", "1", "--seed", str(SEED)], cwd=ROOT, capture_output=True, text=True
     )
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["seed"] == SEED

@@ -8,11 +8,12 @@ import httpx
 from whispergpt_client import Client
 
 from tests.support.audio import HOP, SPEECH
+from tests.support.http import HTTP
 from tests.support.server import ServerProcess
 
 
 def test_sigterm_lets_a_playing_stream_finish() -> None:
-    with ServerProcess() as process, Client(process.url, timeout=60) as client:
+    with ServerProcess() as process, Client(process.url) as client:
         stream = client.stream(SPEECH, seconds=4, pace="realtime", seed=1)
         pieces = iter(stream)
         received = len(next(pieces))
@@ -30,7 +31,7 @@ def test_sigterm_lets_a_playing_stream_finish() -> None:
 def refuses_new_work(url: str) -> bool:
     """A draining server either says so or no longer answers."""
     try:
-        answer = httpx.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, data={"seconds": "1"}, timeout=10)
+        answer = HTTP.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, data={"seconds": "1"})
     except httpx.TransportError:
         return True
     return answer.status_code == 503 and answer.json()["error"]["message"] != ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from whispergpt_client import Client, WhisperGPTError
 
 from tests.support.audio import SPEECH
+from tests.support.http import HTTP
 from tests.support.metrics import Metrics, wait_for_idle
 
 
@@ -17,20 +17,20 @@ def test_models(server: str, client: Client) -> None:
     assert (models[0].sample_rate, models[0].frame_rate) == (24_000, 75)
     assert {"temperature", "top_k", "top_p"} <= models[0].defaults.keys()
     assert models[0].licence
-    raw = httpx.get(f"{server}/v1/models", timeout=10).json()
+    raw = HTTP.get(f"{server}/v1/models").json()
     assert all(entry["object"] == "model" for entry in raw["data"])
 
 
 def test_health(server: str, client: Client) -> None:
-    assert httpx.get(f"{server}/health/live", timeout=10).status_code == 200
+    assert HTTP.get(f"{server}/health/live").status_code == 200
     assert client.ready()
 
 
 def test_documentation(server: str) -> None:
-    page = httpx.get(f"{server}/docs", timeout=10)
+    page = HTTP.get(f"{server}/docs")
     assert page.status_code == 200
     assert "html" in page.headers["content-type"]
-    paths = httpx.get(f"{server}/openapi.json", timeout=10).json()["paths"]
+    paths = HTTP.get(f"{server}/openapi.json").json()["paths"]
     assert {"/continue", "/v1/models", "/health/live", "/health/ready"} <= paths.keys()
 
 
@@ -44,7 +44,7 @@ def test_documentation(server: str) -> None:
     ],
 )
 def test_wrong_addresses_get_the_envelope(server: str, method: str, path: str, status: int, word: str) -> None:
-    answer = httpx.request(method, f"{server}{path}", timeout=10)
+    answer = HTTP.request(method, f"{server}{path}")
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error.keys() == {"type", "code", "message", "param"}

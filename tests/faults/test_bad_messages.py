@@ -25,6 +25,7 @@ def socket(server: str) -> Iterator[LiveSocket]:
 
 def assert_goes_on(socket: LiveSocket) -> None:
     """The same session still continues a good prompt."""
+    socket.clear()
     socket.update(pace="fast", input={"format": "file"})
     socket.commit(GOOD_PROMPT)
     socket.create(0.04)
@@ -47,7 +48,7 @@ def assert_goes_on(socket: LiveSocket) -> None:
         ('{"type": "session.update", "session": 5}', ("session",)),
         ('{"type": "session.update", "session": {"tempo": 1}}', ("tempo",)),
         ('{"type": "session.update", "session": {"seed": NaN}}', ("JSON",)),
-        ("[" * 100_000, ("JSON",)),
+        ("[" * 50_000, ("JSON",)),
     ],
 )
 def test_a_message_that_is_no_event(socket: LiveSocket, message: str, words: tuple[str, ...]) -> None:
@@ -109,7 +110,6 @@ FILES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "text": (lambda: b"Once upon a time there was a file without sound.\n" * 40, ("not audio", "wav")),
     "truncated FLAC": (lambda: SPEECH.read_bytes()[:30_000], ("FLAC", "cut short")),
     "0.1 s": (lambda: encode(speech(0.1)), ("0.10 s", "0.5")),
-    "an hour": (lambda: encode(silence(3600, 8_000), 8_000, "FLAC"), ("60 s",)),
     "NaN": (lambda: encode(np.full(24_000, np.nan, np.float32), subtype="FLOAT"), ("NaN",)),
     "Inf": (lambda: encode(np.full(24_000, np.inf, np.float32), subtype="FLOAT"), ("infinite",)),
 }
@@ -132,12 +132,18 @@ def test_raw_samples_that_are_too_short(socket: LiveSocket) -> None:
     assert_goes_on(socket)
 
 
-def test_raw_samples_that_are_too_long(server: str) -> None:
-    with LiveSocket(server) as socket:
-        socket.update(input={"format": "pcm_s16le", "sample_rate": 8_000})
-        for _ in range(7):
-            socket.send(pcm_of(silence(10, 8_000)))
-        check_error(socket.expect_error(), "60 s")
+def test_raw_samples_that_are_too_long(socket: LiveSocket) -> None:
+    socket.update(input={"format": "pcm_s16le", "sample_rate": 8_000})
+    socket.send_too_much(pcm_of(silence(10, 8_000)) for _ in range(360))
+    check_error(socket.expect_error(), "60 s")
+    assert socket.expect_close() == 1009
+
+
+def test_an_hour_in_a_file(socket: LiveSocket) -> None:
+    socket.send(encode(silence(3600, 8_000), 8_000, "FLAC"))
+    socket.event("input_audio_buffer.commit")
+    check_error(socket.expect_error(), "60 s")
+    assert socket.expect_close() == 1009
 
 
 def test_half_a_sample(socket: LiveSocket) -> None:
@@ -160,7 +166,7 @@ def create_before_the_commit(socket: LiveSocket) -> None:
     socket.send(GOOD_PROMPT)
     socket.event("response.create", response={"seconds": 1})
     check_error(socket.expect_error(), "commit")
-    socket.event("input_audio_buffer.clear")
+    socket.clear()
     socket.event("response.create", response={"seconds": 1})
 
 
@@ -172,19 +178,14 @@ def test_events_in_the_wrong_order(
     socket: LiveSocket, act: Callable[[LiveSocket], None], words: tuple[str, ...]
 ) -> None:
     act(socket)
-    message = socket.receive()
-    while isinstance(message, dict) and message["type"] == "input_audio_buffer.cleared":
-        message = socket.receive()
-    assert isinstance(message, dict)
-    assert message["type"] == "error", message
-    check_error(message["error"], *words)
+    check_error(socket.expect_error(), *words)
     assert_goes_on(socket)
 
 
 WHILE_PLAYING: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
-    "binary": (GOOD_PROMPT, ("response",)),
+    "binary": (GOOD_PROMPT, ("committed",)),
     "commit": (json.dumps({"type": "input_audio_buffer.commit"}), ("response",)),
-    "clear": (json.dumps({"type": "input_audio_buffer.clear"}), ("response",)),
+    "update": (json.dumps({"type": "session.update", "session": {"seed": 1}}), ("response",)),
     "create": (json.dumps({"type": "response.create", "response": {"seconds": 1}}), ("response",)),
     "not JSON": ("not JSON", ("JSON",)),
 }
@@ -209,15 +210,18 @@ def test_what_cannot_come_while_a_response_plays(socket: LiveSocket, name: str) 
     assert_goes_on(socket)
 
 
-def test_a_message_that_is_too_large(server: str) -> None:
-    with LiveSocket(server) as socket:
-        socket.send(bytes(17 * 1024 * 1024))
-        assert socket.expect_close() == 1009
+def test_a_message_that_is_too_large(socket: LiveSocket) -> None:
+    socket.send_too_much([bytes(17 * 1024 * 1024)])
+    # The server reads no further, so that its close frame may be lost under the rest of the message.
+    assert socket.expect_close() in (1009, None)
 
 
-def test_a_prompt_that_is_too_large(server: str) -> None:
-    with LiveSocket(server) as socket:
-        for _ in range(9):
-            socket.send(bytes(8 * 1024 * 1024))
-        check_error(socket.expect_error(), "larger")
-        assert socket.expect_close() == 1009
+def test_a_text_message_that_is_too_large(socket: LiveSocket) -> None:
+    socket.send("[" * 100_000)
+    check_error(socket.expect_error(), "65536")
+
+
+def test_a_prompt_that_is_too_large(socket: LiveSocket) -> None:
+    socket.send_too_much(bytes(8 * 1024 * 1024) for _ in range(9))
+    check_error(socket.expect_error(), "larger")
+    assert socket.expect_close() == 1009

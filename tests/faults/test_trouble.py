@@ -7,12 +7,12 @@ import signal
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from whispergpt_client import Client, WhisperGPTError
 
 from tests.support.audio import HOP, SPEECH
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
+from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
 from tests.support.server import START_SECONDS, ServerProcess
@@ -43,7 +43,7 @@ def play_until_cancelled(url: str) -> LiveSocket:
 
 def test_no_capacity(small: ServerProcess) -> None:
     playing = [play_until_cancelled(small.url) for _ in range(2)]
-    answer = httpx.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT}, timeout=30)
+    answer = HTTP.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT})
     assert answer.status_code == 429, answer.text
     assert int(answer.headers["retry-after"]) == 3
     check_error(answer.json()["error"])
@@ -93,7 +93,7 @@ def test_a_listener_may_be_silent_while_a_response_plays(small: ServerProcess) -
 
 
 def test_an_engine_that_dies(small: ServerProcess) -> None:
-    with Client(small.url, timeout=60) as client:
+    with Client(small.url) as client:
         before = client.continue_file(SPEECH, seconds=0.5, seed=1)
         stream = client.stream(SPEECH, seconds=None, pace="realtime")
         with pytest.raises(WhisperGPTError) as lost:
@@ -103,8 +103,8 @@ def test_an_engine_that_dies(small: ServerProcess) -> None:
                         os.kill(pid, signal.SIGKILL)
         check_error({**vars(lost.value)}, "engine")
         # The server itself lives, says that it is not ready, and recovers.
-        assert httpx.get(f"{small.url}/health/live", timeout=10).status_code == 200
-        refused = httpx.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT}, timeout=30)
+        assert HTTP.get(f"{small.url}/health/live").status_code == 200
+        refused = HTTP.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT})
         assert refused.status_code == 503, refused.text
         assert int(refused.headers["retry-after"]) >= 1
         check_error(refused.json()["error"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from whispergpt_client import Client
-
 from tests.support.audio import HOP, encode, samples_of, speech
+from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
 
 GOOD_PROMPT = encode(speech(0.6))
@@ -25,6 +24,7 @@ def check_error(error: dict[str, Any], *words: str) -> None:
 
 def assert_serves(url: str) -> None:
     """A good request is answered, and then no slot is taken."""
-    with Client(url, timeout=120) as client:
-        assert len(samples_of(client.continue_file(GOOD_PROMPT, seconds=0.04, seed=1).audio)) == 3 * HOP
+    answer = HTTP.post(f"{url}/continue", data={"seconds": "0.04", "seed": "1"}, files={"audio": GOOD_PROMPT})
+    assert answer.status_code == 200, answer.text
+    assert len(samples_of(answer.content)) == 3 * HOP
     wait_for_idle(url)

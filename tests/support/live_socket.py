@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
@@ -60,14 +61,24 @@ class LiveSocket:
         """The error of the next message."""
         return dict(self.expect("error")["error"])
 
-    def expect_close(self) -> int:
-        """Read to the end and return the close code."""
+    def expect_close(self) -> int | None:
+        """Read to the end and return the close code; None where the connection broke without one."""
         try:
             while True:
                 self.receive()
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "the connection broke without a close frame"
-            return closed.rcvd.code
+            return None if closed.rcvd is None else closed.rcvd.code
+
+    def send_too_much(self, messages: Iterable[bytes]) -> None:
+        """Send on until the server will take no more."""
+        with suppress(ConnectionClosed):
+            for message in messages:
+                self.send(message)
+
+    def clear(self) -> None:
+        """Forget the prompt."""
+        self.event("input_audio_buffer.clear")
+        self.expect("input_audio_buffer.cleared")
 
     def commit(self, prompt: bytes) -> float:
         """Send a prompt, commit it, and return its seconds."""

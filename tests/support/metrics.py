@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.http import HTTP
 
 
 class Metrics:
     """One reading of a server's metrics."""
 
     def __init__(self, url: str) -> None:
-        response = httpx.get(f"{url}/metrics", timeout=10)
+        response = HTTP.get(f"{url}/metrics")
         response.raise_for_status()
         families = list(text_string_to_metric_families(response.text))
         self._samples = [sample for family in families for sample in family.samples]
