@@ -15,17 +15,21 @@ def init_ring(slots: int, config: StackConfig, device: torch.device) -> State:
     return {"keys": torch.zeros(shape, device=device), "values": torch.zeros(shape, device=device)}
 
 
-def write_one(ring: State, keys: Tensor, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Put one position per slot, ``[B, kv_heads, head_width]`` at ``position`` ``[B]``, over the oldest.
+def place_of(position: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Row and place in the ring of each slot's ``position`` ``[B]``."""
+    return torch.arange(position.shape[0], device=position.device), position % window
+
+
+def write_one(ring: State, keys: Tensor, values: Tensor, place: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Put one position per slot, ``[B, kv_heads, head_width]``, over the oldest; returns the whole rings.
 
     A slot whose position is not advanced afterwards is unharmed: the entry written over is the one that the next
     write replaces anyway, and no query reads it before.
     """
     all_keys, all_values = leaf(ring, "keys"), leaf(ring, "values")
-    row = torch.arange(len(position), device=position.device)
-    place = position % all_keys.shape[2]
-    all_keys[row, :, place] = keys
-    all_values[row, :, place] = values
+    row, at = place
+    all_keys[row, :, at] = keys
+    all_values[row, :, at] = values
     return all_keys, all_values
 
 

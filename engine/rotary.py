@@ -20,21 +20,20 @@ SLOWEST_TURNS = 2
 
 @lru_cache(maxsize=16)
 def rotary_table(head_width: int, device: torch.device) -> Tensor:
-    """Cosines and sines ``[2, PERIOD, head_width // 2]``."""
+    """Turns as complex numbers ``[PERIOD, head_width // 2]``."""
     half = head_width // 2
     fastest = PERIOD / (2 * math.pi)  # one radian a position
     turns = (fastest * (SLOWEST_TURNS / fastest) ** torch.linspace(0, 1, half, dtype=torch.float64)).round()
     angle = 2 * math.pi * ((torch.arange(PERIOD)[:, None] * turns) % PERIOD) / PERIOD
-    return torch.stack([angle.cos(), angle.sin()]).float().to(device)
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64).to(device)
 
 
 def angles(position: Tensor, head_width: int) -> Tensor:
-    """Cosines and sines ``[2, B, 1, T, head_width // 2]`` at ``position`` ``[B, T]`` (or ``[1, T]``)."""
-    return rotary_table(head_width, position.device)[:, position % PERIOD].unsqueeze(2)
+    """Turns, complex ``[B, 1, T, head_width // 2]``, at ``position`` ``[B, T]`` (or ``[1, T]``)."""
+    return rotary_table(head_width, position.device)[position % PERIOD].unsqueeze(1)
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotate ``[B, heads, T, head_width]`` by what ``angles`` gave for its positions."""
-    cos, sin = turn.unbind()
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    """Turn each pair of ``[B, heads, T, head_width]`` by what ``angles`` gave for its position."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.cache import filled, init_ring, ring_positions, write_chunk, write_one
+from engine.cache import filled, init_ring, place_of, ring_positions, write_chunk, write_one
 from engine.config import StackConfig
 from engine.rotary import angles, rotate
 from engine.streaming import State, branch, leaf
@@ -64,10 +64,10 @@ class Attention(nn.Module):
         write_chunk(ring, key, value, start)
         return y
 
-    def step(self, x: Tensor, ring: State, position: Tensor, turn: Tensor, unseen: Tensor) -> Tensor:
-        """One position ``[B, 1, width]`` of every slot, at ``position`` ``[B]``."""
+    def step(self, x: Tensor, ring: State, place: tuple[Tensor, Tensor], turn: Tensor, unseen: Tensor) -> Tensor:
+        """One position ``[B, 1, width]`` of every slot, whose key and value go to ``place`` of the ring."""
         query, key, value = self._project(x, turn)
-        keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], position)
+        keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], place)
         return self._attend(query, keys, values, unseen)
 
 
@@ -82,9 +82,9 @@ class Block(nn.Module):
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.attention_norm = nn.LayerNorm(config.width, bias=False)
         self.attention = Attention(config)
-        self.mlp_norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.mlp_norm = nn.LayerNorm(config.width, bias=False)
         self.up = nn.Linear(config.width, config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
         self.dropout = nn.Dropout(0.0)
@@ -98,7 +98,7 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Blocks and a last norm: ``[B, T, width]`` → ``[B, T, width]``.
 
-    Angles and masks are the same for every block and are made once.
+    Angles, masks and places in the rings are the same for every block and are made once.
     """
 
     def __init__(self, config: StackConfig) -> None:
@@ -106,7 +106,7 @@ class Stack(nn.Module):
         self.config = config
         self.blocks: list[Block] = [Block(config) for _ in range(config.layers)]
         self.layers = nn.ModuleList(self.blocks)
-        self.norm = nn.RMSNorm(config.width, eps=1e-5)
+        self.norm = nn.LayerNorm(config.width, bias=False)
 
     def init_state(self, slots: int, device: torch.device) -> State:
         """Empty rings, one for each layer."""
@@ -134,8 +134,8 @@ class Stack(nn.Module):
     def step(self, x: Tensor, state: State, position: Tensor) -> Tensor:
         """One position ``[B, 1, width]`` of every slot; ``position`` ``[B]`` is advanced by the caller."""
         unseen = ~filled(position, self.config.window)[:, None, None]
-        turn = angles(position[:, None], self.config.head_width)
+        turn, place = angles(position[:, None], self.config.head_width), place_of(position, self.config.window)
         for index, block in enumerate(self.blocks):
             ring = branch(state, str(index))
-            x = block.run(x, partial(block.attention.step, ring=ring, position=position, turn=turn, unseen=unseen))
+            x = block.run(x, partial(block.attention.step, ring=ring, place=place, turn=turn, unseen=unseen))
         return self.norm(x)
