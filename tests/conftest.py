@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 from whispergpt_client import Client
 
+from tests.support.metrics import wait_for_idle
 from tests.support.server import ServerProcess
+
+IDLE_STOP_SECONDS = 15.0
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +18,10 @@ def server() -> Iterator[str]:
     """The URL of a server with the embedded models; at the end, SIGTERM must end it with status 0."""
     with ServerProcess() as process:
         yield process.url
+        wait_for_idle(process.url)
         process.terminate()
-        status = process.wait()
+        # Nothing plays any more: whatever it would wait for has been forgotten somewhere.
+        status = process.wait(IDLE_STOP_SECONDS)
         assert status == 0, f"SIGTERM ended the server with status {status}:\n{process.log()}"
 
 
