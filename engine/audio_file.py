@@ -142,12 +142,17 @@ def cut_prompt(audio: Samples) -> Samples:
     """
     seconds = len(audio) / SAMPLE_RATE
     if seconds < MIN_PROMPT_SECONDS:
-        raise AudioError(
-            "too_short", f"The prompt has {seconds:.2f} s of audio; at least {MIN_PROMPT_SECONDS} s is needed."
-        )
+        raise too_short(seconds)
     if seconds > MAX_PROMPT_SECONDS + 1e-6:
         raise _too_long(MAX_PROMPT_SECONDS)
     return audio[: len(audio) // HOP * HOP]
+
+
+def too_short(seconds: float) -> AudioError:
+    """The error for a prompt of so few seconds."""
+    return AudioError(
+        "too_short", f"The prompt has {seconds:.2f} s of audio; at least {MIN_PROMPT_SECONDS} s is needed."
+    )
 
 
 def _too_long(limit: float) -> AudioError:

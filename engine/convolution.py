@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.half_linear import apply_half, pack_half
 from engine.streaming import State, keep, leaf
 
 
@@ -125,6 +127,18 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(width, width, layers)
         self.width, self.layers = width, layers
+        self._halves: list[tuple[Any, Any]] = []
+
+    def pack(self) -> None:
+        """Use half-precision copies of the weights from now on, one frame at a time."""
+        self._halves = []
+        for layer in range(self.layers):
+            input_weight, hidden_weight, input_bias, hidden_bias = self._weights(layer)
+            self._halves.append((pack_half(input_weight, input_bias), pack_half(hidden_weight, hidden_bias)))
+
+    def _weights(self, layer: int) -> tuple[Tensor, ...]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return tuple(getattr(self.lstm, f"{name}_l{layer}") for name in names)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, T]`` → ``[B, C, T]``."""
@@ -152,14 +166,17 @@ class ResidualLSTM(nn.Module):
     def _one_frame(self, x: Tensor, hidden: Tensor, cell: Tensor, active: Tensor | None) -> Tensor:
         """One frame ``[B, C]`` by products of our own: torch's LSTM costs five times as much for it."""
         for layer in range(self.layers):
-            weights = (
-                getattr(self.lstm, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            )
-            input_weight, hidden_weight, input_bias, hidden_bias = weights
-            gates = F.linear(x, input_weight, input_bias) + F.linear(hidden[:, layer], hidden_weight, hidden_bias)
+            gates = self._gates(layer, x, hidden[:, layer])
             write, forget, new, show = gates.chunk(4, dim=-1)
             made = torch.sigmoid(forget) * cell[:, layer] + torch.sigmoid(write) * torch.tanh(new)
             x = torch.sigmoid(show) * torch.tanh(made)
             keep(cell[:, layer], made, active)
             keep(hidden[:, layer], x, active)
         return x
+
+    def _gates(self, layer: int, x: Tensor, hidden: Tensor) -> Tensor:
+        if self._halves:
+            input_half, hidden_half = self._halves[layer]
+            return apply_half(x, input_half) + apply_half(hidden, hidden_half)
+        input_weight, hidden_weight, input_bias, hidden_bias = self._weights(layer)
+        return F.linear(x, input_weight, input_bias) + F.linear(hidden, hidden_weight, hidden_bias)

@@ -14,6 +14,7 @@ import torch
 from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.half_linear import half_kernel_available
 from engine.installed import package_version
 from engine.messages import ModelInfo, SamplingParams
 from engine.prompt import Prompt, PromptEncoder
@@ -82,6 +83,12 @@ class Engine:
         self.scheduler = Scheduler(max_streams)
         self._ids = itertools.count(1)
         self._steps = 0
+        self._half = half_kernel_available(device) and model.exact_in_half
+        if device.type == "cpu":
+            # Products this small gain nothing from a second thread, and waiting for one costs most when others work.
+            torch.set_num_threads(1)
+        if self._half:
+            model.step.pack()
         tiles = -(-max_streams // TILE)
         with torch.inference_mode():
             state = model.step.init_state(tiles * TILE, device)
@@ -107,7 +114,8 @@ class Engine:
         else:
             place = f"cpu-{torch.backends.cpu.get_cpu_capability().lower()}-{torch.get_num_threads()}t"
         model = f"{self.model.id}-{self.model.digest}"
-        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/float32/tile{TILE}"
+        weights = "float32-half-weights" if self._half else "float32"
+        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/{weights}/tile{TILE}"
 
     def info(self) -> ModelInfo:
         """What ``/v1/models`` says of the model."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Samples, cut_prompt
-from engine.config import HOP, SAMPLE_RATE
+from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError, Samples, too_short
+from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from engine.frame_step import FrameStep, to_int16
 from engine.streaming import State
 
@@ -80,7 +80,9 @@ class PromptEncoder:
         Raises:
             AudioError: it is shorter than 0.5 seconds (``too_short``).
         """
-        cut_prompt(np.empty(self._received, np.float32))
+        # What arrives may have been cut to whole frames already: half a second is then 37 frames, a little less.
+        if self._received < int(MIN_PROMPT_SECONDS * FRAME_RATE) * HOP:
+            raise too_short(self._received / SAMPLE_RATE)
         while self.has_work:
             self.work()
         if self._pending_samples >= HOP:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engine.cache import filled, init_ring, place_of, ring_positions, write_chunk, write_one
 from engine.config import StackConfig
+from engine.half_linear import HalfLinear
 from engine.rotary import angles, rotate
 from engine.streaming import State, branch, leaf
 
@@ -26,8 +27,8 @@ class Attention(nn.Module):
         super().__init__()
         self.config = config
         heads = config.heads + 2 * config.kv_heads
-        self.query_key_value = nn.Linear(config.width, heads * config.head_width, bias=False)
-        self.output = nn.Linear(config.width, config.width, bias=False)
+        self.query_key_value = HalfLinear(config.width, heads * config.head_width, bias=False)
+        self.output = HalfLinear(config.width, config.width, bias=False)
 
     def _project(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``[B, T, width]`` → rotated queries and keys, and values, each ``[B, heads, T, head_width]``."""
@@ -85,8 +86,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width, bias=False)
         self.attention = Attention(config)
         self.mlp_norm = nn.LayerNorm(config.width, bias=False)
-        self.up = nn.Linear(config.width, config.hidden, bias=False)
-        self.down = nn.Linear(config.hidden, config.width, bias=False)
+        self.up = HalfLinear(config.width, config.hidden, bias=False)
+        self.down = HalfLinear(config.hidden, config.width, bias=False)
         self.dropout = nn.Dropout(0.0)
 
     def run(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
