@@ -66,10 +66,10 @@ def test_the_client_says_where_nothing_answers() -> None:
 def test_metrics_count_what_happened(server: str, client: Client) -> None:
     wait_for_idle(server)
     before = Metrics(server)
-    frames = 150
+    frames = 75
     for _ in range(2):
-        client.continue_file(SPEECH, seconds=2)
-        list(client.stream(SPEECH, seconds=2, pace="fast"))
+        client.continue_file(SPEECH, seconds=1)
+        list(client.stream(SPEECH, seconds=1, pace="fast"))
     wait_for_idle(server)
     after = Metrics(server)
 
