@@ -75,6 +75,15 @@ _TYPES = (
 )
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")
+_MISMATCH = re.compile(r"^Expected `([^`]*)`, got `([^`]*)`$")
+_TYPE_NAMES = {
+    "str": "text",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+}
 
 
 def parse_event(text: str) -> ClientEvent:
@@ -115,4 +124,11 @@ def _explain(text: str) -> ApiError:
         code = "missing_field" if missing else "unknown_field"
         sentence = f"The field '{where}' is missing." if missing else f"There is no field '{where}' here."
         return bad_value(where, sentence, code)
+    if mismatch := _MISMATCH.match(what):
+        return bad_value(where or None, f"{where} must be {_in_words(mismatch[1])}, not {_in_words(mismatch[2])}.")
     return bad_value(where or None, f"{where or 'The message'}: {what[:1].lower()}{what[1:]}.")
+
+
+def _in_words(types: str) -> str:
+    """msgspec's names of types, as a person would say them."""
+    return " or ".join(_TYPE_NAMES.get(name, name) for name in types.split(" | "))
