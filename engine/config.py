@@ -103,9 +103,9 @@ PRESETS: dict[str, ModelConfig] = {"gpt-s": GPT_S, "gpt-l": GPT_L, "hybrid": HYB
 class SamplingDefaults:
     """What a model samples with when a request does not say."""
 
-    temperature: float = 0.9
+    temperature: float = 1.0
     top_k: int = 0
-    top_p: float = 0.95
+    top_p: float = 1.0
 
 
 _T = TypeVar("_T")
