@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,17 @@ class AudioSet:
 
 
 def find_audio(folder: Path) -> list[Path]:
-    """Every audio file under ``folder``, in a stable order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    """Every audio file under ``folder``, linked folders included, in a stable order."""
+    found: list[Path] = []
+    visited: set[Path] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = Path(root)
+        if here.resolve() in visited:
+            folders.clear()  # a link back to where the walk has been
+            continue
+        visited.add(here.resolve())
+        found += [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(found)
 
 
 def speaker_of(path: Path, folder: Path) -> str:

@@ -18,7 +18,7 @@ from cli.main import main
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
-from training.datasets import AudioSet, load_audio
+from training.datasets import AudioSet, find_audio, load_audio
 from training.run import Run, learning_rate
 from training.train_codec import CodecRecipe, Crops, train_codec
 from training.vector_quantization import quantize_for_training, start_from_kmeans
@@ -103,6 +103,13 @@ def test_split_is_by_speaker_and_stable(folder: Path, tmp_path: Path) -> None:
     assert not speakers(train) & speakers(heldout)
     assert speakers(data.split(2)[1]) == speakers(heldout)
     assert abs(data.seconds - 32) < 0.2
+
+
+def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "linked").symlink_to(folder)
+    (tmp_path / "corpus" / "round").symlink_to(tmp_path / "corpus")
+    assert len(find_audio(tmp_path / "corpus")) == len(find_audio(folder)) == 8
 
 
 def test_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
