@@ -115,7 +115,7 @@ def _keep_variance(codec: Codec) -> None:
     """Start with every convolution passing on the variance it gets.
 
     PyTorch's default shrinks it at each of some twenty layers: the output starts at a thousandth of the input, and
-    training stays on a plateau for a thousand steps and more (measured), where this start leaves it within three hundred.
+    training stayed on a plateau for over a thousand steps, where this start left it within three hundred (measured).
     """
     for module in codec.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
