@@ -17,7 +17,6 @@ from engine.config import SAMPLE_RATE
 from engine.engine import DeviceError
 from engine.installed import installed_models
 
-DEFAULT_MODEL = "speech"
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
 
 
@@ -41,7 +40,7 @@ def default_model() -> str:
     installed = installed_models()
     if not installed:
         raise ModelError("No model is installed; name one with --model.")
-    return DEFAULT_MODEL if DEFAULT_MODEL in installed else installed[0]
+    return installed[0]
 
 
 def check_output(path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from engine.checkpoint import describe_model
+from engine.installed import installed_models
+
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False) -> None:
     """List the installed models."""
-    from engine.checkpoint import describe_model
-    from engine.installed import installed_models
-
     described = [describe_model(name) for name in installed_models()]
     if as_json:
         typer.echo(json.dumps({"data": described}, indent=2))

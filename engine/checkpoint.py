@@ -22,8 +22,8 @@ from engine.config import CodecConfig, ModelConfig, SamplingDefaults, from_dict,
 from engine.frame_step import FrameStep
 from engine.installed import installed_models, model_folder
 from engine.model import WhisperGPT
+from engine.quantizer import TRAINING_ONLY
 
-_TRAINING_ONLY = ("inited", "cluster_size", "embed_avg")
 FORMAT = 1
 
 
@@ -142,7 +142,7 @@ def _codec_of(folder: Path, described: Any) -> Codec:
 
 def save_codec(codec: Codec, folder: Path) -> None:
     """Write ``codec.safetensors``: what inference needs, in half precision."""
-    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(_TRAINING_ONLY)}
+    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(TRAINING_ONLY)}
     _save_half(weights, folder / "codec.safetensors")
 
 
@@ -184,7 +184,7 @@ def _load_weights(module: nn.Module, path: Path) -> None:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from None
-    wanted = {k for k in module.state_dict() if not k.endswith(_TRAINING_ONLY)}
+    wanted = {k for k in module.state_dict() if not k.endswith(TRAINING_ONLY)}
     if wanted != set(weights):
         odd = sorted(wanted ^ set(weights))[0]
         raise ModelError(f"{path} does not fit its config.json: {odd!r} is missing or unexpected.")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ
+from engine.quantizer import TRAINING_ONLY
 
 NAME = "encodec_24khz"
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
@@ -26,7 +27,6 @@ CHECKPOINT = "encodec_24khz-d7cc33bc.th"
 URL = f"https://dl.fbaipublicfiles.com/encodec/v0/{CHECKPOINT}"
 MAX_BYTES = 512 * 2**20
 TIMEOUT_SECONDS = 30.0
-_TRAINING_ONLY = ("inited", "cluster_size", "embed_avg")
 
 
 class WeightsError(RuntimeError):
@@ -49,7 +49,7 @@ def load_encodec(source: str | Path = NAME, url: str = URL) -> Codec:
     wanted = codec.state_dict()
     for key, tensor in wanted.items():
         if key not in weights:
-            if key.endswith(_TRAINING_ONLY):
+            if key.endswith(TRAINING_ONLY):
                 continue
             raise WeightsError(f"{path} is not an encodec_24khz checkpoint: it has no {key}.")
         if weights[key].shape != tensor.shape:

@@ -19,7 +19,7 @@ from engine.installed import package_version
 from engine.messages import ModelInfo, SamplingParams
 from engine.prompt import Prompt, PromptEncoder
 from engine.scheduler import Scheduler, Stream
-from engine.streaming import State, copy_into, rows
+from engine.streaming import branch, copy_into, leaf, rows
 
 TILE = 8
 """Slots stepped together. The last bits of a matrix product depend on its number of rows, so every step has this
@@ -195,9 +195,9 @@ class Engine:
         """Copy the prompt's state into the stream's slot and set its sampler."""
         state = self._slots[stream.slot]
         copy_into(state, stream.prompt.state)
-        sampler: State = state["sampler"]  # type: ignore[assignment]
+        sampler = branch(state, "sampler")
         for name in ("seed", "temperature", "top_k", "top_p"):
-            sampler[name].fill_(getattr(stream.sampling, name))  # type: ignore[union-attr]
+            leaf(sampler, name).fill_(getattr(stream.sampling, name))
 
     def _step_tile(self, tile: int, streams: list[Stream], report: StepReport, timed: bool) -> None:
         active = torch.zeros(TILE, dtype=torch.bool)

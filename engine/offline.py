@@ -19,7 +19,7 @@ def encode_in_chunks(codec: Codec, audio: Tensor) -> Iterator[Tensor]:
     """Audio ``[n]`` at 24 kHz → codes ``[K, T]``, T up to 750, the last frame filled up with silence."""
     state = codec.init_encoder_state(1, audio.device)
     whole = F.pad(audio, (0, -len(audio) % HOP))
-    for index, chunk in enumerate(_split(whole)):
+    for index, chunk in enumerate(_split(whole, codec.config.frames_to_prime)):
         with torch.inference_mode():
             codes = codec.encode_step(chunk[None, None], state, cold=index == 0)[0]
         yield codes
@@ -34,9 +34,7 @@ def decode_in_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]
         yield audio
 
 
-def _split(audio: Tensor) -> list[Tensor]:
-    """Chunks of 750 frames; a last one too short to stand by itself goes with the one before it."""
-    chunks = list(audio.split(CHUNK_FRAMES * HOP))
-    if len(chunks) == 1 and len(audio) < 7 * HOP:
-        return [F.pad(audio, (0, 7 * HOP - len(audio)))]
-    return chunks
+def _split(audio: Tensor, least_frames: int) -> tuple[Tensor, ...]:
+    """Chunks of 750 frames; the first is filled up with silence to the frames that the codec needs to start."""
+    missing = max(0, least_frames * HOP - len(audio))
+    return F.pad(audio, (0, missing)).split(CHUNK_FRAMES * HOP)

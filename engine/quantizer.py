@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from engine.config import CODEBOOK_SIZE
 
+TRAINING_ONLY = ("inited", "cluster_size", "embed_avg")
+"""Buffers of a codebook that inference does not read, and that model files leave out."""
+
 
 class Codebook(nn.Module):
     """Entries ``embed`` ``[1024, dimension]``; the other buffers are EnCodec's running averages, used in training."""
