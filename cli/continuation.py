@@ -47,6 +47,8 @@ def continuation(
             raise ValueError(f"There is no file {prompt}.")
         audio = cut_prompt(read_audio(prompt))
         engine = Engine.load(model or default_model(), device)
+        if engine.path.slow_because:
+            typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)
         sampling = sampling_for(wishes, engine.info())
         loaded = time.perf_counter()
         encoded = engine.encode_prompt(audio)

@@ -33,18 +33,13 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run.
-
-    ``digest``: the first eight hex digits of the SHA-256 of its files. ``exact_in_half``: every weight is a number of
-    half precision, as in all models that training here writes.
-    """
+    """A model ready to run. ``digest``: the first eight hex digits of the SHA-256 of its files."""
 
     id: str
     step: FrameStep
     defaults: SamplingDefaults
     licence: str
     digest: str
-    exact_in_half: bool
 
 
 def find_model(name_or_folder: str) -> Path:
@@ -77,7 +72,6 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
         defaults=defaults,
         licence=_licence(config),
         digest=_digest(folder),
-        exact_in_half=all(torch.equal(w.half().float(), w) for m in (model, codec) for w in m.parameters()),
     )
 
 

@@ -10,31 +10,12 @@ samples of a chunk make a convolution one matrix product of small windows, about
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.half_linear import apply_half, pack_half
 from engine.streaming import State, keep, leaf
-
-
-class _Packed:
-    """A weight in the layout of the matrix product, made anew when the weight has changed or moved."""
-
-    def __init__(self, pack: Callable[[Tensor], Tensor]) -> None:
-        self._pack = pack
-        self._of: tuple[int, int] | None = None
-        self._packed: Tensor | None = None
-
-    def get(self, weight: Tensor) -> Tensor:
-        # Weights made under inference mode never change and count no versions.
-        of = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        if self._packed is None or self._of != of:
-            self._packed, self._of = self._pack(weight.detach()).contiguous(), of
-        return self._packed
 
 
 class CausalConv1d(nn.Module):
@@ -46,10 +27,21 @@ class CausalConv1d(nn.Module):
         inner = nn.Conv1d(inputs, outputs, kernel, stride)
         self.conv = nn.ModuleDict({"conv": inner})
         self._inner: tuple[nn.Conv1d] = (inner,)  # in a tuple, lest it be registered under a second name
-        self.inputs, self.kernel, self.stride, self.pad_mode = inputs, kernel, stride, pad_mode
+        self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
+        self.pad_mode = pad_mode
         self.context = kernel - stride
-        # [C', C, kernel] → [C', kernel·C], windows being read sample by sample
-        self._matrix = _Packed(lambda w: w.transpose(1, 2).flatten(1))
+        self._packed: Tensor | None
+        self.register_buffer("_packed", None, persistent=False)
+
+    def pack(self) -> None:
+        """Keep the weights in the layout of ``step`` from now on."""
+        self._packed = self.matrix()[0].detach()
+
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """``[C', C, kernel]`` → ``[C', kernel·C]``, windows being read sample by sample, and the bias."""
+        weight, bias = self._inner[0].weight, self._inner[0].bias
+        assert bias is not None
+        return weight.transpose(1, 2).flatten(1) if self._packed is None else self._packed, bias
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, T]`` → ``[B, C', ceil(T / stride)]``, the end padded to a whole stride."""
@@ -63,11 +55,10 @@ class CausalConv1d(nn.Module):
         """``[B, T, C]`` → ``[B, T / stride, C']`` with T a whole number of strides."""
         if self.context:
             x = self._with_context(x, leaf(state, "context"), active, cold)
-        inner = self._inner[0]
         if self.kernel > 1:
             # [B, T', C, kernel] → [B, T', kernel·C]
             x = x.unfold(1, self.kernel, self.stride).transpose(2, 3).flatten(2)
-        return F.linear(x, self._matrix.get(inner.weight), inner.bias)
+        return F.linear(x, *self.matrix())
 
     def _with_context(self, x: Tensor, context: Tensor, active: Tensor | None, cold: bool) -> Tensor:
         """Put what came before in front of ``x``, and keep its end for the next chunk."""
@@ -99,9 +90,23 @@ class CausalConvTranspose1d(nn.Module):
         self.convtr = nn.ModuleDict({"convtr": inner})
         self._inner: tuple[nn.ConvTranspose1d] = (inner,)
         self.inputs, self.outputs, self.stride = inputs, outputs, stride
-        # [C, C', 2·stride] → [stride·C', 2·C]: the samples of frame t from [x(t-1), x(t)]
-        self._matrix = _Packed(lambda w: torch.cat([w[..., stride:], w[..., :stride]]).permute(2, 1, 0).flatten(0, 1))
-        self._bias = _Packed(lambda b: b.repeat(stride))
+        self._packed: Tensor | None
+        self._packed_bias: Tensor | None
+        self.register_buffer("_packed", None, persistent=False)
+        self.register_buffer("_packed_bias", None, persistent=False)
+
+    def pack(self) -> None:
+        """Keep the weights in the layout of ``step`` from now on."""
+        self._packed, self._packed_bias = (w.detach().contiguous() for w in self.matrix())
+
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """``[C, C', 2·stride]`` → ``[stride·C', 2·C]``, the samples of frame t from x(t-1) and x(t), and their bias."""
+        if self._packed is not None and self._packed_bias is not None:
+            return self._packed, self._packed_bias
+        weight, bias = self._inner[0].weight, self._inner[0].bias
+        assert bias is not None
+        halves = torch.cat([weight[..., self.stride :], weight[..., : self.stride]])
+        return halves.permute(2, 1, 0).flatten(0, 1), bias.repeat(self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, T]`` → ``[B, C', T·stride]``."""
@@ -112,10 +117,9 @@ class CausalConvTranspose1d(nn.Module):
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """``[B, T, C]`` → ``[B, T·stride, C']``."""
-        previous, inner = leaf(state, "previous"), self._inner[0]
-        assert inner.bias is not None
+        previous = leaf(state, "previous")
         before = torch.cat([previous, x[:, :-1]], dim=1)
-        y = F.linear(torch.cat([before, x], dim=2), self._matrix.get(inner.weight), self._bias.get(inner.bias))
+        y = F.linear(torch.cat([before, x], dim=2), *self.matrix())
         keep(previous, x[:, -1:], active)
         return y.view(len(x), -1, self.outputs)
 
@@ -127,18 +131,25 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(width, width, layers)
         self.width, self.layers = width, layers
-        self._halves: list[tuple[Any, Any]] = []
+        for layer in range(layers):
+            self.register_buffer(f"_packed_{layer}", None, persistent=False)
+            self.register_buffer(f"_packed_bias_{layer}", None, persistent=False)
 
     def pack(self) -> None:
-        """Use half-precision copies of the weights from now on, one frame at a time."""
-        self._halves = []
+        """Keep the weights in the layout of ``step`` from now on."""
         for layer in range(self.layers):
-            input_weight, hidden_weight, input_bias, hidden_bias = self._weights(layer)
-            self._halves.append((pack_half(input_weight, input_bias), pack_half(hidden_weight, hidden_bias)))
+            weight, bias = self.gates(layer)
+            setattr(self, f"_packed_{layer}", weight.detach().contiguous())
+            setattr(self, f"_packed_bias_{layer}", bias.detach())
 
-    def _weights(self, layer: int) -> tuple[Tensor, ...]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return tuple(getattr(self.lstm, f"{name}_l{layer}") for name in names)
+    def gates(self, layer: int) -> tuple[Tensor, Tensor]:
+        """``[4·C, 2·C]`` and ``[4·C]``: the gates of a layer from its input and its hidden state side by side."""
+        packed = getattr(self, f"_packed_{layer}")
+        if packed is not None:
+            return packed, getattr(self, f"_packed_bias_{layer}")
+        of = self.lstm
+        weight = torch.cat([getattr(of, f"weight_ih_l{layer}"), getattr(of, f"weight_hh_l{layer}")], dim=1)
+        return weight, getattr(of, f"bias_ih_l{layer}") + getattr(of, f"bias_hh_l{layer}")
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, T]`` → ``[B, C, T]``."""
@@ -166,17 +177,10 @@ class ResidualLSTM(nn.Module):
     def _one_frame(self, x: Tensor, hidden: Tensor, cell: Tensor, active: Tensor | None) -> Tensor:
         """One frame ``[B, C]`` by products of our own: torch's LSTM costs five times as much for it."""
         for layer in range(self.layers):
-            gates = self._gates(layer, x, hidden[:, layer])
+            gates = F.linear(torch.cat([x, hidden[:, layer]], dim=-1), *self.gates(layer))
             write, forget, new, show = gates.chunk(4, dim=-1)
             made = torch.sigmoid(forget) * cell[:, layer] + torch.sigmoid(write) * torch.tanh(new)
             x = torch.sigmoid(show) * torch.tanh(made)
             keep(cell[:, layer], made, active)
             keep(hidden[:, layer], x, active)
         return x
-
-    def _gates(self, layer: int, x: Tensor, hidden: Tensor) -> Tensor:
-        if self._halves:
-            input_half, hidden_half = self._halves[layer]
-            return apply_half(x, input_half) + apply_half(hidden, hidden_half)
-        input_weight, hidden_weight, input_bias, hidden_bias = self._weights(layer)
-        return F.linear(x, input_weight, input_bias) + F.linear(hidden, hidden_weight, hidden_bias)

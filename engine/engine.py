@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,16 +14,13 @@ import torch
 from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.config import FRAME_RATE, SAMPLE_RATE
-from engine.half_linear import half_kernel_available
 from engine.installed import package_version
 from engine.messages import ModelInfo, SamplingParams
 from engine.prompt import Prompt, PromptEncoder
 from engine.scheduler import Scheduler, Stream
+from engine.step_path import TILE, pick_path
 from engine.streaming import branch, copy_into, leaf, rows
 
-TILE = 8
-"""Slots stepped together. The last bits of a matrix product depend on its number of rows, so every step has this
-many, whoever plays: that is how the same seed gives the same codes in any company."""
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
 
@@ -83,17 +80,15 @@ class Engine:
         self.scheduler = Scheduler(max_streams)
         self._ids = itertools.count(1)
         self._steps = 0
-        self._half = half_kernel_available(device) and model.exact_in_half
         if device.type == "cpu":
-            # Products this small gain nothing from a second thread, and waiting for one costs most when others work.
+            # Torch's part is the prompts: one thread, so that the step has the other cores.
             torch.set_num_threads(1)
-        if self._half:
-            model.step.pack()
-        tiles = -(-max_streams // TILE)
+        model.step.pack()
+        slots = -(-max_streams // TILE) * TILE
         with torch.inference_mode():
-            state = model.step.init_state(tiles * TILE, device)
-            self._tiles = [rows(state, i * TILE, (i + 1) * TILE) for i in range(tiles)]
-            self._slots = [rows(state, i, i + 1) for i in range(tiles * TILE)]
+            state = model.step.init_state(slots, device)
+            self._slots = [rows(state, i, i + 1) for i in range(slots)]
+            self.path = pick_path(model.step, state, slots, device)
 
     @classmethod
     def load(cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE) -> Engine:
@@ -114,8 +109,7 @@ class Engine:
         else:
             place = f"cpu-{torch.backends.cpu.get_cpu_capability().lower()}-{torch.get_num_threads()}t"
         model = f"{self.model.id}-{self.model.digest}"
-        weights = "float32-half-weights" if self._half else "float32"
-        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/{weights}/tile{TILE}"
+        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/float32/{self.path.name}"
 
     def info(self) -> ModelInfo:
         """What ``/v1/models`` says of the model."""
@@ -129,6 +123,7 @@ class Engine:
             licence=self.model.licence,
             fingerprint=self.fingerprint,
             slots=self.scheduler.slots,
+            slow_because=self.path.slow_because,
         )
 
     def open_prompt(self) -> PromptEncoder:
@@ -170,9 +165,12 @@ class Engine:
             return report
         began = time.perf_counter()
         timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
-        by_tile = itertools.groupby(runnable, key=lambda s: s.slot // TILE)
-        for tile, streams in by_tile:
-            self._step_tile(tile, list(streams), report, timed)
+        codes, samples = self.path.step([s.slot for s in runnable], report.stages if timed else None)
+        for row, stream in enumerate(runnable):
+            report.frames.append(Generated(stream, stream.generated, int(codes[row]), samples[row].copy()))
+            self.scheduler.advance(stream)
+            if stream.ended:
+                report.ended.append(stream)
         report.seconds = time.perf_counter() - began
         self._steps += 1
         return report
@@ -198,34 +196,3 @@ class Engine:
         sampler = branch(state, "sampler")
         for name in ("seed", "temperature", "top_k", "top_p"):
             leaf(sampler, name).fill_(getattr(stream.sampling, name))
-
-    def _step_tile(self, tile: int, streams: list[Stream], report: StepReport, timed: bool) -> None:
-        active = torch.zeros(TILE, dtype=torch.bool)
-        active[[s.slot % TILE for s in streams]] = True
-        clock = _StageClock(self.device) if timed else None
-        codes, samples = self.model.step(self._tiles[tile], active.to(self.device), clock)
-        codes_out, pcm = codes.cpu().numpy(), samples.cpu().numpy()
-        if clock:
-            report.stages = {k: report.stages.get(k, 0.0) + v for k, v in clock.seconds.items()}
-        for stream in streams:
-            row = stream.slot % TILE
-            report.frames.append(Generated(stream, stream.generated, int(codes_out[row]), pcm[row]))
-            self.scheduler.advance(stream)
-            if stream.ended:
-                report.ended.append(stream)
-
-
-class _StageClock:
-    """Seconds between the marks of one step, waiting for the device at each."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._wait: Callable[[], None] | None = torch.cuda.synchronize if device.type == "cuda" else None
-        self._last = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, stage: str) -> None:
-        if self._wait:
-            self._wait()
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from engine.codec import Codec
 from engine.config import CODEBOOK_SIZE
-from engine.convolution import ResidualLSTM
-from engine.half_linear import HalfLinear
+from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from engine.mel import CausalMel
 from engine.model import WhisperGPT
 from engine.sampling import sample
@@ -30,9 +29,9 @@ class FrameStep(nn.Module):
         self.mel = CausalMel(model.config.mel)
 
     def pack(self) -> None:
-        """Halve the memory that a step on a CPU reads; for weights that come from half precision."""
+        """Lay the weights out as the steps need them; they are not to be changed any more."""
         for module in self.modules():
-            if isinstance(module, HalfLinear | ResidualLSTM):
+            if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM):
                 module.pack()
 
     def init_state(self, slots: int, device: torch.device) -> State:

@@ -91,7 +91,7 @@ Command: TypeAlias = (
 
 
 class ModelInfo(msgspec.Struct):
-    """One loaded model, as ``/v1/models`` shows it."""
+    """One loaded model, as ``/v1/models`` shows it. ``slow_because``: why it does not run as fast as it could."""
 
     id: str
     parameters: int
@@ -101,6 +101,7 @@ class ModelInfo(msgspec.Struct):
     licence: str
     fingerprint: str
     slots: int
+    slow_because: str | None = None
 
 
 class Ready(msgspec.Struct, tag=True):

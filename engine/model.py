@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from engine.config import CODEBOOK_SIZE, ModelConfig
-from engine.half_linear import HalfLinear
 from engine.streaming import State, branch, leaf
 from engine.transformer import Stack
 
@@ -22,13 +21,13 @@ class WhisperGPT(nn.Module):
         super().__init__()
         self.config = config
         self.code_embedding = nn.Embedding(CODEBOOK_SIZE, config.code_width)
-        self.slice_projection: HalfLinear | None = None
+        self.slice_projection: nn.Linear | None = None
         self.slice_stack: Stack | None = None
         if config.spectrogram:
-            self.slice_projection = HalfLinear(config.mel.n_mels, config.spectrogram.width)
+            self.slice_projection = nn.Linear(config.mel.n_mels, config.spectrogram.width)
             self.slice_stack = Stack(config.spectrogram)
         self.stack = Stack(config.stack)
-        self.head = HalfLinear(config.stack.width, CODEBOOK_SIZE, bias=False)
+        self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
         self.apply(_init_weights)
         for name, weight in self.named_parameters():
             if name.endswith(("output.weight", "down.weight")):

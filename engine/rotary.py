@@ -7,10 +7,9 @@ changes no angle, and the angles come from a table computed in float64. (Rotary 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PERIOD = 8192
 """Positions after which every frequency is back at its start; far beyond any attention window."""
@@ -18,22 +17,29 @@ SLOWEST_TURNS = 2
 """Turns of the slowest frequency in one period."""
 
 
-@lru_cache(maxsize=16)
-def rotary_table(head_width: int, device: torch.device) -> Tensor:
-    """Turns as complex numbers ``[PERIOD, head_width // 2]``."""
-    half = head_width // 2
-    fastest = PERIOD / (2 * math.pi)  # one radian a position
-    turns = (fastest * (SLOWEST_TURNS / fastest) ** torch.linspace(0, 1, half, dtype=torch.float64)).round()
-    angle = 2 * math.pi * ((torch.arange(PERIOD)[:, None] * turns) % PERIOD) / PERIOD
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64).to(device)
+class Rotary(nn.Module):
+    """The table of angles, and how heads are turned by it: pairs of neighbours, each at its own frequency."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        fastest = PERIOD / (2 * math.pi)  # one radian a position
+        slower = torch.linspace(0, 1, head_width // 2, dtype=torch.float64)
+        turns = (fastest * (SLOWEST_TURNS / fastest) ** slower).round()
+        angle = 2 * math.pi * ((torch.arange(PERIOD)[:, None] * turns) % PERIOD) / PERIOD
+        self.register_buffer("cosine", angle.cos().float(), persistent=False)
+        self.register_buffer("sine", angle.sin().float(), persistent=False)
+
+    def forward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each ``[B, 1, T, head_width // 2]``, at ``position`` ``[B, T]`` (or ``[1, T]``)."""
+        at = position % PERIOD
+        return self.cosine[at].unsqueeze(1), self.sine[at].unsqueeze(1)
 
 
-def angles(position: Tensor, head_width: int) -> Tensor:
-    """Turns, complex ``[B, 1, T, head_width // 2]``, at ``position`` ``[B, T]`` (or ``[1, T]``)."""
-    return rotary_table(head_width, position.device)[position % PERIOD].unsqueeze(1)
-
-
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn each pair of ``[B, heads, T, head_width]`` by what ``angles`` gave for its position."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2)
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of ``[B, heads, T, head_width]`` by what ``Rotary`` gave for its position."""
+    cosine, sine = turn
+    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([first * cosine - second * sine, first * sine + second * cosine], dim=-1).flatten(-2)

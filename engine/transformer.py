@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 
 from engine.cache import filled, init_ring, place_of, ring_positions, write_chunk, write_one
 from engine.config import StackConfig
-from engine.half_linear import HalfLinear
-from engine.rotary import angles, rotate
+from engine.rotary import Rotary, rotate
 from engine.streaming import State, branch, leaf
+
+Turn: TypeAlias = tuple[Tensor, Tensor]
+"""Cosines and sines of positions, as ``Rotary`` gives them."""
 
 
 class Attention(nn.Module):
@@ -27,10 +30,10 @@ class Attention(nn.Module):
         super().__init__()
         self.config = config
         heads = config.heads + 2 * config.kv_heads
-        self.query_key_value = HalfLinear(config.width, heads * config.head_width, bias=False)
-        self.output = HalfLinear(config.width, config.width, bias=False)
+        self.query_key_value = nn.Linear(config.width, heads * config.head_width, bias=False)
+        self.output = nn.Linear(config.width, config.width, bias=False)
 
-    def _project(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor, Tensor]:
         """``[B, T, width]`` → rotated queries and keys, and values, each ``[B, heads, T, head_width]``."""
         c = self.config
         heads = self.query_key_value(x).view(*x.shape[:2], -1, c.head_width).transpose(1, 2)
@@ -51,13 +54,13 @@ class Attention(nn.Module):
         mixed = (weights.view(batch, c.kv_heads, -1, key.shape[2]) @ value).view(batch, c.heads, frames, -1)
         return self.output(mixed.transpose(1, 2).reshape(batch, frames, c.width))
 
-    def forward(self, x: Tensor, turn: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, seen: Tensor) -> Tensor:
         """``[B, T, width]`` → ``[B, T, width]``."""
         query, key, value = self._project(x, turn)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
-    def extend(self, x: Tensor, ring: State, start: int, turn: Tensor, unseen: Tensor) -> Tensor:
+    def extend(self, x: Tensor, ring: State, start: int, turn: Turn, unseen: Tensor) -> Tensor:
         """T positions ``[1, T, width]`` of one stream, from position ``start`` on."""
         query, key, value = self._project(x, turn)
         old_keys, old_values = leaf(ring, "keys"), leaf(ring, "values")
@@ -65,7 +68,7 @@ class Attention(nn.Module):
         write_chunk(ring, key, value, start)
         return y
 
-    def step(self, x: Tensor, ring: State, place: tuple[Tensor, Tensor], turn: Tensor, unseen: Tensor) -> Tensor:
+    def step(self, x: Tensor, ring: State, place: tuple[Tensor, Tensor], turn: Turn, unseen: Tensor) -> Tensor:
         """One position ``[B, 1, width]`` of every slot, whose key and value go to ``place`` of the ring."""
         query, key, value = self._project(x, turn)
         keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], place)
@@ -86,8 +89,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width, bias=False)
         self.attention = Attention(config)
         self.mlp_norm = nn.LayerNorm(config.width, bias=False)
-        self.up = HalfLinear(config.width, config.hidden, bias=False)
-        self.down = HalfLinear(config.hidden, config.width, bias=False)
+        self.up = nn.Linear(config.width, config.hidden, bias=False)
+        self.down = nn.Linear(config.hidden, config.width, bias=False)
         self.dropout = nn.Dropout(0.0)
 
     def run(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
@@ -108,6 +111,7 @@ class Stack(nn.Module):
         self.blocks: list[Block] = [Block(config) for _ in range(config.layers)]
         self.layers = nn.ModuleList(self.blocks)
         self.norm = nn.LayerNorm(config.width, bias=False)
+        self.rotary = Rotary(config.head_width)
 
     def init_state(self, slots: int, device: torch.device) -> State:
         """Empty rings, one for each layer."""
@@ -115,7 +119,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         at = torch.arange(x.shape[1], device=x.device)
-        turn, seen = angles(at[None], self.config.head_width), _window_mask(at, at, self.config.window)
+        turn, seen = self.rotary(at[None]), _window_mask(at, at, self.config.window)
         for block in self.blocks:
             x = block.run(x, partial(block.attention, turn=turn, seen=seen))
         return self.norm(x)
@@ -126,7 +130,7 @@ class Stack(nn.Module):
         at = torch.arange(start, start + x.shape[1], device=x.device)
         before = ring_positions(start, window, x.device)
         seen = torch.cat([_window_mask(at, before, window) & (before >= 0), _window_mask(at, at, window)], dim=-1)
-        turn, unseen = angles(at[None], self.config.head_width), ~seen[None, None]
+        turn, unseen = self.rotary(at[None]), ~seen[None, None]
         for index, block in enumerate(self.blocks):
             ring = branch(state, str(index))
             x = block.run(x, partial(block.attention.extend, ring=ring, start=start, turn=turn, unseen=unseen))
@@ -135,7 +139,7 @@ class Stack(nn.Module):
     def step(self, x: Tensor, state: State, position: Tensor) -> Tensor:
         """One position ``[B, 1, width]`` of every slot; ``position`` ``[B]`` is advanced by the caller."""
         unseen = ~filled(position, self.config.window)[:, None, None]
-        turn, place = angles(position[:, None], self.config.head_width), place_of(position, self.config.window)
+        turn, place = self.rotary(position[:, None]), place_of(position, self.config.window)
         for index, block in enumerate(self.blocks):
             ring = branch(state, str(index))
             x = block.run(x, partial(block.attention.step, ring=ring, place=place, turn=turn, unseen=unseen))

@@ -120,6 +120,9 @@ class Supervisor:
                 if fingerprints is not None and now != fingerprints:
                     log.warning("seeds give other samples than before", before=fingerprints, now=now)
                 fingerprints = now
+                for model in link.models.values():
+                    if model.slow_because:
+                        log.warning("the frame step is slow", model=model.id, because=model.slow_because)
                 if not self.draining:
                     self.state = "ready"
                 log.info("engine ready", models=list(link.models), seconds=round(time.monotonic() - started, 2))

@@ -9,7 +9,7 @@ import torch
 
 from engine.config import GPT_L, GPT_S, HYBRID, ModelConfig
 from engine.model import WhisperGPT
-from engine.rotary import PERIOD, angles, rotate
+from engine.rotary import PERIOD, Rotary, rotate
 from engine.streaming import copy_into, leaf, rows
 
 FRAMES = 75
@@ -121,7 +121,7 @@ def test_nothing_after_a_frame_changes_its_logits(
 
 
 def turned(x: torch.Tensor, position: int) -> torch.Tensor:
-    return rotate(x, angles(torch.tensor([[position]]), 64))
+    return rotate(x, Rotary(64)(torch.tensor([[position]])))
 
 
 def test_an_hour_in_positions_are_as_exact_as_at_the_start() -> None:

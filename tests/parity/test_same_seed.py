@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import pytest
 
 from engine.engine import TILE, Engine
 from engine.messages import SamplingParams
+from engine.native.library import NativeError
 from engine.prompt import Prompt
 from engine.scheduler import Stream
 
@@ -22,9 +24,17 @@ def sampling(seed: int) -> SamplingParams:
     return SamplingParams(seed, temperature=0.3 * (seed % 4), top_k=(0, 50, 0)[seed % 3], top_p=(0.9, 1.0)[seed % 2])
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine.load("speech", "cpu", max_streams=2 * TILE)
+@pytest.fixture(scope="module", params=["as picked", "torch"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The default model on the path that this machine gets, and on torch's, which a machine without kernels gets."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "torch":
+            patched.setattr("engine.step_path.NativePath", no_kernels)
+        yield Engine.load("speech", "cpu", max_streams=2 * TILE)
+
+
+def no_kernels(*_: object) -> None:
+    raise NativeError("for this test")
 
 
 @pytest.fixture(scope="module")

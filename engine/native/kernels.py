@@ -1,0 +1,147 @@
+"""The kernels' parameters as ctypes structures, field by field those of `src/*.h`, where their meaning is said."""
+
+from __future__ import annotations
+
+from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_void_p
+from typing import Any
+
+from torch import Tensor
+
+NONE, GELU, ELU = range(3)
+"""Activations of a product."""
+
+
+class Rows(Structure):
+    """Rows of floats, one for each stream of a batch or each slot."""
+
+    _fields_ = [("data", c_void_p), ("stride", c_int64)]
+
+    @classmethod
+    def of(cls, tensor: Tensor, offset: int = 0) -> Rows:
+        """The rows of a tensor, each from ``offset`` floats on."""
+        return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
+
+
+class Kernel(Structure):
+    symbol: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        words = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__)
+        cls.symbol = f"whispergpt{words}"
+
+
+class Linear(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("times", c_int64),
+        ("step", c_int64),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+        ("out", Rows),
+        ("activation", c_int),
+        ("add", c_bool),
+    ]
+
+
+class Window(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("times", c_int64),
+        ("width", c_int64),
+        ("context", c_int64),
+        ("through_elu", c_bool),
+        ("state", Rows),
+        ("out", Rows),
+    ]
+
+
+class Embed(Kernel):
+    _fields_ = [
+        ("codes", POINTER(c_int32)),
+        ("books", c_int64),
+        ("width", c_int64),
+        ("tables", c_void_p),
+        ("out", Rows),
+    ]
+
+
+class Norm(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("weight", c_void_p), ("out", Rows)]
+
+
+class Recall(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("hidden", Rows), ("out", Rows)]
+
+
+class Cell(Kernel):
+    _fields_ = [("gates", Rows), ("width", c_int64), ("cell", Rows), ("hidden", Rows), ("out", Rows)]
+
+
+class Add(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
+
+
+class Attention(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("width", c_int64),
+        ("ring", c_int64),
+        ("cosine", c_void_p),
+        ("sine", c_void_p),
+        ("period", c_int64),
+        ("position", c_void_p),
+        ("keys", Rows),
+        ("values", Rows),
+        ("turned", Rows),
+        ("scores", Rows),
+        ("out", Rows),
+    ]
+
+
+class Spectrum(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("hop", c_int64),
+        ("size", c_int64),
+        ("window", c_void_p),
+        ("cosine", c_void_p),
+        ("sine", c_void_p),
+        ("tail", Rows),
+        ("out", Rows),
+    ]
+
+
+class LogScale(Kernel):
+    _fields_ = [("values", Rows), ("width", c_int64), ("floor", c_float)]
+
+
+class Sample(Kernel):
+    _fields_ = [
+        ("logits", Rows),
+        ("size", c_int64),
+        ("seed", c_void_p),
+        ("frame", c_void_p),
+        ("temperature", c_void_p),
+        ("top_k", c_void_p),
+        ("top_p", c_void_p),
+        ("codes", POINTER(c_int32)),
+    ]
+
+
+class Quantize(Kernel):
+    _fields_ = [("input", Rows), ("times", c_int64), ("out", POINTER(c_int16))]
+
+
+class Advance(Kernel):
+    _fields_ = [("input", Rows), ("size", c_int64), ("logits", Rows), ("frame", c_void_p), ("position", c_void_p)]
+
+
+KERNELS: list[type[Kernel]] = [
+    Window, Embed, Norm, Recall, Cell, Add, Attention, Spectrum, LogScale, Sample, Quantize, Advance
+]  # fmt: skip
+"""All but ``Linear``, which says beside its parameters how its weights are stored."""

@@ -1,0 +1,118 @@
+// Attention of one new position for each stream, over the ring of its last keys and values.
+#pragma once
+#include <algorithm>
+
+#include "program.h"
+#include "vector.h"
+
+struct Attention {
+  Rows in;  // queries of all heads, keys, values: [heads + 2 * kv_heads, width]
+  int64_t heads, kv_heads, width, ring;
+  const float *cosine, *sine;  // [period, width / 2]
+  int64_t period;
+  const int64_t* position;   // of each slot
+  Rows keys, values;         // of each slot: [kv_heads, ring, width]
+  Rows turned, scores, out;  // workspaces [heads + kv_heads, width] and [heads, ring]; out [heads, width]
+};
+
+// Turns each pair of a head by its angle (arXiv 2104.09864).
+static inline void turn(const float* in, const float* cosine, const float* sine, int64_t pairs, float scale, float* out) {
+  for (int64_t i = 0; i < pairs; i++) {
+    float a = in[2 * i], b = in[2 * i + 1];
+    out[2 * i] = (a * cosine[i] - b * sine[i]) * scale;
+    out[2 * i + 1] = (a * sine[i] + b * cosine[i]) * scale;
+  }
+}
+
+// LANES places at a time: each has its own running sum, so that they do not wait for one another.
+static void scores_of(const Attention& p, int heads, const float* queries, const float* keys, int64_t filled, float* scores) {
+  for (int64_t place = 0; place < filled; place += LANES) {
+    const float* key[LANES];
+    for (int i = 0; i < LANES; i++) key[i] = keys + std::min(place + i, p.ring - 1) * p.width;
+    for (int h = 0; h < heads; h++) {
+      Vec products[LANES] = {};
+      for (int64_t d = 0; d < p.width; d += LANES) {
+        Vec query = load(queries + h * p.width + d);
+        for (int i = 0; i < LANES; i++) products[i] = fma(query, load(key[i] + d), products[i]);
+      }
+      store_some(scores + h * p.ring + place, sums(products), int(std::min<int64_t>(LANES, filled - place)));
+    }
+  }
+}
+
+// A few places at a time, so that each value is read from memory once, whole, and then from the first cache.
+constexpr int64_t PLACES = 32;
+
+template <int HEADS>
+static void mix(const Attention& p, const float* weights, const float* scale, const float* values, int64_t filled, float* out) {
+  std::memset(out, 0, 4 * HEADS * p.width);
+  for (int64_t first = 0; first < filled; first += PLACES)
+    for (int64_t d = 0; d < p.width; d += 2 * LANES) {
+      Vec sums[HEADS][2];
+      for (int h = 0; h < HEADS; h++)
+        for (int i = 0; i < 2; i++) sums[h][i] = load(out + h * p.width + d + i * LANES);
+      for (int64_t place = first; place < std::min(first + PLACES, filled); place++) {
+        Vec low = load(values + place * p.width + d), high = load(values + place * p.width + d + LANES);
+        for (int h = 0; h < HEADS; h++) {
+          Vec weight = broadcast(weights[h * p.ring + place]);
+          sums[h][0] = fma(weight, low, sums[h][0]);
+          sums[h][1] = fma(weight, high, sums[h][1]);
+        }
+      }
+      for (int h = 0; h < HEADS; h++)
+        for (int i = 0; i < 2; i++) store(out + h * p.width + d + i * LANES, sums[h][i]);
+    }
+  for (int h = 0; h < HEADS; h++)
+    for (int64_t d = 0; d < p.width; d += LANES) store(out + h * p.width + d, load(out + h * p.width + d) * scale[h]);
+}
+
+// Exponentials of the scores, in place; returns what makes them add up to one.
+static float softmax(float* scores, int64_t filled) {
+  Vec most = broadcast(-INFINITY), total{};
+  by_vectors(filled, [&](int64_t i, int n) { most = n == LANES ? larger(load(scores + i), most) : most; });
+  float highest = -INFINITY;
+  for (int i = 0; i < LANES; i++) highest = std::max(highest, most[i]);
+  for (int64_t i = filled / LANES * LANES; i < filled; i++) highest = std::max(highest, scores[i]);
+  by_vectors(filled, [&](int64_t i, int n) {
+    store_some(scores + i, exponential(load_some(scores + i, n) - highest), n);
+    total += load_some(scores + i, n);
+  });
+  return 1.0f / sum(total);
+}
+
+template <int HEADS>
+static void attend(const Attention& p, const float* queries, const float* keys, const float* values, int64_t filled,
+                   float* scores, float* out) {
+  scores_of(p, HEADS, queries, keys, filled, scores);
+  float scale[HEADS];
+  for (int h = 0; h < HEADS; h++) scale[h] = softmax(scores + h * p.ring, filled);
+  mix<HEADS>(p, scores, scale, values, filled, out);
+}
+
+static void attention(const Attention& p, const Batch& batch) {
+  int64_t group = p.heads / p.kv_heads;
+  float scale = 1.0f / std::sqrt(float(p.width));
+  for (int r = batch.begin; r < batch.end; r++) {
+    int32_t slot = batch.slots[r];
+    int64_t position = p.position[slot], place = position % p.ring;
+    int64_t filled = position + 1 < p.ring ? position + 1 : p.ring;
+    const float* cosine = p.cosine + position % p.period * (p.width / 2);
+    const float* sine = p.sine + position % p.period * (p.width / 2);
+    float *queries = p.turned[r], *scores = p.scores[r], *out = p.out[r];
+    const float* in = p.in[r];
+    for (int64_t h = 0; h < p.heads; h++)
+      turn(in + h * p.width, cosine, sine, p.width / 2, scale, queries + h * p.width);
+    for (int64_t g = 0; g < p.kv_heads; g++) {
+      float* keys = p.keys[slot] + g * p.ring * p.width;
+      float* values = p.values[slot] + g * p.ring * p.width;
+      turn(in + (p.heads + g) * p.width, cosine, sine, p.width / 2, 1.0f, keys + place * p.width);
+      std::memcpy(values + place * p.width, in + (p.heads + p.kv_heads + g) * p.width, 4 * p.width);
+      for (int64_t h = g * group; h < (g + 1) * group;) {
+        int64_t left = (g + 1) * group - h, taken = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        auto go = taken == 4 ? attend<4> : taken == 2 ? attend<2> : attend<1>;
+        go(p, queries + h * p.width, keys, values, filled, scores, out + h * p.width);
+        h += taken;
+      }
+    }
+  }
+}

@@ -1,0 +1,119 @@
+// Small layers between the products: windows of convolutions, norms, the LSTM's cell, embeddings.
+#pragma once
+#include "program.h"
+#include "vector.h"
+
+// What a convolution sees: `context` samples of `width` channels kept in `state`, then `times` new ones, optionally
+// through ELU. The end of it becomes the next context.
+struct Window {
+  Rows in;
+  int64_t times, width, context;
+  bool through_elu;
+  Rows state, out;
+};
+
+static void window(const Window& p, const Batch& batch) {
+  int64_t before = p.context * p.width, fresh = p.times * p.width;
+  for (int r = batch.begin; r < batch.end; r++) {
+    float *out = p.out[r], *in = p.in[r];
+    if (p.through_elu)
+      by_vectors(fresh, [=](int64_t i, int n) { store_some(out + before + i, elu(load_some(in + i, n)), n); });
+    else
+      std::memcpy(out + before, in, 4 * fresh);
+    if (!before) continue;
+    float* state = p.state[batch.slots[r]];
+    std::memcpy(out, state, 4 * before);
+    std::memcpy(state, out + fresh, 4 * before);
+  }
+}
+
+// The sum of each stream's entries in `books` tables, one code for each.
+struct Embed {
+  const int32_t* codes;  // [streams, books]
+  int64_t books, width;
+  const float* const* tables;
+  Rows out;
+};
+
+static void embed(const Embed& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++)
+    by_vectors(p.width, [&](int64_t i, int n) {
+      Vec v{};
+      for (int64_t b = 0; b < p.books; b++)
+        v += load_some(p.tables[b] + p.codes[r * p.books + b] * p.width + i, n);
+      store_some(p.out[r] + i, v, n);
+    });
+}
+
+// Layer normalisation without bias (arXiv 1607.06450), epsilon 1e-5.
+struct Norm {
+  Rows in;
+  int64_t width;
+  const float* weight;
+  Rows out;
+};
+
+static void norm(const Norm& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) {
+    const float* in = p.in[r];
+    float* out = p.out[r];
+    Vec total{}, square{};
+    for (int64_t i = 0; i < p.width; i += LANES) total += load(in + i);
+    float mean = sum(total) / p.width;
+    for (int64_t i = 0; i < p.width; i += LANES) {
+      Vec off = load(in + i) - mean;
+      square = fma(off, off, square);
+    }
+    float scale = 1.0f / std::sqrt(sum(square) / p.width + 1e-5f);
+    for (int64_t i = 0; i < p.width; i += LANES) store(out + i, (load(in + i) - mean) * scale * load(p.weight + i));
+  }
+}
+
+// An input beside the hidden state of an LSTM's layer: what its gates are products of.
+struct Recall {
+  Rows in;
+  int64_t width;
+  Rows hidden, out;
+};
+
+static void recall(const Recall& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) {
+    std::memcpy(p.out[r], p.in[r], 4 * p.width);
+    std::memcpy(p.out[r] + p.width, p.hidden[batch.slots[r]], 4 * p.width);
+  }
+}
+
+// The cell of an LSTM, from its gates in torch's order: write, forget, new, show.
+struct Cell {
+  Rows gates;
+  int64_t width;
+  Rows cell, hidden, out;
+};
+
+static void cell(const Cell& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) {
+    const float* gates = p.gates[r];
+    float *cell = p.cell[batch.slots[r]], *hidden = p.hidden[batch.slots[r]], *out = p.out[r];
+    for (int64_t i = 0; i < p.width; i += LANES) {
+      Vec write = sigmoid(load(gates + i)), forget = sigmoid(load(gates + p.width + i));
+      Vec fresh = hyperbolic_tangent(load(gates + 2 * p.width + i)), show = sigmoid(load(gates + 3 * p.width + i));
+      Vec held = fma(forget, load(cell + i), write * fresh);
+      Vec shown = show * hyperbolic_tangent(held);
+      store(cell + i, held);
+      store(hidden + i, shown);
+      store(out + i, shown);
+    }
+  }
+}
+
+// Adds `in` to `out`.
+struct Add {
+  Rows in;
+  int64_t width;
+  Rows out;
+};
+
+static void add(const Add& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++)
+    for (int64_t i = 0; i < p.width; i += LANES) store(p.out[r] + i, load(p.out[r] + i) + load(p.in[r] + i));
+}

@@ -1,0 +1,43 @@
+// The library's functions: a program is made kernel by kernel, then run for each step.
+#include "attention.h"
+#include "layers.h"
+#include "linear.h"
+#include "sampling.h"
+#include "spectrum.h"
+
+#define KERNEL(name, Type)                                             \
+  void whispergpt_##name(Program* program, const Type* p) {            \
+    Type copy = *p;                                                    \
+    program->add([copy](const Batch& batch) { name(copy, batch); });   \
+  }
+
+extern "C" {
+int whispergpt_panel() { return PANEL; }
+Program* whispergpt_program() { return new Program; }
+void whispergpt_free(Program* program) { delete program; }
+void whispergpt_stage(Program* program, int stage) { program->stage = stage; }
+void whispergpt_run(const Program* program, const int32_t* slots, int begin, int end, double* seconds) {
+  program->run({begin, end, slots}, seconds);
+}
+
+KERNEL(window, Window)
+KERNEL(embed, Embed)
+KERNEL(norm, Norm)
+KERNEL(recall, Recall)
+KERNEL(cell, Cell)
+KERNEL(add, Add)
+KERNEL(attention, Attention)
+KERNEL(spectrum, Spectrum)
+KERNEL(log_scale, LogScale)
+KERNEL(sample, Sample)
+KERNEL(quantize, Quantize)
+KERNEL(advance, Advance)
+
+void whispergpt_linear(Program* program, const Linear* p, int half) {
+  Linear copy = *p;
+  if (half)
+    program->add([copy](const Batch& batch) { linear<Half>(copy, batch); });
+  else
+    program->add([copy](const Batch& batch) { linear<float>(copy, batch); });
+}
+}

@@ -1,0 +1,107 @@
+// Drawing the coarse code, and what a step gives back: the same rules as engine/sampling.py.
+#pragma once
+#include <algorithm>
+#include <numeric>
+
+#include "program.h"
+#include "vector.h"
+
+constexpr int64_t MOST_CODES = 1024;
+
+struct Sample {
+  Rows logits;  // of each slot
+  int64_t size;
+  const int64_t *seed, *frame;  // of each slot, as all below
+  const float* temperature;
+  const int64_t* top_k;
+  const float* top_p;
+  int32_t* codes;  // of each stream
+};
+
+static const uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
+
+// The finaliser of splitmix64 (Steele, Lea, Flood 2014).
+static inline uint64_t mixed(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+// Standard Gumbel noise, a function of seed, frame and codebook 0 alone.
+static void gumbel_noise(uint64_t seed, uint64_t frame, int64_t size, float* noise) {
+  uint64_t key = mixed(mixed(seed + GOLDEN) + frame * 64 * GOLDEN);
+  for (int64_t i = 0; i < size; i++)
+    noise[i] = (float(int32_t(mixed(key + (i + 1) * GOLDEN) >> 40)) + 0.5f) * 0x1p-24f;
+  for (int64_t i = 0; i < size; i += LANES) store(noise + i, -logarithm(-logarithm(load(noise + i))));
+}
+
+// How many of the likeliest codes stay in, at least one; `order` becomes the codes by falling score.
+static int64_t allowed(const float* scores, int64_t size, int64_t top_k, float top_p, int32_t* order) {
+  std::iota(order, order + size, 0);
+  std::sort(order, order + size,
+            [=](int32_t a, int32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); });
+  int64_t kept = top_k > 0 && top_k < size ? top_k : size;
+  float highest = scores[order[0]], total = 0, before = 0;
+  float odds[MOST_CODES];
+  for (int64_t i = 0; i < size; i += LANES) store(odds + i, exponential(load(scores + i) - highest));
+  for (int64_t i = 0; i < size; i++) total += odds[order[i]];
+  int64_t likely = 0;
+  while (likely < kept && (likely == 0 || before < top_p)) before += odds[order[likely++]] / total;
+  return likely;
+}
+
+static void sample(const Sample& p, const Batch& batch) {
+  float scores[MOST_CODES], noise[MOST_CODES];
+  int32_t order[MOST_CODES];
+  for (int r = batch.begin; r < batch.end; r++) {
+    int32_t slot = batch.slots[r];
+    const float* logits = p.logits[slot];
+    float temperature = p.temperature[slot];
+    if (!(temperature > 0)) {
+      p.codes[r] = int32_t(std::max_element(logits, logits + p.size) - logits);
+      continue;
+    }
+    float divisor = temperature < 1e-4f ? 1e-4f : temperature;
+    for (int64_t i = 0; i < p.size; i += LANES) store(scores + i, load(logits + i) / divisor);
+    gumbel_noise(p.seed[slot], p.frame[slot], p.size, noise);
+    bool all = (p.top_k[slot] <= 0 || p.top_k[slot] >= p.size) && p.top_p[slot] >= 1.0f;
+    if (all) std::iota(order, order + p.size, 0);
+    int64_t kept = all ? p.size : allowed(scores, p.size, p.top_k[slot], p.top_p[slot], order);
+    float best = -INFINITY;
+    p.codes[r] = order[0];
+    for (int64_t i = 0; i < kept; i++) {
+      float score = scores[order[i]] + noise[order[i]];
+      if (score > best) best = score, p.codes[r] = order[i];
+    }
+  }
+}
+
+// Samples in -1 … 1 to 16 bits, clipped at full scale.
+struct Quantize {
+  Rows in;
+  int64_t times;
+  int16_t* out;  // [streams, times]
+};
+
+static void quantize(const Quantize& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++)
+    for (int64_t i = 0; i < p.times; i++)
+      p.out[r * p.times + i] = int16_t(std::nearbyint(std::min(1.0f, std::max(-1.0f, p.in[r][i])) * 32767.0f));
+}
+
+// Hands the logits to the slots, whose frame and position move on by one.
+struct Advance {
+  Rows in;
+  int64_t size;
+  Rows logits;
+  int64_t *frame, *position;
+};
+
+static void advance(const Advance& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) {
+    int32_t slot = batch.slots[r];
+    std::memcpy(p.logits[slot], p.in[r], 4 * p.size);
+    p.frame[slot]++;
+    p.position[slot]++;
+  }
+}

@@ -1,0 +1,145 @@
+// Vectors of floats as wide as the processor's registers, and the few functions that the kernels need of them.
+// Every result is a fixed sequence of operations: the same input gives the same bits on all processors of one level.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if !defined(LANES) && defined(__AVX512F__)
+#define LANES 16
+#elif !defined(LANES)
+#define LANES 8
+#endif
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t VecInt __attribute__((vector_size(4 * LANES), may_alias));
+typedef uint16_t Half;  // IEEE half precision, as stored
+
+static inline Vec broadcast(float x) { return x - Vec{}; }
+static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+
+static inline Vec load(const Half* p) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif LANES == 8 && defined(__F16C__)
+  return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  typedef _Float16 HalfVec __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const HalfVec*>(p), Vec);
+#endif
+}
+
+// a * b + c, rounded once
+static inline Vec fma(Vec a, Vec b, Vec c) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 8 && defined(__FMA__)
+  return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  for (int i = 0; i < LANES; i++) c[i] = std::fma(a[i], b[i], c[i]);
+  return c;
+#endif
+}
+
+static inline float sum(Vec v) {
+  float lanes[LANES];
+  store(lanes, v);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+// Lane i of the result is the sum of vector i, of LANES vectors. Each round halves their number: every pair becomes one
+// vector of sums of neighbouring lanes, then of neighbouring groups of four lanes.
+static inline Vec sums(Vec* v) {
+#if LANES == 16
+  constexpr VecInt even[2] = {{0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30},
+                              {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27}};
+  constexpr VecInt odd[2] = {{1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31},
+                             {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31}};
+#else
+  constexpr VecInt even[2] = {{0, 2, 8, 10, 4, 6, 12, 14}, {0, 1, 2, 3, 8, 9, 10, 11}};
+  constexpr VecInt odd[2] = {{1, 3, 9, 11, 5, 7, 13, 15}, {4, 5, 6, 7, 12, 13, 14, 15}};
+#endif
+  for (int left = LANES, round = 0; left > 1; left /= 2, round++)
+    for (int i = 0; i < left / 2; i++) {
+      Vec a = v[2 * i], b = v[2 * i + 1];
+      v[i] = round < 2 ? __builtin_shuffle(a, b, even[0]) + __builtin_shuffle(a, b, odd[0])
+                       : __builtin_shuffle(a, b, even[1]) + __builtin_shuffle(a, b, odd[1]);
+    }
+  return v[0];
+}
+
+static inline Vec select(VecInt where, Vec yes, Vec no) { return (Vec)((where & (VecInt)yes) | (~where & (VecInt)no)); }
+static inline Vec smaller(Vec a, Vec b) { return select(a < b, a, b); }
+static inline Vec larger(Vec a, Vec b) { return select(a > b, a, b); }
+
+// The exponential: 2^n times a polynomial in what is left (coefficients of Cephes' expf); relative error 2e-7.
+static inline Vec exponential(Vec x) {
+  x = smaller(larger(x, broadcast(-87.0f)), broadcast(88.0f));
+  const Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+  Vec n = fma(x, broadcast(1.44269504f), magic) - magic;
+  Vec r = fma(n, broadcast(-0.693359375f), x);
+  r = fma(n, broadcast(2.12194440e-4f), r);
+  Vec p = broadcast(1.9875691500e-4f);
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    p = fma(p, r, broadcast(c));
+  p = fma(p, r * r, r + 1.0f);
+  VecInt scale = (__builtin_convertvector(n, VecInt) + 127) << 23;
+  return p * (Vec)scale;
+}
+
+// The natural logarithm of a positive number (coefficients of Cephes' logf); error 1e-7, also close to one.
+static inline Vec logarithm(Vec x) {
+  VecInt bits = (VecInt)x;
+  Vec e = __builtin_convertvector((bits >> 23) - 126, Vec);
+  Vec m = (Vec)((bits & 0x007fffff) | 0x3f000000);  // in [0.5, 1)
+  VecInt low = m < 0.707106781f;
+  e = select(low, e - 1.0f, e);
+  m = select(low, m + m, m) - 1.0f;
+  Vec p = broadcast(7.0376836292e-2f);
+  for (float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
+                  2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
+    p = fma(p, m, broadcast(c));
+  Vec square = m * m;
+  Vec y = fma(p * m, square, e * -2.12194440e-4f);
+  y = fma(square, broadcast(-0.5f), y);
+  return fma(e, broadcast(0.693359375f), m + y);
+}
+
+static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exponential(-x)); }
+static inline Vec hyperbolic_tangent(Vec x) { return 2.0f * sigmoid(x + x) - 1.0f; }
+static inline Vec elu(Vec x) { return select(x > 0.0f, x, exponential(smaller(x, Vec{})) - 1.0f); }
+
+// x times the normal distribution function, by Abramowitz and Stegun's 7.1.26 for erf; absolute error 2e-7.
+static inline Vec gelu(Vec x) {
+  Vec z = (Vec)((VecInt)x & 0x7fffffff) * 0.70710678f;
+  Vec t = 1.0f / fma(z, broadcast(0.3275911f), broadcast(1.0f));
+  Vec p = broadcast(1.061405429f);
+  for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = fma(p, t, broadcast(c));
+  Vec erf = 1.0f - p * t * exponential(-z * z);
+  return 0.5f * x * (1.0f + select(x < 0.0f, -erf, erf));
+}
+
+// Calls fn(offset, count) for each vector of [0, size); count is LANES but for the last.
+template <typename Fn>
+static inline void by_vectors(int64_t size, Fn fn) {
+  int64_t i = 0;
+  for (; i + LANES <= size; i += LANES) fn(i, LANES);
+  if (i < size) fn(i, int(size - i));
+}
+static inline Vec load_some(const float* p, int count) {
+  if (count == LANES) return load(p);
+  float lanes[LANES] = {};
+  std::memcpy(lanes, p, 4 * count);
+  return load(lanes);
+}
+static inline void store_some(float* p, Vec v, int count) {
+  if (count == LANES) return store(p, v);
+  float lanes[LANES];
+  store(lanes, v);
+  std::memcpy(p, lanes, 4 * count);
+}

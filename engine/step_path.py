@@ -1,0 +1,119 @@
+"""Ways to run the frame step for some of the slots: compiled kernels on a CPU they are made for, torch elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.config import HOP
+from engine.frame_step import FrameStep
+from engine.native.library import NativeError, processor_level
+from engine.native.program import FrameProgram
+from engine.streaming import State, rows
+
+TILE = 8
+"""Slots that torch steps together. The last bits of its matrix products depend on their number of rows, so every step
+has this many, whoever plays: that is how the same seed gives the same codes in any company."""
+STREAMS_PER_THREAD = 4
+"""Fewer are not worth waking another thread for."""
+
+Codes = npt.NDArray[np.int32]
+Samples = npt.NDArray[np.int16]
+
+
+class StepPath(Protocol):
+    """``name`` stands in the fingerprint; ``slow_because`` says why it is not the fast one, where it is not."""
+
+    name: str
+    slow_because: str | None
+
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        """One frame of each slot: codes ``[n]`` and samples ``[n, 320]``, to be read before the next step.
+
+        The seconds of each stage are added to ``stages``.
+        """
+        ...
+
+
+def pick_path(frame_step: FrameStep, state: State, slots: int, device: torch.device) -> StepPath:
+    """The fastest way on this machine; ``state`` has room for whole tiles."""
+    if device.type != "cpu":
+        return TorchPath(frame_step, state, slots, device)
+    try:
+        return NativePath(frame_step, state, slots)
+    except NativeError as error:
+        return TorchPath(frame_step, state, slots, device, f"{error}")
+
+
+class NativePath:
+    """Compiled kernels: each stream's frame depends on nobody else's, however many there are."""
+
+    slow_because: str | None = None
+
+    def __init__(self, frame_step: FrameStep, state: State, slots: int) -> None:
+        self._program = FrameProgram(frame_step, state, slots)
+        self._threads = len(os.sched_getaffinity(0))
+        self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
+        self.name = f"native-{processor_level()}"
+
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        count = len(slots)
+        wanted = np.array(slots, dtype=np.int32)
+        parts = max(1, min(self._threads, count // STREAMS_PER_THREAD))
+        bounds = [count * part // parts for part in range(parts + 1)]
+        shares = pairwise(bounds[1:])
+        others = [self._helpers.submit(self._program.run, wanted, begin, end) for begin, end in shares]
+        done = [self._program.run(wanted, 0, bounds[1]), *(other.result() for other in others)]
+        if stages is not None:
+            for stage in done[0]:
+                stages[stage] = stages.get(stage, 0.0) + max(part[stage] for part in done)
+        return self._program.codes[:count], self._program.samples[:count]
+
+
+class TorchPath:
+    """The frame step as torch runs it, in tiles."""
+
+    def __init__(
+        self, frame_step: FrameStep, state: State, slots: int, device: torch.device, slow_because: str | None = None
+    ) -> None:
+        self._frame_step, self._device, self.slow_because = frame_step, device, slow_because
+        self._tiles = [rows(state, first, first + TILE) for first in range(0, slots, TILE)]
+        self.name = f"torch-tile{TILE}"
+
+    @torch.inference_mode()
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        codes = np.zeros(len(slots), np.int32)
+        samples = np.zeros((len(slots), HOP), np.int16)
+        for tile in sorted({slot // TILE for slot in slots}):
+            places = [i for i, slot in enumerate(slots) if slot // TILE == tile]
+            within = [slots[i] % TILE for i in places]
+            active = torch.zeros(TILE, dtype=torch.bool)
+            active[within] = True
+            clock = None if stages is None else _StageClock(self._device, stages)
+            tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
+            codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
+        return codes, samples
+
+
+class _StageClock:
+    """Adds the seconds between the marks of one step to ``seconds``, waiting for the device at each."""
+
+    def __init__(self, device: torch.device, seconds: dict[str, float]) -> None:
+        self._wait: Callable[[], None] | None = torch.cuda.synchronize if device.type == "cuda" else None
+        self._last = time.perf_counter()
+        self._seconds = seconds
+
+    def __call__(self, stage: str) -> None:
+        if self._wait:
+            self._wait()
+        now = time.perf_counter()
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
+        self._last = now
