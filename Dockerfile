@@ -1,12 +1,9 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
 
-# torch.compile builds its kernels at run time: it needs a compiler and Python's headers, which the official Python
-# image has and a distribution keeps in a package of its own.
+# The compiler builds the frame step's kernels, below for every level of processor and, should those not fit, at a start.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
-    && header="$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
-    && { [ -e "$header" ] || apt-get install -y --no-install-recommends libpython3-dev; } \
     && rm -rf /var/lib/apt/lists/*
 
 ENV PATH=/opt/whispergpt/bin:$PATH \
@@ -18,7 +15,9 @@ WORKDIR /build
 COPY constraints.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt torch
 COPY . .
-RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . && rm -rf /build/*
+RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
+    && rm -rf /build/* \
+    && cd / && python -m engine.native.library
 
 USER whispergpt
 WORKDIR /home/whispergpt

@@ -60,7 +60,8 @@ class NativePath:
 
     def __init__(self, frame_step: FrameStep, state: State, slots: int) -> None:
         self._program = FrameProgram(frame_step, state, slots)
-        self._threads = len(os.sched_getaffinity(0))
+        # Not the machine's processors but those that this process may use, where the system says.
+        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
         self.name = f"native-{processor_level()}"
 

@@ -115,7 +115,7 @@ def build(level: str, folder: Path, *flags: str) -> Path:
 
 
 def _cache() -> Path:
-    """Where this user's builds are kept; a folder of this process where the home cannot be written."""
+    """Where this user's builds are kept; a folder of this process alone where the home cannot be written."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "whispergpt"
     try:
@@ -123,7 +123,7 @@ def _cache() -> Path:
         writable = os.access(folder, os.W_OK)
     except OSError:
         writable = False
-    return folder if writable else Path(tempfile.gettempdir()) / f"whispergpt-{os.getuid()}"
+    return folder if writable else Path(tempfile.mkdtemp(prefix="whispergpt-"))
 
 
 def _file_name(level: str) -> str:
