@@ -1,0 +1,1 @@
+"""Recipes that make training audio from published packages, by their names alone."""

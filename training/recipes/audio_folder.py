@@ -1,0 +1,82 @@
+"""What a recipe writes: audio files that are whole or not there, and a table that lists them."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import typer
+
+Samples = npt.NDArray[np.float32]
+
+
+def write_flac(path: Path, samples: Samples | npt.NDArray[np.int16], rate: int) -> float:
+    """Write mono samples ``[n]``, in -1…1 or int16, as 16-bit flac, named only once they are whole; return seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as temporary:
+        whole = Path(temporary) / "audio"  # without an ending: if it is left behind, nobody takes it for a recording
+        soundfile.write(whole, samples, rate, format="FLAC", subtype="PCM_16")
+        whole.replace(path)
+    return len(samples) / rate
+
+
+def whole_seconds(path: Path) -> float | None:
+    """How long an audio file is, or None where there is none or its end is missing."""
+    if not path.is_file():
+        return None
+    try:
+        with soundfile.SoundFile(path) as audio:
+            if audio.frames < 1:
+                return None
+            audio.seek(audio.frames - 1)
+            if len(audio.read(1)) < 1:
+                return None
+            return float(audio.frames) / float(audio.samplerate)
+    except soundfile.LibsndfileError:
+        return None
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write tab-separated values, under their name only once they are whole. Tabs and line ends become spaces."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.writing")
+    with whole.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
+        table.writerow(header)
+        table.writerows([" ".join(str(value).split()) for value in row] for row in rows)
+    whole.replace(path)
+
+
+def update_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write the rows, and those already there of other files that still exist, in the order of the files' names.
+
+    The first column is a file, relative to the table's folder. So a set can be made in several runs.
+    """
+    listed = {str(row[0]): [str(value) for value in row] for row in rows}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]:
+                if len(row) == len(header) and row[0] not in listed and (path.parent / row[0]).is_file():
+                    listed[row[0]] = row
+    write_table(path, header, (listed[name] for name in sorted(listed)))
+
+
+def run(recipe: Callable[..., None]) -> None:
+    """Run a recipe as a command: what is wrong is one line on stderr and status 2."""
+    try:
+        typer.run(recipe)
+    except ValueError as error:
+        _stop(recipe, str(error))
+    except OSError as error:
+        _stop(recipe, f"{error.filename or 'a file'}: {error.strerror}")
+
+
+def _stop(recipe: Callable[..., None], reason: str) -> None:
+    typer.echo(f"{recipe.__name__}: {reason}", err=True)
+    sys.exit(2)

