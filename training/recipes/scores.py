@@ -1,0 +1,175 @@
+"""Bach's scores in music21's corpus: which may be used, which work each belongs to, and the notes in it.
+
+The music is in the public domain; an encoding of it may not be. Each file's own notice decides, read from the file
+itself, since music21's metadata leaves out the credits in which most notices stand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from training.recipes.packages import library
+
+SUFFIXES = {".mxl", ".xml", ".musicxml", ".krn"}
+RIGHTS_WORDS = re.compile(
+    r"©|\(c\)|copyright|rights|permission|licen[cs]e|public domain|creative commons", re.IGNORECASE
+)
+NO_NOTICE = "no notice"
+PAGE_NOTICE = re.compile(r"PDF ?© ?\d{4} Margaret Greentree( www\.jsbchorales\.net)?(( -|;) used by permission)?")
+"""A claim to the printed page, which is not used here: only Bach's pitches and durations are."""
+FREE_NOTICE = re.compile(r"public domain|CC0|CC[- ]BY[- ]\d|creative commons (zero|attribution \d)", re.IGNORECASE)
+
+
+class ScoreError(ValueError):
+    """A score that cannot be played."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One score file. ``rights`` is its own notice; ``left_out`` says why it must not be used, or is None."""
+
+    path: Path
+    rights: str
+    left_out: str | None
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def work(self) -> str:
+        return work_of(self.name)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note as written: ``start`` and ``length`` in quarters, ``strength`` of its beat 0 to 1, ``part`` 0 on top."""
+
+    start: float
+    length: float
+    pitch: int
+    part: int
+    strength: float
+    fermata: bool
+
+
+def work_of(name: str) -> str:
+    """``bwv248.64-6`` → ``bwv248``: movements and versions of a work share melodies and must not be split.
+
+    Raises:
+        ValueError: the name has no BWV number.
+    """
+    found = re.match(r"bwv(\d+)", name, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{name} has no BWV number")
+    return f"bwv{int(found[1])}"
+
+
+def bach_folder() -> Path:
+    """Where the installed music21 keeps Bach.
+
+    Raises:
+        ValueError: music21 is not installed, or its corpus has been removed.
+    """
+    found = importlib.util.find_spec("music21")
+    if found is None or found.origin is None:
+        raise ValueError("music21 is not installed: pip install 'whispergpt[recipes]'")
+    folder = Path(found.origin).parent / "corpus" / "bach"
+    if not folder.is_dir():
+        raise ValueError(f"this music21 comes without its corpus: there is no {folder}")
+    return folder
+
+
+def pieces(folder: Path, strict: bool = False) -> list[Piece]:
+    """All score files of a folder in the order of their names, judged by their notices."""
+    found = []
+    for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
+        text, source = notices(path)
+        found.append(Piece(path, text or NO_NOTICE, reason_to_leave_out(text, source, strict)))
+    return found
+
+
+def reason_to_leave_out(rights: str, source: str, strict: bool) -> str | None:
+    """Why a score with this notice must not be used; None where it may.
+
+    Args:
+        rights: the file's own notice, empty where it has none.
+        source: where the file says that it was taken from.
+        strict: leave out what bears any notice that does not grant its use.
+    """
+    if not rights:
+        return f"taken from {source} without a licence" if source else None
+    if FREE_NOTICE.search(rights):
+        return None
+    if not PAGE_NOTICE.fullmatch(rights):
+        return "rights in the encoding are reserved"
+    return "a notice on the printed page" if strict else None
+
+
+def notices(path: Path) -> tuple[str, str]:
+    """``(rights, source)`` as a MusicXML or Humdrum file states them, each empty where it does not.
+
+    Raises:
+        ValueError: the file cannot be read as either.
+    """
+    if path.suffix == ".krn":
+        records = re.findall(r"^!!!YE[CM]\S*: *(.+)$", path.read_text("utf-8", "replace"), re.MULTILINE)
+        return " ".join(records), ""
+    try:
+        root = ElementTree.fromstring(_music_xml(path))
+    except (ElementTree.ParseError, zipfile.BadZipFile, LookupError) as error:
+        raise ValueError(f"{path} is not MusicXML: {error}") from None
+    rights = [_text(e) for e in root.iter("rights")]
+    credits = [_text(e) for e in root.iter("credit-words")]
+    claims = [c for c in rights if c] + [c for c in credits if RIGHTS_WORDS.search(c)]
+    return "; ".join(dict.fromkeys(claims)), next((_text(e) for e in root.iter("source")), "")
+
+
+def _text(element: ElementTree.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def _music_xml(path: Path) -> bytes:
+    if path.suffix != ".mxl":
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.endswith("xml") and not n.startswith(("META-INF", "__MACOSX"))]
+        if not names:
+            raise LookupError("no score in the archive")
+        return archive.read(names[0])
+
+
+def read_notes(path: Path) -> tuple[list[Note], float | None]:
+    """A score's notes in the order of their starts and its written tempo in quarters a minute, if it has one.
+
+    Ties are joined, transposing instruments sound as they do, repeats are played once, and grace notes, chord symbols
+    and percussion are not played.
+
+    Raises:
+        ScoreError: music21 cannot read the score, or there are no notes in it.
+        ValueError: music21 is not installed.
+    """
+    m21 = library("music21")
+    try:
+        score = m21.converter.parseFile(path, forceSource=True, storePickle=False).toSoundingPitch().stripTies()
+    except m21.exceptions21.Music21Exception as error:
+        raise ScoreError(f"{path.name} cannot be read: {error}") from None
+    notes = []
+    for index, part in enumerate(score.parts):
+        for written in part.recurse().notes:
+            length = float(written.quarterLength)
+            if length <= 0 or isinstance(written, m21.harmony.Harmony):
+                continue
+            start, strength = float(written.getOffsetInHierarchy(part)), float(written.beatStrength)
+            fermata = any(isinstance(e, m21.expressions.Fermata) for e in written.expressions)
+            notes += [Note(start, length, p.midi, index, strength, fermata) for p in written.pitches]
+    if not notes:
+        raise ScoreError(f"{path.name} has no notes in it")
+    marks = [m.getQuarterBPM() for m in score.recurse().getElementsByClass(m21.tempo.MetronomeMark)]
+    tempo = next((float(m) for m in marks if m), None)
+    return sorted(notes, key=lambda n: (n.start, n.part, n.pitch)), tempo
