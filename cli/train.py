@@ -1,4 +1,4 @@
-"""``whispergpt train``: a codec, then a model on its codes, from folders of audio."""
+"""``whispergpt train``: folders of audio prepared, then a codec, then a model on its codes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,59 @@ import typer
 
 from cli.arguments import told_in_one_line
 from engine.checkpoint import load_trained_codec
-from engine.config import PRESETS
-from training.datasets import AudioSet, load_audio
+from engine.config import PRESETS, SAMPLE_RATE
+from training.datasets import AudioSet, load_prepared
+from training.grouping import GroupBy
+from training.manifest import MANIFEST
+from training.prepare import Prepared
+from training.prepare import prepare as prepare_audio
 from training.tokens import tokenize
 from training.train_codec import CodecRecipe, train_codec
 from training.train_lm import ModelRecipe, train_lm
 
 app = typer.Typer(
-    add_completion=False, help="Train a codec, then a model on its codes. Both resume where they stopped."
+    add_completion=False,
+    help="Prepare audio, train a codec, then a model on its codes. All three go on where they stopped.",
 )
 
-Folders = Annotated[list[Path], typer.Argument(help="Folders of audio: one folder a speaker below each, or any.")]
+Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
-Cache = Annotated[Path, typer.Option(help="Where decoded audio and codes are kept between runs.")]
-Heldout = Annotated[int, typer.Option(help="Speakers never trained on, chosen by a hash of their names.")]
 Seed = Annotated[int, typer.Option(help="Of the weights and the order of the data.")]
+
+
+SHOWN_SKIPPED = 5
+"""Skipped files that are told of one by one; the manifest has them all."""
+
+
+@app.command("prepare")
+def prepare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of audio: LibriSpeech's, MAESTRO's or any.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the prepared data, empty or new.")],
+    group_by: Annotated[
+        GroupBy,
+        typer.Option(
+            help="What training and held-out must not share: the speaker or work that the layout tells (auto), the "
+            "first folder below the root, the single file, or MAESTRO's composer and title."
+        ),
+    ] = "auto",
+    heldout: Annotated[
+        int | None,
+        typer.Option(help="Groups never trained on, chosen by a hash of their names. Default: 6 in 100, at least one."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Files decoded at a time. Default: one a core, eight at most.")
+    ] = None,
+) -> None:
+    """Turn folders of audio into shards of 24 kHz samples and a manifest, split by speaker or work."""
+    with told_in_one_line():
+        done = prepare_audio(folders, out, group_by, heldout, workers)
+    _tell(out, done)
 
 
 @app.command("codec")
 def codec(
-    folders: Folders,
+    data: Data,
     out: Out,
-    cache: Cache = Path("runs/cache"),
-    heldout: Heldout = 16,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = CodecRecipe.steps,
     quantize_from: Annotated[int, typer.Option(help="Step at which codebooks come in.")] = CodecRecipe.quantize_from,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = CodecRecipe.batch,
@@ -39,18 +69,17 @@ def codec(
 ) -> None:
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
-        train, held = _split(folders, cache, heldout)
-        train_codec(train, held, out, CodecRecipe(steps=steps, quantize_from=quantize_from, batch=batch, seed=seed))
+        recipe = CodecRecipe(steps=steps, quantize_from=quantize_from, batch=batch, seed=seed)
+        audio = _load(data)
+        train_codec(audio.train, audio.heldout, out, recipe)
 
 
 @app.command("lm")
 def lm(
-    folders: Folders,
+    data: Data,
     out: Out,
     codec: Annotated[Path, typer.Option(help="Folder of a trained codec's run.")],
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "hybrid",
-    cache: Cache = Path("runs/cache"),
-    heldout: Heldout = 16,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
     batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
     seed: Seed = 0,
@@ -62,14 +91,30 @@ def lm(
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         config = PRESETS[preset]
         trained = load_trained_codec(codec)
-        train, held = (tokenize(part, trained, config.mel, cache) for part in _split(folders, cache, heldout))
+        audio, cache = _load(data), data[0] / "tokens"
+        train, held = (tokenize(part, trained, config.mel, cache) for part in (audio.train, audio.heldout))
         train_lm(train, held, trained, config, out, ModelRecipe(steps=steps, batch=batch, seed=seed), licence)
 
 
-def _split(folders: list[Path], cache: Path, heldout: int) -> tuple[AudioSet, AudioSet]:
-    data = load_audio(folders, cache)
-    train, held = data.split(heldout)
-    if not train.clips or not held.clips:
-        raise ValueError(f"the folders have too few speakers to hold out {heldout}")
-    typer.echo(f"{train.seconds / 3600:.2f} h to train on, {held.seconds / 3600:.2f} h held out", err=True)
-    return train, held
+def _load(folders: list[Path]) -> AudioSet:
+    data = load_prepared(folders)
+    typer.echo(f"{data.train.seconds / 3600:.2f} h to train on, {data.heldout.seconds / 3600:.2f} h held out", err=True)
+    return data
+
+
+def _tell(out: Path, done: Prepared) -> None:
+    """What was read and what was not, on stderr."""
+    manifest = done.manifest
+    held = sum(clip.samples for clip in manifest.clips if clip.split == "heldout") / SAMPLE_RATE
+    rule = ", MAESTRO's by its own split" if any(f.grouping == "maestro" for f in manifest.folders) else ""
+    if not done.fresh:
+        typer.echo(f"{out} is already prepared from these files, which have not changed; nothing to do", err=True)
+    typer.echo(
+        f"{len(manifest.clips)} files, {manifest.seconds / 3600:.2f} hours, {len(manifest.skipped)} skipped; "
+        f"{held / 3600:.2f} hours are held out, groups: {len(manifest.heldout.groups)}{rule}",
+        err=True,
+    )
+    for file in manifest.skipped[:SHOWN_SKIPPED]:
+        typer.echo(f"  skipped {file.path}: {file.reason}", err=True)
+    if len(manifest.skipped) > SHOWN_SKIPPED:
+        typer.echo(f"  … and {len(manifest.skipped) - SHOWN_SKIPPED} more, listed in {out / MANIFEST}", err=True)

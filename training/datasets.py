@@ -1,56 +1,106 @@
-"""Folders of audio as training data: decoded once into a flat cache, split by speaker."""
+"""Prepared folders as training data: clips of memory-mapped shards, on two sides of a split."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from engine.audio_file import AudioError, read_audio
-from engine.config import HOP
+from engine.config import SAMPLE_RATE
+from training.journal import JOURNAL
+from training.manifest import MANIFEST, Clip, Manifest, ManifestError, Split, read_manifest, verify_shards
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".webm"}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One file's place in the cache; ``speaker`` is what must not be shared between training and held-out."""
-
-    path: str
-    speaker: str
-    start: int
-    samples: int
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".webm"}
 
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Clips and their int16 samples at 24 kHz, memory-mapped."""
+    """Clips and the shards they lie in: int16 at 24 kHz, memory-mapped; ``clip.shard`` counts through ``shards``."""
 
     clips: list[Clip]
-    audio: npt.NDArray[np.int16]
+    shards: list[npt.NDArray[np.int16]]
 
     @property
     def seconds(self) -> float:
-        return sum(c.samples for c in self.clips) / 24_000
+        return sum(c.samples for c in self.clips) / SAMPLE_RATE
+
+    @property
+    def train(self) -> AudioSet:
+        """The clips to train on."""
+        return self._side("train")
+
+    @property
+    def heldout(self) -> AudioSet:
+        """The clips never to train on: no speaker or work of theirs is in ``train``."""
+        return self._side("heldout")
 
     def samples(self, clip: Clip) -> npt.NDArray[np.float32]:
         """Samples ``[n]`` of one clip, float32 in -1…1."""
-        return self.audio[clip.start : clip.start + clip.samples].astype(np.float32) / 32768.0
+        return self.read(clip, 0, clip.samples)
 
-    def split(self, heldout: int) -> tuple[AudioSet, AudioSet]:
-        """Hold out the clips of ``heldout`` speakers, chosen by a hash of their names so that the choice is stable."""
-        speakers = sorted({c.speaker for c in self.clips}, key=lambda s: hashlib.sha256(s.encode()).hexdigest())
-        kept_out = set(speakers[:heldout])
-        return (
-            AudioSet([c for c in self.clips if c.speaker not in kept_out], self.audio),
-            AudioSet([c for c in self.clips if c.speaker in kept_out], self.audio),
+    def read(self, clip: Clip, start: int, samples: int) -> npt.NDArray[np.float32]:
+        """``samples`` samples of a clip from its ``start``-th on, float32 ``[samples]`` in -1…1.
+
+        Raises:
+            ValueError: the clip does not have them.
+        """
+        if not 0 <= start <= start + samples <= clip.samples:
+            raise ValueError(f"{clip.path} has {clip.samples} samples, not {samples} from {start} on")
+        first = clip.start + start
+        return self.shards[clip.shard][first : first + samples].astype(np.float32) / 32768.0
+
+    def _side(self, split: Split) -> AudioSet:
+        return AudioSet([c for c in self.clips if c.split == split], self.shards)
+
+
+def load_prepared(folders: list[Path]) -> AudioSet:
+    """Check and map what ``whispergpt train prepare`` wrote; the hash of every shard is checked too.
+
+    Raises:
+        ManifestError: a folder is missing, unfinished, of another format or damaged, or one folder holds out what
+            another would train on.
+    """
+    clips: list[Clip] = []
+    shards: list[npt.NDArray[np.int16]] = []
+    for folder in folders:
+        manifest = _read(folder)
+        verify_shards(folder, manifest)
+        clips += [msgspec.structs.replace(clip, shard=clip.shard + len(shards)) for clip in manifest.clips]
+        shards += [np.memmap(folder / shard.file, np.dtype("<i2"), mode="r") for shard in manifest.shards]
+    _check_apart(clips)
+    return AudioSet(clips, shards)
+
+
+def _read(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise ManifestError(f"there is no folder {folder}")
+    if (folder / MANIFEST).is_file():
+        return read_manifest(folder)
+    if (folder / JOURNAL).is_file():
+        raise ManifestError(f"{folder} is not finished: give the same `whispergpt train prepare` command again")
+    if find_audio(folder):
+        raise ManifestError(
+            f"{folder} is a folder of audio: first run `whispergpt train prepare {folder} -o DATA`, then give DATA"
+        )
+    raise ManifestError(f"{folder} holds no data that `whispergpt train prepare` wrote: it has no {MANIFEST}")
+
+
+def _check_apart(clips: list[Clip]) -> None:
+    """No group and no file may be on both sides."""
+    held = [clip for clip in clips if clip.split == "heldout"]
+    train = [clip for clip in clips if clip.split == "train"]
+    if not held or not train:
+        raise ManifestError("the data needs clips to train on and clips held out, and has none of one kind")
+    groups, files = {clip.group for clip in held}, {clip.sha256 for clip in held}
+    shared = next((clip for clip in train if clip.group in groups or clip.sha256 in files), None)
+    if shared:
+        raise ManifestError(
+            f"{shared.path} ({shared.group}) is to be trained on in one of the folders and held out in another: "
+            "prepare their sources together"
         )
 
 
@@ -64,56 +114,6 @@ def find_audio(folder: Path) -> list[Path]:
             folders.clear()  # a link back to where the walk has been
             continue
         visited.add(here.resolve())
+        folders.sort()  # which of two ways to the same folder is walked must not depend on the disk
         found += [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
     return sorted(found)
-
-
-def speaker_of(path: Path, folder: Path) -> str:
-    """The first folder below the root, LibriSpeech's layout (speaker/chapter/file) and most others; else the file."""
-    parts = path.relative_to(folder).parts
-    return f"{folder.name}/{parts[0]}"
-
-
-def load_audio(folders: list[Path], cache: Path) -> AudioSet:
-    """Decode all audio under ``folders`` once into ``cache`` and map it.
-
-    Raises:
-        ValueError: a folder is missing or has no audio in it.
-    """
-    key = hashlib.sha256("\n".join(str(f.resolve()) for f in folders).encode()).hexdigest()[:12]
-    index_file, samples_file = cache / f"{key}.json", cache / f"{key}.i16"
-    if not index_file.exists():
-        _decode_all(folders, index_file, samples_file)
-    clips = [Clip(**entry) for entry in json.loads(index_file.read_text())]
-    return AudioSet(clips, np.memmap(samples_file, np.int16, mode="r"))
-
-
-def _decode_all(folders: list[Path], index_file: Path, samples_file: Path) -> None:
-    jobs = []
-    for folder in folders:
-        found = find_audio(folder) if folder.is_dir() else []
-        if not found:
-            raise ValueError(f"{folder} is not a folder with audio in it")
-        jobs += [(path, speaker_of(path, folder)) for path in found]
-    index_file.parent.mkdir(parents=True, exist_ok=True)
-    clips: list[Clip] = []
-    position = 0
-
-    def read(job: tuple[Path, str]) -> npt.NDArray[np.int16] | None:
-        try:
-            audio = read_audio(job[0], max_seconds=None)
-        except AudioError as error:
-            tqdm.write(f"skipped {job[0]}: {error}")
-            return None
-        whole = len(audio) // HOP * HOP
-        return (np.clip(audio[:whole], -1, 1) * 32767).astype(np.int16)
-
-    with samples_file.open("wb") as out, ThreadPoolExecutor() as pool:
-        decoded = tqdm(pool.map(read, jobs), total=len(jobs), desc="decode", disable=None)
-        for (path, speaker), audio in zip(jobs, decoded, strict=True):
-            if audio is None or not len(audio):
-                continue
-            out.write(audio.tobytes())
-            clips.append(Clip(str(path), speaker, position, len(audio)))
-            position += len(audio)
-    index_file.write_text(json.dumps([c.__dict__ for c in clips]))

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from engine.codec import Codec
 from engine.config import HOP, MelConfig
 from engine.mel import CausalMel
-from training.datasets import AudioSet, Clip
+from training.datasets import AudioSet
+from training.manifest import Clip
 
 VERSIONS = ("original", "decoded", "coarse")
 """Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
@@ -22,10 +23,10 @@ VERSIONS = ("original", "decoded", "coarse")
 
 @dataclass(frozen=True)
 class Tokens:
-    """All clips one behind the other, those of a speaker together.
+    """All clips one behind the other, those of a group (a speaker or a work) together.
 
     ``codes`` uint16 ``[frames]``; ``mels`` float16 ``[3, frames, n_mels]``; ``spans``: first frame and frame count of
-    each speaker, who goes on from clip to clip as one long stream.
+    each group, which goes on from clip to clip as one long stream.
     """
 
     codes: npt.NDArray[np.uint16]
@@ -35,20 +36,20 @@ class Tokens:
 
 def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path) -> Tokens:
     """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``."""
-    clips = sorted(data.clips, key=lambda c: (c.speaker, c.path))
+    clips = sorted(data.clips, key=lambda c: (c.group, c.path))
     key = _cache_key(clips, codec, mel)
     codes_file, mels_file = cache / f"{key}.codes.npy", cache / f"{key}.mels.npy"
     if not (codes_file.exists() and mels_file.exists()):
         _fill_cache(data, clips, codec, mel, codes_file, mels_file)
     spans: list[tuple[int, int]] = []
-    position, speaker = 0, None
+    position, group = 0, None
     for clip in clips:
         frames = clip.samples // HOP
-        if clip.speaker == speaker:
+        if clip.group == group:
             spans[-1] = (spans[-1][0], spans[-1][1] + frames)
         else:
             spans.append((position, frames))
-        position, speaker = position + frames, clip.speaker
+        position, group = position + frames, clip.group
     return Tokens(np.load(codes_file, mmap_mode="r"), np.load(mels_file, mmap_mode="r"), spans)
 
 
@@ -70,12 +71,15 @@ def _fill_cache(
             for version, sound in enumerate(heard):
                 mels[version, position:end] = slices(sound)[0].numpy()
         position = end
-    np.save(mels_file, mels)
-    np.save(codes_file, codes)
+    codes_file.parent.mkdir(parents=True, exist_ok=True)
+    for file, values in ((mels_file, mels), (codes_file, codes)):
+        partial = file.with_suffix(".partial.npy")
+        np.save(partial, values)
+        partial.rename(file)
 
 
 def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig) -> str:
-    digest = hashlib.sha256(repr(([(c.path, c.samples) for c in clips], mel)).encode())
+    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], mel)).encode())
     for weight in codec.state_dict().values():
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()[:12]

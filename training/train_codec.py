@@ -57,8 +57,7 @@ class Crops:
         crops: list[npt.NDArray[np.float32]] = []
         while len(crops) < self.recipe.batch:
             clip = self.clips[draw.choice(len(self.clips), p=self.odds)]
-            start = clip.start + int(draw.integers(clip.samples - self.samples))
-            crop = self.data.audio[start : start + self.samples].astype(np.float32) / 32768.0
+            crop = self.data.read(clip, int(draw.integers(clip.samples - self.samples)), self.samples)
             level = float(np.sqrt(np.mean(crop**2)))
             if level < 0.01 and draw.random() > 0.05:
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,8 @@ from cli.main import main
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
-from training.datasets import AudioSet, find_audio, load_audio
+from training.datasets import find_audio, load_prepared
+from training.prepare import prepare
 from training.run import Run, learning_rate
 from training.train_codec import CodecRecipe, Crops, train_codec
 from training.vector_quantization import quantize_for_training, start_from_kmeans
@@ -28,9 +28,9 @@ RECIPE = CodecRecipe(steps=6, quantize_from=3, batch=2, crop_frames=10, mel_from
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four speakers of two clips each, at 16 kHz: buzzing tones with a rhythm."""
+    """Four speakers of two clips of eight seconds each, at 16 kHz: buzzing tones with a rhythm."""
     root = tmp_path_factory.mktemp("corpus")
-    times = np.arange(16_000 * 4) / 16_000
+    times = np.arange(16_000 * 8) / 16_000
     for speaker in range(4):
         for clip in range(2):
             path = root / f"speaker{speaker}" / "chapter" / f"{clip}.flac"
@@ -50,20 +50,21 @@ def run_main(*arguments: str) -> int:
 def test_from_a_folder_to_a_served_model(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = str(tmp_path / "cache")
-    codec, model = tmp_path / "codec", tmp_path / "buzz"
-    shared = ("--cache", cache, "--heldout", "1", "--batch", "2")
-    steps = ("--steps", "4", "--quantize-from", "2")
-    assert run_main("train", "codec", str(folder), "-o", str(codec), *steps, *shared) == 0
-    assert run_main("train", "lm", str(folder), "-o", str(model), "--codec", str(codec), "--steps", "2", *shared) == 0
+    data, codec, model = str(tmp_path / "data"), str(tmp_path / "codec"), tmp_path / "buzz"
+    steps = ("--steps", "4", "--quantize-from", "2", "--batch", "2")
+    assert run_main("train", "prepare", str(folder), "-o", data, "--heldout", "1") == 0
+    assert run_main("train", "codec", data, "-o", codec, *steps) == 0
+    assert run_main("train", "lm", data, "-o", str(model), "--codec", codec, "--steps", "2", "--batch", "2") == 0
+    tokens = [path.name for path in (tmp_path / "data" / "tokens").iterdir()]
+    assert len(tokens) == 4 and not any("partial" in name for name in tokens)
     lines = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
     assert {"unigram_nll", "heldout_coarse", "accuracy_original"} <= set().union(*lines)
 
     capsys.readouterr()
-    assert run_main("eval", str(folder), "--model", str(model), "--condition", "coarse", "--json") == 0
+    assert run_main("eval", str(folder / "speaker0"), "--model", str(model), "--condition", "coarse", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     row = result["models"][0]
-    assert (result["condition"], row["model"], row["files"], row["frames"]) == ("coarse", "buzz", 8, 8 * 299)
+    assert (result["condition"], row["model"], row["files"], row["frames"]) == ("coarse", "buzz", 2, 2 * 599)
     assert row["perplexity"] == pytest.approx(np.exp(row["nll"])) and 0 <= row["accuracy"] <= 1
 
     engine = Engine.load(str(model), "cpu")
@@ -76,7 +77,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "save", partialmethod(Run.save, force=True))
-    train, heldout = load_audio([folder], tmp_path / "cache").split(1)
+    prepare([folder], tmp_path / "data", heldout=1)
+    data = load_prepared([tmp_path / "data"])
+    train, heldout = data.train, data.heldout
     train_codec(train, heldout, tmp_path / "straight", RECIPE)
 
     real = Crops.batch
@@ -95,29 +98,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert all(torch.equal(straight[key], broken[key]) for key in straight)
 
 
-def test_split_is_by_speaker_and_stable(folder: Path, tmp_path: Path) -> None:
-    data = load_audio([folder], tmp_path / "cache")
-    train, heldout = data.split(2)
-    speakers: Callable[[AudioSet], set[str]] = lambda part: {clip.speaker for clip in part.clips}  # noqa: E731
-    assert len(speakers(train)) == len(speakers(heldout)) == 2
-    assert not speakers(train) & speakers(heldout)
-    assert speakers(data.split(2)[1]) == speakers(heldout)
-    assert abs(data.seconds - 32) < 0.2
-
-
 def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "linked").symlink_to(folder)
     (tmp_path / "corpus" / "round").symlink_to(tmp_path / "corpus")
     assert len(find_audio(tmp_path / "corpus")) == len(find_audio(folder)) == 8
-
-
-def test_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = run_main("train", "codec", str(tmp_path / "none"), "-o", str(tmp_path / "o"), "--cache", str(tmp_path))
-    error = capsys.readouterr().err
-    assert status == 2
-    assert len(error.strip().splitlines()) == 1
-    assert "not a folder with audio" in error
 
 
 def test_codebooks_learn_clusters_and_dead_codes_revive() -> None:

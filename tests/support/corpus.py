@@ -1,0 +1,54 @@
+"""Small folders of real audio to prepare, and what is asked about them afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cli.main import main
+from training.manifest import Manifest
+
+ROOT = Path(__file__).parents[2]
+"""Of the repository."""
+SHARD = 10 * 24_000
+"""Samples of the small shards that the tests write."""
+
+
+def write(path: Path, seconds: float = 8.0, rate: int = 24_000) -> Path:
+    """A tone that no other path has, in noise that no other path has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(list(str(path).encode()))
+    times = np.arange(int(seconds * rate)) / rate
+    tone = np.sin(2 * np.pi * draw.uniform(100, 1000) * times) + 0.1 * draw.standard_normal(len(times))
+    soundfile.write(path, 0.2 * tone, rate)
+    return path
+
+
+def speakers(root: Path, count: int = 4, files: int = 2, seconds: float = 8.0) -> Path:
+    for speaker in range(count):
+        for file in range(files):
+            write(root / f"s{speaker}" / f"{file}.wav", seconds)
+    return root
+
+
+def groups_of(manifest: Manifest, split: str) -> set[str]:
+    return {clip.group for clip in manifest.clips if clip.split == split}
+
+
+def run_main(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    return error
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
