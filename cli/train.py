@@ -65,11 +65,16 @@ def codec(
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = CodecRecipe.steps,
     quantize_from: Annotated[int, typer.Option(help="Step at which codebooks come in.")] = CodecRecipe.quantize_from,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = CodecRecipe.batch,
+    shares: Annotated[
+        str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: by their hours.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
-        recipe = CodecRecipe(steps=steps, quantize_from=quantize_from, batch=batch, seed=seed)
+        recipe = CodecRecipe(
+            steps=steps, quantize_from=quantize_from, batch=batch, seed=seed, shares=_shares(shares, len(data))
+        )
         audio = _load(data)
         train_codec(audio.train, audio.heldout, out, recipe)
 
@@ -94,6 +99,18 @@ def lm(
         audio, cache = _load(data), data[0] / "tokens"
         train, held = (tokenize(part, trained, config.mel, cache) for part in (audio.train, audio.heldout))
         train_lm(train, held, trained, config, out, ModelRecipe(steps=steps, batch=batch, seed=seed), licence)
+
+
+def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    try:
+        shares = tuple(float(part) for part in given.split(","))
+    except ValueError:
+        shares = ()
+    if len(shares) != folders or min(shares) <= 0:
+        raise ValueError(f"--shares must be {folders} numbers above 0 with commas between, not {given!r}")
+    return shares
 
 
 def _load(folders: list[Path]) -> AudioSet:

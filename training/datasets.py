@@ -19,10 +19,14 @@ SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Clips and the shards they lie in: int16 at 24 kHz, memory-mapped; ``clip.shard`` counts through ``shards``."""
+    """Clips and the shards they lie in: int16 at 24 kHz, memory-mapped; ``clip.shard`` counts through ``shards``.
+
+    ``folder_of``: for each shard, which of the folders given it is from.
+    """
 
     clips: list[Clip]
     shards: list[npt.NDArray[np.int16]]
+    folder_of: list[int]
 
     @property
     def seconds(self) -> float:
@@ -54,7 +58,7 @@ class AudioSet:
         return self.shards[clip.shard][first : first + samples].astype(np.float32) / 32768.0
 
     def _side(self, split: Split) -> AudioSet:
-        return AudioSet([c for c in self.clips if c.split == split], self.shards)
+        return AudioSet([c for c in self.clips if c.split == split], self.shards, self.folder_of)
 
 
 def load_prepared(folders: list[Path]) -> AudioSet:
@@ -66,13 +70,15 @@ def load_prepared(folders: list[Path]) -> AudioSet:
     """
     clips: list[Clip] = []
     shards: list[npt.NDArray[np.int16]] = []
-    for folder in folders:
+    folder_of: list[int] = []
+    for index, folder in enumerate(folders):
         manifest = _read(folder)
         verify_shards(folder, manifest)
         clips += [msgspec.structs.replace(clip, shard=clip.shard + len(shards)) for clip in manifest.clips]
         shards += [np.memmap(folder / shard.file, np.dtype("<i2"), mode="r") for shard in manifest.shards]
+        folder_of += [index] * len(manifest.shards)
     _check_apart(clips)
-    return AudioSet(clips, shards)
+    return AudioSet(clips, shards, folder_of)
 
 
 def _read(folder: Path) -> Manifest:

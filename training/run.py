@@ -13,21 +13,33 @@ from torch import nn
 from tqdm import tqdm
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine down to a twentieth of ``peak``."""
+def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float = 0.0) -> float:
+    """Linear warm-up, ``peak`` for the share ``held`` of all steps, then a cosine down to a twentieth of it."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    start = max(warmup, held * steps)
+    progress = min(1.0, max(0.0, (step - start) / max(1.0, steps - start)))
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+MAY_CHANGE = "recipe.steps"
+"""A run may be given more steps; anything else that differs makes it another run."""
+
+
 class Run:
-    """A folder with ``config.json``, ``log.jsonl`` and ``last.pt``, the checkpoint from which it resumes."""
+    """A folder with ``config.json``, ``log.jsonl`` and ``last.pt``, the checkpoint from which it resumes.
+
+    Raises:
+        ValueError: the folder has a run of another configuration; the message says what differs.
+    """
 
     def __init__(self, folder: Path, config: dict[str, Any], save_minutes: float = 3.0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.save_seconds = folder, save_minutes * 60
-        (folder / "config.json").write_text(json.dumps(config, indent=2))
+        kept = folder / "config.json"
+        if (folder / "last.pt").exists() and kept.exists():
+            _refuse_changes(folder, json.loads(kept.read_text()), json.loads(json.dumps(config)))
+        kept.write_text(json.dumps(config, indent=2))
         self._log = (folder / "log.jsonl").open("a")
         self._saved = time.monotonic()
 
@@ -46,15 +58,19 @@ class Run:
         """Write the checkpoint if the last one is old enough; the rename makes it whole or absent."""
         if not force and time.monotonic() - self._saved < self.save_seconds:
             return
-        partial = self.folder / "last.pt.partial"
+        partial = self.folder / "last.pt.partial"  # a full disk harms this one and not the last
         state = {
             "step": step,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "rng": torch.get_rng_state(),
         }
-        torch.save(state, partial)
-        partial.rename(self.folder / "last.pt")
+        try:
+            torch.save(state, partial)
+            partial.rename(self.folder / "last.pt")
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise ValueError(f"no checkpoint could be written to {self.folder}, the last one stands: {error}") from None
         self._saved = time.monotonic()
 
     def best(self, name: str) -> float:
@@ -68,3 +84,24 @@ class Run:
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
         tqdm.write("  ".join(f"{k} {v}" for k, v in line.items()))
+
+
+def _refuse_changes(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    old, new = _flat(before), _flat(now)
+    changed = [
+        f"{name} was {old.get(name, 'not there')} and is now {new.get(name, 'not there')}"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name) and name != MAY_CHANGE
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} has a run that differs: {'; '.join(changed)}. Give the old values or another folder."
+        )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested names joined by dots."""
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return out

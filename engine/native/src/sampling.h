@@ -62,7 +62,10 @@ static void sample(const Sample& p, const Batch& batch) {
       continue;
     }
     float divisor = temperature < 1e-4f ? 1e-4f : temperature;
-    for (int64_t i = 0; i < p.size; i += LANES) store(scores + i, load(logits + i) / divisor);
+    for (int64_t i = 0; i < p.size; i += LANES) {
+      Vec score = load(logits + i) / divisor;
+      store(scores + i, select(score == score, score, broadcast(-INFINITY)));  // sorting needs an order: no NaN
+    }
     gumbel_noise(p.seed[slot], p.frame[slot], p.size, noise);
     bool all = (p.top_k[slot] <= 0 || p.top_k[slot] >= p.size) && p.top_p[slot] >= 1.0f;
     if (all) std::iota(order, order + p.size, 0);

@@ -1,0 +1,54 @@
+"""What a codec's training step sees: random crops with sound in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.config import HOP
+from training.augmentation import Augmentation, Samples, augment
+from training.datasets import AudioSet
+
+SILENCE = 0.01
+"""RMS level below which a crop is mostly passed over: pauses teach little, and there are many."""
+SILENCE_KEPT = 0.05
+
+
+class Crops:
+    """Random crops of ``frames`` frames, ``batch`` at a time; the same step draws the same crops.
+
+    ``shares``: how much of what is drawn comes from each of the data's folders; None: as much as it has.
+    """
+
+    def __init__(
+        self,
+        data: AudioSet,
+        batch: int,
+        frames: int,
+        seed: int,
+        augmentation: Augmentation,
+        shares: tuple[float, ...] | None = None,
+    ) -> None:
+        self.data, self.size, self.seed, self.augmentation = data, batch, seed, augmentation
+        self.samples = frames * HOP
+        self.clips = [c for c in data.clips if c.samples > self.samples]
+        if not self.clips:
+            raise ValueError(f"no clip is as long as a crop of {frames} frames")
+        weights = np.array([c.samples for c in self.clips], dtype=np.float64)
+        if shares is not None:
+            folder = np.array([data.folder_of[c.shard] for c in self.clips])
+            weights *= np.array(shares)[folder] / np.bincount(folder, weights, len(shares))[folder]
+        self.odds = weights / weights.sum()
+
+    def batch(self, step: int) -> Tensor:
+        """``[batch, samples]`` for one step."""
+        draw = np.random.default_rng((self.seed, step))
+        crops: list[Samples] = []
+        while len(crops) < self.size:
+            clip = self.clips[draw.choice(len(self.clips), p=self.odds)]
+            crop = self.data.read(clip, int(draw.integers(clip.samples - self.samples)), self.samples)
+            if float(np.sqrt(np.mean(crop**2))) < SILENCE and draw.random() > SILENCE_KEPT:
+                continue
+            crops.append(augment(crop, draw, self.augmentation))
+        return torch.from_numpy(np.stack(crops))
