@@ -54,10 +54,22 @@ def write_score(path: Path, credits: str = "", identification: str = "") -> Path
 
 
 @pytest.mark.parametrize(
-    ("name", "work"), [("bwv1.6", "bwv1"), ("bwv248.64-6", "bwv248"), ("bwv145-a", "bwv145"), ("bwv0277", "bwv277")]
+    ("name", "work"),
+    [
+        ("bwv1.6", "bwv1"),
+        ("bwv248.64-6", "bwv248"),
+        ("bwv145-a", "bwv145"),
+        ("bwv0277", "bwv277"),
+        ("bwv271", "bwv244"),
+    ],
 )
 def test_movements_and_versions_belong_to_their_work(name: str, work: str) -> None:
     assert scores.work_of(name) == work
+
+
+def test_works_with_a_setting_in_common_are_one_group() -> None:
+    for work, other in scores.SAME_SETTING.items():
+        assert work != other and scores.work_of(other) == other == scores.work_of(f"{work}.1")
 
 
 def test_a_score_without_a_number_is_refused() -> None:
@@ -197,7 +209,7 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="^fluidsynth is needed to play the scores .*: apt install fluidsynth$"):
         packages.require("fluidsynth", "play the scores")
-    with pytest.raises(ValueError, match=r"^no_such_library is not installed: pip install 'whispergpt\[recipes\]'$"):
+    with pytest.raises(ValueError, match=r"^no_such_library is not installed: pip install '\.\[recipes\]'$"):
         packages.library("no_such_library")
 
 

@@ -42,7 +42,7 @@ def library(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'whispergpt[recipes]'") from None
+        raise ValueError(f"{error.name} is not installed: pip install '.[recipes]'") from None
 
 
 def from_pypi(name: str, cache: Path) -> Path:

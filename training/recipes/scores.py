@@ -23,6 +23,24 @@ NO_NOTICE = "no notice"
 PAGE_NOTICE = re.compile(r"PDF ?© ?\d{4} Margaret Greentree( www\.jsbchorales\.net)?(( -|;) used by permission)?")
 """A claim to the printed page, which is not used here: only Bach's pitches and durations are."""
 FREE_NOTICE = re.compile(r"public domain|CC0|CC[- ]BY[- ]\d|creative commons (zero|attribution \d)", re.IGNORECASE)
+SAME_SETTING = {
+    "bwv137": "bwv120",
+    "bwv171": "bwv41",
+    "bwv177": "bwv117",
+    "bwv271": "bwv244",
+    "bwv274": "bwv62",
+    "bwv279": "bwv158",
+    "bwv280": "bwv176",
+    "bwv323": "bwv10",
+    "bwv359": "bwv154",
+    "bwv398": "bwv197",
+    "bwv414": "bwv253",
+    "bwv419": "bwv16",
+}
+"""Works with a chorale in common with another, found by comparing all pairs of scores.
+
+They share at least a fifth of the shorter score's runs of six steps of both outer voices, whatever the key.
+"""
 
 
 class ScoreError(ValueError):
@@ -61,13 +79,16 @@ class Note:
 def work_of(name: str) -> str:
     """``bwv248.64-6`` → ``bwv248``: movements and versions of a work share melodies and must not be split.
 
+    A work that has a setting in common with another belongs to that one.
+
     Raises:
         ValueError: the name has no BWV number.
     """
     found = re.match(r"bwv(\d+)", name, re.IGNORECASE)
     if not found:
         raise ValueError(f"{name} has no BWV number")
-    return f"bwv{int(found[1])}"
+    number = f"bwv{int(found[1])}"
+    return SAME_SETTING.get(number, number)
 
 
 def bach_folder() -> Path:
@@ -78,7 +99,7 @@ def bach_folder() -> Path:
     """
     found = importlib.util.find_spec("music21")
     if found is None or found.origin is None:
-        raise ValueError("music21 is not installed: pip install 'whispergpt[recipes]'")
+        raise ValueError("music21 is not installed: pip install '.[recipes]'")
     folder = Path(found.origin).parent / "corpus" / "bach"
     if not folder.is_dir():
         raise ValueError(f"this music21 comes without its corpus: there is no {folder}")
