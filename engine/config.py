@@ -50,6 +50,10 @@ class MelConfig:
     low_hz: float = 40.0
     high_hz: float = 12_000.0
 
+    def __post_init__(self) -> None:
+        if self.window < HOP:
+            raise ValueError(f"a mel window of {self.window} samples is shorter than a frame")
+
 
 @dataclass(frozen=True)
 class StackConfig:

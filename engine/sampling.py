@@ -30,8 +30,10 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebook: int, size: int) -> Tenso
     """Standard Gumbel noise ``[B, size]`` for ``seed`` and ``frame``, both int64 ``[B]``."""
     key = _hash(_hash(seed + _GOLDEN) + (frame * 64 + codebook) * _GOLDEN)
     counter = torch.arange(1, size + 1, dtype=torch.int64, device=seed.device) * _GOLDEN
-    bits = _shift_right(_hash(key[:, None] + counter), 40)  # 24 bits: all that a float32 mantissa holds
-    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-24
+    # 23 bits: with the half that keeps them from 0, all that float32 holds; with 24, one in 2^24 would round to 1,
+    # whose noise is infinite.
+    bits = _shift_right(_hash(key[:, None] + counter), 41)
+    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-23
     return -torch.log(-torch.log(uniform))
 
 
@@ -48,7 +50,8 @@ def sample(
     rank = torch.arange(size, device=logits.device)
     probability = ordered.softmax(dim=-1)
     before = probability.cumsum(dim=-1) - probability
-    allowed = (rank < torch.where(top_k > 0, top_k, size)[:, None]) & (before < top_p[:, None])
+    likely = (before < top_p[:, None]) | (top_p[:, None] >= 1.0)
+    allowed = likely & (rank < torch.where(top_k > 0, top_k, size)[:, None])
     allowed[:, 0] = True
     # The noise belongs to the code, not to its rank, so that a tiny change of logits cannot reshuffle it.
     noise = gumbel_noise(seed, frame, codebook, size).gather(1, order)

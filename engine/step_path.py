@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from engine.config import HOP
 from engine.frame_step import FrameStep
-from engine.native.library import NativeError, processor_level
+from engine.native.library import NativeError
 from engine.native.program import FrameProgram
 from engine.streaming import State, rows
 
@@ -58,12 +59,11 @@ class NativePath:
 
     slow_because: str | None = None
 
-    def __init__(self, frame_step: FrameStep, state: State, slots: int) -> None:
+    def __init__(self, frame_step: FrameStep, state: State, slots: int, threads: int | None = None) -> None:
         self._program = FrameProgram(frame_step, state, slots)
-        # Not the machine's processors but those that this process may use, where the system says.
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = threads or usable_processors()
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
-        self.name = f"native-{processor_level()}"
+        self.name = self._program.name
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
@@ -72,7 +72,11 @@ class NativePath:
         bounds = [count * part // parts for part in range(parts + 1)]
         shares = pairwise(bounds[1:])
         others = [self._helpers.submit(self._program.run, wanted, begin, end) for begin, end in shares]
-        done = [self._program.run(wanted, 0, bounds[1]), *(other.result() for other in others)]
+        try:
+            first = self._program.run(wanted, 0, bounds[1])
+        finally:
+            wait(others)  # nobody may write into this step's buffers once it is over
+        done = [first, *(other.result() for other in others)]
         if stages is not None:
             for stage in done[0]:
                 stages[stage] = stages.get(stage, 0.0) + max(part[stage] for part in done)
@@ -102,6 +106,16 @@ class TorchPath:
             tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
             codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
         return codes, samples
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: its affinity, and a container's quota where there is one (cgroup v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return count
 
 
 class _StageClock:

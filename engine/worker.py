@@ -25,6 +25,10 @@ from engine.scheduler import Stream
 
 MAX_PROMPTS = 512
 """Prompts held at once; each is about two megabytes."""
+SAFE_LEAD_SECONDS = 0.5
+"""While a listener has less sound than this ahead, frames come before prompts …"""
+PROMPT_PATIENCE_SECONDS = 0.25
+"""… but for one chunk of prompt work in this time, so that prompts are never starved."""
 IDLE_SECONDS = 1.0
 """Longest sleep, after which the parent is looked for."""
 QUEUED_MESSAGES = 4096
@@ -40,6 +44,7 @@ class Worker:
         self._prompts: dict[int, tuple[Engine, Prompt]] = {}
         self._streams: dict[int, tuple[Engine, Stream]] = {}
         self._load: dict[str, tuple[int, int]] = {}
+        self._prompt_worked_at = 0.0
         self.draining = False
 
     @property
@@ -72,17 +77,23 @@ class Worker:
                 self.draining = True
 
     def turn(self) -> float | None:
-        """One frame step of every model, then one chunk of prompt work.
+        """One frame step of every model, then one chunk of prompt work, if the listeners can wait for it.
 
         Returns:
             Seconds until there is more to do, None if nothing will be without a command.
         """
         for name, engine in self.engines.items():
             self._report(name, engine, engine.step())
-        if self._prompt_work():
+        if self._listeners_can_wait() and self._prompt_work():
+            self._prompt_worked_at = time.monotonic()
             return 0.0
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
         return min(due, default=None)
+
+    def _listeners_can_wait(self) -> bool:
+        if time.monotonic() - self._prompt_worked_at > PROMPT_PATIENCE_SECONDS:
+            return True
+        return all(engine.scheduler.least_lead() > SAFE_LEAD_SECONDS for engine in self.engines.values())
 
     def _open_prompt(self, command: m.OpenPrompt) -> None:
         if command.model not in self.engines:
@@ -174,6 +185,7 @@ class Worker:
 
 def serve(endpoint: str, models: list[str], device: str, max_streams: int) -> int:
     """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
+    parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
     socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
     socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
@@ -195,12 +207,11 @@ def serve(endpoint: str, models: list[str], device: str, max_streams: int) -> in
         send(m.LoadFailed(str(error)))
         return 2
     send(m.Ready([engine.info() for engine in engines.values()]))
-    _loop(socket, Worker(engines, send))
+    _loop(socket, Worker(engines, send), parent)
     return 0
 
 
-def _loop(socket: zmq.Socket[bytes], worker: Worker) -> None:
-    parent = os.getppid()
+def _loop(socket: zmq.Socket[bytes], worker: Worker, parent: int) -> None:
     wait: float | None = 0.0
     while not worker.finished and os.getppid() == parent:
         timeout = IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)

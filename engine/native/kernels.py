@@ -1,10 +1,11 @@
-"""The kernels' parameters as ctypes structures, field by field those of `src/*.h`, where their meaning is said."""
+"""The kernels' parameters as ctypes structures: the fields of `src/*.h`, which say their meaning; `in` is `input`."""
 
 from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_void_p
 from typing import Any
 
+import torch
 from torch import Tensor
 
 NONE, GELU, ELU = range(3)
@@ -19,6 +20,7 @@ class Rows(Structure):
     @classmethod
     def of(cls, tensor: Tensor, offset: int = 0) -> Rows:
         """The rows of a tensor, each from ``offset`` floats on."""
+        assert tensor.dtype == torch.float32
         return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
 
 
@@ -61,9 +63,8 @@ class Window(Kernel):
 class Embed(Kernel):
     _fields_ = [
         ("codes", POINTER(c_int32)),
-        ("books", c_int64),
         ("width", c_int64),
-        ("tables", c_void_p),
+        ("table", c_void_p),
         ("out", Rows),
     ]
 
@@ -142,6 +143,5 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Window, Embed, Norm, Recall, Cell, Add, Attention, Spectrum, LogScale, Sample, Quantize, Advance
+    Linear, Window, Embed, Norm, Recall, Cell, Add, Attention, Spectrum, LogScale, Sample, Quantize, Advance
 ]  # fmt: skip
-"""All but ``Linear``, which says beside its parameters how its weights are stored."""

@@ -1,4 +1,4 @@
-"""The compiled kernels: built once for a processor level by the machine's C++ compiler, kept, and loaded."""
+"""The compiled kernels: found as the image ships them, or built once by the machine's C++ compiler and kept."""
 
 from __future__ import annotations
 
@@ -6,27 +6,65 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from engine.native.kernels import KERNELS, Linear
+from engine.native.kernels import KERNELS, Kernel, Linear
 
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
 """Where an image keeps what it has built for every level."""
 LEVELS = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
-"""Processor levels that kernels are built for, and what torch calls them. The same level gives the same bits."""
+"""Processor levels that kernels are built for, and what torch calls them."""
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
+"""Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
 BUILD_SECONDS = 300
 
 
 class NativeError(RuntimeError):
     """There are no kernels for this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded kernels; ``name`` says which, for the fingerprint."""
+
+    functions: ctypes.CDLL
+    name: str
+
+
+def load_library() -> Library:
+    """The kernels for this processor, built now if they are not yet.
+
+    Raises:
+        NativeError: they cannot be built or loaded here.
+    """
+    found = _load_once()
+    if isinstance(found, NativeError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=1)
+def _load_once() -> Library | NativeError:
+    """Failures are remembered too: a compiler that fails is not asked again for the next model."""
+    try:
+        level = processor_level()
+        shipped = SHIPPED / _file_name(level)
+        return open_library(shipped) if shipped.exists() else _from_cache(level)
+    except NativeError as error:
+        return error
+    except (OSError, RuntimeError) as error:
+        return NativeError(f"the kernels could not be prepared ({error})")
 
 
 def processor_level() -> str:
@@ -42,96 +80,111 @@ def processor_level() -> str:
     raise NativeError(f"there are no kernels for this processor ({platform.machine()}, {capability})")
 
 
-@lru_cache(maxsize=1)
-def load_library() -> ctypes.CDLL:
-    """The kernels for this processor, built now if they are not yet.
-
-    Raises:
-        NativeError: they cannot be built or loaded here.
-    """
-    level = processor_level()
-    name = _file_name(level)
-    found = next((f for f in (SHIPPED / name, _cache() / name) if f.exists()), None)
-    return open_library(found or build(level, _cache()))
-
-
-def open_library(path: Path) -> ctypes.CDLL:
+def open_library(path: Path) -> Library:
     """A built library, its functions declared.
 
     Raises:
-        NativeError: it cannot be loaded.
+        NativeError: it cannot be loaded, or is not what these sources make.
     """
     try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
+        functions = ctypes.CDLL(str(path))
+        functions.whispergpt_program.restype = ctypes.c_void_p
+        functions.whispergpt_stage.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        functions.whispergpt_free.argtypes = [ctypes.c_void_p]
+        address, number = ctypes.c_void_p, ctypes.c_int
+        functions.whispergpt_run.argtypes = [address, address, number, number, address]
+        functions.whispergpt_run.restype = None
+        for kernel in KERNELS:
+            _declare(functions, kernel)
+        functions.whispergpt_linear.argtypes = [ctypes.c_void_p, ctypes.POINTER(Linear), ctypes.c_int]
+    except (OSError, AttributeError) as error:
         raise NativeError(f"the kernels could not be loaded ({error})") from None
-    library.whispergpt_program.restype = ctypes.c_void_p
-    for kernel in KERNELS:
-        _function(library, kernel).argtypes = [ctypes.c_void_p, ctypes.POINTER(kernel)]
-        _function(library, kernel).restype = None
-    library.whispergpt_linear.argtypes = [ctypes.c_void_p, ctypes.POINTER(Linear), ctypes.c_int]
-    library.whispergpt_stage.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.whispergpt_free.argtypes = [ctypes.c_void_p]
-    address, number = ctypes.c_void_p, ctypes.c_int
-    library.whispergpt_run.argtypes = [address, address, number, number, address]
-    library.whispergpt_run.restype = None
-    return library
+    return Library(functions, f"native-{path.stem.removeprefix('kernels-')}")
 
 
-def _function(library: ctypes.CDLL, kernel: type) -> ctypes._NamedFuncPointer:
-    found: ctypes._NamedFuncPointer = getattr(library, kernel.symbol)  # type: ignore[attr-defined]
-    return found
+def _declare(functions: ctypes.CDLL, kernel: type[Kernel]) -> None:
+    function, size = getattr(functions, kernel.symbol), getattr(functions, f"{kernel.symbol}_size")
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.POINTER(kernel)], None
+    if size() != ctypes.sizeof(kernel):
+        raise NativeError(f"the kernels take {kernel.__name__} in another layout")
 
 
-def build(level: str, folder: Path, *flags: str) -> Path:
+def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Path:
     """Compile the kernels for ``level`` into ``folder``, with the compiler's further ``flags``; returns the path.
 
     Raises:
         NativeError: there is no compiler, or it fails.
+        OSError: the folder cannot be written.
     """
-    wanted = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "c++"]
-    compiler = next((found for found in map(shutil.which, wanted) if found), None)
-    if compiler is None:
-        raise NativeError(f"there is no C++ compiler ({' or '.join(wanted)})")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / "library.so"
-            command = [compiler, "-std=c++17", "-O3", f"-march={level}", "-shared", "-fPIC", "-w", *flags]
-            done = subprocess.run(
-                [*command, str(SOURCES / "library.cpp"), "-o", str(made)],
-                capture_output=True,
-                text=True,
-                timeout=BUILD_SECONDS,
-            )
-            if done.returncode:
-                raise NativeError(f"the C++ compiler failed: {done.stderr.strip().splitlines()[-1:]}")
-            # Renamed into place: another process finds it whole or not at all.
-            return made.replace(folder / _file_name(level))
-    except OSError as error:
-        raise NativeError(f"the kernels could not be built ({error})") from None
-    except subprocess.TimeoutExpired:
-        raise NativeError(f"the C++ compiler took more than {BUILD_SECONDS} s") from None
+    # The mark of its level makes the system's loader refuse the library on a lesser processor.
+    made_for = [f"-march={level}", f"-Wl,-z,{level}"]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / "library.so"
+        command = [*_compiler(), *FLAGS, *made_for, *flags, str(SOURCES / "library.cpp"), "-o", str(made)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise NativeError(f"the C++ compiler took more than {BUILD_SECONDS} s") from None
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["without a word"]
+            told = next((line for line in lines if "error:" in line), lines[-1])
+            raise NativeError(f"the C++ compiler failed: {told}")
+        # Renamed into place: another process finds it whole or not at all.
+        return made.replace(folder / (name or _file_name(level)))
 
 
-def _cache() -> Path:
-    """Where this user's builds are kept; a folder of this process alone where the home cannot be written."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "whispergpt"
+def _compiler() -> list[str]:
+    """The command of the C++ compiler: GCC 11 or newer."""
+    wanted = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["g++"], ["c++"]]
+    for command in wanted:
+        if command and shutil.which(command[0]):
+            return command
+    raise NativeError(f"there is no C++ compiler ({' or '.join(c[0] for c in wanted if c)})")
+
+
+def _from_cache(level: str) -> Library:
+    """What this user's compiler has built, or builds now; where no cache can be kept, for this process alone."""
+    version = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, timeout=BUILD_SECONDS)
+    name = _file_name(level, version.stdout)
+    folder = _cache()
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="whispergpt-kernels-") as passing:
+            return open_library(build(level, Path(passing), name=name))
+    kept = folder / name
+    if _is_ours(kept):
+        try:
+            return open_library(kept)
+        except NativeError:
+            pass  # damaged: built anew
+    return open_library(build(level, folder, name=name))
+
+
+def _cache() -> Path | None:
+    """The user's folder for builds; None where there is none that only the user can write."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whispergpt"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):
+        return None
+    return folder if _is_ours(folder) and os.access(folder, os.W_OK) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is there, and nobody else could have put something into it."""
+    try:
+        found = path.stat()
     except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.mkdtemp(prefix="whispergpt-"))
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _file_name(level: str) -> str:
-    """Named by the sources, so that new ones are built anew."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.read_bytes())
-    return f"kernels-{level}-{digest.hexdigest()[:12]}.so"
+def _file_name(level: str, compiler: str = "") -> str:
+    """Named by all that goes into it, so that what has changed is built anew."""
+    digest = hashlib.sha256(repr((FLAGS, compiler)).encode())
+    for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
+        digest.update(source.name.encode() + source.read_bytes())
+    return f"kernels-{level}-{digest.hexdigest()[:8]}.so"
 
 
 def main() -> int:
@@ -139,7 +192,7 @@ def main() -> int:
     for level in LEVELS:
         try:
             sys.stdout.write(f"{build(level, SHIPPED)}\n")
-        except NativeError as error:
+        except (NativeError, OSError) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     return 0

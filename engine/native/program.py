@@ -19,7 +19,7 @@ from engine.config import HOP
 from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from engine.frame_step import FrameStep
 from engine.native import kernels as k
-from engine.native.library import NativeError, load_library
+from engine.native.library import Library, NativeError, load_library
 from engine.rotary import PERIOD
 from engine.seanet import ResidualBlock
 from engine.streaming import State, branch, leaf
@@ -45,13 +45,15 @@ class FrameProgram:
         NativeError: the kernels are not there, or not made for a model of these sizes.
     """
 
-    def __init__(self, step: FrameStep, state: State, rows: int, library: ctypes.CDLL | None = None) -> None:
+    def __init__(self, step: FrameStep, state: State, rows: int, library: Library | None = None) -> None:
         _check_sizes(step)
-        self._library = library or load_library()
+        loaded = library or load_library()
+        self.name, self._library = loaded.name, loaded.functions
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
         self._count = rows
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # what the program has addresses of
+        self._state = state  # of this too
         self.codes = self._keep(torch.zeros(rows, dtype=torch.int32)).numpy()
         self.samples = self._keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
         self._lay_out(step, state)
@@ -68,7 +70,8 @@ class FrameProgram:
         Returns:
             The seconds of each stage.
         """
-        assert len(slots) <= len(self.codes) and slots.dtype == np.int32
+        assert slots.dtype == np.int32 and slots.flags.c_contiguous
+        assert 0 <= begin <= end <= len(slots) <= len(self.codes)
         seconds = np.zeros(len(STAGES))
         self._library.whispergpt_run(self._handle, slots.ctypes.data, begin, end, seconds.ctypes.data)
         return dict(zip(STAGES, seconds.tolist(), strict=True))
@@ -81,12 +84,14 @@ class FrameProgram:
         self._add(k.Sample(k.Rows.of(logits), logits.shape[1], **named, codes=codes))
         self._stage("codec")
         audio = self._decoder(step, codes, branch(state, "decoder"))
+        if (audio.times, audio.width) != (HOP, 1):
+            raise NativeError(f"the kernels make frames of {HOP} samples, and this codec makes {audio.times}")
         out = ctypes.cast(self.samples.ctypes.data, ctypes.POINTER(ctypes.c_int16))
         self._add(k.Quantize(audio.rows, HOP, out))
         model, model_state = step.model, branch(state, "model")
         position = leaf(model_state, "position")
         joined = self._buffer(1, model.config.stack.width)
-        self._embed(codes, [model.code_embedding.weight], joined.rows)
+        self._embed(codes, model.code_embedding.weight, joined.rows)
         if model.slice_stack is not None and model.slice_projection is not None:
             self._stage("mel")
             mel = self._mel(step, audio, leaf(branch(state, "mel"), "tail"))
@@ -103,7 +108,7 @@ class FrameProgram:
 
     def _decoder(self, step: FrameStep, codes: object, state: State) -> _Signal:
         x = self._buffer(1, step.codec.config.dimension)
-        self._embed(codes, [step.codec.quantizer.codebooks[0].embed], x.rows)
+        self._embed(codes, step.codec.quantizer.codebooks[0].embed, x.rows)
         through_elu = False
         layers = step.codec.decoder.model
         for index, layer in enumerate(layers):
@@ -205,9 +210,8 @@ class FrameProgram:
         self._add(k.Window(x.rows, x.times, x.width, context, through_elu, held, seen.rows))
         return seen
 
-    def _embed(self, codes: object, tables: list[Tensor], out: k.Rows) -> None:
-        addresses = self._keep(torch.tensor([self._keep(t).data_ptr() for t in tables], dtype=torch.int64))
-        self._add(k.Embed(codes, len(tables), tables[0].shape[1], addresses.data_ptr(), out))
+    def _embed(self, codes: object, table: Tensor, out: k.Rows) -> None:
+        self._add(k.Embed(codes, table.shape[1], self._keep(table).data_ptr(), out))
 
     def _norm(self, x: _Signal, weight: Tensor, out: k.Rows) -> None:
         self._add(k.Norm(x.rows, x.width, self._keep(weight).data_ptr(), out))
@@ -252,6 +256,7 @@ class FrameProgram:
 
     def _keep(self, tensor: Tensor) -> Tensor:
         kept = tensor.detach().contiguous()
+        assert kept.device.type == "cpu"
         self._kept.append(kept)
         return kept
 
@@ -265,9 +270,12 @@ class FrameProgram:
 def _check_sizes(step: FrameStep) -> None:
     config = step.model.config
     stacks = [config.stack, *([config.spectrogram] if config.spectrogram else [])]
-    whole = [width for s in stacks for width in (s.width, s.head_width // 2)]
+    whole = [s.width for s in stacks]
     whole += [step.codec.config.dimension, step.codec.config.n_filters * 2 ** len(step.codec.config.ratios)]
-    if any(width % _LANES for width in whole):
-        raise NativeError(f"the kernels take widths that are multiples of {_LANES}, and this model has others")
-    if config.mel.window & (config.mel.window - 1) or config.mel.window > 4096:
-        raise NativeError("the kernels take mel windows of a power of two up to 4096 samples")
+    if any(width % _LANES for width in whole) or any(s.head_width % (2 * _LANES) for s in stacks):
+        raise NativeError(
+            f"the kernels take widths that are multiples of {_LANES}, {2 * _LANES} for heads, and this model has others"
+        )
+    window = config.mel.window
+    if window & (window - 1) or not 2 * HOP <= window <= 4096:
+        raise NativeError("the kernels take mel windows of 1024, 2048 or 4096 samples")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +13,22 @@ from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
-from engine.native.library import NativeError, build, load_library, open_library, processor_level
+from engine.native.library import (
+    FLAGS,
+    Library,
+    NativeError,
+    _cache,
+    _from_cache,
+    _load_once,
+    build,
+    load_library,
+    open_library,
+    processor_level,
+)
 from engine.native.program import FrameProgram
 from engine.step_path import NativePath, TorchPath, pick_path
 from engine.streaming import State, branch, clone, leaf, map_state
+from tests.support.kernels import kernels_expected
 
 SLOTS = 5
 MODELS = {
@@ -30,22 +40,16 @@ MODELS = {
 }
 
 
-def have_kernels() -> bool:
-    try:
-        load_library()
-    except NativeError:
-        return False
-    return True
+pytestmark = pytest.mark.skipif(not kernels_expected(), reason="no compiler, or a processor without kernels")
 
 
-pytestmark = pytest.mark.skipif(not have_kernels(), reason="no compiler, or no kernels for this processor")
-
-
-def frame_step(model: ModelConfig, codec: CodecConfig) -> FrameStep:
+def frame_step(model: ModelConfig, codec: CodecConfig, half: bool = False) -> FrameStep:
     torch.manual_seed(0)
     made = FrameStep(Codec(codec), WhisperGPT(model)).eval().requires_grad_(False)
     for weight in made.model.parameters():
         weight.mul_(3 if weight.dim() > 1 else 1)  # far from uniform, so that codes depend on everything
+    if half:
+        made.load_state_dict({name: value.half().float() for name, value in made.state_dict().items()})
     made.pack()
     return made
 
@@ -79,6 +83,9 @@ def assert_same(ours: State, reference: State, path: str = "") -> None:
         else:
             assert isinstance(other, torch.Tensor)
             # Rounding differs, and what it changes comes back through the loop, frame after frame.
+            if not value.is_floating_point():
+                assert torch.equal(value, other), f"{path}/{key} differs"
+                continue
             scale = float(other.abs().max()) + 1.0
             assert float((value - other).abs().max()) < 5e-5 * scale, f"{path}/{key} differs"
 
@@ -90,7 +97,15 @@ def test_equals_torch(name: str) -> None:
     compare(step, state, load_library())
 
 
-def compare(step: FrameStep, state: State, library: ctypes.CDLL) -> None:
+def test_half_precision_weights_equal_torch_too() -> None:
+    """As they come from a model's files: kept in half precision, computed in single."""
+    step = frame_step(*MODELS["hybrid"], half=True)
+    program = compare(step, busy_state(step), load_library())
+    packed = [tensor for tensor in program._kept if tensor.dtype == torch.float16]
+    assert len(packed) > 40
+
+
+def compare(step: FrameStep, state: State, library: Library) -> FrameProgram:
     """Six frames of all slots, by torch and by the kernels, from the same state."""
     native_state = clone(state)
     program = FrameProgram(step, native_state, SLOTS, library)
@@ -102,14 +117,14 @@ def compare(step: FrameStep, state: State, library: ctypes.CDLL) -> None:
         assert program.codes.tolist() == codes.tolist()
         assert np.abs(program.samples.astype(int) - samples.numpy()).max() <= 1
         assert_same(native_state, state)
+    return program
 
 
 def test_wide_vectors_too(tmp_path: Path) -> None:
-    """The kernels as AVX-512 has them, sixteen floats at a time, computed by narrower registers if need be."""
-    if shutil.which("g++") is None:
-        pytest.skip("no compiler")
-    library = open_library(build(processor_level(), tmp_path, "-DLANES=16"))
-    assert library.whispergpt_panel() == 32
+    """The other width of vectors: sixteen floats as AVX-512 has them, here by way of narrower registers, or eight."""
+    other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
+    library = open_library(build(processor_level(), tmp_path, f"-DLANES={other}", "-Wall", "-Wextra"))
+    assert library.functions.whispergpt_panel() == 2 * other
     step = frame_step(*MODELS["hybrid"])
     compare(step, busy_state(step), library)
 
@@ -137,6 +152,38 @@ def test_company_changes_no_bit() -> None:
         map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, together, other)
 
 
+def test_threads_change_no_bit() -> None:
+    """Sixteen slots over four threads, in any order, and in parts of every size."""
+    step = frame_step(*MODELS["hybrid"])
+    start = map_state(lambda t: t.repeat(4, *[1] * (t.dim() - 1))[:16].clone(), busy_state(step))
+    expected, threaded, parts = clone(start), clone(start), clone(start)
+    order = np.random.default_rng(0).permutation(16).astype(np.int32)
+    program, path = FrameProgram(step, expected, 16), NativePath(step, threaded, 16, threads=4)
+    split = FrameProgram(step, parts, 16)
+    for _ in range(5):
+        program.run(order, 0, 16)
+        codes, samples = path.step(order.tolist())
+        assert (codes == program.codes).all() and (samples == program.samples).all()
+        for begin, end in ((0, 1), (1, 3), (3, 6), (6, 10), (10, 16)):
+            split.run(order, begin, end)
+        assert (split.codes == program.codes).all() and (split.samples == program.samples).all()
+    for other in (threaded, parts):
+        map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, expected, other)
+
+
+@pytest.mark.parametrize("window", [512, 1000, 8192])
+def test_mel_windows_without_kernels_are_refused(window: int) -> None:
+    step = frame_step(replace(HYBRID, mel=replace(HYBRID.mel, window=window)), SMALL_CODEC)
+    with pytest.raises(NativeError, match="mel windows"):
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1)
+
+
+def test_a_codec_of_other_frames_is_refused() -> None:
+    step = frame_step(GPT_S, replace(SMALL_CODEC, n_filters=32, ratios=(8, 5, 4)))
+    with pytest.raises(NativeError, match="320"):
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1)
+
+
 def test_sizes_without_kernels_run_by_torch() -> None:
     odd = replace(GPT_S, stack=replace(GPT_S.stack, width=24, heads=2, hidden=40), code_width=24)
     step = frame_step(odd, SMALL_CODEC)
@@ -150,7 +197,8 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    load_library.cache_clear()
+    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
+    _load_once.cache_clear()
     step = frame_step(*MODELS["hybrid"])
     state = step.init_state(8, torch.device("cpu"))
     path = pick_path(step, state, 8, torch.device("cpu"))
@@ -159,15 +207,40 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     codes, samples = path.step([2, 5])
     assert codes.shape == (2,) and samples.shape == (2, 320)
     monkeypatch.undo()
-    load_library.cache_clear()
+    _load_once.cache_clear()
     assert isinstance(pick_path(step, state, 8, torch.device("cpu")), NativePath)
 
 
 def test_a_failing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\necho 'no space left' >&2\nexit 1\n")
+    broken.write_text("#!/bin/sh\necho 'a note' >&2\necho 'error: no space left' >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(NativeError, match="no space left"):
+    monkeypatch.setenv("CXX", f"{broken} --with-arguments")
+    with pytest.raises(NativeError, match="error: no space left"):
         build(processor_level(), tmp_path)
     assert not list(tmp_path.glob("*.so"))
+
+
+def test_builds_are_kept_and_damaged_ones_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
+    monkeypatch.setattr("engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    first = _from_cache(processor_level())
+    (kept,) = (tmp_path / "whispergpt").glob("*.so")
+    made = kept.stat().st_mtime_ns
+    assert _from_cache(processor_level()).name == first.name
+    assert kept.stat().st_mtime_ns == made, "built again"
+    # Elsewhere, since a path that is loaded stays so in this process.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    damaged = tmp_path / "other" / "whispergpt" / kept.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"not a library")
+    assert _from_cache(processor_level()).name == first.name
+    assert damaged.stat().st_size > 10_000
+
+
+def test_a_cache_that_others_can_write_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _cache() == tmp_path / "whispergpt"
+    (tmp_path / "whispergpt").chmod(0o777)
+    assert _cache() is None

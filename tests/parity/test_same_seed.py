@@ -14,6 +14,7 @@ from engine.messages import SamplingParams
 from engine.native.library import NativeError
 from engine.prompt import Prompt
 from engine.scheduler import Stream
+from tests.support.kernels import kernels_expected
 
 SEEDS = 10
 FRAMES = 24
@@ -30,7 +31,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
             patched.setattr("engine.step_path.NativePath", no_kernels)
-        yield Engine.load("speech", "cpu", max_streams=2 * TILE)
+        loaded = Engine.load("speech", "cpu", max_streams=2 * TILE)
+        native = request.param == "as picked" and kernels_expected()
+        assert loaded.path.name.startswith("native" if native else "torch")
+        yield loaded
 
 
 def no_kernels(*_: object) -> None:

@@ -102,3 +102,10 @@ def test_largest_seed_is_its_own() -> None:
     frame = torch.zeros(2, dtype=torch.int64)
     noise = gumbel_noise(torch.tensor([2**53 - 1, 2**53 - 2]), frame, 0, 1024)
     assert (noise[0] != noise[1]).float().mean() > 0.99
+
+
+def test_no_noise_is_infinite() -> None:
+    """With 24 bits of randomness this draw rounded to 1, whose noise is infinite: once in some three minutes."""
+    noise = gumbel_noise(torch.tensor([1]), torch.tensor([1100]), 0, 1024)
+    assert torch.isfinite(noise).all() and float(noise.max()) < 17
+    assert float(gumbel_noise(torch.arange(3000), torch.arange(3000), 0, 1024).max()) < 17

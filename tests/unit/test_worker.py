@@ -16,7 +16,7 @@ import zmq
 
 from engine import messages as m
 from engine.engine import Engine
-from engine.worker import Worker
+from engine.worker import PROMPT_PATIENCE_SECONDS, SAFE_LEAD_SECONDS, Worker
 
 SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
@@ -141,6 +141,30 @@ def test_prompts_take_turns_with_playing_streams(peer: Peer) -> None:
         assert len(frames_of(peer.turn(), 70)) == 1
         turns += 1
     assert turns >= 300 // 32
+
+
+def test_prompts_wait_for_a_listener_near_to_silence_but_not_for_ever(peer: Peer) -> None:
+    peer.prompt(1)
+    peer.tell(m.StartStream(71, 1, SAMPLING, frames=None, pace="realtime"))
+    scheduler = peer.worker.engines["speech"].scheduler
+    peer.turn()
+    assert 0 < scheduler.least_lead() < SAFE_LEAD_SECONDS, "one frame ahead"
+    peer.tell(m.OpenPrompt(3, "speech"), *[m.AppendPrompt(3, PROMPT)] * 50, m.CommitPrompt(3))
+    encoder = peer.worker._arriving[3][1]
+    peer.worker._prompt_worked_at = time.monotonic()
+    pending = encoder._pending_samples
+    peer.turn()
+    assert encoder._pending_samples == pending, "the listener comes first"
+    peer.worker._prompt_worked_at = time.monotonic() - PROMPT_PATIENCE_SECONDS - 0.01
+    peer.turn()
+    assert encoder._pending_samples < pending, "but a prompt is not starved"
+    pending, taken = encoder._pending_samples, 0
+    while encoder._pending_samples == pending:
+        peer.worker._prompt_worked_at = time.monotonic()  # patience plays no part
+        taken += len(frames_of(peer.turn(), 71))
+        peer.tell(m.Acknowledge(71, taken))
+    assert taken > SAFE_LEAD_SECONDS * 75, "once there is sound ahead, prompts have their turn"
+    peer.tell(m.CancelStream(71), m.DropPrompt(3))
 
 
 @pytest.fixture

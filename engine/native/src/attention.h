@@ -48,19 +48,19 @@ static void mix(const Attention& p, const float* weights, const float* scale, co
   std::memset(out, 0, 4 * HEADS * p.width);
   for (int64_t first = 0; first < filled; first += PLACES)
     for (int64_t d = 0; d < p.width; d += 2 * LANES) {
-      Vec sums[HEADS][2];
+      Vec totals[HEADS][2];
       for (int h = 0; h < HEADS; h++)
-        for (int i = 0; i < 2; i++) sums[h][i] = load(out + h * p.width + d + i * LANES);
+        for (int i = 0; i < 2; i++) totals[h][i] = load(out + h * p.width + d + i * LANES);
       for (int64_t place = first; place < std::min(first + PLACES, filled); place++) {
         Vec low = load(values + place * p.width + d), high = load(values + place * p.width + d + LANES);
         for (int h = 0; h < HEADS; h++) {
           Vec weight = broadcast(weights[h * p.ring + place]);
-          sums[h][0] = fma(weight, low, sums[h][0]);
-          sums[h][1] = fma(weight, high, sums[h][1]);
+          totals[h][0] = fma(weight, low, totals[h][0]);
+          totals[h][1] = fma(weight, high, totals[h][1]);
         }
       }
       for (int h = 0; h < HEADS; h++)
-        for (int i = 0; i < 2; i++) store(out + h * p.width + d + i * LANES, sums[h][i]);
+        for (int i = 0; i < 2; i++) store(out + h * p.width + d + i * LANES, totals[h][i]);
     }
   for (int h = 0; h < HEADS; h++)
     for (int64_t d = 0; d < p.width; d += LANES) store(out + h * p.width + d, load(out + h * p.width + d) * scale[h]);

@@ -27,22 +27,16 @@ static void window(const Window& p, const Batch& batch) {
   }
 }
 
-// The sum of each stream's entries in `books` tables, one code for each.
+// Each stream's entry in a table.
 struct Embed {
-  const int32_t* codes;  // [streams, books]
-  int64_t books, width;
-  const float* const* tables;
+  const int32_t* codes;
+  int64_t width;
+  const float* table;
   Rows out;
 };
 
 static void embed(const Embed& p, const Batch& batch) {
-  for (int r = batch.begin; r < batch.end; r++)
-    by_vectors(p.width, [&](int64_t i, int n) {
-      Vec v{};
-      for (int64_t b = 0; b < p.books; b++)
-        v += load_some(p.tables[b] + p.codes[r * p.books + b] * p.width + i, n);
-      store_some(p.out[r] + i, v, n);
-    });
+  for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.out[r], p.table + p.codes[r] * p.width, 4 * p.width);
 }
 
 // Layer normalisation without bias (arXiv 1607.06450), epsilon 1e-5.
@@ -93,13 +87,13 @@ struct Cell {
 static void cell(const Cell& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) {
     const float* gates = p.gates[r];
-    float *cell = p.cell[batch.slots[r]], *hidden = p.hidden[batch.slots[r]], *out = p.out[r];
+    float *memory = p.cell[batch.slots[r]], *hidden = p.hidden[batch.slots[r]], *out = p.out[r];
     for (int64_t i = 0; i < p.width; i += LANES) {
       Vec write = sigmoid(load(gates + i)), forget = sigmoid(load(gates + p.width + i));
       Vec fresh = hyperbolic_tangent(load(gates + 2 * p.width + i)), show = sigmoid(load(gates + 3 * p.width + i));
-      Vec held = fma(forget, load(cell + i), write * fresh);
+      Vec held = fma(forget, load(memory + i), write * fresh);
       Vec shown = show * hyperbolic_tangent(held);
-      store(cell + i, held);
+      store(memory + i, held);
       store(hidden + i, shown);
       store(out + i, shown);
     }

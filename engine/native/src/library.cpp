@@ -6,6 +6,7 @@
 #include "spectrum.h"
 
 #define KERNEL(name, Type)                                             \
+  int64_t whispergpt_##name##_size() { return sizeof(Type); }          \
   void whispergpt_##name(Program* program, const Type* p) {            \
     Type copy = *p;                                                    \
     program->add([copy](const Batch& batch) { name(copy, batch); });   \
@@ -33,6 +34,7 @@ KERNEL(sample, Sample)
 KERNEL(quantize, Quantize)
 KERNEL(advance, Advance)
 
+int64_t whispergpt_linear_size() { return sizeof(Linear); }
 void whispergpt_linear(Program* program, const Linear* p, int half) {
   Linear copy = *p;
   if (half)

@@ -30,19 +30,19 @@ static inline Vec activate(Vec v, int activation) {
 template <typename Weight, int ROWS, int PANELS>
 static void block(const Linear& p, const float* const* in, float* const* out, int64_t first) {
   const Weight* weights[PANELS];
-  Vec sums[ROWS][PANELS][2];
+  Vec totals[ROWS][PANELS][2];
   for (int j = 0; j < PANELS; j++) {
     weights[j] = static_cast<const Weight*>(p.weights) + (first / PANEL + j) * p.inputs * PANEL;
     for (int i = 0; i < ROWS; i++)
-      for (int h = 0; h < 2; h++) sums[i][j][h] = load(p.bias + first + j * PANEL + h * LANES);
+      for (int h = 0; h < 2; h++) totals[i][j][h] = load(p.bias + first + j * PANEL + h * LANES);
   }
   for (int64_t k = 0; k < p.inputs; k++)
     for (int j = 0; j < PANELS; j++) {
       Vec low = load(weights[j] + k * PANEL), high = load(weights[j] + k * PANEL + LANES);
       for (int i = 0; i < ROWS; i++) {
         Vec x = broadcast(in[i][k]);
-        sums[i][j][0] = fma(x, low, sums[i][j][0]);
-        sums[i][j][1] = fma(x, high, sums[i][j][1]);
+        totals[i][j][0] = fma(x, low, totals[i][j][0]);
+        totals[i][j][1] = fma(x, high, totals[i][j][1]);
       }
     }
   for (int i = 0; i < ROWS; i++)
@@ -51,7 +51,7 @@ static void block(const Linear& p, const float* const* in, float* const* out, in
         int64_t n = first + j * PANEL + h * LANES;
         if (n >= p.outputs) break;
         int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-        Vec v = activate(sums[i][j][h], p.activation);
+        Vec v = activate(totals[i][j][h], p.activation);
         store_some(out[i] + n, p.add ? v + load_some(out[i] + n, count) : v, count);
       }
 }
@@ -65,7 +65,7 @@ static void some_rows(const Linear& p, int rows, int64_t panels, const float* co
     case 3: return panels == 2 ? block<Weight, 3, 2>(p, in, out, n) : block<Weight, 3, 1>(p, in, out, n);
     case 4: return block<Weight, 4, 1>(p, in, out, n);
     case 5: return block<Weight, 5, 1>(p, in, out, n);
-    default: return block<Weight, 6, 1>(p, in, out, n);
+    default: static_assert(MOST_ROWS == 6); return block<Weight, 6, 1>(p, in, out, n);
   }
 }
 

@@ -31,7 +31,7 @@ static inline uint64_t mixed(uint64_t x) {
 static void gumbel_noise(uint64_t seed, uint64_t frame, int64_t size, float* noise) {
   uint64_t key = mixed(mixed(seed + GOLDEN) + frame * 64 * GOLDEN);
   for (int64_t i = 0; i < size; i++)
-    noise[i] = (float(int32_t(mixed(key + (i + 1) * GOLDEN) >> 40)) + 0.5f) * 0x1p-24f;
+    noise[i] = (float(int32_t(mixed(key + (i + 1) * GOLDEN) >> 41)) + 0.5f) * 0x1p-23f;
   for (int64_t i = 0; i < size; i += LANES) store(noise + i, -logarithm(-logarithm(load(noise + i))));
 }
 
@@ -46,7 +46,7 @@ static int64_t allowed(const float* scores, int64_t size, int64_t top_k, float t
   for (int64_t i = 0; i < size; i += LANES) store(odds + i, exponential(load(scores + i) - highest));
   for (int64_t i = 0; i < size; i++) total += odds[order[i]];
   int64_t likely = 0;
-  while (likely < kept && (likely == 0 || before < top_p)) before += odds[order[likely++]] / total;
+  while (likely < kept && (likely == 0 || before < top_p || top_p >= 1.0f)) before += odds[order[likely++]] / total;
   return likely;
 }
 

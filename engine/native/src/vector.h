@@ -1,5 +1,6 @@
 // Vectors of floats as wide as the processor's registers, and the few functions that the kernels need of them.
 // Every result is a fixed sequence of operations: the same input gives the same bits on all processors of one level.
+// Where the width asked for is not the processor's (-DLANES=16 in tests), the compiler makes do with narrower ones.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -78,6 +79,7 @@ static inline Vec smaller(Vec a, Vec b) { return select(a < b, a, b); }
 static inline Vec larger(Vec a, Vec b) { return select(a > b, a, b); }
 
 // The exponential: 2^n times a polynomial in what is left (coefficients of Cephes' expf); relative error 2e-7.
+// Not a number comes out as a very small one.
 static inline Vec exponential(Vec x) {
   x = smaller(larger(x, broadcast(-87.0f)), broadcast(88.0f));
   const Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
