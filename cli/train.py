@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from cli.arguments import told_in_one_line
 from engine.checkpoint import load_trained_codec
-from engine.config import PRESETS, SAMPLE_RATE
+from engine.config import PRESETS, SAMPLE_RATE, FineConfig
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
 from training.manifest import MANIFEST
@@ -85,6 +86,7 @@ def lm(
     out: Out,
     codec: Annotated[Path, typer.Option(help="Folder of a trained codec's run.")],
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "hybrid",
+    fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
     batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
     seed: Seed = 0,
@@ -94,8 +96,10 @@ def lm(
     with told_in_one_line():
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-        config = PRESETS[preset]
         trained = load_trained_codec(codec)
+        sizes = trained.config
+        stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
+        config = replace(PRESETS[preset], fine=stage)
         audio, cache = _load(data), data[0] / "tokens"
         train, held = (tokenize(part, trained, config.mel, cache) for part in (audio.train, audio.heldout))
         train_lm(train, held, trained, config, out, ModelRecipe(steps=steps, batch=batch, seed=seed), licence)

@@ -72,13 +72,30 @@ class StackConfig:
 
 
 @dataclass(frozen=True)
+class FineConfig:
+    """The stage that predicts the finer codes; ``n_codebooks`` and ``dimension`` are the codec's.
+
+    ``temperature``: of the finer codes, whatever the coarse one's is (0 excepted, which is greedy throughout).
+    """
+
+    width: int = 256
+    n_codebooks: int = 8
+    dimension: int = 128
+    temperature: float = 0.8
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """A WHISPER-GPT (``spectrogram`` set) or a token-only GPT (``spectrogram`` None) of the same stack."""
+    """A WHISPER-GPT (``spectrogram`` set) or a token-only GPT (``spectrogram`` None) of the same stack.
+
+    ``fine`` None: frames are decoded from their coarse code alone.
+    """
 
     stack: StackConfig
     code_width: int
     spectrogram: StackConfig | None = None
     mel: MelConfig = field(default_factory=MelConfig)
+    fine: FineConfig | None = None
 
     def __post_init__(self) -> None:
         spectrogram_width = self.spectrogram.width if self.spectrogram else 0
@@ -125,7 +142,7 @@ def from_dict(kind: type[_T], values: dict[str, Any]) -> _T:
     unknown = set(values) - set(known)
     if unknown:
         raise ValueError(f"unknown {kind.__name__} field: {', '.join(sorted(unknown))}")
-    nested: dict[str, type] = {"stack": StackConfig, "spectrogram": StackConfig, "mel": MelConfig}
+    nested: dict[str, type] = {"stack": StackConfig, "spectrogram": StackConfig, "mel": MelConfig, "fine": FineConfig}
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key in nested and isinstance(value, dict):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.codec import Codec
 from engine.config import CODEBOOK_SIZE
 from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from engine.fine_stage import FineStage
 from engine.mel import CausalMel
 from engine.model import WhisperGPT
 from engine.sampling import sample
@@ -47,13 +48,16 @@ class FrameStep(nn.Module):
             "top_k": zeros(torch.int64),
             "top_p": zeros(torch.float32),
         }
-        return {
+        state: State = {
             "logits": zeros(torch.float32, CODEBOOK_SIZE),
             "sampler": sampler,
             "decoder": self.codec.init_decoder_state(slots, device),
             "mel": self.mel.init_state(slots, device),
             "model": self.model.init_state(slots, device),
         }
+        if self.model.fine is not None:
+            state["latent"] = zeros(torch.float32, self.codec.config.dimension)
+        return state
 
     def forward(self, state: State, active: Tensor, mark: Callable[[str], None] | None = None) -> tuple[Tensor, Tensor]:
         """One frame of every slot; rows where ``active`` ``[B]`` is False stay as they are.
@@ -67,7 +71,11 @@ class FrameStep(nn.Module):
         sampler = branch(state, "sampler")
         code = sample(leaf(state, "logits"), **sampler)  # type: ignore[arg-type]
         mark("lm")
-        samples = self.codec.decode_step(code[:, None, None], branch(state, "decoder"), active)[:, 0]
+        codes = code[:, None]
+        if self.model.fine is not None:
+            codes = self._finer(self.model.fine, code, state, active)
+            mark("fine")
+        samples = self.codec.decode_step(codes[:, :, None], branch(state, "decoder"), active)[:, 0]
         mark("codec")
         mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0] if self.model.hybrid else None
         mark("mel")
@@ -76,6 +84,15 @@ class FrameStep(nn.Module):
         leaf(sampler, "frame").add_(active)
         mark("lm")
         return code, to_int16(samples)
+
+    def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
+        """All codes of the frame ``[B, K]``."""
+        sampler, previous = branch(state, "sampler"), leaf(state, "latent")
+        drawn = (leaf(sampler, name) for name in ("seed", "frame", "temperature"))
+        hidden = leaf(branch(state, "model"), "hidden")
+        codes, latent = fine.draw(hidden, previous, coarse, self.codec.quantizer.entries, *drawn)
+        keep(previous, latent, active)
+        return codes
 
     def prefill(self, codes: Tensor, state: State, start: int) -> Tensor:
         """A chunk of one stream's prompt: all its codes ``[1, K, T]`` behind ``start`` frames.
@@ -90,6 +107,8 @@ class FrameStep(nn.Module):
         mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
         logits = self.model.extend(codes[:, 0], mel, branch(state, "model"), start)
         keep(leaf(state, "logits"), logits[:, -1], None)
+        if self.model.fine is not None:
+            keep(leaf(state, "latent"), self.codec.quantizer.decode(codes[:, :, -1:])[:, :, 0], None)
         return samples[0]
 
 

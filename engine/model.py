@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.config import CODEBOOK_SIZE, ModelConfig
-from engine.streaming import State, branch, leaf
+from engine.fine_stage import FineStage
+from engine.streaming import State, branch, keep, leaf
 from engine.transformer import Stack
 
 
@@ -28,6 +29,7 @@ class WhisperGPT(nn.Module):
             self.slice_stack = Stack(config.spectrogram)
         self.stack = Stack(config.stack)
         self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
+        self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
         self.apply(_init_weights)
         for name, weight in self.named_parameters():
             if name.endswith(("output.weight", "down.weight")):
@@ -43,11 +45,15 @@ class WhisperGPT(nn.Module):
 
     def forward(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
         """Coarse codes ``[B, T]`` and slices ``[B, T, n_mels]`` (hybrid only) → logits ``[B, T, 1024]`` of code t+1."""
+        return self.head(self.hidden(codes, mel))
+
+    def hidden(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
+        """The states ``[B, T, width]`` that predict frame t+1, from what ``forward`` takes."""
         x = self.code_embedding(codes)
         if self.slice_stack is not None and self.slice_projection is not None:
             assert mel is not None, "a hybrid model needs mel slices"
             x = torch.cat([x, self.slice_stack(self.slice_projection(mel))], dim=-1)
-        return self.head(self.stack(x))
+        return self.stack(x)
 
     def init_state(self, slots: int, device: torch.device) -> State:
         """Empty caches and positions ``[slots]`` at 0."""
@@ -57,6 +63,9 @@ class WhisperGPT(nn.Module):
         }
         if self.slice_stack is not None:
             state["slices"] = self.slice_stack.init_state(slots, device)
+        if self.fine is not None:
+            # What predicts the next frame: the fine stage reads it once the coarse code is drawn.
+            state["hidden"] = torch.zeros(slots, self.config.stack.width, device=device)
         return state
 
     def extend(self, codes: Tensor, mel: Tensor | None, state: State, start: int) -> Tensor:
@@ -68,6 +77,8 @@ class WhisperGPT(nn.Module):
         x = self.stack.extend(x, branch(state, "stack"), start)
         position = leaf(state, "position")
         position.fill_(start + codes.shape[1])
+        if self.fine is not None:
+            keep(leaf(state, "hidden"), x[:, -1], None)
         return self.head(x)
 
     def step(self, codes: Tensor, mel: Tensor | None, state: State, active: Tensor) -> Tensor:
@@ -80,6 +91,8 @@ class WhisperGPT(nn.Module):
             x = torch.cat([x, self.slice_stack.step(slices, branch(state, "slices"), position)], dim=-1)
         x = self.stack.step(x, branch(state, "stack"), position)
         position.add_(active)
+        if self.fine is not None:
+            keep(leaf(state, "hidden"), x[:, 0], active)
         return self.head(x[:, 0])
 
 

@@ -49,6 +49,11 @@ class ResidualVectorQuantizer(nn.Module):
         layers = nn.ModuleList(nn.ModuleDict({"_codebook": codebook}) for codebook in self.codebooks)
         self.vq = nn.ModuleDict({"layers": layers})
 
+    @property
+    def entries(self) -> list[Tensor]:
+        """Each codebook's entries ``[1024, dimension]``."""
+        return [codebook.embed for codebook in self.codebooks]
+
     def encode(self, latents: Tensor) -> Tensor:
         """``[B, dimension, T]`` → codes ``[B, n_codebooks, T]``."""
         residual = latents.transpose(1, 2)

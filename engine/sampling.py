@@ -37,6 +37,13 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebook: int, size: int) -> Tenso
     return -torch.log(-torch.log(uniform))
 
 
+def draw(logits: Tensor, seed: Tensor, frame: Tensor, temperature: Tensor, codebook: int) -> Tensor:
+    """Draw one code per row from ``logits`` ``[B, size]``, none left out; the rest ``[B]``. Temperature 0 is greedy."""
+    noise = gumbel_noise(seed, frame, codebook, logits.shape[-1])
+    scored = logits + noise * temperature[:, None]
+    return scored.argmax(dim=-1)
+
+
 def sample(
     logits: Tensor, seed: Tensor, frame: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, codebook: int = 0
 ) -> Tensor:

@@ -79,7 +79,9 @@ class NativePath:
         done = [first, *(other.result() for other in others)]
         if stages is not None:
             for stage in done[0]:
-                stages[stage] = stages.get(stage, 0.0) + max(part[stage] for part in done)
+                seconds = max(part[stage] for part in done)
+                if seconds > 0:  # a model has not all stages
+                    stages[stage] = stages.get(stage, 0.0) + seconds
         return self._program.codes[:count], self._program.samples[:count]
 
 

@@ -1,4 +1,4 @@
-"""Recordings as the model sees them: coarse codes and the mel slices of three versions of the sound, cached."""
+"""Recordings as the model sees them: codes and the mel slices of three versions of the sound, cached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from engine.codec import Codec
-from engine.config import HOP, MelConfig
+from engine.config import HOP, SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
 from training.datasets import AudioSet
 from training.manifest import Clip
@@ -20,13 +20,16 @@ from training.manifest import Clip
 VERSIONS = ("original", "decoded", "coarse")
 """Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
 
+MOST_SAMPLES = 60 * SAMPLE_RATE
+"""A long clip goes through the codec in parts of a minute, each from silence, as a prompt does: memory is bounded."""
+
 
 @dataclass(frozen=True)
 class Tokens:
     """All clips one behind the other, those of a group (a speaker or a work) together.
 
-    ``codes`` uint16 ``[frames]``; ``mels`` float16 ``[3, frames, n_mels]``; ``spans``: first frame and frame count of
-    each group, which goes on from clip to clip as one long stream.
+    ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[3, frames, n_mels]``; ``spans``: first frame and frame count
+    of each group, which goes on from clip to clip as one long stream.
     """
 
     codes: npt.NDArray[np.uint16]
@@ -58,19 +61,20 @@ def _fill_cache(
 ) -> None:
     slices = CausalMel(config)
     frames = sum(c.samples // HOP for c in clips)
-    codes = np.zeros(frames, np.uint16)
+    codes = np.zeros((frames, codec.config.n_codebooks), np.uint16)
     mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
     position = 0
     for clip in tqdm(clips, desc="tokens", disable=None):
-        audio = torch.from_numpy(data.samples(clip))[None]
-        found = codec.encode(audio[:, None])
-        heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
-        end = position + found.shape[-1]
-        codes[position:end] = found[0, 0].numpy()
-        with torch.inference_mode():
-            for version, sound in enumerate(heard):
-                mels[version, position:end] = slices(sound)[0].numpy()
-        position = end
+        for start in range(0, clip.samples, MOST_SAMPLES):
+            audio = torch.from_numpy(data.read(clip, start, min(MOST_SAMPLES, clip.samples - start)))[None]
+            found = codec.encode(audio[:, None])
+            heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
+            end = position + found.shape[-1]
+            codes[position:end] = found[0].t().numpy()
+            with torch.inference_mode():
+                for version, sound in enumerate(heard):
+                    mels[version, position:end] = slices(sound)[0].numpy()
+            position = end
     codes_file.parent.mkdir(parents=True, exist_ok=True)
     for file, values in ((mels_file, mels), (codes_file, codes)):
         partial = file.with_suffix(".partial.npy")

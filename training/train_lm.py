@@ -1,24 +1,27 @@
-"""Train a hybrid or a token-only model on the coarse codes of a trained codec."""
+"""Train a hybrid or a token-only model, and its fine stage if it has one, on the codes of a trained codec."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from tqdm import trange
 
 from engine.checkpoint import save_model
 from engine.codec import Codec
 from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
+from training.fine_loss import fine_loss
 from training.run import Run, learning_rate
+from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens
 from training.unigram import unigram_score
+
+CHECK_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class ModelRecipe:
     """How a model is trained.
 
     ``crop_frames`` is longer than the attention window, so that a window that has slid on is nothing new. A share of
-    ``join_share`` of the crops changes, at a random frame, from slices of decoded to slices of coarse audio, as they
-    do where a continuation joins its prompt; the others are of one version throughout.
+    ``join_share`` of the crops changes, at a random frame, from slices of one version of the sound to another, as they
+    do where a continuation joins its prompt; the others are of one version throughout. ``fine_share``: of how many of
+    a crop's frames the finer codes are learnt in one step; ``fine_weight``: their loss's weight.
     """
 
     steps: int = 1_200
@@ -38,50 +42,9 @@ class ModelRecipe:
     weight_decay: float = 0.1
     dropout: float = 0.1
     join_share: float = 0.4
+    fine_share: float = 0.2
+    fine_weight: float = 0.3
     seed: int = 0
-
-
-class TokenCrops:
-    """Random crops of speakers' streams; the same step draws the same crops."""
-
-    def __init__(self, tokens: Tokens, recipe: ModelRecipe) -> None:
-        self.tokens, self.recipe = tokens, recipe
-        frames = np.array([count for _, count in tokens.spans], dtype=np.float64)
-        self.odds = frames / frames.sum()
-
-    def batch(self, step: int, version: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes ``[B, T]``, slices ``[B, T, n_mels]`` and targets ``[B, T]``, -100 where there is none.
-
-        ``version`` None mixes versions as in training.
-        """
-        recipe = self.recipe
-        draw = np.random.default_rng((recipe.seed, step))
-        size = recipe.crop_frames
-        codes = np.zeros((recipe.batch, size + 1), np.int64)
-        known = np.zeros((recipe.batch, size + 1), bool)
-        mels = np.zeros((recipe.batch, size, self.tokens.mels.shape[-1]), np.float32)
-        for row in range(recipe.batch):
-            first, count = self.tokens.spans[draw.choice(len(self.odds), p=self.odds)]
-            taken = min(count, size + 1)
-            start = first + int(draw.integers(count - taken + 1))
-            codes[row, :taken] = self.tokens.codes[start : start + taken]
-            known[row, :taken] = True
-            before, after, join = self._versions(draw, taken, version)
-            kept = min(taken, size)
-            mels[row, :join] = self.tokens.mels[before, start : start + join]
-            mels[row, join:kept] = self.tokens.mels[after, start + join : start + kept]
-        targets = np.where(known[:, 1:], codes[:, 1:], -100)
-        return torch.from_numpy(codes[:, :-1].copy()), torch.from_numpy(mels), torch.from_numpy(targets)
-
-    def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[int, int, int]:
-        """The version before the join, the one after it, and the frame of the join."""
-        if version is not None:
-            index = VERSIONS.index(version)
-            return index, index, 0
-        if draw.random() < self.recipe.join_share:
-            return VERSIONS.index("decoded"), VERSIONS.index("coarse"), int(draw.integers(1, taken))
-        index = int(draw.integers(len(VERSIONS)))
-        return index, index, 0
 
 
 def train_lm(
@@ -95,7 +58,11 @@ def train_lm(
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
 
-    The weights kept are those of the best held-out NLL on coarse slices, which is what generation meets.
+    The weights kept are those of the best held-out NLL on slices of what generation hears: of decoded audio with a
+    fine stage, of audio decoded from coarse codes without.
+
+    Raises:
+        ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
     """
     torch.manual_seed(recipe.seed)
     model = WhisperGPT(config)
@@ -103,35 +70,49 @@ def train_lm(
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
     optimizer = _optimizer(model, recipe)
-    run = Run(out, {"recipe": recipe.__dict__, "model": to_dict(config), "train_frames": len(train.codes)})
-    crops, check = TokenCrops(train, recipe), TokenCrops(heldout, recipe)
+    run = Run(out, {"recipe": asdict(recipe), "model": to_dict(config), "train_frames": len(train.codes)})
+    crops, check = _crops(train, config, recipe), _crops(heldout, config, recipe)
+    kept_by = "heldout_decoded" if config.fine else "heldout_coarse"
     first = run.resume(model, optimizer)
-    best = run.best("heldout_coarse")
+    best = run.best(kept_by)
     if first == 0:
-        run.log(0, **unigram_score(train.codes, heldout.codes))
-    began, loss_sum, counted = time.monotonic(), 0.0, 0
+        run.log(0, **unigram_score(train.codes[:, 0], heldout.codes[:, 0]))
+    began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup)
-        codes, mels, targets = crops.batch(step)
-        loss = F.cross_entropy(model(codes, mels).flatten(0, 1), targets.flatten(), ignore_index=-100)
+        batch = crops.batch(step)
+        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+        loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+        fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        loss_sum, counted = loss_sum + float(loss.detach()), counted + 1
+        sums = {"train": sums["train"] + float(loss.detach()), "fine": sums["fine"] + float(fine.detach())}
+        counted += 1
         if (step + 1) % 25 == 0:
-            run.log(step + 1, train=loss_sum / counted, seconds=(time.monotonic() - began) / counted)
-            began, loss_sum, counted = time.monotonic(), 0.0, 0
+            means = {name: value / counted for name, value in sums.items() if name != "fine" or model.fine}
+            run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
+            began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
         if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
-            scores = _check(model, check)
+            scores = _check(model, codec, check)
             run.log(step + 1, **scores)
-            if scores["heldout_coarse"] < best:
-                best = scores["heldout_coarse"]
+            if scores[kept_by] < best:
+                best = scores[kept_by]
                 save_model(out, model, codec, SamplingDefaults(), licence)
             began = time.monotonic()
         run.save(step + 1, model, optimizer)
     run.save(recipe.steps, model, optimizer, force=True)
+
+
+def _crops(tokens: Tokens, config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
+    """With a fine stage generation hears decoded audio, without one audio decoded from coarse codes."""
+    if config.fine:
+        odds, join = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")
+    else:
+        odds, join = dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")
+    return TokenCrops(tokens, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
 
 
 def _optimizer(model: WhisperGPT, recipe: ModelRecipe) -> torch.optim.AdamW:
@@ -143,21 +124,26 @@ def _optimizer(model: WhisperGPT, recipe: ModelRecipe) -> torch.optim.AdamW:
 
 
 @torch.inference_mode()
-def _check(model: WhisperGPT, crops: TokenCrops, batches: int = 4) -> dict[str, float]:
-    """Held-out NLL and accuracy on the same crops every time, by version of the slices."""
+def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops) -> dict[str, float]:
+    """Held-out NLL and accuracy on the same crops every time, by version of the slices, and the finer codes' NLL."""
     model.eval()
     result: dict[str, float] = {}
     for version in VERSIONS if model.hybrid else VERSIONS[:1]:
-        nll, right, count = 0.0, 0, 0
-        for index in range(batches):
-            codes, mels, targets = crops.batch(1_000_000 + index, version)
-            logits = model(codes, mels)
+        nll, fine, right, count = 0.0, 0.0, 0, 0
+        for index in range(CHECK_BATCHES):
+            batch = crops.batch(1_000_000 + index, version)
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+            logits, targets = model.head(hidden), batch.targets
             known = targets >= 0
             nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
             right += int((logits.argmax(-1)[known] == targets[known]).sum())
             count += int(known.sum())
+            fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
         result |= {f"heldout_{version}": nll / count, f"accuracy_{version}": right / count}
+        if model.fine:
+            result[f"fine_{version}"] = fine
     model.train()
     # A token-only model hears nothing, so its NLL is the same for every version.
-    result.setdefault("heldout_coarse", result["heldout_original"])
+    for version in VERSIONS[1:]:
+        result.setdefault(f"heldout_{version}", result["heldout_original"])
     return result

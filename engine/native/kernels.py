@@ -85,6 +85,14 @@ class Add(Kernel):
     _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
 
 
+class Fetch(Kernel):
+    _fields_ = [("state", Rows), ("width", c_int64), ("out", Rows)]
+
+
+class Keep(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("state", Rows)]
+
+
 class Attention(Kernel):
     _fields_ = [
         ("input", Rows),
@@ -134,14 +142,28 @@ class Sample(Kernel):
     ]
 
 
+class Draw(Kernel):
+    _fields_ = [
+        ("logits", Rows),
+        ("size", c_int64),
+        ("seed", c_void_p),
+        ("frame", c_void_p),
+        ("coarse_temperature", c_void_p),
+        ("temperature", c_float),
+        ("codebook", c_int64),
+        ("codes", POINTER(c_int32)),
+    ]
+
+
 class Quantize(Kernel):
     _fields_ = [("input", Rows), ("times", c_int64), ("out", POINTER(c_int16))]
 
 
 class Advance(Kernel):
-    _fields_ = [("input", Rows), ("size", c_int64), ("logits", Rows), ("frame", c_void_p), ("position", c_void_p)]
+    _fields_ = [("frame", c_void_p), ("position", c_void_p)]
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, Window, Embed, Norm, Recall, Cell, Add, Attention, Spectrum, LogScale, Sample, Quantize, Advance
+    Linear, Window, Embed, Norm, Recall, Cell, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
+    Advance,
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, ModelConfig
+from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
 from engine.native.library import (
@@ -36,6 +36,7 @@ MODELS = {
     "gpt-s": (GPT_S, SMALL_CODEC),
     "gpt-l": (replace(GPT_L, stack=replace(GPT_L.stack, layers=2)), SMALL_CODEC),
     "full-size codec": (HYBRID, ENCODEC_24KHZ),
+    "fine stage": (replace(HYBRID, fine=FineConfig()), SMALL_CODEC),
     "no LSTM": (HYBRID, replace(SMALL_CODEC, lstm_layers=0)),
 }
 

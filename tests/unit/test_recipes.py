@@ -102,7 +102,6 @@ def test_a_broken_score_is_named(tmp_path: Path) -> None:
 
 
 def test_notes_are_read_with_ties_joined(tmp_path: Path) -> None:
-    pytest.importorskip("music21")
     notes, tempo = scores.read_notes(write_score(tmp_path / "bwv1.mxl"))
     assert [(n.start, n.length, n.pitch, n.fermata) for n in notes] == [(0, 3, 72, False), (3, 1, 74, True)]
     assert tempo is None
@@ -145,7 +144,8 @@ def test_voices_that_meet_on_a_key_share_it() -> None:
 
 
 def test_midi_is_the_same_every_time(tmp_path: Path) -> None:
-    mido = pytest.importorskip("mido")
+    import mido
+
     style = performance.style_of("bwv1.6")
     strokes = performance.perform(NOTES, 80, style, "bwv1.6")
     for name in ("a.mid", "b.mid"):

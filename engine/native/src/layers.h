@@ -100,6 +100,28 @@ static void cell(const Cell& p, const Batch& batch) {
   }
 }
 
+// State of each slot into a workspace.
+struct Fetch {
+  Rows state;
+  int64_t width;
+  Rows out;
+};
+
+static void fetch(const Fetch& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.out[r], p.state[batch.slots[r]], 4 * p.width);
+}
+
+// A workspace into state.
+struct Keep {
+  Rows in;
+  int64_t width;
+  Rows state;
+};
+
+static void keep(const Keep& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.state[batch.slots[r]], p.in[r], 4 * p.width);
+}
+
 // Adds `in` to `out`.
 struct Add {
   Rows in;

@@ -20,7 +20,7 @@ struct Linear {
   const float* bias;  // padded to whole panels
   Rows out;           // row t at t * outputs
   int activation;
-  bool add;  // to what `out` holds
+  bool add;  // to what `out` holds, before the activation
 };
 
 static inline Vec activate(Vec v, int activation) {
@@ -51,8 +51,8 @@ static void block(const Linear& p, const float* const* in, float* const* out, in
         int64_t n = first + j * PANEL + h * LANES;
         if (n >= p.outputs) break;
         int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-        Vec v = activate(totals[i][j][h], p.activation);
-        store_some(out[i] + n, p.add ? v + load_some(out[i] + n, count) : v, count);
+        Vec v = p.add ? totals[i][j][h] + load_some(out[i] + n, count) : totals[i][j][h];
+        store_some(out[i] + n, activate(v, p.activation), count);
       }
 }
 

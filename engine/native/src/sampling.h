@@ -27,9 +27,9 @@ static inline uint64_t mixed(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Standard Gumbel noise, a function of seed, frame and codebook 0 alone.
-static void gumbel_noise(uint64_t seed, uint64_t frame, int64_t size, float* noise) {
-  uint64_t key = mixed(mixed(seed + GOLDEN) + frame * 64 * GOLDEN);
+// Standard Gumbel noise, a function of seed, frame and codebook alone.
+static void gumbel_noise(uint64_t seed, uint64_t frame, uint64_t codebook, int64_t size, float* noise) {
+  uint64_t key = mixed(mixed(seed + GOLDEN) + (frame * 64 + codebook) * GOLDEN);
   for (int64_t i = 0; i < size; i++)
     noise[i] = (float(int32_t(mixed(key + (i + 1) * GOLDEN) >> 41)) + 0.5f) * 0x1p-23f;
   for (int64_t i = 0; i < size; i += LANES) store(noise + i, -logarithm(-logarithm(load(noise + i))));
@@ -66,7 +66,7 @@ static void sample(const Sample& p, const Batch& batch) {
       Vec score = load(logits + i) / divisor;
       store(scores + i, select(score == score, score, broadcast(-INFINITY)));  // sorting needs an order: no NaN
     }
-    gumbel_noise(p.seed[slot], p.frame[slot], p.size, noise);
+    gumbel_noise(p.seed[slot], p.frame[slot], 0, p.size, noise);
     bool all = (p.top_k[slot] <= 0 || p.top_k[slot] >= p.size) && p.top_p[slot] >= 1.0f;
     if (all) std::iota(order, order + p.size, 0);
     int64_t kept = all ? p.size : allowed(scores, p.size, p.top_k[slot], p.top_p[slot], order);
@@ -76,6 +76,31 @@ static void sample(const Sample& p, const Batch& batch) {
       float score = scores[order[i]] + noise[order[i]];
       if (score > best) best = score, p.codes[r] = order[i];
     }
+  }
+}
+
+// Draws the code of a finer codebook, none left out; greedy where the coarse code is.
+struct Draw {
+  Rows logits;  // of each stream
+  int64_t size;
+  const int64_t *seed, *frame;  // of each slot
+  const float* coarse_temperature;
+  float temperature;
+  int64_t codebook;
+  int32_t* codes;  // of each stream
+};
+
+static void draw(const Draw& p, const Batch& batch) {
+  float scores[MOST_CODES];
+  for (int r = batch.begin; r < batch.end; r++) {
+    int32_t slot = batch.slots[r];
+    const float* best = p.logits[r];
+    if (p.coarse_temperature[slot] > 0) {
+      gumbel_noise(p.seed[slot], p.frame[slot], p.codebook, p.size, scores);
+      for (int64_t i = 0; i < p.size; i += LANES) store(scores + i, load(best + i) + load(scores + i) * p.temperature);
+      best = scores;
+    }
+    p.codes[r] = int32_t(std::max_element(best, best + p.size) - best);
   }
 }
 
@@ -92,19 +117,14 @@ static void quantize(const Quantize& p, const Batch& batch) {
       p.out[r * p.times + i] = int16_t(std::nearbyint(std::min(1.0f, std::max(-1.0f, p.in[r][i])) * 32767.0f));
 }
 
-// Hands the logits to the slots, whose frame and position move on by one.
+// The slots' frame and position move on by one.
 struct Advance {
-  Rows in;
-  int64_t size;
-  Rows logits;
   int64_t *frame, *position;
 };
 
 static void advance(const Advance& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) {
-    int32_t slot = batch.slots[r];
-    std::memcpy(p.logits[slot], p.in[r], 4 * p.size);
-    p.frame[slot]++;
-    p.position[slot]++;
+    p.frame[batch.slots[r]]++;
+    p.position[batch.slots[r]]++;
   }
 }

@@ -1,0 +1,100 @@
+"""Kernels put one behind the other, with the workspaces and packed weights that they work on."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.native import kernels as k
+from engine.native.library import Library
+
+STAGES = ("lm", "fine", "codec", "mel")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What flows between kernels: ``times`` samples of ``width`` channels for each stream."""
+
+    rows: k.Rows
+    times: int
+    width: int
+
+
+class Emitter:
+    """A program in the making, for up to ``rows`` streams."""
+
+    def __init__(self, library: Library, rows: int) -> None:
+        self.name, self._library = library.name, library.functions
+        self._handle = ctypes.c_void_p(self._library.whispergpt_program())
+        self._count = rows
+        self._panel = int(self._library.whispergpt_panel())
+        self._kept: list[Tensor] = []  # what the program has addresses of
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self._library.whispergpt_free(self._handle)
+
+    def window(self, x: Signal, context: int, state: Tensor | None, through_elu: bool) -> Signal:
+        seen = self.buffer(context + x.times, x.width)
+        held = k.Rows(0, 0) if state is None else k.Rows.of(state)
+        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, held, seen.rows))
+        return seen
+
+    def embed(self, codes: object, table: Tensor, out: k.Rows) -> None:
+        self.emit(k.Embed(codes, table.shape[1], self.keep(table).data_ptr(), out))
+
+    def norm(self, x: Signal, weight: Tensor, out: k.Rows) -> None:
+        self.emit(k.Norm(x.rows, x.width, self.keep(weight).data_ptr(), out))
+
+    def product(
+        self,
+        x: Signal,
+        weight: Tensor,
+        bias: Tensor | None,
+        times: int | None = None,
+        step: int | None = None,
+        activation: int = k.NONE,
+        add_to: Signal | None = None,
+    ) -> Signal:
+        """Rows of ``x``, ``times`` of them each ``step`` floats on, times ``weight`` ``[N, K]``."""
+        times, step = times or x.times, step or x.width
+        outputs, inputs = weight.shape
+        packed, padded = self._pack(weight, bias)
+        y = add_to or self.buffer(times, outputs)
+        sizes = (times, step, inputs, outputs)
+        kernel = k.Linear(x.rows, *sizes, packed.data_ptr(), padded.data_ptr(), y.rows, activation, add_to is not None)
+        half = packed.dtype == torch.float16
+        self._library.whispergpt_linear(self._handle, ctypes.byref(kernel), half)
+        return y
+
+    def _pack(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Panels of weights, in half precision if that changes none, and the padded bias."""
+        outputs, inputs = weight.shape
+        panels = -(-outputs // self._panel)
+        padded = torch.zeros(panels * self._panel, inputs)
+        padded[:outputs] = weight
+        packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
+        if torch.equal(packed.half().float(), packed):
+            packed = packed.half()
+        shift = torch.zeros(panels * self._panel)
+        if bias is not None:
+            shift[:outputs] = bias
+        return self.keep(packed), self.keep(shift)
+
+    def buffer(self, times: int, width: int) -> Signal:
+        return Signal(k.Rows.of(self.keep(torch.zeros(self._count, times * width))), times, width)
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        kept = tensor.detach().contiguous()
+        assert kept.device.type == "cpu"
+        self._kept.append(kept)
+        return kept
+
+    def stage(self, name: str) -> None:
+        self._library.whispergpt_stage(self._handle, STAGES.index(name))
+
+    def emit(self, kernel: k.Kernel) -> None:
+        getattr(self._library, kernel.symbol)(self._handle, ctypes.byref(kernel))

@@ -1,0 +1,79 @@
+"""What a model's training step sees: random stretches of speakers' or works' frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.tokens import VERSIONS, Tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``codes`` int64 ``[B, T + 1, K]``; ``mels`` ``[B, T, n_mels]`` of the first T frames; ``known`` bool ``[B, T]``:
+    where the frame that comes next is one of the recording."""
+
+    codes: Tensor
+    mels: Tensor
+    known: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """The coarse codes that come next ``[B, T]``, -100 where there is none."""
+        return torch.where(self.known, self.codes[:, 1:, 0], -100)
+
+
+class TokenCrops:
+    """Random crops of groups' streams; the same step draws the same crops.
+
+    ``odds``: how likely a crop's slices are of each version of the sound, if they are of one throughout; a share of
+    ``join_share`` changes from the first to the second of ``join`` at a random frame, as slices do where a continuation
+    joins its prompt.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch: int,
+        frames: int,
+        seed: int,
+        odds: dict[str, float],
+        join: tuple[str, str],
+        join_share: float,
+    ) -> None:
+        self.tokens, self.size, self.frames, self.seed = tokens, batch, frames, seed
+        self.versions = np.array([odds.get(version, 0.0) for version in VERSIONS])
+        self.join, self.join_share = (VERSIONS.index(join[0]), VERSIONS.index(join[1])), join_share
+        counts = np.array([count for _, count in tokens.spans], dtype=np.float64)
+        self.odds = counts / counts.sum()
+
+    def batch(self, step: int, version: str | None = None) -> Batch:
+        """The crops of one step; ``version`` None mixes versions as in training."""
+        draw = np.random.default_rng((self.seed, step))
+        codes = np.zeros((self.size, self.frames + 1, self.tokens.codes.shape[1]), np.int64)
+        known = np.zeros((self.size, self.frames), bool)
+        mels = np.zeros((self.size, self.frames, self.tokens.mels.shape[-1]), np.float32)
+        for row in range(self.size):
+            first, count = self.tokens.spans[draw.choice(len(self.odds), p=self.odds)]
+            taken = min(count, self.frames + 1)
+            start = first + int(draw.integers(count - taken + 1))
+            codes[row, :taken] = self.tokens.codes[start : start + taken]
+            known[row, : taken - 1] = True
+            before, after, join = self._versions(draw, taken, version)
+            kept = min(taken, self.frames)
+            mels[row, :join] = self.tokens.mels[before, start : start + join]
+            mels[row, join:kept] = self.tokens.mels[after, start + join : start + kept]
+        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
+
+    def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[int, int, int]:
+        """The version before the join, the one after it, and the frame of the join."""
+        if version is not None:
+            index = VERSIONS.index(version)
+            return index, index, 0
+        if draw.random() < self.join_share:
+            return *self.join, int(draw.integers(1, taken))
+        index = int(draw.choice(len(VERSIONS), p=self.versions / self.versions.sum()))
+        return index, index, 0
