@@ -17,6 +17,7 @@ from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from engine.fine_stage import FineStage
 from engine.mel import CausalMel
 from engine.model import WhisperGPT
+from engine.quantizer import Codebook
 from engine.sampling import sample
 from engine.streaming import State, branch, keep, leaf
 
@@ -32,7 +33,7 @@ class FrameStep(nn.Module):
     def pack(self) -> None:
         """Lay the weights out as the steps need them; they are not to be changed any more."""
         for module in self.modules():
-            if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM):
+            if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM | Codebook):
                 module.pack()
 
     def init_state(self, slots: int, device: torch.device) -> State:

@@ -26,12 +26,22 @@ class Codebook(nn.Module):
         self.register_buffer("cluster_size", torch.zeros(size))
         self.register_buffer("embed", torch.randn(size, dimension))
         self.register_buffer("embed_avg", torch.zeros(size, dimension))
+        self._packed: Tensor | None
+        self.register_buffer("_packed", None, persistent=False)
+
+    def pack(self) -> None:
+        """Keep what ``encode`` needs of the entries' lengths from now on."""
+        self._packed = self._squares()
+
+    def _squares(self) -> Tensor:
+        """Each entry's squared length ``[1024]``."""
+        return self.embed.t().pow(2).sum(0) if self._packed is None else self._packed
 
     def encode(self, x: Tensor) -> Tensor:
         """Index of the nearest entry: ``[..., dimension]`` → ``[...]`` int64."""
         flat = x.reshape(-1, x.shape[-1])
         # The order of these sums is EnCodec's, so that near ties fall the same way.
-        distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ self.embed.t() + self.embed.t().pow(2).sum(0)
+        distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ self.embed.t() + self._squares()
         return distance.argmin(dim=-1).view(x.shape[:-1])
 
     def decode(self, codes: Tensor) -> Tensor:

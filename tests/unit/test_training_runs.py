@@ -1,0 +1,143 @@
+"""What a run keeps and refuses, and what a step of training is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.codec import Codec
+from engine.config import HYBRID, SMALL_CODEC, FineConfig
+from engine.model import WhisperGPT
+from training.augmentation import Augmentation, augment
+from training.crops import Crops
+from training.datasets import AudioSet
+from training.fine_loss import fine_loss
+from training.losses import ReconstructionLoss
+from training.manifest import Clip
+from training.run import Run, learning_rate
+from training.token_crops import TokenCrops
+from training.tokens import Tokens
+
+ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
+
+
+def run_of(folder: Path, steps: int = 10, rate: float = 0.1) -> Run:
+    return Run(folder, {"recipe": {"steps": steps, "rate": rate}, "model": {"width": 4}})
+
+
+def small() -> tuple[nn.Linear, torch.optim.Optimizer]:
+    model = nn.Linear(2, 2)
+    return model, torch.optim.Adam(model.parameters())
+
+
+def test_a_run_may_have_more_steps_and_no_other_rate(tmp_path: Path) -> None:
+    run_of(tmp_path).save(3, *small(), force=True)
+    assert run_of(tmp_path, steps=20).resume(*small()) == 3
+    with pytest.raises(ValueError, match=r"recipe\.rate was 0\.1 and is now 0\.2"):
+        run_of(tmp_path, rate=0.2)
+    assert json.loads((tmp_path / "config.json").read_text())["recipe"]["rate"] == 0.1
+
+
+def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(tmp_path)
+    run.save(3, *small(), force=True)
+    real = torch.save
+
+    def full(state: object, path: Path) -> None:
+        real(state, path)
+        path.write_bytes(path.read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ValueError, match=r"the last one stands.*No space left"):
+        run.save(4, *small(), force=True)
+    assert run.resume(*small()) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "last.pt", "log.jsonl"]
+
+
+def test_a_held_rate_falls_late() -> None:
+    rates = [learning_rate(step, 1000, 1.0, 10, held=0.6) for step in range(1001)]
+    assert rates[10:600] == [1.0] * 590
+    assert 0.05 <= rates[1000] < 0.06 < rates[800] < 1.0
+
+
+def test_augmentation_is_repeatable_and_never_clips() -> None:
+    sound = np.sin(np.arange(9_600) / 12).astype(np.float32) * 0.3
+    made = [augment(sound, np.random.default_rng(seed), ALWAYS) for seed in range(30)]
+    again = augment(sound, np.random.default_rng(4), ALWAYS)
+    assert (again == made[4]).all() and again.dtype == np.float32
+    assert all(m.shape == sound.shape and np.isfinite(m).all() and np.abs(m).max() <= 0.99 + 1e-6 for m in made)
+    levels = [20 * np.log10(np.sqrt(np.mean(m**2))) for m in made]
+    assert min(levels) < -26 and max(levels) > -20
+    assert np.abs(augment(np.zeros(9_600, np.float32), np.random.default_rng(0), ALWAYS)).max() == 0
+
+
+def test_shares_are_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder ten times as long is drawn from as often as it is told."""
+    sounds = [np.full(24_000 * 100, 5_000, np.int16), np.full(24_000 * 10, -5_000, np.int16)]
+    clips = [Clip(f"{i}", "", f"g{i}", "train", i, 0, len(sound)) for i, sound in enumerate(sounds)]
+    data = AudioSet(clips, sounds, [0, 1])
+    plain = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
+
+    def second(shares: tuple[float, ...] | None) -> float:
+        crops = Crops(data, 400, 10, 0, plain, shares)
+        return float((crops.batch(0).mean(-1) < 0).float().mean())
+
+    assert second(None) == pytest.approx(1 / 11, abs=0.05)
+    assert second((1.0, 3.0)) == pytest.approx(3 / 4, abs=0.08)
+    with pytest.raises(ValueError, match="no clip is as long"):
+        Crops(data, 1, 75 * 200, 0, plain)
+
+
+def test_the_loss_is_nothing_for_the_same_and_minds_the_phase() -> None:
+    loss_of = ReconstructionLoss()
+    torch.manual_seed(0)
+    sound = 0.1 * torch.randn(2, 9_600)
+    assert float(loss_of(sound, sound)["total"]) < 1e-5
+    turned = loss_of(-sound, sound)
+    assert float(turned["mel"]) < 1e-5 and float(turned["compressed"]) > 0.5 and float(turned["wave"]) > 1
+    louder, half = loss_of(sound * 4, sound * 8), loss_of(sound * 0.25, sound * 0.5)
+    assert float(louder["compressed"]) == pytest.approx(float(half["compressed"]), rel=0.01), "relative to the sound"
+
+
+def test_a_crop_knows_where_its_group_ends_and_joins_versions() -> None:
+    frames = 50
+    codes = np.arange(2 * frames * 8, dtype=np.uint16).reshape(2 * frames, 8) % 1024
+    mels = np.stack([np.full((2 * frames, 4), version, np.float16) for version in range(3)])
+    tokens = Tokens(codes, mels, [(0, frames), (frames, frames)])
+    crops = TokenCrops(tokens, 16, 64, 0, {"original": 1.0}, ("original", "decoded"), join_share=1.0)
+    batch = crops.batch(0)
+    assert batch.codes.shape == (16, 65, 8) and batch.known.sum(1).tolist() == [frames - 1] * 16
+    assert (batch.targets[:, : frames - 1] == batch.codes[:, 1:frames, 0]).all()
+    assert (batch.targets[:, frames:] < 0).all()
+    assert torch.equal(crops.batch(0).mels, batch.mels)
+    for row in batch.mels[:, :frames, 0]:
+        changes = row.diff().nonzero()
+        assert len(changes) == 1 and row[0] == 0 and row[-1] == 1
+    whole = crops.batch(0, "coarse").mels[:, :frames]
+    assert (whole == 2).all()
+
+
+def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
+    torch.manual_seed(0)
+    codec = Codec(SMALL_CODEC).eval()
+    model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 1024, (40, 8)).astype(np.uint16)
+    tokens = Tokens(codes, draw.normal(0, 1, (3, 40, 80)).astype(np.float16), [(0, 40)])
+    batch = TokenCrops(tokens, 1, 39, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
+    for _ in range(60):
+        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+        coarse = nn.functional.cross_entropy(model.head(hidden)[0], batch.targets[0])
+        fine = fine_loss(model, codec, hidden, batch, 1.0)
+        optimizer.zero_grad()
+        (coarse + fine).backward()
+        optimizer.step()
+    assert float(coarse) < 0.1 and float(fine) < 1.0
