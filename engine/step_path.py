@@ -16,7 +16,8 @@ import torch
 
 from engine.config import HOP
 from engine.frame_step import FrameStep
-from engine.native.library import NativeError
+from engine.native.check import check_kernels
+from engine.native.library import Library, NativeError, load_library, processor_levels
 from engine.native.program import FrameProgram
 from engine.streaming import State, rows
 
@@ -49,9 +50,17 @@ def pick_path(frame_step: FrameStep, state: State, slots: int, device: torch.dev
     if device.type != "cpu":
         return TorchPath(frame_step, state, slots, device)
     try:
-        return NativePath(frame_step, state, slots)
+        levels = processor_levels()
     except NativeError as error:
         return TorchPath(frame_step, state, slots, device, f"{error}")
+    for level in levels:
+        try:
+            library = load_library(level)
+            check_kernels(frame_step, library)
+            return NativePath(frame_step, state, slots, library)
+        except NativeError as error:
+            reason = f"{error}"
+    return TorchPath(frame_step, state, slots, device, reason)
 
 
 class NativePath:
@@ -59,8 +68,10 @@ class NativePath:
 
     slow_because: str | None = None
 
-    def __init__(self, frame_step: FrameStep, state: State, slots: int, threads: int | None = None) -> None:
-        self._program = FrameProgram(frame_step, state, slots)
+    def __init__(
+        self, frame_step: FrameStep, state: State, slots: int, library: Library, threads: int | None = None
+    ) -> None:
+        self._program = FrameProgram(frame_step, state, slots, library)
         self._threads = threads or usable_processors()
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
         self.name = self._program.name

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
 """Where an image keeps what it has built for every level."""
 LEVELS = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
-"""Processor levels that kernels are built for, and what torch calls them."""
+"""Processor levels that kernels are built for, highest first, and what torch calls them."""
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
 BUILD_SECONDS = 300
@@ -42,23 +42,22 @@ class Library:
     name: str
 
 
-def load_library() -> Library:
-    """The kernels for this processor, built now if they are not yet.
+def load_library(level: str | None = None) -> Library:
+    """The kernels for this processor's highest level, or a lesser one, built now if they are not yet.
 
     Raises:
         NativeError: they cannot be built or loaded here.
     """
-    found = _load_once()
+    found = _load_once(level or processor_levels()[0])
     if isinstance(found, NativeError):
         raise found
     return found
 
 
-@lru_cache(maxsize=1)
-def _load_once() -> Library | NativeError:
+@cache
+def _load_once(level: str) -> Library | NativeError:
     """Failures are remembered too: a compiler that fails is not asked again for the next model."""
     try:
-        level = processor_level()
         shipped = SHIPPED / _file_name(level)
         return open_library(shipped) if shipped.exists() else _from_cache(level)
     except NativeError as error:
@@ -67,16 +66,16 @@ def _load_once() -> Library | NativeError:
         return NativeError(f"the kernels could not be prepared ({error})")
 
 
-def processor_level() -> str:
-    """The level of this processor.
+def processor_levels() -> list[str]:
+    """The levels that this processor has, highest first.
 
     Raises:
-        NativeError: the kernels are not written for it.
+        NativeError: the kernels are written for none of them.
     """
-    capability = torch.backends.cpu.get_cpu_capability()
-    for level, name in LEVELS.items():
-        if platform.machine() in ("x86_64", "AMD64") and capability.startswith(name):
-            return level
+    capability, levels = torch.backends.cpu.get_cpu_capability(), list(LEVELS)
+    for index, level in enumerate(levels):
+        if platform.machine() in ("x86_64", "AMD64") and capability.startswith(LEVELS[level]):
+            return levels[index:]
     raise NativeError(f"there are no kernels for this processor ({platform.machine()}, {capability})")
 
 

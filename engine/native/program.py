@@ -22,7 +22,7 @@ from engine.frame_step import FrameStep
 from engine.mel import CausalMel
 from engine.native import kernels as k
 from engine.native.emitter import STAGES, Emitter, Signal
-from engine.native.library import Library, NativeError, load_library
+from engine.native.library import Library, NativeError
 from engine.rotary import PERIOD
 from engine.seanet import Decoder, ResidualBlock
 from engine.streaming import State, branch, leaf
@@ -35,12 +35,12 @@ class FrameProgram(Emitter):
     """The frame step for up to ``rows`` of the slots in ``state``.
 
     Raises:
-        NativeError: the kernels are not there, or not made for a model of these sizes.
+        NativeError: the kernels are not made for a model of these sizes.
     """
 
-    def __init__(self, step: FrameStep, state: State, rows: int, library: Library | None = None) -> None:
+    def __init__(self, step: FrameStep, state: State, rows: int, library: Library) -> None:
         _check_sizes(step)
-        super().__init__(library or load_library(), rows)
+        super().__init__(library, rows)
         self._state = state  # the program has addresses of it
         self.codes = self.keep(torch.zeros(rows, dtype=torch.int32)).numpy()
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()

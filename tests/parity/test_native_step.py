@@ -23,7 +23,7 @@ from engine.native.library import (
     build,
     load_library,
     open_library,
-    processor_level,
+    processor_levels,
 )
 from engine.native.program import FrameProgram
 from engine.step_path import NativePath, TorchPath, pick_path
@@ -124,7 +124,7 @@ def compare(step: FrameStep, state: State, library: Library) -> FrameProgram:
 def test_wide_vectors_too(tmp_path: Path) -> None:
     """The other width of vectors: sixteen floats as AVX-512 has them, here by way of narrower registers, or eight."""
     other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
-    library = open_library(build(processor_level(), tmp_path, f"-DLANES={other}", "-Wall", "-Wextra"))
+    library = open_library(build(processor_levels()[0], tmp_path, f"-DLANES={other}", "-Wall", "-Wextra"))
     assert library.functions.whispergpt_panel() == 2 * other
     step = frame_step(*MODELS["hybrid"])
     compare(step, busy_state(step), library)
@@ -136,16 +136,16 @@ def test_company_changes_no_bit() -> None:
     start = busy_state(step)
     together, alone, parts = clone(start), clone(start), clone(start)
     everyone = np.arange(SLOTS, dtype=np.int32)
-    program = FrameProgram(step, together, SLOTS)
+    program = FrameProgram(step, together, SLOTS, load_library())
     program.run(everyone, 0, SLOTS)
-    single = FrameProgram(step, alone, 1)
+    single = FrameProgram(step, alone, 1, load_library())
     for slot in reversed(range(SLOTS)):
         single.run(np.array([slot], np.int32), 0, 1)
         assert single.codes[0] == program.codes[slot]
         assert (single.samples[0] == program.samples[slot]).all()
         untouched = list(range(slot))
         assert torch.equal(leaf(alone, "logits")[untouched], leaf(start, "logits")[untouched])
-    split = FrameProgram(step, parts, SLOTS)
+    split = FrameProgram(step, parts, SLOTS, load_library())
     split.run(everyone[::-1].copy(), 3, SLOTS)
     split.run(everyone[::-1].copy(), 0, 3)
     assert (split.samples[::-1] == program.samples).all()
@@ -159,8 +159,11 @@ def test_threads_change_no_bit() -> None:
     start = map_state(lambda t: t.repeat(4, *[1] * (t.dim() - 1))[:16].clone(), busy_state(step))
     expected, threaded, parts = clone(start), clone(start), clone(start)
     order = np.random.default_rng(0).permutation(16).astype(np.int32)
-    program, path = FrameProgram(step, expected, 16), NativePath(step, threaded, 16, threads=4)
-    split = FrameProgram(step, parts, 16)
+    program, path = (
+        FrameProgram(step, expected, 16, load_library()),
+        NativePath(step, threaded, 16, load_library(), threads=4),
+    )
+    split = FrameProgram(step, parts, 16, load_library())
     for _ in range(5):
         program.run(order, 0, 16)
         codes, samples = path.step(order.tolist())
@@ -176,13 +179,13 @@ def test_threads_change_no_bit() -> None:
 def test_mel_windows_without_kernels_are_refused(window: int) -> None:
     step = frame_step(replace(HYBRID, mel=replace(HYBRID.mel, window=window)), SMALL_CODEC)
     with pytest.raises(NativeError, match="mel windows"):
-        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1)
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, load_library())
 
 
 def test_a_codec_of_other_frames_is_refused() -> None:
     step = frame_step(GPT_S, replace(SMALL_CODEC, n_filters=32, ratios=(8, 5, 4)))
     with pytest.raises(NativeError, match="320"):
-        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1)
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, load_library())
 
 
 def test_sizes_without_kernels_run_by_torch() -> None:
@@ -212,13 +215,31 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert isinstance(pick_path(step, state, 8, torch.device("cpu")), NativePath)
 
 
+def test_kernels_that_compute_something_else_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every machine compares before it trusts: here the samples come out wrong."""
+    step = frame_step(*MODELS["hybrid"])
+    state = step.init_state(8, torch.device("cpu"))
+    assert isinstance(pick_path(step, state, 8, torch.device("cpu")), NativePath)
+    real = FrameProgram.run
+
+    def wrong(self: FrameProgram, slots: np.ndarray, begin: int, end: int) -> dict[str, float]:
+        seconds = real(self, slots, begin, end)
+        self.samples[:] = self.samples // 2
+        return seconds
+
+    monkeypatch.setattr(FrameProgram, "run", wrong)
+    path = pick_path(step, state, 8, torch.device("cpu"))
+    assert isinstance(path, TorchPath) and path.slow_because is not None
+    assert "do not compute what torch does" in path.slow_because
+
+
 def test_a_failing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'a note' >&2\necho 'error: no space left' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", f"{broken} --with-arguments")
     with pytest.raises(NativeError, match="error: no space left"):
-        build(processor_level(), tmp_path)
+        build(processor_levels()[0], tmp_path)
     assert not list(tmp_path.glob("*.so"))
 
 
@@ -226,17 +247,17 @@ def test_builds_are_kept_and_damaged_ones_made_again(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
     monkeypatch.setattr("engine.native.library.FLAGS", (*FLAGS, "-O1"))
-    first = _from_cache(processor_level())
+    first = _from_cache(processor_levels()[0])
     (kept,) = (tmp_path / "whispergpt").glob("*.so")
     made = kept.stat().st_mtime_ns
-    assert _from_cache(processor_level()).name == first.name
+    assert _from_cache(processor_levels()[0]).name == first.name
     assert kept.stat().st_mtime_ns == made, "built again"
     # Elsewhere, since a path that is loaded stays so in this process.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     damaged = tmp_path / "other" / "whispergpt" / kept.name
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"not a library")
-    assert _from_cache(processor_level()).name == first.name
+    assert _from_cache(processor_levels()[0]).name == first.name
     assert damaged.stat().st_size > 10_000
 
 

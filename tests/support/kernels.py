@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 
-from engine.native.library import NativeError, processor_level
+from engine.native.library import NativeError, processor_levels
 
 
 def kernels_expected() -> bool:
     try:
-        processor_level()
+        processor_levels()
     except NativeError:
         return False
     return shutil.which("g++") is not None or shutil.which("c++") is not None
