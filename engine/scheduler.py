@@ -100,9 +100,11 @@ class Scheduler:
         leads = [
             stream.first_frame_at + stream.generated / FRAME_RATE - now
             for stream in self._by_slot
-            if stream is not None and stream.first_frame_at is not None and stream.pace == "realtime"
+            if stream is not None
+            and stream.first_frame_at is not None
+            and stream.pace == "realtime"
             and self._due_in(stream, now) != float("inf")
-        ]  # fmt: skip
+        ]
         return min(leads, default=float("inf"))
 
     def advance(self, stream: Stream) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +17,7 @@ from engine.frame_step import FrameStep
 from engine.native.check import check_kernels
 from engine.native.library import Library, NativeError, load_library, processor_levels
 from engine.native.program import FrameProgram
+from engine.processors import usable_processors
 from engine.streaming import State, rows
 
 TILE = 8
@@ -119,16 +118,6 @@ class TorchPath:
             tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
             codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
         return codes, samples
-
-
-def usable_processors() -> int:
-    """Processors that this process may use: its affinity, and a container's quota where there is one (cgroup v2)."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return count
 
 
 class _StageClock:

@@ -84,7 +84,7 @@ class Worker:
         """
         for name, engine in self.engines.items():
             self._report(name, engine, engine.step())
-        if self._listeners_can_wait() and self._prompt_work():
+        if self._arriving and self._listeners_can_wait() and self._prompt_work():
             self._prompt_worked_at = time.monotonic()
             return 0.0
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]

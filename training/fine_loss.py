@@ -22,6 +22,6 @@ def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, sha
     chosen = batch.known & (torch.rand(batch.known.shape) < share)
     entries = codec.quantizer.entries
     now, before = batch.codes[:, 1:][chosen], batch.codes[:, :-1][chosen]
-    previous = torch.stack([F.embedding(before[:, k], entries[k]) for k in range(len(entries))]).sum(0)
+    previous = codec.quantizer.decode(before.t()[None])[0].t()
     logits = model.fine(hidden[chosen], previous, now, entries)
     return F.cross_entropy(logits.flatten(0, 1), now[:, 1:].flatten())

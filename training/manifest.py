@@ -12,11 +12,14 @@ import msgspec
 from tqdm import tqdm
 
 from engine.config import HOP, SAMPLE_RATE
+from engine.processors import usable_processors
 
 MANIFEST = "manifest.json"
 FORMAT = "whispergpt-audio"
 VERSION = 1
 SAMPLE_BYTES = 2
+MOST_WORKERS = 8
+"""Threads that read files; more only wait for the disk."""
 
 Split = Literal["train", "heldout"]
 Grouping = Literal["speaker", "folder", "file", "maestro"]
@@ -188,7 +191,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
 def hash_shards(folder: Path, count: int) -> list[str]:
     """SHA-256 of the first ``count`` shards."""
     files = [folder / shard_name(index) for index in range(count)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_WORKERS, usable_processors())) as pool:
         hashes = pool.map(hash_file, files)
         return list(tqdm(hashes, total=count, desc="hash shards", unit="shard", leave=False, disable=None))
 

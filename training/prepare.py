@@ -17,12 +17,14 @@ from tqdm import tqdm
 
 from engine.audio_file import AudioError, read_audio
 from engine.config import HOP, SAMPLE_RATE
+from engine.processors import usable_processors
 from training.datasets import find_audio
 from training.grouping import HELDOUT_RULE, GroupBy, Layout, choose_heldout, folder_name, label, lay_out
 from training.journal import JOURNAL, Entry, Header, Journal, Source, check_header, read_journal
 from training.manifest import (
     FORMAT,
     MANIFEST,
+    MOST_WORKERS,
     VERSION,
     Clip,
     Folder,
@@ -42,7 +44,6 @@ from training.manifest import (
 SHARD_SAMPLES = 256 * 2**20 // 2
 """Samples a shard may hold: 256 MiB, 93 minutes. No file is cut between shards, so a longer one is skipped."""
 LEAST_SECONDS = 60.0
-MOST_WORKERS = 8
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says when a file cannot grow: the disk, the quota or the permitted size is used up."""
 
@@ -108,7 +109,7 @@ def prepare(
     try:
         with Journal(out, header, [job.source for job in jobs]) as journal:
             entries = journal.entries
-            _decode_rest(journal, jobs, workers or min(MOST_WORKERS, os.cpu_count() or 1))
+            _decode_rest(journal, jobs, workers or min(MOST_WORKERS, usable_processors()))
         named = [Folder(folder_name(f), layout.grouping) for f, layout in zip(folders, layouts, strict=True)]
         manifest = _manifest(out, entries, named, heldout)
         write_manifest(out, manifest)

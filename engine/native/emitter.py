@@ -64,10 +64,8 @@ class Emitter:
         outputs, inputs = weight.shape
         packed, padded = self._pack(weight, bias)
         y = add_to or self.buffer(times, outputs)
-        sizes = (times, step, inputs, outputs)
-        kernel = k.Linear(x.rows, *sizes, packed.data_ptr(), padded.data_ptr(), y.rows, activation, add_to is not None)
-        half = packed.dtype == torch.float16
-        self._library.whispergpt_linear(self._handle, ctypes.byref(kernel), half)
+        stored = (packed.data_ptr(), packed.dtype == torch.float16, padded.data_ptr())
+        self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
         return y
 
     def _pack(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

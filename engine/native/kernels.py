@@ -41,6 +41,7 @@ class Linear(Kernel):
         ("inputs", c_int64),
         ("outputs", c_int64),
         ("weights", c_void_p),
+        ("half", c_bool),
         ("bias", c_void_p),
         ("out", Rows),
         ("activation", c_int),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from engine.native.kernels import KERNELS, Kernel, Linear
+from engine.native.kernels import KERNELS, Kernel
 
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
@@ -95,7 +95,6 @@ def open_library(path: Path) -> Library:
         functions.whispergpt_run.restype = None
         for kernel in KERNELS:
             _declare(functions, kernel)
-        functions.whispergpt_linear.argtypes = [ctypes.c_void_p, ctypes.POINTER(Linear), ctypes.c_int]
     except (OSError, AttributeError) as error:
         raise NativeError(f"the kernels could not be loaded ({error})") from None
     return Library(functions, f"native-{path.stem.removeprefix('kernels-')}")

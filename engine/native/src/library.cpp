@@ -21,6 +21,7 @@ void whispergpt_run(const Program* program, const int32_t* slots, int begin, int
   program->run({begin, end, slots}, seconds);
 }
 
+KERNEL(linear, Linear)
 KERNEL(window, Window)
 KERNEL(embed, Embed)
 KERNEL(norm, Norm)
@@ -36,13 +37,4 @@ KERNEL(sample, Sample)
 KERNEL(draw, Draw)
 KERNEL(quantize, Quantize)
 KERNEL(advance, Advance)
-
-int64_t whispergpt_linear_size() { return sizeof(Linear); }
-void whispergpt_linear(Program* program, const Linear* p, int half) {
-  Linear copy = *p;
-  if (half)
-    program->add([copy](const Batch& batch) { linear<Half>(copy, batch); });
-  else
-    program->add([copy](const Batch& batch) { linear<float>(copy, batch); });
-}
 }

@@ -17,6 +17,7 @@ struct Linear {
   Rows in;
   int64_t times, step, inputs, outputs;
   const void* weights;
+  bool half;  // what they are stored in
   const float* bias;  // padded to whole panels
   Rows out;           // row t at t * outputs
   int activation;
@@ -70,7 +71,7 @@ static void some_rows(const Linear& p, int rows, int64_t panels, const float* co
 }
 
 template <typename Weight>
-static void linear(const Linear& p, const Batch& batch) {
+static void products(const Linear& p, const Batch& batch) {
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
   // Few rows take more panels at once, to keep as many sums in flight.
@@ -92,4 +93,8 @@ static void linear(const Linear& p, const Batch& batch) {
     }
     panel += taken;
   }
+}
+
+static void linear(const Linear& p, const Batch& batch) {
+  p.half ? products<Half>(p, batch) : products<float>(p, batch);
 }

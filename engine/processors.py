@@ -1,0 +1,16 @@
+"""How many processors there are for this process: what counts of threads are made by."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: its affinity, and a container's quota where there is one (cgroup v2)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return count
