@@ -11,13 +11,16 @@ import typer
 from cli.arguments import told_in_one_line
 from engine.checkpoint import load_trained_codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig
+from engine.engine import pick_device
+from training.codec_recipe import CodecRecipe
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
 from training.manifest import MANIFEST
+from training.precision import product_type
 from training.prepare import Prepared
 from training.prepare import prepare as prepare_audio
 from training.tokens import tokenize
-from training.train_codec import CodecRecipe, train_codec
+from training.train_codec import train_codec
 from training.train_lm import ModelRecipe, train_lm
 
 app = typer.Typer(
@@ -28,6 +31,14 @@ app = typer.Typer(
 Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
 Seed = Annotated[int, typer.Option(help="Of the weights and the order of the data.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Bfloat16 = Annotated[
+    bool | None,
+    typer.Option(
+        "--bfloat16/--float32",
+        help="The type of the large products. Default: bfloat16 where the device multiplies it faster.",
+    ),
+]
 
 
 SHOWN_SKIPPED = 5
@@ -69,15 +80,33 @@ def codec(
     shares: Annotated[
         str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: by their hours.")
     ] = None,
+    rate: Annotated[float, typer.Option(min=1e-6, help="Peak learning rate.")] = CodecRecipe.peak_rate,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Folder of a trained codec to start with: to go on, or to learn another sound.")
+    ] = None,
+    adversarial_from: Annotated[
+        int | None,
+        typer.Option(help="Step from which the codes are final and the decoder learns against discriminators too."),
+    ] = None,
     seed: Seed = 0,
+    device: Device = "auto",
+    bfloat16: Bfloat16 = None,
 ) -> None:
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
         recipe = CodecRecipe(
-            steps=steps, quantize_from=quantize_from, batch=batch, seed=seed, shares=_shares(shares, len(data))
+            steps=steps,
+            quantize_from=quantize_from,
+            batch=batch,
+            peak_rate=rate,
+            seed=seed,
+            shares=_shares(shares, len(data)),
+            start_from=None if start_from is None else str(start_from),
+            adversarial_from=adversarial_from,
         )
+        where = pick_device(device)
         audio = _load(data)
-        train_codec(audio.train, audio.heldout, out, recipe)
+        train_codec(audio.train, audio.heldout, out, recipe, device=where, autocast=product_type(where, bfloat16))
 
 
 @app.command("lm")
@@ -90,19 +119,23 @@ def lm(
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
     batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
     seed: Seed = 0,
+    device: Device = "auto",
+    bfloat16: Bfloat16 = None,
     licence: Annotated[str, typer.Option(help="Of the trained weights, as /v1/models will show it.")] = "unknown",
 ) -> None:
     """Train a model on a codec's coarse codes and write a model folder that can be served."""
     with told_in_one_line():
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-        trained = load_trained_codec(codec)
+        where = pick_device(device)
+        trained = load_trained_codec(codec).to(where)
         sizes = trained.config
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)
         audio, cache = _load(data), data[0] / "tokens"
         train, held = (tokenize(part, trained, config.mel, cache) for part in (audio.train, audio.heldout))
-        train_lm(train, held, trained, config, out, ModelRecipe(steps=steps, batch=batch, seed=seed), licence)
+        recipe = ModelRecipe(steps=steps, batch=batch, seed=seed)
+        train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
 
 
 def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:

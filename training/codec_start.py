@@ -27,8 +27,8 @@ def keep_variance(codec: Codec) -> None:
 
 
 @torch.no_grad()
-def start_codebooks(codec: Codec, crops: Crops, step: int) -> None:
+def start_codebooks(codec: Codec, crops: Crops, step: int, device: torch.device) -> None:
     """Set the codebooks by k-means of what the encoder makes of random crops."""
     first = 2_000_000 + step  # crops that no training step sees
-    latents = [codec.encoder(crops.batch(first + i)[:, None]) for i in range(KMEANS_BATCHES)]
+    latents = [codec.encoder(crops.batch(first + i)[:, None].to(device)) for i in range(KMEANS_BATCHES)]
     start_from_kmeans(codec.quantizer, torch.cat(latents).transpose(1, 2).reshape(-1, codec.config.dimension))

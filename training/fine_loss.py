@@ -19,7 +19,7 @@ def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, sha
     """
     if model.fine is None:
         return hidden.new_zeros(())
-    chosen = batch.known & (torch.rand(batch.known.shape) < share)
+    chosen = batch.known & (torch.rand(batch.known.shape, device=hidden.device) < share)
     entries = codec.quantizer.entries
     now, before = batch.codes[:, 1:][chosen], batch.codes[:, :-1][chosen]
     previous = codec.quantizer.decode(before.t()[None])[0].t()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 
@@ -26,16 +26,29 @@ MAY_CHANGE = "recipe.steps"
 """A run may be given more steps; anything else that differs makes it another run."""
 
 
+class Stateful(Protocol):
+    """What a checkpoint keeps: a module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
 class Run:
     """A folder with ``config.json``, ``log.jsonl`` and ``last.pt``, the checkpoint from which it resumes.
+
+    Args:
+        parts: what the checkpoint holds, by name.
 
     Raises:
         ValueError: the folder has a run of another configuration; the message says what differs.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], save_minutes: float = 3.0) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], parts: Mapping[str, Stateful], save_minutes: float = 3.0
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.save_seconds = folder, save_minutes * 60
+        self.folder, self.parts, self.save_seconds = folder, parts, save_minutes * 60
         kept = folder / "config.json"
         if (folder / "last.pt").exists() and kept.exists():
             _refuse_changes(folder, json.loads(kept.read_text()), json.loads(json.dumps(config)))
@@ -43,28 +56,24 @@ class Run:
         self._log = (folder / "log.jsonl").open("a")
         self._saved = time.monotonic()
 
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def resume(self) -> int:
         """Load the last checkpoint, if there is one, and return the step to go on from."""
         last = self.folder / "last.pt"
         if not last.exists():
             return 0
         state = torch.load(last, weights_only=True, map_location="cpu")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"])
         return int(state["step"])
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, force: bool = False) -> None:
+    def save(self, step: int, force: bool = False) -> None:
         """Write the checkpoint if the last one is old enough; the rename makes it whole or absent."""
         if not force and time.monotonic() - self._saved < self.save_seconds:
             return
         partial = self.folder / "last.pt.partial"  # a full disk harms this one and not the last
-        state = {
-            "step": step,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-        }
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": step, "rng": torch.get_rng_state()}
         try:
             torch.save(state, partial)
             partial.rename(self.folder / "last.pt")

@@ -20,6 +20,10 @@ class Batch:
     mels: Tensor
     known: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.codes.to(device), self.mels.to(device), self.known.to(device))
+
     @property
     def targets(self) -> Tensor:
         """The coarse codes that come next ``[B, T]``, -100 where there is none."""

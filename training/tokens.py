@@ -59,21 +59,22 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path) -> Token
 def _fill_cache(
     data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, codes_file: Path, mels_file: Path
 ) -> None:
-    slices = CausalMel(config)
+    device = codec.quantizer.entries[0].device
+    slices = CausalMel(config).to(device)
     frames = sum(c.samples // HOP for c in clips)
     codes = np.zeros((frames, codec.config.n_codebooks), np.uint16)
     mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
     position = 0
     for clip in tqdm(clips, desc="tokens", disable=None):
         for start in range(0, clip.samples, MOST_SAMPLES):
-            audio = torch.from_numpy(data.read(clip, start, min(MOST_SAMPLES, clip.samples - start)))[None]
+            audio = torch.from_numpy(data.read(clip, start, min(MOST_SAMPLES, clip.samples - start)))[None].to(device)
             found = codec.encode(audio[:, None])
             heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
             end = position + found.shape[-1]
-            codes[position:end] = found[0].t().numpy()
+            codes[position:end] = found[0].t().cpu().numpy()
             with torch.inference_mode():
                 for version, sound in enumerate(heard):
-                    mels[version, position:end] = slices(sound)[0].numpy()
+                    mels[version, position:end] = slices(sound)[0].cpu().numpy()
             position = end
     codes_file.parent.mkdir(parents=True, exist_ok=True)
     for file, values in ((mels_file, mels), (codes_file, codes)):
@@ -85,5 +86,5 @@ def _fill_cache(
 def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig) -> str:
     digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], mel)).encode())
     for weight in codec.state_dict().values():
-        digest.update(weight.numpy().tobytes())
+        digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

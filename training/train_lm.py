@@ -22,6 +22,7 @@ from training.tokens import VERSIONS, Tokens
 from training.unigram import unigram_score
 
 CHECK_BATCHES = 4
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def train_lm(
     out: Path,
     recipe: ModelRecipe,
     licence: str,
+    device: torch.device = CPU,
+    autocast: torch.dtype = torch.float32,
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
 
@@ -65,15 +68,17 @@ def train_lm(
         ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
     """
     torch.manual_seed(recipe.seed)
-    model = WhisperGPT(config)
+    model = WhisperGPT(config).to(device)
+    codec = codec.to(device)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
     optimizer = _optimizer(model, recipe)
-    run = Run(out, {"recipe": asdict(recipe), "model": to_dict(config), "train_frames": len(train.codes)})
+    described = {"recipe": asdict(recipe), "model": to_dict(config), "train_frames": len(train.codes)}
+    run = Run(out, described, {"model": model, "optimizer": optimizer})
     crops, check = _crops(train, config, recipe), _crops(heldout, config, recipe)
     kept_by = "heldout_decoded" if config.fine else "heldout_coarse"
-    first = run.resume(model, optimizer)
+    first = run.resume()
     best = run.best(kept_by)
     if first == 0:
         run.log(0, **unigram_score(train.codes[:, 0], heldout.codes[:, 0]))
@@ -81,10 +86,11 @@ def train_lm(
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup)
-        batch = crops.batch(step)
-        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-        loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
-        fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
+        batch = crops.batch(step).to(device)
+        with torch.autocast(device.type, autocast, enabled=autocast != torch.float32):
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+            loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+            fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
         optimizer.zero_grad(set_to_none=True)
         (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -96,14 +102,14 @@ def train_lm(
             run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
             began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
         if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
-            scores = _check(model, codec, check)
+            scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
             if scores[kept_by] < best:
                 best = scores[kept_by]
                 save_model(out, model, codec, SamplingDefaults(), licence)
             began = time.monotonic()
-        run.save(step + 1, model, optimizer)
-    run.save(recipe.steps, model, optimizer, force=True)
+        run.save(step + 1)
+    run.save(recipe.steps, force=True)
 
 
 def _crops(tokens: Tokens, config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
@@ -124,14 +130,14 @@ def _optimizer(model: WhisperGPT, recipe: ModelRecipe) -> torch.optim.AdamW:
 
 
 @torch.inference_mode()
-def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops) -> dict[str, float]:
+def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
     """Held-out NLL and accuracy on the same crops every time, by version of the slices, and the finer codes' NLL."""
     model.eval()
     result: dict[str, float] = {}
     for version in VERSIONS if model.hybrid else VERSIONS[:1]:
         nll, fine, right, count = 0.0, 0.0, 0, 0
         for index in range(CHECK_BATCHES):
-            batch = crops.batch(1_000_000 + index, version)
+            batch = crops.batch(1_000_000 + index, version).to(device)
             hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
             logits, targets = model.head(hidden), batch.targets
             known = targets >= 0

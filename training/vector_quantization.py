@@ -27,14 +27,22 @@ def start_from_kmeans(quantizer: ResidualVectorQuantizer, vectors: Tensor, itera
             centres = torch.where(empty[:, None], centres, sums / counts.clamp(min=1)[:, None])
             centres[empty] = residual[torch.randint(len(residual), (int(empty.sum()),))]
         codebook.embed.copy_(centres)
-        codebook.cluster_size.fill_(1.0)
-        codebook.embed_avg.copy_(centres)
-        codebook.inited.fill_(1.0)
+        go_on_from_entries(codebook)
         residual = residual - codebook.decode(codebook.encode(residual))
 
 
-def quantize_for_training(quantizer: ResidualVectorQuantizer, latents: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise with a straight-through gradient and update the codebooks.
+@torch.no_grad()
+def go_on_from_entries(codebook: Codebook) -> None:
+    """Start the running averages from the entries as they are."""
+    codebook.cluster_size.fill_(1.0)
+    codebook.embed_avg.copy_(codebook.embed)
+    codebook.inited.fill_(1.0)
+
+
+def quantize_for_training(
+    quantizer: ResidualVectorQuantizer, latents: Tensor, used: Tensor, learn: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Quantise with a straight-through gradient and, if they are to ``learn``, update the codebooks.
 
     Args:
         latents: ``[B, dimension, T]``.
@@ -54,7 +62,8 @@ def quantize_for_training(quantizer: ResidualVectorQuantizer, latents: Tensor, u
         with torch.no_grad():
             index = codebook.encode(residual)
             quantized = codebook.decode(index)
-            _update(codebook, residual[on.view(-1)].reshape(-1, x.shape[-1]), index[on.view(-1)].reshape(-1))
+            if learn:
+                _update(codebook, residual[on.view(-1)].reshape(-1, x.shape[-1]), index[on.view(-1)].reshape(-1))
         commitment = commitment + ((residual - quantized) * on).pow(2).mean() / spread
         total = total + quantized * on
         residual = residual - quantized

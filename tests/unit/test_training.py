@@ -17,14 +17,15 @@ from cli.main import main
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
+from training.codec_recipe import CodecRecipe
 from training.crops import Crops
 from training.datasets import find_audio, load_prepared
 from training.prepare import prepare
 from training.run import Run, learning_rate
-from training.train_codec import CodecRecipe, train_codec
+from training.train_codec import train_codec
 from training.vector_quantization import quantize_for_training, start_from_kmeans
 
-RECIPE = CodecRecipe(steps=6, quantize_from=3, batch=2, crop_frames=10, mel_from=(1, 3))
+RECIPE = CodecRecipe(steps=7, quantize_from=3, adversarial_from=5, batch=2, crop_frames=10, mel_from=(1, 3))
 
 
 @pytest.fixture(scope="module")

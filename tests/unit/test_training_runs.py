@@ -28,17 +28,14 @@ ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
 
 def run_of(folder: Path, steps: int = 10, rate: float = 0.1) -> Run:
-    return Run(folder, {"recipe": {"steps": steps, "rate": rate}, "model": {"width": 4}})
-
-
-def small() -> tuple[nn.Linear, torch.optim.Optimizer]:
     model = nn.Linear(2, 2)
-    return model, torch.optim.Adam(model.parameters())
+    parts = {"model": model, "optimizer": torch.optim.Adam(model.parameters())}
+    return Run(folder, {"recipe": {"steps": steps, "rate": rate}, "model": {"width": 4}}, parts)
 
 
 def test_a_run_may_have_more_steps_and_no_other_rate(tmp_path: Path) -> None:
-    run_of(tmp_path).save(3, *small(), force=True)
-    assert run_of(tmp_path, steps=20).resume(*small()) == 3
+    run_of(tmp_path).save(3, force=True)
+    assert run_of(tmp_path, steps=20).resume() == 3
     with pytest.raises(ValueError, match=r"recipe\.rate was 0\.1 and is now 0\.2"):
         run_of(tmp_path, rate=0.2)
     assert json.loads((tmp_path / "config.json").read_text())["recipe"]["rate"] == 0.1
@@ -46,7 +43,7 @@ def test_a_run_may_have_more_steps_and_no_other_rate(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tmp_path)
-    run.save(3, *small(), force=True)
+    run.save(3, force=True)
     real = torch.save
 
     def full(state: object, path: Path) -> None:
@@ -56,8 +53,8 @@ def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(ValueError, match=r"the last one stands.*No space left"):
-        run.save(4, *small(), force=True)
-    assert run.resume(*small()) == 3
+        run.save(4, force=True)
+    assert run.resume() == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "last.pt", "log.jsonl"]
 
 

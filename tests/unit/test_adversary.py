@@ -1,0 +1,106 @@
+"""The last stage of a codec's training: discriminators, balanced losses, a decoder that learns alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.checkpoint import load_trained_codec
+from engine.codec import Codec
+from engine.config import SMALL_CODEC
+from training.adversary import Adversary
+from training.augmentation import Augmentation
+from training.balancer import Balancer
+from training.codec_recipe import CodecRecipe
+from training.codec_step import CodecStep
+from training.datasets import AudioSet
+from training.manifest import Clip
+from training.train_codec import train_codec
+
+CPU = torch.device("cpu")
+
+
+def noise(batch: int, seed: int) -> torch.Tensor:
+    return 0.1 * torch.randn(batch, 4_800, generator=torch.Generator().manual_seed(seed))
+
+
+def test_discriminators_learn_to_tell_a_low_pass() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(windows=(512, 256), filters=4)
+    optimizer = torch.optim.Adam(adversary.parameters(), lr=3e-3)
+
+    def dull(sound: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool1d(sound[:, None], 9, 1, 4)[:, 0]
+
+    before = float(adversary.own_loss(dull(noise(4, 0)), noise(4, 1)).detach())
+    for step in range(60):
+        loss = adversary.own_loss(dull(noise(4, 2 * step)), noise(4, 2 * step + 1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.3 * before
+    made = dull(noise(4, 999)).requires_grad_()
+    judged = adversary.losses(made, noise(4, 1000))
+    same = adversary.losses(noise(4, 1000), noise(4, 1000))
+    assert float(judged["features"].detach()) > 0.1 and float(same["features"]) == 0
+    assert float(judged["adversarial"].detach()) > 2 * float(same["adversarial"])
+
+
+def test_the_balancer_gives_shares_whatever_the_scale() -> None:
+    weights = torch.ones(3, 5, requires_grad=True)
+    output = weights * 2
+    balancer = Balancer({"a": 3.0, "b": 1.0})
+    balancer.backward({"a": 1e6 * output[:, 0].sum(), "b": 1e-6 * output[:, 1].sum()}, output)
+    assert weights.grad is not None
+    torch.testing.assert_close(weights.grad[:, :3] / 2, torch.tensor([[0.75, 0.25, 0.0]]).expand(3, 3))
+
+
+def test_against_the_adversary_only_the_decoder_learns() -> None:
+    torch.manual_seed(0)
+    codec = Codec(SMALL_CODEC)
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    stepper = CodecStep(codec, CodecRecipe(quantize_from=0, adversarial_from=1, batch=2), CPU, torch.float32)
+    terms = stepper.learn(2, 1e-4, noise(2, 0))
+    assert {"adversary", "adversarial", "features", "total"} <= set(terms)
+    changed = {name.split(".")[0] for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"decoder"}
+    stepper.learn(0, 1e-4, noise(2, 0))
+    changed = {name.split(".")[0] for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"decoder", "encoder", "quantizer"}
+
+
+def test_bfloat16_products_give_nearly_the_same_loss() -> None:
+    """On processors without units for it too: slow there, not wrong."""
+    losses = []
+    for autocast in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        stepper = CodecStep(Codec(SMALL_CODEC), CodecRecipe(quantize_from=9, batch=2), CPU, autocast)
+        losses.append([float(stepper.learn(step, 1e-4, noise(2, step))["total"].detach()) for step in range(2)])
+        assert all(p.dtype == torch.float32 for p in stepper.codec.parameters())
+    assert losses[0] == pytest.approx(losses[1], rel=0.1) and losses[0] != losses[1]
+
+
+def test_stages_out_of_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="the adversary comes in at step 10, before the codebooks at 20"):
+        CodecRecipe(quantize_from=20, adversarial_from=10)
+
+
+def test_a_trained_codec_is_gone_on_from(tmp_path: Path) -> None:
+    sound = (3_000 * np.sin(np.arange(24_000) / 9)).astype(np.int16)
+    data = AudioSet([Clip("a", "", "g", "train", 0, 0, len(sound))], [sound], [0])
+    plain = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
+    first = CodecRecipe(steps=2, quantize_from=1, batch=2, crop_frames=20, augmentation=plain)
+    train_codec(data, data, tmp_path / "first", first)
+    more = CodecRecipe(
+        steps=1, quantize_from=0, adversarial_from=0, batch=2, augmentation=plain, start_from=str(tmp_path / "first")
+    )
+    train_codec(data, data, tmp_path / "more", more)
+    one, two = (load_trained_codec(tmp_path / name) for name in ("first", "more"))
+    for a, b in zip(one.quantizer.entries, two.quantizer.entries, strict=True):
+        assert torch.equal(a, b)
+    assert all(torch.equal(a, b) for a, b in zip(one.encoder.parameters(), two.encoder.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(one.decoder.parameters(), two.decoder.parameters(), strict=True))
