@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -118,6 +119,10 @@ def lm(
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
     batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
+    transpose: Annotated[
+        str | None,
+        typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
@@ -133,7 +138,8 @@ def lm(
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)
         audio, cache = _load(data), data[0] / "tokens"
-        train, held = (tokenize(part, trained, config.mel, cache) for part in (audio.train, audio.heldout))
+        train = [tokenize(audio.train, trained, config.mel, cache, shift) for shift in (0.0, *_semitones(transpose))]
+        held = tokenize(audio.heldout, trained, config.mel, cache)
         recipe = ModelRecipe(steps=steps, batch=batch, seed=seed)
         train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
 
@@ -148,6 +154,16 @@ def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:
     if len(shares) != folders or min(shares) <= 0:
         raise ValueError(f"--shares must be {folders} numbers above 0 with commas between, not {given!r}")
     return shares
+
+
+def _semitones(given: str | None) -> list[float]:
+    try:
+        semitones = [float(part) for part in given.split(",")] if given else []
+    except ValueError:
+        semitones = [math.nan]
+    if not all(0 < abs(shift) <= 12 for shift in semitones):
+        raise ValueError(f"--transpose must be semitones from -12 to 12 with commas between, not {given!r}")
+    return semitones
 
 
 def _load(folders: list[Path]) -> AudioSet:

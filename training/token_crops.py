@@ -33,6 +33,8 @@ class Batch:
 class TokenCrops:
     """Random crops of groups' streams; the same step draws the same crops.
 
+    ``sources`` are drawn from by their frames: the recordings, and the same transposed.
+
     ``odds``: how likely a crop's slices are of each version of the sound, if they are of one throughout; a share of
     ``join_share`` changes from the first to the second of ``join`` at a random frame, as slices do where a continuation
     joins its prompt.
@@ -40,7 +42,7 @@ class TokenCrops:
 
     def __init__(
         self,
-        tokens: Tokens,
+        sources: list[Tokens],
         batch: int,
         frames: int,
         seed: int,
@@ -48,28 +50,30 @@ class TokenCrops:
         join: tuple[str, str],
         join_share: float,
     ) -> None:
-        self.tokens, self.size, self.frames, self.seed = tokens, batch, frames, seed
+        self.sources, self.size, self.frames, self.seed = sources, batch, frames, seed
+        self.spans = [(source, *span) for source in sources for span in source.spans]
         self.versions = np.array([odds.get(version, 0.0) for version in VERSIONS])
         self.join, self.join_share = (VERSIONS.index(join[0]), VERSIONS.index(join[1])), join_share
-        counts = np.array([count for _, count in tokens.spans], dtype=np.float64)
+        counts = np.array([count for _, _, count in self.spans], dtype=np.float64)
         self.odds = counts / counts.sum()
 
     def batch(self, step: int, version: str | None = None) -> Batch:
         """The crops of one step; ``version`` None mixes versions as in training."""
         draw = np.random.default_rng((self.seed, step))
-        codes = np.zeros((self.size, self.frames + 1, self.tokens.codes.shape[1]), np.int64)
+        first_source = self.sources[0]
+        codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
         known = np.zeros((self.size, self.frames), bool)
-        mels = np.zeros((self.size, self.frames, self.tokens.mels.shape[-1]), np.float32)
+        mels = np.zeros((self.size, self.frames, first_source.mels.shape[-1]), np.float32)
         for row in range(self.size):
-            first, count = self.tokens.spans[draw.choice(len(self.odds), p=self.odds)]
+            tokens, first, count = self.spans[draw.choice(len(self.odds), p=self.odds)]
             taken = min(count, self.frames + 1)
             start = first + int(draw.integers(count - taken + 1))
-            codes[row, :taken] = self.tokens.codes[start : start + taken]
+            codes[row, :taken] = tokens.codes[start : start + taken]
             known[row, : taken - 1] = True
             before, after, join = self._versions(draw, taken, version)
             kept = min(taken, self.frames)
-            mels[row, :join] = self.tokens.mels[before, start : start + join]
-            mels[row, join:kept] = self.tokens.mels[after, start + join : start + kept]
+            mels[row, :join] = tokens.mels[before, start : start + join]
+            mels[row, join:kept] = tokens.mels[after, start + join : start + kept]
         return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
 
     def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 import torch
 from tqdm import tqdm
 
@@ -37,17 +38,21 @@ class Tokens:
     spans: list[tuple[int, int]]
 
 
-def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path) -> Tokens:
-    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``."""
+def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, semitones: float = 0.0) -> Tokens:
+    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``.
+
+    Args:
+        semitones: how much higher every clip is first made, and faster with it, as a record played at another speed.
+    """
     clips = sorted(data.clips, key=lambda c: (c.group, c.path))
-    key = _cache_key(clips, codec, mel)
+    key = _cache_key(clips, codec, mel, semitones)
     codes_file, mels_file = cache / f"{key}.codes.npy", cache / f"{key}.mels.npy"
     if not (codes_file.exists() and mels_file.exists()):
-        _fill_cache(data, clips, codec, mel, codes_file, mels_file)
+        _fill_cache(data, clips, codec, mel, semitones, codes_file, mels_file)
     spans: list[tuple[int, int]] = []
     position, group = 0, None
     for clip in clips:
-        frames = clip.samples // HOP
+        frames = sum(_frames(samples, semitones) for _, samples in _parts(clip))
         if clip.group == group:
             spans[-1] = (spans[-1][0], spans[-1][1] + frames)
         else:
@@ -57,17 +62,23 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path) -> Token
 
 
 def _fill_cache(
-    data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, codes_file: Path, mels_file: Path
+    data: AudioSet,
+    clips: list[Clip],
+    codec: Codec,
+    config: MelConfig,
+    semitones: float,
+    codes_file: Path,
+    mels_file: Path,
 ) -> None:
     device = codec.quantizer.entries[0].device
     slices = CausalMel(config).to(device)
-    frames = sum(c.samples // HOP for c in clips)
+    frames = sum(_frames(samples, semitones) for clip in clips for _, samples in _parts(clip))
     codes = np.zeros((frames, codec.config.n_codebooks), np.uint16)
     mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
     position = 0
-    for clip in tqdm(clips, desc="tokens", disable=None):
-        for start in range(0, clip.samples, MOST_SAMPLES):
-            audio = torch.from_numpy(data.read(clip, start, min(MOST_SAMPLES, clip.samples - start)))[None].to(device)
+    for clip in tqdm(clips, desc=f"tokens {semitones:+g}" if semitones else "tokens", disable=None):
+        for start, samples in _parts(clip):
+            audio = torch.from_numpy(_transposed(data.read(clip, start, samples), semitones))[None].to(device)
             found = codec.encode(audio[:, None])
             heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
             end = position + found.shape[-1]
@@ -83,8 +94,27 @@ def _fill_cache(
         partial.rename(file)
 
 
-def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig) -> str:
-    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], mel)).encode())
+def _parts(clip: Clip) -> list[tuple[int, int]]:
+    """First sample and samples of each minute of a clip, before it is transposed."""
+    return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
+
+
+def _frames(samples: int, semitones: float) -> int:
+    """Whole frames of so many samples, once they are transposed."""
+    return int(samples / 2 ** (semitones / 12)) // HOP
+
+
+def _transposed(samples: npt.NDArray[np.float32], semitones: float) -> npt.NDArray[np.float32]:
+    """``[n]`` played faster or slower, whole frames of it."""
+    frames = _frames(len(samples), semitones)
+    if semitones:
+        samples = soxr.resample(samples, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE)
+        samples = np.pad(samples, (0, max(0, frames * HOP - len(samples))))  # soxr may round a sample off
+    return samples[: frames * HOP]
+
+
+def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, semitones: float) -> str:
+    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], mel, semitones)).encode())
     for weight in codec.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

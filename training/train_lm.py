@@ -49,7 +49,7 @@ class ModelRecipe:
 
 
 def train_lm(
-    train: Tokens,
+    train: list[Tokens],
     heldout: Tokens,
     codec: Codec,
     config: ModelConfig,
@@ -64,6 +64,9 @@ def train_lm(
     The weights kept are those of the best held-out NLL on slices of what generation hears: of decoded audio with a
     fine stage, of audio decoded from coarse codes without.
 
+    Args:
+        train: the recordings first, then the same transposed, if they are to be learnt from too.
+
     Raises:
         ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
     """
@@ -74,14 +77,18 @@ def train_lm(
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
     optimizer = _optimizer(model, recipe)
-    described = {"recipe": asdict(recipe), "model": to_dict(config), "train_frames": len(train.codes)}
+    described = {
+        "recipe": asdict(recipe),
+        "model": to_dict(config),
+        "train_frames": sum(len(source.codes) for source in train),
+    }
     run = Run(out, described, {"model": model, "optimizer": optimizer})
-    crops, check = _crops(train, config, recipe), _crops(heldout, config, recipe)
+    crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
     kept_by = "heldout_decoded" if config.fine else "heldout_coarse"
     first = run.resume()
     best = run.best(kept_by)
     if first == 0:
-        run.log(0, **unigram_score(train.codes[:, 0], heldout.codes[:, 0]))
+        run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         for group in optimizer.param_groups:
@@ -112,13 +119,13 @@ def train_lm(
     run.save(recipe.steps, force=True)
 
 
-def _crops(tokens: Tokens, config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
+def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
     """With a fine stage generation hears decoded audio, without one audio decoded from coarse codes."""
     if config.fine:
         odds, join = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")
     else:
         odds, join = dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")
-    return TokenCrops(tokens, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
+    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
 
 
 def _optimizer(model: WhisperGPT, recipe: ModelRecipe) -> torch.optim.AdamW:

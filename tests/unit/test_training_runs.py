@@ -13,6 +13,7 @@ from torch import nn
 
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig
+from engine.mel import mel_filterbank
 from engine.model import WhisperGPT
 from training.augmentation import Augmentation, augment
 from training.crops import Crops
@@ -22,7 +23,7 @@ from training.losses import ReconstructionLoss
 from training.manifest import Clip
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
-from training.tokens import Tokens
+from training.tokens import Tokens, tokenize
 
 ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
@@ -108,7 +109,7 @@ def test_a_crop_knows_where_its_group_ends_and_joins_versions() -> None:
     codes = np.arange(2 * frames * 8, dtype=np.uint16).reshape(2 * frames, 8) % 1024
     mels = np.stack([np.full((2 * frames, 4), version, np.float16) for version in range(3)])
     tokens = Tokens(codes, mels, [(0, frames), (frames, frames)])
-    crops = TokenCrops(tokens, 16, 64, 0, {"original": 1.0}, ("original", "decoded"), join_share=1.0)
+    crops = TokenCrops([tokens], 16, 64, 0, {"original": 1.0}, ("original", "decoded"), join_share=1.0)
     batch = crops.batch(0)
     assert batch.codes.shape == (16, 65, 8) and batch.known.sum(1).tolist() == [frames - 1] * 16
     assert (batch.targets[:, : frames - 1] == batch.codes[:, 1:frames, 0]).all()
@@ -129,7 +130,7 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 1024, (40, 8)).astype(np.uint16)
     tokens = Tokens(codes, draw.normal(0, 1, (3, 40, 80)).astype(np.float16), [(0, 40)])
-    batch = TokenCrops(tokens, 1, 39, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
+    batch = TokenCrops([tokens], 1, 39, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
     for _ in range(60):
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         coarse = nn.functional.cross_entropy(model.head(hidden)[0], batch.targets[0])
@@ -138,3 +139,21 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
         (coarse + fine).backward()
         optimizer.step()
     assert float(coarse) < 0.1 and float(fine) < 1.0
+
+
+def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:
+    codec = Codec(SMALL_CODEC).eval()
+    times = np.arange(24_000 * 61) / 24_000
+    sound = (8_000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
+    data = AudioSet([Clip("a", "", "g", "train", 0, 0, 24_000 * 61)], [sound], [0])
+    plain, higher = (tokenize(data, codec, HYBRID.mel, tmp_path, shift) for shift in (0.0, 12.0))
+    assert plain.spans == [(0, 61 * 75)] and higher.spans == [(0, 2287)]
+    assert len(higher.codes) == 2287 and higher.mels.shape == (3, 2287, 80)
+    bands = [int(np.median(tokens.mels[0, 50:-50].argmax(-1))) for tokens in (plain, higher)]
+    centres = [
+        int(mel_filterbank(1024, 80, 40.0, 12_000.0)[round(hertz / 24_000 * 1024)].argmax()) for hertz in (440, 880)
+    ]
+    assert bands == pytest.approx(centres, abs=1)
+    crops = TokenCrops([plain, higher], 60, 20, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
+    share = float((crops.mels[:, 10].argmax(-1) == bands[1]).float().mean())
+    assert 0.15 < share < 0.55, "by their frames, a third"

@@ -1,0 +1,43 @@
+"""From a folder of audio to a listener: every stage of the training, then the server, as a user would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whispergpt_client import Client
+
+from tests.support.audio import encode, samples_of, speech
+from tests.support.corpus import run_main, speakers
+from tests.support.server import ServerProcess
+
+CODEC = ("--steps", 12, "--quantize-from", 4, "--adversarial-from", 8, "--batch", 2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder trained on little, its fine stage included."""
+    root = tmp_path_factory.mktemp("training")
+    data, codec, model = root / "data", root / "codec", root / "tones"
+    assert run_main("train", "prepare", speakers(root / "audio"), "-o", data) == 0
+    assert run_main("train", "codec", data, "-o", codec, *CODEC) == 0
+    assert run_main("train", "lm", data, "--codec", codec, "-o", model, "--steps", 3, "--batch", 2) == 0
+    return model
+
+
+def test_what_was_trained_is_served(trained: Path) -> None:
+    with ServerProcess("--model", str(trained)) as server, Client(server.url) as client:
+        assert [model.id for model in client.models()] == ["tones"]
+        answers = [client.continue_file(encode(speech(1.0)), seconds=1.0, seed=7).audio for _ in range(2)]
+    assert answers[0] == answers[1]
+    audio = samples_of(answers[0])
+    assert len(audio) == 75 * 320 and np.abs(audio).max() > 0
+
+
+def test_the_log_tells_of_every_stage(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained.parent / "codec" / "log.jsonl").read_text().splitlines()]
+    assert {"heldout_8", "heldout_1", "perplexity_0"} <= set().union(*lines)
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert {"heldout_decoded", "fine_decoded", "unigram_nll"} <= set().union(*lines)
