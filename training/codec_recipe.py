@@ -36,7 +36,7 @@ class CodecRecipe:
     peak_rate: float = 1e-3
     warmup: int = 100
     held: float = 0.6
-    commitment: float = 0.25
+    commitment: float = 1.0
     coarse_share: float = 0.3
     full_share: float = 0.4
     adversary_rate: float = 3e-4

@@ -28,7 +28,17 @@ def keep_variance(codec: Codec) -> None:
 
 @torch.no_grad()
 def start_codebooks(codec: Codec, crops: Crops, step: int, device: torch.device) -> None:
-    """Set the codebooks by k-means of what the encoder makes of random crops."""
+    """Set the codebooks by k-means of what the encoder makes of random crops, once its latents have unit spread."""
     first = 2_000_000 + step  # crops that no training step sees
-    latents = [codec.encoder(crops.batch(first + i)[:, None].to(device)) for i in range(KMEANS_BATCHES)]
-    start_from_kmeans(codec.quantizer, torch.cat(latents).transpose(1, 2).reshape(-1, codec.config.dimension))
+    latents = torch.cat([codec.encoder(crops.batch(first + i)[:, None].to(device)) for i in range(KMEANS_BATCHES)])
+    spread = latents.std()
+    last, first_again = _convolutions(codec.encoder)[-1], _convolutions(codec.decoder)[0]
+    for weight in last.parameters():
+        weight.div_(spread)
+    first_again.weight.mul_(spread)
+    start_from_kmeans(codec.quantizer, (latents / spread).transpose(1, 2).reshape(-1, codec.config.dimension))
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv1d]:
+    """Those of an encoder or a decoder, in their order."""
+    return [m for m in module.modules() if isinstance(m, nn.Conv1d)]

@@ -49,14 +49,14 @@ def quantize_for_training(
         used: ``[B]`` int64, how many codebooks each item decodes from (codebook dropout).
 
     Returns:
-        Quantised latents ``[B, dimension, T]`` and the commitment loss, a scalar.
+        Quantised latents ``[B, dimension, T]`` and the commitment loss, a scalar: squared errors relative to the
+        latents' own variance, so that shrinking does not lower it.
     """
     x = latents.transpose(1, 2)
     residual = x
     total = torch.zeros_like(x)
     commitment = x.new_zeros(())
-    # Relative to the latents' own spread, which nothing else fixes.
-    spread = x.detach().var()
+    variance = x.var()
     for k, codebook in enumerate(quantizer.codebooks):
         on = (used > k).view(-1, 1, 1)
         with torch.no_grad():
@@ -64,7 +64,7 @@ def quantize_for_training(
             quantized = codebook.decode(index)
             if learn:
                 _update(codebook, residual[on.view(-1)].reshape(-1, x.shape[-1]), index[on.view(-1)].reshape(-1))
-        commitment = commitment + ((residual - quantized) * on).pow(2).mean() / spread
+        commitment = commitment + ((residual - quantized) * on).pow(2).mean() / variance
         total = total + quantized * on
         residual = residual - quantized
     return (x + (total - x).detach()).transpose(1, 2), commitment

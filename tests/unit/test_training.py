@@ -14,10 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from cli.main import main
+from engine.codec import Codec
+from engine.config import SMALL_CODEC
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
+from training.augmentation import Augmentation
 from training.codec_recipe import CodecRecipe
+from training.codec_start import start_codebooks
 from training.crops import Crops
 from training.datasets import find_audio, load_prepared
 from training.prepare import prepare
@@ -126,6 +130,20 @@ def test_codebooks_learn_clusters_and_dead_codes_revive() -> None:
     codes = quantizer.encode(x)
     assert len(codes[:, 0].unique()) > 600
     assert float((quantizer.decode(codes) - x).pow(2).mean() / x.var()) < 0.01
+
+
+def test_codebooks_start_at_unit_spread_and_change_nothing_else(folder: Path, tmp_path: Path) -> None:
+    prepare([folder], tmp_path / "data", heldout=1)
+    codec = Codec(SMALL_CODEC)
+    crops = Crops(load_prepared([tmp_path / "data"]).train, 2, 10, 0, Augmentation())
+    audio = crops.batch(0)[:, None]
+    before = codec.decoder(codec.encoder(audio))
+    start_codebooks(codec, crops, 1, torch.device("cpu"))
+    latents = codec.encoder(audio)
+    torch.testing.assert_close(codec.decoder(latents), before, rtol=1e-3, atol=1e-5)
+    assert 0.3 < float(latents.detach().std()) < 3
+    nearest = codec.quantizer.decode(codec.quantizer.encode(latents))
+    assert float((nearest - latents).detach().std()) < 0.7 * float(latents.detach().std())
 
 
 def test_codebook_dropout_and_straight_through() -> None:
