@@ -15,8 +15,8 @@ import torch
 from engine.config import HOP
 from engine.frame_step import FrameStep
 from engine.native.check import check_kernels
+from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError, load_library, processor_levels
-from engine.native.program import FrameProgram
 from engine.processors import usable_processors
 from engine.streaming import State, rows
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from engine.frame_step import FrameStep
+from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError
-from engine.native.program import FrameProgram
 from engine.streaming import branch, clone, leaf, map_state
 
 SLOTS = 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +26,13 @@ class Signal:
 
 
 class Emitter:
-    """A program in the making, for up to ``rows`` streams."""
+    """A program in the making, for up to ``rows`` streams, or that many ``consecutive`` frames of one."""
 
-    def __init__(self, library: Library, rows: int) -> None:
+    def __init__(self, library: Library, rows: int, consecutive: bool = False) -> None:
         self.name, self._library = library.name, library.functions
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
-        self._count = rows
+        self._count, self.consecutive = rows, consecutive
+        self._emitted = 0
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # what the program has addresses of
 
@@ -38,12 +41,17 @@ class Emitter:
             self._library.whispergpt_free(self._handle)
 
     def window(self, x: Signal, context: int, state: Tensor | None, through_elu: bool) -> Signal:
-        seen = self.buffer(context + x.times, x.width)
+        """What a convolution sees of ``x``: the samples before each row in front of the row's own."""
+        if self.consecutive:
+            space = self.keep(torch.zeros((context + self._count * x.times) * x.width))
+            seen = Signal(k.Rows(space.data_ptr(), x.times * x.width), x.times, x.width)
+        else:
+            seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
-        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, held, seen.rows))
+        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, self.consecutive, held, seen.rows))
         return seen
 
-    def embed(self, codes: object, table: Tensor, out: k.Rows) -> None:
+    def embed(self, codes: k.Codes, table: Tensor, out: k.Rows) -> None:
         self.emit(k.Embed(codes, table.shape[1], self.keep(table).data_ptr(), out))
 
     def norm(self, x: Signal, weight: Tensor, out: k.Rows) -> None:
@@ -96,3 +104,23 @@ class Emitter:
 
     def emit(self, kernel: k.Kernel) -> None:
         getattr(self._library, kernel.symbol)(self._handle, ctypes.byref(kernel))
+        self._emitted += 1
+
+    @contextmanager
+    def row_by_row(self) -> Iterator[None]:
+        """What is emitted within needs the row before it, where rows are consecutive."""
+        first = self._emitted
+        yield
+        if self.consecutive:
+            self._by_row(first, last_alone=False)
+
+    @contextmanager
+    def last_row_alone(self) -> Iterator[None]:
+        """What is emitted within is for the last row only."""
+        first = self._emitted
+        yield
+        self._by_row(first, last_alone=True)
+
+    def _by_row(self, first: int, last_alone: bool) -> None:
+        self._library.whispergpt_by_row(self._handle, self._emitted - first, last_alone)
+        self._emitted = first + 1

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_void_p
-from typing import Any
+from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_void_p, cast
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ctypes import _Pointer
+
+    Codes = _Pointer[c_int32]
 
 NONE, GELU, ELU = range(3)
 """Activations of a product."""
@@ -22,6 +29,16 @@ class Rows(Structure):
         """The rows of a tensor, each from ``offset`` floats on."""
         assert tensor.dtype == torch.float32
         return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
+
+
+def codes_at(array: npt.NDArray[np.int32]) -> Codes:
+    """The address of one code for each row."""
+    return cast(array.ctypes.data, POINTER(c_int32))
+
+
+def samples_at(array: npt.NDArray[np.int16]) -> _Pointer[c_int16]:
+    """The address of 16-bit samples, row behind row."""
+    return cast(array.ctypes.data, POINTER(c_int16))
 
 
 class Kernel(Structure):
@@ -56,6 +73,7 @@ class Window(Kernel):
         ("width", c_int64),
         ("context", c_int64),
         ("through_elu", c_bool),
+        ("consecutive", c_bool),
         ("state", Rows),
         ("out", Rows),
     ]
@@ -74,12 +92,12 @@ class Norm(Kernel):
     _fields_ = [("input", Rows), ("width", c_int64), ("weight", c_void_p), ("out", Rows)]
 
 
-class Recall(Kernel):
-    _fields_ = [("input", Rows), ("width", c_int64), ("hidden", Rows), ("out", Rows)]
-
-
 class Cell(Kernel):
     _fields_ = [("gates", Rows), ("width", c_int64), ("cell", Rows), ("hidden", Rows), ("out", Rows)]
+
+
+class Largest(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("codes", POINTER(c_int32))]
 
 
 class Add(Kernel):
@@ -110,6 +128,7 @@ class Attention(Kernel):
         ("turned", Rows),
         ("scores", Rows),
         ("out", Rows),
+        ("consecutive", c_bool),
     ]
 
 
@@ -165,6 +184,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, Window, Embed, Norm, Recall, Cell, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
+    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
     Advance,
 ]  # fmt: skip

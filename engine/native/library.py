@@ -89,6 +89,7 @@ def open_library(path: Path) -> Library:
         functions = ctypes.CDLL(str(path))
         functions.whispergpt_program.restype = ctypes.c_void_p
         functions.whispergpt_stage.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        functions.whispergpt_by_row.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_bool]
         functions.whispergpt_free.argtypes = [ctypes.c_void_p]
         address, number = ctypes.c_void_p, ctypes.c_int
         functions.whispergpt_run.argtypes = [address, address, number, number, address]

@@ -13,6 +13,7 @@ from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
+from engine.native.frame_program import FrameProgram
 from engine.native.library import (
     FLAGS,
     Library,
@@ -25,7 +26,6 @@ from engine.native.library import (
     open_library,
     processor_levels,
 )
-from engine.native.program import FrameProgram
 from engine.step_path import NativePath, TorchPath, pick_path
 from engine.streaming import State, branch, clone, leaf, map_state
 from tests.support.kernels import kernels_expected

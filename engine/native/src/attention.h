@@ -1,4 +1,4 @@
-// Attention of one new position for each stream, over the ring of its last keys and values.
+// Attention of one new position for each stream, over the ring of its last keys and values; or of consecutive ones.
 #pragma once
 #include <algorithm>
 
@@ -13,6 +13,7 @@ struct Attention {
   const int64_t* position;   // of each slot
   Rows keys, values;         // of each slot: [kv_heads, ring, width]
   Rows turned, scores, out;  // workspaces [heads + kv_heads, width] and [heads, ring]; out [heads, width]
+  bool consecutive;          // rows are positions of one stream, `position` being that of row 0
 };
 
 // Turns each pair of a head by its angle (arXiv 2104.09864).
@@ -94,7 +95,7 @@ static void attention(const Attention& p, const Batch& batch) {
   float scale = 1.0f / std::sqrt(float(p.width));
   for (int r = batch.begin; r < batch.end; r++) {
     int32_t slot = batch.slots[r];
-    int64_t position = p.position[slot], place = position % p.ring;
+    int64_t position = p.position[slot] + (p.consecutive ? r : 0), place = position % p.ring;
     int64_t filled = position + 1 < p.ring ? position + 1 : p.ring;
     const float* cosine = p.cosine + position % p.period * (p.width / 2);
     const float* sine = p.sine + position % p.period * (p.width / 2);

@@ -1,20 +1,25 @@
 // Small layers between the products: windows of convolutions, norms, the LSTM's cell, embeddings.
 #pragma once
+#include <algorithm>
+
 #include "program.h"
 #include "vector.h"
 
 // What a convolution sees: `context` samples of `width` channels kept in `state`, then `times` new ones, optionally
-// through ELU. The end of it becomes the next context.
+// through ELU. The end of it becomes the next context. Consecutive rows are one signal: each row of `out` begins
+// `context` samples before its own and overlaps the next.
 struct Window {
   Rows in;
   int64_t times, width, context;
-  bool through_elu;
+  bool through_elu, consecutive;
   Rows state, out;
 };
 
 static void window(const Window& p, const Batch& batch) {
   int64_t before = p.context * p.width, fresh = p.times * p.width;
-  for (int r = batch.begin; r < batch.end; r++) {
+  int rows = batch.end - batch.begin;
+  if (p.consecutive) fresh *= rows, rows = 1;
+  for (int r = batch.begin; r < batch.begin + rows; r++) {
     float *out = p.out[r], *in = p.in[r];
     if (p.through_elu)
       by_vectors(fresh, [=](int64_t i, int n) { store_some(out + before + i, elu(load_some(in + i, n)), n); });
@@ -63,20 +68,6 @@ static void norm(const Norm& p, const Batch& batch) {
   }
 }
 
-// An input beside the hidden state of an LSTM's layer: what its gates are products of.
-struct Recall {
-  Rows in;
-  int64_t width;
-  Rows hidden, out;
-};
-
-static void recall(const Recall& p, const Batch& batch) {
-  for (int r = batch.begin; r < batch.end; r++) {
-    std::memcpy(p.out[r], p.in[r], 4 * p.width);
-    std::memcpy(p.out[r] + p.width, p.hidden[batch.slots[r]], 4 * p.width);
-  }
-}
-
 // The cell of an LSTM, from its gates in torch's order: write, forget, new, show.
 struct Cell {
   Rows gates;
@@ -120,6 +111,18 @@ struct Keep {
 
 static void keep(const Keep& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.state[batch.slots[r]], p.in[r], 4 * p.width);
+}
+
+// The code of the largest of `width` values, the first of equals.
+struct Largest {
+  Rows in;
+  int64_t width;
+  int32_t* codes;  // of each row
+};
+
+static void largest(const Largest& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++)
+    p.codes[r] = int32_t(std::max_element(p.in[r], p.in[r] + p.width) - p.in[r]);
 }
 
 // Adds `in` to `out`.

@@ -17,6 +17,7 @@ int whispergpt_panel() { return PANEL; }
 Program* whispergpt_program() { return new Program; }
 void whispergpt_free(Program* program) { delete program; }
 void whispergpt_stage(Program* program, int stage) { program->stage = stage; }
+void whispergpt_by_row(Program* program, int count, bool last_alone) { program->by_row(count, last_alone); }
 void whispergpt_run(const Program* program, const int32_t* slots, int begin, int end, double* seconds) {
   program->run({begin, end, slots}, seconds);
 }
@@ -25,8 +26,8 @@ KERNEL(linear, Linear)
 KERNEL(window, Window)
 KERNEL(embed, Embed)
 KERNEL(norm, Norm)
-KERNEL(recall, Recall)
 KERNEL(cell, Cell)
+KERNEL(largest, Largest)
 KERNEL(add, Add)
 KERNEL(fetch, Fetch)
 KERNEL(keep, Keep)

@@ -117,14 +117,14 @@ static void quantize(const Quantize& p, const Batch& batch) {
       p.out[r * p.times + i] = int16_t(std::nearbyint(std::min(1.0f, std::max(-1.0f, p.in[r][i])) * 32767.0f));
 }
 
-// The slots' frame and position move on by one.
+// The slots' position and, while they generate, their frame move on by one.
 struct Advance {
-  int64_t *frame, *position;
+  int64_t *frame, *position;  // frame may be null
 };
 
 static void advance(const Advance& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) {
-    p.frame[batch.slots[r]]++;
+    if (p.frame) p.frame[batch.slots[r]]++;
     p.position[batch.slots[r]]++;
   }
 }

@@ -1,0 +1,103 @@
+"""The frame step laid out as a program of compiled kernels, over the same weights and the same state.
+
+It computes what ``FrameStep.forward`` computes (a parity test holds it to that) for whichever slots are given, and
+each stream's result does not depend on the others': see `src/linear.h`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.config import HOP
+from engine.fine_stage import FineStage
+from engine.frame_step import FrameStep
+from engine.native import kernels as k
+from engine.native.emitter import STAGES, Signal
+from engine.native.layers import LayerEmitter, check_sizes
+from engine.native.library import Library, NativeError
+from engine.streaming import State, branch, leaf
+
+
+class FrameProgram(LayerEmitter):
+    """The frame step for up to ``rows`` of the slots in ``state``.
+
+    Raises:
+        NativeError: the kernels are not made for a model of these sizes.
+    """
+
+    def __init__(self, step: FrameStep, state: State, rows: int, library: Library) -> None:
+        check_sizes(step)
+        super().__init__(library, rows)
+        self._state = state  # the program has addresses of it
+        self.codes = self.keep(torch.zeros(rows, dtype=torch.int32)).numpy()
+        self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
+        self._lay_out(step, state)
+
+    def run(self, slots: npt.NDArray[np.int32], begin: int, end: int) -> dict[str, float]:
+        """One frame of streams ``begin`` to ``end`` of those in ``slots`` ``[n]``: their ``codes`` and ``samples``.
+
+        Threads may run disjoint parts of the same slots at once.
+
+        Returns:
+            The seconds of each stage.
+        """
+        assert slots.dtype == np.int32 and slots.flags.c_contiguous
+        assert 0 <= begin <= end <= len(slots) <= len(self.codes)
+        seconds = np.zeros(len(STAGES))
+        self._library.whispergpt_run(self._handle, slots.ctypes.data, begin, end, seconds.ctypes.data)
+        return dict(zip(STAGES, seconds.tolist(), strict=True))
+
+    def _lay_out(self, step: FrameStep, state: State) -> None:
+        model, model_state = step.model, branch(state, "model")
+        sampler, logits = branch(state, "sampler"), leaf(state, "logits")
+        drawn = {name: leaf(sampler, name).data_ptr() for name in ("seed", "frame", "temperature", "top_k", "top_p")}
+        codes = k.codes_at(self.codes)
+        self.stage("lm")
+        self.emit(k.Sample(k.Rows.of(logits), logits.shape[1], **drawn, codes=codes))
+        latent = self.buffer(1, step.codec.config.dimension)
+        self.embed(codes, step.codec.quantizer.entries[0], latent.rows)
+        if model.fine is not None:
+            self.stage("fine")
+            self._finer(model.fine, step.codec.quantizer.entries, latent, state, drawn)
+        self.stage("codec")
+        audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
+        if (audio.times, audio.width) != (HOP, 1):
+            raise NativeError(f"the kernels make frames of {HOP} samples, and this codec makes {audio.times}")
+        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples)))
+        mel = None
+        if model.hybrid:
+            self.stage("mel")
+            mel = self.slices(step.mel, audio, leaf(branch(state, "mel"), "tail"))
+        self.stage("lm")
+        hidden = self.heard(model, codes, mel, model_state)
+        new = self.product(hidden, model.head.weight, None)
+        self.emit(k.Keep(new.rows, new.width, k.Rows.of(logits)))
+        self.emit(k.Advance(drawn["frame"], leaf(model_state, "position").data_ptr()))
+
+    def _finer(
+        self, fine: FineStage, entries: list[Tensor], latent: Signal, state: State, drawn: dict[str, int]
+    ) -> None:
+        """What the finer codes add to the coarse code's ``latent``."""
+        config = fine.config
+        known, previous = self.buffer(1, fine.hidden.in_features), self.buffer(1, config.dimension)
+        self.emit(k.Fetch(k.Rows.of(leaf(branch(state, "model"), "hidden")), known.width, known.rows))
+        self.emit(k.Fetch(k.Rows.of(leaf(state, "latent")), previous.width, previous.rows))
+        context = self.product(known, fine.hidden.weight, None)
+        self.product(previous, fine.previous.weight, None, add_to=context)
+        codes = k.codes_at(self.keep(torch.zeros(len(self.codes), dtype=torch.int32)).numpy())
+        noise = (drawn["seed"], drawn["frame"], drawn["temperature"], config.temperature)
+        for index, level in enumerate(fine.levels, start=1):
+            x = self.window(context, 0, None, through_elu=False)  # a copy, which the product is added to
+            self.product(latent, level.latent.weight, level.latent.bias, activation=k.GELU, add_to=x)
+            more = self.product(x, level.up.weight, level.up.bias, activation=k.GELU)
+            self.emit(k.Add(more.rows, more.width, x.rows))
+            query = self.product(x, level.query.weight, level.query.bias)
+            logits = self.product(query, entries[index], level.bias)
+            self.emit(k.Draw(logits.rows, logits.width, *noise, index, codes))
+            entry = self.buffer(1, config.dimension)
+            self.embed(codes, entries[index], entry.rows)
+            self.emit(k.Add(entry.rows, entry.width, latent.rows))
+        self.emit(k.Keep(latent.rows, latent.width, k.Rows.of(leaf(state, "latent"))))

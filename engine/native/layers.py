@@ -1,0 +1,158 @@
+"""The layers of the codec, the spectrogram and the model as kernels, for programs of frames and of prompts."""
+
+from __future__ import annotations
+
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import HOP
+from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from engine.frame_step import FrameStep
+from engine.mel import CausalMel
+from engine.model import WhisperGPT
+from engine.native import kernels as k
+from engine.native.emitter import Emitter, Signal
+from engine.native.library import NativeError
+from engine.rotary import PERIOD
+from engine.seanet import Decoder, Encoder, ResidualBlock
+from engine.streaming import State, branch, leaf
+from engine.transformer import Stack
+
+_LANES = 16  # of the widest vectors: what the kernels take whole is a multiple of this
+
+
+class LayerEmitter(Emitter):
+    """A program in the making that knows this package's modules."""
+
+    def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
+        """An encoder or a decoder, layer by layer."""
+        through_elu = False
+        for index, layer in enumerate(module.model):
+            if isinstance(layer, nn.ELU):
+                through_elu = True
+                continue
+            own = branch(state, str(index))
+            if isinstance(layer, CausalConv1d):
+                x = self._convolution(layer, x, own, through_elu)
+            elif isinstance(layer, CausalConvTranspose1d):
+                x = self._transposed(layer, x, own, through_elu)
+            elif isinstance(layer, ResidualBlock):
+                x = self._residual(layer, x, own)
+            elif isinstance(layer, ResidualLSTM):
+                self._lstm(layer, x, own)
+            else:
+                raise NativeError(f"there is no kernel for {type(layer).__name__}")
+            through_elu = False
+        return x
+
+    def _convolution(
+        self, conv: CausalConv1d, x: Signal, state: State, through_elu: bool, activation: int = k.NONE
+    ) -> Signal:
+        context = leaf(state, "context") if conv.context else None
+        seen = self.window(x, conv.context, context, through_elu) if context is not None or through_elu else x
+        matrix, bias = conv.matrix()
+        times, step = x.times // conv.stride, conv.stride * x.width
+        # A panel has room for the outputs of several samples where one has few: the windows of neighbours as one.
+        together = gcd(times, max(1, self._panel // conv.outputs))
+        shifted = torch.zeros(together, conv.outputs, matrix.shape[1] + (together - 1) * step)
+        for sample in range(together):
+            shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
+        bias = bias.repeat(together)
+        y = self.product(seen, shifted.flatten(0, 1), bias, times // together, together * step, activation)
+        return Signal(y.rows, times, conv.outputs)
+
+    def _transposed(self, conv: CausalConvTranspose1d, x: Signal, state: State, through_elu: bool) -> Signal:
+        seen = self.window(x, 1, leaf(state, "previous"), through_elu)
+        y = self.product(seen, *conv.matrix(), x.times, x.width)
+        return Signal(y.rows, y.times * conv.stride, conv.outputs)
+
+    def _residual(self, block: ResidualBlock, x: Signal, state: State) -> Signal:
+        first, second = block.block[1], block.block[3]
+        assert isinstance(first, CausalConv1d) and isinstance(second, CausalConv1d)
+        hidden = self._convolution(first, x, branch(state, "1"), True, k.ELU)
+        y = self._convolution(block.shortcut, x, {}, False)
+        self.product(hidden, *second.matrix(), add_to=y)
+        return y
+
+    def _lstm(self, layer: ResidualLSTM, x: Signal, state: State) -> None:
+        """Its output is added to ``x``."""
+        hidden, cell = leaf(state, "hidden"), leaf(state, "cell")
+        y = x
+        for index in range(layer.layers):
+            weight, bias = layer.gates(index)
+            gates = self.product(y, weight[:, : x.width], bias)
+            y, before = self.buffer(1, x.width), self.buffer(1, x.width)
+            own = k.Rows.of(hidden, index * x.width)
+            with self.row_by_row():
+                self.emit(k.Fetch(own, x.width, before.rows))
+                self.product(before, weight[:, x.width :], None, add_to=gates)
+                self.emit(k.Cell(gates.rows, x.width, k.Rows.of(cell, index * x.width), own, y.rows))
+        self.emit(k.Add(y.rows, x.width, x.rows))
+
+    def slices(self, mel: CausalMel, audio: Signal, tail: Tensor) -> Signal:
+        """Mel slices ``[n_mels]`` of each row's samples."""
+        size = mel.config.window
+        angle = -2 * torch.pi * torch.arange(size // 2, dtype=torch.float64) / size
+        cosine, sine = self.keep(angle.cos().float()), self.keep(angle.sin().float())
+        bins = self.buffer(1, size // 2 + 1)
+        window = self.keep(mel.window)
+        addresses = (window.data_ptr(), cosine.data_ptr(), sine.data_ptr())
+        self.emit(k.Spectrum(audio.rows, HOP, size, *addresses, k.Rows.of(tail), bins.rows))
+        bands = self.product(bins, mel.bank.t(), None)
+        self.emit(k.LogScale(bands.rows, bands.width, mel.config.floor))
+        return bands
+
+    def heard(self, model: WhisperGPT, codes: k.Codes, mel: Signal | None, state: State) -> Signal:
+        """What the model makes of frames ``codes`` and their slices: its hidden states."""
+        position = leaf(state, "position")
+        joined = self.buffer(1, model.config.stack.width)
+        self.embed(codes, model.code_embedding.weight, joined.rows)
+        if model.slice_stack is not None and model.slice_projection is not None and mel is not None:
+            slices = self.product(mel, model.slice_projection.weight, model.slice_projection.bias)
+            beside = k.Rows(joined.rows.data + 4 * model.config.code_width, joined.rows.stride)
+            self.stack(model.slice_stack, slices, branch(state, "slices"), position, beside)
+        hidden = self.buffer(1, model.config.stack.width)
+        self.stack(model.stack, joined, branch(state, "stack"), position, hidden.rows)
+        if model.fine is not None:
+            self.emit(k.Keep(hidden.rows, hidden.width, k.Rows.of(leaf(state, "hidden"))))
+        return hidden
+
+    def stack(self, stack: Stack, x: Signal, state: State, position: Tensor, out: k.Rows) -> None:
+        """Transformer blocks; ``x`` is the residual stream, and changed."""
+        config = stack.config
+        cosine, sine = self.keep(stack.rotary.cosine), self.keep(stack.rotary.sine)
+        normed, mixed = self.buffer(1, config.width), self.buffer(1, config.width)
+        turned, scores = self.buffer(1, config.width), self.buffer(config.heads, config.window)
+        for index, block in enumerate(stack.blocks):
+            ring = branch(state, str(index))
+            self.norm(x, block.attention_norm.weight, normed.rows)
+            heads = self.product(normed, block.attention.query_key_value.weight, None)
+            sizes = (config.heads, config.kv_heads, config.head_width, config.window)
+            angles = (cosine.data_ptr(), sine.data_ptr(), PERIOD, position.data_ptr())
+            held = (k.Rows.of(leaf(ring, "keys")), k.Rows.of(leaf(ring, "values")))
+            self.emit(
+                k.Attention(heads.rows, *sizes, *angles, *held, turned.rows, scores.rows, mixed.rows, self.consecutive)
+            )
+            self.product(mixed, block.attention.output.weight, None, add_to=x)
+            self.norm(x, block.mlp_norm.weight, normed.rows)
+            hidden = self.product(normed, block.up.weight, None, activation=k.GELU)
+            self.product(hidden, block.down.weight, None, add_to=x)
+        self.norm(x, stack.norm.weight, out)
+
+
+def check_sizes(step: FrameStep) -> None:
+    """Raise NativeError if the kernels are not made for this model."""
+    config = step.model.config
+    stacks = [config.stack, *([config.spectrogram] if config.spectrogram else [])]
+    whole = [s.width for s in stacks]
+    whole += [config.fine.width] if config.fine else []
+    whole += [step.codec.config.dimension, step.codec.config.n_filters * 2 ** len(step.codec.config.ratios)]
+    if any(width % _LANES for width in whole) or any(s.head_width % (2 * _LANES) for s in stacks):
+        raise NativeError(
+            f"the kernels take widths that are multiples of {_LANES}, {2 * _LANES} for heads, and this model has others"
+        )
+    window = config.mel.window
+    if window & (window - 1) or not 2 * HOP <= window <= 4096:
+        raise NativeError("the kernels take mel windows of 1024, 2048 or 4096 samples")

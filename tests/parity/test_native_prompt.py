@@ -1,0 +1,102 @@
+"""A prompt through the compiled kernels: torch's codes and state, and the same bits however it is cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engine.codec import Codec
+from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
+from engine.frame_step import FrameStep
+from engine.model import WhisperGPT
+from engine.native.library import load_library
+from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.streaming import State
+from tests.support.audio import speech
+from tests.support.kernels import kernels_expected
+from training.codec_start import keep_variance
+
+CPU = torch.device("cpu")
+FRAMES = 40
+SIZES = {"hybrid": HYBRID, "fine stage": replace(HYBRID, fine=FineConfig()), "gpt-s": GPT_S}
+
+pytestmark = pytest.mark.skipif(not kernels_expected(), reason="no compiler, or a processor without kernels")
+
+
+def step_of(config: ModelConfig) -> FrameStep:
+    torch.manual_seed(0)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    for weight in step.model.parameters():
+        weight.mul_(3 if weight.dim() > 1 else 1)  # far from uniform, so that states depend on everything
+    keep_variance(step.codec)
+    spread = step.codec.encoder(torch.from_numpy(audio())[None, None]).std()
+    for k, codebook in enumerate(step.codec.quantizer.codebooks):
+        codebook.embed.mul_(0.3 * 0.8**k * spread)
+    step.pack()
+    return step
+
+
+def audio() -> np.ndarray:
+    return speech(1.0)[: FRAMES * HOP]
+
+
+def through_kernels(step: FrameStep, cuts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, State, State]:
+    """Codes ``[K, T]``, samples ``[T·320]`` and both states of the prompt, in chunks that end at ``cuts``."""
+    encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
+    encode, prefill = (
+        kind(step, own, FRAMES, load_library()) for kind, own in ((EncodeProgram, encoder), (PrefillProgram, state))
+    )
+    codes, samples = [], []
+    for start, end in pairwise((0, *cuts)):
+        count = end - start
+        encode.audio[:count] = audio()[start * HOP : end * HOP].reshape(count, HOP)
+        encode.run(count)
+        prefill.codes[:, :count] = encode.codes[:, :count]
+        prefill.run(count)
+        codes.append(encode.codes[:, :count].copy())
+        samples.append(prefill.samples[:count].flatten())
+    return np.concatenate(codes, 1), np.concatenate(samples), encoder, state
+
+
+def leaves(state: State, prefix: str = "") -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+@pytest.mark.parametrize("name", SIZES)
+@torch.inference_mode()
+def test_a_prompt_gives_what_torch_gives(name: str) -> None:
+    step = step_of(SIZES[name])
+    encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
+    wanted = step.codec.encode_step(torch.from_numpy(audio())[None, None], encoder)
+    codes, samples, native_encoder, native_state = through_kernels(step, (FRAMES,))
+    assert len(np.unique(codes)) > 50
+    assert codes.tolist() == wanted[0].tolist()
+    heard = step.prefill(wanted, state, 0)
+    assert np.abs(samples - (heard * 32767).round().numpy()).max() <= 2 < np.abs(samples).max()
+    expected, found = leaves({"e": encoder, "s": state}), leaves({"e": native_encoder, "s": native_state})
+    for key in expected:
+        size = float(expected[key].abs().max()) or 1.0
+        torch.testing.assert_close(found[key], expected[key], rtol=1e-3, atol=1e-4 * size, msg=key)
+
+
+@torch.inference_mode()
+def test_cutting_a_prompt_changes_no_bit() -> None:
+    step = step_of(SIZES["fine stage"])
+    whole = through_kernels(step, (FRAMES,))
+    for cuts in ((1, 2, 3, 7, 39, FRAMES), (32, FRAMES)):
+        parts = through_kernels(step, cuts)
+        assert (parts[0] == whole[0]).all() and (parts[1] == whole[1]).all()
+        for before, after in zip(whole[2:], parts[2:], strict=True):
+            one, other = leaves(before), leaves(after)
+            assert all(torch.equal(one[key], other[key]) for key in one)
