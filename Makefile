@@ -46,7 +46,9 @@ $(VENV)/.installed: $(PINS) | $(BIN)/python
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
 # --no-deps. What it needs besides torch is in the `test` extra; engine/encodec_reference.py does without the rest.
+# Of the extra `measures`, the tests have what is quickly installed; two packages of it have no wheels.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e clients/python -e '.[dev]'
 	$(PIP_INSTALL) --no-deps encodec
+	@$(PIP_INSTALL) pesq 'visqol-python[lattice]' || echo "Their tests will skip: PESQ and ViSQOL need a C compiler." >&2
 	@touch $@

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.arguments import told_in_one_line
+from cli.measure import app as measure
 from engine.checkpoint import load_trained_codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig
 from engine.engine import pick_device
@@ -28,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     help="Prepare audio, train a codec, then a model on its codes. All three go on where they stopped.",
 )
+app.add_typer(measure, name="measure")
 
 Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]

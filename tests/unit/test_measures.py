@@ -1,0 +1,223 @@
+"""The measures: each is best for the same sound, worse for a worse one, and right where the answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.audio import SAMPLE_RATE, Samples, chord, encode, silence, speech
+from tests.support.packages import require_package
+from tests.support.tools import require_tool
+from training.measures.drift import MEASURES, courses, fit_slope
+from training.measures.listening import Pesq, Visqol
+from training.measures.log_mel import log_mel_distance
+from training.measures.notes import Notes, histogram_distance
+from training.measures.opus import OpusRoundTrip, packet_sizes
+from training.measures.packages import MissingError, need, need_program, versions
+from training.measures.prompts import cut_prompts
+from training.measures.recordings import find_recordings
+from training.measures.report import Keeper, means
+from training.measures.round_trip import in_16_bits
+from training.measures.signal_ratio import delay, si_sdr_db, snr_db
+from training.measures.silence import recording_level, silent_share
+from training.measures.words import word_errors, words_of
+
+
+def noisy(sound: Samples, level: float, seed: int = 0) -> Samples:
+    noise = np.random.default_rng(seed).normal(0, level, len(sound))
+    return (sound + noise).astype(np.float32)
+
+
+def tone(hertz: float, seconds: float) -> Samples:
+    return np.asarray(
+        0.2 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE), np.float32
+    )
+
+
+def test_log_mel_distance_is_nothing_for_the_same_and_grows_with_noise() -> None:
+    sound = speech(2.0)
+    distances = [log_mel_distance(sound, noisy(sound, level)) for level in (0.0, 1e-3, 1e-2, 1e-1)]
+    assert distances[0] == 0 and distances == sorted(distances) and distances[3] > 2 * distances[1] > 0
+    white = noisy(silence(1.0), 0.05)
+    assert log_mel_distance(white, white * 10) == pytest.approx(1.0, abs=0.01), "ten times the amplitude is 1"
+    assert log_mel_distance(silence(1.0), in_16_bits(noisy(silence(1.0), 1e-6))) == 0, "what 16 bits hide is nothing"
+    with pytest.raises(ValueError, match="cannot be compared"):
+        log_mel_distance(sound, sound[:-1])
+
+
+def test_signal_ratios_are_those_of_the_noise() -> None:
+    sound = noisy(silence(1.0), 0.1)
+    worse = noisy(sound, 0.01, seed=1)
+    assert snr_db(sound, worse) == pytest.approx(20, abs=0.2)
+    assert si_sdr_db(sound, 3 * worse) == pytest.approx(20, abs=0.2), "the scale is free"
+    assert snr_db(sound, 3 * worse) < 0
+    late = np.concatenate([silence(3 / SAMPLE_RATE), worse[:-3]])
+    assert delay(sound, late) == 3 and delay(late, sound) == -3
+    assert snr_db(sound, late) == pytest.approx(20, abs=0.2), "three samples late is forgiven"
+    assert snr_db(sound, np.roll(worse, 40)) < 0
+
+
+@pytest.mark.parametrize("kbps", [6.0, 12.0, 24.0])
+def test_opus_comes_back_in_time_at_the_rate_asked_for(kbps: float) -> None:
+    require_tool("opusenc")
+    require_tool("opusdec")
+    sound = in_16_bits(speech(4.0))
+    back = OpusRoundTrip(kbps)(sound)
+    assert back.payload_kbps == pytest.approx(kbps, rel=0.03)
+    assert len(back.samples) == len(sound) and abs(delay(sound, back.samples)) <= 2
+    assert log_mel_distance(sound, back.samples) < (0.7 if kbps < 12 else 0.3)
+
+
+def test_an_ogg_files_framing_is_not_counted() -> None:
+    file = encode(speech(1.0), format="OGG", subtype="OPUS")
+    sizes = packet_sizes(file)
+    assert len(sizes) > 50 and 0 < len(file) - sum(sizes) < 0.5 * len(file)
+    for broken in (file[:-5], file[1:], file + b"Og"):
+        with pytest.raises(ValueError, match="Ogg"):
+            packet_sizes(broken)
+    with pytest.raises(ValueError, match="6 to 256 kbps"):
+        OpusRoundTrip(3.0)
+
+
+def test_pesq_is_near_its_best_for_the_same_and_falls_with_noise() -> None:
+    require_package("pesq")
+    sound = speech(4.0)
+    same, little, much = (Pesq()(sound, noisy(sound, level)) for level in (0.0, 1e-3, 1e-2))
+    assert same is not None and little is not None and much is not None
+    assert same > 4.6 and same > little > much > 1
+    assert Pesq()(silence(2.0), silence(2.0)) is None
+
+
+def test_visqol_is_best_for_the_same_and_falls_with_noise() -> None:
+    require_package("visqol")
+    require_package("ai_edge_litert")
+    for listener, sound in ((Visqol("speech"), speech(2.0)), (Visqol("music"), chord(2.0))):
+        same, worse = listener(sound, sound), listener(sound, noisy(sound, 1e-2))
+        assert same.keys() == worse.keys() >= {"visqol", "nsim"}
+        for name, best in same.items():
+            score = worse[name]
+            assert best is not None and score is not None and best > score > 0, name
+        assert same["visqol"] is not None and same["visqol"] > 4
+
+
+def test_onsets_of_clicks_are_counted() -> None:
+    require_package("librosa")
+    notes = Notes()
+    click = chord(0.2) * np.linspace(1, 0, round(0.2 * SAMPLE_RATE), dtype=np.float32) ** 2
+    for rate in (2, 4):
+        clicks = noisy(silence(6.0), 1e-4)
+        for at in np.arange(0.3, 5.7, 1 / rate):
+            start = round(at * SAMPLE_RATE)
+            clicks[start : start + len(click)] += click
+        assert notes.onset_rate(clicks) == pytest.approx(rate, rel=0.1)
+    assert notes.onset_rate(silence(2.0)) == 0
+
+
+def test_pitch_classes_of_a_scale() -> None:
+    require_package("librosa")
+    notes = Notes()
+    scale = (0, 2, 4, 5, 7, 9, 11)
+    played = np.concatenate([tone(440 * 2 ** ((step - 9) / 12), 0.5) for step in scale])
+    histogram = notes.pitch_classes(played)
+    assert histogram is not None and histogram.sum() == pytest.approx(1)
+    assert set(np.argsort(histogram)[-7:]) == set(scale)
+    higher = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step - 8) / 12), 0.5) for step in scale]))
+    octave = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step + 3) / 12), 0.5) for step in scale]))
+    assert higher is not None and octave is not None
+    assert histogram_distance(histogram, octave) < 0.1 < 0.4 < histogram_distance(histogram, higher)
+    assert notes.pitch_classes(silence(1.0)) is None
+
+
+def test_half_silent_audio_is_half_silence() -> None:
+    half = np.concatenate([tone(300, 2.0), noisy(silence(2.0), 1e-4)])
+    level = recording_level(half)
+    assert level == pytest.approx(20 * np.log10(0.2 / 2**0.5), abs=0.02)
+    assert silent_share(half, level) == pytest.approx(0.5, abs=0.01)
+    assert silent_share(half * 0.001, level) == 1, "measured by the level of another recording"
+    assert silent_share(half * 0.001, recording_level(half * 0.001)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_word_errors_are_the_fewest_changes() -> None:
+    assert words_of("Don't STOP, “well-known” friend’s 3rd_cat!") == [
+        "don't",
+        "stop",
+        "well",
+        "known",
+        "friend's",
+        "3rd",
+        "cat",
+    ]
+    assert (word_errors("a b c d", "a b c d").errors, word_errors("A b, c; d.", "a B c d").words) == (0, 4)
+    assert word_errors("a b c d", "a x c").errors == 2
+    assert word_errors("a b", "b a b a").errors == 2
+    assert word_errors("a b c", "").errors == 3
+
+
+def test_a_fade_is_a_drift_and_noise_is_none() -> None:
+    noise = noisy(silence(190.0), 0.05)
+    fade = noise * 10 ** (-2 * np.arange(len(noise)) / SAMPLE_RATE / 60 / 20)  # 2 dB a minute
+    level = recording_level(noise[: 3 * SAMPLE_RATE])
+    of_noise, of_fade = courses(noise, level), courses(fade.astype(np.float32), level)
+    steady, falling = ({m.name: fit_slope(of[m.name], m) for m in MEASURES} for of in (of_noise, of_fade))
+    assert {slope.verdict for slope in steady.values()} == {"steady"} and len(of_noise["level"]) == 19
+    assert abs(steady["level"].per_minute) < 0.05
+    assert falling["level"].per_minute == pytest.approx(-2, abs=0.05)
+    assert falling["spectrum"].per_minute == pytest.approx(0.1, abs=0.01)
+    assert [falling[m.name].verdict for m in MEASURES] == ["drifts", "drifts", "steady"]
+    wild = np.linspace(0, 6, 24) + 15 * np.resize([1.0, -1.0, -1.0, 1.0], 24)
+    assert fit_slope(wild, MEASURES[0]).verdict == "unclear"
+
+
+def test_prompts_share_no_sample_and_have_their_true_rest(tmp_path: Path) -> None:
+    sound = noisy(silence(10.0), 0.1)
+    for name, seconds in (("long", 10), ("short", 4), ("tiny", 1)):
+        path = tmp_path / name / "a.wav"
+        path.parent.mkdir()
+        soundfile.write(path, sound[: seconds * SAMPLE_RATE], SAMPLE_RATE, subtype="FLOAT")
+    (tmp_path / "long" / "b.wav").write_bytes(b"RIFF, but no sound")
+    recordings = find_recordings([tmp_path])
+    prompts = cut_prompts(recordings, 10, 2.0, 4.0, 1.0)
+    starts = {(prompt.group.split("/")[-1], prompt.start) for prompt in prompts}
+    assert starts == {("long", 0), ("short", 0), ("long", 2), ("long", 4), ("long", 6)}
+    for prompt in prompts:
+        first = round(prompt.start * SAMPLE_RATE)
+        whole = np.concatenate([prompt.audio, prompt.rest])
+        assert len(prompt.audio) == 2 * SAMPLE_RATE and (whole == sound[first : first + len(whole)]).all()
+    assert sorted(len(prompt.rest) / SAMPLE_RATE for prompt in prompts) == [2, 2, 4, 4, 4]
+    skipped = {Path(entry["file"]).parent.name for entry in recordings.skipped}
+    assert skipped == {"tiny", "long"}, "what cannot be read, and what is too short"
+    assert len(cut_prompts(find_recordings([tmp_path]), 3, 2.0, 4.0, 1.0)) == 3
+    with pytest.raises(ValueError, match=r"No recording has 31\.00 s"):
+        cut_prompts(find_recordings([tmp_path]), 1, 30.0, 4.0, 1.0)
+
+
+def test_transcripts_beside_recordings_are_found(tmp_path: Path) -> None:
+    chapter = tmp_path / "set" / "12" / "34"
+    chapter.mkdir(parents=True)
+    for name in ("12-34-0000", "12-34-0001"):
+        soundfile.write(chapter / f"{name}.flac", tone(200, 1.0), 16_000)
+    (chapter / "12-34.trans.txt").write_text("12-34-0000 HE SAID SO\n")
+    (tmp_path / "set.tsv").write_text('file\tseconds\ttext\nset/12/34/12-34-0001.flac\t1\tAnd so "did she.\n')
+    texts = {Path(one.name).stem: one.text for one in find_recordings([tmp_path / "set"]).all}
+    assert texts == {"12-34-0000": "HE SAID SO", "12-34-0001": 'And so "did she.'}
+
+
+def test_what_is_missing_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pesq", None)
+    with pytest.raises(MissingError, match=r"PESQ needs the package pesq.*whispergpt\[measures\]"):
+        need("pesq", "PESQ")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingError, match="opusenc is not installed; install opus-tools"):
+        need_program("opusenc")
+    assert versions(["matplotlib"])["matplotlib"].count(".") == 2
+
+
+def test_means_are_over_what_there_is(tmp_path: Path) -> None:
+    assert means([{"a": 1.0, "b": None}, {"a": 3.0, "b": 5.0, "c": None}]) == {"a": 2.0, "b": 5.0, "c": None}
+    with pytest.raises(ValueError, match="-o FOLDER"):
+        Keeper(None, audio=True)
+    Keeper(tmp_path / "kept", audio=True).audio("a/b c.flac codec 6", tone(200, 1.0))
+    assert [path.name for path in (tmp_path / "kept" / "audio").iterdir()] == ["a_b_c.flac_codec_6.flac"]

@@ -1,0 +1,124 @@
+"""``measure codec``: recordings through a codec and its peers, measured against the originals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.audio_file import Samples
+from engine.config import HOP, SAMPLE_RATE
+from training.measures.listening import Kind, Pesq, Visqol
+from training.measures.log_mel import log_mel_distance
+from training.measures.recordings import Recording, Recordings
+from training.measures.report import Keeper, means
+from training.measures.round_trip import RoundTrip, in_16_bits
+from training.measures.signal_ratio import si_sdr_db, snr_db
+from training.measures.words import RECOGNIZER, Recognizer, word_errors
+
+LEAST_SECONDS = 1.0
+"""Shorter clips have too little for PESQ and ViSQOL."""
+ORIGINAL = "original"
+
+
+class CodecMeasures:
+    """All measures of one kind of sound, loaded once.
+
+    Args:
+        kind: ``speech`` has PESQ and ViSQOL at 16 kHz, ``music`` ViSQOL at 48 kHz.
+        recognizer: counts word errors too; of speech alone.
+
+    Raises:
+        MissingError: a package is not installed.
+    """
+
+    def __init__(self, kind: Kind, recognizer: Recognizer | None) -> None:
+        self._visqol = Visqol(kind)
+        self._pesq = Pesq() if kind == "speech" else None
+        self._recognizer = recognizer
+
+    def file(
+        self, recording: Recording, audio: Samples, whole: bool, trips: Sequence[RoundTrip], keeper: Keeper
+    ) -> dict[str, Any]:
+        """The entry of one recording: samples ``[n]`` at 24 kHz, ``whole`` unless its end is cut off."""
+        entry: dict[str, Any] = {"file": recording.name, "group": recording.group, "seconds": len(audio) / SAMPLE_RATE}
+        keeper.audio(f"{recording.name} {ORIGINAL}", audio)
+        figures: dict[str, dict[str, float | None]] = {}
+        decoded = {}
+        for trip in trips:
+            back = trip(audio)
+            keeper.audio(f"{recording.name} {trip.name}", back.samples)
+            decoded[trip.name] = back.samples
+            figures[trip.name] = {"payload_kbps": back.payload_kbps, **self._figures(audio, back.samples)}
+        if self._recognizer is not None:
+            heard = self._recognizer(audio)
+            # The text is of the whole file.
+            told = recording.text if whole else None
+            entry["word_reference"] = "transcript" if told else f"{RECOGNIZER} on the original"
+            reference = told or heard
+            entry["text"] = {"reference": reference, ORIGINAL: heard}
+            figures[ORIGINAL] = _word_figures(reference, heard)
+            for name, samples in decoded.items():
+                entry["text"][name] = self._recognizer(samples)
+                figures[name] |= _word_figures(reference, entry["text"][name])
+        return entry | {"figures": figures}
+
+    def _figures(self, audio: Samples, back: Samples) -> dict[str, float | None]:
+        return {
+            "log_mel": log_mel_distance(audio, back),
+            "snr_db": snr_db(audio, back),
+            "si_sdr_db": si_sdr_db(audio, back),
+            **({"pesq": self._pesq(audio, back)} if self._pesq else {}),
+            **self._visqol(audio, back),
+        }
+
+
+def measure_codec(
+    recordings: Recordings,
+    trips: Sequence[RoundTrip],
+    measures: CodecMeasures,
+    clip_seconds: float,
+    most_files: int | None,
+    keeper: Keeper,
+) -> dict[str, Any]:
+    """Measure up to ``most_files`` recordings, the first ``clip_seconds`` of each.
+
+    Returns:
+        ``files``, each with its figures by codec; ``means``, one row a codec; ``skipped``.
+
+    Raises:
+        ValueError: no recording can be measured.
+    """
+    most = round(clip_seconds * SAMPLE_RATE) // HOP * HOP
+    if most < LEAST_SECONDS * SAMPLE_RATE:
+        raise ValueError(f"--clip-seconds must be at least {LEAST_SECONDS:g}, not {clip_seconds:g}.")
+    entries = []
+    for recording, samples in recordings.read(LEAST_SECONDS, "measure"):
+        clip = in_16_bits(samples[: min(most, len(samples) // HOP * HOP)])
+        if not clip.any():
+            recordings.skip(recording, "It is silent.")
+            continue
+        entries.append(measures.file(recording, clip, len(samples) <= most + HOP, trips, keeper))
+        if len(entries) == most_files:
+            break
+    if not entries:
+        raise ValueError(
+            "None of the recordings can be measured: " + "; ".join(e["why"] for e in recordings.skipped[:3])
+        )
+    names = dict.fromkeys(name for entry in entries for name in entry["figures"])
+    rows = [{"codec": name, **_mean_row([entry["figures"][name] for entry in entries])} for name in names]
+    return {"files": entries, "means": rows, "skipped": recordings.skipped}
+
+
+def _word_figures(reference: str, heard: str) -> dict[str, float | None]:
+    counted = word_errors(reference, heard)
+    return {"word_errors": counted.errors, "words": counted.words}
+
+
+def _mean_row(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Means over files; word errors are of all files' words together."""
+    row = means(rows)
+    if row.pop("words", None):
+        errors, words = (sum(r[name] or 0 for r in rows) for name in ("word_errors", "words"))
+        row["word_error_rate"] = errors / words
+    row.pop("word_errors", None)
+    return row

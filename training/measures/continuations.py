@@ -1,0 +1,59 @@
+"""Continuations of many prompts, by the engine that serves: its slots, its step, its sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from msgspec.structs import replace
+from tqdm import tqdm
+
+from engine.audio_file import Samples
+from engine.config import FRAME_RATE, HOP
+from engine.engine import Engine
+from engine.messages import SamplingParams
+from training.measures.round_trip import as_heard
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt ``[n]`` as the codec gives it back, and what the model goes on with ``[m]``, both at 24 kHz."""
+
+    prompt: Samples
+    audio: Samples
+
+
+def continue_prompts(
+    engine: Engine, prompts: Sequence[Samples], seconds: float, sampling: SamplingParams
+) -> list[Continuation]:
+    """Continue each prompt ``[n]`` at 24 kHz by ``seconds``, as many at once as the engine has slots.
+
+    The i-th is drawn with seed ``sampling.seed + i``, so it does not depend on the others.
+
+    Raises:
+        AudioError: a prompt is shorter than 0.5 or longer than 60 seconds.
+    """
+    frames = ceil(seconds * FRAME_RATE)
+    made: list[Continuation] = []
+    slots = engine.scheduler.slots
+    progress = tqdm(total=len(prompts) * frames, desc="continue", unit="frame", disable=None, leave=False)
+    with progress:
+        for first in range(0, len(prompts), slots):
+            some = [engine.encode_prompt(audio) for audio in prompts[first : first + slots]]
+            streams = [
+                engine.stream(prompt, replace(sampling, seed=sampling.seed + first + i), frames)
+                for i, prompt in enumerate(some)
+            ]
+            place = {stream.id: i for i, stream in enumerate(streams)}
+            pcm = np.zeros((len(streams), frames, HOP), np.int16)
+            while not all(stream.ended for stream in streams):
+                for frame in engine.step().frames:
+                    pcm[place[frame.stream.id], frame.index] = frame.pcm
+                    progress.update()
+            made += [
+                Continuation(as_heard(prompt.decoded.numpy()), as_heard(row.reshape(-1)))
+                for prompt, row in zip(some, pcm, strict=True)
+            ]
+    return made

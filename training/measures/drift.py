@@ -1,0 +1,135 @@
+"""``measure drift``: whether level, spectrum and silence of long streams wander with time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.audio_file import Samples
+from engine.config import SAMPLE_RATE
+from engine.engine import Engine
+from engine.messages import SamplingParams
+from training.measures.continuations import continue_prompts
+from training.measures.log_mel import log_mel
+from training.measures.prompts import CutPrompt
+from training.measures.report import Keeper
+from training.measures.silence import frame_levels, recording_level, silent_share
+
+WINDOW_SECONDS = 10.0
+FIRST_WINDOWS = 6
+"""Windows of the first minute, which spectra are compared with."""
+LEAST_MINUTES = 2.0
+SURE = 3.0
+"""Standard errors that a slope must be from 0 to be more than chance."""
+
+Values = npt.NDArray[np.float64]
+Verdict = Literal["steady", "drifts", "unclear"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One course over time: its unit, and the change over the whole run from which on it is called a drift."""
+
+    name: str
+    unit: str
+    bound: float
+    first: int
+    """Window from which on a line is fitted: distances to the first minute begin after it."""
+
+
+MEASURES = (
+    Measure("level", "dB", 3.0, 0),
+    Measure("spectrum", "log10", 0.1, FIRST_WINDOWS),
+    Measure("silence", "share", 0.1, 0),
+)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A line fitted by least squares: change a minute, its standard error, change over the run, and what it means."""
+
+    per_minute: float
+    error: float
+    change: float
+    verdict: Verdict
+
+
+def courses(audio: Samples, level: float) -> dict[str, Values]:
+    """Level in dB, spectrum's distance to the first minute's, and share of silence of each window of ten seconds.
+
+    Args:
+        audio: samples ``[n]`` at 24 kHz.
+        level: the recording's, by which silence is told (``silence.recording_level`` of the prompt).
+    """
+    size = round(WINDOW_SECONDS * SAMPLE_RATE)
+    windows = [audio[start : start + size] for start in range(0, len(audio) - size + 1, size)]
+    powers = [np.mean(10 ** (frame_levels(window) / 10)) for window in windows]
+    spectra = np.stack([log_mel(window).double().mean(0).numpy() for window in windows])
+    return {
+        "level": 10 * np.log10(np.array(powers)),
+        "spectrum": np.abs(spectra - spectra[:FIRST_WINDOWS].mean(0)).mean(1),
+        "silence": np.array([silent_share(window, level) for window in windows]),
+    }
+
+
+def fit_slope(values: Values, measure: Measure) -> Slope:
+    """The line through the windows ``[W]`` of a measure.
+
+    ``drifts``: the change over the run is beyond the measure's bound, and the slope more than three standard errors
+    from 0. ``unclear``: beyond the bound, but it may be chance. ``steady``: within it.
+    """
+    fitted = values[measure.first :]
+    minutes = np.arange(len(fitted)) * WINDOW_SECONDS / 60
+    centred = minutes - minutes.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ fitted) / spread
+    rest = fitted - fitted.mean() - slope * centred
+    error = float(np.sqrt(rest @ rest / (len(fitted) - 2) / spread))
+    change = slope * float(minutes[-1])
+    verdict: Verdict = "steady"
+    if abs(change) > measure.bound:
+        verdict = "drifts" if abs(slope) > SURE * error else "unclear"
+    return Slope(slope, error, change, verdict)
+
+
+def check_minutes(minutes: float) -> None:
+    """Raises ValueError where a run is too short for a line."""
+    if not minutes >= LEAST_MINUTES:
+        raise ValueError(f"--minutes must be at least {LEAST_MINUTES:g}, not {minutes:g}.")
+
+
+def measure_drift(
+    engine: Engine, prompts: list[CutPrompt], minutes: float, sampling: SamplingParams, keeper: Keeper
+) -> dict[str, Any]:
+    """One stream of ``minutes`` from each prompt, its courses over time, and a verdict on their mean over the streams.
+
+    Returns:
+        ``files``: each stream's windows and slopes; ``means``: the windows' means, their slopes and verdicts.
+
+    Raises:
+        ValueError: it is too short to fit a line.
+    """
+    check_minutes(minutes)
+    made = continue_prompts(engine, [prompt.audio for prompt in prompts], minutes * 60, sampling)
+    entries: list[dict[str, Any]] = []
+    for index, (prompt, stream) in enumerate(zip(prompts, made, strict=True)):
+        keeper.audio(f"{prompt.file} stream", stream.audio)
+        found = courses(stream.audio, recording_level(prompt.audio))
+        entries.append(
+            {"file": prompt.file, "group": prompt.group, "seed": sampling.seed + index, **_with_slopes(found)}
+        )
+    together = {
+        measure.name: np.mean([entry["windows"][measure.name] for entry in entries], axis=0) for measure in MEASURES
+    }
+    return {"window_seconds": WINDOW_SECONDS, "files": entries, "means": _with_slopes(together)}
+
+
+def _with_slopes(found: dict[str, Values]) -> dict[str, Any]:
+    slopes = {measure.name: fit_slope(found[measure.name], measure) for measure in MEASURES}
+    return {
+        "windows": {name: values.tolist() for name, values in found.items()},
+        "slopes": {name: vars(slope) for name, slope in slopes.items()},
+    }

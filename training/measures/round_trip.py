@@ -1,0 +1,68 @@
+"""Audio to bits and back: what comes out of a codec, and how many bits went through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from engine.audio_file import Samples
+from engine.codec import Codec
+from engine.config import CODEBOOK_SIZE, FRAME_RATE, SAMPLE_RATE
+from engine.frame_step import to_int16
+from engine.offline import decode_in_chunks, encode_in_chunks
+
+BITS_PER_CODE = CODEBOOK_SIZE.bit_length() - 1
+KBPS_PER_CODEBOOK = FRAME_RATE * BITS_PER_CODE / 1000
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came back, float32 ``[n]`` at 24 kHz as long as what went in, and the payload measured, in kbit/s."""
+
+    samples: Samples
+    payload_kbps: float
+
+
+class RoundTrip(Protocol):
+    """A codec at one rate; ``name`` is what the tables call it."""
+
+    name: str
+
+    def __call__(self, audio: Samples) -> Decoded:
+        """Samples ``[n]`` at 24 kHz there and back."""
+        ...
+
+
+class CodecRoundTrip:
+    """A trained codec with as many codebooks as make up ``kbps``.
+
+    Raises:
+        ValueError: no number of its codebooks does.
+    """
+
+    def __init__(self, codec: Codec, kbps: float) -> None:
+        most = codec.config.n_codebooks
+        self._codec, self._books = codec, round(kbps / KBPS_PER_CODEBOOK)
+        if not 1 <= self._books <= most or abs(self._books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
+            rates = ", ".join(f"{books * KBPS_PER_CODEBOOK:g}" for books in range(1, most + 1))
+            raise ValueError(f"--kbps must be one of {rates}, not {kbps:g}.")
+        self.name = f"codec {kbps:g}"
+
+    def __call__(self, audio: Samples) -> Decoded:
+        codes = [chunk[: self._books] for chunk in encode_in_chunks(self._codec, torch.from_numpy(audio))]
+        decoded = torch.cat(list(decode_in_chunks(self._codec, codes)))[: len(audio)]
+        bits = sum(chunk.numel() for chunk in codes) * BITS_PER_CODE
+        return Decoded(as_heard(to_int16(decoded).numpy()), bits / (len(audio) / SAMPLE_RATE) / 1000)
+
+
+def as_heard(samples: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> Samples:
+    """16-bit samples ``[n]`` as float32 in -1…1."""
+    return samples.astype(np.float32) / 32768.0
+
+
+def in_16_bits(samples: Samples) -> Samples:
+    """Samples ``[n]`` rounded to 16 bits, clipped at full scale: what a listener's device gets."""
+    return (np.clip(samples * 32768.0, -32768, 32767).round() / 32768.0).astype(np.float32)
