@@ -16,9 +16,11 @@ from engine.checkpoint import LoadedModel, load_model
 from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.installed import package_version
 from engine.messages import ModelInfo, SamplingParams
+from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
+from engine.prompt_path import PromptState, prompt_path
 from engine.scheduler import Scheduler, Stream
-from engine.step_path import TILE, pick_path
+from engine.step_path import TILE, step_path
 from engine.streaming import branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
@@ -88,7 +90,9 @@ class Engine:
         with torch.inference_mode():
             state = model.step.init_state(slots, device)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]
-            self.path = pick_path(model.step, state, slots, device)
+            kernels = find_kernels(model.step, device)
+            self.path = step_path(model.step, state, slots, device, kernels)
+            self._prompts = prompt_path(model.step, device, kernels)
 
     @classmethod
     def load(cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE) -> Engine:
@@ -128,7 +132,8 @@ class Engine:
 
     def open_prompt(self) -> PromptEncoder:
         """A prompt that will arrive piece by piece."""
-        return PromptEncoder(self.model.step, self.device)
+        with torch.inference_mode():
+            return PromptEncoder(self._prompts, PromptState.fresh(self.model.step, self.device))
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.

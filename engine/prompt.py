@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,8 @@ from torch import Tensor
 
 from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError, Samples, too_short
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from engine.frame_step import FrameStep, to_int16
+from engine.prompt_path import PromptPath, PromptState, Taken
 from engine.streaming import State
-
-CHUNK_FRAMES = 32
-"""Frames encoded and prefilled at once. The grid is fixed, so a prompt's state does not depend on how it arrived."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,12 @@ class Prompt:
 class PromptEncoder:
     """One prompt on its way in: ``push`` samples as they come, ``work`` through them chunk by chunk, ``finish``."""
 
-    def __init__(self, step: FrameStep, device: torch.device) -> None:
-        self._step, self._device = step, device
+    def __init__(self, path: PromptPath, state: PromptState) -> None:
+        self._path, self._state = path, state
         self._pending: list[Samples] = []
         self._pending_samples = 0
         self._received = 0
-        with torch.inference_mode():
-            self._encoder = step.codec.init_encoder_state(1, device)
-            self._state = step.init_state(1, device)
-        self._codes: list[Tensor] = []
-        self._decoded: list[Tensor] = []
-        self._frames = 0
-        self._encode_seconds = self._prefill_seconds = 0.0
+        self._taken: list[Taken] = []
 
     def push(self, samples: Samples) -> None:
         """Take mono float32 samples ``[n]`` at 24 kHz.
@@ -67,12 +57,13 @@ class PromptEncoder:
 
     @property
     def has_work(self) -> bool:
-        """Whether a whole chunk waits."""
-        return self._pending_samples >= CHUNK_FRAMES * HOP
+        """Whether a chunk waits."""
+        return self._pending_samples >= self._path.least * HOP
 
-    def work(self) -> None:
-        """Encode and prefill one chunk."""
-        self._chunk(CHUNK_FRAMES)
+    def work(self, most: int | None = None) -> None:
+        """Encode and prefill one chunk, of at most ``most`` frames where its size is free."""
+        waiting = self._pending_samples // HOP
+        self._chunk(min(waiting, self._path.most, max(self._path.least, most or self._path.most)))
 
     def finish(self) -> Prompt:
         """Do what is left, less than a chunk, and give the prompt.
@@ -87,26 +78,17 @@ class PromptEncoder:
             self.work()
         if self._pending_samples >= HOP:
             self._chunk(self._pending_samples // HOP)
+        self._path.settle(self._state)
         return Prompt(
-            torch.cat(self._codes, dim=1),
-            torch.cat(self._decoded),
-            self._state,
-            self._encode_seconds,
-            self._prefill_seconds,
+            torch.cat([taken.codes for taken in self._taken], dim=1),
+            torch.cat([taken.decoded for taken in self._taken]),
+            self._state.stream,
+            sum(taken.encode_seconds for taken in self._taken),
+            sum(taken.prefill_seconds for taken in self._taken),
         )
 
-    @torch.inference_mode()
     def _chunk(self, frames: int) -> None:
         joined = np.concatenate(self._pending)
         samples, rest = joined[: frames * HOP], joined[frames * HOP :]
         self._pending, self._pending_samples = [rest], len(rest)
-        began = time.perf_counter()
-        audio = torch.from_numpy(samples).to(self._device)[None, None]
-        codes = self._step.codec.encode_step(audio, self._encoder, cold=self._frames == 0)
-        encoded = time.perf_counter()
-        decoded = self._step.prefill(codes, self._state, self._frames)
-        self._codes.append(codes[0])
-        self._decoded.append(to_int16(decoded).cpu())
-        self._frames += frames
-        self._encode_seconds += encoded - began
-        self._prefill_seconds += time.perf_counter() - encoded
+        self._taken.append(self._path.take(self._state, samples))

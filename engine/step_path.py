@@ -14,9 +14,9 @@ import torch
 
 from engine.config import HOP
 from engine.frame_step import FrameStep
-from engine.native.check import check_kernels
+from engine.native.check import Kernels
 from engine.native.frame_program import FrameProgram
-from engine.native.library import Library, NativeError, load_library, processor_levels
+from engine.native.library import Library
 from engine.processors import usable_processors
 from engine.streaming import State, rows
 
@@ -44,22 +44,11 @@ class StepPath(Protocol):
         ...
 
 
-def pick_path(frame_step: FrameStep, state: State, slots: int, device: torch.device) -> StepPath:
-    """The fastest way on this machine; ``state`` has room for whole tiles."""
-    if device.type != "cpu":
-        return TorchPath(frame_step, state, slots, device)
-    try:
-        levels = processor_levels()
-    except NativeError as error:
-        return TorchPath(frame_step, state, slots, device, f"{error}")
-    for level in levels:
-        try:
-            library = load_library(level)
-            check_kernels(frame_step, library)
-            return NativePath(frame_step, state, slots, library)
-        except NativeError as error:
-            reason = f"{error}"
-    return TorchPath(frame_step, state, slots, device, reason)
+def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
+    """How steps run where these ``kernels`` were found; ``state`` has room for whole tiles."""
+    if kernels.library is None:
+        return TorchPath(frame_step, state, slots, device, kernels.missing_because)
+    return NativePath(frame_step, state, slots, kernels.library)
 
 
 class NativePath:

@@ -29,6 +29,8 @@ SAFE_LEAD_SECONDS = 0.5
 """While a listener has less sound than this ahead, frames come before prompts …"""
 PROMPT_PATIENCE_SECONDS = 0.25
 """… but for one chunk of prompt work in this time, so that prompts are never starved."""
+FRAMES_BETWEEN_STEPS = 6
+"""While anyone listens a chunk of prompt work is no longer than this, where its size is free: some 3 milliseconds."""
 IDLE_SECONDS = 1.0
 """Longest sleep, after which the parent is looked for."""
 QUEUED_MESSAGES = 4096
@@ -116,7 +118,7 @@ class Worker:
         """One chunk of the first prompt that has one, or the end of one that is committed; False if there is none."""
         for prompt_id, (engine, encoder) in self._arriving.items():
             if encoder.has_work:
-                encoder.work()
+                encoder.work(FRAMES_BETWEEN_STEPS if self._streams else None)
                 # Behind the others now: prompts take turns.
                 self._arriving[prompt_id] = self._arriving.pop(prompt_id)
                 return True

@@ -1,23 +1,56 @@
-"""Before kernels are used on a machine they are compared with torch there: a step of two slots from a random state."""
+"""Before kernels are used on a machine they are compared with torch there: a step of two slots from a random state, and
+a short prompt."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine.frame_step import FrameStep
+from engine.config import HOP
+from engine.frame_step import FrameStep, to_int16
 from engine.native.frame_program import FrameProgram
-from engine.native.library import Library, NativeError
-from engine.streaming import branch, clone, leaf, map_state
+from engine.native.library import Library, NativeError, load_library, processor_levels
+from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.streaming import State, branch, clone, leaf, map_state
 
 SLOTS = 2
+PROMPT_FRAMES = 8
 TOLERANCE = 1e-3
 """Of logits, relative to the largest; rounding alone makes some 1e-5."""
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """The library for a model on this machine, or why there is none."""
+
+    library: Library | None
+    missing_because: str | None = None
+
+
+def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
+    """The fastest that this processor has and that compute what torch does; none, and no reason, for other devices."""
+    if device.type != "cpu":
+        return Kernels(None)
+    reason = ""
+    try:
+        for level in processor_levels():
+            try:
+                library = load_library(level)
+                _check_step(step, library)
+                _check_prompt(step, library)
+                return Kernels(library)
+            except NativeError as error:
+                reason = f"{error}"
+    except NativeError as error:
+        reason = f"{error}"
+    return Kernels(None, reason)
+
+
 @torch.inference_mode()
-def check_kernels(step: FrameStep, library: Library) -> None:
+def _check_step(step: FrameStep, library: Library) -> None:
     """Run one frame both ways.
 
     Raises:
@@ -36,9 +69,38 @@ def check_kernels(step: FrameStep, library: Library) -> None:
     program = FrameProgram(step, native_state, SLOTS, library)
     codes, samples = step(state, torch.ones(SLOTS, dtype=torch.bool))
     program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
-    logits, wanted = leaf(native_state, "logits"), leaf(state, "logits")
-    error = float((logits - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3))
     off = int(np.abs(program.samples.astype(int) - samples.numpy()).max())
     # Written so that what is not a number fails too.
-    if not (program.codes.tolist() == codes.tolist() and error < TOLERANCE and off <= 2):
-        raise NativeError(f"the kernels ({library.name}) do not compute what torch does on this processor")
+    if not (program.codes.tolist() == codes.tolist() and _logits_differ(native_state, state) < TOLERANCE and off <= 2):
+        raise _wrong(library)
+
+
+@torch.inference_mode()
+def _check_prompt(step: FrameStep, library: Library) -> None:
+    """Encode and prefill a few frames of noise both ways; raises NativeError as above."""
+    device = torch.device("cpu")
+    audio = 0.1 * torch.randn(PROMPT_FRAMES, HOP, generator=torch.Generator().manual_seed(0))
+    encoders = [step.codec.init_encoder_state(1, device) for _ in range(2)]
+    streams = [step.init_state(1, device) for _ in range(2)]
+    encode = EncodeProgram(step, encoders[0], PROMPT_FRAMES, library)
+    encode.audio[:] = audio.numpy()
+    encode.run(PROMPT_FRAMES)
+    codes = step.codec.encode_step(audio.view(1, 1, -1), encoders[1])
+    prefill = PrefillProgram(step, streams[0], PROMPT_FRAMES, library)
+    prefill.codes[:] = codes[0].numpy()
+    prefill.run(PROMPT_FRAMES)
+    samples = to_int16(step.prefill(codes, streams[1], 0)).numpy()
+    same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
+    off = int(np.abs(prefill.samples.flatten().astype(int) - samples).max())
+    if not (same > 0.75 and _logits_differ(streams[0], streams[1]) < TOLERANCE and off <= 2):
+        raise _wrong(library)
+
+
+def _logits_differ(found: State, wanted: State) -> float:
+    """By how much, relative to the largest."""
+    a, b = leaf(found, "logits"), leaf(wanted, "logits")
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-3))
+
+
+def _wrong(library: Library) -> NativeError:
+    return NativeError(f"the kernels ({library.name}) do not compute what torch does on this processor")

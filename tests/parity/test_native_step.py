@@ -13,6 +13,7 @@ from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
+from engine.native.check import find_kernels
 from engine.native.frame_program import FrameProgram
 from engine.native.library import (
     FLAGS,
@@ -26,7 +27,8 @@ from engine.native.library import (
     open_library,
     processor_levels,
 )
-from engine.step_path import NativePath, TorchPath, pick_path
+from engine.native.prompt_program import PrefillProgram
+from engine.step_path import NativePath, StepPath, TorchPath, step_path
 from engine.streaming import State, branch, clone, leaf, map_state
 from tests.support.kernels import kernels_expected
 
@@ -188,10 +190,15 @@ def test_a_codec_of_other_frames_is_refused() -> None:
         FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, load_library())
 
 
+def path_of(step: FrameStep) -> StepPath:
+    cpu = torch.device("cpu")
+    return step_path(step, step.init_state(8, cpu), 8, cpu, find_kernels(step, cpu))
+
+
 def test_sizes_without_kernels_run_by_torch() -> None:
     odd = replace(GPT_S, stack=replace(GPT_S.stack, width=24, heads=2, hidden=40), code_width=24)
     step = frame_step(odd, SMALL_CODEC)
-    path = pick_path(step, step.init_state(8, torch.device("cpu")), 8, torch.device("cpu"))
+    path = path_of(step)
     assert isinstance(path, TorchPath) and path.slow_because is not None
     assert "multiples of 16" in path.slow_because
 
@@ -204,22 +211,20 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
     _load_once.cache_clear()
     step = frame_step(*MODELS["hybrid"])
-    state = step.init_state(8, torch.device("cpu"))
-    path = pick_path(step, state, 8, torch.device("cpu"))
+    path = path_of(step)
     assert isinstance(path, TorchPath) and path.slow_because is not None
     assert "no C++ compiler" in path.slow_because
     codes, samples = path.step([2, 5])
     assert codes.shape == (2,) and samples.shape == (2, 320)
     monkeypatch.undo()
     _load_once.cache_clear()
-    assert isinstance(pick_path(step, state, 8, torch.device("cpu")), NativePath)
+    assert isinstance(path_of(step), NativePath)
 
 
 def test_kernels_that_compute_something_else_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every machine compares before it trusts: here the samples come out wrong."""
     step = frame_step(*MODELS["hybrid"])
-    state = step.init_state(8, torch.device("cpu"))
-    assert isinstance(pick_path(step, state, 8, torch.device("cpu")), NativePath)
+    assert isinstance(path_of(step), NativePath)
     real = FrameProgram.run
 
     def wrong(self: FrameProgram, slots: np.ndarray, begin: int, end: int) -> dict[str, float]:
@@ -228,7 +233,21 @@ def test_kernels_that_compute_something_else_are_not_used(monkeypatch: pytest.Mo
         return seconds
 
     monkeypatch.setattr(FrameProgram, "run", wrong)
-    path = pick_path(step, state, 8, torch.device("cpu"))
+    path = path_of(step)
+    assert isinstance(path, TorchPath) and path.slow_because is not None
+    assert "do not compute what torch does" in path.slow_because
+
+
+def test_kernels_that_take_prompts_in_wrongly_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = frame_step(*MODELS["hybrid"])
+    real = PrefillProgram.run
+
+    def wrong(self: PrefillProgram, frames: int) -> None:
+        real(self, frames)
+        leaf(self._state, "logits").mul_(1.1)
+
+    monkeypatch.setattr(PrefillProgram, "run", wrong)
+    path = path_of(step)
     assert isinstance(path, TorchPath) and path.slow_because is not None
     assert "do not compute what torch does" in path.slow_because
 

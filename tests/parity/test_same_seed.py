@@ -30,7 +30,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The default model on the path that this machine gets, and on torch's, which a machine without kernels gets."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
-            patched.setattr("engine.step_path.NativePath", no_kernels)
+            patched.setattr("engine.native.check.load_library", no_kernels)
         loaded = Engine.load("speech", "cpu", max_streams=2 * TILE)
         native = request.param == "as picked" and kernels_expected()
         assert loaded.path.name.startswith("native" if native else "torch")
