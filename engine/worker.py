@@ -29,8 +29,8 @@ SAFE_LEAD_SECONDS = 0.5
 """While a listener has less sound than this ahead, frames come before prompts …"""
 PROMPT_PATIENCE_SECONDS = 0.25
 """… but for one chunk of prompt work in this time, so that prompts are never starved."""
-FRAMES_BETWEEN_STEPS = 6
-"""While anyone listens a chunk of prompt work is no longer than this, where its size is free: some 3 milliseconds."""
+FRAMES_BETWEEN_STEPS = 4
+"""While anyone listens a chunk of prompt work is no longer than this, where its size is free: some 4 milliseconds."""
 IDLE_SECONDS = 1.0
 """Longest sleep, after which the parent is looked for."""
 QUEUED_MESSAGES = 4096
