@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from cli.arguments import default_model, told_in_one_line
@@ -84,6 +85,7 @@ def codec(
     with told_in_one_line():
         if words and kind != "speech":
             raise ValueError("--words needs --kind speech.")
+        torch.set_num_threads(1)  # as the engine does: the products are small, and threads wait for each other
         folder = find_model(codec)
         loaded = load_trained_codec(folder)
         trips: list[RoundTrip] = [CodecRoundTrip(loaded, rate) for rate in kbps]

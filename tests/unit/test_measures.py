@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.support.audio import SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
@@ -24,6 +25,12 @@ from training.measures.round_trip import in_16_bits
 from training.measures.signal_ratio import delay, si_sdr_db, snr_db
 from training.measures.silence import recording_level, silent_share
 from training.measures.words import word_errors, words_of
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """As the commands do: on a busy machine two threads take twenty times as long as one."""
+    torch.set_num_threads(1)
 
 
 def noisy(sound: Samples, level: float, seed: int = 0) -> Samples:
