@@ -169,8 +169,10 @@ def _licence(config: dict[str, Any]) -> str:
 
 
 def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, path)
-    path.chmod(0o644)  # safetensors writes for the owner alone; a container serves as another user
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, partial)
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a container serves as another user
+    partial.rename(path)  # whole or as it was: it may be read while training goes on
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:

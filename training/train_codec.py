@@ -35,7 +35,7 @@ def train_codec(
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
 ) -> None:
-    """Train, resuming from ``out`` if a run is there, and write ``codec.safetensors`` beside the log.
+    """Train, resuming from ``out`` if a run is there, and write ``codec.safetensors`` beside the log, at every check.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
@@ -54,6 +54,8 @@ def train_codec(
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="codec", disable=None):
         if step == recipe.quantize_from and step > 0:
             start_codebooks(codec, crops, step, device)
+        if step == recipe.adversarial_from:
+            save_codec(codec, out)  # whose codes are final: models can be trained on them from now on
         rate = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, recipe.held)
         for name, value in stepper.learn(step, rate, crops.batch(step).to(device)).items():
             sums[name].append(float(value.detach()))
@@ -64,6 +66,7 @@ def train_codec(
             sums.clear()
         if (step + 1) % 1000 == 0 or step + 1 == recipe.steps:
             run.log(step + 1, **check_codec(codec, check, stepper.loss_of, recipe.is_quantized(step)))
+            save_codec(codec, out)
         run.save(step + 1)
     run.save(recipe.steps, force=True)
     save_codec(codec, out)
