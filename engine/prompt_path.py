@@ -15,8 +15,8 @@ from engine.audio_file import Samples
 from engine.config import HOP
 from engine.frame_step import FrameStep, to_int16
 from engine.native.check import Kernels
-from engine.native.library import Library
 from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.weights import Weights
 from engine.streaming import State, copy_into
 
 
@@ -61,9 +61,9 @@ class PromptPath(Protocol):
 
 def prompt_path(step: FrameStep, device: torch.device, kernels: Kernels) -> PromptPath:
     """How prompts are taken in where these ``kernels`` were found."""
-    if kernels.library is None:
+    if kernels.weights is None:
         return TorchPromptPath(step, device)
-    return NativePromptPath(step, kernels.library)
+    return NativePromptPath(step, kernels.weights)
 
 
 class TorchPromptPath:
@@ -93,14 +93,14 @@ class NativePromptPath:
 
     least, most = 4, 32
 
-    def __init__(self, step: FrameStep, library: Library) -> None:
+    def __init__(self, step: FrameStep, weights: Weights) -> None:
         device = torch.device("cpu")
         self._by_torch = TorchPromptPath(step, device)
         self._starts_by_torch = step.codec.config.pad_mode == "reflect"  # whose first chunk is not like the others
         self._worked_on = PromptState.fresh(step, device)
         self._owner: PromptState | None = None
-        self._encode = EncodeProgram(step, self._worked_on.encoder, self.most, library)
-        self._prefill = PrefillProgram(step, self._worked_on.stream, self.most, library)
+        self._encode = EncodeProgram(step, self._worked_on.encoder, self.most, weights)
+        self._prefill = PrefillProgram(step, self._worked_on.stream, self.most, weights)
 
     def take(self, state: PromptState, audio: Samples) -> Taken:
         if state.frames == 0 and self._starts_by_torch:

@@ -16,7 +16,7 @@ from engine.config import HOP
 from engine.frame_step import FrameStep
 from engine.native.check import Kernels
 from engine.native.frame_program import FrameProgram
-from engine.native.library import Library
+from engine.native.weights import Weights
 from engine.processors import usable_processors
 from engine.streaming import State, rows
 
@@ -46,9 +46,9 @@ class StepPath(Protocol):
 
 def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
     """How steps run where these ``kernels`` were found; ``state`` has room for whole tiles."""
-    if kernels.library is None:
+    if kernels.weights is None:
         return TorchPath(frame_step, state, slots, device, kernels.missing_because)
-    return NativePath(frame_step, state, slots, kernels.library)
+    return NativePath(frame_step, state, slots, kernels.weights)
 
 
 class NativePath:
@@ -57,9 +57,9 @@ class NativePath:
     slow_because: str | None = None
 
     def __init__(
-        self, frame_step: FrameStep, state: State, slots: int, library: Library, threads: int | None = None
+        self, frame_step: FrameStep, state: State, slots: int, weights: Weights, threads: int | None = None
     ) -> None:
-        self._program = FrameProgram(frame_step, state, slots, library)
+        self._program = FrameProgram(frame_step, state, slots, weights)
         self._threads = threads or usable_processors()
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
         self.name = self._program.name

@@ -14,6 +14,7 @@ from engine.frame_step import FrameStep, to_int16
 from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError, load_library, processor_levels
 from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.weights import Weights
 from engine.streaming import State, branch, clone, leaf, map_state
 
 SLOTS = 2
@@ -24,9 +25,9 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Kernels:
-    """The library for a model on this machine, or why there is none."""
+    """The library for a model on this machine with the model's weights, or why there is none."""
 
-    library: Library | None
+    weights: Weights | None
     missing_because: str | None = None
 
 
@@ -38,10 +39,10 @@ def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
     try:
         for level in processor_levels():
             try:
-                library = load_library(level)
-                _check_step(step, library)
-                _check_prompt(step, library)
-                return Kernels(library)
+                weights = Weights(load_library(level))
+                _check_step(step, weights)
+                _check_prompt(step, weights)
+                return Kernels(weights)
             except NativeError as error:
                 reason = f"{error}"
     except NativeError as error:
@@ -50,7 +51,7 @@ def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
 
 
 @torch.inference_mode()
-def _check_step(step: FrameStep, library: Library) -> None:
+def _check_step(step: FrameStep, weights: Weights) -> None:
     """Run one frame both ways.
 
     Raises:
@@ -66,34 +67,34 @@ def _check_step(step: FrameStep, library: Library) -> None:
     for name, values in (("temperature", [1.0, 0.0]), ("top_p", [0.95, 1.0]), ("seed", [1, 2])):
         leaf(sampler, name).copy_(torch.tensor(values))
     native_state = clone(state)
-    program = FrameProgram(step, native_state, SLOTS, library)
+    program = FrameProgram(step, native_state, SLOTS, weights)
     codes, samples = step(state, torch.ones(SLOTS, dtype=torch.bool))
     program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
     off = int(np.abs(program.samples.astype(int) - samples.numpy()).max())
     # Written so that what is not a number fails too.
     if not (program.codes.tolist() == codes.tolist() and _logits_differ(native_state, state) < TOLERANCE and off <= 2):
-        raise _wrong(library)
+        raise _wrong(weights.library)
 
 
 @torch.inference_mode()
-def _check_prompt(step: FrameStep, library: Library) -> None:
+def _check_prompt(step: FrameStep, weights: Weights) -> None:
     """Encode and prefill a few frames of noise both ways; raises NativeError as above."""
     device = torch.device("cpu")
     audio = 0.1 * torch.randn(PROMPT_FRAMES, HOP, generator=torch.Generator().manual_seed(0))
     encoders = [step.codec.init_encoder_state(1, device) for _ in range(2)]
     streams = [step.init_state(1, device) for _ in range(2)]
-    encode = EncodeProgram(step, encoders[0], PROMPT_FRAMES, library)
+    encode = EncodeProgram(step, encoders[0], PROMPT_FRAMES, weights)
     encode.audio[:] = audio.numpy()
     encode.run(PROMPT_FRAMES)
     codes = step.codec.encode_step(audio.view(1, 1, -1), encoders[1])
-    prefill = PrefillProgram(step, streams[0], PROMPT_FRAMES, library)
+    prefill = PrefillProgram(step, streams[0], PROMPT_FRAMES, weights)
     prefill.codes[:] = codes[0].numpy()
     prefill.run(PROMPT_FRAMES)
     samples = to_int16(step.prefill(codes, streams[1], 0)).numpy()
     same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
     off = int(np.abs(prefill.samples.flatten().astype(int) - samples).max())
     if not (same > 0.75 and _logits_differ(streams[0], streams[1]) < TOLERANCE and off <= 2):
-        raise _wrong(library)
+        raise _wrong(weights.library)
 
 
 def _logits_differ(found: State, wanted: State) -> float:

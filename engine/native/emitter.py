@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.native import kernels as k
-from engine.native.library import Library
+from engine.native.weights import Weights
 
 STAGES = ("lm", "fine", "codec", "mel")
 
@@ -28,7 +28,8 @@ class Signal:
 class Emitter:
     """A program in the making, for up to ``rows`` streams, or that many ``consecutive`` frames of one."""
 
-    def __init__(self, library: Library, rows: int, consecutive: bool = False) -> None:
+    def __init__(self, weights: Weights, rows: int, consecutive: bool = False) -> None:
+        library, self._weights = weights.library, weights
         self.name, self._library = library.name, library.functions
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
         self._count, self.consecutive = rows, consecutive
@@ -70,25 +71,11 @@ class Emitter:
         """Rows of ``x``, ``times`` of them each ``step`` floats on, times ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
-        packed, padded = self._pack(weight, bias)
+        packed, padded = self._weights.packed(weight, bias)
         y = add_to or self.buffer(times, outputs)
         stored = (packed.data_ptr(), packed.dtype == torch.float16, padded.data_ptr())
         self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
         return y
-
-    def _pack(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Panels of weights, in half precision if that changes none, and the padded bias."""
-        outputs, inputs = weight.shape
-        panels = -(-outputs // self._panel)
-        padded = torch.zeros(panels * self._panel, inputs)
-        padded[:outputs] = weight
-        packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
-        if torch.equal(packed.half().float(), packed):
-            packed = packed.half()
-        shift = torch.zeros(panels * self._panel)
-        if bias is not None:
-            shift[:outputs] = bias
-        return self.keep(packed), self.keep(shift)
 
     def buffer(self, times: int, width: int) -> Signal:
         return Signal(k.Rows.of(self.keep(torch.zeros(self._count, times * width))), times, width)

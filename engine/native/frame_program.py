@@ -17,7 +17,8 @@ from engine.frame_step import FrameStep
 from engine.native import kernels as k
 from engine.native.emitter import STAGES, Signal
 from engine.native.layers import LayerEmitter, check_sizes
-from engine.native.library import Library, NativeError
+from engine.native.library import NativeError
+from engine.native.weights import Weights
 from engine.streaming import State, branch, leaf
 
 
@@ -28,9 +29,9 @@ class FrameProgram(LayerEmitter):
         NativeError: the kernels are not made for a model of these sizes.
     """
 
-    def __init__(self, step: FrameStep, state: State, rows: int, library: Library) -> None:
+    def __init__(self, step: FrameStep, state: State, rows: int, weights: Weights) -> None:
         check_sizes(step)
-        super().__init__(library, rows)
+        super().__init__(weights, rows)
         self._state = state  # the program has addresses of it
         self.codes = self.keep(torch.zeros(rows, dtype=torch.int32)).numpy()
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()

@@ -56,11 +56,12 @@ class LayerEmitter(Emitter):
         times, step = x.times // conv.stride, conv.stride * x.width
         # A panel has room for the outputs of several samples where one has few: the windows of neighbours as one.
         together = gcd(times, max(1, self._panel // conv.outputs))
-        shifted = torch.zeros(together, conv.outputs, matrix.shape[1] + (together - 1) * step)
-        for sample in range(together):
-            shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
-        bias = bias.repeat(together)
-        y = self.product(seen, shifted.flatten(0, 1), bias, times // together, together * step, activation)
+        if together > 1:
+            shifted = torch.zeros(together, conv.outputs, matrix.shape[1] + (together - 1) * step)
+            for sample in range(together):
+                shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
+            matrix, bias = shifted.flatten(0, 1), bias.repeat(together)
+        y = self.product(seen, matrix, bias, times // together, together * step, activation)
         return Signal(y.rows, times, conv.outputs)
 
     def _transposed(self, conv: CausalConvTranspose1d, x: Signal, state: State, through_elu: bool) -> Signal:

@@ -15,16 +15,16 @@ from engine.frame_step import FrameStep
 from engine.native import kernels as k
 from engine.native.emitter import STAGES, Signal
 from engine.native.layers import LayerEmitter, check_sizes
-from engine.native.library import Library
+from engine.native.weights import Weights
 from engine.streaming import State, branch, leaf
 
 
 class PromptProgram(LayerEmitter):
     """Up to ``frames`` frames at once of the stream in slot 0 of a state."""
 
-    def __init__(self, step: FrameStep, state: State, frames: int, library: Library) -> None:
+    def __init__(self, step: FrameStep, state: State, frames: int, weights: Weights) -> None:
         check_sizes(step)
-        super().__init__(library, frames, consecutive=True)
+        super().__init__(weights, frames, consecutive=True)
         self._state, self._frames = state, frames
         self._slots = np.zeros(frames, np.int32)
 
@@ -43,8 +43,8 @@ class EncodeProgram(PromptProgram):
         codes: what came of them, int32 ``[K, frames]``.
     """
 
-    def __init__(self, step: FrameStep, state: State, frames: int, library: Library) -> None:
-        super().__init__(step, state, frames, library)
+    def __init__(self, step: FrameStep, state: State, frames: int, weights: Weights) -> None:
+        super().__init__(step, state, frames, weights)
         codec = step.codec
         audio = self.keep(torch.zeros(frames, HOP))
         self.audio: npt.NDArray[np.float32] = audio.numpy()
@@ -69,8 +69,8 @@ class PrefillProgram(PromptProgram):
         samples: how they sound, int16 ``[frames, 320]``.
     """
 
-    def __init__(self, step: FrameStep, state: State, frames: int, library: Library) -> None:
-        super().__init__(step, state, frames, library)
+    def __init__(self, step: FrameStep, state: State, frames: int, weights: Weights) -> None:
+        super().__init__(step, state, frames, weights)
         codec, model, model_state = step.codec, step.model, branch(state, "model")
         codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()

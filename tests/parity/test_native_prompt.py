@@ -16,6 +16,7 @@ from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
 from engine.native.library import load_library
 from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.weights import Weights
 from engine.streaming import State
 from tests.support.audio import speech
 from tests.support.kernels import kernels_expected
@@ -49,7 +50,8 @@ def through_kernels(step: FrameStep, cuts: tuple[int, ...]) -> tuple[np.ndarray,
     """Codes ``[K, T]``, samples ``[T·320]`` and both states of the prompt, in chunks that end at ``cuts``."""
     encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
     encode, prefill = (
-        kind(step, own, FRAMES, load_library()) for kind, own in ((EncodeProgram, encoder), (PrefillProgram, state))
+        kind(step, own, FRAMES, Weights(load_library()))
+        for kind, own in ((EncodeProgram, encoder), (PrefillProgram, state))
     )
     codes, samples = [], []
     for start, end in pairwise((0, *cuts)):

@@ -28,6 +28,7 @@ from engine.native.library import (
     processor_levels,
 )
 from engine.native.prompt_program import PrefillProgram
+from engine.native.weights import Weights
 from engine.step_path import NativePath, StepPath, TorchPath, step_path
 from engine.streaming import State, branch, clone, leaf, map_state
 from tests.support.kernels import kernels_expected
@@ -100,18 +101,28 @@ def test_equals_torch(name: str) -> None:
     compare(step, state, load_library())
 
 
+def test_programs_of_one_model_share_their_weights() -> None:
+    step, weights = frame_step(*MODELS["gpt-s"]), Weights(load_library())
+    states = [step.init_state(1, torch.device("cpu")) for _ in range(2)]
+    FrameProgram(step, states[0], 1, weights)
+    held = sum(weight.numel() for weight, _ in weights._packed.values())
+    FrameProgram(step, states[1], 1, weights)
+    again = sum(weight.numel() for weight, _ in weights._packed.values())
+    assert held <= again < 1.02 * held, "all but the convolutions whose windows are put together"
+
+
 def test_half_precision_weights_equal_torch_too() -> None:
     """As they come from a model's files: kept in half precision, computed in single."""
     step = frame_step(*MODELS["hybrid"], half=True)
     program = compare(step, busy_state(step), load_library())
-    packed = [tensor for tensor in program._kept if tensor.dtype == torch.float16]
+    packed = [weight for weight, _ in program._weights._packed.values() if weight.dtype == torch.float16]
     assert len(packed) > 40
 
 
 def compare(step: FrameStep, state: State, library: Library) -> FrameProgram:
     """Six frames of all slots, by torch and by the kernels, from the same state."""
     native_state = clone(state)
-    program = FrameProgram(step, native_state, SLOTS, library)
+    program = FrameProgram(step, native_state, SLOTS, Weights(library))
     slots, active = np.arange(SLOTS, dtype=np.int32), torch.ones(SLOTS, dtype=torch.bool)
     for _ in range(6):
         with torch.inference_mode():
@@ -138,16 +149,16 @@ def test_company_changes_no_bit() -> None:
     start = busy_state(step)
     together, alone, parts = clone(start), clone(start), clone(start)
     everyone = np.arange(SLOTS, dtype=np.int32)
-    program = FrameProgram(step, together, SLOTS, load_library())
+    program = FrameProgram(step, together, SLOTS, Weights(load_library()))
     program.run(everyone, 0, SLOTS)
-    single = FrameProgram(step, alone, 1, load_library())
+    single = FrameProgram(step, alone, 1, Weights(load_library()))
     for slot in reversed(range(SLOTS)):
         single.run(np.array([slot], np.int32), 0, 1)
         assert single.codes[0] == program.codes[slot]
         assert (single.samples[0] == program.samples[slot]).all()
         untouched = list(range(slot))
         assert torch.equal(leaf(alone, "logits")[untouched], leaf(start, "logits")[untouched])
-    split = FrameProgram(step, parts, SLOTS, load_library())
+    split = FrameProgram(step, parts, SLOTS, Weights(load_library()))
     split.run(everyone[::-1].copy(), 3, SLOTS)
     split.run(everyone[::-1].copy(), 0, 3)
     assert (split.samples[::-1] == program.samples).all()
@@ -162,10 +173,10 @@ def test_threads_change_no_bit() -> None:
     expected, threaded, parts = clone(start), clone(start), clone(start)
     order = np.random.default_rng(0).permutation(16).astype(np.int32)
     program, path = (
-        FrameProgram(step, expected, 16, load_library()),
-        NativePath(step, threaded, 16, load_library(), threads=4),
+        FrameProgram(step, expected, 16, Weights(load_library())),
+        NativePath(step, threaded, 16, Weights(load_library()), threads=4),
     )
-    split = FrameProgram(step, parts, 16, load_library())
+    split = FrameProgram(step, parts, 16, Weights(load_library()))
     for _ in range(5):
         program.run(order, 0, 16)
         codes, samples = path.step(order.tolist())
@@ -181,13 +192,13 @@ def test_threads_change_no_bit() -> None:
 def test_mel_windows_without_kernels_are_refused(window: int) -> None:
     step = frame_step(replace(HYBRID, mel=replace(HYBRID.mel, window=window)), SMALL_CODEC)
     with pytest.raises(NativeError, match="mel windows"):
-        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, load_library())
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, Weights(load_library()))
 
 
 def test_a_codec_of_other_frames_is_refused() -> None:
     step = frame_step(GPT_S, replace(SMALL_CODEC, n_filters=32, ratios=(8, 5, 4)))
     with pytest.raises(NativeError, match="320"):
-        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, load_library())
+        FrameProgram(step, step.init_state(1, torch.device("cpu")), 1, Weights(load_library()))
 
 
 def path_of(step: FrameStep) -> StepPath:

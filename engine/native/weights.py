@@ -1,0 +1,41 @@
+"""Weights as the kernels read them, packed once for all programs of a model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.native.library import Library
+
+_Key = tuple[int, torch.Size, tuple[int, ...], int]
+
+
+class Weights:
+    """Panels of weights for one library (see `src/linear.h`); programs that multiply by the same tensor share them."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._panel = int(library.functions.whispergpt_panel())
+        self._packed: dict[_Key, tuple[Tensor, Tensor]] = {}
+        self._sources: list[Tensor | None] = []  # alive as long as this is, so that no other tensor takes their address
+
+    def packed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias."""
+        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr())
+        if key not in self._packed:
+            self._packed[key] = self._pack(weight.detach(), bias)
+            self._sources += [weight, bias]
+        return self._packed[key]
+
+    def _pack(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        outputs, inputs = weight.shape
+        panels = -(-outputs // self._panel)
+        padded = torch.zeros(panels * self._panel, inputs)
+        padded[:outputs] = weight
+        packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
+        if torch.equal(packed.half().float(), packed):
+            packed = packed.half()
+        shift = torch.zeros(panels * self._panel)
+        if bias is not None:
+            shift[:outputs] = bias
+        return packed, shift
