@@ -62,8 +62,8 @@ def quantize_for_training(
         with torch.no_grad():
             index = codebook.encode(residual)
             quantized = codebook.decode(index)
-            if learn:
-                _update(codebook, residual[on.view(-1)].reshape(-1, x.shape[-1]), index[on.view(-1)].reshape(-1))
+            if learn:  # from every item, whether it decodes from this codebook or not
+                _update(codebook, residual.reshape(-1, x.shape[-1]), index.reshape(-1))
         commitment = commitment + ((residual - quantized) * on).pow(2).mean() / variance
         total = total + quantized * on
         residual = residual - quantized
@@ -71,8 +71,6 @@ def quantize_for_training(
 
 
 def _update(codebook: Codebook, vectors: Tensor, index: Tensor) -> None:
-    if not len(vectors):
-        return
     size = codebook.embed.shape[0]
     counts = torch.bincount(index, minlength=size).to(vectors.dtype)
     sums = torch.zeros_like(codebook.embed).index_add_(0, index, vectors)
