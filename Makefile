@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format serve image clean
+.PHONY: help demo test measures lint format serve image clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write d
 
 test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+measures: $(VENV)/.installed-dev ## Install what `whispergpt train measure` listens with (large; needs a C compiler)
+	$(PIP_INSTALL) -e '.[measures]'
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
@@ -46,9 +49,7 @@ $(VENV)/.installed: $(PINS) | $(BIN)/python
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
 # --no-deps. What it needs besides torch is in the `test` extra; engine/encodec_reference.py does without the rest.
-# Of the extra `measures`, the tests have what is quickly installed; two packages of it have no wheels.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e clients/python -e '.[dev]'
 	$(PIP_INSTALL) --no-deps encodec
-	@$(PIP_INSTALL) pesq 'visqol-python[lattice]' || echo "Their tests will skip: PESQ and ViSQOL need a C compiler." >&2
 	@touch $@
