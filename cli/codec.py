@@ -12,11 +12,10 @@ import typer
 from cli.arguments import check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import read_audio
 from engine.checkpoint import find_model, load_codec
-from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.config import SAMPLE_RATE
 from engine.frame_step import to_int16
 from engine.offline import decode_in_chunks, encode_in_chunks
-
-KBPS_PER_CODEBOOK = FRAME_RATE * 10 / 1000
+from training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
 
 
 def codec(
@@ -30,11 +29,7 @@ def codec(
     with told_in_one_line():
         check_output(output)
         loaded = load_codec(find_model(model or default_model()))
-        books = round(kbps / KBPS_PER_CODEBOOK)
-        most = loaded.config.n_codebooks
-        if not 1 <= books <= most or abs(books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
-            steps = ", ".join(f"{k * KBPS_PER_CODEBOOK:g}" for k in range(1, most + 1))
-            raise ValueError(f"--kbps must be one of {steps}, not {kbps:g}")
+        books = codebooks_at(kbps, loaded)
         if not source.is_file():
             raise ValueError(f"There is no file {source}.")
         audio = torch.from_numpy(read_audio(source, max_seconds=None))

@@ -88,7 +88,7 @@ class PromptEncoder:
         )
 
     def _chunk(self, frames: int) -> None:
-        joined = np.concatenate(self._pending)
+        joined = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
         samples, rest = joined[: frames * HOP], joined[frames * HOP :]
         self._pending, self._pending_samples = [rest], len(rest)
         self._taken.append(self._path.take(self._state, samples))

@@ -13,6 +13,7 @@ from training.adversary import Adversary
 from training.balancer import Balancer
 from training.codec_recipe import CodecRecipe
 from training.losses import ReconstructionLoss
+from training.precision import products_in
 from training.vector_quantization import quantize_for_training
 
 MOST_GRADIENT = 10.0
@@ -104,4 +105,4 @@ class CodecStep:
         return torch.from_numpy(used)
 
     def _cast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast != torch.float32)
+        return products_in(self.autocast, self.device)

@@ -19,3 +19,8 @@ def _has_units(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.cpu._is_avx512_bf16_supported()
+
+
+def products_in(kind: torch.dtype, device: torch.device) -> torch.autocast:
+    """The context in which large products are of this type."""
+    return torch.autocast(device.type, kind, enabled=kind != torch.float32)

@@ -16,6 +16,7 @@ from engine.codec import Codec
 from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
 from training.fine_loss import fine_loss
+from training.precision import products_in
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens
@@ -94,7 +95,7 @@ def train_lm(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup)
         batch = crops.batch(step).to(device)
-        with torch.autocast(device.type, autocast, enabled=autocast != torch.float32):
+        with products_in(autocast, device):
             hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
             loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
             fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)

@@ -17,7 +17,6 @@ from engine.frame_step import FrameStep
 from engine.native import kernels as k
 from engine.native.emitter import STAGES, Signal
 from engine.native.layers import LayerEmitter, check_sizes
-from engine.native.library import NativeError
 from engine.native.weights import Weights
 from engine.streaming import State, branch, leaf
 
@@ -63,17 +62,7 @@ class FrameProgram(LayerEmitter):
         if model.fine is not None:
             self.stage("fine")
             self._finer(model.fine, step.codec.quantizer.entries, latent, state, drawn)
-        self.stage("codec")
-        audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
-        if (audio.times, audio.width) != (HOP, 1):
-            raise NativeError(f"the kernels make frames of {HOP} samples, and this codec makes {audio.times}")
-        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples)))
-        mel = None
-        if model.hybrid:
-            self.stage("mel")
-            mel = self.slices(step.mel, audio, leaf(branch(state, "mel"), "tail"))
-        self.stage("lm")
-        hidden = self.heard(model, codes, mel, model_state)
+        hidden = self.sounded(step, codes, latent, self.samples, state)
         new = self.product(hidden, model.head.weight, None)
         self.emit(k.Keep(new.rows, new.width, k.Rows.of(logits)))
         self.emit(k.Advance(drawn["frame"], leaf(model_state, "position").data_ptr()))

@@ -79,14 +79,7 @@ class PrefillProgram(PromptProgram):
         latent = self._latent(step)
         if model.fine is not None:
             self.emit(k.Keep(latent.rows, latent.width, k.Rows.of(leaf(state, "latent"))))
-        audio = self.seanet(codec.decoder, latent, branch(state, "decoder"))
-        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples)))
-        mel = None
-        if model.hybrid:
-            self.stage("mel")
-            mel = self.slices(step.mel, audio, leaf(branch(state, "mel"), "tail"))
-        self.stage("lm")
-        hidden = self.heard(model, k.codes_at(self.codes[0]), mel, model_state)
+        hidden = self.sounded(step, k.codes_at(self.codes[0]), latent, self.samples, state)
         with self.last_row_alone():
             logits = self.product(hidden, model.head.weight, None)
             self.emit(k.Keep(logits.rows, logits.width, k.Rows.of(leaf(state, "logits"))))

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from tqdm import tqdm
 
 from engine.audio_file import Samples
-from engine.config import FRAME_RATE, HOP
+from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from engine.engine import Engine
 from engine.messages import SamplingParams
+from training.measures.prompts import CutPrompt
+from training.measures.report import Keeper
 from training.measures.round_trip import as_heard
 
 
@@ -57,3 +60,16 @@ def continue_prompts(
                 for prompt, row in zip(some, pcm, strict=True)
             ]
     return made
+
+
+def keep_continuation(keeper: Keeper, prompt: CutPrompt, made: Continuation, seed: int) -> dict[str, Any]:
+    """Keep what was measured, and begin its entry in the report."""
+    keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
+    keeper.audio(f"{prompt.file} {prompt.start:g} continuation", made.audio)
+    return {
+        "file": prompt.file,
+        "group": prompt.group,
+        "start": prompt.start,
+        "seed": seed,
+        "rest_seconds": len(prompt.rest) / SAMPLE_RATE,
+    }

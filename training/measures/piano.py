@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from engine.audio_file import Samples
-from engine.config import SAMPLE_RATE
 from engine.engine import Engine
 from engine.messages import SamplingParams
-from training.measures.continuations import continue_prompts
+from training.measures.continuations import continue_prompts, keep_continuation
 from training.measures.notes import Notes, histogram_distance
 from training.measures.prompts import CutPrompt
 from training.measures.recordings import Recordings
@@ -55,19 +54,8 @@ def measure_piano(
             "pitch_distance_other": heard.pitch_from(true[other]),
             "pitch_nearer": _nearer(heard.pitch_from(true[index]), heard.pitch_from(true[other])),
         }
-        keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
-        keeper.audio(f"{prompt.file} {prompt.start:g} continuation", continuation.audio)
-        entries.append(
-            {
-                "file": prompt.file,
-                "group": prompt.group,
-                "start": prompt.start,
-                "seed": sampling.seed + index,
-                "other": prompts[other].file,
-                "rest_seconds": len(prompt.rest) / SAMPLE_RATE,
-                "figures": figures,
-            }
-        )
+        entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
+        entries.append(entry | {"other": prompts[other].file, "figures": figures})
     row = means(entry["figures"] for entry in entries)
     return {"files": entries, "means": row, "skipped": recordings.skipped}
 

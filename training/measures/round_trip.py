@@ -18,6 +18,19 @@ BITS_PER_CODE = CODEBOOK_SIZE.bit_length() - 1
 KBPS_PER_CODEBOOK = FRAME_RATE * BITS_PER_CODE / 1000
 
 
+def codebooks_at(kbps: float, codec: Codec) -> int:
+    """How many of its codebooks make up a rate.
+
+    Raises:
+        ValueError: no number of them does.
+    """
+    books, most = round(kbps / KBPS_PER_CODEBOOK), codec.config.n_codebooks
+    if not 1 <= books <= most or abs(books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
+        rates = ", ".join(f"{k * KBPS_PER_CODEBOOK:g}" for k in range(1, most + 1))
+        raise ValueError(f"--kbps must be one of {rates}, not {kbps:g}")
+    return books
+
+
 @dataclass(frozen=True)
 class Decoded:
     """What came back, float32 ``[n]`` at 24 kHz as long as what went in, and the payload measured, in kbit/s."""
@@ -44,11 +57,7 @@ class CodecRoundTrip:
     """
 
     def __init__(self, codec: Codec, kbps: float) -> None:
-        most = codec.config.n_codebooks
-        self._codec, self._books = codec, round(kbps / KBPS_PER_CODEBOOK)
-        if not 1 <= self._books <= most or abs(self._books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
-            rates = ", ".join(f"{books * KBPS_PER_CODEBOOK:g}" for books in range(1, most + 1))
-            raise ValueError(f"--kbps must be one of {rates}, not {kbps:g}.")
+        self._codec, self._books = codec, codebooks_at(kbps, codec)
         self.name = f"codec {kbps:g}"
 
     def __call__(self, audio: Samples) -> Decoded:

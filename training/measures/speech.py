@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import SAMPLE_RATE
 from engine.engine import Engine
 from engine.messages import SamplingParams
-from training.measures.continuations import continue_prompts
+from training.measures.continuations import continue_prompts, keep_continuation
 from training.measures.listening import Dnsmos
 from training.measures.prompts import CutPrompt
 from training.measures.recordings import Recordings
@@ -58,18 +57,8 @@ def measure_speech(
             "silence": silent_share(continuation.audio, level),
             "silence_rest": silent_share(prompt.rest, level),
         }
-        keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
-        keeper.audio(f"{prompt.file} {prompt.start:g} continuation", continuation.audio)
-        entries.append(
-            {
-                "file": prompt.file,
-                "group": prompt.group,
-                "start": prompt.start,
-                "seed": sampling.seed + index,
-                "rest_seconds": len(prompt.rest) / SAMPLE_RATE,
-                "figures": figures,
-            }
-        )
+        entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
+        entries.append(entry | {"figures": figures})
     row = means(entry["figures"] for entry in entries)
     return {"files": entries, "means": row | _compared(row), "skipped": recordings.skipped}
 
