@@ -24,11 +24,11 @@ class Augmentation:
     """
 
     level_db: tuple[float, float] = (-32.0, -14.0)
-    equalizer_share: float = 0.3
+    equalizer_share: float = 0.25
     equalizer_db: float = 4.0
-    room_share: float = 0.15
+    room_share: float = 0.1
     room_seconds: tuple[float, float] = (0.1, 0.6)
-    noise_share: float = 0.15
+    noise_share: float = 0.1
     noise_db: tuple[float, float] = (20.0, 45.0)
 
 

@@ -19,8 +19,10 @@ class CodecRecipe:
     ``mel_from``: between these steps the weight of the mel term rises from a tenth to one; at full weight from the
     start it hides the waveform's gradient. ``held``: share of the steps at the peak rate, before it falls.
     ``coarse_share`` of the crops are decoded from the first codebook alone and ``full_share`` from all, the others
-    from a random number of them. ``shares``: see ``Crops``. ``adversary_shares``: of the gradient at the decoder's
-    output, those of the reconstruction, the adversarial and the feature losses.
+    from a random number of them. ``shares``: see ``Crops``. In the first ``adversary_alone`` steps of
+    the last stage only the discriminators learn: of one that knows nothing a decoder learns noise.
+    ``adversary_shares``: of the gradient at the decoder's output, those of the reconstruction, the adversarial and the
+    feature losses.
 
     Raises:
         ValueError: the stages are not in their order.
@@ -37,9 +39,10 @@ class CodecRecipe:
     warmup: int = 100
     held: float = 0.6
     commitment: float = 1.0
-    coarse_share: float = 0.3
-    full_share: float = 0.4
-    adversary_rate: float = 3e-4
+    coarse_share: float = 0.25
+    full_share: float = 0.5
+    adversary_rate: float = 5e-4
+    adversary_alone: int = 100
     adversary_shares: tuple[float, float, float] = (1.0, 0.25, 0.25)
     adversary_every: int = 2
     seed: int = 0
@@ -64,5 +67,9 @@ class CodecRecipe:
         return step >= self.quantize_from
 
     def is_adversarial(self, step: int) -> bool:
-        """Whether the decoder alone learns in this step, against an adversary."""
+        """Whether encoder and codebooks are final in this step, and an adversary there."""
         return self.adversarial_from is not None and step >= self.adversarial_from
+
+    def is_only_adversarial(self, step: int) -> bool:
+        """Whether nothing of the codec learns in this step."""
+        return self.adversarial_from is not None and 0 <= step - self.adversarial_from < self.adversary_alone

@@ -52,14 +52,19 @@ class CodecStep:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        frozen = self.recipe.is_adversarial(step)
+        frozen, only_adversary = self.recipe.is_adversarial(step), self.recipe.is_only_adversarial(step)
         latents, commitment = self._latents(step, audio, frozen)
-        with self._cast():
-            made = self.codec.decoder(latents)[:, 0]
-        made = made.float()
-        terms = self.loss_of(made, audio, self.recipe.mel_weight(step))
+        with torch.set_grad_enabled(not only_adversary):
+            with self._cast():
+                made = self.codec.decoder(latents)[:, 0]
+            made = made.float()
+            terms = self.loss_of(made, audio, self.recipe.mel_weight(step))
+        if frozen and (only_adversary or step % self.recipe.adversary_every == 0):
+            terms |= self._teach_the_adversary(made, audio)
+        if only_adversary:
+            return terms
         if frozen:
-            terms |= self._against_the_adversary(step, made, audio, terms)
+            terms |= self._against_the_adversary(made, audio, terms)
         else:
             anchor = latents.std().log().square()
             (terms["total"] + self.recipe.commitment * commitment + SPREAD_WEIGHT * anchor).backward()
@@ -78,22 +83,20 @@ class CodecStep:
             used = self._codebooks_used(step, len(audio)).to(self.device)
             return quantize_for_training(self.codec.quantizer, latents, used, learn=not frozen)
 
-    def _against_the_adversary(
-        self, step: int, made: Tensor, audio: Tensor, terms: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        adversary = cast(Adversary, self.parts["adversary"])
+    def _teach_the_adversary(self, made: Tensor, audio: Tensor) -> dict[str, Tensor]:
         optimizer = cast(torch.optim.Optimizer, self.parts["adversary_optimizer"])
-        own: dict[str, Tensor] = {}
-        if step % self.recipe.adversary_every == 0:
-            optimizer.zero_grad(set_to_none=True)
-            with self._cast():
-                own["adversary"] = adversary.own_loss(made.detach(), audio)
-            own["adversary"].backward()
-            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         with self._cast():
-            judged = adversary.losses(made, audio)
+            own = cast(Adversary, self.parts["adversary"]).own_loss(made.detach(), audio)
+        own.backward()
+        optimizer.step()
+        return {"adversary": own}
+
+    def _against_the_adversary(self, made: Tensor, audio: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        with self._cast():
+            judged = cast(Adversary, self.parts["adversary"]).losses(made, audio)
         cast(Balancer, self.parts["balancer"]).backward(terms | judged, made)
-        return judged | own
+        return judged
 
     def _codebooks_used(self, step: int, batch: int) -> Tensor:
         """Codebook dropout: how many codebooks each crop is decoded from, ``[B]``."""

@@ -13,11 +13,11 @@ SCALES = ((256, 40), (512, 64), (1024, 80), (2048, 96))
 COMPRESSED_SCALES = (512, 1024, 2048)
 COMPRESSION = 0.3
 """Exponent that brings magnitudes near to loudness (Braun and Tashev, arXiv 2009.12286)."""
-PHASE_HZ = 1_500.0
+PHASE_HZ = 1_000.0
 """Above this the phase weighs little. Where it cannot be foretold, the best answer to an error of the complex spectrum
 is a tenth of the sound: with phase at all frequencies a codec of six kilobits was 10 to 17 dB too soft above 1.2 kHz
 (measured)."""
-WEIGHTS = {"mel": 2.0, "magnitude": 1.0, "phase": 1.0, "wave": 0.3}
+WEIGHTS = {"mel": 4.0, "magnitude": 2.0, "phase": 0.6, "wave": 0.2}
 
 
 class ReconstructionLoss(nn.Module):
@@ -66,13 +66,13 @@ def _log_mel(spectrum: Tensor, bank: Tensor) -> Tensor:
 def _compressed_errors(made: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Squared errors of compressed spectra ``[B, bins, T]``: of their magnitudes, and with their phase, where bins are
     weighed by ``weight`` ``[bins, 1]``; each relative to the wanted one's power."""
-    (x, x_size), (y, y_size) = _compress(made), _compress(wanted)
+    (x, x_size), (y, y_size) = compress(made), compress(wanted)
     magnitude = (x_size - y_size).square().mean() / y_size.square().mean()
     phase = ((x - y).square().sum(-1) * weight).mean() / (y_size.square() * weight).mean()
     return magnitude, phase
 
 
-def _compress(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+def compress(spectrum: Tensor) -> tuple[Tensor, Tensor]:
     """Complex ``[...]`` → compressed parts ``[..., 2]`` and magnitudes ``[...]``."""
     parts = torch.view_as_real(spectrum)
     power = parts.square().sum(-1) + 1e-6

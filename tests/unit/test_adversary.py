@@ -63,7 +63,14 @@ def test_against_the_adversary_only_the_decoder_learns() -> None:
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC)
     before = {name: value.clone() for name, value in codec.state_dict().items()}
-    stepper = CodecStep(codec, CodecRecipe(quantize_from=0, adversarial_from=1, batch=2), CPU, torch.float32)
+    stepper = CodecStep(
+        codec, CodecRecipe(quantize_from=0, adversarial_from=1, adversary_alone=1, batch=2), CPU, torch.float32
+    )
+    judge = {name: value.clone() for name, value in stepper.parts["adversary"].state_dict().items()}
+    stepper.learn(1, 1e-4, noise(2, 0))
+    assert all(torch.equal(value, before[name]) for name, value in codec.state_dict().items())
+    learnt = stepper.parts["adversary"].state_dict()
+    assert not all(torch.equal(learnt[name], value) for name, value in judge.items())
     terms = stepper.learn(2, 1e-4, noise(2, 0))
     assert {"adversary", "adversarial", "features", "total"} <= set(terms)
     changed = {name.split(".")[0] for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
@@ -81,7 +88,7 @@ def test_bfloat16_products_give_nearly_the_same_loss() -> None:
         stepper = CodecStep(Codec(SMALL_CODEC), CodecRecipe(quantize_from=9, batch=2), CPU, autocast)
         losses.append([float(stepper.learn(step, 1e-4, noise(2, step))["total"].detach()) for step in range(2)])
         assert all(p.dtype == torch.float32 for p in stepper.codec.parameters())
-    assert losses[0] == pytest.approx(losses[1], rel=0.1) and losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.15) and losses[0] != losses[1]
 
 
 def test_stages_out_of_order_are_refused() -> None:
@@ -96,7 +103,13 @@ def test_a_trained_codec_is_gone_on_from(tmp_path: Path) -> None:
     first = CodecRecipe(steps=2, quantize_from=1, batch=2, crop_frames=20, augmentation=plain)
     train_codec(data, data, tmp_path / "first", first)
     more = CodecRecipe(
-        steps=1, quantize_from=0, adversarial_from=0, batch=2, augmentation=plain, start_from=str(tmp_path / "first")
+        steps=1,
+        quantize_from=0,
+        adversarial_from=0,
+        adversary_alone=0,
+        batch=2,
+        augmentation=plain,
+        start_from=str(tmp_path / "first"),
     )
     train_codec(data, data, tmp_path / "more", more)
     one, two = (load_trained_codec(tmp_path / name) for name in ("first", "more"))
