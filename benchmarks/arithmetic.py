@@ -1,0 +1,130 @@
+"""The least arithmetic and the least memory traffic of one frame, counted from the modules' shapes.
+
+Two operations for each multiply-add. Counted is what the function itself needs: each output of a transposed
+convolution from the two inputs that it sees, the filterbank where it is not zero, attention over a full window.
+Activations, norms, sampling and additions are left out: they are a few per cent, and no product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2, prod
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import CODEBOOK_SIZE, HOP, StackConfig
+from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from engine.fine_stage import FineStage
+from engine.frame_step import FrameStep
+from engine.mel import CausalMel
+from engine.model import WhisperGPT
+from engine.seanet import Decoder
+from engine.streaming import State, branch, state_bytes
+
+
+def flops_per_frame(step: FrameStep) -> dict[str, float]:
+    """Operations of one frame of one stream by stage: ``lm``, ``fine`` where there is one, ``codec``, ``mel``."""
+    model = step.model
+    flops = {"lm": _model(model), "codec": decoder_flops(step.codec.decoder)}
+    if model.fine is not None:
+        flops["fine"] = _fine(model.fine)
+    if model.hybrid:
+        flops["mel"] = mel_flops(step.mel)
+    return flops
+
+
+def stack_flops(config: StackConfig) -> float:
+    """One position of a decoder-only stack behind a full window."""
+    projected = (config.heads + 2 * config.kv_heads) * config.head_width
+    weights = config.width * (projected + config.width + 2 * config.hidden)
+    attention = 2 * config.heads * config.head_width * config.window  # scores and their mixture
+    return 2.0 * config.layers * (weights + attention)
+
+
+def decoder_flops(decoder: Decoder) -> float:
+    """One frame, latent to samples."""
+    total, rate = 0.0, 1  # samples per frame at this depth
+    for module in _in_order(decoder):
+        if isinstance(module, CausalConv1d):
+            total += 2.0 * module.inputs * module.outputs * module.kernel * rate
+        elif isinstance(module, CausalConvTranspose1d):
+            rate *= module.stride
+            total += 2.0 * 2 * module.inputs * module.outputs * rate
+        elif isinstance(module, ResidualLSTM):
+            total += 2.0 * module.layers * 4 * module.width * 2 * module.width * rate
+    return total
+
+
+def mel_flops(mel: CausalMel) -> float:
+    """One slice: the window, a real transform (2.5·N·log2 N), the magnitudes and the filterbank."""
+    size = mel.config.window
+    return size + 2.5 * size * log2(size) + 3.0 * (size // 2 + 1) + 2.0 * int(mel.bank.count_nonzero())
+
+
+def _model(model: WhisperGPT) -> float:
+    config = model.config
+    total = stack_flops(config.stack) + _product(model.head)
+    if config.spectrogram is not None and model.slice_projection is not None:
+        total += stack_flops(config.spectrogram) + _product(model.slice_projection)
+    return total
+
+
+def _fine(fine: FineStage) -> float:
+    logits = 2.0 * fine.config.dimension * CODEBOOK_SIZE  # products with the codec's own entries
+    return sum(_product(m) for m in fine.modules() if isinstance(m, nn.Linear)) + logits * len(fine.levels)
+
+
+def _product(linear: nn.Linear) -> float:
+    return 2.0 * linear.in_features * linear.out_features
+
+
+def _in_order(decoder: Decoder) -> list[nn.Module]:
+    """The layers that compute, as samples pass them; those of a residual block have its rate all alike."""
+    kinds = (CausalConv1d, CausalConvTranspose1d, ResidualLSTM)
+    return [module for module in decoder.modules() if isinstance(module, kinds)]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that one frame must move where caches hold nothing from one step to the next.
+
+    ``keys_values`` (a full window, read), ``state`` (everything else that a stream owns, read and written) and
+    ``samples`` (written) are for each stream; ``weights`` are read once for all streams of a step. ``stage_weights``
+    divides these by stage.
+    """
+
+    keys_values: int
+    state: int
+    samples: int
+    weights: int
+    stage_weights: dict[str, int]
+
+
+def traffic_per_frame(step: FrameStep) -> Traffic:
+    """Counted from a state of one slot and from the weights, in the precision that they have in torch."""
+    device = torch.device("cpu")
+    with torch.inference_mode():
+        state = step.init_state(1, device)
+    model_state = branch(state, "model")
+    keys_values = sum(state_bytes(branch(model_state, name)) for name in ("stack", "slices") if name in model_state)
+    model = step.model
+    embedding = model.code_embedding
+    of_model = _bytes(list(model.parameters())) - _bytes([embedding.weight])  # one row of it is read for a stream
+    of_fine = _bytes(list(model.fine.parameters())) if model.fine is not None else 0
+    stages = {"lm": of_model - of_fine, "codec": _bytes(list(step.codec.decoder.parameters()))}
+    if model.fine is not None:
+        stages["fine"] = of_fine + _bytes(step.codec.quantizer.entries[1:])
+    if model.hybrid:
+        stages["mel"] = 2 * int(step.mel.bank.count_nonzero()) * step.mel.bank.element_size()  # values and places
+    other = state_bytes(state) - keys_values - _sampler_bytes(state)
+    return Traffic(keys_values, 2 * other, HOP * 2, sum(stages.values()), stages)
+
+
+def _bytes(tensors: list[nn.Parameter] | list[Tensor]) -> int:
+    return sum(prod(t.shape) * t.element_size() for t in tensors)
+
+
+def _sampler_bytes(state: State) -> int:
+    """Settings are a few bytes, and only read."""
+    return state_bytes(branch(state, "sampler"))

@@ -1,0 +1,49 @@
+"""What this machine can do: the best matrix product of the run, with all the cores that the process may use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engine.processors import usable_processors
+
+SIZES = (512, 1024, 1536, 2048)
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Torch's threads are as many as the usable cores here, and what they were afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(usable_processors())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def gemm_gflops(device: torch.device, dtype: torch.dtype = torch.float32, seconds: float = 0.5) -> float:
+    """The rate of the fastest single product of square matrices, of four sizes, each tried for so many seconds."""
+    with all_cores(), torch.inference_mode():
+        return max(_rate(size, device, dtype, seconds) for size in SIZES)
+
+
+def _rate(size: int, device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = a @ b
+    fastest, spent = float("inf"), 0.0
+    while spent < seconds:
+        _finish(device)
+        began = time.perf_counter()
+        torch.matmul(a, b, out=out)
+        _finish(device)
+        taken = time.perf_counter() - began
+        fastest, spent = min(fastest, taken), spent + taken
+    return 2 * size**3 / fastest / 1e9
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

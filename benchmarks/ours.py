@@ -1,0 +1,113 @@
+"""This engine as a runner, and what one stream alone costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.preset import prompt_audio
+from engine.checkpoint import LoadedModel
+from engine.engine import Engine
+from engine.messages import SamplingParams
+from engine.prompt import Prompt
+from engine.scheduler import Stream
+
+FEWEST_SLOTS = 16
+PROMPT_SECONDS = 3.0
+"""Of the prompts whose time to first audio is taken."""
+
+
+class OurRunner:
+    """``Engine.step`` for so many streams: the scheduler, the frame step and the copies that the server gets."""
+
+    frames = 1
+
+    def __init__(self, model: LoadedModel, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._prompt: Prompt | None = None
+        self._started: list[Stream] = []
+        self.engine = Engine(model, device, FEWEST_SLOTS)
+
+    def prepare(self, streams: int) -> None:
+        """Start them all from one prompt longer than the window, each with a seed of its own."""
+        if streams > self.engine.scheduler.slots:
+            slots = 1 << (streams - 1).bit_length()
+            self.engine = Engine(self._model, self._device, slots)
+            self._started = []
+        for stream in self._started:
+            self.engine.cancel(stream)
+        prompt = self._full_prompt()
+        self._started = [self.engine.stream(prompt, _sampling(seed), frames=None) for seed in range(streams)]
+
+    def advance(self) -> None:
+        made = len(self.engine.step().frames)
+        assert made == len(self._started), f"{made} of {len(self._started)} streams were stepped"
+
+    def stage_seconds(self, streams: int, steps: int = 30) -> dict[str, float]:
+        """Mean seconds of each stage of a step of so many streams, all threads taken together."""
+        self.prepare(streams)
+        self.advance()
+        stages: dict[str, float] = {}
+        for _ in range(steps):
+            self.engine.path.step(list(range(streams)), stages)
+        return {stage: seconds / steps for stage, seconds in stages.items()}
+
+    def _full_prompt(self) -> Prompt:
+        if self._prompt is None:
+            self._prompt = self.engine.encode_prompt(prompt_audio(self._model.step))
+        return self._prompt
+
+
+def _sampling(seed: int) -> SamplingParams:
+    return SamplingParams(seed=seed, temperature=1.0, top_k=0, top_p=1.0)
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """The median and the 99th percentile."""
+
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Percentiles:
+        p50, p99 = np.percentile(values, [50, 99])
+        return cls(float(p50), float(p99))
+
+
+@dataclass(frozen=True)
+class Single:
+    """One stream alone, in milliseconds."""
+
+    time_to_first_audio_ms: Percentiles
+    frame_ms: Percentiles
+    stage_ms: dict[str, float]
+
+
+def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> Single:
+    """``prompts`` prompts of 3 s, each whole at once and then its first frame; ``steps`` steps behind a full window."""
+    engine = runner.engine
+    audio = prompt_audio(engine.model.step, PROMPT_SECONDS)
+    runner.prepare(1)
+    first: list[float] = []
+    for index in range(prompts + 1):
+        began = time.perf_counter()
+        stream = engine.stream(engine.encode_prompt(audio), _sampling(index), frames=1)
+        if index == 0:
+            engine.cancel(stream)  # the first encodes with cold caches
+            continue
+        while not stream.ended:
+            engine.step()
+        first.append(1e3 * (time.perf_counter() - began))
+    runner.prepare(1)
+    runner.advance()
+    taken: list[float] = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        runner.advance()
+        taken.append(1e3 * (time.perf_counter() - began))
+    stages = {stage: 1e3 * seconds for stage, seconds in runner.stage_seconds(1, steps=100).items()}
+    return Single(Percentiles.of(first), Percentiles.of(taken), stages)

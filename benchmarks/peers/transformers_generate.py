@@ -1,0 +1,142 @@
+"""Hugging Face Transformers: ``generate`` with a cache that goes on chunk by chunk, and ``EncodecModel`` on windows.
+
+The model is a Mistral, which is a Llama with a sliding window: ours of 3.7M parameters in its terms (its gated MLP has
+three matrices for our two, so two thirds of the width). Each chunk is one ``generate`` call on the cache of the last,
+and one ``EncodecModel.decode`` of the new frames with those before it that its convolutions see. ``as_published``
+decodes second by second and leaves the weight normalisation where ``from_pretrained`` leaves it. Compiled, the
+forward pass runs on Transformers' own static cache, made for that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from benchmarks.peers.peer import Sizes, Variant, window_frames
+from engine.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, CodecConfig, StackConfig
+
+NAME = "Transformers generate + EncodecModel on windows"
+CHUNKS = (8, 15, 25, 50)
+PUBLISHED_CHUNK = 75
+
+
+def _language_model(stack: StackConfig) -> Any:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=CODEBOOK_SIZE,
+        hidden_size=stack.width,
+        intermediate_size=stack.hidden * 2 // 3,
+        num_hidden_layers=stack.layers,
+        num_attention_heads=stack.heads,
+        num_key_value_heads=stack.kv_heads,
+        head_dim=stack.head_width,
+        sliding_window=stack.window,
+        max_position_embeddings=1 << 20,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        attn_implementation="sdpa",
+    )
+    return MistralForCausalLM(config).eval()
+
+
+def _codec(codec: CodecConfig) -> Any:
+    from transformers import EncodecConfig, EncodecModel
+
+    config = EncodecConfig(
+        num_filters=codec.n_filters,
+        upsampling_ratios=list(codec.ratios),
+        hidden_size=codec.dimension,
+        num_lstm_layers=codec.lstm_layers,
+        pad_mode=codec.pad_mode,
+        sampling_rate=SAMPLE_RATE,
+        target_bandwidths=[codec.n_codebooks * 0.75],
+        codebook_size=CODEBOOK_SIZE,
+    )
+    model = EncodecModel(config).eval()
+    for layer in model.quantizer.layers:
+        nn.init.normal_(layer.codebook.embed)
+    return model
+
+
+def _fold(model: nn.Module) -> None:
+    """Weight normalisation, once and for all."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+
+
+class Pair:
+    """Model and codec in one variant."""
+
+    def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
+        self.sizes, self.variant, self.device = sizes, variant, device
+        self.model = _language_model(sizes.stack).to(device, variant.torch_dtype)
+        self.codec = _codec(sizes.codec)
+        if not variant.as_published:
+            _fold(self.codec)
+        self.codec.to(device, variant.torch_dtype)
+        self.decode: Any = self.codec.decode
+        if variant.compiled:
+            self.model.forward = torch.compile(self.model.forward)
+            self.decode = torch.compile(self.codec.decode)
+
+    def cache(self) -> Any:
+        """An empty one, with the window's length."""
+        from transformers import DynamicCache, StaticCache
+
+        if self.variant.compiled:
+            return StaticCache(self.model.config, max_cache_len=self.sizes.stack.window)
+        return DynamicCache(config=self.model.config)
+
+    def group(self, streams: int) -> PairGroup:
+        return PairGroup(self, streams)
+
+
+class PairGroup:
+    """Streams behind a prompt that is longer than the window."""
+
+    @torch.inference_mode()
+    def __init__(self, pair: Pair, streams: int) -> None:
+        self._pair, self._cache = pair, pair.cache()
+        prompt = torch.randint(CODEBOOK_SIZE, (streams, pair.sizes.in_prompt), device=pair.device)
+        shape = (1, streams, pair.sizes.codec.n_codebooks - 1, window_frames(pair.sizes) + pair.variant.frames)
+        self._finer = torch.randint(CODEBOOK_SIZE, shape, device=pair.device)
+        self._codes: Tensor = self._generate(prompt, 1)
+
+    def advance(self) -> None:
+        pair = self._pair
+        self._codes = self._generate(self._codes, pair.variant.frames)
+        coarse = self._codes[None, :, None, -self._finer.shape[-1] :]
+        audio = pair.decode(torch.cat([coarse, self._finer], dim=2), [None])[0]
+        self.samples = audio[..., -pair.variant.frames * HOP :].float().cpu()
+
+    def _generate(self, codes: Tensor, frames: int) -> Tensor:
+        """All codes so far ``[B, T]``, and ``frames`` more."""
+        made: Tensor = self._pair.model.generate(
+            codes,
+            attention_mask=torch.ones_like(codes),
+            past_key_values=self._cache,
+            max_new_tokens=frames,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+        )
+        return made
+
+
+def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
+    """Model and codec in one variant.
+
+    Raises:
+        ImportError: ``transformers`` is not installed.
+    """
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    return Pair(sizes, variant, device)

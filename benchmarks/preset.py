@@ -1,0 +1,76 @@
+"""What is measured: the installed model, or the full-size codec with a 4M hybrid and a fine stage."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from engine.audio_file import Samples
+from engine.checkpoint import LoadedModel, load_model
+from engine.codec import Codec
+from engine.config import ENCODEC_24KHZ, FRAME_RATE, HOP, HYBRID, SAMPLE_RATE, FineConfig, SamplingDefaults
+from engine.encodec_weights import CHECKPOINT, load_encodec
+from engine.frame_step import FrameStep
+from engine.installed import installed_models
+from engine.model import WhisperGPT
+
+Preset = Literal["default", "encodec_24khz"]
+
+LOUDNESS = 0.1
+"""Root mean square of what a codec with random weights is made to say."""
+
+
+def build_preset(preset: Preset, device: torch.device) -> LoadedModel:
+    """The model of a preset.
+
+    Raises:
+        ModelError: no model is installed (``default``).
+        WeightsError: the official weights are there and damaged (``encodec_24khz``).
+    """
+    if preset == "default":
+        return load_model((installed_models() or ["speech"])[0], device)
+    torch.manual_seed(0)
+    codec, origin = _full_size_codec()
+    model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
+    # As it would come from its file, which is in half precision; published codec weights are in single.
+    model.load_state_dict({name: weight.half().float() for name, weight in model.state_dict().items()})
+    step = FrameStep(codec, model).eval().requires_grad_(False).to(device)
+    return LoadedModel("encodec_24khz", step, SamplingDefaults(), "not to be distributed", origin)
+
+
+def prompt_audio(step: FrameStep, seconds: float | None = None) -> Samples:
+    """Noise with a wandering loudness, float32 ``[n]``; without ``seconds`` it fills every KV ring and more."""
+    stack = step.model.config.stack
+    frames = round(seconds * FRAME_RATE) if seconds else stack.window + FRAME_RATE // 2
+    draw = torch.Generator().manual_seed(1)
+    loudness = 0.2 * torch.rand(frames, 1, generator=draw) ** 2
+    samples = (loudness * torch.randn(frames, HOP, generator=draw)).flatten()
+    assert len(samples) <= 60 * SAMPLE_RATE
+    audio: Samples = samples.numpy()
+    return audio
+
+
+def _full_size_codec() -> tuple[Codec, str]:
+    """The official weights where they are in the cache already, else random ones; and which."""
+    cache = Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
+    if (cache / CHECKPOINT).exists():
+        return load_encodec(), "official"
+    codec = Codec(ENCODEC_24KHZ).eval()
+    with torch.no_grad():
+        for depth, entries in enumerate(codec.quantizer.entries):
+            entries.mul_(0.7**depth)  # finer codebooks say less
+        said = codec.decode(_random_codes(codec))
+        last = list(codec.decoder.model)[-1]
+        weight = next(p for name, p in last.named_parameters() if name.endswith("weight"))
+        weight.mul_(LOUDNESS / float((said - said.mean()).square().mean().sqrt()))
+    return codec, "random"
+
+
+def _random_codes(codec: Codec) -> Tensor:
+    draw = torch.Generator().manual_seed(2)
+    return torch.randint(1024, (1, codec.config.n_codebooks, FRAME_RATE), generator=draw)

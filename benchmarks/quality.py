@@ -1,0 +1,57 @@
+"""What the fast path does to the sound: its samples beside those of the codec in double precision, of the same codes."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from benchmarks.preset import prompt_audio
+from engine.config import HOP
+from engine.engine import Engine
+from engine.messages import SamplingParams
+from engine.native.check import find_kernels
+from engine.step_path import TILE, step_path
+from engine.streaming import State, branch, copy_into, leaf, rows
+
+FULL_SCALE = 32767.0
+
+
+@torch.inference_mode()
+def snr_db(engine: Engine, frames: int = 750) -> float:
+    """Signal to noise of so many frames that the frame step made, against the offline decoder on the same codes.
+
+    The step runs on its fastest path, freely: it draws its codes, and what it drew is decoded again, together with its
+    prompt, by the unfused torch modules in float64. Its samples are the 16-bit ones that a listener gets.
+    """
+    step, device = engine.model.step, engine.device
+    prompt = engine.encode_prompt(prompt_audio(step, seconds=3.0))
+    state = step.init_state(TILE, device)
+    copy_into(rows(state, 0, 1), prompt.state)
+    _seed(branch(state, "sampler"), SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
+    path = step_path(step, state, TILE, device, find_kernels(step, device))
+    latents, made = [], []
+    for _ in range(frames):
+        codes, samples = path.step([0])
+        if step.model.fine is not None:
+            latents.append(leaf(state, "latent")[0].clone())
+        else:
+            latents.append(step.codec.quantizer.entries[0][int(codes[0])])
+        made.append(torch.from_numpy(samples[0].copy()))
+    before = step.codec.quantizer.decode(prompt.codes[None].to(device))
+    latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)
+    decoder = copy.deepcopy(step.codec.decoder).double()
+    wanted = decoder(latent.double())[0, 0, prompt.frames * HOP :].clamp(-1, 1).cpu() * FULL_SCALE
+    return _ratio(wanted, torch.cat(made).double() - wanted)
+
+
+def _seed(sampler: State, sampling: SamplingParams) -> None:
+    for name in ("seed", "temperature", "top_k", "top_p"):
+        leaf(sampler, name).fill_(getattr(sampling, name))
+
+
+def _ratio(signal: Tensor, noise: Tensor) -> float:
+    power = float(noise.square().mean())
+    return 10 * math.log10(float(signal.square().mean()) / power) if power else math.inf
