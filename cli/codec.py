@@ -14,7 +14,7 @@ from engine.audio_file import read_audio
 from engine.checkpoint import find_model, load_codec
 from engine.config import SAMPLE_RATE
 from engine.frame_step import to_int16
-from engine.offline import decode_in_chunks, encode_in_chunks
+from engine.offline import OfflineCodec
 from training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
 
 
@@ -33,8 +33,8 @@ def codec(
         if not source.is_file():
             raise ValueError(f"There is no file {source}.")
         audio = torch.from_numpy(read_audio(source, max_seconds=None))
-        codes = encode_in_chunks(loaded, audio)
-        decoded = torch.cat(list(decode_in_chunks(loaded, (c[:books] for c in codes))))[: len(audio)]
+        offline = OfflineCodec(loaded)
+        decoded = offline.decode(offline.encode(audio)[:books])[: len(audio)]
         write_audio(output, to_int16(decoded).numpy())
     seconds = len(audio) / SAMPLE_RATE
     result = {"output": str(output), "kbps": books * KBPS_PER_CODEBOOK, "codebooks": books, "seconds": seconds}

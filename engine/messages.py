@@ -30,8 +30,11 @@ class SamplingParams(msgspec.Struct, frozen=True):
 
 
 class OpenPrompt(msgspec.Struct, tag=True):
+    """``owner``: whose it is; what is remembered of a prompt is never used for another's."""
+
     prompt_id: int
     model: str
+    owner: str = ""
 
 
 class AppendPrompt(msgspec.Struct, tag=True):
@@ -117,13 +120,15 @@ class LoadFailed(msgspec.Struct, tag=True):
 
 
 class PromptReady(msgspec.Struct, tag=True):
-    """A prompt is encoded and prefilled. ``decoded``: its s16le samples as the codec gives them back."""
+    """A prompt is encoded and prefilled, or ``known`` from an earlier time, at no cost. ``decoded``: its s16le samples
+    as the codec gives them back."""
 
     prompt_id: int
     frames: int
     encode_seconds: float
     prefill_seconds: float
     decoded: bytes
+    known: bool = False
 
 
 class PromptFailed(msgspec.Struct, tag=True):

@@ -1,8 +1,11 @@
-"""Ways to take a prompt in: compiled kernels on a CPU they are made for, torch elsewhere."""
+"""Ways to take a prompt in: compiled kernels on a CPU they are made for, torch elsewhere.
+
+A prompt goes in chunks, each through two stages: it is encoded to codes, and these are prefilled, that is decoded and
+read by the model. The stages share nothing, so one thread may encode while another prefills.
+"""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,18 +18,20 @@ from engine.audio_file import Samples
 from engine.config import HOP
 from engine.frame_step import FrameStep, to_int16
 from engine.native.check import Kernels
-from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.codec_program import EncodeProgram
+from engine.native.prompt_program import PrefillProgram
 from engine.native.weights import Weights
 from engine.streaming import State, copy_into
 
 
 @dataclass
 class PromptState:
-    """One slot each of the encoder's state and of all that a stream owns, behind ``frames`` frames."""
+    """One slot each of the encoder's state and of all that a stream owns, and the frames that are behind them."""
 
     encoder: State
     stream: State
-    frames: int = 0
+    encoded: int = 0
+    prefilled: int = 0
 
     @classmethod
     def fresh(cls, step: FrameStep, device: torch.device) -> PromptState:
@@ -34,28 +39,23 @@ class PromptState:
         return cls(step.codec.init_encoder_state(1, device), step.init_state(1, device))
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What a chunk of T frames became: codes int64 ``[K, T]``, and int16 ``[T·320]``, the codec's samples of it."""
-
-    codes: Tensor
-    decoded: Tensor
-    encode_seconds: float
-    prefill_seconds: float
-
-
 class PromptPath(Protocol):
-    """``least`` frames are worth a chunk, ``most`` fit into one."""
+    """How chunks go through both stages. A state's stages may run at once; two prompts in one stage take turns."""
 
-    least: int
-    most: int
+    def sizes(self, encoded: int) -> tuple[int, int]:
+        """How many frames the chunk behind ``encoded`` frames has at least, until the prompt ends, and at most."""
+        ...
 
-    def take(self, state: PromptState, audio: Samples) -> Taken:
-        """The next ``[T·320]`` samples of a prompt, T up to ``most``."""
+    def encode(self, state: PromptState, audio: Samples) -> Tensor:
+        """The prompt's next samples ``[T·320]`` → codes int64 ``[K, T]``."""
+        ...
+
+    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
+        """A chunk as it was encoded, ``[K, T]`` → int16 ``[T·320]``, the codec's samples of it."""
         ...
 
     def settle(self, state: PromptState) -> None:
-        """No more comes: what ``state`` holds is to be the whole of it."""
+        """All is prefilled: what ``state.stream`` holds is to be the whole of it."""
         ...
 
 
@@ -69,73 +69,96 @@ def prompt_path(step: FrameStep, device: torch.device, kernels: Kernels) -> Prom
 class TorchPromptPath:
     """The prompt as torch takes it, on a fixed grid: the last bits of its products depend on their number of rows."""
 
-    least = most = 32
+    GRID = 32
 
     def __init__(self, step: FrameStep, device: torch.device) -> None:
         self._step, self._device = step, device
 
+    def sizes(self, encoded: int) -> tuple[int, int]:
+        return self.GRID, self.GRID
+
     @torch.inference_mode()
-    def take(self, state: PromptState, audio: Samples) -> Taken:
-        began = time.perf_counter()
+    def encode(self, state: PromptState, audio: Samples) -> Tensor:
         samples = torch.from_numpy(audio).to(self._device)[None, None]
-        codes = self._step.codec.encode_step(samples, state.encoder, cold=state.frames == 0)
-        encoded = time.perf_counter()
-        decoded = to_int16(self._step.prefill(codes, state.stream, state.frames)).cpu()
-        state.frames += codes.shape[-1]
-        return Taken(codes[0].cpu(), decoded, encoded - began, time.perf_counter() - encoded)
+        codes = self._step.codec.encode_step(samples, state.encoder, cold=state.encoded == 0)
+        state.encoded += codes.shape[-1]
+        return codes[0].cpu()
+
+    @torch.inference_mode()
+    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
+        samples = to_int16(self._step.prefill(codes[None].to(self._device), state.stream, state.prefilled))
+        state.prefilled += codes.shape[-1]
+        return samples.cpu()
 
     def settle(self, state: PromptState) -> None:
         """It always is."""
 
 
 class NativePromptPath:
-    """The prompt through compiled kernels, which work on one prompt's state at a time; prompts may take turns."""
+    """The prompt through compiled kernels, whose result does not depend on where it is cut."""
 
-    least, most = 4, 32
+    LEAST, MOST = 4, 32
 
     def __init__(self, step: FrameStep, weights: Weights) -> None:
         device = torch.device("cpu")
         self._by_torch = TorchPromptPath(step, device)
-        self._starts_by_torch = step.codec.config.pad_mode == "reflect"  # whose first chunk is not like the others
-        self._worked_on = PromptState.fresh(step, device)
-        self._owner: PromptState | None = None
-        self._encode = EncodeProgram(step, self._worked_on.encoder, self.most, weights)
-        self._prefill = PrefillProgram(step, self._worked_on.stream, self.most, weights)
+        # With reflection padding the first chunk is not like the others.
+        self._starts_by_torch = step.codec.config.pad_mode == "reflect"
+        own = PromptState.fresh(step, device)
+        self._encoder, self._stream = _Lent(own.encoder), _Lent(own.stream)
+        self._encode = EncodeProgram(step.codec, own.encoder, self.MOST, weights)
+        self._prefill = PrefillProgram(step, own.stream, self.MOST, weights)
 
-    def take(self, state: PromptState, audio: Samples) -> Taken:
-        if state.frames == 0 and self._starts_by_torch:
-            return self._by_torch.take(state, audio)
+    def sizes(self, encoded: int) -> tuple[int, int]:
+        if encoded == 0 and self._starts_by_torch:
+            return self._by_torch.sizes(encoded)
+        return self.LEAST, self.MOST
+
+    def encode(self, state: PromptState, audio: Samples) -> Tensor:
+        if state.encoded == 0 and self._starts_by_torch:
+            return self._by_torch.encode(state, audio)
         frames = len(audio) // HOP
-        self._hand_to(state)
-        began = time.perf_counter()
+        self._encoder.lend(state.encoder)
         self._encode.audio[:frames] = audio.reshape(frames, HOP)
         self._encode.run(frames)
-        codes = self._encode.codes[:, :frames]
-        encoded = time.perf_counter()
-        self._prefill.codes[:, :frames] = codes
+        state.encoded += frames
+        return torch.from_numpy(self._encode.codes[:, :frames].astype(np.int64))
+
+    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
+        if state.prefilled == 0 and self._starts_by_torch:
+            return self._by_torch.prefill(state, codes)
+        frames = codes.shape[1]
+        self._stream.lend(state.stream)
+        self._prefill.codes[:, :frames] = codes.numpy()
         self._prefill.run(frames)
-        state.frames += frames
-        decoded: npt.NDArray[np.int16] = self._prefill.samples[:frames].flatten()
-        return Taken(
-            torch.from_numpy(codes.astype(np.int64)),
-            torch.from_numpy(decoded),
-            encoded - began,
-            time.perf_counter() - encoded,
-        )
+        state.prefilled += frames
+        samples: npt.NDArray[np.int16] = self._prefill.samples[:frames].flatten()
+        return torch.from_numpy(samples)
 
     def settle(self, state: PromptState) -> None:
-        if self._owner is state:
-            self._hand_to(None)
+        self._stream.take_back(state.stream)
 
-    @torch.inference_mode()
-    def _hand_to(self, state: PromptState | None) -> None:
-        """Make the kernels' state that of another prompt."""
-        if self._owner is state:
+
+class _Lent:
+    """The one state that kernels have the addresses of, lent to one prompt at a time."""
+
+    def __init__(self, worked_on: State) -> None:
+        self._worked_on = worked_on
+        self._owner: State | None = None
+
+    def lend(self, owner: State) -> None:
+        """Make it ``owner``'s, once the one before has its own back."""
+        if self._owner is owner:
             return
         if self._owner is not None:
-            copy_into(self._owner.encoder, self._worked_on.encoder)
-            copy_into(self._owner.stream, self._worked_on.stream)
-        if state is not None:
-            copy_into(self._worked_on.encoder, state.encoder)
-            copy_into(self._worked_on.stream, state.stream)
-        self._owner = state
+            self.take_back(self._owner)
+        with torch.inference_mode():
+            copy_into(self._worked_on, owner)
+        self._owner = owner
+
+    def take_back(self, owner: State) -> None:
+        """Give ``owner`` what became of its state, if it has it lent."""
+        if self._owner is owner:
+            with torch.inference_mode():
+                copy_into(owner, self._worked_on)
+            self._owner = None

@@ -91,22 +91,6 @@ class Scheduler:
         soonest = min(waits, default=float("inf"))
         return None if soonest == float("inf") else max(0.0, soonest)
 
-    def least_lead(self) -> float:
-        """Seconds of sound that the real-time listener nearest to silence still has; infinite if there is none.
-
-        One whose reader has to catch up first does not count: it has what it can take.
-        """
-        now = self._clock()
-        leads = [
-            stream.first_frame_at + stream.generated / FRAME_RATE - now
-            for stream in self._by_slot
-            if stream is not None
-            and stream.first_frame_at is not None
-            and stream.pace == "realtime"
-            and self._due_in(stream, now) != float("inf")
-        ]
-        return min(leads, default=float("inf"))
-
     def advance(self, stream: Stream) -> None:
         """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
         if stream.first_frame_at is None:

@@ -1,12 +1,13 @@
 """The engine in its own process: commands in, one report per step out, over a ZeroMQ socket.
 
 Run as ``python -m engine.worker ENDPOINT --model speech``. The loop does, in turn: commands, one frame step of
-each model, one chunk of prompt work. It sleeps only when nothing is due, and exits when its parent is gone.
+each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its parent is gone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -17,36 +18,35 @@ import numpy as np
 import zmq
 
 from engine import messages as m
-from engine.audio_file import AudioError
 from engine.checkpoint import ModelError
 from engine.engine import DeviceError, Engine, StepReport
-from engine.prompt import Prompt, PromptEncoder
+from engine.prompt import Prompt
+from engine.prompt_desk import Finished, PromptDesk
 from engine.scheduler import Stream
 
 MAX_PROMPTS = 512
 """Prompts held at once; each is about two megabytes."""
-SAFE_LEAD_SECONDS = 0.5
-"""While a listener has less sound than this ahead, frames come before prompts …"""
-PROMPT_PATIENCE_SECONDS = 0.25
-"""… but for one chunk of prompt work in this time, so that prompts are never starved."""
-FRAMES_BETWEEN_STEPS = 4
-"""While anyone listens a chunk of prompt work is no longer than this, where its size is free: some 4 milliseconds."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may hold Python while another waits: a prompt's must never keep the step's for long."""
 IDLE_SECONDS = 1.0
 """Longest sleep, after which the parent is looked for."""
 QUEUED_MESSAGES = 4096
 
 
 class Worker:
-    """Engines by model name, and the prompts and streams that the server knows by number."""
+    """Engines by model name, and the prompts and streams that the server knows by number.
 
-    def __init__(self, engines: dict[str, Engine], send: Callable[[m.Event], None]) -> None:
-        self.engines, self._send = engines, send
-        self._arriving: dict[int, tuple[Engine, PromptEncoder]] = {}
-        self._committed: set[int] = set()
+    Args:
+        engines: by the names that commands use.
+        send: takes each event.
+        desk: where prompts are encoded.
+    """
+
+    def __init__(self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk) -> None:
+        self.engines, self._send, self._desk = engines, send, desk
         self._prompts: dict[int, tuple[Engine, Prompt]] = {}
         self._streams: dict[int, tuple[Engine, Stream]] = {}
         self._load: dict[str, tuple[int, int]] = {}
-        self._prompt_worked_at = 0.0
         self.draining = False
 
     @property
@@ -60,12 +60,11 @@ class Worker:
             case m.OpenPrompt():
                 self._open_prompt(command)
             case m.AppendPrompt():
-                self._append_prompt(command)
+                self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
-                if command.prompt_id in self._arriving:
-                    self._committed.add(command.prompt_id)
+                self._desk.commit(command.prompt_id)
             case m.DropPrompt():
-                self._forget_prompt(command.prompt_id)
+                self._desk.drop(command.prompt_id)
                 self._prompts.pop(command.prompt_id, None)
             case m.StartStream():
                 self._start_stream(command)
@@ -79,79 +78,45 @@ class Worker:
                 self.draining = True
 
     def turn(self) -> float | None:
-        """One frame step of every model, then one chunk of prompt work, if the listeners can wait for it.
+        """One frame step of every model, and what the prompts' desk has finished.
 
         Returns:
-            Seconds until there is more to do, None if nothing will be without a command.
+            Seconds until there is more to do, None if nothing will be without a command or a finished prompt.
+
+        Raises:
+            RuntimeError: prompts cannot be encoded any more.
         """
         for name, engine in self.engines.items():
             self._report(name, engine, engine.step())
-        if self._arriving and self._listeners_can_wait() and self._prompt_work():
-            self._prompt_worked_at = time.monotonic()
-            return 0.0
+        for finished in self._desk.finished():
+            self._finish_prompt(finished)
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
         return min(due, default=None)
-
-    def _listeners_can_wait(self) -> bool:
-        if time.monotonic() - self._prompt_worked_at > PROMPT_PATIENCE_SECONDS:
-            return True
-        return all(engine.scheduler.least_lead() > SAFE_LEAD_SECONDS for engine in self.engines.values())
 
     def _open_prompt(self, command: m.OpenPrompt) -> None:
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
-        elif len(self._arriving) + len(self._prompts) >= MAX_PROMPTS:
+        elif len(self._desk) + len(self._prompts) >= MAX_PROMPTS:
             self._send(m.PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
         else:
-            engine = self.engines[command.model]
-            self._arriving[command.prompt_id] = (engine, engine.open_prompt())
+            self._desk.open(command.prompt_id, self.engines[command.model], command.owner)
 
-    def _append_prompt(self, command: m.AppendPrompt) -> None:
-        if command.prompt_id not in self._arriving:
+    def _finish_prompt(self, finished: Finished) -> None:
+        prompt = finished.outcome
+        if not isinstance(prompt, Prompt):
+            self._send(m.PromptFailed(finished.prompt_id, prompt.code, str(prompt)))
             return
-        try:
-            self._arriving[command.prompt_id][1].push(np.frombuffer(command.samples, np.float32))
-        except AudioError as error:
-            self._fail_prompt(command.prompt_id, error)
-
-    def _prompt_work(self) -> bool:
-        """One chunk of the first prompt that has one, or the end of one that is committed; False if there is none."""
-        for prompt_id, (engine, encoder) in self._arriving.items():
-            if encoder.has_work:
-                encoder.work(FRAMES_BETWEEN_STEPS if self._streams else None)
-                # Behind the others now: prompts take turns.
-                self._arriving[prompt_id] = self._arriving.pop(prompt_id)
-                return True
-            if prompt_id in self._committed:
-                self._finish_prompt(prompt_id, engine, encoder)
-                return True
-        return False
-
-    def _finish_prompt(self, prompt_id: int, engine: Engine, encoder: PromptEncoder) -> None:
-        try:
-            prompt = encoder.finish()
-        except AudioError as error:
-            self._fail_prompt(prompt_id, error)
-            return
-        self._forget_prompt(prompt_id)
-        self._prompts[prompt_id] = (engine, prompt)
+        self._prompts[finished.prompt_id] = (finished.engine, prompt)
         self._send(
             m.PromptReady(
-                prompt_id,
+                finished.prompt_id,
                 prompt.frames,
-                prompt.encode_seconds,
-                prompt.prefill_seconds,
+                0.0 if finished.known else prompt.encode_seconds,
+                0.0 if finished.known else prompt.prefill_seconds,
                 prompt.decoded.numpy().astype("<i2").tobytes(),
+                finished.known,
             )
         )
-
-    def _fail_prompt(self, prompt_id: int, error: AudioError) -> None:
-        self._forget_prompt(prompt_id)
-        self._send(m.PromptFailed(prompt_id, error.code, str(error)))
-
-    def _forget_prompt(self, prompt_id: int) -> None:
-        self._arriving.pop(prompt_id, None)
-        self._committed.discard(prompt_id)
 
     def _start_stream(self, command: m.StartStream) -> None:
         if command.prompt_id not in self._prompts:
@@ -185,7 +150,7 @@ class Worker:
             self._send(m.Load(name, *load))
 
 
-def serve(endpoint: str, models: list[str], device: str, max_streams: int) -> int:
+def serve(endpoint: str, models: list[str], device: str, max_streams: int, prompt_cache_bytes: int) -> int:
     """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
     parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
@@ -209,15 +174,38 @@ def serve(endpoint: str, models: list[str], device: str, max_streams: int) -> in
         send(m.LoadFailed(str(error)))
         return 2
     send(m.Ready([engine.info() for engine in engines.values()]))
-    _loop(socket, Worker(engines, send), parent)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    wake, waker = _alarm()
+    desk = PromptDesk(prompt_cache_bytes, waker)
+    _loop(socket, wake, Worker(engines, send, desk), parent)
+    desk.close()
     return 0
 
 
-def _loop(socket: zmq.Socket[bytes], worker: Worker, parent: int) -> None:
+def _alarm() -> tuple[int, Callable[[], None]]:
+    """A descriptor that can be read from once the function was called, from whichever thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+
+    def ring() -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it rings already
+            os.write(writer, b".")
+
+    return reader, ring
+
+
+def _loop(socket: zmq.Socket[bytes], wake: int, worker: Worker, parent: int) -> None:
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.register(wake, zmq.POLLIN)
     wait: float | None = 0.0
     while not worker.finished and os.getppid() == parent:
         timeout = IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)
-        if socket.poll(int(timeout * 1000)):
+        ready = dict(poller.poll(int(timeout * 1000)))
+        if wake in ready:
+            os.read(wake, 4096)
+        if socket in ready:
             for _ in range(QUEUED_MESSAGES):
                 try:
                     data = socket.recv(zmq.NOBLOCK)
@@ -234,10 +222,11 @@ def main() -> int:
     parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-streams", type=int, default=16)
+    parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
     options = parser.parse_args()
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return serve(options.endpoint, options.model, options.device, options.max_streams)
+    return serve(options.endpoint, options.model, options.device, options.max_streams, options.prompt_cache_bytes)
 
 
 if __name__ == "__main__":

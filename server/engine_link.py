@@ -210,7 +210,9 @@ class EngineLink:
                 self._step_done(event)
             case PromptReady():
                 if prompt := self._prompts.get(event.prompt_id):
-                    self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
+                    self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
+                    if not event.known:
+                        self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
                     prompt.ready(event)
             case PromptFailed():
                 if prompt := self._prompts.pop(event.prompt_id, None):

@@ -56,6 +56,8 @@ class EngineProcess:
             self._settings.device,
             "--max-streams",
             str(self._settings.max_streams),
+            "--prompt-cache-bytes",
+            str(self._settings.prompt_cache_bytes),
         ]
         for model in self._settings.model or installed_models():
             arguments += ["--model", model]

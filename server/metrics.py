@@ -52,6 +52,9 @@ class Metrics:
         )
         self.frames = self._counter("frames", "Frames generated", ("model",))
         self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
+        self.prompt_cache = self._counter(
+            "prompt_cache", "Prompts, by whether their encoding was remembered", ("model", "outcome")
+        )
         self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
         self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
         self.slow_client = self._counter("slow_client", "Clients that did not take their audio in time", ("action",))
@@ -62,6 +65,8 @@ class Metrics:
         for model in models:
             self.frames.labels(model)
             self.underruns.labels(model)
+            for outcome in ("hit", "miss"):
+                self.prompt_cache.labels(model, outcome)
         for route in ("/continue", "/stream"):
             for outcome in ("completed", "cancelled", "failed", "rejected"):
                 self.requests.labels(route, outcome)

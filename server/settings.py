@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     upload_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="longest time a request may take to send its body"
     )
+    prompt_cache_bytes: int = Field(
+        default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"
+    )
     decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode, resample and encode audio")
     max_stream_seconds: float = Field(
         default=86_400.0, gt=0, le=864_000, description="most seconds a response may be asked for over the WebSocket"

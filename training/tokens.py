@@ -15,6 +15,7 @@ from tqdm import tqdm
 from engine.codec import Codec
 from engine.config import HOP, SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
+from engine.offline import OfflineCodec
 from training.datasets import AudioSet
 from training.manifest import Clip
 
@@ -71,21 +72,21 @@ def _fill_cache(
     mels_file: Path,
 ) -> None:
     device = codec.quantizer.entries[0].device
-    slices = CausalMel(config).to(device)
+    slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
     frames = sum(_frames(samples, semitones) for clip in clips for _, samples in _parts(clip))
     codes = np.zeros((frames, codec.config.n_codebooks), np.uint16)
     mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
     position = 0
     for clip in tqdm(clips, desc=f"tokens {semitones:+g}" if semitones else "tokens", disable=None):
         for start, samples in _parts(clip):
-            audio = torch.from_numpy(_transposed(data.read(clip, start, samples), semitones))[None].to(device)
-            found = codec.encode(audio[:, None])
-            heard = (audio, codec.decode(found)[:, 0], codec.decode(found[:, :1])[:, 0])
-            end = position + found.shape[-1]
-            codes[position:end] = found[0].t().cpu().numpy()
+            audio = torch.from_numpy(_transposed(data.read(clip, start, samples), semitones)).to(device)
+            found = offline.encode(audio)
+            heard = (audio, offline.decode(found), offline.decode(found[:1]))
+            end = position + found.shape[1]
+            codes[position:end] = found.t().cpu().numpy()
             with torch.inference_mode():
                 for version, sound in enumerate(heard):
-                    mels[version, position:end] = slices(sound)[0].cpu().numpy()
+                    mels[version, position:end] = slices(sound[None])[0].cpu().numpy()
             position = end
     codes_file.parent.mkdir(parents=True, exist_ok=True)
     for file, values in ((mels_file, mels), (codes_file, codes)):

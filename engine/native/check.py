@@ -11,9 +11,10 @@ from torch import Tensor
 
 from engine.config import HOP
 from engine.frame_step import FrameStep, to_int16
+from engine.native.codec_program import EncodeProgram
 from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError, load_library, processor_levels
-from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.prompt_program import PrefillProgram
 from engine.native.weights import Weights
 from engine.streaming import State, branch, clone, leaf, map_state
 
@@ -83,7 +84,7 @@ def _check_prompt(step: FrameStep, weights: Weights) -> None:
     audio = 0.1 * torch.randn(PROMPT_FRAMES, HOP, generator=torch.Generator().manual_seed(0))
     encoders = [step.codec.init_encoder_state(1, device) for _ in range(2)]
     streams = [step.init_state(1, device) for _ in range(2)]
-    encode = EncodeProgram(step, encoders[0], PROMPT_FRAMES, weights)
+    encode = EncodeProgram(step.codec, encoders[0], PROMPT_FRAMES, weights)
     encode.audio[:] = audio.numpy()
     encode.run(PROMPT_FRAMES)
     codes = step.codec.encode_step(audio.view(1, 1, -1), encoders[1])

@@ -80,6 +80,10 @@ class Emitter:
     def buffer(self, times: int, width: int) -> Signal:
         return Signal(k.Rows.of(self.keep(torch.zeros(self._count, times * width))), times, width)
 
+    def memory_of(self, signal: Signal) -> Tensor:
+        """What a ``buffer`` of this program lies in, ``[rows, times·width]``."""
+        return next(tensor for tensor in self._kept if tensor.data_ptr() == signal.rows.data)
+
     def keep(self, tensor: Tensor) -> Tensor:
         kept = tensor.detach().contiguous()
         assert kept.device.type == "cpu"

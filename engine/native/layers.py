@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from engine.config import HOP
+from engine.config import HOP, CodecConfig
 from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from engine.frame_step import FrameStep
 from engine.mel import CausalMel
@@ -113,8 +113,6 @@ class LayerEmitter(Emitter):
         """Frames from their latents on, as far as the model's hidden states: ``samples``, mel slices, model."""
         self.stage("codec")
         audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
-        if (audio.times, audio.width) != (HOP, 1):
-            raise NativeError(f"the kernels make frames of {HOP} samples, and this codec makes {audio.times}")
         self.emit(k.Quantize(audio.rows, HOP, k.samples_at(samples)))
         mel = None
         if step.model.hybrid:
@@ -167,7 +165,7 @@ def check_sizes(step: FrameStep) -> None:
     stacks = [config.stack, *([config.spectrogram] if config.spectrogram else [])]
     whole = [s.width for s in stacks]
     whole += [config.fine.width] if config.fine else []
-    whole += [step.codec.config.dimension, step.codec.config.n_filters * 2 ** len(step.codec.config.ratios)]
+    check_codec(step.codec.config)
     if any(width % _LANES for width in whole) or any(s.head_width % (2 * _LANES) for s in stacks):
         raise NativeError(
             f"the kernels take widths that are multiples of {_LANES}, {2 * _LANES} for heads, and this model has others"
@@ -175,3 +173,13 @@ def check_sizes(step: FrameStep) -> None:
     window = config.mel.window
     if window & (window - 1) or not 2 * HOP <= window <= 4096:
         raise NativeError("the kernels take mel windows of 1024, 2048 or 4096 samples")
+
+
+def check_codec(config: CodecConfig) -> None:
+    """Raise NativeError if the kernels are not made for this codec."""
+    widths = (config.dimension, config.n_filters * 2 ** len(config.ratios))
+    if any(width % _LANES for width in widths) or prod(config.ratios) != HOP:
+        raise NativeError(
+            f"the kernels take widths that are multiples of {_LANES} and frames of {HOP} samples, "
+            "and this codec has others"
+        )

@@ -14,8 +14,9 @@ from engine.codec import Codec
 from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
+from engine.native.codec_program import EncodeProgram
 from engine.native.library import load_library
-from engine.native.prompt_program import EncodeProgram, PrefillProgram
+from engine.native.prompt_program import PrefillProgram
 from engine.native.weights import Weights
 from engine.streaming import State
 from tests.support.audio import speech
@@ -49,10 +50,9 @@ def audio() -> np.ndarray:
 def through_kernels(step: FrameStep, cuts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, State, State]:
     """Codes ``[K, T]``, samples ``[T·320]`` and both states of the prompt, in chunks that end at ``cuts``."""
     encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
-    encode, prefill = (
-        kind(step, own, FRAMES, Weights(load_library()))
-        for kind, own in ((EncodeProgram, encoder), (PrefillProgram, state))
-    )
+    weights = Weights(load_library())
+    encode = EncodeProgram(step.codec, encoder, FRAMES, weights)
+    prefill = PrefillProgram(step, state, FRAMES, weights)
     codes, samples = [], []
     for start, end in pairwise((0, *cuts)):
         count = end - start

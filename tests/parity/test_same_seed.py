@@ -105,8 +105,10 @@ def test_prompt_is_the_same_however_it_arrives(engine: Engine, prompts: list[Pro
     while start < len(audio):
         count = int(draw.integers(1, 5000))
         encoder.push(audio[start : start + count])
-        while encoder.has_work and draw.random() < 0.8:
-            encoder.work()
+        while encoder.can_encode and draw.random() < 0.8:
+            encoder.encode(int(draw.integers(1, 40)))
+        while encoder.can_prefill and draw.random() < 0.8:
+            encoder.prefill()
         start += count
     pieces = encoder.finish()
     assert (pieces.codes == whole.codes).all()

@@ -113,15 +113,3 @@ def test_held_stream_does_not_hold_others(clock: Clock) -> None:
     scheduler.add(stream(2, None))
     turns = [play(scheduler) for _ in range(6)]
     assert turns == [[1, 2]] * 3 + [[2]] * 3
-
-
-def test_least_lead_is_that_of_the_listener_nearest_to_silence(clock: Clock) -> None:
-    scheduler = Scheduler(4, clock)
-    assert scheduler.least_lead() == float("inf")
-    for one in (stream(1, None, "fast"), stream(2, None, "realtime"), stream(3, None, "realtime", credit=5)):
-        scheduler.add(one)
-    for _ in range(15):
-        play(scheduler)
-    assert scheduler.least_lead() == pytest.approx(15 / 75), "the third has what it can take and does not count"
-    clock.now += 0.1
-    assert scheduler.least_lead() == pytest.approx(15 / 75 - 0.1)

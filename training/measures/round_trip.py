@@ -12,7 +12,7 @@ from engine.audio_file import Samples
 from engine.codec import Codec
 from engine.config import CODEBOOK_SIZE, FRAME_RATE, SAMPLE_RATE
 from engine.frame_step import to_int16
-from engine.offline import decode_in_chunks, encode_in_chunks
+from engine.offline import OfflineCodec
 
 BITS_PER_CODE = CODEBOOK_SIZE.bit_length() - 1
 KBPS_PER_CODEBOOK = FRAME_RATE * BITS_PER_CODE / 1000
@@ -57,13 +57,13 @@ class CodecRoundTrip:
     """
 
     def __init__(self, codec: Codec, kbps: float) -> None:
-        self._codec, self._books = codec, codebooks_at(kbps, codec)
+        self._codec, self._books = OfflineCodec(codec), codebooks_at(kbps, codec)
         self.name = f"codec {kbps:g}"
 
     def __call__(self, audio: Samples) -> Decoded:
-        codes = [chunk[: self._books] for chunk in encode_in_chunks(self._codec, torch.from_numpy(audio))]
-        decoded = torch.cat(list(decode_in_chunks(self._codec, codes)))[: len(audio)]
-        bits = sum(chunk.numel() for chunk in codes) * BITS_PER_CODE
+        codes = self._codec.encode(torch.from_numpy(audio))[: self._books]
+        decoded = self._codec.decode(codes)[: len(audio)]
+        bits = codes.numel() * BITS_PER_CODE
         return Decoded(as_heard(to_int16(decoded).numpy()), bits / (len(audio) / SAMPLE_RATE) / 1000)
 
 

@@ -1,0 +1,88 @@
+"""The codec by itself as programs of compiled kernels: audio to codes, and codes to audio.
+
+Rows are consecutive frames of one stream, so that every product has many rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.codec import Codec
+from engine.config import HOP
+from engine.native import kernels as k
+from engine.native.emitter import STAGES, Signal
+from engine.native.layers import LayerEmitter, check_codec
+from engine.native.weights import Weights
+from engine.streaming import State
+
+
+class ConsecutiveProgram(LayerEmitter):
+    """Up to ``frames`` frames at once of the stream in slot 0 of a state."""
+
+    def __init__(self, state: State, frames: int, weights: Weights) -> None:
+        super().__init__(weights, frames, consecutive=True)
+        self._state, self._frames = state, frames
+        self._slots = np.zeros(frames, np.int32)
+
+    def run(self, frames: int) -> None:
+        """The first ``frames`` rows."""
+        assert 0 < frames <= self._frames
+        seconds = np.zeros(len(STAGES))
+        self._library.whispergpt_run(self._handle, self._slots.ctypes.data, 0, frames, seconds.ctypes.data)
+
+    def latent(self, codec: Codec, codes: npt.NDArray[np.int32]) -> Signal:
+        """The entries of ``codes`` ``[K, frames]`` added up, as the decoder takes them."""
+        latent = self.buffer(1, codec.config.dimension)
+        entries = codec.quantizer.entries
+        self.embed(k.codes_at(codes[0]), entries[0], latent.rows)
+        for row, table in zip(codes[1:], entries[1:], strict=False):
+            entry = self.buffer(1, latent.width)
+            self.embed(k.codes_at(row), table, entry.rows)
+            self.emit(k.Add(entry.rows, entry.width, latent.rows))
+        return latent
+
+
+class EncodeProgram(ConsecutiveProgram):
+    """Audio to codes.
+
+    Attributes:
+        audio: samples to encode, float32 ``[frames, 320]``.
+        codes: what came of them, int32 ``[K, frames]``.
+    """
+
+    def __init__(self, codec: Codec, state: State, frames: int, weights: Weights) -> None:
+        check_codec(codec.config)
+        super().__init__(state, frames, weights)
+        audio = self.keep(torch.zeros(frames, HOP))
+        self.audio: npt.NDArray[np.float32] = audio.numpy()
+        codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
+        self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
+        self.stage("codec")
+        residual = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+        for found, entries in zip(self.codes, codec.quantizer.entries, strict=True):
+            # The nearest entry e of x has the largest 2 x·e - |e|².
+            scores = self.product(residual, 2 * entries, -entries.square().sum(1))
+            self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
+            nearest = self.buffer(1, residual.width)
+            self.embed(k.codes_at(found), -entries, nearest.rows)
+            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+
+
+class DecodeProgram(ConsecutiveProgram):
+    """Codes to audio.
+
+    Attributes:
+        codes: of the first K codebooks, int32 ``[K, frames]``.
+        audio: what came of them, float32 ``[frames, 320]``.
+    """
+
+    def __init__(self, codec: Codec, books: int, state: State, frames: int, weights: Weights) -> None:
+        check_codec(codec.config)
+        super().__init__(state, frames, weights)
+        codes = torch.zeros(books, frames, dtype=torch.int32)
+        self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
+        self.stage("codec")
+        audio = self.seanet(codec.decoder, self.latent(codec, self.codes), state)
+        self.audio: npt.NDArray[np.float32] = self.memory_of(audio).numpy().reshape(frames, HOP)

@@ -1,0 +1,185 @@
+"""Prompts on their way in, worked through beside the frame steps by two threads: one encodes, the other prefills.
+
+Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce, and both
+pass from prompt to prompt after each chunk, so that a long one does not hold a short one up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.audio_file import AudioError, Samples
+from engine.engine import Engine
+from engine.prompt import Prompt, PromptEncoder
+from engine.prompt_cache import PromptCache, PromptKey
+
+CHUNK_FRAMES = 16
+"""Of one prompt before the next has its turn."""
+LOWER_PRIORITY = 10
+"""Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A prompt that is ready, or the error of one that cannot be used. ``known``: it was in the cache."""
+
+    prompt_id: int
+    engine: Engine
+    outcome: Prompt | AudioError
+    known: bool = False
+
+
+@dataclass
+class _Arriving:
+    prompt_id: int
+    engine: Engine
+    owner: str
+    encoder: PromptEncoder
+
+
+class PromptDesk:
+    """Takes prompts by number; ``finished`` gives them back.
+
+    Args:
+        cache_bytes: room for prompts that may be sent again.
+        notify: called from another thread whenever ``finished`` has something new.
+    """
+
+    def __init__(self, cache_bytes: int, notify: Callable[[], None] = lambda: None) -> None:
+        self._cache, self._notify = PromptCache(cache_bytes), notify
+        self._changed = threading.Condition()
+        self._arriving: dict[int, _Arriving] = {}
+        self._finished: deque[Finished] = deque()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, args=work, name=f"prompt-{work[0].__name__.strip('_')}", daemon=True)
+            for work in ((self._encode, _can_encode), (self._prefill, _can_prefill))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        """Prompts on their way in."""
+        return len(self._arriving)
+
+    def open(self, prompt_id: int, engine: Engine, owner: str) -> None:
+        """Expect a prompt for the model of ``engine``."""
+        arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
+        with self._changed:
+            self._arriving[prompt_id] = arriving
+
+    def append(self, prompt_id: int, samples: Samples) -> None:
+        """More of a prompt, mono float32 ``[n]`` at 24 kHz; one that is not known is ignored."""
+        with self._changed:
+            if arriving := self._arriving.get(prompt_id):
+                try:
+                    arriving.encoder.push(samples)
+                except AudioError as error:
+                    self._end(arriving, error)
+                self._changed.notify_all()
+
+    def commit(self, prompt_id: int) -> None:
+        """The prompt is whole."""
+        with self._changed:
+            if arriving := self._arriving.get(prompt_id):
+                try:
+                    arriving.encoder.commit()
+                except AudioError as error:
+                    self._end(arriving, error)
+                    return
+                if known := self._cache.find(_key(arriving)):
+                    self._end(arriving, known, known=True)
+                self._changed.notify_all()
+
+    def drop(self, prompt_id: int) -> None:
+        """Forget a prompt that is on its way in."""
+        with self._changed:
+            self._arriving.pop(prompt_id, None)
+
+    def finished(self) -> list[Finished]:
+        """Every prompt that ended since the last call.
+
+        Raises:
+            RuntimeError: a thread failed; the desk works no more.
+        """
+        with self._changed:
+            if self._failure is not None:
+                raise RuntimeError("prompts cannot be encoded any more") from self._failure
+            ended = list(self._finished)
+            self._finished.clear()
+        return ended
+
+    def close(self) -> None:
+        """End the threads, after the chunks they are at."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, work: Callable[[_Arriving], None], is_due: Callable[[_Arriving], bool]) -> None:
+        _lower_priority()
+        try:
+            while (arriving := self._next(is_due)) is not None:
+                work(arriving)
+                with self._changed:
+                    self._changed.notify_all()
+        except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
+            self._failure = error
+            self._notify()
+            if not isinstance(error, Exception):
+                raise
+
+    def _next(self, is_due: Callable[[_Arriving], bool]) -> _Arriving | None:
+        """The first prompt with something to do, which goes behind the others; None once the desk is closed."""
+        with self._changed:
+            while not self._closed:
+                for prompt_id, arriving in self._arriving.items():
+                    if is_due(arriving):
+                        self._arriving[prompt_id] = self._arriving.pop(prompt_id)
+                        return arriving
+                self._changed.wait()
+        return None
+
+    def _encode(self, arriving: _Arriving) -> None:
+        arriving.encoder.encode(CHUNK_FRAMES)
+
+    def _prefill(self, arriving: _Arriving) -> None:
+        if arriving.encoder.can_prefill:
+            arriving.encoder.prefill()
+        if arriving.encoder.is_ready:
+            prompt = arriving.encoder.result()
+            with self._changed:
+                if arriving.prompt_id in self._arriving:
+                    self._cache.add(_key(arriving), prompt)
+                    self._end(arriving, prompt)
+
+    def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
+        del self._arriving[arriving.prompt_id]
+        self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known))
+        self._notify()
+
+
+def _can_encode(arriving: _Arriving) -> bool:
+    return arriving.encoder.can_encode
+
+
+def _can_prefill(arriving: _Arriving) -> bool:
+    # A live prompt may be all prefilled before it is committed.
+    return arriving.encoder.can_prefill or arriving.encoder.is_ready
+
+
+def _key(arriving: _Arriving) -> PromptKey:
+    return PromptKey(arriving.engine.model.id, arriving.owner, arriving.encoder.digest)
+
+
+def _lower_priority() -> None:
+    """Of this thread, where threads have a priority of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_PRIORITY)

@@ -1,0 +1,137 @@
+"""Prompts worked through beside the steps: the same as by themselves, remembered, and never another's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engine.audio_file import AudioError
+from engine.engine import Engine
+from engine.prompt import Prompt
+from engine.prompt_cache import PromptCache, PromptKey
+from engine.prompt_desk import Finished, PromptDesk
+
+Samples = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load("speech", "cpu", max_streams=2)
+
+
+class Desk:
+    """A desk, and who waits for it."""
+
+    def __init__(self, cache_bytes: int) -> None:
+        self.rung = threading.Event()
+        self.desk = PromptDesk(cache_bytes, self.rung.set)
+
+    def wait(self, count: int = 1) -> list[Finished]:
+        found = self.desk.finished()
+        while len(found) < count:
+            assert self.rung.wait(60), "nothing is ever finished"
+            self.rung.clear()
+            found += self.desk.finished()
+        return found
+
+    def send(self, number: int, engine: Engine, audio: Samples, owner: str = "") -> None:
+        self.desk.open(number, engine, owner)
+        for piece in np.array_split(audio, 7):
+            self.desk.append(number, piece)
+        self.desk.commit(number)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    made = Desk(cache_bytes=2**26)
+    yield made
+    made.desk.close()
+
+
+def noise(seconds: float, seed: int = 0) -> Samples:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 24_000)).astype(np.float32)
+
+
+def prompt_of(finished: Finished) -> Prompt:
+    assert isinstance(finished.outcome, Prompt), finished.outcome
+    return finished.outcome
+
+
+def test_the_same_prompt_as_by_itself(desk: Desk, engine: Engine) -> None:
+    alone = engine.encode_prompt(noise(2))
+    desk.send(1, engine, noise(2))
+    found = prompt_of(desk.wait()[0])
+    assert (found.codes == alone.codes).all() and (found.decoded == alone.decoded).all()
+    assert len(desk.desk) == 0
+
+
+def test_a_prompt_sent_again_is_known_but_not_to_others(desk: Desk, engine: Engine) -> None:
+    outcomes = []
+    for number, owner in ((1, "ann"), (2, "ann"), (3, "bob"), (4, "ann")):
+        desk.send(number, engine, noise(1, seed=number // 4), owner)
+        outcomes += desk.wait()
+    assert [finished.known for finished in outcomes] == [False, True, False, False]
+    assert prompt_of(outcomes[1]) is prompt_of(outcomes[0])
+    assert prompt_of(outcomes[2]) is not prompt_of(outcomes[0])
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one(desk: Desk, engine: Engine) -> None:
+    desk.send(1, engine, noise(40))
+    desk.send(2, engine, noise(1))
+    assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
+
+
+def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> None:
+    desk.desk.open(1, engine, "")
+    encoder = desk.desk._arriving[1].encoder
+    desk.desk.append(1, noise(1))
+    until = threading.Event()
+    for _ in range(3000):
+        if encoder._state.prefilled >= 72:
+            break
+        until.wait(0.01)
+    assert 72 <= encoder._state.prefilled <= 75
+    desk.desk.commit(1)
+    assert prompt_of(desk.wait()[0]).frames == 75
+
+
+def test_prompts_that_cannot_be_used_and_prompts_that_are_dropped(desk: Desk, engine: Engine) -> None:
+    desk.send(1, engine, noise(0.2))
+    desk.send(2, engine, noise(61))
+    desk.send(3, engine, noise(5))
+    desk.desk.drop(3)
+    desk.desk.append(3, noise(1))
+    desk.desk.commit(3)
+    desk.send(4, engine, noise(1))
+    outcomes = {finished.prompt_id: finished.outcome for finished in desk.wait(3)}
+    assert set(outcomes) == {1, 2, 4}
+    assert isinstance(outcomes[1], AudioError) and outcomes[1].code == "too_short"
+    assert isinstance(outcomes[2], AudioError) and outcomes[2].code == "too_long"
+
+
+def test_a_thread_that_fails_is_told(desk: Desk, engine: Engine) -> None:
+    desk.desk.open(1, engine, "")
+    desk.desk._arriving[1].encoder._path = None  # type: ignore[assignment]
+    desk.desk.append(1, noise(1))
+    assert desk.rung.wait(10)
+    with pytest.raises(RuntimeError, match="cannot be encoded any more"):
+        desk.desk.finished()
+
+
+def test_the_cache_is_bounded_and_keeps_what_was_used_last(engine: Engine) -> None:
+    prompts = [engine.encode_prompt(noise(1, seed)) for seed in range(3)]
+    keys = [PromptKey("speech", "", bytes([n])) for n in range(3)]
+    cache = PromptCache(2 * prompts[0].bytes)
+    cache.add(keys[0], prompts[0])
+    cache.add(keys[1], prompts[1])
+    assert cache.find(keys[0]) is prompts[0]
+    cache.add(keys[2], prompts[2])
+    assert cache.find(keys[1]) is None and cache.find(keys[0]) is prompts[0] and cache.find(keys[2]) is prompts[2]
+    assert cache.bytes == 2 * prompts[0].bytes
+    none = PromptCache(0)
+    none.add(keys[0], prompts[0])
+    assert none.find(keys[0]) is None
