@@ -1,4 +1,4 @@
-"""What the fast path does to the sound: its samples beside those of the codec in double precision, of the same codes."""
+"""What the fast path does to the sound: its samples beside the codec's in double precision, of the same codes."""
 
 from __future__ import annotations
 

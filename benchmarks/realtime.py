@@ -116,9 +116,7 @@ def step_time(runner: Runner, streams: int, seconds: float = 0.5, clock: Clock |
     return Point(streams, median(taken))
 
 
-def curve(
-    runner: Runner, seconds: float = 0.5, most: int = MOST_STREAMS, clock: Clock | None = None
-) -> list[Point]:
+def curve(runner: Runner, seconds: float = 0.5, most: int = MOST_STREAMS, clock: Clock | None = None) -> list[Point]:
     """Step times at 1, 2, 4 … streams, to the first number that is too slow for real time, or to ``most``."""
     points: list[Point] = []
     streams = 1

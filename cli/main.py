@@ -18,6 +18,7 @@ COMMANDS = {
     "codec": ("cli.codec", "Send audio through the codec and back."),
     "models": ("cli.models", "List the installed models."),
     "train": ("cli.train", "Train a codec or a model from folders of audio."),
+    "bench": ("cli.bench", "Measure how many streams this machine plays, and what peers would."),
     "demo": ("cli.demo", "Start a server, continue a prompt, keep what it said."),
 }
 """Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""

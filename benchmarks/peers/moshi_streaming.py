@@ -2,9 +2,9 @@
 
 Kyutai's package is the strongest open streaming codec; these are its modules as they come, batched as it batches them,
 with its own ring caches, its own sampling, and everything in streaming state, so that nothing is decoded twice. Its
-SEANet has no LSTM, which EnCodec's has: a third of the codec's weights that it need not read. It is built with EnCodec's
-one residual layer and convolved shortcut, else as ours. The decoder may take several frames at once, as a codec of 12.5
-frames a second does in Moshi; what is best is found out.
+SEANet has no LSTM, which EnCodec's has: arithmetic and weights that it is spared. It is built with EnCodec's one residual
+layer and convolved shortcut, else as ours. The decoder may take several frames at once, as a codec of 12.5 frames a
+second does in Moshi; what is best is found out.
 
 The package's metadata forbids torch 2.10 and later; its modules run on it. So it is installed beside the environment,
 without its dependencies, where only this peer's process looks: ``make bench-peers``.
@@ -12,6 +12,7 @@ without its dependencies, where only this peer's process looks: ``make bench-pee
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -26,15 +27,19 @@ PUBLISHED_CHUNK = None
 _PRIMED_AT_ONCE = 128
 
 
+def _module(name: str) -> Any:
+    """One of the package's, untyped."""
+    return import_module(name)
+
+
 class _Model(nn.Module):
     """A code in, the next one out."""
 
     def __init__(self, stack: StackConfig) -> None:
         super().__init__()
-        from moshi.modules.transformer import StreamingTransformer
-
+        self._sample = _module("moshi.utils.sampling").sample_token
         self.embedding = nn.Embedding(CODEBOOK_SIZE, stack.width)
-        self.transformer = StreamingTransformer(
+        self.transformer = _module("moshi.modules.transformer").StreamingTransformer(
             d_model=stack.width,
             num_heads=stack.heads,
             num_layers=stack.layers,
@@ -50,17 +55,13 @@ class _Model(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """``[B, T]`` → ``[B]``."""
-        from moshi.utils.sampling import sample_token
-
         x = self.transformer(self.embedding(codes))[:, -1]
-        drawn: Tensor = sample_token(self.head(self.norm(x)).float(), use_sampling=True, temp=1.0)
+        drawn: Tensor = self._sample(self.head(self.norm(x)).float(), use_sampling=True, temp=1.0)
         return drawn
 
 
 def _decoder(codec: CodecConfig) -> Any:
-    from moshi.modules.seanet import SEANetDecoder
-
-    return SEANetDecoder(
+    return _module("moshi.modules.seanet").SEANetDecoder(
         dimension=codec.dimension,
         n_filters=codec.n_filters,
         n_residual_layers=1,
@@ -79,7 +80,7 @@ class Pair:
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
-        made = {"device": device, "dtype": variant.torch_dtype}
+        made: dict[str, Any] = {"device": device, "dtype": variant.torch_dtype}
         self.model = _Model(sizes.stack).to(**made).eval()
         self.decoder = _decoder(sizes.codec).to(**made).eval()
         self.entries = torch.randn(sizes.codec.n_codebooks, CODEBOOK_SIZE, sizes.codec.dimension, **made)

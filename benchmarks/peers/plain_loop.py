@@ -99,7 +99,7 @@ class LoopGroup:
     def __init__(self, loop: Loop, streams: int) -> None:
         self._loop, stack, codec = loop, loop.sizes.stack, loop.sizes.codec
         shape = (streams, stack.kv_heads, stack.window, stack.head_width)
-        made = {"device": loop.device, "dtype": loop.variant.torch_dtype}
+        made: dict[str, Any] = {"device": loop.device, "dtype": loop.variant.torch_dtype}
         self._rings = [(torch.randn(shape, **made), torch.randn(shape, **made)) for _ in range(stack.layers)]
         self._position = torch.full((1,), loop.sizes.in_prompt, device=loop.device)
         frames = window_frames(loop.sizes) + loop.variant.frames
@@ -123,9 +123,8 @@ def encodec_model(sizes: Sizes, folded: bool) -> Any:
     Raises:
         ImportError: the package is not installed.
     """
-    encodec = import_encodec()
-    from encodec import modules, quantization
-
+    encodec: Any = import_encodec()
+    modules, quantization = encodec.modules, encodec.quantization
     codec = sizes.codec
     shape: dict[str, Any] = {"n_filters": codec.n_filters, "ratios": list(codec.ratios), "lstm": codec.lstm_layers}
     shape |= {"norm": "none" if folded else "weight_norm", "causal": True, "pad_mode": codec.pad_mode}

@@ -9,6 +9,7 @@ forward pass runs on Transformers' own static cache, made for that.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -23,10 +24,13 @@ CHUNKS = (8, 15, 25, 50)
 PUBLISHED_CHUNK = 75
 
 
-def _language_model(stack: StackConfig) -> Any:
-    from transformers import MistralConfig, MistralForCausalLM
+def _transformers() -> Any:
+    """The package, untyped: it is large, and checking types through it takes minutes."""
+    return import_module("transformers")
 
-    config = MistralConfig(
+
+def _language_model(stack: StackConfig) -> Any:
+    config = _transformers().MistralConfig(
         vocab_size=CODEBOOK_SIZE,
         hidden_size=stack.width,
         intermediate_size=stack.hidden * 2 // 3,
@@ -41,13 +45,11 @@ def _language_model(stack: StackConfig) -> Any:
         pad_token_id=None,
         attn_implementation="sdpa",
     )
-    return MistralForCausalLM(config).eval()
+    return _transformers().MistralForCausalLM(config).eval()
 
 
 def _codec(codec: CodecConfig) -> Any:
-    from transformers import EncodecConfig, EncodecModel
-
-    config = EncodecConfig(
+    config = _transformers().EncodecConfig(
         num_filters=codec.n_filters,
         upsampling_ratios=list(codec.ratios),
         hidden_size=codec.dimension,
@@ -57,7 +59,7 @@ def _codec(codec: CodecConfig) -> Any:
         target_bandwidths=[codec.n_codebooks * 0.75],
         codebook_size=CODEBOOK_SIZE,
     )
-    model = EncodecModel(config).eval()
+    model: Any = _transformers().EncodecModel(config).eval()
     for layer in model.quantizer.layers:
         nn.init.normal_(layer.codebook.embed)
     return model
@@ -87,11 +89,9 @@ class Pair:
 
     def cache(self) -> Any:
         """An empty one, with the window's length."""
-        from transformers import DynamicCache, StaticCache
-
         if self.variant.compiled:
-            return StaticCache(self.model.config, max_cache_len=self.sizes.stack.window)
-        return DynamicCache(config=self.model.config)
+            return _transformers().StaticCache(self.model.config, max_cache_len=self.sizes.stack.window)
+        return _transformers().DynamicCache(config=self.model.config)
 
     def group(self, streams: int) -> PairGroup:
         return PairGroup(self, streams)
@@ -136,7 +136,5 @@ def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
     Raises:
         ImportError: ``transformers`` is not installed.
     """
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
+    _transformers().logging.set_verbosity_error()
     return Pair(sizes, variant, device)

@@ -1,0 +1,86 @@
+"""The whole measurement, in order: ceiling, this engine, peers, ceiling again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.arithmetic import flops_per_frame, traffic_per_frame
+from benchmarks.ceiling import gemm_gflops
+from benchmarks.ours import OurRunner, measure_single
+from benchmarks.peers.peer import Sizes
+from benchmarks.peers.process import PEERS, Skipped, run_peer
+from benchmarks.preset import Preset, build_preset
+from benchmarks.quality import snr_db
+from benchmarks.realtime import Run, curve, estimate, most_streams
+from benchmarks.report import Loaded, Report
+from engine.processors import usable_processors
+
+FULL_RUN = 30.0
+"""Seconds that the contract's number of streams was played for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``seconds`` of each run on playback clocks; everything else is scaled by it. The rest says what to leave out."""
+
+    preset: Preset = "default"
+    seconds: float = FULL_RUN
+    peers: bool = True
+    streams_only: bool = False
+    curve: bool = False
+
+
+def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -> Report:
+    """Measure. ``tell`` is given a line about each thing that was found on the way.
+
+    Raises:
+        ModelError: no model is installed.
+        WeightsError: official weights are there and damaged.
+    """
+    share = min(1.0, options.seconds / FULL_RUN)
+    ceiling = gemm_gflops(device, seconds=share)
+    tell(f"matrix product: {ceiling:.0f} GFLOP/s")
+    model = build_preset(options.preset, device)
+    runner = OurRunner(model, device)
+    single, snr = None, None
+    if not options.streams_only:
+        single = measure_single(runner, prompts=max(3, round(50 * share)), steps=max(30, round(1500 * share)))
+        tell(f"one stream: first audio after {single.time_to_first_audio_ms.p50:.0f} ms")
+        snr = snr_db(runner.engine, frames=max(30, round(750 * share)))
+        tell(f"signal to noise: {snr:.1f} dB")
+    points = curve(runner, seconds=share)
+    guess = estimate(points, runner.frames)
+    tell(f"about {guess:.0f} real-time streams")
+
+    def told(run: Run) -> None:
+        tell(f"{run.streams} streams {'held' if run.held else 'failed'}, {1e3 * run.slack:.0f} ms to spare")
+
+    search = most_streams(runner, guess, options.seconds, told=told)
+    streams = max(1, search.streams)
+    loaded = Loaded(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
+    fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
+    del runner  # its threads and its memory are the peers' now
+    sizes = Sizes(model.step.model.config.stack, model.step.codec.config)
+    answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS] if options.peers else []
+    return Report(
+        device=str(device),
+        threads=usable_processors(),
+        preset=options.preset,
+        fingerprint=fingerprint,
+        slow_because=slow_because,
+        seconds=options.seconds,
+        search=search,
+        loaded=loaded,
+        flops=flops_per_frame(model.step),
+        traffic=traffic_per_frame(model.step),
+        gemm_gflops=max(ceiling, gemm_gflops(device, seconds=share)),
+        gemm_gflops_bfloat16=gemm_gflops(device, torch.bfloat16, share) if options.peers else None,
+        single=single,
+        snr_db=snr,
+        curve=points if options.curve else None,
+        peers=[a for a in answers if not isinstance(a, Skipped)],
+        skipped=[a for a in answers if isinstance(a, Skipped)],
+    )

@@ -1,0 +1,48 @@
+"""One peer, measured in a process of its own: ``python -m benchmarks.peers MODULE OPTIONS``, JSON on stdout.
+
+``OPTIONS`` is JSON: the sizes, the seconds of a run and the device.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from typing import Any, cast
+
+MISSING = 3
+"""Exit status where a package is missing."""
+SHAPES = 64
+"""Batch sizes that may be compiled before torch gives a function up."""
+
+
+def main() -> int:
+    """Measure the peer that the arguments name."""
+    name, options = sys.argv[1], cast("dict[str, Any]", json.loads(sys.argv[2]))
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    try:
+        module: Any = import_module(f"benchmarks.peers.{name}")
+        import torch  # only now: whoever named no peer need not wait for it
+
+        from benchmarks.peers.measure import measure
+        from benchmarks.peers.peer import Sizes
+        from engine.processors import usable_processors
+
+        torch.set_num_threads(usable_processors())
+        torch._dynamo.config.recompile_limit = SHAPES
+        torch.manual_seed(0)
+        device, seconds = torch.device(options["device"]), float(options["seconds"])
+        result = measure(module, Sizes.parse(options["sizes"]), device, seconds, tell)
+    except ImportError as error:
+        tell(f"{error}")
+        return MISSING
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The curve of step times as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.report import Report
+from engine.config import FRAME_RATE
+
+
+def plot_curve(report: Report, path: Path) -> None:
+    """Step time over streams, both logarithmic, with a line at real time; the file's ending says its format.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: matplotlib writes no such format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    points = report.curve or []
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot([p.streams for p in points], [1e3 * p.step_seconds for p in points], marker="o", label="step")
+    axes.axhline(1e3 / FRAME_RATE, linestyle="--", color="grey", label="real time")
+    axes.axvline(max(1, report.search.streams), linestyle=":", color="grey", label="the most that held")
+    axes.set(xscale="log", yscale="log", xlabel="streams", ylabel="step [ms]", title=report.fingerprint)
+    axes.title.set_fontsize(7)
+    axes.set_xticks([p.streams for p in points], [str(p.streams) for p in points])
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

@@ -1,0 +1,181 @@
+"""What ``whispergpt bench`` says: the contract's JSON, and tables to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.arithmetic import Traffic
+from benchmarks.ours import Single
+from benchmarks.peers.process import Skipped
+from benchmarks.realtime import Point, Search
+from engine.config import FRAME_RATE
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The step at the number of streams that was found: seconds of each stage, all threads at work."""
+
+    streams: int
+    stage_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything measured, in plain units; ``as_json`` has the contract's names.
+
+    Attributes:
+        flops: operations of one frame of one stream, by stage.
+        gemm_gflops: the ceiling, in the precision that the step computes in.
+        gemm_gflops_bfloat16: what the peers' bfloat16 has above it; None without peers.
+        peers: as ``benchmarks.peers.measure`` gave them.
+        slow_because: why this engine did not run on its fast path, where it did not.
+    """
+
+    device: str
+    threads: int
+    preset: str
+    fingerprint: str
+    seconds: float
+    search: Search
+    loaded: Loaded
+    flops: dict[str, float]
+    traffic: Traffic
+    gemm_gflops: float
+    slow_because: str | None = None
+    gemm_gflops_bfloat16: float | None = None
+    single: Single | None = None
+    snr_db: float | None = None
+    curve: list[Point] | None = None
+    peers: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    dtype: str = "float32"
+
+    @property
+    def roofline_fraction(self) -> float:
+        """Of the ceiling, by the whole loop in real time."""
+        return self.search.streams * FRAME_RATE * sum(self.flops.values()) / (self.gemm_gflops * 1e9)
+
+    def stage_fractions(self) -> dict[str, float]:
+        """Of the ceiling, by each stage while it runs, at the number of streams that was found."""
+        seconds = self.loaded.stage_seconds
+        return {
+            stage: flops * self.loaded.streams / seconds[stage] / (self.gemm_gflops * 1e9)
+            for stage, flops in self.flops.items()
+            if seconds.get(stage)
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready, with the contract's names first."""
+        streams, fractions = self.search.streams, self.stage_fractions()
+        said: dict[str, Any] = {
+            "device": self.device,
+            "threads": self.threads,
+            "dtype": self.dtype,
+            "preset": self.preset,
+            "fingerprint": self.fingerprint,
+            "single": asdict(self.single) if self.single else None,
+            "realtime_streams": streams,
+            "megaflops_per_frame": {stage: flops / 1e6 for stage, flops in self.flops.items()},
+            "gemm_gflops": self.gemm_gflops,
+            "roofline_fraction": self.roofline_fraction,
+            "roofline_fraction_codec": fractions["codec"],
+            "peers": [_with_ratio(peer, streams) for peer in self.peers],
+            "quality": {"snr_db_vs_float32": self.snr_db} if self.snr_db is not None else None,
+            "skipped": [asdict(peer) for peer in self.skipped],
+            "slow_because": self.slow_because,
+            "run_seconds": self.seconds,
+            "realtime_streams_failed": self.search.failed,
+            "roofline_fraction_by_stage": fractions,
+            "stage_ms_at_realtime_streams": {k: 1e3 * v for k, v in self.loaded.stage_seconds.items()},
+            "bytes_per_frame": asdict(self.traffic),
+        }
+        if self.gemm_gflops_bfloat16 is not None:
+            said["gemm_gflops_bfloat16"] = self.gemm_gflops_bfloat16
+        if self.curve is not None:
+            said["curve"] = [{"streams": p.streams, "step_ms": 1e3 * p.step_seconds} for p in self.curve]
+        return said
+
+    def tables(self) -> Iterator[Table]:
+        """The same to read."""
+        yield self._summary()
+        yield self._stages()
+        if self.peers or self.skipped:
+            yield self._peers()
+        if self.curve is not None:
+            yield self._curve()
+
+    def _summary(self) -> Table:
+        table = _table(f"{self.preset} on {self.device}, {self.threads} threads, {self.dtype}", "", "")
+        streams, run = self.search.streams, f"{self.seconds:g} s runs, {self.search.failed} failed"
+        table.add_row("real-time streams", f"{streams} ({run})")
+        if self.single:
+            first, frame = self.single.time_to_first_audio_ms, self.single.frame_ms
+            table.add_row("one stream: time to first audio, p50 / p99", f"{first.p50:.1f} / {first.p99:.1f} ms")
+            table.add_row("one stream: step, p50 / p99", f"{frame.p50:.2f} / {frame.p99:.2f} ms")
+        table.add_row("matrix product", f"{self.gemm_gflops:.0f} GFLOP/s")
+        if self.gemm_gflops_bfloat16 is not None:
+            table.add_row("matrix product, bfloat16", f"{self.gemm_gflops_bfloat16:.0f} GFLOP/s")
+        table.add_row("whole loop's fraction of it, in real time", f"{self.roofline_fraction:.2f}")
+        if self.snr_db is not None:
+            table.add_row("signal to noise against float64", f"{self.snr_db:.1f} dB")
+        table.add_row("fingerprint", self.fingerprint)
+        if self.slow_because:
+            table.add_row("slow because", self.slow_because)
+        return table
+
+    def _stages(self) -> Table:
+        table = _table(f"Stages at {self.loaded.streams} streams", "stage", "MFLOP a frame", "ms", "of the ceiling")
+        fractions = self.stage_fractions()
+        for stage, flops in self.flops.items():
+            seconds = self.loaded.stage_seconds.get(stage, 0.0)
+            row = (f"{flops / 1e6:.2f}", f"{1e3 * seconds:.2f}", f"{fractions.get(stage, 0.0):.2f}")
+            table.add_row(stage, *row)
+        return table
+
+    def _peers(self) -> Table:
+        table = _table("Peers", "peer", "streams", "ratio", "at its best")
+        for peer in self.peers:
+            told, ratio = _with_ratio(peer, self.search.streams), "-"
+            for name, entry in ((peer["name"], told), ("… as published", told.get("as_published"))):
+                if entry:
+                    ratio = "-" if entry["ratio"] is None else f"{entry['ratio']:.1f} ×"
+                    table.add_row(name, str(entry["realtime_streams"]), ratio, _described(entry["variant"]))
+        for skipped in self.skipped:
+            table.add_row(skipped.name, "-", "-", f"skipped: {skipped.reason}")
+        return table
+
+    def _curve(self) -> Table:
+        table = _table("Step time", "streams", "ms", "ms a stream")
+        for point in self.curve or []:
+            ms = 1e3 * point.step_seconds
+            table.add_row(str(point.streams), f"{ms:.2f}", f"{ms / point.streams:.3f}")
+        return table
+
+
+def _with_ratio(peer: dict[str, Any], streams: int) -> dict[str, Any]:
+    """How many times its streams ours are; None where it has none."""
+
+    def rated(entry: dict[str, Any]) -> dict[str, Any]:
+        own = entry["realtime_streams"]
+        return entry | {"ratio": streams / own if own else None}
+
+    said = rated(peer)
+    if "as_published" in said:
+        said["as_published"] = rated(said["as_published"])
+    return said
+
+
+def _described(variant: dict[str, Any]) -> str:
+    how = "compiled" if variant["compiled"] else "eager"
+    return f"{variant['dtype']}, {how}, {variant['frames']} frames a chunk"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title, title_justify="left", show_header=any(columns))
+    for column in table.columns[1:]:
+        column.overflow = "fold"
+    return table

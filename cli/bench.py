@@ -1,0 +1,61 @@
+"""``whispergpt bench``: how many streams this machine plays, how near that is to what it can do, and beside whom."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.bench import FULL_RUN, Options
+from benchmarks.bench import bench as run_bench
+from benchmarks.plot import plot_curve
+from benchmarks.preset import Preset
+from cli.arguments import told_in_one_line
+from engine.encodec_weights import WeightsError
+from engine.engine import pick_device
+
+
+def bench(
+    preset: Annotated[
+        Preset, typer.Option(help="The installed model, or the full-size codec with a 4M hybrid and a fine stage.")
+    ] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each run on playback clocks.")] = FULL_RUN,
+    peers: Annotated[bool, typer.Option(help="Measure what one could use instead, too.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    streams_only: Annotated[bool, typer.Option("--streams-only", help="Leave one stream and the sound out.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="Add the step time at 1, 2, 4 … streams.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Plot that curve into this file.")] = None,
+) -> None:
+    """Measure the frame step on this machine, which should have nothing else to do; half an hour with peers."""
+    with told_in_one_line():
+        if plot and not plot.resolve().parent.is_dir():
+            raise ValueError(f"{plot.parent} is not a folder.")
+        if plot and find_spec("matplotlib") is None:
+            raise ValueError("--plot needs matplotlib; install whispergpt[bench].")
+        options = Options(preset, seconds, peers, streams_only, curve or plot is not None)
+        try:
+            report = run_bench(options, pick_device(device), _tell)
+        except WeightsError as error:
+            raise ValueError(str(error)) from None
+        if plot:
+            plot_curve(report, plot)
+    for skipped in report.skipped:
+        print(f"skipped {skipped.name}: {skipped.reason}", file=sys.stderr)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
+    console = Console()
+    for table in report.tables():
+        console.print(table)
+
+
+def _tell(line: str) -> None:
+    """Progress, for someone who waits at a terminal."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
