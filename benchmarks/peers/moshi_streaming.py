@@ -2,7 +2,7 @@
 
 Kyutai's package is the strongest open streaming codec; these are its modules as they come, batched as it batches them,
 with its own ring caches, its own sampling, and everything in streaming state, so that nothing is decoded twice. Its
-SEANet has no LSTM, which EnCodec's has: arithmetic and weights that it is spared. It is built with EnCodec's one residual
+SEANet has no LSTM, which EnCodec's has: work that it is spared. It is built with EnCodec's one residual
 layer and convolved shortcut, else as ours. The decoder may take several frames at once, as a codec of 12.5 frames a
 second does in Moshi; what is best is found out.
 
