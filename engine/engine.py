@@ -20,7 +20,7 @@ from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
 from engine.scheduler import Scheduler, Stream
-from engine.step_path import TILE, step_path
+from engine.step_path import TILE, step_path, whole_tiles
 from engine.streaming import branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
@@ -86,7 +86,7 @@ class Engine:
             # Torch's part is the prompts: one thread, so that the step has the other cores.
             torch.set_num_threads(1)
         model.step.pack()
-        slots = -(-max_streams // TILE) * TILE
+        slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
             state = model.step.init_state(slots, device)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]

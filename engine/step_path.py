@@ -1,9 +1,8 @@
-"""Ways to run the frame step for some of the slots: compiled kernels on a CPU they are made for, torch elsewhere."""
+"""Ways to run the frame step for some of the slots: compiled kernels on a CPU they are made for, captured graphs on a
+GPU, torch elsewhere."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Protocol
@@ -14,10 +13,12 @@ import torch
 
 from engine.config import HOP
 from engine.frame_step import FrameStep
+from engine.graph_path import GPU_TILE, GraphPath
 from engine.native.check import Kernels
 from engine.native.frame_program import FrameProgram
 from engine.native.weights import Weights
 from engine.processors import usable_processors
+from engine.stage_clock import StageClock
 from engine.streaming import State, rows
 
 TILE = 8
@@ -44,8 +45,16 @@ class StepPath(Protocol):
         ...
 
 
+def whole_tiles(streams: int, device: torch.device) -> int:
+    """The slots that so many streams need there."""
+    tile = GPU_TILE if device.type == "cuda" else TILE
+    return -(-streams // tile) * tile
+
+
 def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
     """How steps run where these ``kernels`` were found; ``state`` has room for whole tiles."""
+    if device.type == "cuda":
+        return GraphPath(frame_step, state, slots, device)
     if kernels.weights is None:
         return TorchPath(frame_step, state, slots, device, kernels.missing_because)
     return NativePath(frame_step, state, slots, kernels.weights)
@@ -103,23 +112,7 @@ class TorchPath:
             within = [slots[i] % TILE for i in places]
             active = torch.zeros(TILE, dtype=torch.bool)
             active[within] = True
-            clock = None if stages is None else _StageClock(self._device, stages)
+            clock = None if stages is None else StageClock(self._device, stages)
             tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
             codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
         return codes, samples
-
-
-class _StageClock:
-    """Adds the seconds between the marks of one step to ``seconds``, waiting for the device at each."""
-
-    def __init__(self, device: torch.device, seconds: dict[str, float]) -> None:
-        self._wait: Callable[[], None] | None = torch.cuda.synchronize if device.type == "cuda" else None
-        self._last = time.perf_counter()
-        self._seconds = seconds
-
-    def __call__(self, stage: str) -> None:
-        if self._wait:
-            self._wait()
-        now = time.perf_counter()
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
-        self._last = now

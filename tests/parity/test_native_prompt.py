@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from engine.codec import Codec
-from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
+from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
 from engine.native.codec_program import EncodeProgram
 from engine.native.library import load_library
 from engine.native.prompt_program import PrefillProgram
 from engine.native.weights import Weights
+from engine.prompt import Prompt, PromptEncoder
+from engine.prompt_path import NativePromptPath, PromptState
 from engine.streaming import State
 from tests.support.audio import speech
 from tests.support.kernels import kernels_expected
@@ -30,9 +32,9 @@ SIZES = {"hybrid": HYBRID, "fine stage": replace(HYBRID, fine=FineConfig()), "gp
 pytestmark = pytest.mark.skipif(not kernels_expected(), reason="no compiler, or a processor without kernels")
 
 
-def step_of(config: ModelConfig) -> FrameStep:
+def step_of(config: ModelConfig, codec: CodecConfig = SMALL_CODEC) -> FrameStep:
     torch.manual_seed(0)
-    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    step = FrameStep(Codec(codec), WhisperGPT(config)).eval().requires_grad_(False)
     for weight in step.model.parameters():
         weight.mul_(3 if weight.dim() > 1 else 1)  # far from uniform, so that states depend on everything
     keep_variance(step.codec)
@@ -102,3 +104,26 @@ def test_cutting_a_prompt_changes_no_bit() -> None:
         for before, after in zip(whole[2:], parts[2:], strict=True):
             one, other = leaves(before), leaves(after)
             assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
+def test_a_prompt_in_pieces_is_the_whole_prompt(pad_mode: str) -> None:
+    """With reflection the first frames need those after them: they wait until these have come."""
+    step = step_of(GPT_S, replace(SMALL_CODEC, pad_mode=pad_mode))
+    path = NativePromptPath(step, Weights(load_library()))
+
+    def encoded(pieces: list[np.ndarray], most: int | None) -> Prompt:
+        with torch.inference_mode():
+            encoder = PromptEncoder(path, PromptState.fresh(step, CPU))
+        for piece in pieces:
+            encoder.push(piece)
+            while encoder.can_encode:
+                encoder.encode(most)
+            while encoder.can_prefill:
+                encoder.prefill()
+        return encoder.finish()
+
+    whole, parts = encoded([audio()], None), encoded(np.array_split(audio(), 50), 4)
+    assert whole.frames == FRAMES and (whole.codes == parts.codes).all() and (whole.decoded == parts.decoded).all()
+    one, other = leaves(whole.state), leaves(parts.state)
+    assert all(torch.equal(one[key], other[key]) for key in one)

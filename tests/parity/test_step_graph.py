@@ -1,0 +1,51 @@
+"""The whole frame step, sampling included, as one graph: no break, no shape that data decide, no look from the host.
+
+That is what a GPU needs to have it captured once and replayed; it can be shown without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine.codec import Codec
+from engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
+from engine.frame_step import FrameStep
+from engine.model import WhisperGPT
+from engine.streaming import branch, clone, leaf, map_state
+
+SLOTS = 3
+LOOKS_FROM_THE_HOST = ("aten._local_scalar_dense", "aten.item", "aten.nonzero", "aten.masked_select", "aten.is_nonzero")
+
+
+@pytest.mark.parametrize("config", [replace(HYBRID, fine=FineConfig()), GPT_S], ids=["hybrid with fine stage", "gpt-s"])
+@torch.no_grad()
+def test_the_step_is_one_graph(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    step.pack()
+    draw = torch.Generator().manual_seed(1)
+    state = map_state(
+        lambda t: torch.randn(t.shape, generator=draw) * 0.3 if t.is_floating_point() else t,
+        step.init_state(SLOTS, torch.device("cpu")),
+    )
+    leaf(branch(state, "sampler"), "temperature").copy_(torch.tensor([1.0, 0.0, 0.7]))
+    leaf(branch(state, "sampler"), "top_p").fill_(0.9)
+    active = torch.tensor([True, True, False])
+    exported = torch.export.export(step, (clone(state), active), strict=True)
+
+    called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert not [name for name in called if any(look in name for look in LOOKS_FROM_THE_HOST)]
+    assert not exported.range_constraints, "no shape depends on data"
+    assert not [node for node in exported.graph.nodes if node.op == "call_module"]
+
+    by_graph, by_step = clone(state), clone(state)
+    for _ in range(3):
+        codes, samples = step(by_step, active)
+        graph_codes, graph_samples = exported.module()(by_graph, active)
+        assert torch.equal(codes, graph_codes) and torch.equal(samples[:2], graph_samples[:2])
+    map_state(lambda a, b: torch.testing.assert_close(a, b) or a, by_graph, by_step)
+    assert not torch.equal(leaf(by_step, "logits"), leaf(state, "logits")), "the state has moved on"
+    assert torch.equal(leaf(by_step, "logits")[2], leaf(state, "logits")[2]), "but not of who does not play"
