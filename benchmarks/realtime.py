@@ -21,6 +21,7 @@ LEAD_SECONDS = 0.2
 ADJACENT = 0.03
 """The search ends once the largest number that held and the smallest that failed are this near to each other."""
 MOST_STREAMS = 8192
+WARM_STEPS = 3
 PROBE_STEPS = 3
 
 
@@ -84,9 +85,7 @@ class Search:
 def play(runner: Runner, streams: int, seconds: float, clock: Clock | None = None) -> Run:
     """Play this many streams for so long, or until a frame is late."""
     clock = clock or Clock()
-    runner.prepare(streams)
-    for _ in range(PROBE_STEPS):
-        runner.advance()  # caches are warm, and whatever is compiled for this number of streams is compiled
+    _warm(runner, streams)
     runner.advance()
     began = clock.now()  # the first frames are there: playback starts a lead from now
     made, slack = runner.frames, LEAD_SECONDS
@@ -105,15 +104,20 @@ def play(runner: Runner, streams: int, seconds: float, clock: Clock | None = Non
 def step_time(runner: Runner, streams: int, seconds: float = 0.5, clock: Clock | None = None) -> Point:
     """Step this many streams as fast as they go, for some time and at least three steps."""
     clock = clock or Clock()
-    runner.prepare(streams)
-    runner.advance()
-    runner.advance()
+    _warm(runner, streams)
     taken: list[float] = []
     while sum(taken) < seconds or len(taken) < PROBE_STEPS:
         began = clock.now()
         runner.advance()
         taken.append(clock.now() - began)
     return Point(streams, median(taken))
+
+
+def _warm(runner: Runner, streams: int) -> None:
+    """A few steps, after which caches are warm and whatever is compiled for this number of streams is compiled."""
+    runner.prepare(streams)
+    for _ in range(WARM_STEPS):
+        runner.advance()
 
 
 def curve(runner: Runner, seconds: float = 0.5, most: int = MOST_STREAMS, clock: Clock | None = None) -> list[Point]:

@@ -112,7 +112,7 @@ class PairGroup:
         pair = self._pair
         pair.model.transformer.set_streaming_state(self._of_model)
         pair.decoder.set_streaming_state(self._of_decoder)
-        drawn = [self._codes[:, 0, -1]]
+        drawn = [self._codes[:, 0, -1].clone()]
         for _ in range(pair.variant.frames):
             drawn.append(pair.draw(drawn[-1][:, None]).clone())
         self._codes[:, 0] = torch.stack(drawn[1:], dim=1)

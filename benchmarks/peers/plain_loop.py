@@ -106,7 +106,7 @@ class LoopGroup:
         self._codes = torch.randint(CODEBOOK_SIZE, (streams, codec.n_codebooks, frames), device=loop.device)
 
     def advance(self) -> None:
-        loop, drawn = self._loop, [self._codes[:, 0, -1]]
+        loop, drawn = self._loop, [self._codes[:, 0, -1].clone()]
         for _ in range(loop.variant.frames):
             # Copied, since a compiled step may write over what it gave last.
             drawn.append(loop.model(drawn[-1], self._rings, self._position).clone())
