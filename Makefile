@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures lint format serve image clean
+.PHONY: help demo test measures peers lint format serve image clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for som
 
 measures: $(VENV)/.installed-dev ## Install what `whispergpt train measure` listens with (large; needs a C compiler)
 	$(PIP_INSTALL) -e '.[measures]'
+
+peers: $(VENV)/.installed-dev ## Install what `whispergpt bench` compares with
+	$(PIP_INSTALL) -e '.[bench]'
+	$(PIP_INSTALL) --no-deps --upgrade --target "$${WHISPERGPT_CACHE:-$$HOME/.cache/whispergpt}/bench-peers" moshi==0.2.13 sentencepiece==0.2.3
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from engine.codec import Codec
 from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
+from engine.native.check import find_kernels
 from engine.native.codec_program import EncodeProgram
 from engine.native.library import load_library
 from engine.native.prompt_program import PrefillProgram
@@ -127,3 +128,10 @@ def test_a_prompt_in_pieces_is_the_whole_prompt(pad_mode: str) -> None:
     assert whole.frames == FRAMES and (whole.codes == parts.codes).all() and (whole.decoded == parts.decoded).all()
     one, other = leaves(whole.state), leaves(parts.state)
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_kernels_are_found_for_a_codec_that_mirrors_its_first_frames() -> None:
+    """And speaks up: what whispers agrees with anything."""
+    step = step_of(GPT_S, replace(SMALL_CODEC, pad_mode="reflect"))
+    found = find_kernels(step, CPU)
+    assert found.weights is not None, found.missing_because

@@ -12,9 +12,11 @@ struct Attention {
   int64_t period;
   const int64_t* position;   // of each slot
   Rows keys, values;         // of each slot: [kv_heads, ring, width]
-  Rows turned, scores, out;  // workspaces [heads + kv_heads, width] and [heads, ring]; out [heads, width]
+  Rows turned, scores, out;  // workspaces [heads + kv_heads, width] and [ring, heads]; out [heads, width]
   bool consecutive;          // rows are positions of one stream, `position` being that of row 0
 };
+
+constexpr int64_t AHEAD = 3 * LANES;  // places
 
 // Turns each pair of a head by its angle (arXiv 2104.09864).
 static inline void turn(const float* in, const float* cosine, const float* sine, int64_t pairs, float scale, float* out) {
@@ -25,19 +27,52 @@ static inline void turn(const float* in, const float* cosine, const float* sine,
   }
 }
 
-// LANES places at a time: each has its own running sum, so that they do not wait for one another.
-static void scores_of(const Attention& p, int heads, const float* queries, const float* keys, int64_t filled, float* scores) {
-  for (int64_t place = 0; place < filled; place += LANES) {
-    const float* key[LANES];
-    for (int i = 0; i < LANES; i++) key[i] = keys + std::min(place + i, p.ring - 1) * p.width;
-    for (int h = 0; h < heads; h++) {
-      Vec products[LANES] = {};
-      for (int64_t d = 0; d < p.width; d += LANES) {
-        Vec query = load(queries + h * p.width + d);
-        for (int i = 0; i < LANES; i++) products[i] = fma(query, load(key[i] + d), products[i]);
-      }
-      store_some(scores + h * p.ring + place, sums(products), int(std::min<int64_t>(LANES, filled - place)));
-    }
+// A stream's keys and values are long out of the caches when its turn comes again, and every few of them lie on a page
+// of their own, where the processor's own foresight ends.
+static inline void fetch_ahead(const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
+}
+
+// Scores [filled, HEADS]: as many places at once as give a whole vector of them.
+template <int HEADS>
+static void scores_of(const Attention& p, const float* queries, const float* keys, const float* values, int64_t filled,
+                      float* scores) {
+  constexpr int AT_ONCE = LANES / HEADS;
+  for (int64_t place = 0; place < filled; place += AT_ONCE) {
+    fetch_ahead(keys + std::min(place + AHEAD, p.ring - AT_ONCE) * p.width, AT_ONCE * p.width);
+    fetch_ahead(values + std::min(place, p.ring - AT_ONCE) * p.width, AT_ONCE * p.width);  // they come next
+    const float* key[AT_ONCE];
+    for (int i = 0; i < AT_ONCE; i++) key[i] = keys + std::min(place + i, p.ring - 1) * p.width;
+    Vec products[LANES];
+    for (int i = 0; i < LANES; i++) products[i] = load(queries + i % HEADS * p.width) * load(key[i / HEADS]);
+    for (int64_t d = LANES; d < p.width; d += LANES)
+      for (int i = 0; i < LANES; i++)
+        products[i] = fma(load(queries + i % HEADS * p.width + d), load(key[i / HEADS] + d), products[i]);
+    store_some(scores + place * HEADS, sums(products), int(std::min<int64_t>(LANES, (filled - place) * HEADS)));
+  }
+}
+
+// Exponentials of the scores, in place, and what makes those of each head add up to one.
+template <int HEADS>
+static void softmax(float* scores, int64_t filled, float* scale) {
+  Vec most = broadcast(-INFINITY), total{}, highest;
+  by_vectors(filled * HEADS, [&](int64_t i, int n) {
+    Vec v = broadcast(-INFINITY);
+    std::memcpy(&v, scores + i, 4 * n);
+    most = larger(v, most);
+  });
+  for (int i = 0; i < LANES; i++) {
+    highest[i] = most[i];
+    for (int j = i % HEADS; j < LANES; j += HEADS) highest[i] = std::max(highest[i], most[j]);
+  }
+  by_vectors(filled * HEADS, [&](int64_t i, int n) {
+    store_some(scores + i, exponential(load_some(scores + i, n) - highest), n);
+    total += load_some(scores + i, n);
+  });
+  for (int h = 0; h < HEADS; h++) {
+    float all = 0;
+    for (int i = h; i < LANES; i += HEADS) all += total[i];
+    scale[h] = 1.0f / all;
   }
 }
 
@@ -55,7 +90,7 @@ static void mix(const Attention& p, const float* weights, const float* scale, co
       for (int64_t place = first; place < std::min(first + PLACES, filled); place++) {
         Vec low = load(values + place * p.width + d), high = load(values + place * p.width + d + LANES);
         for (int h = 0; h < HEADS; h++) {
-          Vec weight = broadcast(weights[h * p.ring + place]);
+          Vec weight = broadcast(weights[place * HEADS + h]);
           totals[h][0] = fma(weight, low, totals[h][0]);
           totals[h][1] = fma(weight, high, totals[h][1]);
         }
@@ -67,26 +102,12 @@ static void mix(const Attention& p, const float* weights, const float* scale, co
     for (int64_t d = 0; d < p.width; d += LANES) store(out + h * p.width + d, load(out + h * p.width + d) * scale[h]);
 }
 
-// Exponentials of the scores, in place; returns what makes them add up to one.
-static float softmax(float* scores, int64_t filled) {
-  Vec most = broadcast(-INFINITY), total{};
-  by_vectors(filled, [&](int64_t i, int n) { most = n == LANES ? larger(load(scores + i), most) : most; });
-  float highest = -INFINITY;
-  for (int i = 0; i < LANES; i++) highest = std::max(highest, most[i]);
-  for (int64_t i = filled / LANES * LANES; i < filled; i++) highest = std::max(highest, scores[i]);
-  by_vectors(filled, [&](int64_t i, int n) {
-    store_some(scores + i, exponential(load_some(scores + i, n) - highest), n);
-    total += load_some(scores + i, n);
-  });
-  return 1.0f / sum(total);
-}
-
 template <int HEADS>
 static void attend(const Attention& p, const float* queries, const float* keys, const float* values, int64_t filled,
                    float* scores, float* out) {
-  scores_of(p, HEADS, queries, keys, filled, scores);
+  scores_of<HEADS>(p, queries, keys, values, filled, scores);
   float scale[HEADS];
-  for (int h = 0; h < HEADS; h++) scale[h] = softmax(scores + h * p.ring, filled);
+  softmax<HEADS>(scores, filled, scale);
   mix<HEADS>(p, scores, scale, values, filled, out);
 }
 
