@@ -95,22 +95,24 @@ class FrameStep(nn.Module):
         keep(previous, latent, active)
         return codes
 
-    def prefill(self, codes: Tensor, state: State, start: int) -> Tensor:
-        """A chunk of one stream's prompt: all its codes ``[1, K, T]`` behind ``start`` frames.
-
-        The decoder and the spectrogram go through the prompt as it sounds after the codec, so that nothing jumps
-        where the continuation joins.
+    def hear(self, codes: Tensor, state: State, start: int) -> Tensor:
+        """A chunk of one stream's prompt through the decoder: all its codes ``[1, K, T]`` behind ``start`` frames.
 
         Returns:
-            The chunk as the codec gives it back, float32 ``[T·320]``.
+            The chunk as the codec gives it back, float32 ``[1, T·320]``.
         """
-        samples = self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
-        mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
-        logits = self.model.extend(codes[:, 0], mel, branch(state, "model"), start)
-        keep(leaf(state, "logits"), logits[:, -1], None)
         if self.model.fine is not None:
             keep(leaf(state, "latent"), self.codec.quantizer.decode(codes[:, :, -1:])[:, :, 0], None)
-        return samples[0]
+        return self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
+
+    def read(self, coarse: Tensor, samples: Tensor, state: State, start: int) -> None:
+        """The same chunk through spectrogram and model: coarse codes ``[1, T]`` and samples as ``hear`` gave them.
+
+        The prompt is read as it sounds after the codec, so that nothing jumps where the continuation joins.
+        """
+        mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
+        logits = self.model.extend(coarse, mel, branch(state, "model"), start)
+        keep(leaf(state, "logits"), logits[:, -1], None)
 
 
 def to_int16(samples: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Prompts: audio is encoded and prefilled in chunks, while it arrives, into the state from which streams start."""
+"""Prompts: audio is encoded, decoded and read in chunks, while it arrives, into the state from which streams start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError, Samples, too_short
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from engine.prompt_path import PromptPath, PromptState
+from engine.frame_step import to_int16
+from engine.prompt_path import Heard, PromptPath, PromptState
 from engine.streaming import State, state_bytes
 
 
@@ -23,7 +25,7 @@ class Prompt:
     """A prompt ready to be continued, any number of times.
 
     ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
-    the last frame.
+    the last frame; ``prefill_seconds``: of decoding and reading.
     """
 
     codes: Tensor
@@ -42,11 +44,19 @@ class Prompt:
         return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state)
 
 
+class Stage(IntEnum):
+    """What is done with each chunk, one after the other."""
+
+    ENCODE = 0
+    DECODE = 1
+    READ = 2
+
+
 class PromptEncoder:
     """One prompt on its way in: ``push`` samples as they come, ``commit`` when that was all.
 
-    Meanwhile ``encode`` takes chunk after chunk of them and ``prefill`` chunk after chunk of the codes, each in a
-    thread of its own or all in one, until the prompt ``is_ready``.
+    Meanwhile ``work`` takes chunk after chunk through the stages, each in a thread of its own or all in one, until the
+    prompt ``is_ready``. No stage is worked on by two threads at once.
     """
 
     def __init__(self, path: PromptPath, state: PromptState) -> None:
@@ -57,10 +67,11 @@ class PromptEncoder:
         self._received = 0
         self._committed = False
         self._encoded: deque[Tensor] = deque()
-        self._codes: list[Tensor] = []
-        self._decoded: list[Tensor] = []
+        self._decoded: deque[Heard] = deque()
+        self._read: list[Heard] = []
+        self._read_frames = 0
         self._hash = hashlib.sha256()
-        self._encode_seconds = self._prefill_seconds = 0.0
+        self._seconds = dict.fromkeys(Stage, 0.0)
 
     def push(self, samples: Samples) -> None:
         """Take mono float32 samples ``[n]`` at 24 kHz.
@@ -92,52 +103,45 @@ class PromptEncoder:
         """SHA-256 of all samples so far."""
         return self._hash.digest()
 
-    @property
-    def can_encode(self) -> bool:
-        """Whether a chunk of samples waits."""
+    def can(self, stage: Stage) -> bool:
+        """Whether a chunk waits for a stage."""
+        if stage == Stage.DECODE:
+            return bool(self._encoded)
+        if stage == Stage.READ:
+            return bool(self._decoded)
         least = 1 if self._committed else self._path.sizes(self._state.encoded)[0]
         return self._waiting_samples >= least * HOP
 
-    def encode(self, most: int | None = None) -> None:
-        """Encode one chunk, of at most ``most`` frames where its size is free."""
-        fewest, room = self._path.sizes(self._state.encoded)
-        frames = min(self._waiting_samples // HOP, room, max(fewest, most or room))
-        with self._lock:
-            joined = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
-            self._waiting, self._waiting_samples = [joined[frames * HOP :]], len(joined) - frames * HOP
+    def work(self, stage: Stage, most: int | None = None) -> None:
+        """One chunk through a stage; to be encoded, of at most ``most`` frames where its size is free."""
         began = time.perf_counter()
-        codes = self._path.encode(self._state, joined[: frames * HOP])
-        self._encode_seconds += time.perf_counter() - began
-        self._encoded.append(codes)
-
-    @property
-    def can_prefill(self) -> bool:
-        """Whether a chunk of codes waits."""
-        return bool(self._encoded)
-
-    def prefill(self) -> None:
-        """Prefill one chunk, as it was encoded."""
-        codes = self._encoded.popleft()
-        began = time.perf_counter()
-        self._decoded.append(self._path.prefill(self._state, codes))
-        self._codes.append(codes)
-        self._prefill_seconds += time.perf_counter() - began
+        match stage:
+            case Stage.ENCODE:
+                self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
+            case Stage.DECODE:
+                self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
+            case Stage.READ:
+                heard = self._decoded.popleft()
+                self._path.read(self._state, heard)
+                self._read.append(heard)
+                self._read_frames += heard.codes.shape[1]
+        self._seconds[stage] += time.perf_counter() - began
 
     @property
     def is_ready(self) -> bool:
-        """Whether all of a committed prompt is prefilled."""
-        return self._committed and self._state.prefilled == self._received // HOP
+        """Whether all of a committed prompt is through."""
+        return self._committed and self._read_frames == self._received // HOP
 
     def result(self) -> Prompt:
         """The prompt, once it is ready."""
         assert self.is_ready
         self._path.settle(self._state)
         return Prompt(
-            torch.cat(self._codes, dim=1),
-            torch.cat(self._decoded),
+            torch.cat([heard.codes for heard in self._read], dim=1).cpu(),
+            to_int16(torch.cat([heard.audio for heard in self._read])).cpu(),
             self._state.stream,
-            self._encode_seconds,
-            self._prefill_seconds,
+            self._seconds[Stage.ENCODE],
+            self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
         )
 
     def finish(self) -> Prompt:
@@ -148,7 +152,16 @@ class PromptEncoder:
         """
         self.commit()
         while not self.is_ready:
-            if self.can_encode:
-                self.encode()
-            self.prefill()
+            for stage in Stage:
+                if self.can(stage):
+                    self.work(stage)
         return self.result()
+
+    def _next_samples(self, most: int | None) -> Samples:
+        """Those of the next chunk, ``[T·320]``."""
+        fewest, room = self._path.sizes(self._state.encoded)
+        with self._lock:
+            frames = min(self._waiting_samples // HOP, room, max(fewest, most or room))
+            joined = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+            self._waiting, self._waiting_samples = [joined[frames * HOP :]], len(joined) - frames * HOP
+        return joined[: frames * HOP]

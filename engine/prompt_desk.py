@@ -1,4 +1,4 @@
-"""Prompts on their way in, worked through beside the frame steps by two threads: one encodes, the other prefills.
+"""Prompts on their way in, worked through beside the frame steps by two threads: each takes any stage that is due.
 
 Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce, and both
 pass from prompt to prompt after each chunk, so that a long one does not hold a short one up.
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from engine.audio_file import AudioError, Samples
 from engine.engine import Engine
-from engine.prompt import Prompt, PromptEncoder
+from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_cache import PromptCache, PromptKey
 
 CHUNK_FRAMES = 16
 """Of one prompt before the next has its turn."""
+THREADS = 2
 LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
 
@@ -57,9 +58,9 @@ class PromptDesk:
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
+        self._busy: set[tuple[Engine, Stage]] = set()
         self._threads = [
-            threading.Thread(target=self._work, args=work, name=f"prompt-{work[0].__name__.strip('_')}", daemon=True)
-            for work in ((self._encode, _can_encode), (self._prefill, _can_prefill))
+            threading.Thread(target=self._work, name=f"prompts-{number}", daemon=True) for number in range(THREADS)
         ]
         for thread in self._threads:
             thread.start()
@@ -95,6 +96,8 @@ class PromptDesk:
                     return
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
+                else:
+                    self._finish_if_ready(arriving)  # a live one may be all read before it is committed
                 self._changed.notify_all()
 
     def drop(self, prompt_id: int) -> None:
@@ -123,12 +126,15 @@ class PromptDesk:
         for thread in self._threads:
             thread.join()
 
-    def _work(self, work: Callable[[_Arriving], None], is_due: Callable[[_Arriving], bool]) -> None:
+    def _work(self) -> None:
         _lower_priority()
         try:
-            while (arriving := self._next(is_due)) is not None:
-                work(arriving)
+            while (due := self._next()) is not None:
+                arriving, stage = due
+                arriving.encoder.work(stage, CHUNK_FRAMES)
                 with self._changed:
+                    self._busy.remove((arriving.engine, stage))
+                    self._finish_if_ready(arriving)
                     self._changed.notify_all()
         except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
             self._failure = error
@@ -136,43 +142,30 @@ class PromptDesk:
             if not isinstance(error, Exception):
                 raise
 
-    def _next(self, is_due: Callable[[_Arriving], bool]) -> _Arriving | None:
-        """The first prompt with something to do, which goes behind the others; None once the desk is closed."""
+    def _next(self) -> tuple[_Arriving, Stage] | None:
+        """A chunk that waits for a stage, the last one first, of the prompt that has waited longest; None once the desk
+        is closed. The prompt goes behind the others, and the stage is nobody else's until it is done."""
         with self._changed:
             while not self._closed:
-                for prompt_id, arriving in self._arriving.items():
-                    if is_due(arriving):
-                        self._arriving[prompt_id] = self._arriving.pop(prompt_id)
-                        return arriving
+                for stage in reversed(Stage):
+                    for arriving in self._arriving.values():
+                        if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
+                            self._busy.add((arriving.engine, stage))
+                            self._arriving[arriving.prompt_id] = self._arriving.pop(arriving.prompt_id)
+                            return arriving, stage
                 self._changed.wait()
         return None
 
-    def _encode(self, arriving: _Arriving) -> None:
-        arriving.encoder.encode(CHUNK_FRAMES)
-
-    def _prefill(self, arriving: _Arriving) -> None:
-        if arriving.encoder.can_prefill:
-            arriving.encoder.prefill()
-        if arriving.encoder.is_ready:
+    def _finish_if_ready(self, arriving: _Arriving) -> None:
+        if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
             prompt = arriving.encoder.result()
-            with self._changed:
-                if arriving.prompt_id in self._arriving:
-                    self._cache.add(_key(arriving), prompt)
-                    self._end(arriving, prompt)
+            self._cache.add(_key(arriving), prompt)
+            self._end(arriving, prompt)
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known))
         self._notify()
-
-
-def _can_encode(arriving: _Arriving) -> bool:
-    return arriving.encoder.can_encode
-
-
-def _can_prefill(arriving: _Arriving) -> bool:
-    # A live prompt may be all prefilled before it is committed.
-    return arriving.encoder.can_prefill or arriving.encoder.is_ready
 
 
 def _key(arriving: _Arriving) -> PromptKey:

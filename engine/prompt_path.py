@@ -1,37 +1,38 @@
 """Ways to take a prompt in: compiled kernels on a CPU they are made for, torch elsewhere.
 
-A prompt goes in chunks, each through two stages: it is encoded to codes, and these are prefilled, that is decoded and
-read by the model. The stages share nothing, so one thread may encode while another prefills.
+A prompt goes in chunks, each through three stages: it is encoded to codes, these are decoded to how they sound, and
+both are read by the model. The stages share nothing, so that each may be at another chunk, in a thread of its own.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from engine.audio_file import Samples
 from engine.config import HOP
-from engine.frame_step import FrameStep, to_int16
+from engine.frame_step import FrameStep
 from engine.native.check import Kernels
-from engine.native.codec_program import EncodeProgram
-from engine.native.prompt_program import PrefillProgram
+from engine.native.codec_program import DecodeProgram, EncodeProgram
+from engine.native.read_program import ReadProgram
 from engine.native.weights import Weights
-from engine.streaming import State, copy_into
+from engine.streaming import State, branch, copy_into, leaf
 
 
 @dataclass
 class PromptState:
-    """One slot each of the encoder's state and of all that a stream owns, and the frames that are behind them."""
+    """One slot each of the encoder's state and of all that a stream owns, and the frames behind each stage."""
 
     encoder: State
     stream: State
     encoded: int = 0
-    prefilled: int = 0
+    decoded: int = 0
+    read: int = 0
 
     @classmethod
     def fresh(cls, step: FrameStep, device: torch.device) -> PromptState:
@@ -39,8 +40,16 @@ class PromptState:
         return cls(step.codec.init_encoder_state(1, device), step.init_state(1, device))
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A decoded chunk of T frames: its codes, int64 ``[K, T]``, and its sound, float32 ``[T·320]``."""
+
+    codes: Tensor
+    audio: Tensor
+
+
 class PromptPath(Protocol):
-    """How chunks go through both stages. A state's stages may run at once; two prompts in one stage take turns."""
+    """The stages. Those of one prompt may run at once; two prompts in one stage take turns."""
 
     def sizes(self, encoded: int) -> tuple[int, int]:
         """How many frames the chunk behind ``encoded`` frames has at least, until the prompt ends, and at most."""
@@ -50,12 +59,16 @@ class PromptPath(Protocol):
         """The prompt's next samples ``[T·320]`` → codes int64 ``[K, T]``."""
         ...
 
-    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
-        """A chunk as it was encoded, ``[K, T]`` → int16 ``[T·320]``, the codec's samples of it."""
+    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+        """A chunk as it was encoded."""
+        ...
+
+    def read(self, state: PromptState, heard: Heard) -> None:
+        """A chunk as it was decoded."""
         ...
 
     def settle(self, state: PromptState) -> None:
-        """All is prefilled: what ``state.stream`` holds is to be the whole of it."""
+        """All is read: what ``state.stream`` holds is to be the whole of it."""
         ...
 
 
@@ -80,15 +93,20 @@ class TorchPromptPath:
     @torch.inference_mode()
     def encode(self, state: PromptState, audio: Samples) -> Tensor:
         samples = torch.from_numpy(audio).to(self._device)[None, None]
-        codes = self._step.codec.encode_step(samples, state.encoder, cold=state.encoded == 0)
+        codes = self._step.codec.encode_step(samples, state.encoder, cold=state.encoded == 0)[0]
         state.encoded += codes.shape[-1]
-        return codes[0].cpu()
+        return codes
 
     @torch.inference_mode()
-    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
-        samples = to_int16(self._step.prefill(codes[None].to(self._device), state.stream, state.prefilled))
-        state.prefilled += codes.shape[-1]
-        return samples.cpu()
+    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+        audio = self._step.hear(codes[None], state.stream, state.decoded)[0]
+        state.decoded += codes.shape[-1]
+        return Heard(codes, audio)
+
+    @torch.inference_mode()
+    def read(self, state: PromptState, heard: Heard) -> None:
+        self._step.read(heard.codes[None, 0], heard.audio[None], state.stream, state.read)
+        state.read += heard.codes.shape[-1]
 
     def settle(self, state: PromptState) -> None:
         """It always is."""
@@ -105,9 +123,13 @@ class NativePromptPath:
         # With reflection padding the first chunk is not like the others.
         self._starts_by_torch = step.codec.config.pad_mode == "reflect"
         own = PromptState.fresh(step, device)
-        self._encoder, self._stream = _Lent(own.encoder), _Lent(own.stream)
+        sounding, reading = _stages_of(own.stream)
+        self._encoder, self._decoder, self._reader = _Lent(own.encoder), _Lent(sounding), _Lent(reading)
+        last = leaf(sounding, "latent") if "latent" in sounding else None
+        books, decoder = step.codec.config.n_codebooks, branch(sounding, "decoder")
         self._encode = EncodeProgram(step.codec, own.encoder, self.MOST, weights)
-        self._prefill = PrefillProgram(step, own.stream, self.MOST, weights)
+        self._decode = DecodeProgram(step.codec, books, decoder, self.MOST, weights, last)
+        self._read = ReadProgram(step, reading, self.MOST, weights)
 
     def sizes(self, encoded: int) -> tuple[int, int]:
         if encoded == 0 and self._starts_by_torch:
@@ -124,19 +146,34 @@ class NativePromptPath:
         state.encoded += frames
         return torch.from_numpy(self._encode.codes[:, :frames].astype(np.int64))
 
-    def prefill(self, state: PromptState, codes: Tensor) -> Tensor:
-        if state.prefilled == 0 and self._starts_by_torch:
-            return self._by_torch.prefill(state, codes)
+    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+        if state.decoded == 0 and self._starts_by_torch:
+            return self._by_torch.decode(state, codes)
         frames = codes.shape[1]
-        self._stream.lend(state.stream)
-        self._prefill.codes[:, :frames] = codes.numpy()
-        self._prefill.run(frames)
-        state.prefilled += frames
-        samples: npt.NDArray[np.int16] = self._prefill.samples[:frames].flatten()
-        return torch.from_numpy(samples)
+        self._decoder.lend(_stages_of(state.stream)[0])
+        self._decode.codes[:, :frames] = codes.numpy()
+        self._decode.run(frames)
+        state.decoded += frames
+        return Heard(codes, torch.from_numpy(self._decode.audio[:frames].flatten()))
+
+    def read(self, state: PromptState, heard: Heard) -> None:
+        frames = heard.codes.shape[1]
+        self._reader.lend(_stages_of(state.stream)[1])
+        self._read.codes[:frames] = heard.codes[0].numpy()
+        self._read.audio[:frames] = heard.audio.view(frames, HOP).numpy()
+        self._read.run(frames)
+        state.read += frames
 
     def settle(self, state: PromptState) -> None:
-        self._stream.take_back(state.stream)
+        sounding, reading = _stages_of(state.stream)
+        self._decoder.take_back(sounding)
+        self._reader.take_back(reading)
+
+
+def _stages_of(stream: State) -> tuple[State, State]:
+    """What of a stream's state decoding changes, and what reading does."""
+    sounding: State = {name: stream[name] for name in ("decoder", "latent") if name in stream}
+    return sounding, {name: part for name, part in stream.items() if name not in sounding}
 
 
 class _Lent:
@@ -145,20 +182,24 @@ class _Lent:
     def __init__(self, worked_on: State) -> None:
         self._worked_on = worked_on
         self._owner: State | None = None
+        self._lock = threading.RLock()  # a prompt may be settled while another's stage begins
 
     def lend(self, owner: State) -> None:
         """Make it ``owner``'s, once the one before has its own back."""
-        if self._owner is owner:
-            return
-        if self._owner is not None:
-            self.take_back(self._owner)
-        with torch.inference_mode():
-            copy_into(self._worked_on, owner)
-        self._owner = owner
+        with self._lock, torch.inference_mode():
+            if not self._is_of(owner):
+                if self._owner is not None:
+                    self.take_back(self._owner)
+                copy_into(self._worked_on, owner)
+                self._owner = owner
 
     def take_back(self, owner: State) -> None:
         """Give ``owner`` what became of its state, if it has it lent."""
-        if self._owner is owner:
-            with torch.inference_mode():
+        with self._lock, torch.inference_mode():
+            if self._is_of(owner):
                 copy_into(owner, self._worked_on)
-            self._owner = None
+                self._owner = None
+
+    def _is_of(self, owner: State) -> bool:
+        """Whether both hold the same tensors, in whichever dictionaries."""
+        return self._owner is not None and next(iter(self._owner.values())) is next(iter(owner.values()))

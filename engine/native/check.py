@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from engine.config import HOP
-from engine.frame_step import FrameStep, to_int16
-from engine.native.codec_program import EncodeProgram
+from engine.frame_step import FrameStep
+from engine.native.codec_program import DecodeProgram, EncodeProgram
 from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError, load_library, processor_levels
-from engine.native.prompt_program import PrefillProgram
+from engine.native.read_program import ReadProgram
 from engine.native.weights import Weights
 from engine.streaming import State, branch, clone, copy_into, leaf, map_state
 
@@ -89,14 +89,18 @@ def _check_prompt(step: FrameStep, weights: Weights) -> None:
     encode.run(PROMPT_FRAMES)
     codes = step.codec.encode_step(audio.view(1, 1, -1), encoders[1])
     # Not from the start: a codec may mirror its first frames there, which is never left to kernels.
-    step.prefill(codes, streams[1], 0)
+    step.read(codes[:, 0], step.hear(codes, streams[1], 0), streams[1], 0)
     copy_into(streams[0], streams[1])
-    prefill = PrefillProgram(step, streams[0], PROMPT_FRAMES, weights)
-    prefill.codes[:] = codes[0].numpy()
-    prefill.run(PROMPT_FRAMES)
-    samples = to_int16(step.prefill(codes, streams[1], PROMPT_FRAMES)).numpy()
+    decode = DecodeProgram(step.codec, codes.shape[1], branch(streams[0], "decoder"), PROMPT_FRAMES, weights)
+    decode.codes[:] = codes[0].numpy()
+    decode.run(PROMPT_FRAMES)
+    read = ReadProgram(step, streams[0], PROMPT_FRAMES, weights)
+    read.codes[:], read.audio[:] = codes[0, 0].numpy(), decode.audio
+    read.run(PROMPT_FRAMES)
+    samples = step.hear(codes, streams[1], PROMPT_FRAMES)
+    step.read(codes[:, 0], samples, streams[1], PROMPT_FRAMES)
     same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
-    off = int(np.abs(prefill.samples.flatten().astype(int) - samples).max())
+    off = float(np.abs(decode.audio.flatten() - samples[0].numpy()).max()) * 32_767
     if not (same > 0.75 and _logits_differ(streams[0], streams[1]) < TOLERANCE and off <= 2):
         raise _wrong(weights.library)
 

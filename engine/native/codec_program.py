@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from engine.codec import Codec
 from engine.config import HOP
@@ -31,17 +32,6 @@ class ConsecutiveProgram(LayerEmitter):
         assert 0 < frames <= self._frames
         seconds = np.zeros(len(STAGES))
         self._library.whispergpt_run(self._handle, self._slots.ctypes.data, 0, frames, seconds.ctypes.data)
-
-    def latent(self, codec: Codec, codes: npt.NDArray[np.int32]) -> Signal:
-        """The entries of ``codes`` ``[K, frames]`` added up, as the decoder takes them."""
-        latent = self.buffer(1, codec.config.dimension)
-        entries = codec.quantizer.entries
-        self.embed(k.codes_at(codes[0]), entries[0], latent.rows)
-        for row, table in zip(codes[1:], entries[1:], strict=False):
-            entry = self.buffer(1, latent.width)
-            self.embed(k.codes_at(row), table, entry.rows)
-            self.emit(k.Add(entry.rows, entry.width, latent.rows))
-        return latent
 
 
 class EncodeProgram(ConsecutiveProgram):
@@ -73,16 +63,35 @@ class EncodeProgram(ConsecutiveProgram):
 class DecodeProgram(ConsecutiveProgram):
     """Codes to audio.
 
+    Args:
+        last: where the last frame's latent ``[1, dimension]`` is kept, if it is wanted.
+
     Attributes:
         codes: of the first K codebooks, int32 ``[K, frames]``.
         audio: what came of them, float32 ``[frames, 320]``.
     """
 
-    def __init__(self, codec: Codec, books: int, state: State, frames: int, weights: Weights) -> None:
+    def __init__(
+        self, codec: Codec, books: int, state: State, frames: int, weights: Weights, last: Tensor | None = None
+    ) -> None:
         check_codec(codec.config)
         super().__init__(state, frames, weights)
         codes = torch.zeros(books, frames, dtype=torch.int32)
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        audio = self.seanet(codec.decoder, self.latent(codec, self.codes), state)
+        latent = self._latent(codec)
+        if last is not None:
+            self.emit(k.Keep(latent.rows, latent.width, k.Rows.of(self.keep(last))))
+        audio = self.seanet(codec.decoder, latent, state)
         self.audio: npt.NDArray[np.float32] = self.memory_of(audio).numpy().reshape(frames, HOP)
+
+    def _latent(self, codec: Codec) -> Signal:
+        """The entries of all codes added up."""
+        latent = self.buffer(1, codec.config.dimension)
+        entries = codec.quantizer.entries
+        self.embed(k.codes_at(self.codes[0]), entries[0], latent.rows)
+        for row, table in zip(self.codes[1:], entries[1:], strict=False):
+            entry = self.buffer(1, latent.width)
+            self.embed(k.codes_at(row), table, entry.rows)
+            self.emit(k.Add(entry.rows, entry.width, latent.rows))
+        return latent

@@ -17,6 +17,7 @@ from engine.mel import CausalMel
 from engine.model import WhisperGPT
 from engine.sampling import draw, gumbel_noise
 from engine.streaming import State, branch, leaf
+from tests.support.prompts import prefill
 from training.fine_loss import fine_loss
 from training.token_crops import Batch
 
@@ -40,8 +41,8 @@ def latents_of(step: FrameStep, codes: Tensor) -> Tensor:
 
 def primed(step: FrameStep, prompt: Tensor, temperature: float) -> State:
     state = step.init_state(1, torch.device("cpu"))
-    step.prefill(prompt[..., :16], state, 0)
-    step.prefill(prompt[..., 16:], state, 16)
+    prefill(step, prompt[..., :16], state, 0)
+    prefill(step, prompt[..., 16:], state, 16)
     sampler = branch(state, "sampler")
     for name, value in (("seed", 3), ("temperature", temperature), ("top_p", 1.0)):
         leaf(sampler, name).fill_(value)

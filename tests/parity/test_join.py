@@ -13,6 +13,7 @@ from engine.frame_step import FrameStep
 from engine.mel import CausalMel
 from engine.model import WhisperGPT
 from engine.streaming import branch, leaf
+from tests.support.prompts import prefill
 
 PROMPT_FRAMES = 40
 FRAMES = 30
@@ -27,7 +28,7 @@ def test_continuation_equals_one_offline_decode(pad_mode: str) -> None:
     step = FrameStep(codec, WhisperGPT(HYBRID).eval()).eval()
     state = step.init_state(1, torch.device("cpu"))
     prompt = torch.randint(1024, (1, 8, PROMPT_FRAMES))
-    heard = [step.prefill(prompt[..., :16], state, 0), step.prefill(prompt[..., 16:], state, 16)]
+    heard = [prefill(step, prompt[..., :16], state, 0), prefill(step, prompt[..., 16:], state, 16)]
     sampler = branch(state, "sampler")
     for name, value in (("seed", 3), ("temperature", 1.0), ("top_p", 1.0)):
         leaf(sampler, name).fill_(value)

@@ -15,15 +15,16 @@ from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, CodecConfig, FineConf
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
 from engine.native.check import find_kernels
-from engine.native.codec_program import EncodeProgram
+from engine.native.codec_program import DecodeProgram, EncodeProgram
 from engine.native.library import load_library
-from engine.native.prompt_program import PrefillProgram
+from engine.native.read_program import ReadProgram
 from engine.native.weights import Weights
-from engine.prompt import Prompt, PromptEncoder
+from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_path import NativePromptPath, PromptState
-from engine.streaming import State
+from engine.streaming import State, branch, leaf
 from tests.support.audio import speech
 from tests.support.kernels import kernels_expected
+from tests.support.prompts import prefill
 from training.codec_start import keep_variance
 
 CPU = torch.device("cpu")
@@ -55,16 +56,20 @@ def through_kernels(step: FrameStep, cuts: tuple[int, ...]) -> tuple[np.ndarray,
     encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
     weights = Weights(load_library())
     encode = EncodeProgram(step.codec, encoder, FRAMES, weights)
-    prefill = PrefillProgram(step, state, FRAMES, weights)
+    last = leaf(state, "latent") if "latent" in state else None
+    decode = DecodeProgram(step.codec, 8, branch(state, "decoder"), FRAMES, weights, last)
+    read = ReadProgram(step, state, FRAMES, weights)
     codes, samples = [], []
     for start, end in pairwise((0, *cuts)):
         count = end - start
         encode.audio[:count] = audio()[start * HOP : end * HOP].reshape(count, HOP)
         encode.run(count)
-        prefill.codes[:, :count] = encode.codes[:, :count]
-        prefill.run(count)
+        decode.codes[:, :count] = encode.codes[:, :count]
+        decode.run(count)
+        read.codes[:count], read.audio[:count] = encode.codes[0, :count], decode.audio[:count]
+        read.run(count)
         codes.append(encode.codes[:, :count].copy())
-        samples.append(prefill.samples[:count].flatten())
+        samples.append(decode.audio[:count].flatten())
     return np.concatenate(codes, 1), np.concatenate(samples), encoder, state
 
 
@@ -87,8 +92,8 @@ def test_a_prompt_gives_what_torch_gives(name: str) -> None:
     codes, samples, native_encoder, native_state = through_kernels(step, (FRAMES,))
     assert len(np.unique(codes)) > 50
     assert codes.tolist() == wanted[0].tolist()
-    heard = step.prefill(wanted, state, 0)
-    assert np.abs(samples - (heard * 32767).round().numpy()).max() <= 2 < np.abs(samples).max()
+    heard = prefill(step, wanted, state, 0)
+    assert np.abs(samples - heard.numpy()).max() < 1e-4 < np.abs(samples).max()
     expected, found = leaves({"e": encoder, "s": state}), leaves({"e": native_encoder, "s": native_state})
     for key in expected:
         size = float(expected[key].abs().max()) or 1.0
@@ -118,10 +123,9 @@ def test_a_prompt_in_pieces_is_the_whole_prompt(pad_mode: str) -> None:
             encoder = PromptEncoder(path, PromptState.fresh(step, CPU))
         for piece in pieces:
             encoder.push(piece)
-            while encoder.can_encode:
-                encoder.encode(most)
-            while encoder.can_prefill:
-                encoder.prefill()
+            for stage in Stage:
+                while encoder.can(stage):
+                    encoder.work(stage, most)
         return encoder.finish()
 
     whole, parts = encoded([audio()], None), encoded(np.array_split(audio(), 50), 4)

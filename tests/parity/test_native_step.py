@@ -27,7 +27,7 @@ from engine.native.library import (
     open_library,
     processor_levels,
 )
-from engine.native.prompt_program import PrefillProgram
+from engine.native.read_program import ReadProgram
 from engine.native.weights import Weights
 from engine.step_path import NativePath, StepPath, TorchPath, step_path
 from engine.streaming import State, branch, clone, leaf, map_state
@@ -251,13 +251,13 @@ def test_kernels_that_compute_something_else_are_not_used(monkeypatch: pytest.Mo
 
 def test_kernels_that_take_prompts_in_wrongly_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     step = frame_step(*MODELS["hybrid"])
-    real = PrefillProgram.run
+    real = ReadProgram.run
 
-    def wrong(self: PrefillProgram, frames: int) -> None:
+    def wrong(self: ReadProgram, frames: int) -> None:
         real(self, frames)
         leaf(self._state, "logits").mul_(1.1)
 
-    monkeypatch.setattr(PrefillProgram, "run", wrong)
+    monkeypatch.setattr(ReadProgram, "run", wrong)
     path = path_of(step)
     assert isinstance(path, TorchPath) and path.slow_because is not None
     assert "do not compute what torch does" in path.slow_because

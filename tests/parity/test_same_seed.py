@@ -12,7 +12,7 @@ import pytest
 from engine.engine import TILE, Engine
 from engine.messages import SamplingParams
 from engine.native.library import NativeError
-from engine.prompt import Prompt
+from engine.prompt import Prompt, Stage
 from engine.scheduler import Stream
 from tests.support.kernels import kernels_expected
 
@@ -105,10 +105,9 @@ def test_prompt_is_the_same_however_it_arrives(engine: Engine, prompts: list[Pro
     while start < len(audio):
         count = int(draw.integers(1, 5000))
         encoder.push(audio[start : start + count])
-        while encoder.can_encode and draw.random() < 0.8:
-            encoder.encode(int(draw.integers(1, 40)))
-        while encoder.can_prefill and draw.random() < 0.8:
-            encoder.prefill()
+        for stage in Stage:
+            while encoder.can(stage) and draw.random() < 0.8:
+                encoder.work(stage, int(draw.integers(1, 40)))
         start += count
     pieces = encoder.finish()
     assert (pieces.codes == whole.codes).all()

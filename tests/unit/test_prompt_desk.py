@@ -91,10 +91,10 @@ def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> N
     desk.desk.append(1, noise(1))
     until = threading.Event()
     for _ in range(3000):
-        if encoder._state.prefilled >= 72:
+        if encoder._read_frames >= 72:
             break
         until.wait(0.01)
-    assert 72 <= encoder._state.prefilled <= 75
+    assert 72 <= encoder._read_frames <= 75
     desk.desk.commit(1)
     assert prompt_of(desk.wait()[0]).frames == 75
 

@@ -1,0 +1,46 @@
+"""A prompt as the model reads it: sound and codes to the state that streams start from, by compiled kernels.
+
+The same chains of additions as in the frame step: how a prompt is cut into chunks changes no bit of its state.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.config import HOP
+from engine.frame_step import FrameStep
+from engine.native import kernels as k
+from engine.native.codec_program import ConsecutiveProgram
+from engine.native.emitter import Signal
+from engine.native.layers import check_sizes
+from engine.native.weights import Weights
+from engine.streaming import State, branch, leaf
+
+
+class ReadProgram(ConsecutiveProgram):
+    """Spectrogram and model over frames of a prompt, whose logits at the last one are kept.
+
+    Attributes:
+        codes: coarse codes, int32 ``[frames]``.
+        audio: how the frames sound after the codec, float32 ``[frames, 320]``.
+    """
+
+    def __init__(self, step: FrameStep, state: State, frames: int, weights: Weights) -> None:
+        check_sizes(step)
+        super().__init__(state, frames, weights)
+        model, model_state = step.model, branch(state, "model")
+        self.codes: npt.NDArray[np.int32] = self.keep(torch.zeros(frames, dtype=torch.int32)).numpy()
+        audio = self.keep(torch.zeros(frames, HOP))
+        self.audio: npt.NDArray[np.float32] = audio.numpy()
+        mel = None
+        if model.hybrid:
+            self.stage("mel")
+            mel = self.slices(step.mel, Signal(k.Rows.of(audio), HOP, 1), leaf(branch(state, "mel"), "tail"))
+        self.stage("lm")
+        hidden = self.heard(model, k.codes_at(self.codes), mel, model_state)
+        with self.last_row_alone():
+            logits = self.product(hidden, model.head.weight, None)
+            self.emit(k.Keep(logits.rows, logits.width, k.Rows.of(leaf(state, "logits"))))
+        self.emit(k.Advance(None, leaf(model_state, "position").data_ptr()))
