@@ -18,7 +18,7 @@ from engine.engine import Engine
 from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_cache import PromptCache, PromptKey
 
-CHUNK_FRAMES = 16
+CHUNK_FRAMES = 32
 """Of one prompt before the next has its turn."""
 THREADS = 2
 LOWER_PRIORITY = 10
