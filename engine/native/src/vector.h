@@ -75,8 +75,26 @@ static inline Vec sums(Vec* v) {
 }
 
 static inline Vec select(VecInt where, Vec yes, Vec no) { return (Vec)((where & (VecInt)yes) | (~where & (VecInt)no)); }
-static inline Vec smaller(Vec a, Vec b) { return select(a < b, a, b); }
-static inline Vec larger(Vec a, Vec b) { return select(a > b, a, b); }
+
+// Where one of the two is not a number: the second.
+static inline Vec smaller(Vec a, Vec b) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return select(a < b, a, b);
+#endif
+}
+static inline Vec larger(Vec a, Vec b) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return select(a > b, a, b);
+#endif
+}
 
 // The exponential: 2^n times a polynomial in what is left (coefficients of Cephes' expf); relative error 2e-7.
 // Not a number comes out as a very small one.

@@ -1,0 +1,25 @@
+"""What each process loads before it can say anything: nothing heavy that it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+NEVER = {"encodec", "torchaudio", "transformers", "matplotlib", "scipy", "librosa", "onnxruntime", "torch._dynamo"}
+
+
+@pytest.mark.parametrize(
+    ("module", "besides"),
+    [
+        ("cli.main", {"torch", "numpy", "fastapi", "av", "soxr"}),  # so that --help answers at once
+        ("server.run", {"torch"}),  # the server computes nothing
+        ("engine.worker", {"fastapi", "uvicorn", "prometheus_client", "av"}),
+    ],
+)
+def test_imports_stay_light(module: str, besides: set[str]) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"], capture_output=True, text=True, check=True
+    ).stdout
+    assert not set(said.split()) & (NEVER | besides)
