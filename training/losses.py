@@ -17,15 +17,18 @@ PHASE_HZ = 1_000.0
 """Above this the phase weighs little. Where it cannot be foretold, the best answer to an error of the complex spectrum
 is a tenth of the sound: with phase at all frequencies a codec of six kilobits was 10 to 17 dB too soft above 1.2 kHz
 (measured)."""
-WEIGHTS = {"mel": 2.0, "loudness": 6.0, "magnitude": 2.0, "phase": 0.6, "wave": 0.2}
+WEIGHTS = {"mel": 2.0, "loudness": 8.0, "magnitude": 2.0, "phase": 0.6, "wave": 0.2}
 
 
 class ReconstructionLoss(nn.Module):
-    """Log-mel distance at four scales, compressed magnitudes, low frequencies with their phase, and the waveform.
+    """Mel magnitudes at four scales by logarithm and by loudness, compressed spectra, low frequencies with their phase,
+    and the waveform.
 
-    The first two make the sound right; the others tie the phase to the original's where it can be, which mel alone
-    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform). They are relative to the
-    signal, and squared: the best answer to an absolute error, as long as nothing is known of the phase, is silence.
+    All but the last two make the sound right; these tie the phase to the original's where it can be, which mel alone
+    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform). The logarithm minds a
+    background as much as a voice; the loudness what is heard of both (with it PESQ-WB of held-out speakers rose from
+    1.48 to 1.62 in as many steps as had brought 0.03 without). They are relative to the signal, and the spectra's are
+    squared: the best answer to an absolute error, as long as nothing is known of the phase, is silence.
     """
 
     def __init__(self) -> None:

@@ -99,10 +99,10 @@ def test_the_loss_is_nothing_for_the_same_and_minds_the_phase() -> None:
     sound = 0.1 * torch.randn(2, 9_600)
     assert float(loss_of(sound, sound)["total"]) < 1e-5
     turned = loss_of(-sound, sound)
-    assert max(float(turned[name]) for name in ("mel", "magnitude")) < 1e-5
+    assert max(float(turned[name]) for name in ("mel", "loudness", "magnitude")) < 1e-5
     assert float(turned["phase"]) > 0.5 and float(turned["wave"]) > 1
     louder, half = loss_of(sound * 4, sound * 8), loss_of(sound * 0.25, sound * 0.5)
-    for name in ("magnitude", "phase"):
+    for name in ("loudness", "magnitude", "phase"):
         assert float(louder[name]) == pytest.approx(float(half[name]), rel=0.01), "relative to the sound"
     times = torch.arange(9_600) / 24_000
     low, high = (0.1 * torch.sin(2 * torch.pi * hertz * times) for hertz in (200, 5_000))
@@ -111,6 +111,13 @@ def test_the_loss_is_nothing_for_the_same_and_minds_the_phase() -> None:
         float(loss_of(x, both)["phase"]) for x in (torch.stack([-low, high]), torch.stack([low, -high]))
     )
     assert wrong_low > 10 * wrong_high > 0
+    # A tone of half the height, the loud or the quiet one: the mel term minds the loud one more by as much only as it
+    # reaches more bands.
+    loud, quiet = low, 0.003 * high
+    wanted = (loud + quiet)[None]
+    first, second = loss_of((0.5 * loud + quiet)[None], wanted), loss_of((loud + 0.5 * quiet)[None], wanted)
+    by_mel, by_loudness = (float(first[name] / second[name]) for name in ("mel", "loudness"))
+    assert by_loudness > 3 * by_mel, (by_mel, by_loudness)
 
 
 def test_a_crop_knows_where_its_group_ends_and_joins_versions() -> None:
