@@ -7,7 +7,7 @@ layer and convolved shortcut, else as ours. The decoder may take several frames 
 second does in Moshi; what is best is found out.
 
 The package's metadata forbids torch 2.10 and later; its modules run on it. So it is installed beside the environment,
-without its dependencies, where only this peer's process looks: ``make bench-peers``.
+without its dependencies, where only this peer's process looks: ``make peers``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from benchmarks.peers.peer import Sizes
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
 """For one peer, with all its variants."""
-HOW_TO_GET = "`make bench-peers` installs what the peers need"
+HOW_TO_GET = "`make peers` installs what the peers need"
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def no_compiler(model: object) -> object:
 def test_a_peer_without_its_packages_is_skipped_with_the_reason() -> None:
     sizes = Sizes(HYBRID.stack, SMALL_CODEC)
     skipped = run_peer("nobody", sizes, 0.1, "cpu", None)
-    assert isinstance(skipped, Skipped) and "No module named" in skipped.reason and "make bench-peers" in skipped.reason
+    assert isinstance(skipped, Skipped) and "No module named" in skipped.reason and "make peers" in skipped.reason
 
 
 # --- the command
