@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import soxr
 import torch
-from tqdm import tqdm
+from tqdm import trange
 
 from engine.codec import Codec
 from engine.config import HOP, SAMPLE_RATE, MelConfig
@@ -18,12 +19,17 @@ from engine.mel import CausalMel
 from engine.offline import OfflineCodec
 from training.datasets import AudioSet
 from training.manifest import Clip
+from training.token_files import TokenFiles
 
 VERSIONS = ("original", "decoded", "coarse")
 """Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
 
 MOST_SAMPLES = 60 * SAMPLE_RATE
 """A long clip goes through the codec in parts of a minute, each from silence, as a prompt does: memory is bounded."""
+
+
+_Codes: TypeAlias = npt.NDArray[np.uint16]
+_Mels: TypeAlias = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -34,22 +40,29 @@ class Tokens:
     of each group, which goes on from clip to clip as one long stream.
     """
 
-    codes: npt.NDArray[np.uint16]
-    mels: npt.NDArray[np.float16]
+    codes: _Codes
+    mels: _Mels
     spans: list[tuple[int, int]]
 
 
 def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, semitones: float = 0.0) -> Tokens:
-    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``.
+    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``, or go on with it.
 
     Args:
         semitones: how much higher every clip is first made, and faster with it, as a record played at another speed.
     """
     clips = sorted(data.clips, key=lambda c: (c.group, c.path))
-    key = _cache_key(clips, codec, mel, semitones)
-    codes_file, mels_file = cache / f"{key}.codes.npy", cache / f"{key}.mels.npy"
-    if not (codes_file.exists() and mels_file.exists()):
-        _fill_cache(data, clips, codec, mel, semitones, codes_file, mels_file)
+    frames = sum(_frames(samples, semitones) for clip in clips for _, samples in _parts(clip))
+    files = TokenFiles(
+        cache,
+        _cache_key(clips, codec, mel, semitones),
+        {
+            "codes": ((frames, codec.config.n_codebooks), np.uint16),
+            "mels": ((len(VERSIONS), frames, mel.n_mels), np.float16),
+        },
+    )
+    if not files.complete:
+        _fill(files, data, clips, codec, mel, semitones)
     spans: list[tuple[int, int]] = []
     position, group = 0, None
     for clip in clips:
@@ -59,40 +72,33 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, semitone
         else:
             spans.append((position, frames))
         position, group = position + frames, clip.group
-    return Tokens(np.load(codes_file, mmap_mode="r"), np.load(mels_file, mmap_mode="r"), spans)
+    arrays = files.read()
+    return Tokens(cast(_Codes, arrays["codes"]), cast(_Mels, arrays["mels"]), spans)
 
 
-def _fill_cache(
-    data: AudioSet,
-    clips: list[Clip],
-    codec: Codec,
-    config: MelConfig,
-    semitones: float,
-    codes_file: Path,
-    mels_file: Path,
+def _fill(
+    files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, semitones: float
 ) -> None:
+    """Go on where an earlier run stopped."""
     device = codec.quantizer.entries[0].device
     slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
-    frames = sum(_frames(samples, semitones) for clip in clips for _, samples in _parts(clip))
-    codes = np.zeros((frames, codec.config.n_codebooks), np.uint16)
-    mels = np.zeros((len(VERSIONS), frames, config.n_mels), np.float16)
-    position = 0
-    for clip in tqdm(clips, desc=f"tokens {semitones:+g}" if semitones else "tokens", disable=None):
+    arrays, done = files.begin()
+    position = sum(_frames(samples, semitones) for clip in clips[:done] for _, samples in _parts(clip))
+    what = f"tokens {semitones:+g}" if semitones else "tokens"
+    for number in trange(done, len(clips), desc=what, initial=done, total=len(clips), disable=None):
+        clip = clips[number]
         for start, samples in _parts(clip):
             audio = torch.from_numpy(_transposed(data.read(clip, start, samples), semitones)).to(device)
             found = offline.encode(audio)
             heard = (audio, offline.decode(found), offline.decode(found[:1]))
             end = position + found.shape[1]
-            codes[position:end] = found.t().cpu().numpy()
+            arrays["codes"][position:end] = found.t().cpu().numpy()
             with torch.inference_mode():
                 for version, sound in enumerate(heard):
-                    mels[version, position:end] = slices(sound[None])[0].cpu().numpy()
+                    arrays["mels"][version, position:end] = slices(sound[None])[0].cpu().numpy()
             position = end
-    codes_file.parent.mkdir(parents=True, exist_ok=True)
-    for file, values in ((mels_file, mels), (codes_file, codes)):
-        partial = file.with_suffix(".partial.npy")
-        np.save(partial, values)
-        partial.rename(file)
+        files.note(number + 1)
+    files.finish()
 
 
 def _parts(clip: Clip) -> list[tuple[int, int]]:

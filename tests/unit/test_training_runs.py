@@ -15,6 +15,7 @@ from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig
 from engine.mel import mel_filterbank
 from engine.model import WhisperGPT
+from engine.offline import OfflineCodec
 from training.augmentation import Augmentation, augment
 from training.crops import Crops
 from training.datasets import AudioSet
@@ -155,6 +156,29 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
         (coarse + fine).backward()
         optimizer.step()
     assert float(coarse) < 0.1 and float(fine) < 1.0
+
+
+def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, draw = Codec(SMALL_CODEC).eval(), np.random.default_rng(0)
+    sounds = [draw.normal(0, 2_000, 24_000).astype(np.int16) for _ in range(5)]
+    data = AudioSet([Clip(f"{n}", f"{n}", "g", "train", n, 0, 24_000) for n in range(5)], sounds, [0] * 5)
+    whole = tokenize(data, codec, HYBRID.mel, tmp_path / "whole")
+    monkeypatch.setattr("training.token_files.FLUSH_EVERY", 2)
+    real, encoded = OfflineCodec.encode, []
+
+    def until_it_is_killed(self: OfflineCodec, audio: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(audio))
+        if encoded.count(24_000) == 3 and audio.shape[0] == 24_000:
+            raise KeyboardInterrupt
+        return real(self, audio)
+
+    monkeypatch.setattr(OfflineCodec, "encode", until_it_is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
+    parts = tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
+    assert encoded.count(24_000) == 3 + 3, "two were noted: the third is done again"
+    assert (parts.codes == whole.codes).all() and (parts.mels == whole.mels).all() and parts.spans == whole.spans
+    assert sorted(file.suffix for file in (tmp_path / "parts").iterdir()) == [".npy", ".npy"]
 
 
 def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:

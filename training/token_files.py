@@ -1,0 +1,67 @@
+"""Tokens on disk: arrays that are filled clip by clip, in whichever runs it takes, and then mapped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+FLUSH_EVERY = 16
+"""Clips between two notes of how far it has come."""
+
+
+class TokenFiles:
+    """Arrays by name in ``folder``, whose files begin with ``key``: whatever decides their contents is to be in it.
+
+    Args:
+        arrays: shape and type of each.
+    """
+
+    def __init__(self, folder: Path, key: str, arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]]) -> None:
+        self._arrays = arrays
+        self._files = {name: folder / f"{key}.{name}.npy" for name in arrays}
+        self._partial = {name: folder / f"{key}.{name}.partial.npy" for name in arrays}
+        self._note = folder / f"{key}.done.json"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all arrays are there, whole."""
+        return all(file.exists() for file in self._files.values())
+
+    def read(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays, mapped from disk."""
+        return {name: np.load(file, mmap_mode="r") for name, file in self._files.items()}
+
+    def begin(self) -> tuple[dict[str, npt.NDArray[np.generic]], int]:
+        """The arrays, to be written to, and how many clips are in them already."""
+        done = self._noted() if all(file.exists() for file in self._partial.values()) else 0
+        self._open = {
+            name: np.lib.format.open_memmap(self._partial[name], "r+" if done else "w+", dtype=kind, shape=shape)
+            for name, (shape, kind) in self._arrays.items()
+        }
+        return dict(self._open), done
+
+    def note(self, clips: int) -> None:
+        """So many clips are in the arrays; now and then that is written down."""
+        if clips % FLUSH_EVERY == 0:
+            for array in self._open.values():
+                array.flush()
+            partial = self._note.with_suffix(".partial")
+            partial.write_text(json.dumps({"clips": clips}))
+            partial.replace(self._note)
+
+    def finish(self) -> None:
+        """All is in the arrays."""
+        for name, array in self._open.items():
+            array.flush()
+            self._partial[name].replace(self._files[name])
+        self._note.unlink(missing_ok=True)
+
+    def _noted(self) -> int:
+        try:
+            return int(json.loads(self._note.read_text())["clips"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
