@@ -35,9 +35,9 @@ class CodecRecipe:
     mel_from: tuple[int, int] = (300, 1_500)
     batch: int = 8
     crop_frames: int = 30
-    peak_rate: float = 1e-3
+    peak_rate: float = 5e-4
     warmup: int = 100
-    held: float = 0.6
+    held: float = 0.4
     commitment: float = 1.0
     coarse_share: float = 0.25
     full_share: float = 0.5
