@@ -12,7 +12,7 @@ from engine.config import HOP
 from engine.native.codec_program import DecodeProgram, EncodeProgram
 from engine.native.library import NativeError, load_library
 from engine.native.weights import Weights
-from engine.streaming import State
+from engine.streaming import State, map_state
 
 CHUNK_FRAMES = 150
 """Frames at once for torch: two seconds stay in a processor's cache."""
@@ -29,6 +29,8 @@ class OfflineCodec:
         self.codec = codec.eval()
         self._device = codec.quantizer.entries[0].device
         self._weights: Weights | None = None
+        self._encoder: tuple[EncodeProgram, State] | None = None
+        self._decoders: dict[int, tuple[DecodeProgram, State]] = {}
         # With reflection padding the first chunk is not like the others.
         if self._device.type == "cpu" and codec.config.pad_mode == "constant":
             try:
@@ -43,8 +45,7 @@ class OfflineCodec:
         whole = F.pad(audio, (0, -len(audio) % HOP))
         # Some codecs cannot start with less.
         whole = F.pad(whole, (0, max(0, self.codec.config.frames_to_prime * HOP - len(whole))))
-        state = self.codec.init_encoder_state(1, self._device)
-        found = self._encode_by_kernels(whole, state) if self._weights else self._encode_by_torch(whole, state)
+        found = self._encode_by_kernels(whole) if self._weights else self._encode_by_torch(whole)
         return found[:, : -(-len(audio) // HOP)]
 
     @torch.inference_mode()
@@ -52,21 +53,26 @@ class OfflineCodec:
         """Codes of the first k codebooks ``[k, T]`` → audio ``[T·320]``."""
         missing = max(0, self.codec.config.frames_to_prime - codes.shape[1])
         padded = F.pad(codes, (0, missing))
-        state = self.codec.init_decoder_state(1, self._device)
-        audio = self._decode_by_kernels(padded, state) if self._weights else self._decode_by_torch(padded, state)
+        audio = self._decode_by_kernels(padded) if self._weights else self._decode_by_torch(padded)
         return audio[: codes.shape[1] * HOP]
 
-    def _encode_by_torch(self, audio: Tensor, state: State) -> Tensor:
+    def _encode_by_torch(self, audio: Tensor) -> Tensor:
+        state = self.codec.init_encoder_state(1, self._device)
         chunks = audio[None, None].split(CHUNK_FRAMES * HOP, dim=2)
         return torch.cat([self.codec.encode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0]
 
-    def _decode_by_torch(self, codes: Tensor, state: State) -> Tensor:
+    def _decode_by_torch(self, codes: Tensor) -> Tensor:
+        state = self.codec.init_decoder_state(1, self._device)
         chunks = codes[None].split(CHUNK_FRAMES, dim=2)
         return torch.cat([self.codec.decode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0, 0]
 
-    def _encode_by_kernels(self, audio: Tensor, state: State) -> Tensor:
+    def _encode_by_kernels(self, audio: Tensor) -> Tensor:
         assert self._weights is not None
-        program = EncodeProgram(self.codec, state, KERNEL_FRAMES, self._weights)
+        if self._encoder is None:  # made once: a program packs weights, which stay as long as the codec
+            state = self.codec.init_encoder_state(1, self._device)
+            self._encoder = EncodeProgram(self.codec, state, KERNEL_FRAMES, self._weights), state
+        program, state = self._encoder
+        map_state(torch.Tensor.zero_, state)
         codes = []
         for chunk in audio.view(-1, HOP).split(KERNEL_FRAMES):
             program.audio[: len(chunk)] = chunk.numpy()
@@ -74,9 +80,14 @@ class OfflineCodec:
             codes.append(program.codes[:, : len(chunk)].astype(np.int64))
         return torch.from_numpy(np.concatenate(codes, axis=1))
 
-    def _decode_by_kernels(self, codes: Tensor, state: State) -> Tensor:
+    def _decode_by_kernels(self, codes: Tensor) -> Tensor:
         assert self._weights is not None
-        program = DecodeProgram(self.codec, len(codes), state, KERNEL_FRAMES, self._weights)
+        if len(codes) not in self._decoders:
+            state = self.codec.init_decoder_state(1, self._device)
+            program = DecodeProgram(self.codec, len(codes), state, KERNEL_FRAMES, self._weights)
+            self._decoders[len(codes)] = program, state
+        program, state = self._decoders[len(codes)]
+        map_state(torch.Tensor.zero_, state)
         audio = []
         for chunk in codes.split(KERNEL_FRAMES, dim=1):
             frames = chunk.shape[1]
