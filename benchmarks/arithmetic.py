@@ -100,6 +100,11 @@ class Traffic:
     weights: int
     stage_weights: dict[str, int]
 
+    @property
+    def per_stream(self) -> int:
+        """Bytes of each stream."""
+        return self.keys_values + self.state + self.samples
+
 
 def traffic_per_frame(step: FrameStep) -> Traffic:
     """Counted from a state of one slot and from the weights, in the precision that they have in torch."""

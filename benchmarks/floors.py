@@ -1,6 +1,6 @@
 """What one step must cost at least on devices that are not at hand, from this code's own counts: on paper.
 
-``python -m benchmarks.floors`` prints the tables of docs/gpu.md.
+``python -m benchmarks.floors`` prints the tables, as Markdown.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ class Device:
     name: str
     bytes_per_second: float
     flops_per_second: float
-    memory_bytes: float
 
 
-DEVICES = (Device("H100 SXM", 3.35e12, 67e12, 80e9), Device("L4", 300e9, 30.3e12, 24e9))
+DEVICES = (Device("H100 SXM", 3.35e12, 67e12), Device("L4", 300e9, 30.3e12))
 """NVIDIA's data sheets of both, without sparsity."""
 
 
@@ -40,26 +39,19 @@ class Floor:
     arithmetic: float
     traffic: float
 
-    @property
-    def seconds(self) -> float:
-        """At least the larger of the two."""
-        return max(self.arithmetic, self.traffic)
-
 
 def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> Floor:
     """One step of ``streams`` streams, each of ``flops`` operations a frame."""
-    own = traffic.keys_values + traffic.state + traffic.samples
     return Floor(
         streams,
         streams * flops / device.flops_per_second,
-        (traffic.weights + streams * own) / device.bytes_per_second,
+        (traffic.weights + streams * traffic.per_stream) / device.bytes_per_second,
     )
 
 
 def ceiling(device: Device, flops: float, traffic: Traffic) -> int:
     """Streams whose step takes just a frame: no more can play in real time."""
-    own = traffic.keys_values + traffic.state + traffic.samples
-    by_traffic = (device.bytes_per_second / FRAME_RATE - traffic.weights) / own
+    by_traffic = (device.bytes_per_second / FRAME_RATE - traffic.weights) / traffic.per_stream
     return int(min(by_traffic, device.flops_per_second / FRAME_RATE / flops))
 
 

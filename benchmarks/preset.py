@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,7 +12,7 @@ from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, FRAME_RATE, HOP, HYBRID, SAMPLE_RATE, FineConfig, SamplingDefaults
-from engine.encodec_weights import CHECKPOINT, load_encodec
+from engine.encodec_weights import CHECKPOINT, cache_folder, load_encodec
 from engine.frame_step import FrameStep
 from engine.installed import installed_models
 from engine.model import WhisperGPT
@@ -57,8 +55,7 @@ def prompt_audio(step: FrameStep, seconds: float | None = None) -> Samples:
 
 def _full_size_codec() -> tuple[Codec, str]:
     """The official weights where they are in the cache already, else random ones; and which."""
-    cache = Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
-    if (cache / CHECKPOINT).exists():
+    if (cache_folder() / CHECKPOINT).exists():
         return load_encodec(), "official"
     codec = Codec(ENCODEC_24KHZ).eval()
     with torch.no_grad():

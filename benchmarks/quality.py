@@ -10,11 +10,11 @@ from torch import Tensor
 
 from benchmarks.preset import prompt_audio
 from engine.config import HOP
-from engine.engine import Engine
+from engine.engine import Engine, fill_slot
 from engine.messages import SamplingParams
 from engine.native.check import find_kernels
-from engine.step_path import TILE, step_path
-from engine.streaming import State, branch, copy_into, leaf, rows
+from engine.step_path import step_path, whole_tiles
+from engine.streaming import leaf, rows
 
 FULL_SCALE = 32767.0
 
@@ -28,10 +28,10 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     """
     step, device = engine.model.step, engine.device
     prompt = engine.encode_prompt(prompt_audio(step, seconds=3.0))
-    state = step.init_state(TILE, device)
-    copy_into(rows(state, 0, 1), prompt.state)
-    _seed(branch(state, "sampler"), SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
-    path = step_path(step, state, TILE, device, find_kernels(step, device))
+    slots = whole_tiles(1, device)
+    state = step.init_state(slots, device)
+    fill_slot(rows(state, 0, 1), prompt, SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
+    path = step_path(step, state, slots, device, find_kernels(step, device))
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])
@@ -45,11 +45,6 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     decoder = copy.deepcopy(step.codec.decoder).double()
     wanted = decoder(latent.double())[0, 0, prompt.frames * HOP :].clamp(-1, 1).cpu() * FULL_SCALE
     return _ratio(wanted, torch.cat(made).double() - wanted)
-
-
-def _seed(sampler: State, sampling: SamplingParams) -> None:
-    for name in ("seed", "temperature", "top_k", "top_p"):
-        leaf(sampler, name).fill_(getattr(sampling, name))
 
 
 def _ratio(signal: Tensor, noise: Tensor) -> float:

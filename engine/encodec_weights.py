@@ -82,14 +82,18 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
+def cache_folder() -> Path:
+    """``$WHISPERGPT_CACHE``, or ``~/.cache/whispergpt``."""
+    return Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
+
+
 def fetch_checkpoint(url: str = URL) -> Path:
     """The published checkpoint in ``$WHISPERGPT_CACHE`` (``~/.cache/whispergpt``), downloaded if it is not there.
 
     Raises:
         WeightsError: the download fails or the file's SHA-256 is not the published one.
     """
-    folder = Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
-    path = folder / CHECKPOINT
+    path = cache_folder() / CHECKPOINT
     if not path.exists():
         _download(url, path)
     else:

@@ -21,7 +21,7 @@ from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
 from engine.scheduler import Scheduler, Stream
 from engine.step_path import TILE, step_path, whole_tiles
-from engine.streaming import branch, copy_into, leaf, rows
+from engine.streaming import State, branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
@@ -164,7 +164,7 @@ class Engine:
         """Admit who waits, then give every runnable stream its next frame."""
         report = StepReport(started=self.scheduler.admit())
         for stream in report.started:
-            self._fill_slot(stream)
+            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling)
         runnable = self.scheduler.runnable()
         if not runnable:
             return report
@@ -194,10 +194,10 @@ class Engine:
         for _ in self.generate(self.stream(self.encode_prompt(noise), sampling, frames=8)):
             pass
 
-    def _fill_slot(self, stream: Stream) -> None:
-        """Copy the prompt's state into the stream's slot and set its sampler."""
-        state = self._slots[stream.slot]
-        copy_into(state, stream.prompt.state)
-        sampler = branch(state, "sampler")
-        for name in ("seed", "temperature", "top_k", "top_p"):
-            leaf(sampler, name).fill_(getattr(stream.sampling, name))
+
+def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams) -> None:
+    """Have a slot go on from a prompt, drawn from in this way."""
+    copy_into(slot, prompt.state)
+    sampler = branch(slot, "sampler")
+    for name in ("seed", "temperature", "top_k", "top_p"):
+        leaf(sampler, name).fill_(getattr(sampling, name))

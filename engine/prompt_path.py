@@ -26,10 +26,11 @@ from engine.streaming import State, branch, copy_into, leaf
 
 @dataclass
 class PromptState:
-    """One slot each of the encoder's state and of all that a stream owns, and the frames behind each stage."""
+    """What each stage changes, one slot of each, and the frames behind it."""
 
     encoder: State
-    stream: State
+    sounding: State
+    reading: State
     encoded: int = 0
     decoded: int = 0
     read: int = 0
@@ -37,7 +38,14 @@ class PromptState:
     @classmethod
     def fresh(cls, step: FrameStep, device: torch.device) -> PromptState:
         """That of a prompt of which nothing has come."""
-        return cls(step.codec.init_encoder_state(1, device), step.init_state(1, device))
+        stream = step.init_state(1, device)
+        sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
+        return cls(step.codec.init_encoder_state(1, device), sounding, stream)
+
+    @property
+    def stream(self) -> State:
+        """All that a stream owns."""
+        return self.sounding | self.reading
 
 
 @dataclass(frozen=True)
@@ -123,13 +131,12 @@ class NativePromptPath:
         # With reflection padding the first chunk is not like the others.
         self._starts_by_torch = step.codec.config.pad_mode == "reflect"
         own = PromptState.fresh(step, device)
-        sounding, reading = _stages_of(own.stream)
-        self._encoder, self._decoder, self._reader = _Lent(own.encoder), _Lent(sounding), _Lent(reading)
-        last = leaf(sounding, "latent") if "latent" in sounding else None
-        books, decoder = step.codec.config.n_codebooks, branch(sounding, "decoder")
+        self._encoder, self._decoder, self._reader = (_Lent(part) for part in (own.encoder, own.sounding, own.reading))
+        last = leaf(own.sounding, "latent") if "latent" in own.sounding else None
+        books, decoder = step.codec.config.n_codebooks, branch(own.sounding, "decoder")
         self._encode = EncodeProgram(step.codec, own.encoder, self.MOST, weights)
         self._decode = DecodeProgram(step.codec, books, decoder, self.MOST, weights, last)
-        self._read = ReadProgram(step, reading, self.MOST, weights)
+        self._read = ReadProgram(step, own.reading, self.MOST, weights)
 
     def sizes(self, encoded: int) -> tuple[int, int]:
         if encoded == 0 and self._starts_by_torch:
@@ -150,7 +157,7 @@ class NativePromptPath:
         if state.decoded == 0 and self._starts_by_torch:
             return self._by_torch.decode(state, codes)
         frames = codes.shape[1]
-        self._decoder.lend(_stages_of(state.stream)[0])
+        self._decoder.lend(state.sounding)
         self._decode.codes[:, :frames] = codes.numpy()
         self._decode.run(frames)
         state.decoded += frames
@@ -158,22 +165,15 @@ class NativePromptPath:
 
     def read(self, state: PromptState, heard: Heard) -> None:
         frames = heard.codes.shape[1]
-        self._reader.lend(_stages_of(state.stream)[1])
+        self._reader.lend(state.reading)
         self._read.codes[:frames] = heard.codes[0].numpy()
         self._read.audio[:frames] = heard.audio.view(frames, HOP).numpy()
         self._read.run(frames)
         state.read += frames
 
     def settle(self, state: PromptState) -> None:
-        sounding, reading = _stages_of(state.stream)
-        self._decoder.take_back(sounding)
-        self._reader.take_back(reading)
-
-
-def _stages_of(stream: State) -> tuple[State, State]:
-    """What of a stream's state decoding changes, and what reading does."""
-    sounding: State = {name: stream[name] for name in ("decoder", "latent") if name in stream}
-    return sounding, {name: part for name, part in stream.items() if name not in sounding}
+        self._decoder.take_back(state.sounding)
+        self._reader.take_back(state.reading)
 
 
 class _Lent:
@@ -187,7 +187,7 @@ class _Lent:
     def lend(self, owner: State) -> None:
         """Make it ``owner``'s, once the one before has its own back."""
         with self._lock, torch.inference_mode():
-            if not self._is_of(owner):
+            if self._owner is not owner:
                 if self._owner is not None:
                     self.take_back(self._owner)
                 copy_into(self._worked_on, owner)
@@ -196,10 +196,6 @@ class _Lent:
     def take_back(self, owner: State) -> None:
         """Give ``owner`` what became of its state, if it has it lent."""
         with self._lock, torch.inference_mode():
-            if self._is_of(owner):
+            if self._owner is owner:
                 copy_into(owner, self._worked_on)
                 self._owner = None
-
-    def _is_of(self, owner: State) -> bool:
-        """Whether both hold the same tensors, in whichever dictionaries."""
-        return self._owner is not None and next(iter(self._owner.values())) is next(iter(owner.values()))

@@ -12,3 +12,6 @@ The rules, for all of them:
 - The run is the one that this engine has to pass (``benchmarks/realtime.py``). Playback starts after the first chunk,
   whatever its length, so long chunks cost nothing here, though a listener would wait for them.
 """
+
+MISSING = 3
+"""Exit status of a peer's process where a package is missing."""

@@ -10,8 +10,8 @@ import sys
 from importlib import import_module
 from typing import Any, cast
 
-MISSING = 3
-"""Exit status where a package is missing."""
+from benchmarks.peers import MISSING
+
 SHAPES = 64
 """Batch sizes that may be compiled before torch gives a function up."""
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from benchmarks.peers import MISSING
 from benchmarks.peers.peer import Sizes
+from engine.encodec_weights import cache_folder
 
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
@@ -31,8 +33,7 @@ class Skipped:
 
 def peer_packages() -> Path:
     """Where packages lie that cannot live in the environment: in the cache, seen by Moshi's process alone."""
-    cache = Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
-    return cache / "bench-peers"
+    return cache_folder() / "bench-peers"
 
 
 def run_peer(
@@ -66,6 +67,6 @@ def run_peer(
         return result
     if process.returncode == -signal.SIGKILL:
         return Skipped(module, f"it was killed: out of memory, or longer than {MOST_SECONDS} s")
-    if "No module named" in last:
+    if process.returncode == MISSING:
         return Skipped(module, f"{last}; {HOW_TO_GET}")
     return Skipped(module, last or f"it ended with status {process.returncode}")

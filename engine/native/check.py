@@ -3,12 +3,14 @@ a short prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.codec import Codec
 from engine.config import HOP
 from engine.frame_step import FrameStep
 from engine.native.codec_program import DecodeProgram, EncodeProgram
@@ -16,7 +18,7 @@ from engine.native.frame_program import FrameProgram
 from engine.native.library import Library, NativeError, load_library, processor_levels
 from engine.native.read_program import ReadProgram
 from engine.native.weights import Weights
-from engine.streaming import State, branch, clone, copy_into, leaf, map_state
+from engine.streaming import State, branch, clone, leaf, map_state
 
 SLOTS = 2
 PROMPT_FRAMES = 8
@@ -34,6 +36,24 @@ class Kernels:
 
 def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
     """The fastest that this processor has and that compute what torch does; none, and no reason, for other devices."""
+
+    def check(weights: Weights) -> None:
+        _check_step(step, weights)
+        _check_read(step, _check_codec(step.codec, weights), weights)
+
+    return _first_that_pass(check, device)
+
+
+def find_codec_kernels(codec: Codec, device: torch.device) -> Kernels:
+    """The same for a codec by itself."""
+
+    def check(weights: Weights) -> None:
+        _check_codec(codec, weights)
+
+    return _first_that_pass(check, device)
+
+
+def _first_that_pass(check: Callable[[Weights], None], device: torch.device) -> Kernels:
     if device.type != "cpu":
         return Kernels(None)
     reason = ""
@@ -41,8 +61,7 @@ def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
         for level in processor_levels():
             try:
                 weights = Weights(load_library(level))
-                _check_step(step, weights)
-                _check_prompt(step, weights)
+                check(weights)
                 return Kernels(weights)
             except NativeError as error:
                 reason = f"{error}"
@@ -78,30 +97,36 @@ def _check_step(step: FrameStep, weights: Weights) -> None:
 
 
 @torch.inference_mode()
-def _check_prompt(step: FrameStep, weights: Weights) -> None:
-    """Encode and prefill a few frames of noise both ways; raises NativeError as above."""
+def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
+    """A few frames of noise there and back both ways, as if others had come before: where a codec mirrors its first
+    frames it is never left to kernels. Returns what holds codes and sound; raises NativeError as above."""
     device = torch.device("cpu")
     audio = 0.1 * torch.randn(PROMPT_FRAMES, HOP, generator=torch.Generator().manual_seed(0))
-    encoders = [step.codec.init_encoder_state(1, device) for _ in range(2)]
-    streams = [step.init_state(1, device) for _ in range(2)]
-    encode = EncodeProgram(step.codec, encoders[0], PROMPT_FRAMES, weights)
+    encode = EncodeProgram(codec, codec.init_encoder_state(1, device), PROMPT_FRAMES, weights)
     encode.audio[:] = audio.numpy()
     encode.run(PROMPT_FRAMES)
-    codes = step.codec.encode_step(audio.view(1, 1, -1), encoders[1])
-    # Not from the start: a codec may mirror its first frames there, which is never left to kernels.
-    step.read(codes[:, 0], step.hear(codes, streams[1], 0), streams[1], 0)
-    copy_into(streams[0], streams[1])
-    decode = DecodeProgram(step.codec, codes.shape[1], branch(streams[0], "decoder"), PROMPT_FRAMES, weights)
+    codes = codec.encode_step(audio.view(1, 1, -1), codec.init_encoder_state(1, device))
+    decode = DecodeProgram(codec, codes.shape[1], codec.init_decoder_state(1, device), PROMPT_FRAMES, weights)
     decode.codes[:] = codes[0].numpy()
     decode.run(PROMPT_FRAMES)
-    read = ReadProgram(step, streams[0], PROMPT_FRAMES, weights)
-    read.codes[:], read.audio[:] = codes[0, 0].numpy(), decode.audio
-    read.run(PROMPT_FRAMES)
-    samples = step.hear(codes, streams[1], PROMPT_FRAMES)
-    step.read(codes[:, 0], samples, streams[1], PROMPT_FRAMES)
+    heard = codec.decode_step(codes, codec.init_decoder_state(1, device))
     same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
-    off = float(np.abs(decode.audio.flatten() - samples[0].numpy()).max()) * 32_767
-    if not (same > 0.75 and _logits_differ(streams[0], streams[1]) < TOLERANCE and off <= 2):
+    off = float(np.abs(decode.audio.flatten() - heard.flatten().numpy()).max()) * 32_767
+    if not (same > 0.75 and off <= 2):
+        raise _wrong(weights.library)
+    return decode
+
+
+@torch.inference_mode()
+def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights) -> None:
+    """What a model makes of these frames both ways; raises NativeError as above."""
+    streams = [step.init_state(1, torch.device("cpu")) for _ in range(2)]
+    read = ReadProgram(step, streams[0], PROMPT_FRAMES, weights)
+    read.codes[:], read.audio[:] = heard.codes[0], heard.audio
+    read.run(PROMPT_FRAMES)
+    coarse = torch.from_numpy(heard.codes[:1].astype(np.int64))
+    step.read(coarse, torch.from_numpy(heard.audio).view(1, -1), streams[1], 0)
+    if not _logits_differ(streams[0], streams[1]) < TOLERANCE:
         raise _wrong(weights.library)
 
 

@@ -62,7 +62,15 @@ class FrameProgram(LayerEmitter):
         if model.fine is not None:
             self.stage("fine")
             self._finer(model.fine, step.codec.quantizer.entries, latent, state, drawn)
-        hidden = self.sounded(step, codes, latent, self.samples, state)
+        self.stage("codec")
+        audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
+        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples)))
+        mel = None
+        if model.hybrid:
+            self.stage("mel")
+            mel = self.slices(step.mel, audio, leaf(branch(state, "mel"), "tail"))
+        self.stage("lm")
+        hidden = self.heard(model, codes, mel, model_state)
         new = self.product(hidden, model.head.weight, None)
         self.emit(k.Keep(new.rows, new.width, k.Rows.of(logits)))
         self.emit(k.Advance(drawn["frame"], leaf(model_state, "position").data_ptr()))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import gcd, prod
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -106,20 +104,6 @@ class LayerEmitter(Emitter):
         bands = self.product(bins, mel.bank.t(), None)
         self.emit(k.LogScale(bands.rows, bands.width, mel.config.floor))
         return bands
-
-    def sounded(
-        self, step: FrameStep, codes: k.Codes, latent: Signal, samples: npt.NDArray[np.int16], state: State
-    ) -> Signal:
-        """Frames from their latents on, as far as the model's hidden states: ``samples``, mel slices, model."""
-        self.stage("codec")
-        audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
-        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(samples)))
-        mel = None
-        if step.model.hybrid:
-            self.stage("mel")
-            mel = self.slices(step.mel, audio, leaf(branch(state, "mel"), "tail"))
-        self.stage("lm")
-        return self.heard(step.model, codes, mel, branch(state, "model"))
 
     def heard(self, model: WhisperGPT, codes: k.Codes, mel: Signal | None, state: State) -> Signal:
         """What the model makes of frames ``codes`` and their slices: its hidden states."""

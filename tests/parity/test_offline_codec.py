@@ -64,6 +64,6 @@ def test_without_a_compiler_torch_does(monkeypatch: pytest.MonkeyPatch, tmp_path
     def none(level: str | None = None) -> None:
         raise NativeError("there is no compiler")
 
-    monkeypatch.setattr("engine.offline.load_library", none)
+    monkeypatch.setattr("engine.native.check.load_library", none)
     offline = OfflineCodec(codec_of(SMALL_CODEC))
     assert offline._weights is None and offline.encode(audio(8_000)).shape == (8, 25)
