@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from benchmarks.percentiles import Percentiles
 from benchmarks.preset import prompt_audio
 from engine.checkpoint import LoadedModel
 from engine.engine import Engine
@@ -63,19 +63,6 @@ class OurRunner:
 
 def _sampling(seed: int) -> SamplingParams:
     return SamplingParams(seed=seed, temperature=1.0, top_k=0, top_p=1.0)
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """The median and the 99th percentile."""
-
-    p50: float
-    p99: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> Percentiles:
-        p50, p99 = np.percentile(values, [50, 99])
-        return cls(float(p50), float(p99))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ COMMANDS = {
     "models": ("cli.models", "List the installed models."),
     "train": ("cli.train", "Train a codec or a model from folders of audio."),
     "bench": ("cli.bench", "Measure how many streams this machine plays, and what peers would."),
+    "load": ("cli.load", "Send listeners to a running server, and tell what they heard."),
     "demo": ("cli.demo", "Start a server, continue a prompt, keep what it said."),
 }
 """Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""

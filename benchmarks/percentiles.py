@@ -1,0 +1,22 @@
+"""The two percentiles that latencies are told by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """The median and the 99th percentile."""
+
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Percentiles:
+        """Of at least one value."""
+        p50, p99 = np.percentile(values, [50, 99])
+        return cls(float(p50), float(p99))

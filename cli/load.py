@@ -1,0 +1,134 @@
+"""``whispergpt load``: listeners for a running server, and what they heard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from benchmarks.load.crowd import Crowd
+from benchmarks.load.listener import stream_address
+from benchmarks.load.page import write_page
+from benchmarks.load.plan import Mix, Span, open_loop, steady
+from benchmarks.load.report import LoadReport, summary_table
+from benchmarks.load.voices import Voices
+from benchmarks.percentiles import Percentiles
+from cli.arguments import told_in_one_line
+
+_PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
+_SHARE = {"min": 0.0, "max": 1.0}
+
+
+def load(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
+    streams: Annotated[float, typer.Option(min=0.01, max=100_000, help="Listeners at once, on average.")] = 4.0,
+    duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for which listeners come.")] = 60.0,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="All come at the start and stay: no arrivals, no leavers.")
+    ] = False,
+    seconds: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Of audio that each asks for.")] = "5:30",
+    prompt_seconds: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Of each prompt.")] = "1:5",
+    leave: Annotated[float, typer.Option(**_SHARE, help="Share that leaves early; half of them without a word.")] = 0.2,
+    slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the pace of playback.")] = 0.0,
+    live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt as it is spoken.")] = 0.25,
+    prompt: Annotated[
+        list[Path] | None, typer.Option(help="A recording to cut prompts from; may be repeated. Else the bundled one.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name; else the server's default.")] = None,
+    buffer_ms: Annotated[
+        float, typer.Option(min=0, max=10_000, help="What each player holds before it plays; the first frame alone: 0.")
+    ] = 50.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of who comes when, and asks for what.")] = 0,
+    page: Annotated[Path | None, typer.Option(help="Write an HTML page with pictures here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone, each listener in it.")] = False,
+) -> None:
+    """Send listeners to a server at random times, whether or not it keeps up, and tell what they heard."""
+    with told_in_one_line():
+        if page and not page.resolve().parent.is_dir():
+            raise ValueError(f"{page.parent} is not a folder.")
+        if page and find_spec("matplotlib") is None:
+            raise ValueError("--page needs matplotlib; install whispergpt[bench].")
+        mix = Mix(_span(seconds), _span(prompt_seconds), leave, slow, live)
+        visits = (
+            steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
+        )
+        crowd = Crowd(stream_address(url), visits, Voices(prompt or [_PROMPT]), buffer_ms / 1e3, model)
+        plan = {
+            "streams": streams,
+            "duration": duration,
+            "stay": stay,
+            "seconds": seconds,
+            "prompt_seconds": prompt_seconds,
+            "leave": leave,
+            "slow": slow,
+            "live": live,
+            "prompt": [path.name for path in prompt or [_PROMPT]],
+            "model": model,
+            "buffer_ms": buffer_ms,
+            "seed": seed,
+            "listeners": len(visits),
+        }
+    report = _run(url, crowd, plan)
+    if page:
+        with told_in_one_line():
+            write_page(report, page)
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
+    console = Console()
+    console.print(summary_table(url, report.seconds, report.summary))
+    if report.doubtful:
+        console.print("This program itself was late at times; some of the gaps may be its own.", style="red")
+
+
+def _run(url: str, crowd: Crowd, plan: dict[str, Any]) -> LoadReport:
+    """Until the last listener is gone, or to Ctrl-C: then what was heard so far counts."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watched(url, crowd))
+    return LoadReport(
+        url,
+        plan,
+        crowd.now(),
+        crowd.summary(),
+        Percentiles.of([1e3 * lag for lag in crowd.lags]) if crowd.lags else None,
+        crowd.records,
+    )
+
+
+async def _watched(url: str, crowd: Crowd) -> None:
+    if not sys.stderr.isatty():
+        await crowd.run()
+        return
+    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as screen:
+
+        async def show() -> None:
+            while True:
+                screen.update(summary_table(url, crowd.now(), crowd.summary()), refresh=True)
+                await asyncio.sleep(0.5)
+
+        showing = asyncio.create_task(show())
+        try:
+            await crowd.run()
+        finally:
+            showing.cancel()
+
+
+def _span(text: str) -> Span:
+    """``LEAST:MOST``, or one number for both.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    least, _, most = text.partition(":")
+    try:
+        return Span(float(least), float(most or least))
+    except ValueError:
+        raise ValueError(f"'{text}' is not a span of seconds, such as 2:20.") from None

@@ -1,0 +1,54 @@
+"""``whispergpt load`` against a real server: listeners hear, leave, and are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.metrics import wait_for_idle
+from tests.support.server import ROOT, ServerProcess
+
+
+def load(url: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "cli.main", "load", url, "--json", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_a_crowd_is_heard_out(server: str, tmp_path: Path) -> None:
+    page = tmp_path / "load.html"
+    report = load(
+        server,
+        *("--streams", "3", "--duration", "6", "--seconds", "4:6", "--prompt-seconds", "0.6:1.5", "--leave", "0.5"),
+        *("--live", "0.5", "--slow", "0.2", "--seed", "3", "--page", str(page)),
+    )
+    counts, listeners = report["heard"]["listeners"], report["listeners"]
+    assert counts["arrived"] == report["plan"]["listeners"] == len(listeners) > 3
+    assert set(counts) == {"arrived", "completed", "left"}
+    assert any(one["live"] for one in listeners) and any(not one["live"] for one in listeners)
+    for one in listeners:
+        if one["outcome"] == "completed":
+            assert one["audio_seconds"] == pytest.approx(one["asked_for_seconds"], abs=1 / 75)
+            assert 0 < one["said_first_audio_ms"] <= one["time_to_first_audio_ms"] + 1
+    assert report["heard"]["audio_seconds"] == pytest.approx(sum(one["audio_seconds"] for one in listeners))
+    text = page.read_text()
+    assert text.count("<svg") == 1 and f"{counts['arrived']} arrived" in text and "src=" not in text
+    wait_for_idle(server)
+
+
+def test_refusals_are_counted_with_the_servers_words() -> None:
+    with ServerProcess("--max-streams", "1", environment={"WHISPERGPT_MAX_WAITING": "0"}) as process:
+        report = load(process.url, "--streams", "4", "--stay", "--duration", "6", "--live", "0")
+        process.terminate()
+        assert process.wait() == 0
+    heard = report["heard"]
+    counts = heard["listeners"]
+    assert set(counts) == {"arrived", "completed", "refused"} and counts["completed"] + counts["refused"] == 4
+    assert heard["refused_after_ms"]["p50"] > 0
+    assert all("taken" in reason for reason in heard["reasons"])
