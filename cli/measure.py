@@ -12,7 +12,7 @@ import typer
 
 from cli.arguments import default_model, told_in_one_line
 from cli.measured import head, number, table, tell
-from engine.checkpoint import find_model, load_trained_codec
+from engine.checkpoint import find_model, load_codec
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from server.errors import ApiError
@@ -87,7 +87,7 @@ def codec(
             raise ValueError("--words needs --kind speech.")
         torch.set_num_threads(1)  # as the engine does: the products are small, and threads wait for each other
         folder = find_model(codec)
-        loaded = load_trained_codec(folder)
+        loaded = load_codec(folder)
         trips: list[RoundTrip] = [CodecRoundTrip(loaded, rate) for rate in kbps]
         trips += [_peer(told) for told in against]
         recordings = find_recordings(audio)

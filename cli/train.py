@@ -11,7 +11,7 @@ import typer
 
 from cli.arguments import told_in_one_line
 from cli.measure import app as measure
-from engine.checkpoint import load_trained_codec
+from engine.checkpoint import load_codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig
 from engine.engine import pick_device
 from training.codec_recipe import CodecRecipe
@@ -135,7 +135,7 @@ def lm(
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         where = pick_device(device)
-        trained = load_trained_codec(codec).to(where)
+        trained = load_codec(codec).to(where)
         sizes = trained.config
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)

@@ -94,25 +94,12 @@ def describe_model(name_or_folder: str) -> dict[str, Any]:
 
 
 def load_codec(folder: Path) -> Codec:
-    """The codec of a model folder, in float32 on the CPU.
+    """The codec of a model folder, or of the folder of a codec's training, in float32 on the CPU.
 
     Raises:
         ModelError: it is missing or damaged.
     """
     return _codec_of(folder, _read_config(folder).get("codec"))
-
-
-def load_trained_codec(folder: Path) -> Codec:
-    """The codec of a finished training run, in float32.
-
-    Raises:
-        ModelError: the folder holds none.
-    """
-    try:
-        described = json.loads((folder / "config.json").read_text())["codec"]
-    except (OSError, ValueError, KeyError):
-        raise ModelError(f"{folder} is not the folder of a codec's training run.") from None
-    return _codec_of(folder, described)
 
 
 def _codec_of(folder: Path, described: Any) -> Codec:
@@ -135,24 +122,28 @@ def _codec_of(folder: Path, described: Any) -> Codec:
 
 
 def save_codec(codec: Codec, folder: Path) -> None:
-    """Write ``codec.safetensors``: what inference needs, in half precision."""
-    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(TRAINING_ONLY)}
-    _save_half(weights, folder / "codec.safetensors")
+    """Write a folder from which ``load_codec`` loads it."""
+    _save_codec_weights(codec, folder)
+    _write_config(folder, {"codec": to_dict(codec.config)})
 
 
 def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: SamplingDefaults, licence: str) -> None:
     """Write a whole model folder but for its card."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "format": FORMAT,
-        "model": to_dict(model.config),
-        "codec": to_dict(codec.config),
-        "sampling": to_dict(defaults),
-        "licence": licence,
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _save_half(model.state_dict(), folder / "model.safetensors")
-    save_codec(codec, folder)
+    _save_codec_weights(codec, folder)
+    sizes = {"model": to_dict(model.config), "codec": to_dict(codec.config)}
+    _write_config(folder, {**sizes, "sampling": to_dict(defaults), "licence": licence})
+
+
+def _save_codec_weights(codec: Codec, folder: Path) -> None:
+    """What inference needs of a codec, in half precision."""
+    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(TRAINING_ONLY)}
+    _save_half(weights, folder / "codec.safetensors")
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
 
 
 def _build_model(folder: Path, config: dict[str, Any]) -> tuple[WhisperGPT, SamplingDefaults]:

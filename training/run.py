@@ -35,7 +35,7 @@ class Stateful(Protocol):
 
 
 class Run:
-    """A folder with ``config.json``, ``log.jsonl`` and ``last.pt``, the checkpoint from which it resumes.
+    """A folder with ``run.json`` (its configuration), ``log.jsonl`` and ``last.pt``, from which it resumes.
 
     Args:
         parts: what the checkpoint holds, by name.
@@ -49,7 +49,7 @@ class Run:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.parts, self.save_seconds = folder, parts, save_minutes * 60
-        kept = folder / "config.json"
+        kept = folder / "run.json"  # config.json is that of what the run makes
         if (folder / "last.pt").exists() and kept.exists():
             _refuse_changes(folder, json.loads(kept.read_text()), json.loads(json.dumps(config)))
         kept.write_text(json.dumps(config, indent=2))

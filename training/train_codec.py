@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import trange
 
-from engine.checkpoint import load_trained_codec, save_codec
+from engine.checkpoint import load_codec, save_codec
 from engine.codec import Codec
 from engine.config import SMALL_CODEC, CodecConfig, to_dict
 from training.codec_check import check_codec
@@ -77,7 +77,7 @@ def _first_weights(recipe: CodecRecipe, config: CodecConfig) -> Codec:
         codec = Codec(config)
         keep_variance(codec)
         return codec
-    codec = load_trained_codec(Path(recipe.start_from))
+    codec = load_codec(Path(recipe.start_from))
     if codec.config != config:
         raise ValueError(f"the codec in {recipe.start_from} has other sizes than the one to be trained")
     for codebook in codec.quantizer.codebooks:

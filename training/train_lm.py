@@ -22,6 +22,7 @@ from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens
 from training.unigram import unigram_score
 
+CHECK_EVERY = 100
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
 
@@ -109,7 +110,7 @@ def train_lm(
             means = {name: value / counted for name, value in sums.items() if name != "fine" or model.fine}
             run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
             began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
-        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
             if scores[kept_by] < best:

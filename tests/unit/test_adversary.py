@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.checkpoint import load_trained_codec
+from engine.checkpoint import load_codec
 from engine.codec import Codec
 from engine.config import SMALL_CODEC
 from training.adversary import Adversary
@@ -112,7 +112,7 @@ def test_a_trained_codec_is_gone_on_from(tmp_path: Path) -> None:
         start_from=str(tmp_path / "first"),
     )
     train_codec(data, data, tmp_path / "more", more)
-    one, two = (load_trained_codec(tmp_path / name) for name in ("first", "more"))
+    one, two = (load_codec(tmp_path / name) for name in ("first", "more"))
     for a, b in zip(one.quantizer.entries, two.quantizer.entries, strict=True):
         assert torch.equal(a, b)
     assert all(torch.equal(a, b) for a, b in zip(one.encoder.parameters(), two.encoder.parameters(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partialmethod
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,11 @@ from safetensors.torch import load_file
 
 from cli.main import main
 from engine.codec import Codec
-from engine.config import SMALL_CODEC
+from engine.config import HYBRID, SMALL_CODEC, FineConfig
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.quantizer import ResidualVectorQuantizer
+from training import train_lm
 from training.augmentation import Augmentation
 from training.codec_recipe import CodecRecipe
 from training.codec_start import start_codebooks
@@ -26,6 +28,8 @@ from training.crops import Crops
 from training.datasets import find_audio, load_prepared
 from training.prepare import prepare
 from training.run import Run, learning_rate
+from training.token_crops import Batch, TokenCrops
+from training.tokens import tokenize
 from training.train_codec import train_codec
 from training.vector_quantization import quantize_for_training, start_from_kmeans
 
@@ -101,6 +105,39 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     monkeypatch.setattr(Crops, "batch", real)
     train_codec(train, heldout, tmp_path / "broken", RECIPE)
     straight, broken = (load_file(tmp_path / name / "codec.safetensors") for name in ("straight", "broken"))
+    assert all(torch.equal(straight[key], broken[key]) for key in straight)
+
+
+def test_a_model_resumes_behind_its_best_weights(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after the model folder was written: the run goes on, to the same weights."""
+    monkeypatch.setattr(Run, "save", partialmethod(Run.save, force=True))
+    monkeypatch.setattr(train_lm, "CHECK_EVERY", 2)
+    prepare([folder], tmp_path / "data", heldout=1)
+    data, codec, mel = load_prepared([tmp_path / "data"]), Codec(SMALL_CODEC).eval(), HYBRID.mel
+    train, heldout = (tokenize(part, codec, mel, tmp_path / "tokens") for part in (data.train, data.heldout))
+    config = replace(HYBRID, fine=FineConfig())
+
+    def run(name: str) -> None:
+        recipe = train_lm.ModelRecipe(steps=4, batch=2, crop_frames=40, warmup=1)
+        train_lm.train_lm([train], heldout, codec, config, tmp_path / name, recipe, "unknown")
+
+    run("straight")
+    real = TokenCrops.batch
+
+    def pulled_plug(self: TokenCrops, step: int, version: str | None = None) -> Batch:
+        if step == 3:
+            raise KeyboardInterrupt
+        return real(self, step, version)
+
+    monkeypatch.setattr(TokenCrops, "batch", pulled_plug)
+    with pytest.raises(KeyboardInterrupt):
+        run("broken")
+    assert (tmp_path / "broken" / "model.safetensors").exists()
+    monkeypatch.setattr(TokenCrops, "batch", real)
+    run("broken")
+    straight, broken = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("straight", "broken")
+    )
     assert all(torch.equal(straight[key], broken[key]) for key in straight)
 
 

@@ -40,7 +40,7 @@ def test_a_run_may_have_more_steps_and_no_other_rate(tmp_path: Path) -> None:
     assert run_of(tmp_path, steps=20).resume() == 3
     with pytest.raises(ValueError, match=r"recipe\.rate was 0\.1 and is now 0\.2"):
         run_of(tmp_path, rate=0.2)
-    assert json.loads((tmp_path / "config.json").read_text())["recipe"]["rate"] == 0.1
+    assert json.loads((tmp_path / "run.json").read_text())["recipe"]["rate"] == 0.1
 
 
 def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match=r"the last one stands.*No space left"):
         run.save(4, force=True)
     assert run.resume() == 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "last.pt", "log.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "log.jsonl", "run.json"]
 
 
 def test_a_held_rate_falls_late() -> None:
