@@ -1,5 +1,9 @@
 """Who is stepped next: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
 
+Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While any of them has too
+little, those nearest to running dry are stepped alone, for a step of few is shorter; everybody else lives on its lead
+meanwhile. Once all have enough, whoever is due is stepped, and ``fast`` streams too.
+
 Plain bookkeeping without tensors, so that it can be read and tested by itself.
 """
 
@@ -17,6 +21,10 @@ from engine.prompt import Prompt
 
 LEAD_FRAMES = 2 * FRAME_RATE
 """Frames that a real-time stream may be ahead of its listener's playback clock (2 s)."""
+SAFE_LEAD_SECONDS = 0.5
+"""With less, a stream goes before those that have more, and before all that are not listened to while they are made."""
+SHARED_LEAD_SECONDS = 0.1
+"""Streams whose leads are this near to the least one go with it: one by one they would cost a step each."""
 
 Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
@@ -41,6 +49,12 @@ class Stream:
     @property
     def ended(self) -> bool:
         return self.status in ("completed", "cancelled", "failed")
+
+    def lead(self, now: float) -> float:
+        """Seconds of audio that are made and not played, if it plays since its first frame; 0 before that."""
+        if self.first_frame_at is None:
+            return 0.0
+        return self.generated / FRAME_RATE - (now - self.first_frame_at)
 
 
 class Scheduler:
@@ -80,9 +94,14 @@ class Scheduler:
         return placed
 
     def runnable(self) -> list[Stream]:
-        """Playing streams that may have their next frame now, in slot order."""
+        """Playing streams that are to have their next frame now, in slot order."""
         now = self._clock()
-        return [s for s in self._by_slot if s is not None and self._due_in(s, now) <= 0]
+        due = [s for s in self._by_slot if s is not None and self._due_in(s, now) <= 0]
+        leads = {s: s.lead(now) for s in due if s.pace == "realtime"}
+        least = min(leads.values(), default=SAFE_LEAD_SECONDS)
+        if least >= SAFE_LEAD_SECONDS:
+            return due
+        return [s for s, lead in leads.items() if lead <= least + SHARED_LEAD_SECONDS]
 
     def next_due(self) -> float | None:
         """Seconds until a paced stream is due; 0 if one is now, None if nothing will be without a command."""

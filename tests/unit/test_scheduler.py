@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from engine.messages import Pace, SamplingParams
 from engine.prompt import Prompt
-from engine.scheduler import LEAD_FRAMES, Scheduler, Stream
+from engine.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHARED_LEAD_SECONDS, Scheduler, Stream
 
 SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -113,3 +114,77 @@ def test_held_stream_does_not_hold_others(clock: Clock) -> None:
     scheduler.add(stream(2, None))
     turns = [play(scheduler) for _ in range(6)]
     assert turns == [[1, 2]] * 3 + [[2]] * 3
+
+
+# --- deadlines
+
+
+def simulate(scheduler: Scheduler, clock: Clock, seconds: float, cost: Callable[[int], float]) -> list[list[int]]:
+    """Steps for so long, each as long as ``cost`` says for its number of streams; returns who was in each."""
+    until, turns = clock.now + seconds, []
+    while clock.now < until:
+        scheduler.admit()
+        runnable = scheduler.runnable()
+        clock.now += cost(len(runnable)) if runnable else 0.001
+        for one in runnable:
+            scheduler.advance(one)
+        turns.append([one.id for one in runnable])
+    return turns
+
+
+def test_who_is_nearest_to_running_dry_goes_alone(clock: Clock) -> None:
+    scheduler = Scheduler(3, clock)
+    old = [stream(1, None, "realtime"), stream(2, None, "realtime")]
+    for one in old:
+        scheduler.add(one)
+    simulate(scheduler, clock, 5, lambda n: 0.001 * n)
+    new = stream(3, None, "realtime")
+    scheduler.add(new)
+    turns = simulate(scheduler, clock, 0.3, lambda n: 0.005 * n)
+    alone = turns.index(next(turn for turn in turns if turn != [3]))
+    assert alone == pytest.approx(SAFE_LEAD_SECONDS / (1 / 75 - 0.005), rel=0.05)  # until it is safe, and no longer
+    assert min(one.lead(clock.now) for one in old) > 1
+
+
+def test_nobody_starves_at_the_limit(clock: Clock) -> None:
+    """Nine tenths of what the machine can do: all play on, whenever they came."""
+    scheduler = Scheduler(16, clock)
+    streams = [stream(n, None, "realtime") for n in range(16)]
+
+    def cost(count: int) -> float:
+        return 0.001 + 0.9 * (1 / 75 - 0.001) / 16 * count
+
+    least: dict[int, float] = {}
+    for one in streams:
+        scheduler.add(one)
+        simulate(scheduler, clock, 0.5, cost)
+        for playing in streams[: one.id + 1]:
+            least[playing.id] = min(least.get(playing.id, 9.0), playing.lead(clock.now))
+    for _ in range(60):
+        simulate(scheduler, clock, 0.5, cost)
+        least = {one.id: min(least[one.id], one.lead(clock.now)) for one in streams}
+    assert min(least.values()) > 0.3
+    assert min(one.lead(clock.now) for one in streams) >= SAFE_LEAD_SECONDS
+
+
+def test_leads_are_level_when_there_is_too_much_to_do(clock: Clock) -> None:
+    scheduler = Scheduler(8, clock)
+    streams = [stream(n, None, "realtime") for n in range(8)]
+    for one in streams:
+        scheduler.add(one)
+    simulate(scheduler, clock, 10, lambda n: 1.25 * n / 8 / 75)
+    leads = [one.lead(clock.now) for one in streams]
+    assert max(leads) - min(leads) < 2 * SHARED_LEAD_SECONDS and max(leads) < 0
+
+
+def test_fast_streams_have_what_is_left(clock: Clock) -> None:
+    scheduler = Scheduler(2, clock)
+    listened, fast = stream(1, None, "realtime"), stream(2, None)
+    scheduler.add(fast)
+    simulate(scheduler, clock, 1, lambda n: 0.004 * n)
+    scheduler.add(listened)
+    turns = simulate(scheduler, clock, 0.2, lambda n: 0.004 * n)
+    assert [2] not in turns[:20] and [1, 2] not in turns[:20]
+    turns = simulate(scheduler, clock, 5, lambda n: 0.004 * n)
+    assert sum(2 in turn for turn in turns) > 500
+    assert listened.lead(clock.now) > SAFE_LEAD_SECONDS
