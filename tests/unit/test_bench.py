@@ -17,9 +17,11 @@ from benchmarks.peers.measure import Probe
 from benchmarks.peers.peer import PeerRunner, Sizes, Variant
 from benchmarks.peers.process import Skipped, run_peer
 from benchmarks.realtime import ADJACENT, LEAD_SECONDS, Clock, Point, curve, estimate, most_streams, play
+from benchmarks.soak import soak
 from cli.main import main
 from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, FRAME_RATE, HYBRID, SMALL_CODEC, FineConfig
+from engine.engine import Engine
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
 from engine.seanet import Decoder
@@ -231,6 +233,14 @@ def test_the_command_says_all_that_the_contract_names(
     assert said["gemm_gflops"] > 0 and said["roofline_fraction"] >= 0 and said["roofline_fraction_codec"] > 0
     assert said["peers"] == [] and said["quality"]["snr_db_vs_float32"] > 35
     assert said["curve"][0]["streams"] == 1 and said["curve"][0]["step_ms"] > 0
+
+
+def test_a_soak_compares_an_old_stream_with_fresh_ones() -> None:
+    engine = Engine.load("speech", "cpu")
+    minutes = list(soak(engine, minutes=3, turns=2))
+    assert [one.minute for one in minutes] == [1, 2, 3]
+    assert all(0.3 < one.ratio < 3 and one.resident_mb > 50 for one in minutes)
+    assert engine.scheduler.active == 0
 
 
 def test_a_wrong_preset_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
