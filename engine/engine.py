@@ -159,6 +159,13 @@ class Engine:
         """End a stream before the next step; its slot is free at once."""
         self.scheduler.end(stream, "cancelled")
 
+    def change_sampling(self, stream: Stream, temperature: float, top_k: int, top_p: float) -> None:
+        """Draw a stream's codes differently from its next frame on."""
+        stream.sampling = SamplingParams(stream.sampling.seed, temperature, top_k, top_p)
+        if stream.status == "playing":
+            with torch.inference_mode():
+                fill_sampler(self._slots[stream.slot], stream.sampling)
+
     @torch.inference_mode()
     def step(self) -> StepReport:
         """Admit who waits, then give every runnable stream its next frame."""
@@ -198,6 +205,11 @@ class Engine:
 def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams) -> None:
     """Have a slot go on from a prompt, drawn from in this way."""
     copy_into(slot, prompt.state)
+    fill_sampler(slot, sampling)
+
+
+def fill_sampler(slot: State, sampling: SamplingParams) -> None:
+    """Have a slot's codes drawn in this way."""
     sampler = branch(slot, "sampler")
     for name in ("seed", "temperature", "top_k", "top_p"):
         leaf(sampler, name).fill_(getattr(sampling, name))

@@ -75,6 +75,22 @@ class CancelStream(msgspec.Struct, tag=True):
     stream_id: int
 
 
+class ChangeSampling(msgspec.Struct, tag=True):
+    """Draw differently from the stream's next frame on; its seed stays."""
+
+    stream_id: int
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+class HoldStream(msgspec.Struct, tag=True):
+    """Stop a stream, which keeps its slot and its listener's clock, and costs nothing more; or let it go on."""
+
+    stream_id: int
+    held: bool
+
+
 class Acknowledge(msgspec.Struct, tag=True):
     """The reader has taken this many frames of the stream in all."""
 
@@ -87,7 +103,16 @@ class Drain(msgspec.Struct, tag=True):
 
 
 Command: TypeAlias = (
-    OpenPrompt | AppendPrompt | CommitPrompt | DropPrompt | StartStream | CancelStream | Acknowledge | Drain
+    OpenPrompt
+    | AppendPrompt
+    | CommitPrompt
+    | DropPrompt
+    | StartStream
+    | CancelStream
+    | ChangeSampling
+    | HoldStream
+    | Acknowledge
+    | Drain
 )
 
 # --- engine → server

@@ -45,6 +45,7 @@ class Stream:
     acknowledged: int = 0
     queued_at: float = field(default_factory=time.monotonic)
     first_frame_at: float | None = None
+    held_at: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -54,7 +55,8 @@ class Stream:
         """Seconds of audio that are made and not played, if it plays since its first frame; 0 before that."""
         if self.first_frame_at is None:
             return 0.0
-        return self.generated / FRAME_RATE - (now - self.first_frame_at)
+        played_until = now if self.held_at is None else self.held_at
+        return self.generated / FRAME_RATE - (played_until - self.first_frame_at)
 
 
 class Scheduler:
@@ -118,6 +120,15 @@ class Scheduler:
         if stream.frames is not None and stream.generated >= stream.frames:
             self.end(stream, "completed")
 
+    def hold(self, stream: Stream, held: bool) -> None:
+        """Stop a stream where it is, in its slot or its place in the queue, or let it go on."""
+        if held and stream.held_at is None:
+            stream.held_at = self._clock()
+        elif not held and stream.held_at is not None:
+            if stream.first_frame_at is not None:
+                stream.first_frame_at += self._clock() - max(stream.held_at, stream.first_frame_at)
+            stream.held_at = None
+
     def end(self, stream: Stream, status: Literal["completed", "cancelled", "failed"]) -> None:
         """Take a stream out of its slot, or of the queue, at once."""
         if stream.ended:
@@ -129,7 +140,9 @@ class Scheduler:
         stream.status = status
 
     def _due_in(self, stream: Stream, now: float) -> float:
-        """Seconds until the stream may be stepped; infinite while its reader has to catch up first."""
+        """Seconds until the stream may be stepped; infinite while it is held, or its reader has to catch up first."""
+        if stream.held_at is not None:
+            return float("inf")
         if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
             return float("inf")
         if stream.pace == "fast" or stream.first_frame_at is None:

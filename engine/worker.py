@@ -70,10 +70,9 @@ class Worker:
                 self._start_stream(command)
             case m.CancelStream():
                 self._cancel_stream(command.stream_id)
-            case m.Acknowledge():
+            case m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
                 if command.stream_id in self._streams:
-                    stream = self._streams[command.stream_id][1]
-                    stream.acknowledged = max(stream.acknowledged, command.frames)
+                    self._control(*self._streams[command.stream_id], command)
             case m.Drain():
                 self.draining = True
 
@@ -133,6 +132,17 @@ class Worker:
         engine, stream = self._streams.pop(stream_id)
         engine.cancel(stream)
         self._send(m.StreamEnded(stream_id, "cancelled", stream.generated))
+
+    def _control(
+        self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream | m.Acknowledge
+    ) -> None:
+        match command:
+            case m.ChangeSampling():
+                engine.change_sampling(stream, command.temperature, command.top_k, command.top_p)
+            case m.HoldStream():
+                engine.scheduler.hold(stream, command.held)
+            case m.Acknowledge():
+                stream.acknowledged = max(stream.acknowledged, command.frames)
 
     def _report(self, name: str, engine: Engine, report: StepReport) -> None:
         now = time.monotonic()

@@ -13,13 +13,16 @@ from engine.messages import (
     Acknowledge,
     AppendPrompt,
     CancelStream,
+    ChangeSampling,
     CommitPrompt,
     DropPrompt,
+    HoldStream,
     ModelInfo,
     PromptFailed,
     PromptReady,
+    SamplingParams,
 )
-from server.errors import ApiError, audio_error, engine_lost
+from server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
 
 if TYPE_CHECKING:
     from server.engine_link import EngineLink
@@ -114,6 +117,7 @@ class StreamHandle:
         self._failure: ApiError | None = None
         self._changed = asyncio.Event()
         self._last_frame: float | None = None
+        self.held = False
 
     async def started(self, within: float) -> float:
         """Wait at most ``within`` seconds for a slot; returns the seconds that the stream waited for it.
@@ -133,19 +137,28 @@ class StreamHandle:
     async def take(self, limit: int, at_least: int = 1) -> list[bytes]:
         """Take up to ``limit`` frames (640 bytes s16le each), waiting until ``at_least`` are there or the stream ends.
 
-        An empty list is the end; ``status`` then says which.
+        A stream that is held gives none. An empty list is the end; ``status`` then says which.
 
         Raises:
-            ApiError: the engine died, hung or failed; frames that came before have been given out.
+            ApiError: the engine died, hung or failed, or the stream was held for too long; frames that came before have
+                been given out.
         """
-        while len(self._frames) < at_least and not self._over:
+        while (self.held or len(self._frames) < at_least) and not self._over:
             self._changed.clear()
+            held, longest = self.held, self._link.hold_seconds if self.held else self._link.stall_seconds
             try:
-                async with asyncio.timeout(self._link.stall_seconds):
+                async with asyncio.timeout(longest):
                     await self._changed.wait()
             except TimeoutError:
+                if held:
+                    raise ApiError(
+                        408,
+                        "paused_too_long",
+                        f"The response was paused for {longest:g} s and has been ended.",
+                        close_code=GOING_AWAY,
+                    ) from None
                 self._link.check_stalled()
-                self.fail(engine_lost(f"The engine gave no audio for {self._link.stall_seconds:g} s; try again."))
+                self.fail(engine_lost(f"The engine gave no audio for {longest:g} s; try again."))
         if not self._frames:
             if self._failure:
                 raise self._failure
@@ -155,6 +168,17 @@ class StreamHandle:
         if not self._over:
             self._link.post(Acknowledge(self.stream_id, self._taken))
         return taken
+
+    def hold(self, held: bool) -> None:
+        """Stop the stream where it is, or let it go on."""
+        self.held = held
+        self._last_frame = None  # the pause is no time between frames
+        self._link.post(HoldStream(self.stream_id, held))
+        self._changed.set()
+
+    def change_sampling(self, sampling: SamplingParams) -> None:
+        """Draw its codes differently from the next frame that is made; its seed stays."""
+        self._link.post(ChangeSampling(self.stream_id, sampling.temperature, sampling.top_k, sampling.top_p))
 
     def close(self) -> None:
         """Cancel the stream unless it has ended; nothing more comes from it."""

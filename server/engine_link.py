@@ -45,7 +45,7 @@ class EngineLink:
     """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.stall_seconds = settings.stall_seconds
+        self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         self._settings, self._metrics = settings, metrics
         self._process = EngineProcess(settings)

@@ -18,6 +18,8 @@ _TYPES = {
     500: "server_error",
     503: "unavailable_error",
 }
+GOING_AWAY = 1001
+"""Closes a WebSocket of which nothing was heard for too long, or whose server ends."""
 _CLOSE_CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1013}
 _PROMPT_STATUS = {
     "empty_audio": 415,

@@ -38,6 +38,8 @@ class Playback:
 
     def __init__(self, stream: StreamHandle, metrics: Metrics, route: str, began: float, realtime: bool) -> None:
         self.frames = 0
+        self.handed = 0
+        """Frames sent, and those that are being sent."""
         self.first_frame_seconds: float | None = None
         """From ``began`` to the first frame's arrival in the server."""
         self.first_audio_seconds: float | None = None
@@ -46,6 +48,7 @@ class Playback:
         self._began, self._realtime = began, realtime
         self._plays_since = 0.0
         self._last = began
+        self._paused_at: float | None = None
 
     async def all(self) -> bytes:
         """The whole stream at once; it counts as handed to the socket at its end.
@@ -75,6 +78,7 @@ class Playback:
             if not frames:
                 return
             self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
+            self.handed += len(frames)
             yield b"".join(frames)
             self._sent(len(frames))
             limit = _MESSAGE_FRAMES
@@ -84,13 +88,22 @@ class Playback:
         """Seconds of audio sent that have not been played yet, if playback began with the first."""
         if not self.frames:
             return 0.0
-        return self.frames / FRAME_RATE - (time.perf_counter() - self._plays_since)
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return self.frames / FRAME_RATE - (now - self._plays_since)
 
     @property
     def realtime_factor(self) -> float:
         """Audio seconds sent over wall seconds since it was asked for."""
         wall = self._last - self._began
         return self.frames / FRAME_RATE / wall if wall > 0 else 0.0
+
+    def pause(self, paused: bool) -> None:
+        """Stop the clock, as the player does, or let it go on."""
+        if paused:
+            self._paused_at = time.perf_counter()
+        elif self._paused_at is not None:
+            self._plays_since += time.perf_counter() - self._paused_at
+            self._paused_at = None
 
     def finish(self) -> None:
         """Record how fast it was."""

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     )
 
     idle_seconds: float = Field(default=60.0, gt=0, le=86_400, description="silence after which a session is closed")
+    pause_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest pause of a response")
     send_seconds: float = Field(default=30.0, gt=0, le=600, description="longest wait for a client to take audio")
     drain_seconds: float = Field(default=30.0, ge=0, le=3600, description="how long SIGTERM lets streams play on")
 

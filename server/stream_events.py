@@ -64,7 +64,17 @@ class ResponseCancel(_Event, tag="response.cancel"):
     pass
 
 
-ClientEvent: TypeAlias = SessionUpdate | BufferClear | BufferCommit | ResponseCreate | ResponseCancel
+class ResponsePause(_Event, tag="response.pause"):
+    pass
+
+
+class ResponseResume(_Event, tag="response.resume"):
+    pass
+
+
+ClientEvent: TypeAlias = (
+    SessionUpdate | BufferClear | BufferCommit | ResponseCreate | ResponseCancel | ResponsePause | ResponseResume
+)
 
 _TYPES = (
     "session.update",
@@ -72,6 +82,8 @@ _TYPES = (
     "input_audio_buffer.commit",
     "response.create",
     "response.cancel",
+    "response.pause",
+    "response.resume",
 )
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")

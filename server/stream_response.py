@@ -63,6 +63,21 @@ class StreamResponse:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def paused(self) -> bool:
+        return self._stream.held
+
+    def pause(self, paused: bool) -> dict[str, Any]:
+        """Stop after the frames that were sent, or go on with the next; returns what the client is told."""
+        self._stream.hold(paused)
+        if self._playback is not None:
+            self._playback.pause(paused)
+        return {"response_id": self._id, "frames": self._playback.handed if self._playback else 0}
+
+    def change_sampling(self, sampling: SamplingParams) -> None:
+        """Draw differently from the next frame that is made; the seed stays."""
+        self._stream.change_sampling(sampling)
+
     def close(self) -> None:
         """Free the slot, or the place in the line for it."""
         self._stream.close()

@@ -14,7 +14,7 @@ from engine.messages import ModelInfo, Pace
 from server import logs
 from server.accounting import count_refusal
 from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
-from server.errors import ApiError, bad_value, wrong_order
+from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
 from server.services import Services
 from server.stream_events import (
@@ -24,6 +24,8 @@ from server.stream_events import (
     InputFields,
     ResponseCancel,
     ResponseCreate,
+    ResponsePause,
+    ResponseResume,
     SessionFields,
     SessionUpdate,
     parse_event,
@@ -34,7 +36,6 @@ from server.stream_socket import Incoming, StreamSocket
 
 log = logs.get("server.stream")
 _INBOX = 16
-_GOING_AWAY = 1001
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class _Options:
     input_rate: int = SAMPLE_RATE
     wishes: Wishes = field(default_factory=Wishes)
     pace: Pace = "realtime"
+
+    def without_sampling(self) -> _Options:
+        """What cannot change while a response plays."""
+        return replace(self, wishes=replace(self.wishes, temperature=None, top_k=None, top_p=None))
 
 
 class StreamSession:
@@ -112,7 +117,7 @@ class StreamSession:
                     408,
                     "idle_timeout",
                     f"Nothing was sent for {idle:g} s; the session is closed.",
-                    close_code=_GOING_AWAY,
+                    close_code=GOING_AWAY,
                 )
             try:
                 async with asyncio.timeout(left):
@@ -142,6 +147,8 @@ class StreamSession:
                 if self._response is None:
                     raise wrong_order("There is no response to cancel.")
                 self._response.cancel()
+            case ResponsePause() | ResponseResume():
+                await self._pause(isinstance(event, ResponsePause))
             case _:
                 assert_never(event)
 
@@ -174,9 +181,15 @@ class StreamSession:
         assert self._tasks is not None
         self._tasks.create_task(run())
 
+    async def _pause(self, paused: bool) -> None:
+        response, done = self._response, "paused" if paused else "resumed"
+        if response is None:
+            raise wrong_order(f"There is no response that could be {done}.")
+        if response.paused == paused:
+            raise wrong_order("The response is paused already." if paused else "The response is not paused.")
+        await self._socket.send_event(f"response.{done}", **response.pause(paused))
+
     def _update(self, fields: SessionFields) -> None:
-        if self._response is not None:
-            raise wrong_order("A response is playing; send session.update after response.done.")
         options = self._options
         if fields.model is not UNSET:
             models = self._services.supervisor.link().models
@@ -203,6 +216,10 @@ class StreamSession:
         ]
         if changed and self._prompt.state != "empty":
             raise wrong_order("The model and the input are fixed once audio came; send input_audio_buffer.clear first.")
+        if self._response is not None:
+            if options.without_sampling() != self._options.without_sampling():
+                raise wrong_order("While a response plays, only temperature, top_k and top_p can change.")
+            self._response.change_sampling(sampling_for(options.wishes, options.model))
         self._options = options
 
     def _describe(self) -> dict[str, Any]:
@@ -226,7 +243,7 @@ class StreamSession:
     async def _close_when_draining(self) -> None:
         await self._services.supervisor.drain_begun.wait()
         await self._silent.wait()
-        raise ApiError(503, "draining", "The server is shutting down; connect again later.", close_code=_GOING_AWAY)
+        raise ApiError(503, "draining", "The server is shutting down; connect again later.", close_code=GOING_AWAY)
 
 
 def _update_input(options: _Options, fields: InputFields) -> _Options:

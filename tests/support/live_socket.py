@@ -45,9 +45,9 @@ class LiveSocket:
         self.event("session.update", session=session)
         return dict(self.expect("session.updated")["session"])
 
-    def receive(self) -> dict[str, Any] | bytes:
-        """The next message: an event, or audio."""
-        message = self._connection.recv(WAIT_SECONDS)
+    def receive(self, within: float = WAIT_SECONDS) -> dict[str, Any] | bytes:
+        """The next message: an event, or audio. Raises TimeoutError where none comes within so many seconds."""
+        message = self._connection.recv(within)
         return message if isinstance(message, bytes) else json.loads(message)
 
     def expect(self, type: str) -> dict[str, Any]:

@@ -116,6 +116,33 @@ def test_held_stream_does_not_hold_others(clock: Clock) -> None:
     assert turns == [[1, 2]] * 3 + [[2]] * 3
 
 
+def test_a_held_listeners_clock_stands(clock: Clock) -> None:
+    scheduler = Scheduler(1, clock)
+    one = stream(1, None, "realtime")
+    scheduler.add(one)
+    simulate(scheduler, clock, 1, lambda n: 0.001)
+    scheduler.hold(one, True)
+    lead = one.lead(clock.now)
+    clock.now += 60
+    assert play(scheduler) == [] and scheduler.next_due() is None and one.lead(clock.now) == lead
+    scheduler.hold(one, False)
+    assert one.lead(clock.now) == pytest.approx(lead)
+    generated = one.generated
+    simulate(scheduler, clock, 1, lambda n: 0.001)
+    assert one.generated - generated == pytest.approx(75, abs=2)
+
+
+def test_held_before_it_began(clock: Clock) -> None:
+    scheduler = Scheduler(1, clock)
+    one = stream(1, None, "realtime")
+    scheduler.add(one)
+    scheduler.hold(one, True)
+    assert play(scheduler) == [] and one.status == "playing"
+    clock.now += 5
+    scheduler.hold(one, False)
+    assert play(scheduler) == [1] and one.lead(clock.now) == pytest.approx(1 / 75)
+
+
 # --- deadlines
 
 

@@ -1,0 +1,125 @@
+"""A response is paused, goes on, and is drawn differently, all while it plays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.audio import HOP, SPEECH
+from tests.support.live_socket import LiveSocket
+from tests.support.metrics import wait_for_idle
+from tests.support.server import ServerProcess
+
+FRAME_BYTES = 2 * HOP
+SECONDS = 8.0
+
+
+@pytest.fixture
+def playing(server: str) -> Iterator[LiveSocket]:
+    """A response of some seconds in real time that has just begun."""
+    with LiveSocket(server) as socket:
+        socket.update(seed=11)
+        socket.commit(SPEECH.read_bytes())
+        socket.create(SECONDS)
+        yield socket
+    wait_for_idle(server)
+
+
+def read_until(socket: LiveSocket, kind: str) -> tuple[bytes, dict[str, Any]]:
+    """Audio up to an event of this kind, and the event."""
+    audio = b""
+    while isinstance(message := socket.receive(), bytes):
+        audio += message
+    assert message["type"] == kind, message
+    return audio, message
+
+
+def whole(server: str) -> bytes:
+    """The same response as if nothing had been done to it."""
+    with LiveSocket(server) as socket:
+        socket.update(seed=11, pace="fast")
+        socket.commit(SPEECH.read_bytes())
+        socket.create(SECONDS)
+        return socket.read_response()[0]
+
+
+def test_a_paused_response_goes_on_where_it_was(server: str, playing: LiveSocket) -> None:
+    first = playing.receive()
+    assert isinstance(first, bytes)
+    playing.event("response.pause")
+    more, paused = read_until(playing, "response.paused")
+    before = first + more
+    assert paused["frames"] == len(before) // FRAME_BYTES
+    stood = time.monotonic()
+    with pytest.raises(TimeoutError):
+        playing.receive(within=1.5)
+    playing.event("response.resume")
+    resumed = playing.expect("response.resumed")
+    stood = time.monotonic() - stood
+    assert resumed["frames"] == paused["frames"]
+    began = time.monotonic()
+    after, done = playing.read_response()
+    assert before + after == whole(server)
+    assert done["status"] == "completed"
+    # Still in real time: the pause is not caught up with.
+    assert time.monotonic() - began > len(after) / FRAME_BYTES / 75 - 2.5
+    assert stood > 1.4
+
+
+def test_sampling_changes_from_the_next_frame(server: str, playing: LiveSocket) -> None:
+    first = playing.receive()
+    assert isinstance(first, bytes)
+    assert playing.session["temperature"] > 0
+    playing.event("session.update", session={"temperature": 0, "top_k": 5})
+    more, updated = read_until(playing, "session.updated")
+    assert (updated["session"]["temperature"], updated["session"]["top_k"]) == (0, 5)
+    rest, done = playing.read_response()
+    changed, unchanged = first + more + rest, whole(server)
+    assert done["status"] == "completed" and len(changed) == len(unchanged) == SECONDS * 75 * FRAME_BYTES
+    assert changed[: len(first)] == unchanged[: len(first)]
+    assert changed[-FRAME_BYTES * 75 :] != unchanged[-FRAME_BYTES * 75 :]
+
+
+def test_the_rest_of_a_session_is_fixed_while_it_plays(playing: LiveSocket) -> None:
+    for session in ({"seed": 3}, {"pace": "fast"}):
+        playing.event("session.update", session=session)
+        _, event = read_until(playing, "error")
+        assert event["error"]["code"] == "wrong_order" and "only temperature" in event["error"]["message"]
+    playing.event("response.resume")
+    _, event = read_until(playing, "error")
+    assert "not paused" in event["error"]["message"]
+    playing.event("response.cancel")
+    _, done = playing.read_response()
+    assert done["status"] == "cancelled"
+    playing.event("response.pause")
+    assert playing.expect_error()["code"] == "wrong_order"
+
+
+def test_a_paused_response_can_be_cancelled(playing: LiveSocket) -> None:
+    playing.receive()
+    playing.event("response.pause")
+    read_until(playing, "response.paused")
+    playing.event("response.cancel")
+    assert playing.read_response()[1]["status"] == "cancelled"
+
+
+def test_a_pause_has_an_end() -> None:
+    with ServerProcess(environment={"WHISPERGPT_PAUSE_SECONDS": "0.5"}) as process:
+        with LiveSocket(process.url) as socket:
+            socket.commit(SPEECH.read_bytes())
+            socket.create(None)
+            socket.receive()
+            socket.event("response.pause")
+            read_until(socket, "response.paused")
+            _, done = socket.read_response()
+            assert done["status"] == "failed"
+            assert socket.expect_error()["code"] == "paused_too_long"
+            with pytest.raises(ConnectionClosed):
+                socket.receive()
+        wait_for_idle(process.url)
+        process.terminate()
+        assert process.wait() == 0
