@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,96 +17,135 @@ from engine.audio_file import AudioError, read_audio
 from engine.checkpoint import LoadedModel
 from engine.config import HOP
 from engine.frame_step import FrameStep
-from engine.offline import CHUNK_FRAMES
+from training.bootstrap import interval
 from training.datasets import find_audio
+from training.grouping import GroupBy, Layout, lay_out
+from training.hearing import Condition, Hearings
 
-Condition = Literal["original", "decoded", "coarse"]
+CHUNK_FRAMES = 150
+FEWEST_FRAMES = 8
 
 
-@dataclass
-class Score:
-    """Sums over frames: NLL in nats, right guesses, and how many frames of how many files they are of."""
+@dataclass(frozen=True)
+class FileScore:
+    """Sums over the frames t ≥ 1 of one file of ``group``: NLL in nats, and right guesses."""
 
-    nll: float = 0.0
-    right: int = 0
-    frames: int = 0
-    files: int = 0
+    group: str
+    nll: float
+    right: int
+    frames: int
 
-    def result(self, model: LoadedModel) -> dict[str, Any]:
-        """The model's entry in the JSON of ``whispergpt eval``."""
-        mean = self.nll / self.frames
-        return {
-            "model": model.id,
-            "parameters": model.step.model.parameter_count(),
-            "files": self.files,
-            "frames": self.frames,
-            "nll": mean,
-            "accuracy": self.right / self.frames,
-            "perplexity": exp(mean),
+
+@dataclass(frozen=True)
+class ModelScore:
+    """One model's files, in the order of every other model's."""
+
+    model: LoadedModel
+    files: list[FileScore]
+
+    @property
+    def nll(self) -> float:
+        return sum(file.nll for file in self.files) / sum(file.frames for file in self.files)
+
+    @property
+    def accuracy(self) -> float:
+        return sum(file.right for file in self.files) / sum(file.frames for file in self.files)
+
+    def result(self, first: ModelScore) -> dict[str, Any]:
+        """The model's entry in the JSON of ``whispergpt eval``, with intervals and the distance from the ``first``."""
+        nll, right, frames = self._by_group()
+        said = {
+            "model": self.model.id,
+            "parameters": self.model.step.model.parameter_count(),
+            "files": len(self.files),
+            "frames": int(frames.sum()),
+            "nll": self.nll,
+            "accuracy": self.accuracy,
+            "perplexity": exp(self.nll),
+            "groups": len(frames),
+            "nll_interval": interval(nll, frames),
+            "accuracy_interval": interval(right, frames),
         }
+        if first is not self:
+            said["nll_above_first"] = self.nll - first.nll
+            said["nll_above_first_interval"] = interval(nll - first._by_group()[0], frames)
+        return said
+
+    def _by_group(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums of NLL, right guesses and frames, each ``[groups]``."""
+        groups = sorted({file.group for file in self.files})
+        sums = np.zeros((3, len(groups)))
+        for file in self.files:
+            sums[:, groups.index(file.group)] += (file.nll, file.right, file.frames)
+        return sums[0], sums[1], sums[2]
 
 
 def evaluate(
-    folder: Path, models: list[LoadedModel], condition: Condition, progress: Iterable[Path] | None = None
+    folder: Path,
+    models: list[LoadedModel],
+    condition: Condition,
+    group_by: GroupBy = "auto",
+    progress: Iterable[Path] | None = None,
 ) -> dict[str, Any]:
     """Score every file under ``folder`` with every model, each file from a cold start.
 
     Args:
         condition: what the mel slices are of: the ``original`` audio, that ``decoded`` from all its codes, or from
             the ``coarse`` codes alone.
+        group_by: what is independent of one another, for the intervals: as ``whispergpt train prepare`` splits.
         progress: the files, wrapped to show how far it is.
 
     Raises:
         ValueError: there is no audio that can be scored.
     """
-    scores = [Score() for _ in models]
+    files = find_audio(folder)
+    layout = lay_out(folder, [path.relative_to(folder) for path in files], group_by)
+    scores = [ModelScore(model, []) for model in models]
+    hearings = Hearings(condition)
     skipped = []
-    for path in progress or find_audio(folder):
+    for path in progress or files:
         try:
             audio = torch.from_numpy(read_audio(path, max_seconds=None))
         except AudioError as error:
             skipped.append({"file": str(path), "why": str(error)})
             continue
-        if len(audio) < 8 * HOP:
+        if len(audio) < FEWEST_FRAMES * HOP:
             skipped.append({"file": str(path), "why": "The file is shorter than eight frames."})
             continue
-        for model, score in zip(models, scores, strict=True):
-            score_audio(model.step, audio, condition, score)
-    if not models or not scores[0].frames:
+        group = _group(layout, path.relative_to(folder))
+        hearings.listen(audio)
+        for score in scores:
+            score.files.append(_score(score.model.step, hearings, group))
+    if not models or not scores[0].files:
         raise ValueError(f"{folder} has no audio that can be scored")
-    results = [score.result(model) for model, score in zip(models, scores, strict=True)]
-    return {"condition": condition, "skipped": skipped, "models": results}
+    return {
+        "condition": condition,
+        "skipped": skipped,
+        "models": [score.result(scores[0]) for score in scores],
+        "grouping": layout.grouping,
+    }
+
+
+def _group(layout: Layout, file: Path) -> str:
+    """A file that the data set's table does not know is a group of its own."""
+    return layout.groups.get(file, str(file))
+
+
+def _score(step: FrameStep, hearings: Hearings, group: str) -> FileScore:
+    """One recording, over its frames t ≥ 1."""
+    codes, mel = hearings.heard_by(step)
+    logits = teacher_forced(step, codes, mel)[:-1]
+    targets = codes[1:]
+    nll = float(F.cross_entropy(logits, targets, reduction="sum"))
+    return FileScore(group, nll, int((logits.argmax(-1) == targets).sum()), len(targets))
 
 
 @torch.inference_mode()
-def score_audio(step: FrameStep, audio: Tensor, condition: Condition, score: Score) -> None:
-    """Add one recording ``[n]`` at 24 kHz to ``score``, over its frames t ≥ 1."""
-    previous: Tensor | None = None
-    for codes, logits in _teacher_forced(step, audio, condition):
-        targets = codes
-        if previous is not None:
-            logits_before = torch.cat([previous, logits[:-1]])
-        else:
-            logits_before, targets = logits[:-1], codes[1:]
-        score.nll += float(F.cross_entropy(logits_before, targets, reduction="sum"))
-        score.right += int((logits_before.argmax(-1) == targets).sum())
-        score.frames += len(targets)
-        previous = logits[-1:]
-    score.files += 1
-
-
-def _teacher_forced(step: FrameStep, audio: Tensor, condition: Condition) -> Iterator[tuple[Tensor, Tensor]]:
-    """Coarse codes ``[T]`` of each chunk and the logits ``[T, 1024]`` after each of its frames."""
-    device = audio.device
-    encoder, decoder = step.codec.init_encoder_state(1, device), step.codec.init_decoder_state(1, device)
-    mel_state, model_state = step.mel.init_state(1, device), step.model.init_state(1, device)
-    start = 0
-    for chunk in audio[: len(audio) // HOP * HOP].split(CHUNK_FRAMES * HOP):
-        codes = step.codec.encode_step(chunk[None, None], encoder, cold=start == 0)
-        heard = chunk[None]
-        if condition != "original":
-            books = codes if condition == "decoded" else codes[:, :1]
-            heard = step.codec.decode_step(books, decoder, cold=start == 0)[:, 0]
-        mel = step.mel.step(heard, mel_state)
-        yield codes[0, 0], step.model.extend(codes[:, 0], mel, model_state, start)[0]
-        start += codes.shape[-1]
+def teacher_forced(step: FrameStep, codes: Tensor, mel: Tensor) -> Tensor:
+    """The logits ``[T, 1024]`` after each frame of coarse codes ``[T]`` and slices ``[T, n_mels]``."""
+    state = step.model.init_state(1, codes.device)
+    logits = []
+    for start in range(0, len(codes), CHUNK_FRAMES):
+        chunk = slice(start, start + CHUNK_FRAMES)
+        logits.append(step.model.extend(codes[None, chunk], mel[None, chunk], state, start)[0])
+    return torch.cat(logits)

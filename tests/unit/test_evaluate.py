@@ -1,0 +1,138 @@
+"""Scores of next-code prediction, and how sure they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+
+from cli.main import main
+from engine.checkpoint import save_model
+from engine.codec import Codec
+from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, SamplingDefaults, StackConfig
+from engine.model import WhisperGPT
+from tests.support.audio import SAMPLE_RATE
+from training.bootstrap import FEWEST_GROUPS, interval
+
+Evaluate = Callable[..., dict[str, Any]]
+SMALL_STACK = StackConfig(256, 1, 4, 1, 64, 32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six speakers of two clips each, noise of different colours, and one file that is none."""
+    root = tmp_path_factory.mktemp("voices")
+    draw = np.random.default_rng(0)
+    for speaker in range(6):
+        (root / f"speaker{speaker}").mkdir()
+        for clip in range(2):
+            noise = np.cumsum(draw.normal(0, 0.01, 52_000 + 1000 * speaker)) * 0.98
+            soundfile.write(root / f"speaker{speaker}" / f"{clip}.wav", np.tanh(noise - noise.mean()), SAMPLE_RATE)
+    (root / "speaker0" / "broken.wav").write_bytes(b"nothing")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A hybrid and a token-only model on one codec."""
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    codec = Codec(SMALL_CODEC)
+    with torch.no_grad():  # codebooks like those of a trained codec: every entry is somewhere else
+        for entries in codec.quantizer.entries:
+            entries.normal_(0, 0.1)
+    configs = {"hybrid": replace(HYBRID, stack=SMALL_STACK), "tokens": replace(GPT_S, stack=SMALL_STACK)}
+    for name, config in configs.items():
+        save_model(root / name, WhisperGPT(config), codec, SamplingDefaults(), "unknown")
+    return {name: str(root / name) for name in configs}
+
+
+@pytest.fixture
+def evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> Evaluate:
+    def evaluate(*names: str, condition: str = "original") -> dict[str, Any]:
+        chosen = [argument for name in names for argument in ("--model", name)]
+        with pytest.raises(SystemExit) as ended:
+            main(["eval", str(folder), *chosen, "--condition", condition, "--json"])
+        assert not ended.value.code
+        return dict(json.loads(capsys.readouterr().out))
+
+    return evaluate
+
+
+@pytest.mark.parametrize("condition", ["original", "decoded", "coarse"])
+def test_scores_are_those_of_the_whole_sequence(
+    folder: Path, models: dict[str, str], evaluate: Evaluate, condition: str
+) -> None:
+    """Against codec and model run over each whole file at once."""
+    from engine.checkpoint import load_model
+
+    step = load_model(models["hybrid"], torch.device("cpu")).step
+    nll, frames = 0.0, 0
+    for path in sorted(folder.rglob("[01].wav")):
+        audio = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+        audio = audio[: len(audio) // HOP * HOP]
+        with torch.inference_mode():
+            codes = step.codec.encode(audio[None, None])
+            books = {"original": None, "decoded": codes, "coarse": codes[:, :1]}[condition]
+            heard = audio[None] if books is None else step.codec.decode(books)[:, 0]
+            logits = step.model(codes[:, 0], step.mel(heard))
+        nll += float(F.cross_entropy(logits[0, :-1], codes[0, 0, 1:], reduction="sum"))
+        frames += codes.shape[-1] - 1
+    (row,) = evaluate(models["hybrid"], condition=condition)["models"]
+    assert (row["files"], row["frames"]) == (12, frames)
+    assert row["nll"] == pytest.approx(nll / frames, abs=2e-3)
+
+
+def test_two_models_are_compared_on_the_same_groups(models: dict[str, str], evaluate: Evaluate) -> None:
+    result = evaluate(models["hybrid"], models["tokens"], models["hybrid"])
+    first, other, again = result["models"]
+    assert result["grouping"] == "folder" and len(result["skipped"]) == 1
+    assert "nll_above_first" not in first and first["groups"] == 6
+    assert again["nll_above_first"] == 0 and again["nll_above_first_interval"] == [0, 0]
+    low, high = other["nll_above_first_interval"]
+    assert other["nll_above_first"] == pytest.approx(other["nll"] - first["nll"])
+    assert low < other["nll_above_first"] < high
+    low, high = first["nll_interval"]
+    assert low < first["nll"] < high
+    # What both models find hard cancels out.
+    assert other["nll_above_first_interval"][1] - other["nll_above_first_interval"][0] < 2 * (high - low)
+
+
+def test_a_token_model_hears_nothing(models: dict[str, str], evaluate: Evaluate) -> None:
+    scores = {evaluate(models["tokens"], condition=name)["models"][0]["nll"] for name in ("original", "coarse")}
+    assert len(scores) == 1
+
+
+def test_the_table_is_for_people(
+    folder: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit):
+        main(["eval", str(folder), "--model", models["hybrid"], "--model", models["tokens"]])
+    said = capsys.readouterr().out
+    assert "NLL above hybrid" in said and "1 files skipped" in said and "6 groups (folder)" in said
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    draw = np.random.default_rng(1)
+    held = 0
+    for trial in range(200):
+        frames = draw.integers(50, 150, 30).astype(float)
+        groups = draw.normal(3.0, 0.3, 30)  # what a group's NLL is on average
+        bounds = interval(groups * frames, frames, seed=trial)
+        assert bounds is not None
+        held += bounds[0] < 3.0 < bounds[1]
+    assert 0.88 < held / 200 < 0.99
+
+
+def test_few_groups_have_no_interval() -> None:
+    few = np.ones(FEWEST_GROUPS - 1)
+    assert interval(few, few) is None
