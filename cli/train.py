@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from engine.checkpoint import load_codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig
 from engine.engine import pick_device
 from training.codec_recipe import CodecRecipe
+from training.curves import draw_curves, read_curve
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
 from training.manifest import MANIFEST
@@ -144,6 +146,19 @@ def lm(
         held = tokenize(audio.heldout, trained, config.mel, cache)
         recipe = ModelRecipe(steps=steps, batch=batch, seed=seed)
         train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
+
+
+@app.command("curves")
+def curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of models' runs, or their logs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture; its ending says its format.")],
+    title: Annotated[str, typer.Option(help="Above it.")] = "",
+) -> None:
+    """Draw learning curves from runs' logs, as the paper's figures 2 and 3 have them."""
+    with told_in_one_line():
+        if find_spec("matplotlib") is None:
+            raise ValueError("The picture needs matplotlib; install whispergpt[bench].")
+        draw_curves([read_curve(run) for run in runs], title, out)
 
 
 def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:

@@ -1,0 +1,79 @@
+"""Learning curves from runs' own logs, as the paper's figures 2 (music) and 3 (speech) draw them (arXiv 2412.11449)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HELDOUT = "heldout_original"
+"""NLL on slices of the recordings themselves; of a token-only model it is the same for every version."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run: the steps at which it was checked, its held-out NLL there, and its training NLL before them, in nats."""
+
+    name: str
+    steps: list[int]
+    heldout: list[float]
+    train_steps: list[int]
+    train: list[float]
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """The step of the lowest held-out NLL, and that."""
+        least = min(self.heldout)
+        return self.steps[self.heldout.index(least)], least
+
+
+def read_curve(run: Path) -> Curve:
+    """The curve of a run's folder, or of its log.
+
+    Raises:
+        ValueError: there is no such log, or no check in it.
+    """
+    log = run / "log.jsonl" if run.is_dir() else run
+    try:
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        checked = [line for line in lines if HELDOUT in line]
+        trained = [line for line in lines if "train" in line]
+        curve = Curve(
+            (log.parent if run.is_dir() else log).name.removesuffix(".jsonl"),
+            [line["step"] for line in checked],
+            [line[HELDOUT] for line in checked],
+            [line["step"] for line in trained],
+            [line["train"] for line in trained],
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{log} is not the log of a model's run: {error}") from None
+    if not curve.steps:
+        raise ValueError(f"{log} has no check of the held-out part yet")
+    return curve
+
+
+def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
+    """Held-out NLL over steps, a line each, and the training NLL as a thin one of the same colour.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure  # not needed until there is something to draw
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, curve in enumerate(curves):
+        colour = f"C{number}"
+        step, least = curve.best
+        told = f"{curve.name}: {least:.3f} nats, perplexity {math.exp(least):.1f}, at step {step}"
+        axes.plot(curve.steps, curve.heldout, color=colour, marker=".", label=told)
+        axes.plot(curve.train_steps, curve.train, color=colour, linewidth=0.8, alpha=0.6)
+    axes.set(title=title, xlabel="step", ylabel="NLL of the next coarse code [nats]")
+    lowest = min(min(curve.heldout + curve.train) for curve in curves)
+    highest = max(curve.heldout[0] for curve in curves)
+    axes.set_ylim(lowest - 0.1, highest + 0.1)
+    axes.legend(title="held out (thin: training)")
+    figure.savefig(path, dpi=150)
