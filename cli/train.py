@@ -12,6 +12,7 @@ import typer
 
 from cli.arguments import told_in_one_line
 from cli.measure import app as measure
+from cli.study import app as study
 from engine.checkpoint import load_codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig
 from engine.engine import pick_device
@@ -32,6 +33,7 @@ app = typer.Typer(
     help="Prepare audio, train a codec, then a model on its codes. All three go on where they stopped.",
 )
 app.add_typer(measure, name="measure")
+app.add_typer(study, name="study")
 
 Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]

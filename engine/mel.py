@@ -15,10 +15,19 @@ from engine.config import HOP, SAMPLE_RATE, MelConfig
 from engine.streaming import State, keep, leaf
 
 
-def mel_filterbank(window: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangular filters ``[window // 2 + 1, n_mels]``, evenly spaced on the HTK mel scale, 2595·log10(1 + f / 700)."""
+def mel_edges(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
+    """Frequencies in Hz, float64 ``[n_mels + 2]``: band i begins at the i-th, peaks at the next, ends at the one after.
+
+    Evenly spaced on the HTK mel scale, 2595·log10(1 + f / 700).
+    """
     low, high = (2595.0 * torch.log10(1.0 + torch.tensor(f, dtype=torch.float64) / 700.0) for f in (low_hz, high_hz))
-    edges = 700.0 * (10.0 ** (torch.linspace(float(low), float(high), n_mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    mels = torch.linspace(float(low), float(high), n_mels + 2, dtype=torch.float64)
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+
+
+def mel_filterbank(window: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
+    """Triangular filters ``[window // 2 + 1, n_mels]`` between neighbours of ``mel_edges``."""
+    edges = mel_edges(n_mels, low_hz, high_hz)
     bins = torch.linspace(0, SAMPLE_RATE / 2, window // 2 + 1, dtype=torch.float64)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

@@ -13,17 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.audio_file import AudioError, read_audio
 from engine.checkpoint import LoadedModel
-from engine.config import HOP
 from engine.frame_step import FrameStep
 from training.bootstrap import interval
-from training.datasets import find_audio
-from training.grouping import GroupBy, Layout, lay_out
+from training.grouping import GroupBy
 from training.hearing import Condition, Hearings
+from training.recordings import Recordings
 
 CHUNK_FRAMES = 150
-FEWEST_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -98,37 +95,19 @@ def evaluate(
     Raises:
         ValueError: there is no audio that can be scored.
     """
-    files = find_audio(folder)
-    layout = lay_out(folder, [path.relative_to(folder) for path in files], group_by)
+    recordings = Recordings(folder, group_by)
     scores = [ModelScore(model, []) for model in models]
     hearings = Hearings(condition)
-    skipped = []
-    for path in progress or files:
-        try:
-            audio = torch.from_numpy(read_audio(path, max_seconds=None))
-        except AudioError as error:
-            skipped.append({"file": str(path), "why": str(error)})
-            continue
-        if len(audio) < FEWEST_FRAMES * HOP:
-            skipped.append({"file": str(path), "why": "The file is shorter than eight frames."})
-            continue
-        group = _group(layout, path.relative_to(folder))
+    for group, audio in recordings.read(progress):
         hearings.listen(audio)
         for score in scores:
             score.files.append(_score(score.model.step, hearings, group))
-    if not models or not scores[0].files:
-        raise ValueError(f"{folder} has no audio that can be scored")
     return {
         "condition": condition,
-        "skipped": skipped,
+        "skipped": recordings.skipped,
         "models": [score.result(scores[0]) for score in scores],
-        "grouping": layout.grouping,
+        "grouping": recordings.grouping,
     }
-
-
-def _group(layout: Layout, file: Path) -> str:
-    """A file that the data set's table does not know is a group of its own."""
-    return layout.groups.get(file, str(file))
 
 
 def _score(step: FrameStep, hearings: Hearings, group: str) -> FileScore:

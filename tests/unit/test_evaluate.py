@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,49 @@ def test_the_table_is_for_people(
         main(["eval", str(folder), "--model", models["hybrid"], "--model", models["tokens"]])
     said = capsys.readouterr().out
     assert "NLL above hybrid" in said and "1 files skipped" in said and "6 groups (folder)" in said
+
+
+# --- studies
+
+
+def study(kind: str, folder: Path, *names: str) -> int:
+    chosen = [argument for name in names for argument in ("--model", name)]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "study", kind, str(folder), *chosen, "--json"])
+    return int(ended.value.code or 0)
+
+
+def test_context_is_counted_from_cold_starts(
+    folder: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study("context", folder, models["hybrid"], models["tokens"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [row["model"] for row in rows] == ["hybrid", "tokens"]
+    for row in rows:
+        assert [cell["context"] for cell in row["by_context"]] == [[1, 1], [2, 3], [4, 7], [8, 15], [16, 31]]
+        frames = [cell["frames"] for cell in row["by_context"]]
+        assert frames == [frames[0] << place for place in range(5)]
+        for cell in row["by_context"]:
+            low, high = cell["interval"]
+            assert low - 1e-9 <= cell["nll"] <= high + 1e-9
+
+
+def test_bands_are_worth_what_is_lost_without(
+    folder: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], evaluate: Evaluate
+) -> None:
+    assert study("bands", folder, models["hybrid"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["models"]
+    assert row["nll"] == pytest.approx(evaluate(models["hybrid"])["models"][0]["nll"])
+    lost = row["lost_without"]
+    assert [cell["bins"] for cell in lost] == [[first, first + 9] for first in range(0, 80, 10)]
+    assert lost[0]["hz"][0] == 40 and lost[-1]["hz"][1] == 12_000
+    assert all(below["hz"][1] > above["hz"][0] for below, above in pairwise(lost))
+    assert all(cell["nll"] != 0 for cell in [*lost, row["lost_without_all"]])
+
+
+def test_a_token_model_has_no_bands(folder: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert study("bands", folder, models["tokens"]) == 2
+    assert "tokens: a token-only model has no spectrogram" in capsys.readouterr().err
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
