@@ -38,7 +38,7 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
         if step.model.fine is not None:
             latents.append(leaf(state, "latent")[0].clone())
         else:
-            latents.append(step.codec.quantizer.entries[0][int(codes[0])])
+            latents.append(step.codec.quantizer.entries[0][int(codes[0, 0])])
         made.append(torch.from_numpy(samples[0].copy()))
     before = step.codec.quantizer.decode(prompt.codes[None].to(device))
     latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)

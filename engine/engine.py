@@ -13,18 +13,22 @@ import torch
 
 from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
+from engine.code_history import CodeHistory
 from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.installed import package_version
-from engine.messages import ModelInfo, SamplingParams
+from engine.messages import Checkpoint, ModelInfo, SamplingParams
 from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
+from engine.recall import RecallError, frames_remembered, pack_codes, unpack_codes
 from engine.scheduler import Scheduler, Stream
 from engine.step_path import TILE, step_path, whole_tiles
 from engine.streaming import State, branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
+CHECKPOINT_EVERY = FRAME_RATE
+"""Frames of a stream between two from which it can go on elsewhere."""
 
 
 class DeviceError(ValueError):
@@ -43,11 +47,13 @@ class Generated:
 
 @dataclass
 class StepReport:
-    """What one ``Engine.step`` did: frames, streams that got their slot and that ended, and seconds."""
+    """What one ``Engine.step`` did: frames, streams that got their slot and that ended, what some can go on from, and
+    seconds."""
 
     frames: list[Generated] = field(default_factory=list)
     started: list[Stream] = field(default_factory=list)
     ended: list[Stream] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -93,6 +99,10 @@ class Engine:
             kernels = find_kernels(model.step, device)
             self.path = step_path(model.step, state, slots, device, kernels)
             self._prompts = prompt_path(model.step, device, kernels)
+        config = model.step.model.config
+        self._history: CodeHistory | None = None
+        if config.fine is not None:  # without one, frames have fewer codes than their prompt's
+            self._history = CodeHistory(slots, frames_remembered(config), model.step.books)
 
     @classmethod
     def load(cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE) -> Engine:
@@ -128,6 +138,8 @@ class Engine:
             fingerprint=self.fingerprint,
             slots=self.scheduler.slots,
             slow_because=self.path.slow_because,
+            digest=self.model.digest,
+            recalls=self._history is not None,
         )
 
     def open_prompt(self) -> PromptEncoder:
@@ -144,6 +156,19 @@ class Engine:
         encoder = self.open_prompt()
         encoder.push(audio)
         return encoder.finish()
+
+    def recall(self, codes: bytes) -> PromptEncoder:
+        """A prompt of what a stream had behind it, as its ``Checkpoint`` says.
+
+        Raises:
+            RecallError: it is not one of a stream of this model.
+        """
+        if self._history is None:
+            raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
+        known = unpack_codes(codes, self.model.step.books, self._history.frames)
+        with torch.inference_mode():
+            state = PromptState.fresh(self.model.step, self.device)
+            return PromptEncoder.recalling(self._prompts, state, known.to(self.device))
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -171,18 +196,26 @@ class Engine:
         """Admit who waits, then give every runnable stream its next frame."""
         report = StepReport(started=self.scheduler.admit())
         for stream in report.started:
-            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling)
+            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
+            if self._history is not None:
+                self._history.begin(stream.slot, stream.prompt.codes)
         runnable = self.scheduler.runnable()
         if not runnable:
             return report
         began = time.perf_counter()
         timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
-        codes, samples = self.path.step([s.slot for s in runnable], report.stages if timed else None)
+        slots = [s.slot for s in runnable]
+        codes, samples = self.path.step(slots, report.stages if timed else None)
+        if self._history is not None:
+            self._history.append(slots, codes)
         for row, stream in enumerate(runnable):
-            report.frames.append(Generated(stream, stream.generated, int(codes[row]), samples[row].copy()))
+            report.frames.append(Generated(stream, stream.next_frame, int(codes[row, 0]), samples[row].copy()))
             self.scheduler.advance(stream)
             if stream.ended:
                 report.ended.append(stream)
+            elif stream.checkpoints and stream.next_frame % CHECKPOINT_EVERY == 0 and self._history is not None:
+                packed = pack_codes(self._history.last(stream.slot))
+                report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, packed))
         report.seconds = time.perf_counter() - began
         self._steps += 1
         return report
@@ -202,9 +235,10 @@ class Engine:
             pass
 
 
-def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams) -> None:
-    """Have a slot go on from a prompt, drawn from in this way."""
+def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams, first_frame: int = 0) -> None:
+    """Have a slot go on from a prompt, drawn from in this way; the stream's next frame is its ``first_frame``."""
     copy_into(slot, prompt.state)
+    leaf(branch(slot, "sampler"), "frame").fill_(first_frame)
     fill_sampler(slot, sampling)
 
 

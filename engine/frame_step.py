@@ -30,6 +30,11 @@ class FrameStep(nn.Module):
         self.codec, self.model = codec, model
         self.mel = CausalMel(model.config.mel)
 
+    @property
+    def books(self) -> int:
+        """Codebooks that a generated frame has codes of."""
+        return 1 if self.model.fine is None else self.codec.config.n_codebooks
+
     def pack(self) -> None:
         """Lay the weights out as the steps need them; they are not to be changed any more."""
         for module in self.modules():
@@ -66,7 +71,7 @@ class FrameStep(nn.Module):
         ``mark`` is told the name of each stage as it ends, for steps that are timed.
 
         Returns:
-            The frame's coarse codes, int64 ``[B]``, and its samples, int16 ``[B, 320]``.
+            The frame's codes, int64 ``[B, K]`` (K is 1 without a fine stage), and its samples, int16 ``[B, 320]``.
         """
         mark = mark or _unmarked
         sampler = branch(state, "sampler")
@@ -84,7 +89,7 @@ class FrameStep(nn.Module):
         keep(leaf(state, "logits"), logits, active)
         leaf(sampler, "frame").add_(active)
         mark("lm")
-        return code, to_int16(samples)
+        return codes, to_int16(samples)
 
     def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
         """All codes of the frame ``[B, K]``."""

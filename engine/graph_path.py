@@ -30,10 +30,10 @@ class GraphPath:
     def __init__(self, frame_step: FrameStep, state: State, slots: int, device: torch.device) -> None:
         self._frame_step = frame_step
         self._active = torch.zeros(slots, dtype=torch.bool, device=device)
-        self._codes = torch.zeros(slots, dtype=torch.int32, device=device)
+        self._codes = torch.zeros(slots, frame_step.books, dtype=torch.int32, device=device)
         self._samples = torch.zeros(slots, HOP, dtype=torch.int16, device=device)
         self._active_here = torch.zeros(slots, dtype=torch.bool, pin_memory=True)
-        self._codes_here = torch.zeros(slots, dtype=torch.int32, pin_memory=True)
+        self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=True)
         self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=True)
         self._tiles = [rows(state, first, first + GPU_TILE) for first in range(0, slots, GPU_TILE)]
         self._done = torch.cuda.Event()

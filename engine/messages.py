@@ -50,6 +50,14 @@ class CommitPrompt(msgspec.Struct, tag=True):
     prompt_id: int
 
 
+class RecallPrompt(msgspec.Struct, tag=True):
+    """Make a prompt of what a stream had behind it: ``codes``, as ``Checkpoint`` gave them. Answered as a commit is."""
+
+    prompt_id: int
+    model: str
+    codes: bytes
+
+
 class DropPrompt(msgspec.Struct, tag=True):
     """Forget a prompt; streams started from it go on."""
 
@@ -59,7 +67,8 @@ class DropPrompt(msgspec.Struct, tag=True):
 class StartStream(msgspec.Struct, tag=True):
     """Continue a committed prompt. ``frames`` None: until cancelled.
 
-    Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``.
+    Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
+    ``checkpoints`` by a ``Checkpoint`` every second. ``first_frame``: how many frames the stream had before, elsewhere.
     """
 
     stream_id: int
@@ -67,6 +76,8 @@ class StartStream(msgspec.Struct, tag=True):
     sampling: SamplingParams
     frames: int | None
     pace: Pace = "fast"
+    first_frame: int = 0
+    checkpoints: bool = False
 
 
 class CancelStream(msgspec.Struct, tag=True):
@@ -106,6 +117,7 @@ Command: TypeAlias = (
     OpenPrompt
     | AppendPrompt
     | CommitPrompt
+    | RecallPrompt
     | DropPrompt
     | StartStream
     | CancelStream
@@ -119,7 +131,8 @@ Command: TypeAlias = (
 
 
 class ModelInfo(msgspec.Struct):
-    """One loaded model, as ``/v1/models`` shows it. ``slow_because``: why it does not run as fast as it could."""
+    """One loaded model, as ``/v1/models`` shows it. ``slow_because``: why it does not run as fast as it could;
+    ``digest``: of its files; ``recalls``: whether its streams can go on elsewhere."""
 
     id: str
     parameters: int
@@ -130,6 +143,8 @@ class ModelInfo(msgspec.Struct):
     fingerprint: str
     slots: int
     slow_because: str | None = None
+    digest: str = ""
+    recalls: bool = False
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -185,6 +200,15 @@ class Frame(msgspec.Struct, array_like=True):
     pcm: bytes
 
 
+class Checkpoint(msgspec.Struct, tag=True):
+    """What the stream can go on from at ``frame``, its next one: the last ``codes``, packed, and how it is drawn."""
+
+    stream_id: int
+    frame: int
+    sampling: SamplingParams
+    codes: bytes
+
+
 class StepDone(msgspec.Struct, tag=True):
     """One frame step of one model: new frames, and what it cost. ``stage_seconds`` now and then, else empty."""
 
@@ -202,7 +226,9 @@ class Load(msgspec.Struct, tag=True):
     waiting: int
 
 
-Event: TypeAlias = Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | StepDone | Load
+Event: TypeAlias = (
+    Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | Checkpoint | StepDone | Load
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

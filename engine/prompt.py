@@ -73,6 +73,15 @@ class PromptEncoder:
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
 
+    @classmethod
+    def recalling(cls, path: PromptPath, state: PromptState, codes: Tensor) -> PromptEncoder:
+        """A prompt whose codes ``[K, T]`` are known: whole, and still to be decoded and read."""
+        encoder = cls(path, state)
+        encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
+        encoder._received = codes.shape[1] * HOP
+        encoder._committed = True
+        return encoder
+
     def push(self, samples: Samples) -> None:
         """Take mono float32 samples ``[n]`` at 24 kHz.
 

@@ -41,6 +41,7 @@ class _Arriving:
     engine: Engine
     owner: str
     encoder: PromptEncoder
+    remembered: bool = True
 
 
 class PromptDesk:
@@ -74,6 +75,17 @@ class PromptDesk:
         arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
         with self._changed:
             self._arriving[prompt_id] = arriving
+
+    def recall(self, prompt_id: int, engine: Engine, codes: bytes) -> None:
+        """Make a prompt of what a stream had behind it.
+
+        Raises:
+            RecallError: that is not of this model.
+        """
+        arriving = _Arriving(prompt_id, engine, "", engine.recall(codes), remembered=False)
+        with self._changed:
+            self._arriving[prompt_id] = arriving
+            self._changed.notify_all()
 
     def append(self, prompt_id: int, samples: Samples) -> None:
         """More of a prompt, mono float32 ``[n]`` at 24 kHz; one that is not known is ignored."""
@@ -159,7 +171,8 @@ class PromptDesk:
     def _finish_if_ready(self, arriving: _Arriving) -> None:
         if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
             prompt = arriving.encoder.result()
-            self._cache.add(_key(arriving), prompt)
+            if arriving.remembered:
+                self._cache.add(_key(arriving), prompt)
             self._end(arriving, prompt)
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:

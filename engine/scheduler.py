@@ -31,7 +31,10 @@ Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
 @dataclass(eq=False)
 class Stream:
-    """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames."""
+    """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
+
+    ``first_frame``: how many it had before it came here; ``checkpoints``: what it can go on from is wanted.
+    """
 
     id: int
     prompt: Prompt
@@ -46,6 +49,13 @@ class Stream:
     queued_at: float = field(default_factory=time.monotonic)
     first_frame_at: float | None = None
     held_at: float | None = None
+    first_frame: int = 0
+    checkpoints: bool = False
+
+    @property
+    def next_frame(self) -> int:
+        """The frame that comes next, counted from where the stream began, be it elsewhere."""
+        return self.first_frame + self.generated
 
     @property
     def ended(self) -> bool:

@@ -38,7 +38,7 @@ class StepPath(Protocol):
     slow_because: str | None
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
-        """One frame of each slot: codes ``[n]`` and samples ``[n, 320]``, to be read before the next step.
+        """One frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, to be read before the next step.
 
         The seconds of each stage are added to ``stages``.
         """
@@ -105,7 +105,7 @@ class TorchPath:
 
     @torch.inference_mode()
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
-        codes = np.zeros(len(slots), np.int32)
+        codes = np.zeros((len(slots), self._frame_step.books), np.int32)
         samples = np.zeros((len(slots), HOP), np.int16)
         for tile in sorted({slot // TILE for slot in slots}):
             places = [i for i, slot in enumerate(slots) if slot // TILE == tile]

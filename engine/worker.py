@@ -22,6 +22,7 @@ from engine.checkpoint import ModelError
 from engine.engine import DeviceError, Engine, StepReport
 from engine.prompt import Prompt
 from engine.prompt_desk import Finished, PromptDesk
+from engine.recall import RecallError
 from engine.scheduler import Stream
 
 MAX_PROMPTS = 512
@@ -63,6 +64,8 @@ class Worker:
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
                 self._desk.commit(command.prompt_id)
+            case m.RecallPrompt():
+                self._recall_prompt(command)
             case m.DropPrompt():
                 self._desk.drop(command.prompt_id)
                 self._prompts.pop(command.prompt_id, None)
@@ -93,12 +96,25 @@ class Worker:
         return min(due, default=None)
 
     def _open_prompt(self, command: m.OpenPrompt) -> None:
+        if engine := self._engine_for_prompt(command):
+            self._desk.open(command.prompt_id, engine, command.owner)
+
+    def _recall_prompt(self, command: m.RecallPrompt) -> None:
+        if engine := self._engine_for_prompt(command):
+            try:
+                self._desk.recall(command.prompt_id, engine, command.codes)
+            except RecallError as error:
+                self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
+
+    def _engine_for_prompt(self, command: m.OpenPrompt | m.RecallPrompt) -> Engine | None:
+        """The engine of a new prompt's model; None where it was refused."""
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
         elif len(self._desk) + len(self._prompts) >= MAX_PROMPTS:
             self._send(m.PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
         else:
-            self._desk.open(command.prompt_id, self.engines[command.model], command.owner)
+            return self.engines[command.model]
+        return None
 
     def _finish_prompt(self, finished: Finished) -> None:
         prompt = finished.outcome
@@ -122,7 +138,15 @@ class Worker:
             self._send(m.StreamEnded(command.stream_id, "failed", 0))
             return
         engine, prompt = self._prompts[command.prompt_id]
-        stream = Stream(command.stream_id, prompt, command.sampling, command.frames, command.pace)
+        stream = Stream(
+            command.stream_id,
+            prompt,
+            command.sampling,
+            command.frames,
+            command.pace,
+            first_frame=command.first_frame,
+            checkpoints=command.checkpoints,
+        )
         self._streams[command.stream_id] = (engine, stream)
         engine.start(stream)
 
@@ -151,6 +175,8 @@ class Worker:
         if report.frames:
             frames = [m.Frame(f.stream.id, f.index, f.pcm.astype("<i2").tobytes()) for f in report.frames]
             self._send(m.StepDone(name, frames, report.seconds, report.stages))
+        for checkpoint in report.checkpoints:
+            self._send(checkpoint)
         for stream in report.ended:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "completed", stream.generated))

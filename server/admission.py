@@ -33,7 +33,14 @@ class Admission:
             raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full")
 
     def start_stream(
-        self, link: EngineLink, prompt: PromptHandle, sampling: SamplingParams, frames: int | None, pace: Pace
+        self,
+        link: EngineLink,
+        prompt: PromptHandle,
+        sampling: SamplingParams,
+        frames: int | None,
+        pace: Pace,
+        first_frame: int = 0,
+        checkpoints: bool = False,
     ) -> StreamHandle:
         """Put a stream in line for a slot. The caller closes it.
 
@@ -41,7 +48,7 @@ class Admission:
             ApiError: 429, the line is full; 503, the engine is gone.
         """
         self.require_room(link, prompt.model)
-        return link.start_stream(prompt, sampling, frames, pace)
+        return link.start_stream(prompt, sampling, frames, pace, first_frame, checkpoints)
 
     async def wait_for_slot(self, stream: StreamHandle) -> float:
         """Wait until the stream has its slot; returns the seconds that it waited.

@@ -14,6 +14,7 @@ from engine.messages import (
     AppendPrompt,
     CancelStream,
     ChangeSampling,
+    Checkpoint,
     CommitPrompt,
     DropPrompt,
     HoldStream,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _APPEND_BYTES = 4 * 24_000
 """One second of samples: no message to the engine is large."""
+
+_CHECKPOINTS_HELD = 8
+"""More than come in ``CREDIT_FRAMES``."""
 
 Status = Literal["completed", "cancelled", "failed"]
 
@@ -62,6 +66,14 @@ class PromptHandle:
         """
         self._raise_if_failed()
         self.link.post(CommitPrompt(self.prompt_id))
+        return await self.made()
+
+    async def made(self) -> PromptReady:
+        """Wait until a whole prompt can be continued.
+
+        Raises:
+            ApiError: the engine refused the prompt, is gone or hangs.
+        """
         while True:
             done, _ = await asyncio.wait([self._answer], timeout=self.link.stall_seconds)
             if done:
@@ -117,6 +129,7 @@ class StreamHandle:
         self._failure: ApiError | None = None
         self._changed = asyncio.Event()
         self._last_frame: float | None = None
+        self._checkpoints: deque[Checkpoint] = deque(maxlen=_CHECKPOINTS_HELD)
         self.held = False
 
     async def started(self, within: float) -> float:
@@ -169,6 +182,13 @@ class StreamHandle:
             self._link.post(Acknowledge(self.stream_id, self._taken))
         return taken
 
+    def checkpoint(self, frame: int) -> Checkpoint | None:
+        """The last one that is not behind ``frame``, if one came since the last call."""
+        found = None
+        while self._checkpoints and self._checkpoints[0].frame <= frame:
+            found = self._checkpoints.popleft()
+        return found
+
     def hold(self, held: bool) -> None:
         """Stop the stream where it is, or let it go on."""
         self.held = held
@@ -204,6 +224,10 @@ class StreamHandle:
         now, before = time.perf_counter(), self._last_frame
         self._last_frame = now
         return None if before is None else now - before
+
+    def note(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint until its frame is taken."""
+        self._checkpoints.append(checkpoint)
 
     def end(self, status: Status) -> None:
         if status == "failed":

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.messages import (
     AppendPrompt,
+    Checkpoint,
     Command,
     Drain,
     Event,
@@ -21,6 +22,7 @@ from engine.messages import (
     PromptFailed,
     PromptReady,
     Ready,
+    RecallPrompt,
     SamplingParams,
     StartStream,
     StepDone,
@@ -141,10 +143,28 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id))
         return prompt
 
+    def recall_prompt(self, model: ModelInfo, codes: bytes) -> PromptHandle:
+        """Have a prompt made of what a stream had behind it.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        self._raise_if_lost()
+        prompt = PromptHandle(self, next(self._ids), model)
+        self._prompts[prompt.prompt_id] = prompt
+        self.post(RecallPrompt(prompt.prompt_id, model.id, codes))
+        return prompt
+
     def start_stream(
-        self, prompt: PromptHandle, sampling: SamplingParams, frames: int | None, pace: Pace
+        self,
+        prompt: PromptHandle,
+        sampling: SamplingParams,
+        frames: int | None,
+        pace: Pace,
+        first_frame: int = 0,
+        checkpoints: bool = False,
     ) -> StreamHandle:
-        """Ask for a continuation of a committed prompt.
+        """Ask for a continuation of a committed prompt, or of a recalled one from its ``first_frame``.
 
         Raises:
             ApiError: the engine is gone.
@@ -153,7 +173,8 @@ class EngineLink:
         stream = StreamHandle(self, next(self._ids), prompt.model)
         self._streams[stream.stream_id] = stream
         self._live[prompt.model.id] = self.live(prompt.model.id) + 1
-        self.post(StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace))
+        wanted = StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace, first_frame, checkpoints)
+        self.post(wanted)
         return stream
 
     # --- for the handles
@@ -221,6 +242,9 @@ class EngineLink:
                 if stream := self._streams.get(event.stream_id):
                     self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
                     stream.begin(event.queue_seconds)
+            case Checkpoint():
+                if stream := self._streams.get(event.stream_id):
+                    stream.note(event)
             case StreamEnded():
                 if stream := self._streams.get(event.stream_id):
                     self.forget_stream(event.stream_id)

@@ -31,6 +31,7 @@ _PROMPT_STATUS = {
     "too_long": 413,
     "unknown_model": 400,
     "no_capacity": 429,
+    "bad_token": 400,
 }
 
 

@@ -34,9 +34,12 @@ class Playback:
         began: when it was asked for, on ``time.perf_counter``'s clock.
         realtime: whether the client listens while it plays, so that falling behind is heard.
         route: for the metrics.
+        skipped: frames at the stream's start that the client has already.
     """
 
-    def __init__(self, stream: StreamHandle, metrics: Metrics, route: str, began: float, realtime: bool) -> None:
+    def __init__(
+        self, stream: StreamHandle, metrics: Metrics, route: str, began: float, realtime: bool, skipped: int = 0
+    ) -> None:
         self.frames = 0
         self.handed = 0
         """Frames sent, and those that are being sent."""
@@ -45,7 +48,7 @@ class Playback:
         self.first_audio_seconds: float | None = None
         """From ``began`` to the first audio handed to the socket."""
         self._stream, self._metrics, self._route = stream, metrics, route
-        self._began, self._realtime = began, realtime
+        self._began, self._realtime, self._skipped = began, realtime, skipped
         self._plays_since = 0.0
         self._last = began
         self._paused_at: float | None = None
@@ -72,6 +75,8 @@ class Playback:
         Raises:
             ApiError: the stream failed.
         """
+        while self._skipped and (known := await self._stream.take(self._skipped)):
+            self._skipped -= len(known)
         limit = 1
         while True:
             frames = await self._stream.take(limit, limit if self.lead > _SAFE_LEAD_SECONDS else 1)

@@ -10,6 +10,7 @@ from server.admission import Admission
 from server.audio_io import AudioPool
 from server.metrics import Metrics
 from server.playback import Playing
+from server.resume_tokens import ResumeTokens
 from server.settings import Settings
 from server.supervisor import Supervisor
 
@@ -22,12 +23,14 @@ class Services:
     admission: Admission
     audio: AudioPool
     playing: Playing
+    tokens: ResumeTokens
 
 
 def make_services(settings: Settings) -> Services:
     """Everything, not yet started."""
     metrics = Metrics()
     playing = Playing()
+    key = settings.resume_key
     metrics.watch_playback_lead(playing.least_lead)
     return Services(
         settings=settings,
@@ -36,6 +39,7 @@ def make_services(settings: Settings) -> Services:
         admission=Admission(settings),
         audio=AudioPool(settings.decode_threads),
         playing=playing,
+        tokens=ResumeTokens(key.get_secret_value() if key else None),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     upload_memory_bytes: int = Field(default=512 * MIB, ge=1024, description="all prompts being received, together")
     upload_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="longest time a request may take to send its body"
+    )
+    resume_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="signs resume tokens; servers with the same one take each other's streams over",
     )
     prompt_cache_bytes: int = Field(
         default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"

@@ -37,7 +37,11 @@ class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
+    """With ``resume_token`` a response of another time or place goes on, from ``from_frame``."""
+
     seconds: float | None = None
+    resume_token: str | None = None
+    from_frame: int | None = None
 
 
 class _Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
-from engine.messages import Pace, SamplingParams
+from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
 from server.engine_handles import PromptHandle, Status, StreamHandle
@@ -20,37 +21,48 @@ log = logs.get("server.stream")
 ROUTE = "/stream"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a response is to be.
+
+    Attributes:
+        prompt: committed, or recalled from a token.
+        frames: of the whole response; None goes on until cancelled.
+        began: when ``response.create`` came.
+        first_frame: of the response, where its engine takes it up.
+        from_frame: the first that is sent.
+    """
+
+    prompt: PromptHandle
+    sampling: SamplingParams
+    frames: int | None
+    pace: Pace
+    began: float
+    first_frame: int = 0
+    from_frame: int = 0
+
+    @property
+    def frames_left(self) -> int | None:
+        """Frames that the engine has to make."""
+        return None if self.frames is None else self.frames - self.first_frame
+
+
 class StreamResponse:
     """Takes its place in the line for a slot when it is made, so that the prompt may be cleared from then on.
-
-    Args:
-        prompt: committed.
-        frames: how many to generate; None goes on until cancelled.
-        began: when ``response.create`` came.
 
     Raises:
         ApiError: the line is full, or the engine is gone.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        socket: StreamSocket,
-        prompt: PromptHandle,
-        sampling: SamplingParams,
-        frames: int | None,
-        pace: Pace,
-        began: float,
-    ) -> None:
-        self._services, self._socket = services, socket
-        self._sampling, self._pace, self._began = sampling, pace, began
+    def __init__(self, services: Services, socket: StreamSocket, wanted: Wanted) -> None:
+        self._services, self._socket, self._wanted = services, socket, wanted
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = self._over = False
         try:
-            self._stream = self._start(prompt, frames)
+            self._stream = self._start()
         except ApiError as error:
             self._account.refuse(error)
             raise
@@ -121,28 +133,43 @@ class StreamResponse:
             self._task.uncancel()
             return "cancelled"
 
-    def _start(self, prompt: PromptHandle, frames: int | None) -> StreamHandle:
-        link = self._services.supervisor.link()
-        if prompt.link is not link:
+    def _start(self) -> StreamHandle:
+        wanted, link = self._wanted, self._services.supervisor.link()
+        if wanted.prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
-        return self._services.admission.start_stream(link, prompt, self._sampling, frames, self._pace)
+        return self._services.admission.start_stream(
+            link,
+            wanted.prompt,
+            wanted.sampling,
+            wanted.frames_left,
+            wanted.pace,
+            wanted.first_frame,
+            checkpoints=wanted.prompt.model.recalls,
+        )
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
-        realtime = self._pace == "realtime"
-        playback = Playback(stream, self._services.metrics, ROUTE, self._began, realtime)
+        wanted = self._wanted
+        realtime, skipped = wanted.pace == "realtime", wanted.from_frame - wanted.first_frame
+        playback = Playback(stream, self._services.metrics, ROUTE, wanted.began, realtime, skipped)
         self._playback = playback
         if realtime:
             self._services.playing.streams.add(playback)
         try:
-            await self._socket.send_event(
-                "response.created", response={"id": self._id, "status": "in_progress", "seed": self._sampling.seed}
-            )
+            created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
+            await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
             async for pcm in playback.messages():
                 await self._socket.send_audio(pcm)
+                if checkpoint := stream.checkpoint(wanted.from_frame + playback.handed):
+                    await self._say_checkpoint(checkpoint)
         finally:
             self._services.playing.streams.discard(playback)
             playback.finish()
         return stream.status or "failed"
+
+    async def _say_checkpoint(self, checkpoint: Checkpoint) -> None:
+        token = self._services.tokens.seal(checkpoint, self._wanted.prompt.model, self._wanted.frames)
+        told = {"response_id": self._id, "frame": checkpoint.frame, "resume_token": token}
+        await self._socket.send_event("response.checkpoint", **told)
 
     async def _say_done(self, status: Status) -> None:
         playback = self._playback
@@ -151,10 +178,10 @@ class StreamResponse:
             "id": self._id,
             "status": status,
             "frames": playback.frames if playback else 0,
-            "seed": self._sampling.seed,
+            "seed": self._wanted.sampling.seed,
             "time_to_first_audio_ms": None if first is None else round(first * 1000, 2),
             "realtime_factor": round(playback.realtime_factor, 3) if playback and playback.frames else None,
         }
         await self._socket.send_event("response.output_audio.done", response_id=self._id)
         await self._socket.send_event("response.done", response=done)
-        log.info("response", seconds=round(time.perf_counter() - self._began, 3), **done)
+        log.info("response", seconds=round(time.perf_counter() - self._wanted.began, 3), **done)

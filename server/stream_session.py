@@ -16,6 +16,7 @@ from server.accounting import count_refusal
 from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
+from server.resume_tokens import model_of
 from server.services import Services
 from server.stream_events import (
     BufferClear,
@@ -24,6 +25,7 @@ from server.stream_events import (
     InputFields,
     ResponseCancel,
     ResponseCreate,
+    ResponseFields,
     ResponsePause,
     ResponseResume,
     SessionFields,
@@ -31,7 +33,7 @@ from server.stream_events import (
     parse_event,
 )
 from server.stream_prompt import InputFormat, SessionPrompt
-from server.stream_response import StreamResponse
+from server.stream_response import StreamResponse, Wanted
 from server.stream_socket import Incoming, StreamSocket
 
 log = logs.get("server.stream")
@@ -142,7 +144,7 @@ class StreamSession:
                 seconds = await self._prompt.commit(options.model, options.input_format)
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
             case ResponseCreate():
-                self._create(event, message.at)
+                await self._create(event.response, message.at)
             case ResponseCancel():
                 if self._response is None:
                     raise wrong_order("There is no response to cancel.")
@@ -152,21 +154,20 @@ class StreamSession:
             case _:
                 assert_never(event)
 
-    def _create(self, event: ResponseCreate, began: float) -> None:
+    async def _create(self, fields: ResponseFields, began: float) -> None:
         if self._response is not None:
             raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
-        prompt, options = self._prompt.committed(), self._options
-        seconds, limit = event.response.seconds, self._services.settings.max_stream_seconds
-        frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        response = StreamResponse(
-            self._services,
-            self._socket,
-            prompt,
-            sampling_for(options.wishes, options.model),
-            frames,
-            options.pace,
-            began,
-        )
+        if fields.resume_token is not None:
+            wanted = await self._recalled(fields, fields.resume_token, began)
+        elif fields.from_frame is not None:
+            raise bad_value("response.from_frame", "response.from_frame needs a response.resume_token.")
+        else:
+            wanted = self._asked(fields, began)
+        try:
+            response = StreamResponse(self._services, self._socket, wanted)
+        finally:
+            if fields.resume_token is not None:
+                wanted.prompt.close()  # the response has it; the session's own prompt stays as it is
         self._response = response
         self._silent.clear()
 
@@ -180,6 +181,30 @@ class StreamSession:
 
         assert self._tasks is not None
         self._tasks.create_task(run())
+
+    def _asked(self, fields: ResponseFields, began: float) -> Wanted:
+        """A continuation of the committed prompt."""
+        prompt, options = self._prompt.committed(), self._options
+        seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
+        frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
+        return Wanted(prompt, sampling_for(options.wishes, options.model), frames, options.pace, began)
+
+    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
+        """The rest of a response of another time or place."""
+        if fields.seconds is not None:
+            raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
+        link = self._services.supervisor.link()
+        token = self._services.tokens.open(sealed)
+        model = model_of(token, link.models)
+        start = token.first_sent(fields.from_frame)
+        self._services.admission.require_room(link, model)
+        prompt = link.recall_prompt(model, token.codes)
+        try:
+            await prompt.made()
+        except BaseException:
+            prompt.close()
+            raise
+        return Wanted(prompt, token.sampling, token.frames, self._options.pace, began, token.frame, start)
 
     async def _pause(self, paused: bool) -> None:
         response, done = self._response, "paused" if paused else "resumed"

@@ -24,6 +24,9 @@ from engine.streaming import State, branch, leaf
 class FrameProgram(LayerEmitter):
     """The frame step for up to ``rows`` of the slots in ``state``.
 
+    Attributes:
+        codes: of the frame that was made last, int32 ``[rows, K]``; ``samples``: int16 ``[rows, 320]``.
+
     Raises:
         NativeError: the kernels are not made for a model of these sizes.
     """
@@ -32,7 +35,8 @@ class FrameProgram(LayerEmitter):
         check_sizes(step)
         super().__init__(weights, rows)
         self._state = state  # the program has addresses of it
-        self.codes = self.keep(torch.zeros(rows, dtype=torch.int32)).numpy()
+        self._books: npt.NDArray[np.int32] = self.keep(torch.zeros(step.books, rows, dtype=torch.int32)).numpy()
+        self.codes = self._books.T
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
         self._lay_out(step, state)
 
@@ -54,7 +58,7 @@ class FrameProgram(LayerEmitter):
         model, model_state = step.model, branch(state, "model")
         sampler, logits = branch(state, "sampler"), leaf(state, "logits")
         drawn = {name: leaf(sampler, name).data_ptr() for name in ("seed", "frame", "temperature", "top_k", "top_p")}
-        codes = k.codes_at(self.codes)
+        codes = k.codes_at(self._books[0])
         self.stage("lm")
         self.emit(k.Sample(k.Rows.of(logits), logits.shape[1], **drawn, codes=codes))
         latent = self.buffer(1, step.codec.config.dimension)
@@ -85,7 +89,6 @@ class FrameProgram(LayerEmitter):
         self.emit(k.Fetch(k.Rows.of(leaf(state, "latent")), previous.width, previous.rows))
         context = self.product(known, fine.hidden.weight, None)
         self.product(previous, fine.previous.weight, None, add_to=context)
-        codes = k.codes_at(self.keep(torch.zeros(len(self.codes), dtype=torch.int32)).numpy())
         noise = (drawn["seed"], drawn["frame"], drawn["temperature"], config.temperature)
         for index, level in enumerate(fine.levels, start=1):
             x = self.window(context, 0, None, through_elu=False)  # a copy, which the product is added to
@@ -94,6 +97,7 @@ class FrameProgram(LayerEmitter):
             self.emit(k.Add(more.rows, more.width, x.rows))
             query = self.product(x, level.query.weight, level.query.bias)
             logits = self.product(query, entries[index], level.bias)
+            codes = k.codes_at(self._books[index])
             self.emit(k.Draw(logits.rows, logits.width, *noise, index, codes))
             entry = self.buffer(1, config.dimension)
             self.embed(codes, entries[index], entry.rows)

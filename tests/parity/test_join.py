@@ -35,7 +35,7 @@ def test_continuation_equals_one_offline_decode(pad_mode: str) -> None:
     codes, made = [], []
     for _ in range(FRAMES):
         code, pcm = step(state, torch.ones(1, dtype=torch.bool))
-        codes.append(code)
+        codes.append(code[:, 0])
         made.append(pcm[0].float() / 32767)
     latents = torch.cat(
         [codec.quantizer.decode(prompt), codec.quantizer.decode(torch.stack(codes, dim=1)[:, None])], dim=-1

@@ -45,10 +45,19 @@ class LiveSocket:
         self.event("session.update", session=session)
         return dict(self.expect("session.updated")["session"])
 
-    def receive(self, within: float = WAIT_SECONDS) -> dict[str, Any] | bytes:
-        """The next message: an event, or audio. Raises TimeoutError where none comes within so many seconds."""
-        message = self._connection.recv(within)
-        return message if isinstance(message, bytes) else json.loads(message)
+    def receive(self, within: float = WAIT_SECONDS, checkpoints: bool = False) -> dict[str, Any] | bytes:
+        """The next message: an event, or audio; checkpoints are passed by unless they are wanted.
+
+        Raises:
+            TimeoutError: none came within so many seconds.
+        """
+        while True:
+            message = self._connection.recv(within)
+            if isinstance(message, bytes):
+                return message
+            event: dict[str, Any] = json.loads(message)
+            if checkpoints or event["type"] != "response.checkpoint":
+                return event
 
     def expect(self, type: str) -> dict[str, Any]:
         """The next message, which must be this event."""

@@ -1,0 +1,36 @@
+"""The last codes of every slot: what a stream is made again from, elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Codes = npt.NDArray[np.uint16]
+
+
+class CodeHistory:
+    """A ring of ``frames`` frames of K codes for each slot."""
+
+    def __init__(self, slots: int, frames: int, books: int) -> None:
+        self.frames = frames
+        self._ring = np.zeros((slots, frames, books), np.uint16)
+        self._count = np.zeros(slots, np.int64)
+
+    def begin(self, slot: int, codes: Tensor) -> None:
+        """A stream starts there, behind a prompt's codes ``[K, T]``."""
+        last = codes[:, -self.frames :].numpy()
+        self._ring[slot, : last.shape[1]] = last.T
+        self._count[slot] = last.shape[1]
+
+    def append(self, slots: list[int], codes: npt.NDArray[np.int32]) -> None:
+        """One frame more of each slot, ``codes`` ``[n, K]``."""
+        self._ring[slots, self._count[slots] % self.frames] = codes
+        self._count[slots] += 1
+
+    def last(self, slot: int) -> Codes:
+        """All that is held of a slot, oldest first, ``[T, K]``."""
+        count = int(self._count[slot])
+        if count <= self.frames:
+            return self._ring[slot, :count].copy()
+        return np.roll(self._ring[slot], -(count % self.frames), axis=0)

@@ -1,0 +1,104 @@
+"""Resume tokens: what a response can go on from on any server with the same model and key, signed, not secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+
+import msgspec
+
+from engine.messages import CREDIT_FRAMES, Checkpoint, ModelInfo, SamplingParams
+from server.errors import ApiError, bad_value
+
+PARAM = "response.resume_token"
+_VERSION = 1
+_SIGNATURE_BYTES = 32
+
+
+class ResumeToken(msgspec.Struct, frozen=True):
+    """``frame``: the next one; ``frames``: of the whole response, None without an end; ``codes``: the last, packed."""
+
+    version: int
+    model: str
+    digest: str
+    frame: int
+    frames: int | None
+    sampling: SamplingParams
+    codes: bytes
+
+    def first_sent(self, asked: int | None) -> int:
+        """The frame from which the client wants to hear, ``frame`` where it does not say.
+
+        Raises:
+            ApiError: 400, that is before the token, too far behind it, or behind the end.
+        """
+        start = self.frame if asked is None else asked
+        last = self.frame + CREDIT_FRAMES
+        if self.frames is not None:
+            last = min(last, self.frames - 1)
+        if not self.frame <= start <= last:
+            told = f"response.from_frame must be {self.frame} to {last} with this token, not {start}."
+            raise bad_value("response.from_frame", told, "out_of_range")
+        return start
+
+
+class ResumeTokens:
+    """Seals and opens tokens.
+
+    Args:
+        key: shared by servers that take each other's streams over; None makes one that ends with this process.
+    """
+
+    def __init__(self, key: str | None) -> None:
+        self._key = hashlib.sha256(key.encode()).digest() if key else secrets.token_bytes(32)
+
+    def seal(self, checkpoint: Checkpoint, model: ModelInfo, frames: int | None) -> str:
+        """The token of one checkpoint, URL-safe."""
+        token = ResumeToken(
+            _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.codes
+        )
+        payload = msgspec.msgpack.encode(token)
+        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()
+
+    def open(self, text: str) -> ResumeToken:
+        """Read a token.
+
+        Raises:
+            ApiError: 400, it was not sealed with this key.
+        """
+        try:
+            data = base64.urlsafe_b64decode(text.encode())
+            signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
+            if not hmac.compare_digest(signature, self._sign(payload)):
+                raise _unusable("it was not made with this server's key, or was changed on the way")
+            token = msgspec.msgpack.decode(payload, type=ResumeToken)
+        except (binascii.Error, ValueError):
+            raise _unusable("it is not one, or of another version") from None
+        if token.version != _VERSION:
+            raise _unusable("it is of another version")
+        return token
+
+    def _sign(self, payload: bytes) -> bytes:
+        return hmac.digest(self._key, payload, "sha256")
+
+
+def model_of(token: ResumeToken, models: Mapping[str, ModelInfo]) -> ModelInfo:
+    """The model that a token's stream was of.
+
+    Raises:
+        ApiError: 400, it is not here, or has other weights.
+    """
+    model = models.get(token.model)
+    if model is None:
+        raise _unusable(f"its model '{token.model}' is not here")
+    if model.digest != token.digest:
+        raise _unusable(f"its model '{token.model}' had other weights than here")
+    return model
+
+
+def _unusable(why: str) -> ApiError:
+    return bad_value(PARAM, f"The resume token cannot be used: {why}.", "bad_token")
