@@ -184,9 +184,9 @@ class Engine:
         """End a stream before the next step; its slot is free at once."""
         self.scheduler.end(stream, "cancelled")
 
-    def change_sampling(self, stream: Stream, temperature: float, top_k: int, top_p: float) -> None:
+    def change_sampling(self, stream: Stream, sampling: SamplingParams) -> None:
         """Draw a stream's codes differently from its next frame on."""
-        stream.sampling = SamplingParams(stream.sampling.seed, temperature, top_k, top_p)
+        stream.sampling = sampling
         if stream.status == "playing":
             with torch.inference_mode():
                 fill_sampler(self._slots[stream.slot], stream.sampling)

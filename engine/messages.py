@@ -87,12 +87,10 @@ class CancelStream(msgspec.Struct, tag=True):
 
 
 class ChangeSampling(msgspec.Struct, tag=True):
-    """Draw differently from the stream's next frame on; its seed stays."""
+    """Draw differently from the stream's next frame on; answered by ``SamplingChanged``."""
 
     stream_id: int
-    temperature: float
-    top_k: int
-    top_p: float
+    sampling: SamplingParams
 
 
 class HoldStream(msgspec.Struct, tag=True):
@@ -200,6 +198,13 @@ class Frame(msgspec.Struct, array_like=True):
     pcm: bytes
 
 
+class SamplingChanged(msgspec.Struct, tag=True):
+    """From ``frame`` on the stream is drawn as the last ``ChangeSampling`` says."""
+
+    stream_id: int
+    frame: int
+
+
 class Checkpoint(msgspec.Struct, tag=True):
     """What the stream can go on from at ``frame``, its next one: the last ``codes``, packed, and how it is drawn."""
 
@@ -227,7 +232,16 @@ class Load(msgspec.Struct, tag=True):
 
 
 Event: TypeAlias = (
-    Ready | LoadFailed | PromptReady | PromptFailed | StreamStarted | StreamEnded | Checkpoint | StepDone | Load
+    Ready
+    | LoadFailed
+    | PromptReady
+    | PromptFailed
+    | StreamStarted
+    | StreamEnded
+    | SamplingChanged
+    | Checkpoint
+    | StepDone
+    | Load
 )
 
 _encoder = msgspec.msgpack.Encoder()

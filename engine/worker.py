@@ -162,7 +162,8 @@ class Worker:
     ) -> None:
         match command:
             case m.ChangeSampling():
-                engine.change_sampling(stream, command.temperature, command.top_k, command.top_p)
+                engine.change_sampling(stream, command.sampling)
+                self._send(m.SamplingChanged(stream.id, stream.next_frame))
             case m.HoldStream():
                 engine.scheduler.hold(stream, command.held)
             case m.Acknowledge():

@@ -129,6 +129,7 @@ class StreamHandle:
         self._failure: ApiError | None = None
         self._changed = asyncio.Event()
         self._last_frame: float | None = None
+        self._changes: deque[asyncio.Future[int | None]] = deque()
         self._checkpoints: deque[Checkpoint] = deque(maxlen=_CHECKPOINTS_HELD)
         self.held = False
 
@@ -196,9 +197,15 @@ class StreamHandle:
         self._link.post(HoldStream(self.stream_id, held))
         self._changed.set()
 
-    def change_sampling(self, sampling: SamplingParams) -> None:
-        """Draw its codes differently from the next frame that is made; its seed stays."""
-        self._link.post(ChangeSampling(self.stream_id, sampling.temperature, sampling.top_k, sampling.top_p))
+    def change_sampling(self, sampling: SamplingParams) -> asyncio.Future[int | None]:
+        """Draw its codes differently from the next frame that is made: its number; None where the stream ends first."""
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            answer.set_result(None)
+        else:
+            self._changes.append(answer)
+            self._link.post(ChangeSampling(self.stream_id, sampling))
+        return answer
 
     def close(self) -> None:
         """Cancel the stream unless it has ended; nothing more comes from it."""
@@ -207,7 +214,7 @@ class StreamHandle:
         if not self._over:
             self.status = "cancelled"
         self._frames.clear()
-        self._changed.set()
+        self._wake()
 
     # --- called by the link
 
@@ -225,6 +232,12 @@ class StreamHandle:
         self._last_frame = now
         return None if before is None else now - before
 
+    def sampling_changed(self, frame: int | None) -> None:
+        """The engine answers the first change that waits."""
+        answer = self._changes.popleft()
+        if not answer.done():
+            answer.set_result(frame)
+
     def note(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint until its frame is taken."""
         self._checkpoints.append(checkpoint)
@@ -234,12 +247,18 @@ class StreamHandle:
             self.fail(ApiError(500, "stream_failed", "The engine could not go on with this stream."))
         elif self.status is None:
             self.status = status
-        self._changed.set()
+        self._wake()
 
     def fail(self, error: ApiError) -> None:
         if self.status is None:
             self.status, self._failure = "failed", error
+        self._wake()
+
+    def _wake(self) -> None:
+        """Whoever waits has to see that it is over."""
         self._changed.set()
+        while self._changes:
+            self.sampling_changed(None)
 
     @property
     def _over(self) -> bool:

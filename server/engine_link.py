@@ -23,6 +23,7 @@ from engine.messages import (
     PromptReady,
     Ready,
     RecallPrompt,
+    SamplingChanged,
     SamplingParams,
     StartStream,
     StepDone,
@@ -242,6 +243,9 @@ class EngineLink:
                 if stream := self._streams.get(event.stream_id):
                     self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
                     stream.begin(event.queue_seconds)
+            case SamplingChanged():
+                if stream := self._streams.get(event.stream_id):
+                    stream.sampling_changed(event.frame)
             case Checkpoint():
                 if stream := self._streams.get(event.stream_id):
                     stream.note(event)

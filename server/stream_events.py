@@ -68,6 +68,10 @@ class ResponseCancel(_Event, tag="response.cancel"):
     pass
 
 
+class ResponseFork(_Event, tag="response.fork"):
+    seed: int | None = None
+
+
 class ResponsePause(_Event, tag="response.pause"):
     pass
 
@@ -77,7 +81,14 @@ class ResponseResume(_Event, tag="response.resume"):
 
 
 ClientEvent: TypeAlias = (
-    SessionUpdate | BufferClear | BufferCommit | ResponseCreate | ResponseCancel | ResponsePause | ResponseResume
+    SessionUpdate
+    | BufferClear
+    | BufferCommit
+    | ResponseCreate
+    | ResponseCancel
+    | ResponseFork
+    | ResponsePause
+    | ResponseResume
 )
 
 _TYPES = (
@@ -86,6 +97,7 @@ _TYPES = (
     "input_audio_buffer.commit",
     "response.create",
     "response.cancel",
+    "response.fork",
     "response.pause",
     "response.resume",
 )

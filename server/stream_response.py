@@ -8,11 +8,14 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
 from server.engine_handles import PromptHandle, Status, StreamHandle
-from server.errors import ApiError, engine_lost
+from server.errors import ApiError, engine_lost, wrong_order
+from server.parameters import Wishes, sampling_for
 from server.playback import Playback
 from server.services import Services
 from server.stream_socket import ClientGone, StreamSocket
@@ -56,6 +59,7 @@ class StreamResponse:
 
     def __init__(self, services: Services, socket: StreamSocket, wanted: Wanted) -> None:
         self._services, self._socket, self._wanted = services, socket, wanted
+        self._sampling = wanted.sampling
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
@@ -86,9 +90,23 @@ class StreamResponse:
             self._playback.pause(paused)
         return {"response_id": self._id, "frames": self._playback.handed if self._playback else 0}
 
-    def change_sampling(self, sampling: SamplingParams) -> None:
+    def change_sampling(self, wishes: Wishes) -> None:
         """Draw differently from the next frame that is made; the seed stays."""
-        self._stream.change_sampling(sampling)
+        seed = self._sampling.seed
+        self._sampling = replace(sampling_for(wishes, self._wanted.prompt.model), seed=seed)
+        self._stream.change_sampling(self._sampling)
+
+    async def fork(self, seed: int) -> dict[str, Any]:
+        """Go on with another seed from the next frame that is made; returns what the client is told.
+
+        Raises:
+            ApiError: the response ended meanwhile.
+        """
+        self._sampling = replace(self._sampling, seed=seed)
+        frame = await self._stream.change_sampling(self._sampling)
+        if frame is None:
+            raise wrong_order("The response ended before it could be forked.")
+        return {"response_id": self._id, "seed": seed, "frame": frame}
 
     def close(self) -> None:
         """Free the slot, or the place in the line for it."""
@@ -178,7 +196,7 @@ class StreamResponse:
             "id": self._id,
             "status": status,
             "frames": playback.frames if playback else 0,
-            "seed": self._wanted.sampling.seed,
+            "seed": self._sampling.seed,
             "time_to_first_audio_ms": None if first is None else round(first * 1000, 2),
             "realtime_factor": round(playback.realtime_factor, 3) if playback and playback.frames else None,
         }

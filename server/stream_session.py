@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import assert_never
 
-from msgspec import UNSET
-
-from engine.config import FRAME_RATE, SAMPLE_RATE
-from engine.messages import ModelInfo, Pace
 from server import logs
 from server.accounting import count_refusal
-from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
 from server.resume_tokens import model_of
@@ -22,17 +16,18 @@ from server.stream_events import (
     BufferClear,
     BufferCommit,
     ClientEvent,
-    InputFields,
     ResponseCancel,
     ResponseCreate,
     ResponseFields,
+    ResponseFork,
     ResponsePause,
     ResponseResume,
     SessionFields,
     SessionUpdate,
     parse_event,
 )
-from server.stream_prompt import InputFormat, SessionPrompt
+from server.stream_options import StreamOptions
+from server.stream_prompt import SessionPrompt
 from server.stream_response import StreamResponse, Wanted
 from server.stream_socket import Incoming, StreamSocket
 
@@ -40,27 +35,12 @@ log = logs.get("server.stream")
 _INBOX = 16
 
 
-@dataclass(frozen=True)
-class _Options:
-    """What ``session.update`` sets."""
-
-    model: ModelInfo
-    input_format: InputFormat = "file"
-    input_rate: int = SAMPLE_RATE
-    wishes: Wishes = field(default_factory=Wishes)
-    pace: Pace = "realtime"
-
-    def without_sampling(self) -> _Options:
-        """What cannot change while a response plays."""
-        return replace(self, wishes=replace(self.wishes, temperature=None, top_k=None, top_p=None))
-
-
 class StreamSession:
     """Everything of one connection. ``run`` ends when the client leaves or the session must be closed."""
 
     def __init__(self, services: Services, socket: StreamSocket, session_id: str, model: str | None = None) -> None:
         self._services, self._socket, self._id = services, socket, session_id
-        self._options = _Options(find_model(services.supervisor.link().models, model))
+        self._options = StreamOptions(find_model(services.supervisor.link().models, model))
         self._prompt = SessionPrompt(services)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
         self._response: StreamResponse | None = None
@@ -97,7 +77,7 @@ class StreamSession:
             await self._inbox.put(await self._socket.receive())
 
     async def _converse(self) -> None:
-        await self._socket.send_event("session.created", session=self._describe())
+        await self._socket.send_event("session.created", session=self._options.describe(self._id))
         while True:
             message = await self._next()
             try:
@@ -136,7 +116,7 @@ class StreamSession:
         match event:
             case SessionUpdate():
                 self._update(event.session)
-                await self._socket.send_event("session.updated", session=self._describe())
+                await self._socket.send_event("session.updated", session=self._options.describe(self._id))
             case BufferClear():
                 self._prompt.clear()
                 await self._socket.send_event("input_audio_buffer.cleared")
@@ -149,6 +129,8 @@ class StreamSession:
                 if self._response is None:
                     raise wrong_order("There is no response to cancel.")
                 self._response.cancel()
+            case ResponseFork():
+                await self._fork(event.seed)
             case ResponsePause() | ResponseResume():
                 await self._pause(isinstance(event, ResponsePause))
             case _:
@@ -187,7 +169,7 @@ class StreamSession:
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        return Wanted(prompt, sampling_for(options.wishes, options.model), frames, options.pace, began)
+        return Wanted(prompt, options.sampling, frames, options.pace, began)
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
         """The rest of a response of another time or place."""
@@ -204,7 +186,16 @@ class StreamSession:
         except BaseException:
             prompt.close()
             raise
+        self._options = self._options.drawing_as(token.sampling)  # what session.update changes is then the response's
         return Wanted(prompt, token.sampling, token.frames, self._options.pace, began, token.frame, start)
+
+    async def _fork(self, seed: int | None) -> None:
+        if self._response is None:
+            raise wrong_order("There is no response to fork.")
+        wishes = Wishes(seed=seed)
+        check_wishes(wishes)
+        told = await self._response.fork(sampling_for(wishes, self._options.model).seed)
+        await self._socket.send_event("response.forked", **told)
 
     async def _pause(self, paused: bool) -> None:
         response, done = self._response, "paused" if paused else "resumed"
@@ -215,71 +206,16 @@ class StreamSession:
         await self._socket.send_event(f"response.{done}", **response.pause(paused))
 
     def _update(self, fields: SessionFields) -> None:
-        options = self._options
-        if fields.model is not UNSET:
-            models = self._services.supervisor.link().models
-            options = replace(options, model=find_model(models, fields.model, "session.model"))
-        if fields.input is not UNSET:
-            options = _update_input(options, fields.input)
-        if fields.output is not UNSET and fields.output.format == "opus":
-            raise bad_value(
-                "session.output.format", "opus is not sent over the WebSocket yet; use pcm_s16le.", "unsupported"
-            )
-        wishes = {
-            name: value
-            for name in ("seed", "temperature", "top_k", "top_p")
-            if (value := getattr(fields, name)) is not UNSET
-        }
-        options = replace(options, wishes=replace(options.wishes, **wishes))
-        check_wishes(options.wishes, "session.")
-        if fields.pace is not UNSET:
-            options = replace(options, pace=fields.pace)
-        changed = [
-            name
-            for name in ("model", "input_format", "input_rate")
-            if getattr(options, name) != getattr(self._options, name)
-        ]
-        if changed and self._prompt.state != "empty":
+        options = self._options.updated(fields, self._services.supervisor.link().models)
+        if options.input != self._options.input and self._prompt.state != "empty":
             raise wrong_order("The model and the input are fixed once audio came; send input_audio_buffer.clear first.")
         if self._response is not None:
             if options.without_sampling() != self._options.without_sampling():
                 raise wrong_order("While a response plays, only temperature, top_k and top_p can change.")
-            self._response.change_sampling(sampling_for(options.wishes, options.model))
+            self._response.change_sampling(options.wishes)
         self._options = options
-
-    def _describe(self) -> dict[str, Any]:
-        options, model = self._options, self._options.model
-        defaults, wishes = model.defaults, options.wishes
-        return {
-            "id": self._id,
-            "model": model.id,
-            "sample_rate": SAMPLE_RATE,
-            "frame_rate": FRAME_RATE,
-            "fingerprint": model.fingerprint,
-            "input": {"format": options.input_format, "sample_rate": options.input_rate},
-            "output": {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE},
-            "seed": wishes.seed,
-            "temperature": defaults["temperature"] if wishes.temperature is None else wishes.temperature,
-            "top_k": defaults["top_k"] if wishes.top_k is None else wishes.top_k,
-            "top_p": defaults["top_p"] if wishes.top_p is None else wishes.top_p,
-            "pace": options.pace,
-        }
 
     async def _close_when_draining(self) -> None:
         await self._services.supervisor.drain_begun.wait()
         await self._silent.wait()
         raise ApiError(503, "draining", "The server is shutting down; connect again later.", close_code=GOING_AWAY)
-
-
-def _update_input(options: _Options, fields: InputFields) -> _Options:
-    if fields.format is not UNSET:
-        options = replace(options, input_format=fields.format)
-    if fields.sample_rate is not UNSET:
-        if not MIN_PCM_RATE <= fields.sample_rate <= MAX_PCM_RATE:
-            raise bad_value(
-                "session.input.sample_rate",
-                f"session.input.sample_rate must be {MIN_PCM_RATE} to {MAX_PCM_RATE}.",
-                "out_of_range",
-            )
-        options = replace(options, input_rate=fields.sample_rate)
-    return options

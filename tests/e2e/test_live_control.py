@@ -84,6 +84,34 @@ def test_sampling_changes_from_the_next_frame(server: str, playing: LiveSocket) 
     assert changed[-FRAME_BYTES * 75 :] != unchanged[-FRAME_BYTES * 75 :]
 
 
+def test_a_fork_has_the_same_past_and_another_future(server: str, playing: LiveSocket) -> None:
+    first = playing.receive()
+    assert isinstance(first, bytes)
+    playing.event("response.fork", seed=12)
+    more, forked = read_until(playing, "response.forked")
+    rest, done = playing.read_response()
+    ours, theirs = first + more + rest, whole(server)
+    assert (forked["seed"], done["seed"], len(ours)) == (12, 12, len(theirs))
+    parted = forked["frame"] * FRAME_BYTES
+    assert 0 < parted < len(ours)
+    assert ours[:parted] == theirs[:parted]
+    assert ours[parted : parted + 75 * FRAME_BYTES] != theirs[parted : parted + 75 * FRAME_BYTES]
+
+
+def test_forks_that_cannot_be(server: str) -> None:
+    with LiveSocket(server) as socket:
+        socket.event("response.fork")
+        assert socket.expect_error()["code"] == "wrong_order"
+        socket.update(seed=1)
+        socket.commit(SPEECH.read_bytes())
+        socket.create(SECONDS)
+        socket.event("response.fork", seed=-1)
+        assert read_until(socket, "error")[1]["error"]["param"] == "seed"
+        socket.event("response.fork")
+        assert read_until(socket, "response.forked")[1]["seed"] >= 0
+    wait_for_idle(server)
+
+
 def test_the_rest_of_a_session_is_fixed_while_it_plays(playing: LiveSocket) -> None:
     for session in ({"seed": 3}, {"pace": "fast"}):
         playing.event("session.update", session=session)
