@@ -1,7 +1,7 @@
 """Does a stream get slower or larger with age? An hour of sound, made as fast as it goes, beside young streams.
 
 ``python -m benchmarks.soak --minutes 60`` prints a line a minute of sound, as JSON, and at last the change. In each
-minute the old stream and a fresh one take turns, half a second of sound each, so that what the machine does meanwhile
+minute the old stream and a fresh one take turns, a second of sound each, so that what the machine does meanwhile
 meets both.
 """
 
@@ -23,8 +23,8 @@ from engine.messages import SamplingParams
 from engine.prompt import Prompt
 from engine.scheduler import Stream
 
-TURN_FRAMES = FRAME_RATE // 2
-TURNS = 120
+TURN_FRAMES = FRAME_RATE
+TURNS = 60
 """Turns of the old stream in a minute of its sound."""
 _SAMPLING = SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=60, help="of sound")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
+    if options.minutes < 1:
+        parser.error("--minutes must be at least 1")
     device = pick_device(options.device)
     engine = Engine(build_preset("default", device), device)
     lines = []

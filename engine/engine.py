@@ -37,7 +37,7 @@ class DeviceError(ValueError):
 
 @dataclass(frozen=True)
 class Generated:
-    """One frame of one stream: ``pcm`` int16 ``[320]``, its coarse ``code``, and its ``index`` from 0."""
+    """One frame of a stream: ``pcm`` int16 ``[320]``, its coarse ``code``, and its ``index`` since the stream began."""
 
     stream: Stream
     index: int

@@ -68,7 +68,8 @@ class StartStream(msgspec.Struct, tag=True):
     """Continue a committed prompt. ``frames`` None: until cancelled.
 
     Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
-    ``checkpoints`` by a ``Checkpoint`` every second. ``first_frame``: how many frames the stream had before, elsewhere.
+    ``checkpoints`` by a ``Checkpoint`` every second. ``first_frame``: how many frames the stream had before, elsewhere;
+    ``skipped``: how many from there on its reader will pass by.
     """
 
     stream_id: int
@@ -77,6 +78,7 @@ class StartStream(msgspec.Struct, tag=True):
     frames: int | None
     pace: Pace = "fast"
     first_frame: int = 0
+    skipped: int = 0
     checkpoints: bool = False
 
 
@@ -191,7 +193,7 @@ class StreamEnded(msgspec.Struct, tag=True):
 
 
 class Frame(msgspec.Struct, array_like=True):
-    """320 samples of one stream, s16le; ``index`` counts its generated frames from 0."""
+    """320 samples of one stream, s16le; ``index`` counts its generated frames from where it began, be it elsewhere."""
 
     stream_id: int
     index: int

@@ -113,9 +113,10 @@ class PromptDesk:
                 self._changed.notify_all()
 
     def drop(self, prompt_id: int) -> None:
-        """Forget a prompt that is on its way in."""
+        """Forget a prompt that is on its way in, or was finished and not taken yet."""
         with self._changed:
             self._arriving.pop(prompt_id, None)
+            self._finished = deque(done for done in self._finished if done.prompt_id != prompt_id)
 
     def finished(self) -> list[Finished]:
         """Every prompt that ended since the last call.

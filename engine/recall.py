@@ -1,7 +1,8 @@
 """What a stream is made again from where its engine is gone: its last codes.
 
 They are decoded from silence and read as a prompt's are, which fills the rings that the model attends to. So it sounds
-on without a click, in the same voice and at the same place; rounding differs, as between two machines.
+on without a click, in the same voice and at the same place. What the rings held of frames before these is lost, so that
+sooner or later another code is drawn than would have been.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 class Stream:
     """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
 
-    ``first_frame``: how many it had before it came here; ``checkpoints``: what it can go on from is wanted.
+    ``first_frame``: how many it had before it came here; ``skipped``: how many from there on its listener has already;
+    ``checkpoints``: what it can go on from is wanted.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Stream:
     first_frame_at: float | None = None
     held_at: float | None = None
     first_frame: int = 0
+    skipped: int = 0
     checkpoints: bool = False
 
     @property
@@ -62,11 +64,11 @@ class Stream:
         return self.status in ("completed", "cancelled", "failed")
 
     def lead(self, now: float) -> float:
-        """Seconds of audio that are made and not played, if it plays since its first frame; 0 before that."""
+        """Seconds of audio that are made and not played, if it plays since the first frame that is heard; 0 before."""
         if self.first_frame_at is None:
             return 0.0
         played_until = now if self.held_at is None else self.held_at
-        return self.generated / FRAME_RATE - (played_until - self.first_frame_at)
+        return (self.generated - self.skipped) / FRAME_RATE - (played_until - self.first_frame_at)
 
 
 class Scheduler:
@@ -124,8 +126,11 @@ class Scheduler:
 
     def advance(self, stream: Stream) -> None:
         """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
-        if stream.first_frame_at is None:
-            stream.first_frame_at = self._clock()
+        now = self._clock()
+        if stream.first_frame_at is not None:
+            stream.first_frame_at += max(0.0, -stream.lead(now))  # who ran dry waited that long, and goes on from here
+        elif stream.generated >= stream.skipped:
+            stream.first_frame_at = now
         stream.generated += 1
         if stream.frames is not None and stream.generated >= stream.frames:
             self.end(stream, "completed")
@@ -157,4 +162,4 @@ class Scheduler:
             return float("inf")
         if stream.pace == "fast" or stream.first_frame_at is None:
             return 0.0
-        return stream.first_frame_at + (stream.generated + 1 - LEAD_FRAMES) / FRAME_RATE - now
+        return stream.first_frame_at + (stream.generated - stream.skipped + 1 - LEAD_FRAMES) / FRAME_RATE - now

@@ -145,6 +145,7 @@ class Worker:
             command.frames,
             command.pace,
             first_frame=command.first_frame,
+            skipped=command.skipped,
             checkpoints=command.checkpoints,
         )
         self._streams[command.stream_id] = (engine, stream)

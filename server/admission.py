@@ -40,6 +40,7 @@ class Admission:
         frames: int | None,
         pace: Pace,
         first_frame: int = 0,
+        skipped: int = 0,
         checkpoints: bool = False,
     ) -> StreamHandle:
         """Put a stream in line for a slot. The caller closes it.
@@ -48,7 +49,7 @@ class Admission:
             ApiError: 429, the line is full; 503, the engine is gone.
         """
         self.require_room(link, prompt.model)
-        return link.start_stream(prompt, sampling, frames, pace, first_frame, checkpoints)
+        return link.start_stream(prompt, sampling, frames, pace, first_frame, skipped, checkpoints)
 
     async def wait_for_slot(self, stream: StreamHandle) -> float:
         """Wait until the stream has its slot; returns the seconds that it waited.

@@ -157,7 +157,7 @@ class StreamHandle:
             ApiError: the engine died, hung or failed, or the stream was held for too long; frames that came before have
                 been given out.
         """
-        while (self.held or len(self._frames) < at_least) and not self._over:
+        while self._must_wait(at_least):
             self._changed.clear()
             held, longest = self.held, self._link.hold_seconds if self.held else self._link.stall_seconds
             try:
@@ -184,7 +184,7 @@ class StreamHandle:
         return taken
 
     def checkpoint(self, frame: int) -> Checkpoint | None:
-        """The last one that is not behind ``frame``, if one came since the last call."""
+        """The last one at or before ``frame``, if one came since the last call."""
         found = None
         while self._checkpoints and self._checkpoints[0].frame <= frame:
             found = self._checkpoints.popleft()
@@ -234,8 +234,8 @@ class StreamHandle:
 
     def sampling_changed(self, frame: int | None) -> None:
         """The engine answers the first change that waits."""
-        answer = self._changes.popleft()
-        if not answer.done():
+        answer = self._changes.popleft() if self._changes else None  # none: the stream is over for the server already
+        if answer is not None and not answer.done():
             answer.set_result(frame)
 
     def note(self, checkpoint: Checkpoint) -> None:
@@ -253,6 +253,11 @@ class StreamHandle:
         if self.status is None:
             self.status, self._failure = "failed", error
         self._wake()
+
+    def _must_wait(self, at_least: int) -> bool:
+        if self.held and self._failure is None and (self._frames or not self._over):
+            return True
+        return len(self._frames) < at_least and not self._over
 
     def _wake(self) -> None:
         """Whoever waits has to see that it is over."""

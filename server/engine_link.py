@@ -138,9 +138,7 @@ class EngineLink:
         Raises:
             ApiError: the engine is gone.
         """
-        self._raise_if_lost()
-        prompt = PromptHandle(self, next(self._ids), model)
-        self._prompts[prompt.prompt_id] = prompt
+        prompt = self._expect_prompt(model)
         self.post(OpenPrompt(prompt.prompt_id, model.id))
         return prompt
 
@@ -150,9 +148,7 @@ class EngineLink:
         Raises:
             ApiError: the engine is gone.
         """
-        self._raise_if_lost()
-        prompt = PromptHandle(self, next(self._ids), model)
-        self._prompts[prompt.prompt_id] = prompt
+        prompt = self._expect_prompt(model)
         self.post(RecallPrompt(prompt.prompt_id, model.id, codes))
         return prompt
 
@@ -163,6 +159,7 @@ class EngineLink:
         frames: int | None,
         pace: Pace,
         first_frame: int = 0,
+        skipped: int = 0,
         checkpoints: bool = False,
     ) -> StreamHandle:
         """Ask for a continuation of a committed prompt, or of a recalled one from its ``first_frame``.
@@ -174,9 +171,16 @@ class EngineLink:
         stream = StreamHandle(self, next(self._ids), prompt.model)
         self._streams[stream.stream_id] = stream
         self._live[prompt.model.id] = self.live(prompt.model.id) + 1
-        wanted = StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace, first_frame, checkpoints)
-        self.post(wanted)
+        self.post(
+            StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace, first_frame, skipped, checkpoints)
+        )
         return stream
+
+    def _expect_prompt(self, model: ModelInfo) -> PromptHandle:
+        self._raise_if_lost()
+        prompt = PromptHandle(self, next(self._ids), model)
+        self._prompts[prompt.prompt_id] = prompt
+        return prompt
 
     # --- for the handles
 

@@ -52,6 +52,7 @@ class Playback:
         self._plays_since = 0.0
         self._last = began
         self._paused_at: float | None = None
+        self._paused_seconds = 0.0
 
     async def all(self) -> bytes:
         """The whole stream at once; it counts as handed to the socket at its end.
@@ -98,8 +99,8 @@ class Playback:
 
     @property
     def realtime_factor(self) -> float:
-        """Audio seconds sent over wall seconds since it was asked for."""
-        wall = self._last - self._began
+        """Audio seconds sent over wall seconds since it was asked for, pauses not counted."""
+        wall = self._last - self._began - self._paused_seconds
         return self.frames / FRAME_RATE / wall if wall > 0 else 0.0
 
     def pause(self, paused: bool) -> None:
@@ -107,8 +108,9 @@ class Playback:
         if paused:
             self._paused_at = time.perf_counter()
         elif self._paused_at is not None:
-            self._plays_since += time.perf_counter() - self._paused_at
-            self._paused_at = None
+            stood = time.perf_counter() - self._paused_at
+            self._paused_at, self._paused_seconds = None, self._paused_seconds + stood
+            self._plays_since += stood
 
     def finish(self) -> None:
         """Record how fast it was."""
@@ -120,7 +122,7 @@ class Playback:
         self._last = now
         model = self._stream.model.id
         if self.first_audio_seconds is None:
-            self.first_audio_seconds, self._plays_since = now - self._began, now
+            self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
             self._metrics.time_to_first_audio.labels(model, self._route).observe(self.first_audio_seconds)
         elif self._realtime and (behind := -self.lead) > 0:
             self._metrics.underruns.labels(model).inc()

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine.messages import CREDIT_FRAMES, Checkpoint, ModelInfo, SamplingParams
+from engine.messages import Checkpoint, ModelInfo, SamplingParams
 from server.errors import ApiError, bad_value
 
 PARAM = "response.resume_token"
 _VERSION = 1
 _SIGNATURE_BYTES = 32
+MOST_SKIPPED = 300
+"""Frames (4 s) behind a token's that a client may go on from: they are made again, and not sent."""
 
 
 class ResumeToken(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ class ResumeToken(msgspec.Struct, frozen=True):
             ApiError: 400, that is before the token, too far behind it, or behind the end.
         """
         start = self.frame if asked is None else asked
-        last = self.frame + CREDIT_FRAMES
+        last = self.frame + MOST_SKIPPED
         if self.frames is not None:
             last = min(last, self.frames - 1)
         if not self.frame <= start <= last:
@@ -74,12 +76,12 @@ class ResumeTokens:
             data = base64.urlsafe_b64decode(text.encode())
             signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
             if not hmac.compare_digest(signature, self._sign(payload)):
-                raise _unusable("it was not made with this server's key, or was changed on the way")
+                raise unusable("it was not made with this server's key, or was changed on the way")
             token = msgspec.msgpack.decode(payload, type=ResumeToken)
         except (binascii.Error, ValueError):
-            raise _unusable("it is not one, or of another version") from None
+            raise unusable("it is not one, or of another version") from None
         if token.version != _VERSION:
-            raise _unusable("it is of another version")
+            raise unusable("it is of another version")
         return token
 
     def _sign(self, payload: bytes) -> bytes:
@@ -94,11 +96,12 @@ def model_of(token: ResumeToken, models: Mapping[str, ModelInfo]) -> ModelInfo:
     """
     model = models.get(token.model)
     if model is None:
-        raise _unusable(f"its model '{token.model}' is not here")
+        raise unusable(f"its model '{token.model}' is not here")
     if model.digest != token.digest:
-        raise _unusable(f"its model '{token.model}' had other weights than here")
+        raise unusable(f"its model '{token.model}' had other weights than here")
     return model
 
 
-def _unusable(why: str) -> ApiError:
+def unusable(why: str) -> ApiError:
+    """400: a token cannot be used, and why."""
     return bad_value(PARAM, f"The resume token cannot be used: {why}.", "bad_token")

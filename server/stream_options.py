@@ -41,10 +41,10 @@ class StreamOptions:
         """What is fixed while a response plays."""
         return replace(self, wishes=replace(self.wishes, temperature=None, top_k=None, top_p=None))
 
-    def drawing_as(self, sampling: SamplingParams) -> StreamOptions:
-        """The same, with these parameters and the seed wished for as before."""
-        drawn = replace(self.wishes, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
-        return replace(self, wishes=drawn)
+    def sampling_in(self, fields: SessionFields) -> dict[str, float | int]:
+        """What an update that led to these options said of drawing, but for the seed."""
+        named = (name for name in ("temperature", "top_k", "top_p") if getattr(fields, name) is not UNSET)
+        return {name: getattr(self.sampling, name) for name in named}
 
     def updated(self, fields: SessionFields, models: Mapping[str, ModelInfo]) -> StreamOptions:
         """The options after ``session.update``.

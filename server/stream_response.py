@@ -15,7 +15,6 @@ from server import logs
 from server.accounting import Account
 from server.engine_handles import PromptHandle, Status, StreamHandle
 from server.errors import ApiError, engine_lost, wrong_order
-from server.parameters import Wishes, sampling_for
 from server.playback import Playback
 from server.services import Services
 from server.stream_socket import ClientGone, StreamSocket
@@ -43,6 +42,11 @@ class Wanted:
     began: float
     first_frame: int = 0
     from_frame: int = 0
+
+    @property
+    def skipped(self) -> int:
+        """Frames that the engine makes and nobody is sent."""
+        return self.from_frame - self.first_frame
 
     @property
     def frames_left(self) -> int | None:
@@ -83,6 +87,11 @@ class StreamResponse:
     def paused(self) -> bool:
         return self._stream.held
 
+    @property
+    def over(self) -> bool:
+        """Whether all that is left is to say so."""
+        return self._over
+
     def pause(self, paused: bool) -> dict[str, Any]:
         """Stop after the frames that were sent, or go on with the next; returns what the client is told."""
         self._stream.hold(paused)
@@ -90,10 +99,9 @@ class StreamResponse:
             self._playback.pause(paused)
         return {"response_id": self._id, "frames": self._playback.handed if self._playback else 0}
 
-    def change_sampling(self, wishes: Wishes) -> None:
-        """Draw differently from the next frame that is made; the seed stays."""
-        seed = self._sampling.seed
-        self._sampling = replace(sampling_for(wishes, self._wanted.prompt.model), seed=seed)
+    def change_sampling(self, changes: dict[str, float | int]) -> None:
+        """Draw differently from the next frame that is made, in what ``changes`` names."""
+        self._sampling = replace(self._sampling, **changes)
         self._stream.change_sampling(self._sampling)
 
     async def fork(self, seed: int) -> dict[str, Any]:
@@ -102,10 +110,10 @@ class StreamResponse:
         Raises:
             ApiError: the response ended meanwhile.
         """
-        self._sampling = replace(self._sampling, seed=seed)
-        frame = await self._stream.change_sampling(self._sampling)
+        frame = await self._stream.change_sampling(replace(self._sampling, seed=seed))
         if frame is None:
             raise wrong_order("The response ended before it could be forked.")
+        self._sampling = replace(self._sampling, seed=seed)
         return {"response_id": self._id, "seed": seed, "frame": frame}
 
     def close(self) -> None:
@@ -162,13 +170,16 @@ class StreamResponse:
             wanted.frames_left,
             wanted.pace,
             wanted.first_frame,
+            wanted.skipped,
             checkpoints=wanted.prompt.model.recalls,
         )
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted
-        realtime, skipped = wanted.pace == "realtime", wanted.from_frame - wanted.first_frame
-        playback = Playback(stream, self._services.metrics, ROUTE, wanted.began, realtime, skipped)
+        realtime = wanted.pace == "realtime"
+        playback = Playback(stream, self._services.metrics, ROUTE, wanted.began, realtime, wanted.skipped)
+        if stream.held:
+            playback.pause(True)
         self._playback = playback
         if realtime:
             self._services.playing.streams.add(playback)

@@ -10,7 +10,7 @@ from server import logs
 from server.accounting import count_refusal
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
-from server.resume_tokens import model_of
+from server.resume_tokens import model_of, unusable
 from server.services import Services
 from server.stream_events import (
     BufferClear,
@@ -183,10 +183,11 @@ class StreamSession:
         prompt = link.recall_prompt(model, token.codes)
         try:
             await prompt.made()
-        except BaseException:
+        except BaseException as error:
             prompt.close()
+            if isinstance(error, ApiError) and error.code == "bad_token":
+                raise unusable("another version of the server made it") from None
             raise
-        self._options = self._options.drawing_as(token.sampling)  # what session.update changes is then the response's
         return Wanted(prompt, token.sampling, token.frames, self._options.pace, began, token.frame, start)
 
     async def _fork(self, seed: int | None) -> None:
@@ -199,7 +200,7 @@ class StreamSession:
 
     async def _pause(self, paused: bool) -> None:
         response, done = self._response, "paused" if paused else "resumed"
-        if response is None:
+        if response is None or response.over:
             raise wrong_order(f"There is no response that could be {done}.")
         if response.paused == paused:
             raise wrong_order("The response is paused already." if paused else "The response is not paused.")
@@ -212,7 +213,7 @@ class StreamSession:
         if self._response is not None:
             if options.without_sampling() != self._options.without_sampling():
                 raise wrong_order("While a response plays, only temperature, top_k and top_p can change.")
-            self._response.change_sampling(options.wishes)
+            self._response.change_sampling(options.sampling_in(fields))
         self._options = options
 
     async def _close_when_draining(self) -> None:

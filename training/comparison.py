@@ -30,7 +30,7 @@ class Comparison:
 
     def mean(self, way: int, above: int | None = None) -> dict[str, Any]:
         """``nll`` and its ``interval``, of one way, or of how far it is above another over the same frames."""
-        sums = np.stack(list(self._sums.values()))
+        sums = np.stack([group for group in self._sums.values() if group[1, way]])
         nll, frames = sums[:, 0, way], sums[:, 1, way]
         if above is not None:
             nll = nll - sums[:, 0, above]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HELDOUT = "heldout_original"
 """NLL on slices of the recordings themselves; of a token-only model it is the same for every version."""
@@ -38,10 +39,9 @@ def read_curve(run: Path) -> Curve:
     log = run / "log.jsonl" if run.is_dir() else run
     try:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        checked = [line for line in lines if HELDOUT in line]
-        trained = [line for line in lines if "train" in line]
+        checked, trained = _latest(lines, HELDOUT), _latest(lines, "train")
         curve = Curve(
-            (log.parent if run.is_dir() else log).name.removesuffix(".jsonl"),
+            log.parent.name if log.name == "log.jsonl" else log.stem,
             [line["step"] for line in checked],
             [line[HELDOUT] for line in checked],
             [line["step"] for line in trained],
@@ -52,6 +52,12 @@ def read_curve(run: Path) -> Curve:
     if not curve.steps:
         raise ValueError(f"{log} has no check of the held-out part yet")
     return curve
+
+
+def _latest(lines: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Those with a value of this name, by their steps: a run that was resumed has made some of its steps twice."""
+    by_step = {line["step"]: line for line in lines if name in line}
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:

@@ -48,8 +48,9 @@ class ModelScore:
     def accuracy(self) -> float:
         return sum(file.right for file in self.files) / sum(file.frames for file in self.files)
 
-    def result(self, first: ModelScore) -> dict[str, Any]:
-        """The model's entry in the JSON of ``whispergpt eval``, with intervals and the distance from the ``first``."""
+    def result(self, first: ModelScore | None) -> dict[str, Any]:
+        """The model's entry in the JSON of ``whispergpt eval``, with intervals and the distance from the ``first``, if
+        that predicts the same codes."""
         nll, right, frames = self._by_group()
         said = {
             "model": self.model.id,
@@ -63,7 +64,7 @@ class ModelScore:
             "nll_interval": interval(nll, frames),
             "accuracy_interval": interval(right, frames),
         }
-        if first is not self:
+        if first is not None:
             said["nll_above_first"] = self.nll - first.nll
             said["nll_above_first_interval"] = interval(nll - first._by_group()[0], frames)
         return said
@@ -98,6 +99,11 @@ def evaluate(
     recordings = Recordings(folder, group_by)
     scores = [ModelScore(model, []) for model in models]
     hearings = Hearings(condition)
+
+    def comparable(score: ModelScore, first: ModelScore) -> bool:
+        codecs = {hearings.name_of(one.model.step.codec) for one in (score, first)}
+        return score is not first and len(codecs) == 1
+
     for group, audio in recordings.read(progress):
         hearings.listen(audio)
         for score in scores:
@@ -105,7 +111,7 @@ def evaluate(
     return {
         "condition": condition,
         "skipped": recordings.skipped,
-        "models": [score.result(scores[0]) for score in scores],
+        "models": [score.result(scores[0] if comparable(score, scores[0]) else None) for score in scores],
         "grouping": recordings.grouping,
     }
 

@@ -40,7 +40,7 @@ class Hearings:
     @torch.inference_mode()
     def heard_by(self, step: FrameStep) -> tuple[Tensor, Tensor]:
         """Coarse codes, int64 ``[T]``, and slices ``[T, n_mels]``."""
-        name = self._name(step.codec)
+        name = self.name_of(step.codec)
         if name not in self._codecs:
             self._codecs[name] = OfflineCodec(step.codec)
         if name not in self._codes:
@@ -53,7 +53,7 @@ class Hearings:
             return self._audio
         return codec.decode(codes if self.condition == "decoded" else codes[:1])
 
-    def _name(self, codec: Codec) -> str:
+    def name_of(self, codec: Codec) -> str:
         """The same for codecs of the same weights."""
         if codec not in self._names:
             digest = hashlib.sha256(repr(codec.config).encode())

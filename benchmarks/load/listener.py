@@ -73,9 +73,11 @@ class Listener:
             self._failed(f"nothing came for {PATIENCE_SECONDS:g} s")
         except (OSError, InvalidHandshake) as error:
             self._failed(f"no connection: {error}")
+        except (ValueError, KeyError, TypeError) as error:
+            self._failed(f"a message that is no event: {error!r}")
         finally:
             record.ended = self._now()
-            record.clock.end(record.ended)
+            record.clock.end(record.ended, complete=record.outcome == "completed")
 
     async def _ask(self, connection: ClientConnection) -> None:
         visit = self._record.visit
@@ -126,6 +128,8 @@ class Listener:
             event = _event(message)
             if event["type"] == "response.done":
                 self._done(event["response"])
+                record.clock.end(now, complete=True)
+                await asyncio.sleep(record.clock.lead(now))  # the rest is still to be played
                 return
 
     async def _leave(self, connection: ClientConnection) -> None:
@@ -154,6 +158,8 @@ class Listener:
     async def _receive(self, connection: ClientConnection, until: float | None = None) -> str | bytes:
         """The next message. Raises TimeoutError after ``PATIENCE_SECONDS``, ``_TimeToGo`` at ``until``."""
         patience = PATIENCE_SECONDS if until is None else min(PATIENCE_SECONDS, until - self._now())
+        if patience <= 0:  # what has arrived already would be given out without a look at the clock
+            raise _TimeToGo
         try:
             async with asyncio.timeout(patience):
                 return await connection.recv()

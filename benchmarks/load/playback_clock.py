@@ -55,10 +55,14 @@ class PlaybackClock:
         if self._held >= self.buffer_seconds:
             self._go_on(now)
 
-    def end(self, now: float) -> None:
-        """Nothing more will come: what is held is played, and running out is no underrun."""
+    def end(self, now: float, complete: bool) -> None:
+        """Nothing more will come. What is held is played; if it was not ``complete``, silence up to now was a gap."""
+        if self._waiting_since is None and self._runs_dry_at is not None and now > self._runs_dry_at:
+            self._waiting_since = self._runs_dry_at
         if self._held:
             self._go_on(now)
+        elif self._waiting_since is not None and not complete:
+            self.gaps.append(Gap(self._waiting_since, now - self._waiting_since))
         self._waiting_since = None
 
     def _go_on(self, now: float) -> None:

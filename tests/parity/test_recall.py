@@ -25,12 +25,12 @@ LIKELY_SAME = 40
 """Frames after which a difference of rounding may have drawn another code."""
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
+@pytest.fixture(scope="module", params=[2, 5], ids=["two layers", "five layers, which reach further back"])
+def engine(request: pytest.FixtureRequest) -> Engine:
     """A model of random weights whose streams have long outlived their window soon."""
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC)
-    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, WINDOW), fine=FineConfig())
+    config = replace(HYBRID, stack=StackConfig(256, request.param, 4, 1, 256, WINDOW), fine=FineConfig())
     step = FrameStep(codec, WhisperGPT(config)).eval().requires_grad_(False)
     return Engine(LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000"), torch.device("cpu"), 4)
 

@@ -35,6 +35,13 @@ def test_a_curve_is_what_the_log_says(tmp_path: Path) -> None:
     assert curve.train == pytest.approx([3.9, 2.9, 3.4])
 
 
+def test_a_resumed_run_repeats_nothing(tmp_path: Path) -> None:
+    log = run(tmp_path / "hybrid", [4.0, 3.0, 3.5]) / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 200, "heldout_original": 3.1}\n{"step": 300, "heldout_original": 2.9}\n')
+    curve = read_curve(log)
+    assert (curve.name, curve.steps, curve.heldout) == ("hybrid", [100, 200, 300], [4.0, 3.1, 2.9])
+
+
 def test_runs_are_drawn_together(tmp_path: Path) -> None:
     runs = [run(tmp_path / name, [4.0, 3.0]) for name in ("gpt-s", "gpt-l", "hybrid")]
     assert command(*runs, "-o", tmp_path / "figure.svg", "--title", "Speech") == 0

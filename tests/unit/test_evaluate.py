@@ -141,7 +141,7 @@ def test_context_is_counted_from_cold_starts(
     for row in rows:
         assert [cell["context"] for cell in row["by_context"]] == [[1, 1], [2, 3], [4, 7], [8, 15], [16, 31]]
         frames = [cell["frames"] for cell in row["by_context"]]
-        assert frames == [frames[0] << place for place in range(5)]
+        assert frames[0] > 0 and all(more > fewer for fewer, more in pairwise(frames))
         for cell in row["by_context"]:
             low, high = cell["interval"]
             assert low - 1e-9 <= cell["nll"] <= high + 1e-9

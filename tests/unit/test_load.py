@@ -64,7 +64,7 @@ def test_audio_in_time_leaves_no_gap() -> None:
     clock = PlaybackClock(0.05)
     for frame in range(100):
         clock.arrive(10 + 0.02 * frame, 0.02)
-    clock.end(12)
+    clock.end(12, complete=True)
     assert clock.gaps == [] and clock.received == pytest.approx(2)
 
 
@@ -93,12 +93,23 @@ def test_a_gap_lasts_until_the_buffer_is_full_again() -> None:
 def test_what_is_held_at_the_end_is_played() -> None:
     short = PlaybackClock(0.05)
     short.arrive(0, 0.02)
-    short.end(0.01)
+    short.end(0.01, complete=True)
     assert short.playing and not short.gaps
     dry = PlaybackClock(0.05)
     dry.arrive(0, 0.1)
-    dry.end(5)  # it ran dry because there was no more
+    dry.end(5, complete=True)  # it ran dry because there was no more
     assert not dry.gaps
+
+
+def test_silence_up_to_the_moment_of_leaving_is_a_gap() -> None:
+    left = PlaybackClock(0.05)
+    left.arrive(0, 2)
+    left.end(19, complete=False)
+    assert [(gap.at, gap.seconds) for gap in left.gaps] == [(2, 17)]
+    early = PlaybackClock(0.05)
+    early.arrive(0, 2)
+    early.end(1, complete=False)
+    assert not early.gaps
 
 
 def test_slow_readers_make_their_own_gaps() -> None:

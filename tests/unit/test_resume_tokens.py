@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from engine.messages import CREDIT_FRAMES, Checkpoint, ModelInfo, SamplingParams
+from engine.messages import Checkpoint, ModelInfo, SamplingParams
 from server.errors import ApiError
-from server.resume_tokens import ResumeTokens, model_of
+from server.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 
 SAMPLING = SamplingParams(7, 0.9, 10, 0.95)
 POINT = Checkpoint(3, 150, SAMPLING, bytes(range(80)))
@@ -65,7 +65,7 @@ def test_a_model_must_be_here_with_the_same_weights() -> None:
 def test_where_a_listener_may_go_on() -> None:
     tokens = ResumeTokens(KEY)
     ends, endless = (tokens.open(tokens.seal(POINT, MODEL, frames)) for frames in (200, None))
-    assert (ends.first_sent(None), ends.first_sent(199), endless.first_sent(150 + CREDIT_FRAMES)) == (150, 199, 450)
+    assert (ends.first_sent(None), ends.first_sent(199), endless.first_sent(150 + MOST_SKIPPED)) == (150, 199, 450)
     for token, frame in ((ends, 149), (ends, 200), (endless, 451), (endless, -1)):
         with pytest.raises(ApiError) as refused:
             token.first_sent(frame)

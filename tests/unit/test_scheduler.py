@@ -9,7 +9,7 @@ import pytest
 
 from engine.messages import Pace, SamplingParams
 from engine.prompt import Prompt
-from engine.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHARED_LEAD_SECONDS, Scheduler, Stream
+from engine.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, Scheduler, Stream
 
 SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -194,14 +194,41 @@ def test_nobody_starves_at_the_limit(clock: Clock) -> None:
     assert min(one.lead(clock.now) for one in streams) >= SAFE_LEAD_SECONDS
 
 
-def test_leads_are_level_when_there_is_too_much_to_do(clock: Clock) -> None:
-    scheduler = Scheduler(8, clock)
-    streams = [stream(n, None, "realtime") for n in range(8)]
-    for one in streams:
+def test_too_much_to_do_is_shared_and_nobody_is_left_out(clock: Clock) -> None:
+    scheduler = Scheduler(9, clock)
+    streams = [stream(n, None, "realtime") for n in range(9)]
+    for one in streams[:8]:
         scheduler.add(one)
     simulate(scheduler, clock, 10, lambda n: 1.25 * n / 8 / 75)
-    leads = [one.lead(clock.now) for one in streams]
-    assert max(leads) - min(leads) < 2 * SHARED_LEAD_SECONDS and max(leads) < 0
+    made = [one.generated for one in streams[:8]]
+    assert max(made) - min(made) < 10 and sum(made) == pytest.approx(10 * 75 * 8 / 1.25, rel=0.05)
+    scheduler.add(streams[8])  # who ran dry waited: what was lost is not owed to them
+    simulate(scheduler, clock, 5, lambda n: 1.25 * n / 8 / 75)
+    rates = [one.generated - before for one, before in zip(streams, [*made, 0], strict=True)]
+    assert max(rates) < 1.3 * min(rates)
+
+
+def test_who_was_held_up_by_its_reader_owes_nothing(clock: Clock) -> None:
+    scheduler = Scheduler(2, clock)
+    slow, other = stream(1, None, "realtime", credit=20), stream(2, None, "realtime")
+    for one in (slow, other):
+        scheduler.add(one)
+    simulate(scheduler, clock, 25, lambda n: 0.004 * n)
+    assert slow.generated == 20 and slow.lead(clock.now) < -20
+    slow.credit = None
+    simulate(scheduler, clock, 1, lambda n: 0.004 * n)
+    assert slow.lead(clock.now) > 0 and other.lead(clock.now) > 1
+    assert slow.generated < 20 + 75 + LEAD_FRAMES
+
+
+def test_skipped_frames_are_made_at_once_and_are_no_lead(clock: Clock) -> None:
+    scheduler = Scheduler(1, clock)
+    one = stream(1, None, "realtime")
+    one.skipped = 300
+    scheduler.add(one)
+    simulate(scheduler, clock, 2, lambda n: 0.001)
+    assert one.generated >= 300 + LEAD_FRAMES
+    assert one.lead(clock.now) == pytest.approx(2, abs=0.1)
 
 
 def test_fast_streams_have_what_is_left(clock: Clock) -> None:
