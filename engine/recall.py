@@ -31,9 +31,14 @@ def frames_remembered(config: ModelConfig) -> int:
 
 
 def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:
-    """Codes ``[T, K]`` at ten bits each."""
-    bits = (codes.reshape(-1, 1) >> np.arange(_BITS - 1, -1, -1)) & 1
-    return np.packbits(bits.astype(np.uint8)).tobytes()
+    """Codes ``[T, K]`` at ten bits each: four in five bytes, since the frame step waits for this."""
+    flat = np.pad(codes.reshape(-1), (0, -codes.size % 4))
+    a, b, c, d = flat.reshape(-1, 4).T
+    packed = np.empty((len(a), 5), np.uint8)
+    parts = (a >> 2, a << 6 | b >> 4, b << 4 | c >> 6, c << 2 | d >> 8, d)
+    for place, part in enumerate(parts):
+        packed[:, place] = part & 0xFF
+    return packed.tobytes()[: -(-codes.size * _BITS // 8)]
 
 
 def unpack_codes(packed: bytes, books: int, most: int) -> Tensor:

@@ -78,10 +78,11 @@ def replace_seed(seed: int) -> SamplingParams:
 def test_codes_are_packed_and_found_again() -> None:
     draw = np.random.default_rng(0)
     for frames in (8, 9, 75, 587):
-        codes = draw.integers(0, 1024, (frames, 8)).astype(np.uint16)
-        packed = pack_codes(codes)
-        assert len(packed) == frames * 10
-        assert (unpack_codes(packed, 8, 587).numpy() == codes.T).all()
+        for books in (1, 2, 8):
+            codes = draw.integers(0, 1024, (frames, books)).astype(np.uint16)
+            packed = pack_codes(codes)
+            assert len(packed) == np.ceil(frames * books * 10 / 8)
+            assert (unpack_codes(packed, books, 587).numpy() == codes.T).all()
 
 
 @pytest.mark.parametrize("size", [0, 70, 81, 5871, 100_000])
