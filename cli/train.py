@@ -13,8 +13,9 @@ import typer
 from cli.arguments import told_in_one_line
 from cli.measure import app as measure
 from cli.study import app as study
-from engine.checkpoint import load_codec
-from engine.config import PRESETS, SAMPLE_RATE, FineConfig
+from engine.checkpoint import load_codec, load_model
+from engine.codec import Codec
+from engine.config import PRESETS, SAMPLE_RATE, FineConfig, MelConfig
 from engine.engine import pick_device
 from training.codec_recipe import CodecRecipe
 from training.curves import draw_curves, read_curve
@@ -24,8 +25,9 @@ from training.manifest import MANIFEST
 from training.precision import product_type
 from training.prepare import Prepared
 from training.prepare import prepare as prepare_audio
-from training.tokens import tokenize
+from training.tokens import Tokens, tokenize
 from training.train_codec import train_codec
+from training.train_fine import FineRecipe, train_fine
 from training.train_lm import ModelRecipe, train_lm
 
 app = typer.Typer(
@@ -39,6 +41,10 @@ Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
 Seed = Annotated[int, typer.Option(help="Of the weights and the order of the data.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Transpose = Annotated[
+    str | None,
+    typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
+]
 Bfloat16 = Annotated[
     bool | None,
     typer.Option(
@@ -125,10 +131,7 @@ def lm(
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
     batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
-    transpose: Annotated[
-        str | None,
-        typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
-    ] = None,
+    transpose: Transpose = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
@@ -143,11 +146,31 @@ def lm(
         sizes = trained.config
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)
-        audio, cache = _load(data), data[0] / "tokens"
-        train = [tokenize(audio.train, trained, config.mel, cache, shift) for shift in (0.0, *_semitones(transpose))]
-        held = tokenize(audio.heldout, trained, config.mel, cache)
+        train, held = _tokens(_load(data), trained, config.mel, data[0] / "tokens", transpose)
         recipe = ModelRecipe(steps=steps, batch=batch, seed=seed)
         train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
+
+
+@app.command("fine")
+def fine(
+    data: Data,
+    out: Out,
+    model: Annotated[Path, typer.Option(help="Folder of the model whose fine stage is to be trained anew.")],
+    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = FineRecipe.steps,
+    batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = FineRecipe.batch,
+    transpose: Transpose = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    bfloat16: Bfloat16 = None,
+) -> None:
+    """Train a model's fine stage anew, alone, and write a model folder that can be served."""
+    with told_in_one_line():
+        where = pick_device(device)
+        loaded = load_model(str(model), where)
+        audio = _load(data)
+        train, held = _tokens(audio, loaded.step.codec, loaded.step.model.config.mel, data[0] / "tokens", transpose)
+        recipe = FineRecipe(steps=steps, batch=batch, seed=seed)
+        train_fine(train, held, loaded, out, recipe, where, product_type(where, bfloat16))
 
 
 @app.command("curves")
@@ -161,6 +184,14 @@ def curves(
         if find_spec("matplotlib") is None:
             raise ValueError("The picture needs matplotlib; install whispergpt[bench].")
         draw_curves([read_curve(run) for run in runs], title, out)
+
+
+def _tokens(
+    audio: AudioSet, codec: Codec, mel: MelConfig, cache: Path, transpose: str | None
+) -> tuple[list[Tokens], Tokens]:
+    """To learn from, transposed ones behind the recordings themselves, and to check with."""
+    train = [tokenize(audio.train, codec, mel, cache, shift) for shift in (0.0, *_semitones(transpose))]
+    return train, tokenize(audio.heldout, codec, mel, cache)
 
 
 def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:

@@ -16,6 +16,7 @@ from engine.codec import Codec
 from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
 from training.fine_loss import fine_loss
+from training.fine_start import start_from_frequencies
 from training.precision import products_in
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
@@ -89,6 +90,8 @@ def train_lm(
     kept_by = "heldout_decoded" if config.fine else "heldout_coarse"
     first = run.resume()
     best = run.best(kept_by)
+    if first == 0 and model.fine is not None:
+        start_from_frequencies(model.fine, train)
     if first == 0:
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
