@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from cli.main import main
+from engine.checkpoint import save_model
 from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig
+from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from engine.engine import Engine
+from engine.fine_stage import FineStage
 from engine.messages import SamplingParams
+from engine.model import WhisperGPT
 from engine.quantizer import ResidualVectorQuantizer
 from training import train_lm
 from training.augmentation import Augmentation
@@ -26,11 +30,13 @@ from training.codec_recipe import CodecRecipe
 from training.codec_start import start_codebooks
 from training.crops import Crops
 from training.datasets import find_audio, load_prepared
+from training.fine_start import start_from_frequencies
 from training.prepare import prepare
 from training.run import Run, learning_rate
 from training.token_crops import Batch, TokenCrops
-from training.tokens import tokenize
+from training.tokens import Tokens, tokenize
 from training.train_codec import train_codec
+from training.unigram import unigram_score
 from training.vector_quantization import quantize_for_training, start_from_kmeans
 
 RECIPE = CodecRecipe(steps=7, quantize_from=3, adversarial_from=5, batch=2, crop_frames=10, mel_from=(1, 3))
@@ -139,6 +145,33 @@ def test_a_model_resumes_behind_its_best_weights(folder: Path, tmp_path: Path, m
         torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("straight", "broken")
     )
     assert all(torch.equal(straight[key], broken[key]) for key in straight)
+
+
+def test_a_fine_stage_is_trained_anew_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    prepare([folder], tmp_path / "data", heldout=1)
+    torch.manual_seed(0)
+    codec = Codec(SMALL_CODEC)
+    save_model(tmp_path / "model", WhisperGPT(replace(HYBRID, fine=FineConfig())), codec, SamplingDefaults(), "CC0-1.0")
+    run = ("--model", str(tmp_path / "model"), "-o", str(tmp_path / "finer"), "--steps", "3", "--batch", "1")
+    assert run_main("train", "fine", str(tmp_path / "data"), *run) == 0
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "finer"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fine"} and before.keys() == after.keys()
+    assert Engine.load(str(tmp_path / "finer"), "cpu").model.licence == "CC0-1.0"
+    (line,) = (json.loads(line) for line in (tmp_path / "finer" / "log.jsonl").read_text().splitlines())
+    assert line["step"] == 3 and line["fine_decoded"] < np.log(1024)  # these recordings have few codes
+
+
+def test_a_fine_stage_starts_with_the_frequencies_of_codes() -> None:
+    draw = np.random.default_rng(0)
+    codes = draw.geometric(0.02, (5_000, 8)).clip(1, 1024).astype(np.uint16) - 1
+    fine, hidden = FineStage(FineConfig(), 16), torch.randn(5_000, 16)
+    start_from_frequencies(fine, [Tokens(codes, np.zeros((3, 5_000, 80), np.float16), [(0, 5_000)])])
+    now = torch.from_numpy(codes.astype(np.int64))
+    logits = fine(hidden, torch.randn(5_000, 128), now, list(torch.randn(8, 1024, 128)))
+    wanted = np.mean([unigram_score(book, book)["unigram_nll"] for book in codes.T[1:]])
+    found = F.cross_entropy(logits.flatten(0, 1), now[:, 1:].flatten()).item()
+    assert found == pytest.approx(wanted, abs=1e-3)
 
 
 def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path) -> None:
