@@ -1,8 +1,8 @@
 """Who is stepped next: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
 
-Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While any of them has too
-little, those nearest to running dry are stepped alone, for a step of few is shorter; everybody else lives on its lead
-meanwhile. Once all have enough, whoever is due is stepped, and ``fast`` streams too.
+Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While a few of them have
+too little, they are stepped alone, for a step of few is shorter, and the others live on their lead meanwhile. Where
+many have too little, all are stepped together, for that makes most frames in a second. What is left is for ``fast``.
 
 Plain bookkeeping without tensors, so that it can be read and tested by itself.
 """
@@ -23,8 +23,8 @@ LEAD_FRAMES = 2 * FRAME_RATE
 """Frames that a real-time stream may be ahead of its listener's playback clock (2 s)."""
 SAFE_LEAD_SECONDS = 0.5
 """With less, a stream goes before those that have more, and before all that are not listened to while they are made."""
-SHARED_LEAD_SECONDS = 0.1
-"""Streams whose leads are this near to the least one go with it: one by one they would cost a step each."""
+FEW = 4
+"""One in so many is few: stepped alone they cost the others little."""
 
 Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
@@ -111,11 +111,11 @@ class Scheduler:
         """Playing streams that are to have their next frame now, in slot order."""
         now = self._clock()
         due = [s for s in self._by_slot if s is not None and self._due_in(s, now) <= 0]
-        leads = {s: s.lead(now) for s in due if s.pace == "realtime"}
-        least = min(leads.values(), default=SAFE_LEAD_SECONDS)
-        if least >= SAFE_LEAD_SECONDS:
+        listened = [s for s in due if s.pace == "realtime"]
+        urgent = [s for s in listened if s.lead(now) < SAFE_LEAD_SECONDS]
+        if not urgent:
             return due
-        return [s for s, lead in leads.items() if lead <= least + SHARED_LEAD_SECONDS]
+        return urgent if len(urgent) * FEW <= self.active else listened
 
     def next_due(self) -> float | None:
         """Seconds until a paced stream is due; 0 if one is now, None if nothing will be without a command."""

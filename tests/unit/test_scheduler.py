@@ -159,18 +159,26 @@ def simulate(scheduler: Scheduler, clock: Clock, seconds: float, cost: Callable[
     return turns
 
 
-def test_who_is_nearest_to_running_dry_goes_alone(clock: Clock) -> None:
-    scheduler = Scheduler(3, clock)
-    old = [stream(1, None, "realtime"), stream(2, None, "realtime")]
+def test_a_newcomer_goes_alone_until_it_is_safe(clock: Clock) -> None:
+    scheduler = Scheduler(9, clock)
+    old = [stream(n, None, "realtime") for n in range(8)]
     for one in old:
         scheduler.add(one)
     simulate(scheduler, clock, 5, lambda n: 0.001 * n)
-    new = stream(3, None, "realtime")
-    scheduler.add(new)
-    turns = simulate(scheduler, clock, 0.3, lambda n: 0.005 * n)
-    alone = turns.index(next(turn for turn in turns if turn != [3]))
-    assert alone == pytest.approx(SAFE_LEAD_SECONDS / (1 / 75 - 0.005), rel=0.05)  # until it is safe, and no longer
+    scheduler.add(stream(8, None, "realtime"))
+    turns = simulate(scheduler, clock, 0.3, lambda n: 0.001 * n)
+    alone = turns.index(next(turn for turn in turns if turn != [8]))
+    assert alone == pytest.approx(SAFE_LEAD_SECONDS / (1 / 75 - 0.001), rel=0.05)
     assert min(one.lead(clock.now) for one in old) > 1
+
+
+def test_where_many_are_short_all_go_together(clock: Clock) -> None:
+    """Steps of few would make fewer frames in a second, and nobody would catch up."""
+    scheduler = Scheduler(9, clock)
+    for n in range(9):
+        scheduler.add(stream(n, None, "realtime"))
+    turns = simulate(scheduler, clock, 2, lambda n: 0.004 + 0.001 * n)
+    assert all(len(turn) == 9 for turn in turns)
 
 
 def test_nobody_starves_at_the_limit(clock: Clock) -> None:
