@@ -25,12 +25,12 @@ def test_a_crowd_is_heard_out(server: str, tmp_path: Path) -> None:
     page = tmp_path / "load.html"
     report = load(
         server,
-        *("--streams", "3", "--duration", "6", "--seconds", "4:6", "--prompt-seconds", "0.6:1.5", "--leave", "0.5"),
-        *("--live", "0.5", "--slow", "0.2", "--seed", "3", "--page", str(page)),
+        *("--streams", "4", "--duration", "7", "--seconds", "4:6", "--prompt-seconds", "0.6:1.5", "--leave", "0.5"),
+        *("--live", "0.5", "--slow", "0.2", "--seed", "10", "--page", str(page)),
     )
     counts, listeners = report["heard"]["listeners"], report["listeners"]
-    assert counts["arrived"] == report["plan"]["listeners"] == len(listeners) > 3
-    assert set(counts) == {"arrived", "completed", "left"}
+    assert counts["arrived"] == report["plan"]["listeners"] == len(listeners) == 8
+    assert set(counts) == {"arrived", "completed", "left"}  # the seed's are of every kind
     assert any(one["live"] for one in listeners) and any(not one["live"] for one in listeners)
     for one in listeners:
         if one["outcome"] == "completed":
