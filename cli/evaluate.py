@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
-from cli.arguments import told_in_one_line
-from engine.checkpoint import load_model
-from engine.engine import pick_device
-from training.datasets import find_audio
+from cli.asked import ask_models, with_interval
 from training.evaluate import evaluate as evaluate_models
 from training.grouping import GroupBy
 from training.hearing import Condition
@@ -31,12 +26,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Next-coarse-code NLL in nats, accuracy and perplexity over every file under a folder: the paper's table 1."""
-    with told_in_one_line():
-        if not audio_dir.is_dir():
-            raise ValueError(f"There is no folder {audio_dir}.")
-        models = [load_model(name, pick_device("cpu")) for name in model]
-        files = tqdm(find_audio(audio_dir), unit="file", disable=not sys.stderr.isatty())
-        result = evaluate_models(audio_dir, models, condition, group_by, files)
+    result = ask_models(evaluate_models, audio_dir, model, condition, group_by)
     if as_json:
         typer.echo(json.dumps(result))
         return
@@ -56,13 +46,9 @@ def _table(result: dict[str, Any]) -> Table:
         table.add_row(
             row["model"],
             f"{row['parameters'] / 1e6:.2f}M",
-            f"{row['nll']:.4f}{_within(row['nll_interval'], '.3f')}",
+            with_interval(row["nll"], row["nll_interval"], ".4f", ".3f"),
             f"{100 * row['accuracy']:.2f} %",
             f"{row['perplexity']:.2f}",
-            "" if above is None else f"{above:+.4f}{_within(row['nll_above_first_interval'], '+.3f')}",
+            "" if above is None else with_interval(above, row["nll_above_first_interval"], "+.4f", "+.3f"),
         )
     return table
-
-
-def _within(bounds: tuple[float, float] | None, form: str) -> str:
-    return "" if bounds is None else f" ({bounds[0]:{form}} … {bounds[1]:{form}})"

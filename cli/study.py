@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
-from cli.arguments import told_in_one_line
-from engine.checkpoint import load_model
-from engine.engine import pick_device
+from cli.asked import ask_models, with_interval
 from training.band_study import study_bands
 from training.context_study import study_context
-from training.datasets import find_audio
 from training.grouping import GroupBy
 from training.hearing import Condition
 
@@ -30,8 +24,6 @@ Slices = Annotated[Condition, typer.Option(help="What the mel slices are of.")]
 Groups = Annotated[GroupBy, typer.Option(help="What intervals take as independent, as train prepare does.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
-_Study: TypeAlias = Callable[..., dict[str, Any]]
-
 
 @app.command("context")
 def context(
@@ -42,14 +34,14 @@ def context(
     as_json: AsJson = False,
 ) -> None:
     """NLL by how many frames a model has seen."""
-    result = _asked(study_context, audio_dir, models, condition, group_by)
+    result = ask_models(study_context, audio_dir, models, condition, group_by)
     if as_json:
         typer.echo(json.dumps(result))
         return
     table = Table("frames of context", *(row["model"] for row in result["models"]), title_justify="left")
     for cells in zip(*(row["by_context"] for row in result["models"]), strict=True):
         first, last = cells[0]["context"]
-        table.add_row(f"{first} to {last}", *(_value(cell, ".3f") for cell in cells))
+        table.add_row(f"{first} to {last}", *(with_interval(cell["nll"], cell["interval"], ".3f") for cell in cells))
     Console().print(table)
 
 
@@ -62,28 +54,15 @@ def bands(
     as_json: AsJson = False,
 ) -> None:
     """How much worse a hybrid predicts where a band of its slices says nothing."""
-    result = _asked(study_bands, audio_dir, models, condition, group_by)
+    result = ask_models(study_bands, audio_dir, models, condition, group_by)
     if as_json:
         typer.echo(json.dumps(result))
         return
     table = Table("left out", *(row["model"] for row in result["models"]), title_justify="left")
-    table.add_row("nothing: NLL", *(_value(row, ".3f") for row in result["models"]))
+    table.add_row("nothing: NLL", *(with_interval(row["nll"], row["interval"], ".3f") for row in result["models"]))
     for cells in zip(*(row["lost_without"] for row in result["models"]), strict=True):
         low, high = cells[0]["hz"]
-        table.add_row(f"{low} to {high} Hz", *(_value(cell, "+.3f") for cell in cells))
-    table.add_row("everything", *(_value(row["lost_without_all"], "+.3f") for row in result["models"]))
+        table.add_row(f"{low} to {high} Hz", *(with_interval(cell["nll"], cell["interval"], "+.3f") for cell in cells))
+    everything = [row["lost_without_all"] for row in result["models"]]
+    table.add_row("everything", *(with_interval(cell["nll"], cell["interval"], "+.3f") for cell in everything))
     Console().print(table)
-
-
-def _asked(study: _Study, folder: Path, names: list[str], condition: Condition, group_by: GroupBy) -> dict[str, Any]:
-    with told_in_one_line():
-        if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}.")
-        models = [load_model(name, pick_device("cpu")) for name in names]
-        files = tqdm(find_audio(folder), unit="file", disable=not sys.stderr.isatty())
-        return study(folder, models, condition, group_by, files)
-
-
-def _value(cell: dict[str, Any], form: str) -> str:
-    bounds = cell["interval"]
-    return f"{cell['nll']:{form}}" + ("" if bounds is None else f" ({bounds[0]:{form}} … {bounds[1]:{form}})")

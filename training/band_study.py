@@ -68,9 +68,9 @@ def _told(model: LoadedModel, comparison: Comparison, parts: list[slice]) -> dic
         {
             "bins": [bins.start, bins.stop - 1],
             "hz": [round(edges[bins.start]), round(edges[bins.stop + 1])],
-            **comparison.mean(way, above=0),
+            **comparison.nll(way, above=0),
         }
         for way, bins in enumerate(parts)
         if way > 0
     ]
-    return {"model": model.id, **comparison.mean(0), "lost_without": lost[:-1], "lost_without_all": lost[-1]}
+    return {"model": model.id, **comparison.nll(0), "lost_without": lost[:-1], "lost_without_all": lost[-1]}

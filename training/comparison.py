@@ -1,4 +1,4 @@
-"""Several ways to predict the same frames, compared: sums by speaker or work, means and intervals."""
+"""Several measures of the same frames, compared: sums by speaker or work, means over frames and their intervals."""
 
 from __future__ import annotations
 
@@ -13,25 +13,35 @@ Array = npt.NDArray[np.float64]
 
 
 class Comparison:
-    """NLL of ``ways`` ways, in nats over frames."""
+    """Sums of ``ways`` measures, such as the NLL of so many models."""
 
     def __init__(self, ways: int) -> None:
         self._ways = ways
         self._sums: dict[str, Array] = {}
 
-    def add(self, group: str, nll: Array, frames: Array) -> None:
-        """Add a recording of a group: sums of each way, both ``[ways]``."""
-        sums = np.stack([nll, frames])
+    @property
+    def groups(self) -> int:
+        """Speakers or works that were added."""
+        return len(self._sums)
+
+    def add(self, group: str, measured: Array, frames: Array) -> None:
+        """Add a recording of a group: sums of each measure, and over how many frames, both ``[ways]``."""
+        sums = np.stack([measured, frames])
         self._sums[group] = self._sums.get(group, np.zeros((2, self._ways))) + sums
 
     def frames(self, way: int) -> int:
-        """Frames that were predicted in this way."""
+        """Frames that one measure is over."""
         return int(sum(sums[1, way] for sums in self._sums.values()))
 
     def mean(self, way: int, above: int | None = None) -> dict[str, Any]:
-        """``nll`` and its ``interval``, of one way, or of how far it is above another over the same frames."""
+        """``mean`` and its ``interval``, of one measure, or of how far it is above another over the same frames."""
         sums = np.stack([group for group in self._sums.values() if group[1, way]])
-        nll, frames = sums[:, 0, way], sums[:, 1, way]
+        measured, frames = sums[:, 0, way], sums[:, 1, way]
         if above is not None:
-            nll = nll - sums[:, 0, above]
-        return {"nll": float(nll.sum() / frames.sum()), "interval": interval(nll, frames)}
+            measured = measured - sums[:, 0, above]
+        return {"mean": float(measured.sum() / frames.sum()), "interval": interval(measured, frames)}
+
+    def nll(self, way: int, above: int | None = None) -> dict[str, Any]:
+        """The same of an NLL, called ``nll``."""
+        told = self.mean(way, above)
+        return {"nll": told["mean"], "interval": told["interval"]}

@@ -62,7 +62,7 @@ def study_context(
                 {
                     "context": [seen, min(2 * seen, window) - 1],
                     "frames": comparison.frames(place),
-                    **comparison.mean(place),
+                    **comparison.nll(place),
                 }
                 for place, seen in enumerate(least)
                 if comparison.frames(place)

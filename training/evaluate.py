@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -15,67 +14,12 @@ from torch import Tensor
 
 from engine.checkpoint import LoadedModel
 from engine.frame_step import FrameStep
-from training.bootstrap import interval
+from training.comparison import Comparison
 from training.grouping import GroupBy
 from training.hearing import Condition, Hearings
 from training.recordings import Recordings
 
 CHUNK_FRAMES = 150
-
-
-@dataclass(frozen=True)
-class FileScore:
-    """Sums over the frames t ≥ 1 of one file of ``group``: NLL in nats, and right guesses."""
-
-    group: str
-    nll: float
-    right: int
-    frames: int
-
-
-@dataclass(frozen=True)
-class ModelScore:
-    """One model's files, in the order of every other model's."""
-
-    model: LoadedModel
-    files: list[FileScore]
-
-    @property
-    def nll(self) -> float:
-        return sum(file.nll for file in self.files) / sum(file.frames for file in self.files)
-
-    @property
-    def accuracy(self) -> float:
-        return sum(file.right for file in self.files) / sum(file.frames for file in self.files)
-
-    def result(self, first: ModelScore | None) -> dict[str, Any]:
-        """The model's entry in the JSON of ``whispergpt eval``, with intervals and the distance from the ``first``, if
-        that predicts the same codes."""
-        nll, right, frames = self._by_group()
-        said = {
-            "model": self.model.id,
-            "parameters": self.model.step.model.parameter_count(),
-            "files": len(self.files),
-            "frames": int(frames.sum()),
-            "nll": self.nll,
-            "accuracy": self.accuracy,
-            "perplexity": exp(self.nll),
-            "groups": len(frames),
-            "nll_interval": interval(nll, frames),
-            "accuracy_interval": interval(right, frames),
-        }
-        if first is not None:
-            said["nll_above_first"] = self.nll - first.nll
-            said["nll_above_first_interval"] = interval(nll - first._by_group()[0], frames)
-        return said
-
-    def _by_group(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sums of NLL, right guesses and frames, each ``[groups]``."""
-        groups = sorted({file.group for file in self.files})
-        sums = np.zeros((3, len(groups)))
-        for file in self.files:
-            sums[:, groups.index(file.group)] += (file.nll, file.right, file.frames)
-        return sums[0], sums[1], sums[2]
 
 
 def evaluate(
@@ -96,33 +40,56 @@ def evaluate(
     Raises:
         ValueError: there is no audio that can be scored.
     """
-    recordings = Recordings(folder, group_by)
-    scores = [ModelScore(model, []) for model in models]
-    hearings = Hearings(condition)
-
-    def comparable(score: ModelScore, first: ModelScore) -> bool:
-        codecs = {hearings.name_of(one.model.step.codec) for one in (score, first)}
-        return score is not first and len(codecs) == 1
-
+    recordings, hearings = Recordings(folder, group_by), Hearings(condition)
+    scores = Comparison(2 * len(models))  # of each model its NLL, then its right guesses
+    files = 0
     for group, audio in recordings.read(progress):
         hearings.listen(audio)
-        for score in scores:
-            score.files.append(_score(score.model.step, hearings, group))
+        sums = np.array([_score(model.step, hearings) for model in models])
+        scores.add(group, sums[:, :2].reshape(-1), sums[:, 2].repeat(2))
+        files += 1
+    codecs = [hearings.name_of(model.step.codec) for model in models]
+    said = [
+        _told(model, scores, number, files, comparable=number > 0 and codecs[number] == codecs[0])
+        for number, model in enumerate(models)
+    ]
     return {
         "condition": condition,
         "skipped": recordings.skipped,
-        "models": [score.result(scores[0] if comparable(score, scores[0]) else None) for score in scores],
+        "models": said,
         "grouping": recordings.grouping,
     }
 
 
-def _score(step: FrameStep, hearings: Hearings, group: str) -> FileScore:
-    """One recording, over its frames t ≥ 1."""
+def _told(model: LoadedModel, scores: Comparison, number: int, files: int, comparable: bool) -> dict[str, Any]:
+    """One model's entry in the JSON of ``whispergpt eval``, with its distance from the first where it is comparable:
+    where both predict the same codes."""
+    nll, accuracy = scores.mean(2 * number), scores.mean(2 * number + 1)
+    said = {
+        "model": model.id,
+        "parameters": model.step.model.parameter_count(),
+        "files": files,
+        "frames": scores.frames(2 * number),
+        "nll": nll["mean"],
+        "accuracy": accuracy["mean"],
+        "perplexity": exp(nll["mean"]),
+        "groups": scores.groups,
+        "nll_interval": nll["interval"],
+        "accuracy_interval": accuracy["interval"],
+    }
+    if comparable:
+        above = scores.mean(2 * number, above=0)
+        said |= {"nll_above_first": above["mean"], "nll_above_first_interval": above["interval"]}
+    return said
+
+
+def _score(step: FrameStep, hearings: Hearings) -> tuple[float, int, int]:
+    """One recording, over its frames t ≥ 1: sums of NLL in nats and of right guesses, and how many frames."""
     codes, mel = hearings.heard_by(step)
     logits = teacher_forced(step, codes, mel)[:-1]
     targets = codes[1:]
     nll = float(F.cross_entropy(logits, targets, reduction="sum"))
-    return FileScore(group, nll, int((logits.argmax(-1) == targets).sum()), len(targets))
+    return nll, int((logits.argmax(-1) == targets).sum()), len(targets)
 
 
 @torch.inference_mode()
