@@ -22,13 +22,14 @@ from training.curves import draw_curves, read_curve
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
 from training.manifest import MANIFEST
+from training.own_sound import with_own_sound
 from training.precision import product_type
 from training.prepare import Prepared
 from training.prepare import prepare as prepare_audio
 from training.tokens import Tokens, tokenize
 from training.train_codec import train_codec
 from training.train_fine import FineRecipe, train_fine
-from training.train_lm import ModelRecipe, train_lm
+from training.train_lm import OWN_RECIPE, ModelRecipe, train_lm
 
 app = typer.Typer(
     add_completion=False,
@@ -171,6 +172,37 @@ def fine(
         train, held = _tokens(audio, loaded.step.codec, loaded.step.model.config.mel, data[0] / "tokens", transpose)
         recipe = FineRecipe(steps=steps, batch=batch, seed=seed)
         train_fine(train, held, loaded, out, recipe, where, product_type(where, bfloat16))
+
+
+@app.command("own")
+def own(
+    data: Data,
+    out: Out,
+    model: Annotated[Path, typer.Option(help="Folder of the model that is to hear itself.")],
+    fine_temperature: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = OWN_RECIPE.steps,
+    batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = OWN_RECIPE.batch,
+    seed: Seed = 0,
+    device: Device = "auto",
+    bfloat16: Bfloat16 = None,
+) -> None:
+    """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
+    with told_in_one_line():
+        where = pick_device(device)
+        loaded = load_model(str(model), where)
+        stage, config = loaded.step.model.config.fine, loaded.step.model.config
+        if stage is None:
+            raise ValueError(f"{model} has no fine stage: `train lm` has it learn from all that it can sound like")
+        stage = stage if fine_temperature is None else replace(stage, temperature=fine_temperature)
+        cache = data[0] / "tokens"
+        sides = _tokens(_load(data), loaded.step.codec, config.mel, cache, None)
+        train, held = (with_own_sound(side, loaded, stage.temperature, cache) for side in (sides[0][0], sides[1]))
+        recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=seed)
+        config, products = replace(config, fine=stage), product_type(where, bfloat16)
+        train_lm([train], held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded)
 
 
 @app.command("curves")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.tokens import VERSIONS, Tokens
+from training.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class TokenCrops:
     ) -> None:
         self.sources, self.size, self.frames, self.seed = sources, batch, frames, seed
         self.spans = [(source, *span) for source in sources for span in source.spans]
-        self.versions = np.array([odds.get(version, 0.0) for version in VERSIONS])
-        self.join, self.join_share = (VERSIONS.index(join[0]), VERSIONS.index(join[1])), join_share
+        self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
+        self.join, self.join_share = join, join_share
         counts = np.array([count for _, _, count in self.spans], dtype=np.float64)
         self.odds = counts / counts.sum()
 
@@ -63,7 +63,7 @@ class TokenCrops:
         first_source = self.sources[0]
         codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
         known = np.zeros((self.size, self.frames), bool)
-        mels = np.zeros((self.size, self.frames, first_source.mels.shape[-1]), np.float32)
+        mels = np.zeros((self.size, self.frames, next(iter(first_source.mels.values())).shape[-1]), np.float32)
         for row in range(self.size):
             tokens, first, count = self.spans[draw.choice(len(self.odds), p=self.odds)]
             taken = min(count, self.frames + 1)
@@ -72,16 +72,15 @@ class TokenCrops:
             known[row, : taken - 1] = True
             before, after, join = self._versions(draw, taken, version)
             kept = min(taken, self.frames)
-            mels[row, :join] = tokens.mels[before, start : start + join]
-            mels[row, join:kept] = tokens.mels[after, start + join : start + kept]
+            mels[row, :join] = tokens.mels[before][start : start + join]
+            mels[row, join:kept] = tokens.mels[after][start + join : start + kept]
         return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
 
-    def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[int, int, int]:
+    def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[str, str, int]:
         """The version before the join, the one after it, and the frame of the join."""
         if version is not None:
-            index = VERSIONS.index(version)
-            return index, index, 0
+            return version, version, 0
         if draw.random() < self.join_share:
             return *self.join, int(draw.integers(1, taken))
-        index = int(draw.choice(len(VERSIONS), p=self.versions / self.versions.sum()))
-        return index, index, 0
+        chosen = self.versions[draw.choice(len(self.versions), p=self.version_odds)]
+        return chosen, chosen, 0

@@ -29,19 +29,19 @@ MOST_SAMPLES = 60 * SAMPLE_RATE
 
 
 _Codes: TypeAlias = npt.NDArray[np.uint16]
-_Mels: TypeAlias = npt.NDArray[np.float16]
+Mels: TypeAlias = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
 class Tokens:
     """All clips one behind the other, those of a group (a speaker or a work) together.
 
-    ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[3, frames, n_mels]``; ``spans``: first frame and frame count
-    of each group, which goes on from clip to clip as one long stream.
+    ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
+    count of each group, which goes on from clip to clip as one long stream.
     """
 
     codes: _Codes
-    mels: _Mels
+    mels: dict[str, Mels]
     spans: list[tuple[int, int]]
 
 
@@ -73,7 +73,8 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, semitone
             spans.append((position, frames))
         position, group = position + frames, clip.group
     arrays = files.read()
-    return Tokens(cast(_Codes, arrays["codes"]), cast(_Mels, arrays["mels"]), spans)
+    mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
+    return Tokens(cast(_Codes, arrays["codes"]), mels, spans)
 
 
 def _fill(

@@ -1,22 +1,25 @@
-"""Train a hybrid or a token-only model, and its fine stage if it has one, on the codes of a trained codec."""
+"""Train a hybrid or a token-only model, and its fine stage if it has one, on the codes of a trained codec; or train a
+model further on its own sound."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import trange
 
-from engine.checkpoint import save_model
+from engine.checkpoint import LoadedModel, save_model
 from engine.codec import Codec
 from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
 from training.fine_loss import fine_loss
 from training.fine_start import start_from_frequencies
+from training.own_sound import OWN
 from training.precision import products_in
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
@@ -51,6 +54,10 @@ class ModelRecipe:
     seed: int = 0
 
 
+OWN_RECIPE = ModelRecipe(steps=300, peak_rate=5e-4)
+"""Going on from a trained model, on its own sound."""
+
+
 def train_lm(
     train: list[Tokens],
     heldout: Tokens,
@@ -61,14 +68,16 @@ def train_lm(
     licence: str,
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
+    start: LoadedModel | None = None,
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
 
-    The weights kept are those of the best held-out NLL on slices of what generation hears: of decoded audio with a
-    fine stage, of audio decoded from coarse codes without.
+    The weights kept are those of the best held-out NLL on slices of what generation hears: of the model's own sound if
+    the tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without.
 
     Args:
         train: the recordings first, then the same transposed, if they are to be learnt from too.
+        start: the model to go on from, of the same ``config``.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
@@ -79,20 +88,26 @@ def train_lm(
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
+    if start is not None:
+        model.load_state_dict(start.step.model.state_dict())
     optimizer = _optimizer(model, recipe)
-    described = {
+    described: dict[str, Any] = {
         "recipe": asdict(recipe),
         "model": to_dict(config),
         "train_frames": sum(len(source.codes) for source in train),
     }
+    if start is not None:
+        described["of"] = start.digest
     run = Run(out, described, {"model": model, "optimizer": optimizer})
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
-    kept_by = "heldout_decoded" if config.fine else "heldout_coarse"
+    kept_by = f"heldout_{_heard(train, config)}"
     first = run.resume()
     best = run.best(kept_by)
-    if first == 0 and model.fine is not None:
-        start_from_frequencies(model.fine, train)
-    if first == 0:
+    if first == 0 and start is not None:
+        run.log(0, **_check(model, codec, check, device))
+    elif first == 0:
+        if model.fine is not None:
+            start_from_frequencies(model.fine, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
@@ -118,18 +133,26 @@ def train_lm(
             run.log(step + 1, **scores)
             if scores[kept_by] < best:
                 best = scores[kept_by]
-                save_model(out, model, codec, SamplingDefaults(), licence)
+                save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
             began = time.monotonic()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
 
 
+def _heard(sources: list[Tokens], config: ModelConfig) -> str:
+    """The version of the sound that stands for what the model hears when it generates."""
+    if all(OWN in source.mels for source in sources):
+        return OWN
+    return "decoded" if config.fine else "coarse"
+
+
 def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
-    """With a fine stage generation hears decoded audio, without one audio decoded from coarse codes."""
-    if config.fine:
-        odds, join = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")
-    else:
-        odds, join = dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")
+    """What generation hears most often, and joins from a prompt to it."""
+    odds, join = {
+        OWN: ({"original": 0.1, "decoded": 0.3, "coarse": 0.1, OWN: 0.5}, ("decoded", OWN)),
+        "decoded": ({"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")),
+        "coarse": (dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")),
+    }[_heard(sources, config)]
     return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
 
 
@@ -146,7 +169,7 @@ def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.dev
     """Held-out NLL and accuracy on the same crops every time, by version of the slices, and the finer codes' NLL."""
     model.eval()
     result: dict[str, float] = {}
-    for version in VERSIONS if model.hybrid else VERSIONS[:1]:
+    for version in crops.versions if model.hybrid else VERSIONS[:1]:
         nll, fine, right, count = 0.0, 0.0, 0, 0
         for index in range(CHECK_BATCHES):
             batch = crops.batch(1_000_000 + index, version).to(device)

@@ -162,6 +162,32 @@ def test_a_fine_stage_is_trained_anew_and_nothing_else(folder: Path, tmp_path: P
     assert line["step"] == 3 and line["fine_decoded"] < np.log(1024)  # these recordings have few codes
 
 
+def test_a_model_goes_on_with_its_own_sound(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare([folder], tmp_path / "data", heldout=1)
+    torch.manual_seed(0)
+    codec = Codec(SMALL_CODEC)
+    for name, config in (("fine", replace(HYBRID, fine=FineConfig())), ("plain", HYBRID)):
+        save_model(tmp_path / name, WhisperGPT(config), codec, SamplingDefaults(temperature=0.7), "CC0-1.0")
+
+    def run(model: str, *more: str) -> int:
+        out = ("--model", str(tmp_path / model), "-o", str(tmp_path / "own"), "--batch", "1", *more)
+        return run_main("train", "own", str(tmp_path / "data"), *out)
+
+    assert run("fine", "--steps", "2", "--fine-temperature", "0.3") == 0
+    made = Engine.load(str(tmp_path / "own"), "cpu").model
+    fine = made.step.model.config.fine
+    assert fine is not None and fine.temperature == 0.3
+    assert made.defaults.temperature == 0.7 and made.licence == "CC0-1.0"
+    lines = [json.loads(line) for line in (tmp_path / "own" / "log.jsonl").read_text().splitlines()]
+    before, after = (line for line in lines if "heldout_own" in line)
+    assert before["step"] == 0 and after["step"] == 2 and after["heldout_own"] < before["heldout_own"]
+    assert {f"heldout_{version}" for version in ("original", "decoded", "coarse", "own")} <= before.keys()
+    assert run("fine", "--steps", "3", "--fine-temperature", "0.4") == 2, "another run"
+    assert "model.fine.temperature was 0.3 and is now 0.4" in capsys.readouterr().err
+    assert run("plain") == 2
+    assert "has no fine stage" in capsys.readouterr().err
+
+
 def test_a_fine_stage_starts_with_the_frequencies_of_codes() -> None:
     draw = np.random.default_rng(0)
     codes = draw.geometric(0.02, (5_000, 8)).clip(1, 1024).astype(np.uint16) - 1

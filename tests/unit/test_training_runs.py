@@ -24,7 +24,7 @@ from training.losses import ReconstructionLoss
 from training.manifest import Clip
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
-from training.tokens import Tokens, tokenize
+from training.tokens import VERSIONS, Tokens, tokenize
 
 ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
@@ -124,7 +124,7 @@ def test_the_loss_is_nothing_for_the_same_and_minds_the_phase() -> None:
 def test_a_crop_knows_where_its_group_ends_and_joins_versions() -> None:
     frames = 50
     codes = np.arange(2 * frames * 8, dtype=np.uint16).reshape(2 * frames, 8) % 1024
-    mels = np.stack([np.full((2 * frames, 4), version, np.float16) for version in range(3)])
+    mels = {name: np.full((2 * frames, 4), number, np.float16) for number, name in enumerate(VERSIONS)}
     tokens = Tokens(codes, mels, [(0, frames), (frames, frames)])
     crops = TokenCrops([tokens], 16, 64, 0, {"original": 1.0}, ("original", "decoded"), join_share=1.0)
     batch = crops.batch(0)
@@ -146,7 +146,7 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 1024, (40, 8)).astype(np.uint16)
-    tokens = Tokens(codes, draw.normal(0, 1, (3, 40, 80)).astype(np.float16), [(0, 40)])
+    tokens = Tokens(codes, {"original": draw.normal(0, 1, (40, 80)).astype(np.float16)}, [(0, 40)])
     batch = TokenCrops([tokens], 1, 39, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
     for _ in range(60):
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
@@ -177,7 +177,11 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
         tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
     parts = tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
     assert encoded.count(24_000) == 3 + 3, "two were noted: the third is done again"
-    assert (parts.codes == whole.codes).all() and (parts.mels == whole.mels).all() and parts.spans == whole.spans
+    assert (
+        (parts.codes == whole.codes).all()
+        and all((parts.mels[version] == whole.mels[version]).all() for version in VERSIONS)
+        and parts.spans == whole.spans
+    )
     assert sorted(file.suffix for file in (tmp_path / "parts").iterdir()) == [".npy", ".npy"]
 
 
@@ -188,8 +192,8 @@ def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:
     data = AudioSet([Clip("a", "", "g", "train", 0, 0, 24_000 * 61)], [sound], [0])
     plain, higher = (tokenize(data, codec, HYBRID.mel, tmp_path, shift) for shift in (0.0, 12.0))
     assert plain.spans == [(0, 61 * 75)] and higher.spans == [(0, 2287)]
-    assert len(higher.codes) == 2287 and higher.mels.shape == (3, 2287, 80)
-    bands = [int(np.median(tokens.mels[0, 50:-50].argmax(-1))) for tokens in (plain, higher)]
+    assert len(higher.codes) == 2287 and all(mels.shape == (2287, 80) for mels in higher.mels.values())
+    bands = [int(np.median(tokens.mels["original"][50:-50].argmax(-1))) for tokens in (plain, higher)]
     centres = [
         int(mel_filterbank(1024, 80, 40.0, 12_000.0)[round(hertz / 24_000 * 1024)].argmax()) for hertz in (440, 880)
     ]

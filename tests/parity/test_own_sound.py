@@ -1,0 +1,81 @@
+"""What a model is trained on as its own sound is what its listeners hear, where they hear the same coarse codes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.checkpoint import LoadedModel
+from engine.codec import Codec
+from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from engine.engine import Engine
+from engine.frame_step import FrameStep
+from engine.mel import CausalMel
+from engine.messages import SamplingParams
+from engine.model import WhisperGPT
+from engine.offline import OfflineCodec
+from engine.scheduler import Stream
+from training.own_sound import OWN, PROMPT_FRAMES, STRETCH_FRAMES, OwnVoice, with_own_sound
+from training.tokens import Tokens
+
+FRAMES = 60
+TEMPERATURE = 0.3
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    torch.manual_seed(3)
+    fine = FineConfig(temperature=TEMPERATURE)
+    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=fine)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    return LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
+
+
+def test_own_sound_is_what_a_listener_hears(model: LoadedModel) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, PROMPT_FRAMES * 320).astype(np.float32)
+    codec = OfflineCodec(copy.deepcopy(model.step.codec))
+    prompt = codec.encode(torch.from_numpy(noise))
+    engine = Engine(copy.deepcopy(model), torch.device("cpu"), 4)
+    # The seed of the second of a voice's streams is 1.
+    stream = Stream(1, engine.encode_prompt(noise), SamplingParams(1, 1.0, 0, 1.0), FRAMES, credit=None)
+    engine.start(stream)
+    frames = []
+    while not stream.ended:
+        frames += engine.step().frames
+    coarse = np.zeros((FRAMES, 8), np.uint16)  # the finer ones are not to be looked at
+    coarse[:, 0] = [frame.code for frame in frames]
+    played = np.concatenate([frame.pcm for frame in frames]).astype(np.float32) / 32767
+    heard = torch.cat([codec.decode(prompt), torch.from_numpy(played)])
+    wanted = CausalMel(HYBRID.mel)(heard[None])[0]
+
+    said = np.concatenate([prompt.t().numpy().astype(np.uint16), coarse])
+    other, own = OwnVoice(model, TEMPERATURE).slices([said[:100], said])
+    assert other.shape == (100, 80) and own.shape == (PROMPT_FRAMES + FRAMES, 80)
+    far = (own - wanted).abs().amax(1)
+    assert float(far[:PROMPT_FRAMES].max()) < 1e-3
+    assert float((far < 1e-3).float().mean()) > 0.9, "roundings may draw another code now and then, not more"
+    assert not torch.allclose(other, own[:100], atol=0.05), "another seed draws others"
+
+
+def test_every_frame_has_its_slice(model: LoadedModel, tmp_path: Path) -> None:
+    counts = [PROMPT_FRAMES - 5, STRETCH_FRAMES + 40, 3]
+    draw = np.random.default_rng(1)
+    codes = draw.integers(0, 1024, (sum(counts), 8)).astype(np.uint16)
+    starts = np.cumsum([0, *counts[:-1]]).tolist()
+    tokens = Tokens(codes, {}, list(zip(starts, counts, strict=True)))
+    first = with_own_sound(tokens, model, TEMPERATURE, tmp_path)
+    again = with_own_sound(tokens, model, TEMPERATURE, tmp_path)
+    slices = np.asarray(first.mels[OWN], np.float32)
+    assert slices.shape == (sum(counts), 80) and (slices == again.mels[OWN]).all()
+    assert (np.ptp(slices, axis=1) > 0).all(), "no frame is left out"
+    codec = OfflineCodec(model.step.codec)
+    alone = codec.decode(torch.from_numpy(codes[: counts[0]].astype(np.int64).T))
+    decoded = CausalMel(HYBRID.mel)(alone[None])[0].numpy()
+    np.testing.assert_allclose(slices[: counts[0]], decoded, atol=2e-3)
+    assert with_own_sound(tokens, model, 0.9, tmp_path).mels[OWN].tolist() != slices.tolist()
+    assert len(list(tmp_path.glob("*.npy"))) == 2
