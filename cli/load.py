@@ -43,6 +43,9 @@ def load(
         list[Path] | None, typer.Option(help="A recording to cut prompts from; may be repeated. Else the bundled one.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A model's name; else the server's default.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="Where the server asks for a key.")
+    ] = None,
     buffer_ms: Annotated[
         float, typer.Option(min=0, max=10_000, help="What each player holds before it plays; the first frame alone: 0.")
     ] = 50.0,
@@ -60,7 +63,7 @@ def load(
         visits = (
             steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
         )
-        crowd = Crowd(stream_address(url), visits, Voices(prompt or [_PROMPT]), buffer_ms / 1e3, model)
+        crowd = Crowd(stream_address(url), visits, Voices(prompt or [_PROMPT]), buffer_ms / 1e3, model, api_key)
         plan = {
             "streams": streams,
             "duration": duration,

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("cli.train", "Train a codec or a model from folders of audio."),
     "bench": ("cli.bench", "Measure how many streams this machine plays, and what peers would."),
     "load": ("cli.load", "Send listeners to a running server, and tell what they heard."),
+    "keys": ("cli.keys", "Make and list the API keys of a server."),
     "demo": ("cli.demo", "Start a server, continue a prompt, keep what it said."),
 }
 """Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""

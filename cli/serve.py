@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,10 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 16.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys. Default: none are asked for on loopback.")
+    ] = None,
+    open_: Annotated[bool | None, typer.Option("--open", help="Ask nobody for a key, wherever it listens.")] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Fail instead of degrading: a crash of the engine ends the server.")
     ] = None,
@@ -33,13 +38,15 @@ def serve(
         "model": model or None,
         "device": device,
         "max_streams": max_streams,
+        "keys": keys,
+        "open": open_,
         "strict": strict,
     }
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str(first["loc"][0]) if first["loc"] else "open"
         shown = f"--{name.replace('_', '-')}" if flags.get(name) is not None else f"WHISPERGPT_{name.upper()}"
         typer.echo(f"whispergpt serve: {shown}: {first['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None

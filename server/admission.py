@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.messages import ModelInfo, Pace, SamplingParams
+from engine.messages import ModelInfo
+from server.caller import Caller
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_link import EngineLink
 from server.errors import ApiError
 from server.settings import Settings
+from server.stream_plan import StreamPlan
 
 
 class Admission:
@@ -36,20 +38,21 @@ class Admission:
         self,
         link: EngineLink,
         prompt: PromptHandle,
-        sampling: SamplingParams,
-        frames: int | None,
-        pace: Pace,
-        first_frame: int = 0,
-        skipped: int = 0,
-        checkpoints: bool = False,
+        plan: StreamPlan,
+        caller: Caller,
     ) -> StreamHandle:
-        """Put a stream in line for a slot. The caller closes it.
+        """Put a stream of ``caller`` in line for a slot. Whoever starts it closes it.
 
         Raises:
-            ApiError: 429, the line is full; 503, the engine is gone.
+            ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
         """
         self.require_room(link, prompt.model)
-        return link.start_stream(prompt, sampling, frames, pace, first_frame, skipped, checkpoints)
+        visit = caller.enter(plan.frames)
+        try:
+            return link.start_stream(prompt, plan, visit)
+        except ApiError:
+            visit.close(0)
+            raise
 
     async def wait_for_slot(self, stream: StreamHandle) -> float:
         """Wait until the stream has its slot; returns the seconds that it waited.

@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from server import continuation, errors, health, models, pages, stream
+from server import continuation, entry, errors, health, models, pages, stream
 from server.context import RequestContext
+from server.security_headers import SecurityHeaders
 from server.services import make_services
 from server.settings import Settings
 
@@ -43,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for part in (continuation, stream, models, health, pages):
+    for part in (continuation, stream, models, entry, health, pages):
         app.include_router(part.router)
     errors.install(app)
     if settings.cors_origins:
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
     return app
 

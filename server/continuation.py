@@ -20,13 +20,16 @@ from server import logs
 from server.accounting import Account
 from server.admission import UploadMeter
 from server.audio_io import decode_prompt
+from server.caller import Caller
 from server.continuation_schema import CONTINUE_DOCS
 from server.encoders import MEDIA_TYPES, encode, encoder
 from server.engine_handles import StreamHandle
+from server.entry import Who
 from server.errors import ApiError, from_audio, internal
 from server.parameters import find_model, sampling_for
 from server.playback import Playback
 from server.services import Services, services_of
+from server.stream_plan import StreamPlan
 from server.upload import ContinueForm, read_form
 
 log = logs.get("server.continue")
@@ -37,7 +40,7 @@ _T = TypeVar("_T")
 
 
 @router.post(ROUTE, summary="Continue a recording", response_class=Response, **CONTINUE_DOCS)
-async def continue_recording(request: Request) -> Response:
+async def continue_recording(request: Request, caller: Who) -> Response:
     """Reads the form, decodes and encodes the prompt, waits for a slot, generates."""
     services = services_of(request.app)
     cleanup: AsyncExitStack = request.state.cleanup
@@ -52,7 +55,7 @@ async def continue_recording(request: Request) -> Response:
         cleanup.callback(meter.release)
         form = await read_form(request, meter, services.settings)
         received = time.perf_counter()
-        begun = await _or_gone(request.receive, _begin(services, form, received, cleanup))
+        begun = await _or_gone(request.receive, _begin(services, caller, form, received, cleanup))
         meter.release()
         if form.stream:
             return _StreamedAnswer(services, begun, account)
@@ -107,7 +110,9 @@ class _Begun:
         }
 
 
-async def _begin(services: Services, form: ContinueForm, received: float, cleanup: AsyncExitStack) -> _Begun:
+async def _begin(
+    services: Services, caller: Caller, form: ContinueForm, received: float, cleanup: AsyncExitStack
+) -> _Begun:
     link = services.supervisor.link()
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
@@ -116,10 +121,10 @@ async def _begin(services: Services, form: ContinueForm, received: float, cleanu
         samples = await services.audio.run(_read_and_decode, form.audio)
     except AudioError as error:
         raise from_audio(error) from None
-    with services.supervisor.link().open_prompt(model) as prompt:
+    with services.supervisor.link().open_prompt(model, caller.name) as prompt:
         await prompt.append(samples)
         ready = await prompt.commit()
-        stream = services.admission.start_stream(link, prompt, sampling, form.frames, "fast")
+        stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, "fast"), caller)
         cleanup.callback(stream.close)
         queue_seconds = await services.admission.wait_for_slot(stream)
     playback = Playback(stream, services.metrics, ROUTE, received, realtime=False)

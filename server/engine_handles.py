@@ -23,6 +23,7 @@ from engine.messages import (
     PromptReady,
     SamplingParams,
 )
+from server.caller import Visit
 from server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ class StreamHandle:
     Whoever starts one closes it: that cancels the stream, and its slot is free within one frame.
     """
 
-    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo) -> None:
-        self.stream_id, self.model = stream_id, model
+    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo, visit: Visit) -> None:
+        self.stream_id, self.model, self._visit = stream_id, model, visit
         self.status: Status | None = None
         self._link = link
         self._frames: deque[bytes] = deque()
@@ -154,8 +155,8 @@ class StreamHandle:
         A stream that is held gives none. An empty list is the end; ``status`` then says which.
 
         Raises:
-            ApiError: the engine died, hung or failed, or the stream was held for too long; frames that came before have
-                been given out.
+            ApiError: the engine died, hung or failed, the stream was held for too long, or its caller's allowance is
+                used up; frames that came before have been given out.
         """
         while self._must_wait(at_least):
             self._changed.clear()
@@ -177,6 +178,7 @@ class StreamHandle:
             if self._failure:
                 raise self._failure
             return []
+        self._visit.go_on(self._taken)
         taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
         self._taken += len(taken)
         if not self._over:
@@ -213,6 +215,7 @@ class StreamHandle:
             self._link.post(CancelStream(self.stream_id))
         if not self._over:
             self.status = "cancelled"
+        self._visit.close(self._taken)
         self._frames.clear()
         self._wake()
 

@@ -18,24 +18,24 @@ from engine.messages import (
     LoadFailed,
     ModelInfo,
     OpenPrompt,
-    Pace,
     PromptFailed,
     PromptReady,
     Ready,
     RecallPrompt,
     SamplingChanged,
-    SamplingParams,
     StartStream,
     StepDone,
     StreamEnded,
     StreamStarted,
 )
 from server import logs
+from server.caller import Visit
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_process import EngineProcess
 from server.errors import ApiError, engine_lost
 from server.metrics import Metrics
 from server.settings import Settings
+from server.stream_plan import StreamPlan
 
 log = logs.get("server.engine")
 
@@ -132,14 +132,14 @@ class EngineLink:
         """Streams of one model that play or wait."""
         return self._live.get(model, 0)
 
-    def open_prompt(self, model: ModelInfo) -> PromptHandle:
-        """Open a prompt.
+    def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
+        """Open a prompt of ``owner``, whose encoded prompts are no one else's.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(OpenPrompt(prompt.prompt_id, model.id))
+        self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
     def recall_prompt(self, model: ModelInfo, codes: bytes) -> PromptHandle:
@@ -155,25 +155,19 @@ class EngineLink:
     def start_stream(
         self,
         prompt: PromptHandle,
-        sampling: SamplingParams,
-        frames: int | None,
-        pace: Pace,
-        first_frame: int = 0,
-        skipped: int = 0,
-        checkpoints: bool = False,
+        plan: StreamPlan,
+        visit: Visit,
     ) -> StreamHandle:
-        """Ask for a continuation of a committed prompt, or of a recalled one from its ``first_frame``.
+        """Ask for a continuation of a committed prompt, or of a recalled one from the plan's ``first_frame``.
 
         Raises:
             ApiError: the engine is gone.
         """
         self._raise_if_lost()
-        stream = StreamHandle(self, next(self._ids), prompt.model)
+        stream = StreamHandle(self, next(self._ids), prompt.model, visit)
         self._streams[stream.stream_id] = stream
         self._live[prompt.model.id] = self.live(prompt.model.id) + 1
-        self.post(
-            StartStream(stream.stream_id, prompt.prompt_id, sampling, frames, pace, first_frame, skipped, checkpoints)
-        )
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, **vars(plan)))
         return stream
 
     def _expect_prompt(self, model: ModelInfo) -> PromptHandle:

@@ -13,6 +13,7 @@ from engine.audio_file import READABLE, AudioError
 
 _TYPES = {
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     429: "capacity_error",
     500: "server_error",
@@ -73,6 +74,8 @@ class ApiError(Exception):
         headers = dict(headers or {})
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse({"error": self.body()}, self.status, headers)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from engine.messages import ModelInfo
+from server.entry import Who
 from server.services import services_of
 
 router = APIRouter()
 
 
 @router.get("/v1/models", summary="The models, the default first")
-async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
+async def models(request: Request, _caller: Who) -> dict[str, list[dict[str, Any]]]:
     """Each with its size, its sampling defaults and its licence."""
     link = services_of(request.app).supervisor.link()
     return {"data": [_describe(model) for model in link.models.values()]}

@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 
 from server import logs
+from server.api_keys import KeyFileError
 from server.app import create_app
 from server.services import Services, services_of
 from server.settings import Settings
@@ -86,8 +87,12 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except KeyFileError as error:
+        raise ServeError(str(error)) from None
     services = services_of(app)
+    services.guard.announce()
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from server.admission import Admission
 from server.audio_io import AudioPool
+from server.guard import Guard
 from server.metrics import Metrics
 from server.playback import Playing
 from server.resume_tokens import ResumeTokens
@@ -18,6 +19,7 @@ from server.supervisor import Supervisor
 @dataclass(frozen=True)
 class Services:
     settings: Settings
+    guard: Guard
     metrics: Metrics
     supervisor: Supervisor
     admission: Admission
@@ -27,13 +29,18 @@ class Services:
 
 
 def make_services(settings: Settings) -> Services:
-    """Everything, not yet started."""
+    """Everything, not yet started.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+    """
     metrics = Metrics()
     playing = Playing()
     key = settings.resume_key
     metrics.watch_playback_lead(playing.least_lead)
     return Services(
         settings=settings,
+        guard=Guard(settings),
         metrics=metrics,
         supervisor=Supervisor(settings, metrics),
         admission=Admission(settings),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -25,6 +26,10 @@ class Settings(BaseSettings):
     )
     device: str = "auto"
     max_streams: int = Field(default=16, ge=1, le=4096, description="slots in the batch, for each model")
+    keys: Path | None = Field(default=None, description="file of API keys, as `whispergpt keys make` writes it")
+    open: bool = Field(default=False, description="ask nobody for a key, wherever the server listens")
+    open_metrics: bool = Field(default=False, description="ask nobody for a key at /metrics")
+    token_seconds: float = Field(default=60.0, gt=0, le=3600, description="how long a token of /v1/tokens is good for")
     strict: bool = Field(default=False, description="fail instead of degrading: a crash of the engine ends the server")
 
     max_waiting: int = Field(default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model")
@@ -82,6 +87,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _open_or_not(self) -> Self:
+        if self.open and self.keys is not None:
+            raise ValueError("a server with keys is not open; leave one of the two out")
+        return self
 
     @field_validator("device")
     @classmethod

@@ -27,10 +27,11 @@ async def stream(websocket: WebSocket) -> None:
     socket = StreamSocket(websocket, services.settings.send_seconds, services.metrics)
     begun = False
     try:
+        caller = services.guard.caller_of(websocket)
         services.supervisor.link()  # starting and draining are told before anything else
         services.admission.enter_session()
         cleanup.callback(services.admission.leave_session)
-        session = StreamSession(services, socket, websocket.state.request_id)
+        session = StreamSession(services, socket, caller, websocket.state.request_id)
         begun = True
         await session.run()
     except ClientGone:

@@ -9,6 +9,7 @@ from engine.config import FRAME_RATE
 from engine.messages import ModelInfo
 from server.admission import UploadMeter
 from server.audio_io import PcmPrompt, decode_prompt
+from server.caller import Caller
 from server.engine_handles import PromptHandle
 from server.errors import ApiError, from_audio, wrong_order
 from server.services import Services
@@ -19,9 +20,9 @@ InputFormat = Literal["file", "pcm_s16le"]
 class SessionPrompt:
     """Empty, then collecting, then committed. A prompt that is refused is forgotten: the next starts from nothing."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, caller: Caller) -> None:
         self.state: Literal["empty", "collecting", "committed"] = "empty"
-        self._services = services
+        self._services, self._caller = services, caller
         self._meter = UploadMeter(services.admission, services.settings)
         self._file: list[bytes] = []
         self._pcm: PcmPrompt | None = None
@@ -63,7 +64,7 @@ class SessionPrompt:
             elif kind == "file":
                 # Copied and decoded in a thread: a file may be large.
                 rest = await self._services.audio.run(_decode, self._file)
-                self._handle = self._services.supervisor.link().open_prompt(model)
+                self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
             else:
                 raise AudioError(
                     "empty_audio", "There is no audio to commit: send the prompt as binary messages first."
@@ -102,7 +103,7 @@ class SessionPrompt:
     async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
         if self._pcm is None or self._handle is None:
             self._pcm = PcmPrompt(rate)
-            self._handle = self._services.supervisor.link().open_prompt(model)
+            self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
         samples = await self._services.audio.run(self._pcm.push, data)
         if samples:
             await self._handle.append(samples)

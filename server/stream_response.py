@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
+from server.caller import Caller
 from server.engine_handles import PromptHandle, Status, StreamHandle
 from server.errors import ApiError, engine_lost, wrong_order
 from server.playback import Playback
 from server.services import Services
+from server.stream_plan import StreamPlan
 from server.stream_socket import ClientGone, StreamSocket
 
 log = logs.get("server.stream")
@@ -49,20 +51,22 @@ class Wanted:
         return self.from_frame - self.first_frame
 
     @property
-    def frames_left(self) -> int | None:
-        """Frames that the engine has to make."""
-        return None if self.frames is None else self.frames - self.first_frame
+    def plan(self) -> StreamPlan:
+        """What the engine has to do."""
+        left = None if self.frames is None else self.frames - self.first_frame
+        recalls = self.prompt.model.recalls
+        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, checkpoints=recalls)
 
 
 class StreamResponse:
     """Takes its place in the line for a slot when it is made, so that the prompt may be cleared from then on.
 
     Raises:
-        ApiError: the line is full, or the engine is gone.
+        ApiError: the line is full, the caller has had enough, or the engine is gone.
     """
 
-    def __init__(self, services: Services, socket: StreamSocket, wanted: Wanted) -> None:
-        self._services, self._socket, self._wanted = services, socket, wanted
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: Wanted) -> None:
+        self._services, self._socket, self._caller, self._wanted = services, socket, caller, wanted
         self._sampling = wanted.sampling
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
@@ -163,16 +167,7 @@ class StreamResponse:
         wanted, link = self._wanted, self._services.supervisor.link()
         if wanted.prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
-        return self._services.admission.start_stream(
-            link,
-            wanted.prompt,
-            wanted.sampling,
-            wanted.frames_left,
-            wanted.pace,
-            wanted.first_frame,
-            wanted.skipped,
-            checkpoints=wanted.prompt.model.recalls,
-        )
+        return self._services.admission.start_stream(link, wanted.prompt, wanted.plan, self._caller)
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted

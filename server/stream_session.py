@@ -8,6 +8,7 @@ from typing import assert_never
 
 from server import logs
 from server.accounting import count_refusal
+from server.caller import Caller
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
 from server.resume_tokens import model_of, unusable
@@ -38,10 +39,10 @@ _INBOX = 16
 class StreamSession:
     """Everything of one connection. ``run`` ends when the client leaves or the session must be closed."""
 
-    def __init__(self, services: Services, socket: StreamSocket, session_id: str, model: str | None = None) -> None:
-        self._services, self._socket, self._id = services, socket, session_id
-        self._options = StreamOptions(find_model(services.supervisor.link().models, model))
-        self._prompt = SessionPrompt(services)
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, session_id: str) -> None:
+        self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
+        self._options = StreamOptions(find_model(services.supervisor.link().models, None))
+        self._prompt = SessionPrompt(services, caller)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
         self._response: StreamResponse | None = None
         self._silent = asyncio.Event()
@@ -146,7 +147,7 @@ class StreamSession:
         else:
             wanted = self._asked(fields, began)
         try:
-            response = StreamResponse(self._services, self._socket, wanted)
+            response = StreamResponse(self._services, self._socket, self._caller, wanted)
         finally:
             if fields.resume_token is not None:
                 wanted.prompt.close()  # the response has it; the session's own prompt stays as it is

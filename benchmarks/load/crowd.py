@@ -28,9 +28,16 @@ class Crowd:
     """
 
     def __init__(
-        self, address: str, visits: Sequence[Visit], voices: Voices, buffer_seconds: float, model: str | None = None
+        self,
+        address: str,
+        visits: Sequence[Visit],
+        voices: Voices,
+        buffer_seconds: float,
+        model: str | None = None,
+        api_key: str | None = None,
     ) -> None:
         self._address, self._visits, self._voices = address, visits, voices
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._buffer_seconds, self._model = buffer_seconds, model
         self._began = time.perf_counter()
         self.records: list[Heard] = []
@@ -54,7 +61,7 @@ class Crowd:
                     await asyncio.sleep(visit.at - self.now())
                     record = Heard(visit, PlaybackClock(self._buffer_seconds), self.now())
                     self.records.append(record)
-                    listener = Listener(self._address, record, self._voices, self.now, self._model)
+                    listener = Listener(self._address, record, self._voices, self.now, self._model, self._headers)
                     listeners.create_task(listener.run())
         finally:
             pulse.cancel()

@@ -37,12 +37,20 @@ class Listener:
     Args:
         now: seconds after the run began.
         model: for ``session.update``; None leaves it to the server.
+        headers: of the connection: the key, where the server asks for one.
     """
 
     def __init__(
-        self, address: str, record: Heard, voices: Voices, now: Callable[[], float], model: str | None
+        self,
+        address: str,
+        record: Heard,
+        voices: Voices,
+        now: Callable[[], float],
+        model: str | None,
+        headers: dict[str, str],
     ) -> None:
         self._address, self._record, self._voices, self._now, self._model = address, record, voices, now, model
+        self._headers = headers
         self._sent_at = record.came
 
     async def run(self) -> None:
@@ -55,6 +63,7 @@ class Listener:
                 open_timeout=PATIENCE_SECONDS,
                 close_timeout=2,
                 max_queue=_MESSAGES_WAITING,
+                additional_headers=self._headers,
             )
             async with opening as connection:
                 await self._ask(connection)

@@ -16,13 +16,19 @@ WAIT_SECONDS = 30.0
 
 
 class LiveSocket:
-    """Sends whatever it is told to and reads one event at a time; every wait is bounded."""
+    """Sends whatever it is told to and reads one event at a time; every wait is bounded.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        query: behind ``/stream``, such as ``?token=…``.
+        refused: whether an error is expected instead of a session.
+    """
+
+    def __init__(self, url: str, query: str = "", headers: dict[str, str] | None = None, refused: bool = False) -> None:
         self._open = ExitStack()
-        address = url.replace("http", "ws", 1) + "/stream"
-        self._connection = self._open.enter_context(connect(address, open_timeout=WAIT_SECONDS, max_size=None))
-        self.session: dict[str, Any] = self.expect("session.created")["session"]
+        address = url.replace("http", "ws", 1) + "/stream" + query
+        connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers)
+        self._connection = self._open.enter_context(connecting)
+        self.session: dict[str, Any] = {} if refused else self.expect("session.created")["session"]
 
     def __enter__(self) -> LiveSocket:
         return self

@@ -22,8 +22,15 @@ class AsyncStream:
     Leaving it early (``close``, or the end of ``async with``) ends the response on the server too.
     """
 
-    def __init__(self, url: str, prompt: AsyncPrompt, request: StreamRequest, timeout: float) -> None:
-        self._url = url
+    def __init__(
+        self,
+        url: str,
+        prompt: AsyncPrompt,
+        request: StreamRequest,
+        timeout: float,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self._url, self._headers = url, headers
         self._prompt = prompt
         self._timeout = timeout
         self._protocol = StreamProtocol(request)
@@ -70,7 +77,10 @@ class AsyncStream:
         try:
             # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
             self._connection = await connect(
-                self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None
+                self._url,
+                open_timeout=min(self._timeout, CONNECT_SECONDS),
+                ping_interval=None,
+                additional_headers=self._headers,
             )
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error

@@ -16,6 +16,7 @@ from whispergpt_client.request import (
     ResponseFormat,
     base_url,
     continue_fields,
+    key_headers,
     parse_continuation,
     parse_models,
     parse_ready,
@@ -32,15 +33,17 @@ class Client:
     Args:
         url: ``http://host:port`` or https.
         timeout: seconds to wait for the server's next byte, or for it to take one.
+        api_key: where the server asks for one; None takes that of the environment's ``WHISPERGPT_API_KEY``, if any.
 
     Raises:
-        ValueError: the URL is not one.
+        ValueError: the URL is not one, or the key cannot be.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0) -> None:
+    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
         self._url = base_url(url)
         self._timeout = timeout
-        self._http = httpx.Client(base_url=self._url, timeout=timeouts(timeout))
+        self._headers = key_headers(api_key)
+        self._http = httpx.Client(base_url=self._url, timeout=timeouts(timeout), headers=self._headers)
 
     def __enter__(self) -> Client:
         return self
@@ -114,7 +117,7 @@ class Client:
             top_p=top_p,
             model=model,
         )
-        return Stream(stream_url(self._url), prompt, request, self._timeout)
+        return Stream(stream_url(self._url), prompt, request, self._timeout, self._headers)
 
     def models(self) -> list[Model]:
         """The models that the server has, its default first. Raises WhisperGPTError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,18 @@ def stream_url(url: str) -> str:
     parts = urlsplit(url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     return urlunsplit((scheme, parts.netloc, f"{parts.path}/stream", "", ""))
+
+
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """What shows the key to the server; nothing where there is none.
+
+    Raises:
+        ValueError: the key has characters that no key has.
+    """
+    key = os.environ.get("WHISPERGPT_API_KEY", "") if api_key is None else api_key
+    if not all("!" <= letter <= "~" for letter in key):
+        raise ValueError("The API key has spaces or other characters that no key has.")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def timeouts(seconds: float) -> httpx.Timeout:

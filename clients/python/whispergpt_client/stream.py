@@ -23,8 +23,10 @@ class Stream:
     Leaving it early (``close``, or the end of ``with``) ends the response on the server too.
     """
 
-    def __init__(self, url: str, prompt: Prompt, request: StreamRequest, timeout: float) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, prompt: Prompt, request: StreamRequest, timeout: float, headers: dict[str, str] | None = None
+    ) -> None:
+        self._url, self._headers = url, headers
         self._prompt = prompt
         self._timeout = timeout
         self._protocol = StreamProtocol(request)
@@ -71,7 +73,8 @@ class Stream:
             return
         try:
             # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
-            connecting = connect(self._url, open_timeout=min(self._timeout, CONNECT_SECONDS), ping_interval=None)
+            within = min(self._timeout, CONNECT_SECONDS)
+            connecting = connect(self._url, open_timeout=within, ping_interval=None, additional_headers=self._headers)
             self._connection = self._open.enter_context(connecting)
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error

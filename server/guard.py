@@ -1,0 +1,148 @@
+"""Who is let in: by a key, by a token made with one, or anybody where the server listens for its own machine alone."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from server import logs
+from server.api_keys import ApiKey, KeyFileError, digest_of, make_key, read_keys
+from server.caller import Caller
+from server.entry_tokens import EntryTokens
+from server.errors import ApiError
+from server.settings import Settings
+
+log = logs.get("server.guard")
+_POLICY_VIOLATION = 1008
+_ANYBODY = Caller()
+
+
+class Guard:
+    """Knows the keys, follows their file, and tells who calls.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
+        self._read_at: tuple[int, int] | None = None
+        self._keys: dict[str, ApiKey] = {}
+        self._callers: dict[str, Caller] = {}
+        self.tokens = EntryTokens(settings.token_seconds)
+        self.made_key: str | None = None
+        """A key that was made for this run, since none is configured and others can reach the server."""
+        if self._path is not None:
+            self._read_at, self._keys = self._stamp(), read_keys(self._path)
+        elif not settings.open and not is_loopback(settings.host):
+            self.made_key = make_key()
+            self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody is asked for a key."""
+        return not self._keys
+
+    def caller_of(self, connection: HTTPConnection) -> Caller:
+        """Who calls. A WebSocket's ``?token=`` is used up by it.
+
+        Raises:
+            ApiError: 401, no key or a wrong one; 403, a page of another origin.
+        """
+        self._check_origin(connection)
+        self._follow_file()
+        if self.open:
+            return _ANYBODY
+        return self._caller(self._digest_of(connection))
+
+    def token_for(self, connection: HTTPConnection) -> str:
+        """A token that opens a WebSocket once, for who calls with a key.
+
+        Raises:
+            ApiError: as ``caller_of``; 429, too many are out.
+        """
+        self.caller_of(connection)
+        return self.tokens.make("" if self.open else self._digest_of(connection))
+
+    def announce(self) -> None:
+        """Print the key that was made for this run, past the logs."""
+        if self.made_key is not None:
+            sys.stderr.write(
+                f"key {self.made_key}\n"
+                "    Made for this run, since others can reach this server and WHISPERGPT_KEYS names no file of keys.\n"
+                "    Send it as `Authorization: Bearer KEY`. `whispergpt keys make` makes lasting ones.\n"
+            )
+            sys.stderr.flush()
+
+    def _digest_of(self, connection: HTTPConnection) -> str:
+        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+        if scheme:
+            found = digest_of(key.strip()) if scheme.lower() == "bearer" else ""
+            if found not in self._keys:
+                raise _refused("wrong_key", "The key is not known here; send `Authorization: Bearer KEY`.")
+            return found
+        token = connection.query_params.get("token") if connection.scope["type"] == "websocket" else None
+        if token is not None:
+            owner = self.tokens.use(token)
+            if owner is None or owner not in self._keys:
+                raise _refused("wrong_token", "The token is used up, too old or not of this server; make another.")
+            return owner
+        raise _refused("no_key", "This server asks for a key; send `Authorization: Bearer KEY`.")
+
+    def _caller(self, digest: str) -> Caller:
+        key = self._keys[digest]
+        caller = self._callers.get(key.name)
+        if caller is None:
+            caller = self._callers[key.name] = Caller(key.name, key.streams, key.audio_seconds_a_minute)
+        return caller
+
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        """Browsers say which page calls; one of another host may only if it is named in the settings."""
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return
+        if urlsplit(origin).netloc.lower() != connection.headers.get("host", "").lower():
+            raise ApiError(
+                403,
+                "wrong_origin",
+                "Pages of that origin may not use this server; WHISPERGPT_CORS_ORIGINS names those that may.",
+                close_code=_POLICY_VIOLATION,
+            )
+
+    def _follow_file(self) -> None:
+        """A key that was added or taken out counts from the next call on; a file that is broken changes nothing."""
+        if self._path is None or (stamp := self._stamp()) == self._read_at:
+            return
+        self._read_at = stamp
+        try:
+            self._keys = read_keys(self._path)
+        except KeyFileError as error:
+            log.error("the keys stay as they were", reason=str(error))
+            return
+        for key in self._keys.values():
+            if key.name in self._callers:
+                self._callers[key.name].bound(key.streams, key.audio_seconds_a_minute)
+        log.info("keys read again", keys=len(self._keys))
+
+    def _stamp(self) -> tuple[int, int] | None:
+        assert self._path is not None
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _refused(code: str, message: str) -> ApiError:
+    return ApiError(401, code, message, close_code=_POLICY_VIOLATION)

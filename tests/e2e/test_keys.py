@@ -1,0 +1,162 @@
+"""A server that asks for keys: who comes in, by which door, and how much each may have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from whispergpt_client import AsyncClient, Client, WhisperGPTError
+
+from server.api_keys import add_key
+from tests.support.audio import SPEECH, pcm_of, samples_of, speech
+from tests.support.http import HTTP
+from tests.support.live_socket import LiveSocket
+from tests.support.server import ServerProcess
+
+Keys = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keys]:
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    bounds = {
+        "free": (None, None),
+        "single": (1, None),
+        "frugal": (None, 30.0),
+        "going": (None, 12.0),
+        "fleeting": (None, None),
+    }
+    return file, {name: add_key(file, name, *bound) for name, bound in bounds.items()}
+
+
+@pytest.fixture(scope="module")
+def process(keys: tuple[Path, Keys]) -> Iterator[ServerProcess]:
+    with ServerProcess("--keys", str(keys[0])) as process:
+        yield process
+        assert not [name for name, key in keys[1].items() if key in process.log()], "a key is in the log"
+
+
+@pytest.fixture
+def url(process: ServerProcess) -> str:
+    return process.url
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_doors_without_and_with_a_key(url: str, keys: tuple[Path, Keys]) -> None:
+    for path in ("/", "/docs", "/health/live", "/health/ready"):
+        assert HTTP.get(url + path).status_code == 200
+    for path in ("/v1/models", "/metrics"):
+        assert HTTP.get(url + path).status_code == 401
+        assert HTTP.get(url + path, headers=bearer(keys[1]["free"])).status_code == 200
+    refused = HTTP.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, headers=bearer("wgpt_wrong"))
+    assert refused.status_code == 401 and refused.headers["www-authenticate"] == "Bearer"
+    error = refused.json()["error"]
+    assert (error["type"], error["code"]) == ("authentication_error", "wrong_key") and "Bearer KEY" in error["message"]
+    for answer in (refused, HTTP.get(url)):
+        assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["x-frame-options"] == "DENY"
+
+
+def test_the_clients_bring_their_key(url: str, keys: tuple[Path, Keys], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(url, api_key=keys[1]["free"]) as client:
+        assert len(samples_of(client.continue_file(SPEECH, seconds=0.2).audio)) == 15 * 320
+        assert len(b"".join(client.stream(SPEECH, seconds=0.2))) == 15 * 640
+    with Client(url) as nobody, pytest.raises(WhisperGPTError, match="asks for a key"):
+        b"".join(nobody.stream(SPEECH, seconds=0.2))
+    monkeypatch.setenv("WHISPERGPT_API_KEY", keys[1]["free"])
+    with Client(url) as client:
+        assert client.models()
+
+
+async def test_the_asynchronous_client_does_too(url: str, keys: tuple[Path, Keys]) -> None:
+    async with AsyncClient(url, api_key=keys[1]["free"]) as client:
+        assert await client.models()
+        assert sum([len(part) async for part in client.stream(SPEECH, seconds=0.2)]) == 15 * 640
+
+
+def test_a_page_opens_one_socket_with_a_token(url: str, keys: tuple[Path, Keys]) -> None:
+    made = HTTP.post(f"{url}/v1/tokens", headers=bearer(keys[1]["free"])).json()
+    assert made["expires_in"] == 60
+    with LiveSocket(url, f"?token={made['token']}", {"Origin": url}) as socket:
+        socket.update(seed=1)
+    for query, code in ((f"?token={made['token']}", "wrong_token"), ("", "no_key")):
+        with LiveSocket(url, query, refused=True) as socket:
+            assert socket.expect_error()["code"] == code
+            assert socket.expect_close() == 1008
+    with LiveSocket(url, "", {**bearer(keys[1]["free"]), "Origin": "https://evil.example"}, refused=True) as socket:
+        assert socket.expect_error()["code"] == "wrong_origin"
+        assert socket.expect_close() == 1008
+    assert HTTP.post(f"{url}/v1/tokens").status_code == 401
+
+
+def test_one_stream_too_many(url: str, keys: tuple[Path, Keys]) -> None:
+    key = keys[1]["single"]
+    with LiveSocket(url, headers=bearer(key)) as first:
+        first.update(input={"format": "pcm_s16le", "sample_rate": 24_000})
+        first.commit(pcm_of(speech(1.0)))
+        first.create(None)
+        refused = HTTP.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, headers=bearer(key))
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "key_streams"
+        other = HTTP.post(
+            f"{url}/continue",
+            files={"audio": SPEECH.read_bytes()},
+            data={"seconds": 0.2},
+            headers=bearer(keys[1]["free"]),
+        )
+        assert other.status_code == 200, "others are not concerned"
+    deadline = time.monotonic() + 30
+    while (
+        HTTP.post(
+            f"{url}/continue", files={"audio": SPEECH.read_bytes()}, data={"seconds": 0.2}, headers=bearer(key)
+        ).status_code
+        == 429
+    ):
+        assert time.monotonic() < deadline, "the first is gone, and its place is taken for ever"
+        time.sleep(0.2)
+
+
+def test_audio_beyond_the_allowance(url: str, keys: tuple[Path, Keys]) -> None:
+    def ask(seconds: float) -> tuple[int, dict[str, str]]:
+        answer = HTTP.post(
+            f"{url}/continue",
+            files={"audio": SPEECH.read_bytes()},
+            data={"seconds": seconds},
+            headers=bearer(keys[1]["frugal"]),
+        )
+        return answer.status_code, dict(answer.headers)
+
+    assert ask(90)[0] == 200
+    status, headers = ask(1)
+    assert status == 429 and 60 <= int(headers["retry-after"]) <= 120
+    with LiveSocket(url, headers=bearer(keys[1]["going"])) as socket:
+        socket.commit(SPEECH.read_bytes())
+        socket.update(pace="fast")
+        socket.create(None)
+        heard = 0
+        while isinstance(message := socket.receive(), bytes):
+            heard += len(message) // 640
+        assert heard == 20 * 75, "twice ten seconds were paid for"
+        assert socket.expect("response.done")["response"]["status"] == "failed"
+        assert socket.expect_error()["code"] == "key_audio"
+        assert socket.expect_close() == 1013
+
+
+def test_a_key_taken_out_is_out_at_once(url: str, keys: tuple[Path, Keys]) -> None:
+    file, secrets = keys
+    assert HTTP.get(f"{url}/v1/models", headers=bearer(secrets["fleeting"])).status_code == 200
+    blocks = file.read_text().split("\n\n")
+    file.write_text("\n\n".join(block for block in blocks if "fleeting" not in block))
+    assert HTTP.get(f"{url}/v1/models", headers=bearer(secrets["fleeting"])).status_code == 401
+    assert HTTP.get(f"{url}/v1/models", headers=bearer(secrets["free"])).status_code == 200
+
+
+def test_a_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    for file, told in ((tmp_path / "none.toml", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(AssertionError, match=told) as ended:
+            ServerProcess("--keys", str(file))
+        assert "Traceback" not in str(ended.value)
