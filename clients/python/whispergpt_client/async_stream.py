@@ -14,12 +14,17 @@ from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, u
 from whispergpt_client.prompt import AsyncPrompt, async_chunks
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.request import CONNECT_SECONDS
+from whispergpt_client.resumption import Resumption
 
 
 class AsyncStream:
     """Iterate over it for mono s16le audio, as it comes; connects on ``async with`` or on the first item.
 
-    Leaving it early (``close``, or the end of ``async with``) ends the response on the server too.
+    Leaving it early (``close``, or the end of ``async with``) ends the response on the server too. A connection that is
+    lost while it plays is made anew, and the audio goes on where it stopped, if the model's streams can be resumed.
+
+    Args:
+        resume_seconds: for how long to try that; 0 does not.
     """
 
     def __init__(
@@ -29,11 +34,13 @@ class AsyncStream:
         request: StreamRequest,
         timeout: float,
         headers: dict[str, str] | None = None,
+        resume_seconds: float = 30.0,
     ) -> None:
         self._url, self._headers = url, headers
-        self._prompt = prompt
-        self._timeout = timeout
+        self._prompt, self._request = prompt, request
+        self._timeout, self._resume_seconds = timeout, resume_seconds
         self._protocol = StreamProtocol(request)
+        self._closed = False
         self._connection: ClientConnection | None = None
 
     @property
@@ -45,6 +52,11 @@ class AsyncStream:
     def response(self) -> dict[str, Any] | None:
         """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
         return self._protocol.response
+
+    @property
+    def frames(self) -> int:
+        """Received so far, whatever connections they came over."""
+        return self._protocol.frames
 
     async def __aenter__(self) -> AsyncStream:
         await self.open()
@@ -60,7 +72,12 @@ class AsyncStream:
         await self.open()
         try:
             while self._protocol.phase is not Phase.DONE:
-                if audio := await self._receive():
+                try:
+                    audio = await self._receive()
+                except WhisperGPTError as lost:
+                    await self._go_on(lost)
+                    continue
+                if audio:
                     yield audio
         finally:
             await self.close()
@@ -74,16 +91,7 @@ class AsyncStream:
         """
         if self._connection is not None:
             return
-        try:
-            # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
-            self._connection = await connect(
-                self._url,
-                open_timeout=min(self._timeout, CONNECT_SECONDS),
-                ping_interval=None,
-                additional_headers=self._headers,
-            )
-        except (OSError, WebSocketException) as error:
-            raise unreachable(self._url, error) from error
+        await self._connect()
         try:
             await self._receive_until(Phase.UPLOADING)
             await self._upload()
@@ -97,8 +105,63 @@ class AsyncStream:
         self._protocol.cancel()
         await self._send_outgoing()
 
+    async def pause(self) -> None:
+        """Stop the response after the audio that was sent; it costs the server nothing meanwhile."""
+        self._protocol.pause(True)
+        await self._send_outgoing()
+
+    async def resume(self) -> None:
+        """Go on after ``pause``, with the next sample."""
+        self._protocol.pause(False)
+        await self._send_outgoing()
+
+    async def fork(self, seed: int | None = None) -> None:
+        """Go on with another seed, a random one where None, from the next frame that is made."""
+        self._protocol.fork(seed)
+        await self._send_outgoing()
+
+    async def change_sampling(
+        self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
+    ) -> None:
+        """Have the next frames drawn differently, in what is not None."""
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        self._protocol.change_sampling({name: value for name, value in given.items() if value is not None})
+        await self._send_outgoing()
+
+    async def _connect(self) -> None:
+        # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
+        try:
+            self._connection = await connect(
+                self._url,
+                open_timeout=min(self._timeout, CONNECT_SECONDS),
+                ping_interval=None,
+                additional_headers=self._headers,
+            )
+        except (OSError, WebSocketException) as error:
+            raise unreachable(self._url, error) from error
+
+    async def _go_on(self, lost: WhisperGPTError) -> None:
+        """Connect anew and resume; raises what was lost where that cannot be."""
+        if self._closed:
+            raise lost
+        tries = Resumption(lost, self._resume_seconds)
+        checkpoint, frames = tries.check(self._protocol.checkpoint), self._protocol.frames
+        while True:
+            await self._disconnect()
+            self._protocol = StreamProtocol(self._request, checkpoint, frames)
+            try:
+                await self._connect()
+                await self._receive_until(Phase.PLAYING)
+                return
+            except WhisperGPTError as failed:
+                await asyncio.sleep(tries.wait_after(failed))
+
     async def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
+        self._closed = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         if self._connection is not None:
             await self._connection.close()
 

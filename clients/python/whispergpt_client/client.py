@@ -98,6 +98,7 @@ class Client:
         top_k: int | None = None,
         top_p: float | None = None,
         model: str | None = None,
+        resume_seconds: float = 30.0,
     ) -> Stream:
         """Continue a recording and iterate over the audio while it is generated.
 
@@ -106,6 +107,7 @@ class Client:
             seconds: of audio to generate; None until cancelled.
             pace: ``realtime`` stays at most 2 s ahead of playback, ``fast`` comes as fast as it can.
             sample_rate: set where the prompt is raw mono s16le samples, at this rate; unset where it is a file.
+            resume_seconds: for how long to try to go on where a lost connection left off; 0 does not.
         """
         request = StreamRequest(
             seconds=seconds,
@@ -117,7 +119,7 @@ class Client:
             top_p=top_p,
             model=model,
         )
-        return Stream(stream_url(self._url), prompt, request, self._timeout, self._headers)
+        return Stream(stream_url(self._url), prompt, request, self._timeout, self._headers, resume_seconds)
 
     def models(self) -> list[Model]:
         """The models that the server has, its default first. Raises WhisperGPTError."""

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Any, Literal
 
 from whispergpt_client.errors import WhisperGPTError, error_from_envelope
+from whispergpt_client.resumption import Checkpoint
 
 Pace = Literal["realtime", "fast"]
 
@@ -59,17 +60,26 @@ class StreamRequest:
 class StreamProtocol:
     """One response on one connection.
 
+    Args:
+        resumes: what the response goes on from; None begins one with a prompt.
+        frames: that were received of it before, on other connections.
+
     Attributes:
         phase: what is waited for.
         session: the session as the server last described it; empty before it has.
         response: the response as ``response.done`` described it; None before.
+        frames: of the response, received so far.
+        checkpoint: the last that the server gave; None before the first.
+        paused: whether the response was asked to stop and not yet to go on.
     """
 
-    def __init__(self, request: StreamRequest) -> None:
+    def __init__(self, request: StreamRequest, resumes: Checkpoint | None = None, frames: int = 0) -> None:
         self.phase = Phase.OPENING
         self.session: dict[str, Any] = {}
         self.response: dict[str, Any] | None = None
-        self._request = request
+        self.frames, self.checkpoint, self.paused = frames, resumes, False
+        self._request, self._resumes = request, resumes
+        self._frame_bytes = 640
         self._outgoing: list[str] = []
 
     def take_outgoing(self) -> list[str]:
@@ -87,6 +97,22 @@ class StreamProtocol:
         if self.phase in (Phase.STARTING, Phase.PLAYING):
             self._send("response.cancel")
 
+    def pause(self, paused: bool) -> None:
+        """Have the server stop, or go on; without a response that plays, nothing happens."""
+        if self.phase is Phase.PLAYING and self.paused != paused:
+            self.paused = paused
+            self._send("response.pause" if paused else "response.resume")
+
+    def fork(self, seed: int | None) -> None:
+        """Have the response go on with another seed; without one that plays, nothing happens."""
+        if self.phase is Phase.PLAYING:
+            self._send("response.fork", **({} if seed is None else {"seed": seed}))
+
+    def change_sampling(self, wishes: dict[str, float | int]) -> None:
+        """Have the next frames drawn differently; without a response that plays, nothing happens."""
+        if self.phase is Phase.PLAYING and wishes:
+            self._send("session.update", session=wishes)
+
     def receive(self, message: str | bytes) -> bytes:
         """Take one message and return its audio, empty where it is control.
 
@@ -96,6 +122,7 @@ class StreamProtocol:
         if isinstance(message, bytes):
             if self.phase is not Phase.PLAYING:
                 raise self._broken("audio")
+            self.frames += len(message) // self._frame_bytes
             return message
         try:
             event = json.loads(message)
@@ -112,10 +139,19 @@ class StreamProtocol:
             case "session.created":
                 self._advance(Phase.OPENING, Phase.CONFIGURING, kind)
                 self.session = dict(event.get("session") or {})
-                self._send("session.update", session=self._request.session())
-            case "session.updated":
-                self._advance(Phase.CONFIGURING, Phase.UPLOADING, kind)
+                self._frame_bytes = self._bytes_of_a_frame()
+                self._send("session.update", session=self._wishes())
+            case "session.updated" if self.phase is Phase.PLAYING:
                 self.session.update(event.get("session") or {})
+            case "session.updated":
+                resumes = self._resumes
+                self._advance(Phase.CONFIGURING, Phase.STARTING if resumes else Phase.UPLOADING, kind)
+                self.session.update(event.get("session") or {})
+                if resumes is not None:
+                    wanted = {"resume_token": resumes.token, "from_frame": max(self.frames, resumes.frame)}
+                    self._send("response.create", response=wanted)
+            case "response.checkpoint":
+                self.checkpoint = Checkpoint(int(event["frame"]), str(event["resume_token"]))
             case "input_audio_buffer.committed":
                 self._advance(Phase.COMMITTING, Phase.STARTING, kind)
                 self._send("response.create", response={"seconds": self._request.seconds})
@@ -127,6 +163,18 @@ class StreamProtocol:
                 failed = self.response.get("status") == "failed"
                 self._advance(Phase.PLAYING, Phase.FAILED if failed else Phase.DONE, kind)
             # Other events inform; servers may grow new ones.
+
+    def _wishes(self) -> dict[str, Any]:
+        """The first ``session.update``. What is resumed has its model and its sampling in its token."""
+        wishes = self._request.session()
+        return wishes if self._resumes is None else {name: wishes[name] for name in ("output", "pace")}
+
+    def _bytes_of_a_frame(self) -> int:
+        """Two for a sample; of 24,000 samples and 75 frames a second where the server does not say."""
+        try:
+            return 2 * int(self.session["sample_rate"]) // int(self.session["frame_rate"])
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            return 640
 
     def _advance(self, expected: Phase, following: Phase, got: str = "the prompt's end") -> None:
         if self.phase is not expected:

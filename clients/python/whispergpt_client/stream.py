@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -15,21 +16,33 @@ from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, u
 from whispergpt_client.prompt import Prompt, chunks
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.request import CONNECT_SECONDS
+from whispergpt_client.resumption import Resumption
 
 
 class Stream:
     """Iterate over it for mono s16le audio, as it comes; connects on ``with`` or on the first item.
 
-    Leaving it early (``close``, or the end of ``with``) ends the response on the server too.
+    Leaving it early (``close``, or the end of ``with``) ends the response on the server too. A connection that is lost
+    while it plays is made anew, and the audio goes on where it stopped, if the model's streams can be resumed.
+
+    Args:
+        resume_seconds: for how long to try that; 0 does not.
     """
 
     def __init__(
-        self, url: str, prompt: Prompt, request: StreamRequest, timeout: float, headers: dict[str, str] | None = None
+        self,
+        url: str,
+        prompt: Prompt,
+        request: StreamRequest,
+        timeout: float,
+        headers: dict[str, str] | None = None,
+        resume_seconds: float = 30.0,
     ) -> None:
         self._url, self._headers = url, headers
-        self._prompt = prompt
-        self._timeout = timeout
+        self._prompt, self._request = prompt, request
+        self._timeout, self._resume_seconds = timeout, resume_seconds
         self._protocol = StreamProtocol(request)
+        self._closed = False
         self._connection: ClientConnection | None = None
         self._open = ExitStack()
 
@@ -42,6 +55,11 @@ class Stream:
     def response(self) -> dict[str, Any] | None:
         """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
         return self._protocol.response
+
+    @property
+    def frames(self) -> int:
+        """Received so far, whatever connections they came over."""
+        return self._protocol.frames
 
     def __enter__(self) -> Stream:
         self.open()
@@ -57,7 +75,12 @@ class Stream:
         self.open()
         try:
             while self._protocol.phase is not Phase.DONE:
-                if audio := self._receive():
+                try:
+                    audio = self._receive()
+                except WhisperGPTError as lost:
+                    self._go_on(lost)
+                    continue
+                if audio:
                     yield audio
         finally:
             self.close()
@@ -71,13 +94,7 @@ class Stream:
         """
         if self._connection is not None:
             return
-        try:
-            # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
-            within = min(self._timeout, CONNECT_SECONDS)
-            connecting = connect(self._url, open_timeout=within, ping_interval=None, additional_headers=self._headers)
-            self._connection = self._open.enter_context(connecting)
-        except (OSError, WebSocketException) as error:
-            raise unreachable(self._url, error) from error
+        self._connect()
         try:
             self._receive_until(Phase.UPLOADING)
             self._upload()
@@ -94,9 +111,59 @@ class Stream:
         self._protocol.cancel()
         self._send_outgoing()
 
+    def pause(self) -> None:
+        """Stop the response after the audio that was sent; it costs the server nothing meanwhile."""
+        self._control(lambda: self._protocol.pause(True))
+
+    def resume(self) -> None:
+        """Go on after ``pause``, with the next sample."""
+        self._control(lambda: self._protocol.pause(False))
+
+    def fork(self, seed: int | None = None) -> None:
+        """Go on with another seed, a random one where None, from the next frame that is made."""
+        self._control(lambda: self._protocol.fork(seed))
+
+    def change_sampling(
+        self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
+    ) -> None:
+        """Have the next frames drawn differently, in what is not None."""
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        wishes = {name: value for name, value in given.items() if value is not None}
+        self._control(lambda: self._protocol.change_sampling(wishes))
+
     def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
+        self._closed = True
         self._open.close()
+
+    def _connect(self) -> None:
+        # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
+        within = min(self._timeout, CONNECT_SECONDS)
+        try:
+            connecting = connect(self._url, open_timeout=within, ping_interval=None, additional_headers=self._headers)
+            self._connection = self._open.enter_context(connecting)
+        except (OSError, WebSocketException) as error:
+            raise unreachable(self._url, error) from error
+
+    def _go_on(self, lost: WhisperGPTError) -> None:
+        """Connect anew and resume; raises what was lost where that cannot be."""
+        if self._closed:
+            raise lost
+        tries = Resumption(lost, self._resume_seconds)
+        checkpoint, frames = tries.check(self._protocol.checkpoint), self._protocol.frames
+        while True:
+            self._open.close()
+            self._protocol = StreamProtocol(self._request, checkpoint, frames)
+            try:
+                self._connect()
+                self._receive_until(Phase.PLAYING)
+                return
+            except WhisperGPTError as failed:
+                time.sleep(tries.wait_after(failed))
+
+    def _control(self, change: Callable[[], None]) -> None:
+        change()
+        self._send_outgoing()
 
     def _upload(self) -> None:
         try:

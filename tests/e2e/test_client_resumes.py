@@ -1,0 +1,182 @@
+"""The clients go on by themselves where a connection, or the engine behind it, was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from whispergpt_client import AsyncClient, Client, WhisperGPTError
+
+from engine.checkpoint import save_model
+from engine.codec import Codec
+from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from engine.model import WhisperGPT
+from tests.support.audio import HOP, SPEECH
+from tests.support.cuttable import CuttableWire
+from tests.support.server import ServerProcess
+
+FRAME_BYTES = 2 * HOP
+SECONDS = 5.0
+WHOLE = round(SECONDS * 75) * FRAME_BYTES
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("models") / "fine"
+    torch.manual_seed(0)
+    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=FineConfig())
+    save_model(folder, WhisperGPT(config), Codec(SMALL_CODEC), SamplingDefaults(), "unknown")
+    with ServerProcess("--model", str(folder), "--model", "speech") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(process: ServerProcess) -> bytes:
+    with Client(process.url) as client:
+        return b"".join(client.stream(SPEECH, seconds=SECONDS, seed=5, pace="fast"))
+
+
+def assert_goes_on(heard: bytes, undisturbed: bytes, cut_at: int) -> None:
+    """Nothing is lost or doubled, and what follows the cut is what would have followed."""
+    assert len(heard) == WHOLE
+    until = cut_at + 5 * FRAME_BYTES
+    ours, theirs = (np.frombuffer(pcm[:until], "<i2").astype(int) for pcm in (heard, undisturbed))
+    assert np.abs(ours - theirs).max() < 0.02 * 32_768
+
+
+def test_a_cut_wire(process: ServerProcess, undisturbed: bytes) -> None:
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        heard, cut_at = b"", 0
+        with client.stream(SPEECH, seconds=SECONDS, seed=5) as stream:
+            for pcm in stream:
+                heard += pcm
+                if not cut_at and len(heard) > 1.5 * 75 * FRAME_BYTES:
+                    wire.cut()
+                    cut_at = len(heard)
+            assert stream.frames == WHOLE // FRAME_BYTES
+        assert stream.response is not None and stream.response["status"] == "completed"
+        assert wire.connections == 2
+    assert_goes_on(heard, undisturbed, cut_at)
+
+
+async def test_a_cut_wire_asynchronously(process: ServerProcess, undisturbed: bytes) -> None:
+    with CuttableWire(process.url) as wire:
+        async with AsyncClient(wire.url) as client:
+            heard, cuts = b"", []
+            async with client.stream(SPEECH, seconds=SECONDS, seed=5) as stream:
+                async for pcm in stream:
+                    heard += pcm
+                    if len(heard) > (1.2 + 1.5 * len(cuts)) * 75 * FRAME_BYTES and len(cuts) < 2:
+                        wire.cut()
+                        cuts.append(len(heard))
+            assert stream.response is not None and stream.response["status"] == "completed"
+        assert wire.connections == 3
+    assert_goes_on(heard, undisturbed, cuts[0])
+
+
+def test_a_killed_engine(process: ServerProcess, undisturbed: bytes) -> None:
+    with Client(process.url) as client:
+        heard, cut_at = b"", 0
+        for pcm in client.stream(SPEECH, seconds=SECONDS, seed=5, resume_seconds=180):
+            heard += pcm
+            if not cut_at and len(heard) > 1.5 * 75 * FRAME_BYTES:
+                for pid in process.engine_pids():
+                    os.kill(pid, signal.SIGKILL)
+                cut_at = len(heard)
+    assert_goes_on(heard, undisturbed, cut_at)
+
+
+def test_what_cannot_be_resumed_is_told(process: ServerProcess) -> None:
+    cases = (
+        ("fine", 0.0, 1.5),
+        ("fine", 30.0, 0.3),
+        ("speech", 30.0, 1.5),
+    )  # not wanted, no token yet, a model without
+    for model, seconds, cut_after in cases:
+        with CuttableWire(process.url) as wire, Client(wire.url) as client:
+            heard = 0
+            stream = client.stream(SPEECH, seconds=SECONDS, model=model, resume_seconds=seconds)
+            with pytest.raises(WhisperGPTError) as lost:
+                for pcm in stream:
+                    heard += len(pcm)
+                    if heard > cut_after * 75 * FRAME_BYTES:
+                        wire.cut()
+            assert lost.value.code == "closed" and wire.connections == 1
+
+
+def test_trying_ends(process: ServerProcess) -> None:
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        heard, began = 0, 0.0
+        with pytest.raises(WhisperGPTError) as lost:
+            for pcm in client.stream(SPEECH, seconds=SECONDS, resume_seconds=1.0):
+                heard += len(pcm)
+                if not began and heard > 1.5 * 75 * FRAME_BYTES:
+                    wire.refusing = True
+                    wire.cut()
+                    began = time.monotonic()
+        assert lost.value.code == "closed", "what was lost first, not the last try's error"
+        assert time.monotonic() - began < 10
+
+
+def test_a_response_is_steered(process: ServerProcess) -> None:
+    async def steer() -> list[float]:
+        async with AsyncClient(process.url) as client, client.stream(SPEECH, seconds=None, seed=5) as stream:
+            parts = aiter(stream)
+            for _ in range(5):
+                await anext(parts)
+            await stream.change_sampling(temperature=0.0)
+            await stream.fork(9)
+            await stream.pause()
+            await stream.pause()
+            gaps, at = [], time.monotonic()
+            resumed = asyncio.get_running_loop().call_later(1.5, lambda: asyncio.ensure_future(stream.resume()))
+            async for _ in parts:
+                gaps.append(time.monotonic() - at)
+                at = time.monotonic()
+                if len(gaps) > 40:
+                    await stream.cancel()
+            assert resumed.when() < asyncio.get_running_loop().time()
+            assert stream.response is not None
+            assert (stream.response["status"], stream.response["seed"]) == ("cancelled", 9)
+            return gaps
+
+    assert max(asyncio.run(steer())) > 1.0, "the pause is heard as one"
+
+
+def test_the_synchronous_one_is_steered_too(process: ServerProcess) -> None:
+    with Client(process.url) as client, client.stream(SPEECH, seconds=2.0, pace="fast", seed=5) as stream:
+        heard = 0
+        for number, pcm in enumerate(stream):
+            heard += len(pcm)
+            if number == 0:
+                stream.pause()
+                stream.fork()
+                stream.change_sampling(top_k=3)
+                stream.resume()
+        assert heard == 150 * FRAME_BYTES
+
+
+def test_the_prompt_is_sent_once(process: ServerProcess) -> None:
+    """The prompt is sent once: what goes on does so from the token."""
+    sent: list[int] = []
+
+    def prompt() -> Iterator[bytes]:
+        data = SPEECH.read_bytes()
+        sent.append(len(data))
+        yield data
+
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        heard, cut = 0, False
+        for pcm in client.stream(prompt(), seconds=3.0):
+            heard += len(pcm)
+            if not cut and heard > 1.2 * 75 * FRAME_BYTES:
+                wire.cut()
+                cut = True
+    assert heard == 225 * FRAME_BYTES and len(sent) == 1
