@@ -15,6 +15,7 @@ from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.code_history import CodeHistory
 from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.frame_step import LOST
 from engine.installed import package_version
 from engine.messages import Checkpoint, ModelInfo, SamplingParams
 from engine.native.check import find_kernels
@@ -47,12 +48,13 @@ class Generated:
 
 @dataclass
 class StepReport:
-    """What one ``Engine.step`` did: frames, streams that got their slot and that ended, what some can go on from, and
-    seconds."""
+    """What one ``Engine.step`` did: frames, streams that got their slot, ended and failed, what some can go on
+    from, and seconds."""
 
     frames: list[Generated] = field(default_factory=list)
     started: list[Stream] = field(default_factory=list)
     ended: list[Stream] = field(default_factory=list)
+    failed: list[Stream] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -199,6 +201,8 @@ class Engine:
             fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
             if self._history is not None:
                 self._history.begin(stream.slot, stream.prompt.codes)
+            if not leaf(self._slots[stream.slot], "logits").isfinite().all():
+                self._fail(stream, report)
         runnable = self.scheduler.runnable()
         if not runnable:
             return report
@@ -209,6 +213,9 @@ class Engine:
         if self._history is not None:
             self._history.append(slots, codes)
         for row, stream in enumerate(runnable):
+            if codes[row, 0] == LOST:
+                self._fail(stream, report)
+                continue
             report.frames.append(Generated(stream, stream.next_frame, int(codes[row, 0]), samples[row].copy()))
             self.scheduler.advance(stream)
             if stream.ended:
@@ -219,6 +226,11 @@ class Engine:
         report.seconds = time.perf_counter() - began
         self._steps += 1
         return report
+
+    def _fail(self, stream: Stream, report: StepReport) -> None:
+        """End one stream whose numbers are no longer finite; its slot is whole again once it is filled anew."""
+        self.scheduler.end(stream, "failed")
+        report.failed.append(stream)
 
     def generate(self, stream: Stream) -> Iterator[Generated]:
         """Step until ``stream`` ends, giving its frames; others that play move on too."""

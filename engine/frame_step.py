@@ -21,6 +21,9 @@ from engine.quantizer import Codebook
 from engine.sampling import sample
 from engine.streaming import State, branch, keep, leaf
 
+LOST = -1
+"""In the place of a code."""
+
 
 class FrameStep(nn.Module):
     """Model, codec and spectrogram as one step over slots, and the same three over a prompt's chunk."""
@@ -72,6 +75,7 @@ class FrameStep(nn.Module):
 
         Returns:
             The frame's codes, int64 ``[B, K]`` (K is 1 without a fine stage), and its samples, int16 ``[B, 320]``.
+            Codes of ``LOST`` say that a slot's numbers are no longer finite: no frame can follow this one.
         """
         mark = mark or _unmarked
         sampler = branch(state, "sampler")
@@ -88,6 +92,8 @@ class FrameStep(nn.Module):
         logits = self.model.step(code, mel, branch(state, "model"), active)
         keep(leaf(state, "logits"), logits, active)
         leaf(sampler, "frame").add_(active)
+        finite = logits.isfinite().all(dim=-1) & samples.isfinite().all(dim=-1)
+        codes = torch.where(finite[:, None], codes, LOST)
         mark("lm")
         return codes, to_int16(samples)
 

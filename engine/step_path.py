@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 
 from engine.config import HOP
-from engine.frame_step import FrameStep
+from engine.frame_step import LOST, FrameStep
 from engine.graph_path import GPU_TILE, GraphPath
 from engine.native.check import Kernels
 from engine.native.frame_program import FrameProgram
 from engine.native.weights import Weights
 from engine.processors import usable_processors
 from engine.stage_clock import StageClock
-from engine.streaming import State, rows
+from engine.streaming import State, leaf, rows
 
 TILE = 8
 """Slots that torch steps together. The last bits of its matrix products depend on their number of rows, so every step
@@ -39,6 +39,8 @@ class StepPath(Protocol):
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         """One frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, to be read before the next step.
+
+        Codes are ``LOST`` where a slot's numbers are no longer finite.
 
         The seconds of each stage are added to ``stages``.
         """
@@ -69,6 +71,7 @@ class NativePath:
         self, frame_step: FrameStep, state: State, slots: int, weights: Weights, threads: int | None = None
     ) -> None:
         self._program = FrameProgram(frame_step, state, slots, weights)
+        self._logits = leaf(state, "logits").numpy()
         self._threads = threads or usable_processors()
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
         self.name = self._program.name
@@ -90,7 +93,10 @@ class NativePath:
                 seconds = max(part[stage] for part in done)
                 if seconds > 0:  # a model has not all stages
                     stages[stage] = stages.get(stage, 0.0) + seconds
-        return self._program.codes[:count], self._program.samples[:count]
+        codes = self._program.codes[:count]
+        finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
+        codes[~finite] = LOST
+        return codes, self._program.samples[:count]
 
 
 class TorchPath:

@@ -179,6 +179,9 @@ class Worker:
             self._send(m.StepDone(name, frames, report.seconds, report.stages))
         for checkpoint in report.checkpoints:
             self._send(checkpoint)
+        for stream in report.failed:
+            self._streams.pop(stream.id, None)
+            self._send(m.StreamEnded(stream.id, "failed", stream.generated))
         for stream in report.ended:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "completed", stream.generated))

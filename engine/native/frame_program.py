@@ -26,6 +26,7 @@ class FrameProgram(LayerEmitter):
 
     Attributes:
         codes: of the frame that was made last, int32 ``[rows, K]``; ``samples``: int16 ``[rows, 320]``.
+        finite: whether the samples were so, uint8 ``[rows]``.
 
     Raises:
         NativeError: the kernels are not made for a model of these sizes.
@@ -38,6 +39,7 @@ class FrameProgram(LayerEmitter):
         self._books: npt.NDArray[np.int32] = self.keep(torch.zeros(step.books, rows, dtype=torch.int32)).numpy()
         self.codes = self._books.T
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
+        self.finite = self.keep(torch.ones(rows, dtype=torch.uint8)).numpy()
         self._lay_out(step, state)
 
     def run(self, slots: npt.NDArray[np.int32], begin: int, end: int) -> dict[str, float]:
@@ -68,7 +70,7 @@ class FrameProgram(LayerEmitter):
             self._finer(model.fine, step.codec.quantizer.entries, latent, state, drawn)
         self.stage("codec")
         audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
-        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples)))
+        self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples), k.flags_at(self.finite)))
         mel = None
         if model.hybrid:
             self.stage("mel")

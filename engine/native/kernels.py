@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_void_p, cast
+from ctypes import POINTER, Structure, c_bool, c_float, c_int, c_int16, c_int32, c_int64, c_uint8, c_void_p, cast
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,11 @@ def codes_at(array: npt.NDArray[np.int32]) -> Codes:
 def samples_at(array: npt.NDArray[np.int16]) -> _Pointer[c_int16]:
     """The address of 16-bit samples, row behind row."""
     return cast(array.ctypes.data, POINTER(c_int16))
+
+
+def flags_at(array: npt.NDArray[np.uint8]) -> _Pointer[c_uint8]:
+    """The address of one flag for each row."""
+    return cast(array.ctypes.data, POINTER(c_uint8))
 
 
 class Kernel(Structure):
@@ -176,7 +181,7 @@ class Draw(Kernel):
 
 
 class Quantize(Kernel):
-    _fields_ = [("input", Rows), ("times", c_int64), ("out", POINTER(c_int16))]
+    _fields_ = [("input", Rows), ("times", c_int64), ("out", POINTER(c_int16)), ("finite", POINTER(c_uint8))]
 
 
 class Advance(Kernel):

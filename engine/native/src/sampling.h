@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <numeric>
+#include <limits>
 
 #include "program.h"
 #include "vector.h"
@@ -104,17 +105,23 @@ static void draw(const Draw& p, const Batch& batch) {
   }
 }
 
-// Samples in -1 … 1 to 16 bits, clipped at full scale.
+// Samples in -1 … 1 to 16 bits, clipped at full scale; and whether a stream's are all finite.
 struct Quantize {
   Rows in;
   int64_t times;
   int16_t* out;  // [streams, times]
+  uint8_t* finite;  // [streams]
 };
 
 static void quantize(const Quantize& p, const Batch& batch) {
-  for (int r = batch.begin; r < batch.end; r++)
-    for (int64_t i = 0; i < p.times; i++)
+  for (int r = batch.begin; r < batch.end; r++) {
+    bool finite = true;
+    for (int64_t i = 0; i < p.times; i++) {
+      finite &= std::fabs(p.in[r][i]) <= std::numeric_limits<float>::max();
       p.out[r * p.times + i] = int16_t(std::nearbyint(std::min(1.0f, std::max(-1.0f, p.in[r][i])) * 32767.0f));
+    }
+    p.finite[r] = finite;
+  }
 }
 
 // The slots' position and, while they generate, their frame move on by one.

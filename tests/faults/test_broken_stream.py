@@ -1,0 +1,119 @@
+"""A stream whose numbers are no longer finite fails alone: whoever plays beside it hears what they would have heard."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine import messages as m
+from engine.checkpoint import LoadedModel
+from engine.codec import Codec
+from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from engine.engine import Engine
+from engine.frame_step import FrameStep
+from engine.messages import SamplingParams
+from engine.model import WhisperGPT
+from engine.native.library import NativeError
+from engine.prompt import Prompt
+from engine.prompt_desk import PromptDesk
+from engine.scheduler import Stream
+from engine.streaming import branch, leaf, map_state
+from engine.worker import Worker
+
+FRAMES = 30
+
+
+@pytest.fixture(params=["as picked", "torch"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    torch.manual_seed(0)
+    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=FineConfig())
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "torch":
+            patched.setattr("engine.native.check.load_library", _no_kernels)
+        model = LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
+        yield Engine(model, torch.device("cpu"), 4)
+
+
+def _no_kernels(*_: object) -> None:
+    raise NativeError("for this test")
+
+
+def prompt_for(engine: Engine) -> Prompt:
+    return engine.encode_prompt(np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32))
+
+
+def stream(engine: Engine, prompt: Prompt, seed: int, frames: int = FRAMES) -> Stream:
+    return engine.stream(prompt, SamplingParams(seed, 1.0, 0, 1.0), frames)
+
+
+def play(engine: Engine, streams: list[Stream]) -> list[bytes]:
+    """What each of them sounds like, until all are over."""
+    heard = {one.id: b"" for one in streams}
+    for _ in range(10 * FRAMES):
+        for frame in engine.step().frames:
+            if frame.stream.id in heard:
+                heard[frame.stream.id] += frame.pcm.tobytes()
+        if all(one.ended for one in streams):
+            return list(heard.values())
+    raise AssertionError("a stream is stuck")
+
+
+@torch.inference_mode()
+def poison(engine: Engine, slot: int) -> None:
+    """In the decoder, which remembers it for good."""
+
+    def spoil(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.fill_(float("nan"))
+
+    map_state(spoil, branch(engine._slots[slot], "decoder"))
+
+
+def test_one_fails_and_the_others_do_not_hear_it(engine: Engine) -> None:
+    prompt = prompt_for(engine)
+    wanted = [play(engine, [stream(engine, prompt, seed)])[0] for seed in (1, 2, 3)]
+    streams = [stream(engine, prompt, seed) for seed in (1, 2, 3)]
+    for _ in range(5):
+        engine.step()
+    poison(engine, streams[1].slot)
+    report = engine.step()
+    assert report.failed == [streams[1]] and streams[1].status == "failed"
+    assert {frame.stream for frame in report.frames} == {streams[0], streams[2]}, "its broken frame is nobody's"
+    after_six = 6 * 640
+    heard = play(engine, [streams[0], streams[2]])
+    assert [streams[0].status, streams[2].status] == ["completed"] * 2
+    assert heard == [wanted[0][after_six:], wanted[2][after_six:]]
+    again = [stream(engine, prompt, seed) for seed in (3, 2, 1)]  # the broken slot among them
+    assert play(engine, again) == wanted[::-1]
+
+
+def test_a_prompt_that_is_broken_fails_before_it_is_stepped(engine: Engine) -> None:
+    good, bad = prompt_for(engine), prompt_for(engine)
+    bad = replace(bad, state=copy.deepcopy(bad.state))
+    leaf(bad.state, "logits").fill_(float("inf"))
+    streams = [stream(engine, good, 1), stream(engine, bad, 2)]
+    report = engine.step()
+    assert report.failed == [streams[1]] and [frame.stream for frame in report.frames] == [streams[0]]
+    assert engine.scheduler.active == 1
+
+
+def test_the_worker_says_so(engine: Engine) -> None:
+    said: list[m.Event] = []
+    desk = PromptDesk(cache_bytes=0)
+    try:
+        worker = Worker({"random": engine}, said.append, desk)
+        worker._prompts[1] = (engine, prompt_for(engine))
+        worker.handle(m.StartStream(7, 1, SamplingParams(1, 1.0, 0, 1.0), FRAMES))
+        worker.turn()
+        poison(engine, 0)
+        worker.turn()
+        ended = [event for event in said if isinstance(event, m.StreamEnded)]
+        assert ended == [m.StreamEnded(7, "failed", 1)] and not worker._streams
+        worker.turn()
+    finally:
+        desk.close()
