@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import logs
 from server.errors import internal
+from server.services import services_of
+from server.tracing import TRACED
 
 log = logs.get("server.request")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -48,6 +50,11 @@ class RequestContext:
         try:
             async with AsyncExitStack() as cleanup:
                 state["cleanup"] = cleanup
+                if scope["path"] in TRACED:
+                    tracing = services_of(scope["app"]).tracing
+                    name = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
+                    headers = {key.lower(): value for key, value in Headers(scope=scope).items()}
+                    cleanup.enter_context(tracing.request(name, headers, request_id=request_id))
                 await self._app(scope, receive, send_with_id)
         except Exception:
             log.exception("request failed", path=scope["path"])

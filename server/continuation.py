@@ -118,16 +118,21 @@ async def _begin(
     sampling = sampling_for(form.wishes, model)
     services.admission.require_room(link, model)
     try:
-        samples = await services.audio.run(_read_and_decode, form.audio)
+        with services.tracing.span("decode"):
+            samples = await services.audio.run(_read_and_decode, form.audio)
     except AudioError as error:
         raise from_audio(error) from None
     with services.supervisor.link().open_prompt(model, caller.name) as prompt:
-        await prompt.append(samples)
-        ready = await prompt.commit()
+        with services.tracing.span("prompt", model=model.id):
+            await prompt.append(samples)
+            ready = await prompt.commit()
+            services.tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
+            services.tracing.past("prefill", ready.prefill_seconds)
         stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, "fast"), caller)
         cleanup.callback(stream.close)
-        queue_seconds = await services.admission.wait_for_slot(stream)
-    playback = Playback(stream, services.metrics, ROUTE, received, realtime=False)
+        with services.tracing.span("queue"):
+            queue_seconds = await services.admission.wait_for_slot(stream)
+    playback = Playback(stream, services.metrics, services.tracing, ROUTE, received, realtime=False)
     return _Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
 
 

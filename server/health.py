@@ -24,9 +24,9 @@ async def ready(request: Request) -> dict[str, object]:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format. Asks for a key as the rest does, unless ``WHISPERGPT_OPEN_METRICS`` is set."""
+    """Prometheus' text format, or OpenMetrics. Asks for a key unless ``WHISPERGPT_OPEN_METRICS`` is set."""
     services = services_of(request.app)
     if not services.settings.open_metrics:
         services.guard.caller_of(request)
-    measured = services.metrics
-    return Response(measured.render(), media_type=measured.content_type)
+    body, content_type = services.metrics.render(request.headers.get("accept", ""))
+    return Response(body, media_type=content_type)

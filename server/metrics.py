@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 
 _FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
 _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -16,8 +16,6 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 class Metrics:
     """Every metric of the contract, by its name without the prefix ``whispergpt_``."""
-
-    content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -77,9 +75,10 @@ class Metrics:
         """Ask ``least`` for the gauge's value whenever the metrics are read."""
         self._playback_lead.set_function(least)
 
-    def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, accepted: str) -> tuple[bytes, str]:
+        """All metrics and their content type: OpenMetrics, which has exemplars, for who accepts that (RFC 9110)."""
+        encode, content_type = choose_encoder(accepted)
+        return encode(self.registry), content_type
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)

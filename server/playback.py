@@ -9,6 +9,7 @@ from engine.config import FRAME_RATE
 from engine.messages import CREDIT_FRAMES
 from server.engine_handles import StreamHandle
 from server.metrics import Metrics
+from server.tracing import Tracing
 
 _MESSAGE_FRAMES = 6
 """80 ms, the most that one message holds."""
@@ -40,7 +41,14 @@ class Playback:
     """
 
     def __init__(
-        self, stream: StreamHandle, metrics: Metrics, route: str, began: float, realtime: bool, skipped: int = 0
+        self,
+        stream: StreamHandle,
+        metrics: Metrics,
+        tracing: Tracing,
+        route: str,
+        began: float,
+        realtime: bool,
+        skipped: int = 0,
     ) -> None:
         self.frames = 0
         self.handed = 0
@@ -49,7 +57,7 @@ class Playback:
         """From ``began`` to the first frame's arrival in the server."""
         self.first_audio_seconds: float | None = None
         """From ``began`` to the first audio handed to the socket."""
-        self._stream, self._metrics, self._route = stream, metrics, route
+        self._stream, self._metrics, self._tracing, self._route = stream, metrics, tracing, route
         self._began, self._realtime, self._skipped = began, realtime, skipped
         self._plays_since = 0.0
         self._last = began
@@ -126,7 +134,10 @@ class Playback:
         model = self._stream.model.id
         if self.first_audio_seconds is None:
             self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
-            self._metrics.time_to_first_audio.labels(model, self._route).observe(self.first_audio_seconds)
+            # Exemplars lead from a metric to the traces behind it.
+            waited, exemplar = self.first_audio_seconds, self._tracing.exemplar()
+            self._metrics.time_to_first_audio.labels(model, self._route).observe(waited, exemplar)
+            self._tracing.past("first_audio", waited)
         elif self._realtime and (behind := -self.lead) > 0:
             self._metrics.underruns.labels(model).inc()
             self._plays_since += behind  # the player waited that long and goes on from here

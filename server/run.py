@@ -16,6 +16,7 @@ from server.api_keys import KeyFileError
 from server.app import create_app
 from server.services import Services, services_of
 from server.settings import Settings
+from server.tracing import TracingError
 
 log = logs.get("server.run")
 _FLUSH_SECONDS = 5
@@ -89,7 +90,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     try:
         app = create_app(settings)
-    except KeyFileError as error:
+    except (KeyFileError, TracingError) as error:
         raise ServeError(str(error)) from None
     services = services_of(app)
     services.guard.announce()

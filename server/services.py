@@ -14,6 +14,7 @@ from server.playback import Playing
 from server.resume_tokens import ResumeTokens
 from server.settings import Settings
 from server.supervisor import Supervisor
+from server.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Services:
     audio: AudioPool
     playing: Playing
     tokens: ResumeTokens
+    tracing: Tracing
 
 
 def make_services(settings: Settings) -> Services:
@@ -33,6 +35,7 @@ def make_services(settings: Settings) -> Services:
 
     Raises:
         KeyFileError: the file of keys cannot be used.
+        TracingError: tracing cannot be had.
     """
     metrics = Metrics()
     playing = Playing()
@@ -47,6 +50,7 @@ def make_services(settings: Settings) -> Services:
         audio=AudioPool(settings.decode_threads),
         playing=playing,
         tokens=ResumeTokens(key.get_secret_value() if key else None),
+        tracing=Tracing(settings.tracing),
     )
 
 

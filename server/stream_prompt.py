@@ -69,8 +69,11 @@ class SessionPrompt:
                 raise AudioError(
                     "empty_audio", "There is no audio to commit: send the prompt as binary messages first."
                 )
-            await self._handle.append(rest)
-            ready = await self._handle.commit()
+            with self._services.tracing.span("prompt", model=model.id):
+                await self._handle.append(rest)
+                ready = await self._handle.commit()
+                self._services.tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
+                self._services.tracing.past("prefill", ready.prefill_seconds)
         except AudioError as error:
             self.clear()
             raise from_audio(error) from None

@@ -134,7 +134,8 @@ class StreamResponse:
         """
         self._task = asyncio.current_task()
         try:
-            status = await self._cancellable()
+            with self._services.tracing.span("response", response_id=self._id, seed=self._wanted.sampling.seed):
+                status = await self._cancellable()
             self._account.end(status)
         except ApiError as error:
             self._account.refuse(error)
@@ -154,7 +155,8 @@ class StreamResponse:
         try:
             if self._cancelled:
                 return "cancelled"
-            await self._services.admission.wait_for_slot(self._stream)
+            with self._services.tracing.span("queue"):
+                await self._services.admission.wait_for_slot(self._stream)
             return await self._send_audio(self._stream)
         except asyncio.CancelledError:
             if not self._cancelled:
@@ -172,7 +174,8 @@ class StreamResponse:
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted
         realtime = wanted.pace == "realtime"
-        playback = Playback(stream, self._services.metrics, ROUTE, wanted.began, realtime, wanted.skipped)
+        services = self._services
+        playback = Playback(stream, services.metrics, services.tracing, ROUTE, wanted.began, realtime, wanted.skipped)
         if stream.held:
             playback.pause(True)
         self._playback = playback

@@ -1,0 +1,104 @@
+"""Where the time of a request goes, as OpenTelemetry spans. Off by default: then nothing is imported and nothing made.
+
+Where spans are sent is told by OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+_SERVICE = "whispergpt"
+TRACED = ("/continue", "/stream")
+"""Paths whose requests are traced; whoever asks for metrics or health is not worth it."""
+
+
+class TracingError(ValueError):
+    """Tracing was asked for and cannot be had; the message is written for the operator."""
+
+
+class Tracing:
+    """Spans of one app.
+
+    Args:
+        on: whether to make any.
+
+    Raises:
+        TracingError: the packages are not installed.
+    """
+
+    def __init__(self, on: bool) -> None:
+        self._provider: TracerProvider | None = None
+        if on:
+            if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+                raise TracingError("tracing needs OpenTelemetry; install whispergpt[tracing]")
+            self._provider = _provider()
+
+    @contextmanager
+    def request(self, name: str, headers: Mapping[str, str], **attributes: Any) -> Iterator[None]:
+        """A request, under the span that its ``traceparent`` header names, if any; its id stands in the logs."""
+        if self._provider is None:
+            yield
+            return
+        from opentelemetry.propagate import extract
+        from opentelemetry.trace import SpanKind
+
+        parent, tracer = extract(headers), self._provider.get_tracer(_SERVICE)
+        with tracer.start_as_current_span(name, parent, SpanKind.SERVER, attributes=attributes) as span:
+            structlog.contextvars.bind_contextvars(trace_id=_trace_id(span))
+            yield
+
+    @contextmanager
+    def span(self, name: str, **attributes: Any) -> Iterator[None]:
+        """A part of what is under way."""
+        if self._provider is None:
+            yield
+            return
+        with self._provider.get_tracer(_SERVICE).start_as_current_span(name, attributes=attributes):
+            yield
+
+    def past(self, name: str, seconds: float, ended_ago: float = 0.0) -> None:
+        """A part that was measured elsewhere and is over."""
+        if self._provider is not None:
+            end = time.time_ns() - round(ended_ago * 1e9)
+            span = self._provider.get_tracer(_SERVICE).start_span(name, start_time=end - round(seconds * 1e9))
+            span.end(end)
+
+    def exemplar(self) -> dict[str, str] | None:
+        """What links a metric to the request under way."""
+        if self._provider is None:
+            return None
+        from opentelemetry.trace import get_current_span
+
+        span = get_current_span()
+        return {"trace_id": _trace_id(span)} if span.get_span_context().is_valid else None
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def _trace_id(span: Span) -> str:
+    return f"{span.get_span_context().trace_id:032x}"
+
+
+def _provider() -> TracerProvider:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    # OTEL_SERVICE_NAME wins: Resource.create reads it.
+    provider = TracerProvider(resource=Resource.create({"service.name": _SERVICE}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
