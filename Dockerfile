@@ -15,7 +15,7 @@ WORKDIR /build
 COPY constraints.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt torch
 COPY . .
-RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . \
+RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[tracing]' \
     && rm -rf /build/* \
     && cd / && python -m engine.native.library
 
