@@ -29,7 +29,7 @@ from engine.streaming import State, branch, copy_into, leaf, rows
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
 CHECKPOINT_EVERY = FRAME_RATE
-"""Frames of a stream between two from which it can go on elsewhere."""
+"""Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
 
 
 class DeviceError(ValueError):
@@ -201,6 +201,8 @@ class Engine:
             fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
             if self._history is not None:
                 self._history.begin(stream.slot, stream.prompt.codes)
+                if stream.first_frame == 0:
+                    self._remember(stream, report)
             if not leaf(self._slots[stream.slot], "logits").isfinite().all():
                 self._fail(stream, report)
         runnable = self.scheduler.runnable()
@@ -220,12 +222,17 @@ class Engine:
             self.scheduler.advance(stream)
             if stream.ended:
                 report.ended.append(stream)
-            elif stream.checkpoints and stream.next_frame % CHECKPOINT_EVERY == 0 and self._history is not None:
-                packed = pack_codes(self._history.last(stream.slot))
-                report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, packed))
+            elif stream.next_frame % CHECKPOINT_EVERY == 0:
+                self._remember(stream, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1
         return report
+
+    def _remember(self, stream: Stream, report: StepReport) -> None:
+        """Report what a stream that wants it could go on from, wherever that is."""
+        if stream.checkpoints and self._history is not None:
+            packed = pack_codes(self._history.last(stream.slot))
+            report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, packed))
 
     def _fail(self, stream: Stream, report: StepReport) -> None:
         """End one stream whose numbers are no longer finite; its slot is whole again once it is filled anew."""

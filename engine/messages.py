@@ -68,7 +68,7 @@ class StartStream(msgspec.Struct, tag=True):
     """Continue a committed prompt. ``frames`` None: until cancelled.
 
     Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
-    ``checkpoints`` by a ``Checkpoint`` every second. ``first_frame``: how many frames the stream had before, elsewhere;
+    ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before, elsewhere;
     ``skipped``: how many from there on its reader will pass by.
     """
 

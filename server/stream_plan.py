@@ -15,7 +15,7 @@ class StreamPlan:
         frames: to be made; None goes on until cancelled.
         first_frame: how many frames the stream had before, elsewhere.
         skipped: how many from there on its reader will pass by.
-        checkpoints: whether it says, every second, what it could go on from.
+        checkpoints: whether it says, first and every second, what it could go on from.
     """
 
     sampling: SamplingParams

@@ -53,7 +53,7 @@ def test_a_recalled_stream_goes_on_as_it_would_have(engine: Engine) -> None:
     other = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
     engine.start(whole)
     frames, checkpoints = play(engine, whole)
-    assert sorted(checkpoints) == [75, 150, 225, 300, 375] and CHECKPOINT_EVERY == 75
+    assert sorted(checkpoints) == [0, 75, 150, 225, 300, 375] and CHECKPOINT_EVERY == 75
     for start in (75, 300):  # with some of the prompt still remembered, and long after it
         encoder = engine.recall(checkpoints[start])
         recalled = Stream(2, encoder.finish(), SAMPLING, 400 - start, credit=None, first_frame=start)
