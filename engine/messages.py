@@ -68,8 +68,8 @@ class StartStream(msgspec.Struct, tag=True):
     """Continue a committed prompt. ``frames`` None: until cancelled.
 
     Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
-    ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before, elsewhere;
-    ``skipped``: how many from there on its reader will pass by.
+    ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before,
+    elsewhere; ``skipped``: how many from there on its reader will pass by.
     """
 
     stream_id: int
