@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from engine.audio_file import Samples
-from engine.checkpoint import LoadedModel, load_model
+from engine.checkpoint import LoadedModel, ModelError, load_model
 from engine.code_history import CodeHistory
 from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.frame_step import LOST
@@ -240,11 +240,17 @@ class Engine:
         report.failed.append(stream)
 
     def generate(self, stream: Stream) -> Iterator[Generated]:
-        """Step until ``stream`` ends, giving its frames; others that play move on too."""
+        """Step until ``stream`` ends, giving its frames; others that play move on too.
+
+        Raises:
+            ModelError: its numbers are no longer finite.
+        """
         while not stream.ended:
             for frame in self.step().frames:
                 if frame.stream is stream:
                     yield frame
+        if stream.status == "failed":
+            raise ModelError(f"The model {self.model.id!r} computes numbers that are not finite.")
 
     def warm_up(self) -> None:
         """Really generate a few frames from a second of noise, so that the first listener waits for nothing."""

@@ -47,7 +47,7 @@ def digest_of(key: str) -> str:
 
 
 def read_keys(path: Path) -> dict[str, ApiKey]:
-    """The keys of a file by their digests.
+    """The keys of a file by their digests; none where it has none.
 
     Raises:
         KeyFileError: it cannot be read, or is not a list of keys; the message says where.
@@ -60,8 +60,6 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
         raise KeyFileError(f"{path} is not a file of keys: {error}") from None
     for key in keys:
         _check(path, key)
-    if not keys:
-        raise KeyFileError(f"{path} has no keys; make one with `whispergpt keys make NAME --file {path}`")
     if len({key.name for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
         raise KeyFileError(f"{path} has a key or a name twice")
     return {key.sha256: key for key in keys}
@@ -73,7 +71,7 @@ def add_key(path: Path, name: str, streams: int | None, audio_seconds_a_minute: 
     Raises:
         KeyFileError: the name is taken or cannot be one, or the file cannot be used.
     """
-    known = read_keys(path) if path.exists() and path.stat().st_size else {}
+    known = read_keys(path) if path.exists() else {}
     if any(key.name == name for key in known.values()):
         raise KeyFileError(f"{path} has a key named {name!r} already; take it out first, or choose another name")
     secret = make_key()

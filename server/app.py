@@ -56,8 +56,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
+    app.add_middleware(SecurityHeaders)
     return app
 
 

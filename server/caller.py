@@ -36,11 +36,11 @@ class Caller:
             self._left = (audio_seconds_a_minute or 0.0) - used
         self._streams, self._a_minute = streams, audio_seconds_a_minute
 
-    def enter(self, frames: int | None) -> Visit:
-        """A stream of so many frames begins; None has no end yet.
+    def require_room(self) -> None:
+        """Refuse early, before any work is done.
 
         Raises:
-            ApiError: 429, it is one too many, or the allowance is used up.
+            ApiError: 429, a stream would be one too many, or the allowance is used up.
         """
         if self._streams is not None and self._playing >= self._streams:
             raise ApiError(
@@ -50,6 +50,15 @@ class Caller:
                 "end one, or try again once it has ended.",
                 retry_after=1,
             )
+        self.pay(0.0)
+
+    def enter(self, frames: int | None) -> Visit:
+        """A stream of so many frames begins; None has no end yet.
+
+        Raises:
+            ApiError: 429, as ``require_room``.
+        """
+        self.require_room()
         seconds = _PAID_AHEAD_SECONDS if frames is None else frames / FRAME_RATE
         self.pay(seconds)
         self._playing += 1

@@ -117,6 +117,7 @@ async def _begin(
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
     services.admission.require_room(link, model)
+    caller.require_room()
     try:
         with services.tracing.span("decode"):
             samples = await services.audio.run(_read_and_decode, form.audio)

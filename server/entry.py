@@ -14,8 +14,8 @@ from server.services import services_of
 router = APIRouter()
 
 
-def caller_of(request: Request) -> Caller:
-    """A route's dependency: who calls; refuses who may not."""
+async def caller_of(request: Request) -> Caller:
+    """A route's dependency: who calls; refuses who may not. On the event loop, as all that knows of callers."""
     services = services_of(request.app)
     try:
         return services.guard.caller_of(request)
@@ -30,5 +30,10 @@ Who = Annotated[Caller, Depends(caller_of)]
 @router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"])
 async def make_token(request: Request) -> dict[str, str | float]:
     """For ``/stream?token=…``, within ``expires_in`` seconds, once. Needs the key; an open server gives anybody one."""
-    guard = services_of(request.app).guard
-    return {"token": guard.token_for(request), "expires_in": guard.tokens.seconds}
+    services = services_of(request.app)
+    try:
+        token = services.guard.token_for(request)
+    except ApiError as error:
+        count_refusal(services.metrics, error)
+        raise
+    return {"token": token, "expires_in": services.guard.tokens.seconds}

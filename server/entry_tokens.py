@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from server.errors import ApiError
 
-_MOST = 65_536
+_MOST = 4096
+"""Tokens of one key that are out at once."""
 
 
 class EntryTokens:
@@ -16,6 +17,7 @@ class EntryTokens:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._out: Counter[str] = Counter()
         self._made: OrderedDict[str, tuple[str, float]] = OrderedDict()
         """Digest of the caller's key and end, by token; the oldest first, which are the first to end."""
 
@@ -23,19 +25,31 @@ class EntryTokens:
         """A token for ``owner``.
 
         Raises:
-            ApiError: 429, too many are out.
+            ApiError: 429, too many of its tokens are out.
         """
         now = time.monotonic()
         while self._made and next(iter(self._made.values()))[1] <= now:
-            self._made.popitem(last=False)
-        if len(self._made) >= _MOST:
+            self._take(next(iter(self._made)))
+        if self._out[owner] >= _MOST:
             wait = max(1, round(self.seconds))
-            raise ApiError(429, "no_capacity", f"Too many tokens are out; try again in {wait} s.", retry_after=wait)
+            told = f"Too many tokens of this key are out; try again in {wait} s."
+            raise ApiError(429, "key_tokens", told, retry_after=wait)
         token = secrets.token_urlsafe(32)
         self._made[token] = owner, now + self.seconds
+        self._out[owner] += 1
         return token
 
     def use(self, token: str) -> str | None:
         """Whose it is; None if it is not, was used, or is too old."""
-        owner, end = self._made.pop(token, ("", 0.0))
+        owner, end = self._take(token)
         return owner if end > time.monotonic() else None
+
+    def _take(self, token: str) -> tuple[str, float]:
+        """Whose it was, and its end; from then on there is no such token."""
+        if token not in self._made:
+            return "", 0.0
+        owner, end = self._made.pop(token)
+        self._out[owner] -= 1
+        if not self._out[owner]:
+            del self._out[owner]
+        return owner, end

@@ -18,6 +18,8 @@ from server.settings import Settings
 log = logs.get("server.guard")
 _POLICY_VIOLATION = 1008
 _ANYBODY = Caller()
+_NO_TOKEN = "none-needed"
+_PORTS = {"http": 80, "https": 443}
 
 
 class Guard:
@@ -35,16 +37,17 @@ class Guard:
         self.tokens = EntryTokens(settings.token_seconds)
         self.made_key: str | None = None
         """A key that was made for this run, since none is configured and others can reach the server."""
+        self.open = self._path is None and (settings.open or is_loopback(settings.host))
+        """Whether nobody is asked for a key."""
         if self._path is not None:
             self._read_at, self._keys = self._stamp(), read_keys(self._path)
-        elif not settings.open and not is_loopback(settings.host):
+            if not self._keys:
+                raise KeyFileError(
+                    f"{self._path} has no keys; `whispergpt keys make NAME --file {self._path}` makes one"
+                )
+        elif not self.open:
             self.made_key = make_key()
             self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
-
-    @property
-    def open(self) -> bool:
-        """Whether nobody is asked for a key."""
-        return not self._keys
 
     def caller_of(self, connection: HTTPConnection) -> Caller:
         """Who calls. A WebSocket's ``?token=`` is used up by it.
@@ -58,6 +61,16 @@ class Guard:
             return _ANYBODY
         return self._caller(self._digest_of(connection))
 
+    def require_known(self, caller: Caller) -> None:
+        """Who came in before may go on.
+
+        Raises:
+            ApiError: 401, the caller's key was taken away meanwhile.
+        """
+        self._follow_file()
+        if not self.open and all(key.name != caller.name for key in self._keys.values()):
+            raise _refused("wrong_key", "The key was taken away; what plays may play on, and nothing more.")
+
     def token_for(self, connection: HTTPConnection) -> str:
         """A token that opens a WebSocket once, for who calls with a key.
 
@@ -65,7 +78,7 @@ class Guard:
             ApiError: as ``caller_of``; 429, too many are out.
         """
         self.caller_of(connection)
-        return self.tokens.make("" if self.open else self._digest_of(connection))
+        return _NO_TOKEN if self.open else self.tokens.make(self._digest_of(connection))
 
     def announce(self) -> None:
         """Print the key that was made for this run, past the logs."""
@@ -104,7 +117,7 @@ class Guard:
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return
-        if urlsplit(origin).netloc.lower() != connection.headers.get("host", "").lower():
+        if not _same_host(origin, connection.headers.get("host", "")):
             raise ApiError(
                 403,
                 "wrong_origin",
@@ -134,6 +147,17 @@ class Guard:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size
+
+
+def _same_host(origin: str, host: str) -> bool:
+    """Whether a page of ``origin`` is one of ours; the scheme's own port may be left out of either."""
+    try:
+        page = urlsplit(origin)
+        default = _PORTS[page.scheme]
+        ours = urlsplit(f"{page.scheme}://{host}")
+        return (page.hostname, page.port or default) == (ours.hostname, ours.port or default)
+    except (ValueError, KeyError):
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -122,9 +122,11 @@ class StreamSession:
                 self._prompt.clear()
                 await self._socket.send_event("input_audio_buffer.cleared")
             case BufferCommit():
+                self._services.guard.require_known(self._caller)
                 seconds = await self._prompt.commit(options.model, options.input_format)
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
             case ResponseCreate():
+                self._services.guard.require_known(self._caller)
                 await self._create(event.response, message.at)
             case ResponseCancel():
                 if self._response is None:

@@ -104,7 +104,10 @@ def train_lm(
     first = run.resume()
     best = run.best(kept_by)
     if first == 0 and start is not None:
-        run.log(0, **_check(model, codec, check, device))
+        scores = _check(model, codec, check, device)
+        run.log(0, **scores)
+        best = scores[kept_by]
+        save_model(out, model, codec, start.defaults, licence)  # should nothing be better
     elif first == 0:
         if model.fine is not None:
             start_from_frequencies(model.fine, train)
@@ -185,6 +188,6 @@ def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.dev
             result[f"fine_{version}"] = fine
     model.train()
     # A token-only model hears nothing, so its NLL is the same for every version.
-    for version in VERSIONS[1:]:
+    for version in crops.versions:
         result.setdefault(f"heldout_{version}", result["heldout_original"])
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
+from whispergpt_client.protocol import StreamProtocol, StreamRequest
 
 from engine.checkpoint import save_model
 from engine.codec import Codec
@@ -44,16 +46,32 @@ def undisturbed(process: ServerProcess) -> bytes:
         return b"".join(client.stream(SPEECH, seconds=SECONDS, seed=5, pace="fast"))
 
 
-def assert_goes_on(heard: bytes, undisturbed: bytes, cut_at: int) -> None:
+@pytest.fixture(autouse=True)
+def resumed_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The frames at which streams went on."""
+    found: list[int] = []
+    real = StreamProtocol.__init__
+
+    def noted(self: StreamProtocol, request: StreamRequest, lost: StreamProtocol | None = None) -> None:
+        real(self, request, lost)
+        if lost is not None and (not found or found[-1] != lost.frames):
+            found.append(lost.frames)
+
+    monkeypatch.setattr(StreamProtocol, "__init__", noted)
+    return found
+
+
+def assert_goes_on(heard: bytes, undisturbed: bytes, resumed_at: list[int]) -> None:
     """Nothing is lost or doubled, and what follows the cut is what would have followed."""
-    assert len(heard) == WHOLE
-    until = cut_at + 5 * FRAME_BYTES
+    assert len(heard) == WHOLE and resumed_at
+    until = (resumed_at[0] + 5) * FRAME_BYTES
+    assert until < WHOLE, "it was over by then"
     ours, theirs = (np.frombuffer(pcm[:until], "<i2").astype(int) for pcm in (heard, undisturbed))
     assert np.abs(ours - theirs).max() < 0.02 * 32_768
 
 
 @pytest.mark.parametrize("cut_after", [0.3, 1.5])
-def test_a_cut_wire(process: ServerProcess, undisturbed: bytes, cut_after: float) -> None:
+def test_a_cut_wire(process: ServerProcess, undisturbed: bytes, resumed_at: list[int], cut_after: float) -> None:
     with CuttableWire(process.url) as wire, Client(wire.url) as client:
         heard, cut_at = b"", 0
         with client.stream(SPEECH, seconds=SECONDS, seed=5) as stream:
@@ -65,10 +83,10 @@ def test_a_cut_wire(process: ServerProcess, undisturbed: bytes, cut_after: float
             assert stream.frames == WHOLE // FRAME_BYTES
         assert stream.response is not None and stream.response["status"] == "completed"
         assert wire.connections == 2
-    assert_goes_on(heard, undisturbed, cut_at)
+    assert_goes_on(heard, undisturbed, resumed_at)
 
 
-async def test_a_cut_wire_asynchronously(process: ServerProcess, undisturbed: bytes) -> None:
+async def test_a_cut_wire_asynchronously(process: ServerProcess, undisturbed: bytes, resumed_at: list[int]) -> None:
     with CuttableWire(process.url) as wire:
         async with AsyncClient(wire.url) as client:
             heard, cuts = b"", []
@@ -80,10 +98,10 @@ async def test_a_cut_wire_asynchronously(process: ServerProcess, undisturbed: by
                         cuts.append(len(heard))
             assert stream.response is not None and stream.response["status"] == "completed"
         assert wire.connections == 3
-    assert_goes_on(heard, undisturbed, cuts[0])
+    assert_goes_on(heard, undisturbed, resumed_at)
 
 
-def test_a_killed_engine(process: ServerProcess, undisturbed: bytes) -> None:
+def test_a_killed_engine(process: ServerProcess, undisturbed: bytes, resumed_at: list[int]) -> None:
     with Client(process.url) as client:
         heard, cut_at = b"", 0
         for pcm in client.stream(SPEECH, seconds=SECONDS, seed=5, resume_seconds=180):
@@ -92,7 +110,7 @@ def test_a_killed_engine(process: ServerProcess, undisturbed: bytes) -> None:
                 for pid in process.engine_pids():
                     os.kill(pid, signal.SIGKILL)
                 cut_at = len(heard)
-    assert_goes_on(heard, undisturbed, cut_at)
+    assert_goes_on(heard, undisturbed, resumed_at)
 
 
 def test_what_cannot_be_resumed_is_told(process: ServerProcess) -> None:
@@ -177,3 +195,41 @@ def test_the_prompt_is_sent_once(process: ServerProcess) -> None:
                 wire.cut()
                 cut = True
     assert heard == 225 * FRAME_BYTES and len(sent) == 1
+
+
+def test_what_was_asked_for_survives_a_cut(process: ServerProcess) -> None:
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        last, longest, heard, cut = time.monotonic(), 0.0, 0, False
+        with client.stream(SPEECH, seconds=None, seed=5) as stream:
+            for pcm in stream:
+                last, longest = time.monotonic(), max(longest, time.monotonic() - last)
+                heard += len(pcm)
+                if not cut and heard > 0.3 * 75 * FRAME_BYTES:
+                    stream.fork(9)
+                    stream.change_sampling(temperature=0.5)
+                    stream.change_sampling(temperature=50)
+                    stream.pause()
+                    wire.cut()
+                    cut = True
+                    threading.Timer(2.5, stream.resume).start()
+                elif longest > 1.0:
+                    stream.cancel()
+        assert longest > 1.0, "it was not paused any more"
+        assert stream.response is not None
+        assert (stream.response["status"], stream.response["seed"]) == ("cancelled", 9)
+        assert stream.refusal is not None and "temperature" in stream.refusal.message
+        assert wire.connections == 2
+
+
+def test_a_stream_that_is_closed_stays_closed(process: ServerProcess) -> None:
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        stream = client.stream(SPEECH, seconds=None)
+        with pytest.raises(WhisperGPTError):
+            for number, _ in enumerate(stream):
+                if number == 3:
+                    wire.refusing = True
+                    wire.cut()
+                    threading.Timer(1.0, stream.close).start()
+        wire.refusing = False
+        time.sleep(0.5)
+        assert wire.connections == 1

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engine import messages as m
-from engine.checkpoint import LoadedModel
+from engine.checkpoint import LoadedModel, ModelError
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from engine.engine import Engine
@@ -117,3 +117,12 @@ def test_the_worker_says_so(engine: Engine) -> None:
         worker.turn()
     finally:
         desk.close()
+
+
+def test_a_model_of_broken_numbers_is_not_ready(engine: Engine) -> None:
+    stream(engine, prompt_for(engine), 1).sampling = SamplingParams(1, 1.0, 0, 1.0)
+    with pytest.raises(ModelError, match="not finite"), torch.inference_mode():
+        played = stream(engine, prompt_for(engine), 2)
+        for number, _ in enumerate(engine.generate(played)):
+            if number == 3:
+                poison(engine, played.slot)

@@ -95,7 +95,7 @@ def test_a_listener_may_be_silent_while_a_response_plays(small: ServerProcess) -
 def test_an_engine_that_dies(small: ServerProcess) -> None:
     with Client(small.url) as client:
         before = client.continue_file(SPEECH, seconds=0.5, seed=1)
-        stream = client.stream(SPEECH, seconds=None, pace="realtime")
+        stream = client.stream(SPEECH, seconds=None, pace="realtime", resume_seconds=0)
         with pytest.raises(WhisperGPTError) as lost:
             for number, _ in enumerate(stream):
                 if number == 0:

@@ -9,6 +9,7 @@ import pytest
 from whispergpt_client import WhisperGPTError
 from whispergpt_client.continuation import parse_server_timing
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+from whispergpt_client.resumption import Resumption
 
 
 def event(type: str, **fields: Any) -> str:
@@ -90,3 +91,45 @@ def test_audio_before_a_response_breaks_the_protocol() -> None:
 def test_server_timing() -> None:
     assert parse_server_timing('queue;dur=0.5, encode;desc="x";dur=12, total') == {"queue": 0.5, "encode": 12.0}
     assert parse_server_timing("") == {}
+
+
+def lost_after(frames: int) -> StreamProtocol:
+    protocol = playing(StreamRequest(seconds=2.0))
+    protocol.receive(event("response.checkpoint", frame=0, resume_token="t"))
+    protocol.receive(bytes(640 * frames))
+    return protocol
+
+
+def test_a_response_goes_on_from_what_was_heard() -> None:
+    protocol = StreamProtocol(StreamRequest(seconds=2.0, seed=4, model="speech", pace="fast"), lost_after(40))
+    protocol.cancel()
+    protocol.receive(event("session.created", session={"sample_rate": 24_000, "frame_rate": 75}))
+    protocol.receive(event("session.updated", session={}))
+    update, create = sent(protocol)
+    assert update["session"] == {"output": {"format": "pcm_s16le"}, "pace": "fast"}, "the rest is in the token"
+    assert create["response"] == {"resume_token": "t", "from_frame": 40}
+    protocol.receive(event("response.created"))
+    assert sent(protocol) == [{"type": "response.cancel"}], "asked for while there was no connection"
+    protocol.receive(bytes(640))
+    assert protocol.frames == 41 and not protocol.whole
+
+
+def test_all_was_heard() -> None:
+    protocol = lost_after(150)
+    assert protocol.whole
+    protocol.finish()
+    assert protocol.phase is Phase.DONE and protocol.response == {"status": "completed", "frames": 150}
+    assert not lost_after(149).whole
+
+
+def test_losses_without_progress_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("whispergpt_client.resumption.time.monotonic", lambda: now)
+    lost = WhisperGPTError("server_error", "engine_lost", "gone")
+    tries = Resumption(lost, 1.0, frames=7)
+    assert tries.wait_after(lost) == 0.1 and tries.wait_after(lost) == 0.2
+    now += 0.9
+    with pytest.raises(WhisperGPTError, match="gone"):
+        tries.wait_after(lost)
+    with pytest.raises(WhisperGPTError, match="no such key"):
+        tries.wait_after(WhisperGPTError("authentication_error", "wrong_key", "no such key"))

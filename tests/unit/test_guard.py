@@ -69,7 +69,6 @@ def test_a_file_keeps_hashes_and_bounds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "has no keys"),
         ("[[key]\n", "is not a file of keys"),
         ('[[key]]\nname = "a"\n', "sha256"),
         ('[[key]]\nname = "a b"\nsha256 = "' + "0" * 64 + '"\n', "no name for a key"),
@@ -162,6 +161,8 @@ def test_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ApiError) as refused:
         tokens.make("a")
     assert refused.value.status == 429
+    tokens.use(tokens.make("b"))
+    assert tokens._out == {"a": 3}, "others are not concerned, and nothing is kept of who has none"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,7 @@ def test_who_can_reach_it_decides(host: str, alone: bool, capsys: pytest.Capture
         assert refusal_of(guard, call()).code == "no_key"
         assert guard.caller_of(with_key(guard.made_key)).name == "made-at-start"
     assert Guard(Settings(host=host, open=True)).open
+    assert Guard(Settings(host=host, open=True)).token_for(call()) == "none-needed", "and none is kept"
 
 
 def test_a_guard_follows_its_file(tmp_path: Path) -> None:
@@ -221,6 +223,15 @@ def test_a_guard_follows_its_file(tmp_path: Path) -> None:
     guard.caller_of(with_key(studio)).enter(75), guard.caller_of(with_key(studio)).enter(75)
     file.unlink()
     assert guard.caller_of(with_key(studio)).name == "studio"
+    known = guard.caller_of(with_key(studio))
+    guard.require_known(known)
+    file.write_text("")
+    assert refusal_of(guard, with_key(studio)).code == "wrong_key", "the last key is taken away as any other"
+    assert refusal_of(guard, call()).code == "no_key" and not guard.open
+    with pytest.raises(ApiError, match="taken away"):
+        guard.require_known(known)
+    with pytest.raises(KeyFileError, match="has no keys"):
+        Guard(Settings(keys=file))
 
 
 def test_a_token_stands_for_its_key(tmp_path: Path) -> None:
@@ -239,9 +250,19 @@ def test_a_token_stands_for_its_key(tmp_path: Path) -> None:
 def test_pages_of_other_origins_are_kept_out() -> None:
     guard = Guard(Settings(cors_origins=["https://studio.example"]))
     here = {"Host": "localhost:8000"}
-    for origin in ("http://localhost:8000", "https://studio.example"):
+    for origin in ("http://localhost:8000", "http://LOCALHOST:8000", "https://studio.example"):
         assert guard.caller_of(call({**here, "Origin": origin})).name == ""
-    for origin in ("https://evil.example", "null", "http://localhost:9000", "https://studio.example.evil.example"):
+    for origin, host in (("https://a.example", "a.example:443"), ("http://a.example:80", "a.example")):
+        assert guard.caller_of(call({"Host": host, "Origin": origin})).name == ""
+    wrong = (
+        "https://evil.example",
+        "null",
+        "http://localhost:9000",
+        "https://studio.example.evil.example",
+        "http://[",
+        "",
+    )
+    for origin in (*wrong, "http://localhost", "file://localhost:8000", "http://localhost:port"):
         error = refusal_of(guard, call({**here, "Origin": origin}))
         assert (error.status, error.close_code) == (403, 1008)
     assert Guard(Settings(cors_origins=["*"])).caller_of(call({**here, "Origin": "https://evil.example"}))

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
 from whispergpt_client.prompt import AsyncPrompt, async_chunks
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
-from whispergpt_client.request import CONNECT_SECONDS
+from whispergpt_client.request import CONNECT_SECONDS, LONGEST_PAUSE
 from whispergpt_client.resumption import Resumption
 
 
@@ -34,13 +34,14 @@ class AsyncStream:
         request: StreamRequest,
         timeout: float,
         headers: dict[str, str] | None = None,
-        resume_seconds: float = 30.0,
+        resume_seconds: float = 60.0,
     ) -> None:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
         self._timeout, self._resume_seconds = timeout, resume_seconds
         self._protocol = StreamProtocol(request)
         self._closed = False
+        self._tries: Resumption | None = None
         self._connection: ClientConnection | None = None
 
     @property
@@ -52,6 +53,11 @@ class AsyncStream:
     def response(self) -> dict[str, Any] | None:
         """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
         return self._protocol.response
+
+    @property
+    def refusal(self) -> WhisperGPTError | None:
+        """The server's last no to a wish while the response played, such as a temperature that there is not."""
+        return self._protocol.refusal
 
     @property
     def frames(self) -> int:
@@ -142,19 +148,31 @@ class AsyncStream:
 
     async def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect anew and resume; raises what was lost where that cannot be."""
+        protocol, tries = self._protocol, self._tries
         if self._closed:
             raise lost
-        tries = Resumption(lost, self._resume_seconds)
-        checkpoint, frames = tries.check(self._protocol.checkpoint), self._protocol.frames
+        if protocol.whole:
+            protocol.finish()
+            return
+        again = tries is not None and tries.frames == protocol.frames
+        if tries is None or not again:
+            tries = self._tries = Resumption(lost, self._resume_seconds, protocol.frames)
+        tries.check(protocol.checkpoint)
+        failed: WhisperGPTError | None = lost if again else None
         while True:
             await self._disconnect()
-            self._protocol = StreamProtocol(self._request, checkpoint, frames)
+            if failed is not None:
+                await asyncio.sleep(tries.wait_after(failed))
+            if self._closed:
+                raise lost
+            self._protocol = StreamProtocol(self._request, self._protocol)
             try:
                 await self._connect()
                 await self._receive_until(Phase.PLAYING)
+                await self._send_outgoing()
                 return
-            except WhisperGPTError as failed:
-                await asyncio.sleep(tries.wait_after(failed))
+            except WhisperGPTError as error:
+                failed = error
 
     async def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
@@ -180,9 +198,9 @@ class AsyncStream:
 
     async def _receive(self) -> bytes:
         try:
-            message = await asyncio.wait_for(self._connected().recv(), self._timeout)
+            message = await asyncio.wait_for(self._connected().recv(), self._patience)
         except TimeoutError:
-            raise timed_out("message", self._timeout) from None
+            raise timed_out("message", self._patience) from None
         except ConnectionClosed as closed:
             raise closed_early(closed) from None
         audio = self._protocol.receive(message)
@@ -201,6 +219,11 @@ class AsyncStream:
             await asyncio.wait_for(self._connected().send(message), self._timeout)
         except TimeoutError:
             raise timed_out("readiness to receive", self._timeout) from None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for the next message: a paused response has none to send."""
+        return self._timeout + (LONGEST_PAUSE if self._protocol.steering.paused else 0.0)
 
     def _connected(self) -> ClientConnection:
         if self._connection is None:

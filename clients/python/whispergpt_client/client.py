@@ -98,7 +98,7 @@ class Client:
         top_k: int | None = None,
         top_p: float | None = None,
         model: str | None = None,
-        resume_seconds: float = 30.0,
+        resume_seconds: float = 60.0,
     ) -> Stream:
         """Continue a recording and iterate over the audio while it is generated.
 

@@ -7,12 +7,13 @@ when it says so.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal
 
 from whispergpt_client.errors import WhisperGPTError, error_from_envelope
-from whispergpt_client.resumption import Checkpoint
+from whispergpt_client.resumption import Checkpoint, Steering
 
 Pace = Literal["realtime", "fast"]
 
@@ -61,8 +62,7 @@ class StreamProtocol:
     """One response on one connection.
 
     Args:
-        resumes: what the response goes on from; None begins one with a prompt.
-        frames: that were received of it before, on other connections.
+        lost: that of a connection that was lost, whose response goes on; None begins one with a prompt.
 
     Attributes:
         phase: what is waited for.
@@ -70,16 +70,20 @@ class StreamProtocol:
         response: the response as ``response.done`` described it; None before.
         frames: of the response, received so far.
         checkpoint: the last that the server gave; None before the first.
-        paused: whether the response was asked to stop and not yet to go on.
+        steering: what was asked of the response while it plays.
+        refusal: the server's last no to such a wish; the response plays on.
     """
 
-    def __init__(self, request: StreamRequest, resumes: Checkpoint | None = None, frames: int = 0) -> None:
+    def __init__(self, request: StreamRequest, lost: StreamProtocol | None = None) -> None:
         self.phase = Phase.OPENING
         self.session: dict[str, Any] = {}
         self.response: dict[str, Any] | None = None
-        self.frames, self.checkpoint, self.paused = frames, resumes, False
-        self._request, self._resumes = request, resumes
-        self._frame_bytes = 640
+        self.frames: int = lost.frames if lost else 0
+        self.checkpoint: Checkpoint | None = lost.checkpoint if lost else None
+        self.steering: Steering = lost.steering if lost else Steering()
+        self.refusal: WhisperGPTError | None = None
+        self._request, self._resumes = request, self.checkpoint
+        self._frame_bytes, self._frame_rate = 640, 75
         self._outgoing: list[str] = []
 
     def take_outgoing(self) -> list[str]:
@@ -94,24 +98,41 @@ class StreamProtocol:
 
     def cancel(self) -> None:
         """Ask for the end of the response; without one that plays, nothing happens."""
+        if self._begun:
+            self.steering.cancelled = True
         if self.phase in (Phase.STARTING, Phase.PLAYING):
             self._send("response.cancel")
 
     def pause(self, paused: bool) -> None:
         """Have the server stop, or go on; without a response that plays, nothing happens."""
-        if self.phase is Phase.PLAYING and self.paused != paused:
-            self.paused = paused
-            self._send("response.pause" if paused else "response.resume")
+        if self._begun and self.steering.paused != paused:
+            self.steering.paused = paused
+            if self.phase is Phase.PLAYING:
+                self._send("response.pause" if paused else "response.resume")
 
     def fork(self, seed: int | None) -> None:
         """Have the response go on with another seed; without one that plays, nothing happens."""
-        if self.phase is Phase.PLAYING:
-            self._send("response.fork", **({} if seed is None else {"seed": seed}))
+        if self._begun:
+            self.steering.forked, self.steering.seed = True, seed
+            if self.phase is Phase.PLAYING:
+                self._send_fork()
 
     def change_sampling(self, wishes: dict[str, float | int]) -> None:
         """Have the next frames drawn differently; without a response that plays, nothing happens."""
-        if self.phase is Phase.PLAYING and wishes:
-            self._send("session.update", session=wishes)
+        if self._begun and wishes:
+            self.steering.sampling |= wishes
+            if self.phase is Phase.PLAYING:
+                self._send("session.update", session=wishes)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all audio that was asked for has come."""
+        seconds = self._request.seconds
+        return seconds is not None and self.frames >= math.ceil(seconds * self._frame_rate)
+
+    def finish(self) -> None:
+        """All audio has come, and the connection was lost before the server could say so."""
+        self.phase, self.response = Phase.DONE, {"status": "completed", "frames": self.frames}
 
     def receive(self, message: str | bytes) -> bytes:
         """Take one message and return its audio, empty where it is control.
@@ -130,7 +151,11 @@ class StreamProtocol:
         except (ValueError, KeyError, TypeError):
             raise self._broken("a message that is not an event") from None
         if kind == "error":
-            raise error_from_envelope(event)
+            error = error_from_envelope(event)
+            if self.phase is Phase.PLAYING and error.type == "invalid_request_error":
+                self.refusal = error
+                return b""
+            raise error
         self._take_event(kind, event)
         return b""
 
@@ -139,7 +164,7 @@ class StreamProtocol:
             case "session.created":
                 self._advance(Phase.OPENING, Phase.CONFIGURING, kind)
                 self.session = dict(event.get("session") or {})
-                self._frame_bytes = self._bytes_of_a_frame()
+                self._read_rates()
                 self._send("session.update", session=self._wishes())
             case "session.updated" if self.phase is Phase.PLAYING:
                 self.session.update(event.get("session") or {})
@@ -157,6 +182,10 @@ class StreamProtocol:
                 self._send("response.create", response={"seconds": self._request.seconds})
             case "response.created":
                 self._advance(Phase.STARTING, Phase.PLAYING, kind)
+                if self._resumes is not None:
+                    self._steer_again()
+            case "response.forked":
+                self.steering.seed = int(event["seed"])
             case "response.done":
                 self.response = dict(event.get("response") or {})
                 # Why it failed follows as an error.
@@ -169,12 +198,33 @@ class StreamProtocol:
         wishes = self._request.session()
         return wishes if self._resumes is None else {name: wishes[name] for name in ("output", "pace")}
 
-    def _bytes_of_a_frame(self) -> int:
-        """Two for a sample; of 24,000 samples and 75 frames a second where the server does not say."""
+    @property
+    def _begun(self) -> bool:
+        """Whether there is a response, here or on a connection that was lost, and it is not over."""
+        over = self.phase in (Phase.DONE, Phase.FAILED)
+        return not over and (self._resumes is not None or self.phase in (Phase.STARTING, Phase.PLAYING))
+
+    def _steer_again(self) -> None:
+        if self.steering.sampling:
+            self._send("session.update", session=self.steering.sampling)
+        if self.steering.forked:
+            self._send_fork()
+        if self.steering.paused:
+            self._send("response.pause")
+        if self.steering.cancelled:
+            self._send("response.cancel")
+
+    def _send_fork(self) -> None:
+        seed = self.steering.seed
+        self._send("response.fork", **({} if seed is None else {"seed": seed}))
+
+    def _read_rates(self) -> None:
+        """Where the server does not say, 24,000 samples and 75 frames a second."""
         try:
-            return 2 * int(self.session["sample_rate"]) // int(self.session["frame_rate"])
+            samples, frames = int(self.session["sample_rate"]), int(self.session["frame_rate"])
+            self._frame_bytes, self._frame_rate = 2 * samples // frames, frames
         except (KeyError, TypeError, ValueError, ZeroDivisionError):
-            return 640
+            pass
 
     def _advance(self, expected: Phase, following: Phase, got: str = "the prompt's end") -> None:
         if self.phase is not expected:

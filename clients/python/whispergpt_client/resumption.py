@@ -1,9 +1,9 @@
-"""Going on where a lost connection left off: when that may help, and how long to try."""
+"""Going on where a lost connection left off: when that may help, how long to try, and what was asked for meanwhile."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from whispergpt_client.errors import WhisperGPTError
 
@@ -17,6 +17,7 @@ _MAY_PASS = {
     "starting",
     "no_capacity",
     "key_streams",
+    "key_audio",
 }
 """Errors that say nothing against another try, on this server or on the one that takes its place."""
 _FIRST_PAUSE = 0.1
@@ -31,16 +32,31 @@ class Checkpoint:
     token: str
 
 
+@dataclass
+class Steering:
+    """What was asked of a response while it played, which a connection made anew has to be told again.
+
+    All of it may be told twice: a seed draws the same in each frame, whenever it was chosen.
+    """
+
+    cancelled: bool = False
+    paused: bool = False
+    sampling: dict[str, float | int] = field(default_factory=dict)
+    forked: bool = False
+    seed: int | None = None
+
+
 class Resumption:
-    """The tries after one loss.
+    """The tries after a loss, and after those that follow it before anything more was heard.
 
     Args:
         lost: what ended the connection; raised again where no try helped.
         seconds: for how long to try.
+        frames: that had been received.
     """
 
-    def __init__(self, lost: WhisperGPTError, seconds: float) -> None:
-        self._lost, self._seconds = lost, seconds
+    def __init__(self, lost: WhisperGPTError, seconds: float, frames: int) -> None:
+        self._lost, self._seconds, self.frames = lost, seconds, frames
         self._until = time.monotonic() + seconds
         self._pause = _FIRST_PAUSE
 
