@@ -81,7 +81,7 @@ class FineConfig:
     width: int = 256
     n_codebooks: int = 8
     dimension: int = 128
-    temperature: float = 0.8
+    temperature: float = 0.2
 
 
 @dataclass(frozen=True)

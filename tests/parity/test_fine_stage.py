@@ -77,7 +77,7 @@ def test_in_the_step_as_teacher_forced(step: FrameStep, temperature: float, monk
     for t in range(FRAMES):
         for k in range(1, 8):
             noise = gumbel_noise(torch.tensor([3]), torch.tensor([t]), k, 1024)
-            wanted = logits[:, t, k - 1] + (0.8 * noise if temperature else 0.0)
+            wanted = logits[:, t, k - 1] + (FineConfig().temperature * noise if temperature else 0.0)
             # Near ties may fall either way.
             best, drawn = wanted.max(), wanted[0, codes[0, k, PROMPT_FRAMES + t]]
             assert float(best - drawn) < 1e-3
