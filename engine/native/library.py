@@ -117,7 +117,7 @@ def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Pat
     """
     # The mark of its level makes the system's loader refuse the library on a lesser processor.
     made_for = [f"-march={level}", f"-Wl,-z,{level}"]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "library.so"
         command = [*_compiler(), *FLAGS, *made_for, *flags, str(SOURCES / "library.cpp"), "-o", str(made)]
@@ -190,7 +190,10 @@ def main() -> int:
     """Build for every level into the package, as an image does that may run on any of them."""
     for level in LEVELS:
         try:
-            sys.stdout.write(f"{build(level, SHIPPED)}\n")
+            made = build(level, SHIPPED)
+            for path in (SHIPPED, made):  # whoever installs, others serve
+                path.chmod(0o755)
+            sys.stdout.write(f"{made}\n")
         except (NativeError, OSError) as error:
             sys.stderr.write(f"{error}\n")
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
 from engine.frame_step import FrameStep
 from engine.model import WhisperGPT
+from engine.native import library
 from engine.native.check import find_kernels
 from engine.native.frame_program import FrameProgram
 from engine.native.library import (
@@ -296,3 +298,18 @@ def test_a_cache_that_others_can_write_is_not_trusted(monkeypatch: pytest.Monkey
     assert _cache() == tmp_path / "whispergpt"
     (tmp_path / "whispergpt").chmod(0o777)
     assert _cache() is None
+
+
+@pytest.mark.skipif(not kernels_expected(), reason="this machine has no compiler, or no kernels are for it")
+def test_what_an_image_ships_is_for_every_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shipped = tmp_path / "built"
+    monkeypatch.setattr(library, "SHIPPED", shipped)
+    monkeypatch.setattr(library, "LEVELS", {library.processor_levels()[0]: ""})
+    before = os.umask(0o077)
+    try:
+        assert library.main() == 0
+    finally:
+        os.umask(before)
+    (made,) = shipped.iterdir()
+    assert shipped.stat().st_mode & 0o055 == 0o055 and made.stat().st_mode & 0o055 == 0o055
+    library.open_library(made)

@@ -162,7 +162,10 @@ def test_a_fine_stage_is_trained_anew_and_nothing_else(folder: Path, tmp_path: P
     assert line["step"] == 3 and line["fine_decoded"] < np.log(1024)  # these recordings have few codes
 
 
-def test_a_model_goes_on_with_its_own_sound(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_goes_on_with_its_own_sound(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
     prepare([folder], tmp_path / "data", heldout=1)
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC)
