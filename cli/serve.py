@@ -46,7 +46,7 @@ def serve(
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "open"
+        name = str(first["loc"][0])
         shown = f"--{name.replace('_', '-')}" if flags.get(name) is not None else f"WHISPERGPT_{name.upper()}"
         typer.echo(f"whispergpt serve: {shown}: {first['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None

@@ -41,6 +41,8 @@ app.add_typer(study, name="study")
 Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
 Seed = Annotated[int, typer.Option(help="Of the weights and the order of the data.")]
+Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
+Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Transpose = Annotated[
     str | None,
@@ -88,7 +90,7 @@ def prepare(
 def codec(
     data: Data,
     out: Out,
-    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = CodecRecipe.steps,
+    steps: Steps = CodecRecipe.steps,
     quantize_from: Annotated[int, typer.Option(help="Step at which codebooks come in.")] = CodecRecipe.quantize_from,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = CodecRecipe.batch,
     shares: Annotated[
@@ -130,8 +132,8 @@ def lm(
     codec: Annotated[Path, typer.Option(help="Folder of a trained codec's run.")],
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "hybrid",
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
-    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = ModelRecipe.steps,
-    batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = ModelRecipe.batch,
+    steps: Steps = ModelRecipe.steps,
+    batch: Batch = ModelRecipe.batch,
     transpose: Transpose = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -157,8 +159,8 @@ def fine(
     data: Data,
     out: Out,
     model: Annotated[Path, typer.Option(help="Folder of the model whose fine stage is to be trained anew.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = FineRecipe.steps,
-    batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = FineRecipe.batch,
+    steps: Steps = FineRecipe.steps,
+    batch: Batch = FineRecipe.batch,
     transpose: Transpose = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -183,8 +185,8 @@ def own(
         float | None,
         typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = OWN_RECIPE.steps,
-    batch: Annotated[int, typer.Option(help="Crops of ten seconds a step.")] = OWN_RECIPE.batch,
+    steps: Steps = OWN_RECIPE.steps,
+    batch: Batch = OWN_RECIPE.batch,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,

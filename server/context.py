@@ -31,7 +31,8 @@ class RequestContext:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        asked = headers.get("x-request-id", "")
         request_id = asked if _SANE_ID.fullmatch(asked) else uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -53,7 +54,6 @@ class RequestContext:
                 if scope["path"] in TRACED:
                     tracing = services_of(scope["app"]).tracing
                     name = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
-                    headers = {key.lower(): value for key, value in Headers(scope=scope).items()}
                     cleanup.enter_context(tracing.request(name, headers, request_id=request_id))
                 await self._app(scope, receive, send_with_id)
         except Exception:

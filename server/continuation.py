@@ -124,11 +124,7 @@ async def _begin(
     except AudioError as error:
         raise from_audio(error) from None
     with services.supervisor.link().open_prompt(model, caller.name) as prompt:
-        with services.tracing.span("prompt", model=model.id):
-            await prompt.append(samples)
-            ready = await prompt.commit()
-            services.tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
-            services.tracing.past("prefill", ready.prefill_seconds)
+        ready = await prompt.finish(samples, services.tracing)
         stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, "fast"), caller)
         cleanup.callback(stream.close)
         with services.tracing.span("queue"):

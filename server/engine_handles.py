@@ -25,6 +25,7 @@ from engine.messages import (
 )
 from server.caller import Visit
 from server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
+from server.tracing import Tracing
 
 if TYPE_CHECKING:
     from server.engine_link import EngineLink
@@ -68,6 +69,19 @@ class PromptHandle:
         self._raise_if_failed()
         self.link.post(CommitPrompt(self.prompt_id))
         return await self.made()
+
+    async def finish(self, samples: bytes, tracing: Tracing) -> PromptReady:
+        """Add the last samples and commit.
+
+        Raises:
+            ApiError: as ``append`` and ``commit``.
+        """
+        with tracing.span("prompt", model=self.model.id):
+            await self.append(samples)
+            ready = await self.commit()
+            tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
+            tracing.past("prefill", ready.prefill_seconds)
+        return ready
 
     async def made(self) -> PromptReady:
         """Wait until a whole prompt can be continued.

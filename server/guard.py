@@ -55,11 +55,8 @@ class Guard:
         Raises:
             ApiError: 401, no key or a wrong one; 403, a page of another origin.
         """
-        self._check_origin(connection)
-        self._follow_file()
-        if self.open:
-            return _ANYBODY
-        return self._caller(self._digest_of(connection))
+        digest = self._let_in(connection)
+        return _ANYBODY if digest is None else self._caller(digest)
 
     def require_known(self, caller: Caller) -> None:
         """Who came in before may go on.
@@ -77,8 +74,8 @@ class Guard:
         Raises:
             ApiError: as ``caller_of``; 429, too many are out.
         """
-        self.caller_of(connection)
-        return _NO_TOKEN if self.open else self.tokens.make(self._digest_of(connection))
+        digest = self._let_in(connection)
+        return _NO_TOKEN if digest is None else self.tokens.make(digest)
 
     def announce(self) -> None:
         """Print the key that was made for this run, past the logs."""
@@ -89,6 +86,12 @@ class Guard:
                 "    Send it as `Authorization: Bearer KEY`. `whispergpt keys make` makes lasting ones.\n"
             )
             sys.stderr.flush()
+
+    def _let_in(self, connection: HTTPConnection) -> str | None:
+        """The digest of the key that opens; None where nobody is asked for one."""
+        self._check_origin(connection)
+        self._follow_file()
+        return None if self.open else self._digest_of(connection)
 
     def _digest_of(self, connection: HTTPConnection) -> str:
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")

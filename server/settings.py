@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -89,11 +89,12 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _open_or_not(self) -> Self:
-        if self.open and self.keys is not None:
+    @field_validator("open")
+    @classmethod
+    def _open_or_not(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("keys") is not None:
             raise ValueError("a server with keys is not open; leave one of the two out")
-        return self
+        return value
 
     @field_validator("device")
     @classmethod

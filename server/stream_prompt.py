@@ -69,11 +69,7 @@ class SessionPrompt:
                 raise AudioError(
                     "empty_audio", "There is no audio to commit: send the prompt as binary messages first."
                 )
-            with self._services.tracing.span("prompt", model=model.id):
-                await self._handle.append(rest)
-                ready = await self._handle.commit()
-                self._services.tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
-                self._services.tracing.past("prefill", ready.prefill_seconds)
+            ready = await self._handle.finish(rest, self._services.tracing)
         except AudioError as error:
             self.clear()
             raise from_audio(error) from None

@@ -9,7 +9,7 @@ import pytest
 from whispergpt_client import WhisperGPTError
 from whispergpt_client.continuation import parse_server_timing
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
-from whispergpt_client.resumption import Resumption
+from whispergpt_client.resumption import Checkpoint, Resumption
 
 
 def event(type: str, **fields: Any) -> str:
@@ -126,10 +126,14 @@ def test_losses_without_progress_share_their_time(monkeypatch: pytest.MonkeyPatc
     now = 100.0
     monkeypatch.setattr("whispergpt_client.resumption.time.monotonic", lambda: now)
     lost = WhisperGPTError("server_error", "engine_lost", "gone")
-    tries = Resumption(lost, 1.0, frames=7)
-    assert tries.wait_after(lost) == 0.1 and tries.wait_after(lost) == 0.2
+    tries, point = Resumption(1.0), Checkpoint(0, "t")
+    assert tries.begin(lost, point, frames=7) == 0.0
+    assert tries.wait_after(lost) == 0.1 and tries.begin(lost, point, frames=7) == 0.2
     now += 0.9
     with pytest.raises(WhisperGPTError, match="gone"):
         tries.wait_after(lost)
+    assert tries.begin(lost, point, frames=8) == 0.0, "more was heard: the time begins anew"
+    with pytest.raises(WhisperGPTError, match="gone"):
+        tries.begin(lost, None, frames=9)
     with pytest.raises(WhisperGPTError, match="no such key"):
         tries.wait_after(WhisperGPTError("authentication_error", "wrong_key", "no such key"))

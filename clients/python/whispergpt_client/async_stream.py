@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
 from whispergpt_client.prompt import AsyncPrompt, async_chunks
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
-from whispergpt_client.request import CONNECT_SECONDS, LONGEST_PAUSE
+from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.resumption import Resumption
 
 
@@ -38,10 +38,9 @@ class AsyncStream:
     ) -> None:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
-        self._timeout, self._resume_seconds = timeout, resume_seconds
+        self._timeout, self._tries = timeout, Resumption(resume_seconds)
         self._protocol = StreamProtocol(request)
         self._closed = False
-        self._tries: Resumption | None = None
         self._connection: ClientConnection | None = None
 
     @property
@@ -130,8 +129,7 @@ class AsyncStream:
         self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
     ) -> None:
         """Have the next frames drawn differently, in what is not None."""
-        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        self._protocol.change_sampling({name: value for name, value in given.items() if value is not None})
+        self._protocol.change_sampling(temperature, top_k, top_p)
         await self._send_outgoing()
 
     async def _connect(self) -> None:
@@ -148,21 +146,15 @@ class AsyncStream:
 
     async def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect anew and resume; raises what was lost where that cannot be."""
-        protocol, tries = self._protocol, self._tries
         if self._closed:
             raise lost
-        if protocol.whole:
-            protocol.finish()
+        if self._protocol.whole:
+            self._protocol.finish()
             return
-        again = tries is not None and tries.frames == protocol.frames
-        if tries is None or not again:
-            tries = self._tries = Resumption(lost, self._resume_seconds, protocol.frames)
-        tries.check(protocol.checkpoint)
-        failed: WhisperGPTError | None = lost if again else None
+        pause = self._tries.begin(lost, self._protocol.checkpoint, self._protocol.frames)
         while True:
             await self._disconnect()
-            if failed is not None:
-                await asyncio.sleep(tries.wait_after(failed))
+            await asyncio.sleep(pause)
             if self._closed:
                 raise lost
             self._protocol = StreamProtocol(self._request, self._protocol)
@@ -171,8 +163,8 @@ class AsyncStream:
                 await self._receive_until(Phase.PLAYING)
                 await self._send_outgoing()
                 return
-            except WhisperGPTError as error:
-                failed = error
+            except WhisperGPTError as failed:
+                pause = self._tries.wait_after(failed)
 
     async def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
@@ -197,10 +189,11 @@ class AsyncStream:
             await self._receive()
 
     async def _receive(self) -> bytes:
+        patience = self._protocol.patience(self._timeout)
         try:
-            message = await asyncio.wait_for(self._connected().recv(), self._patience)
+            message = await asyncio.wait_for(self._connected().recv(), patience)
         except TimeoutError:
-            raise timed_out("message", self._patience) from None
+            raise timed_out("message", patience) from None
         except ConnectionClosed as closed:
             raise closed_early(closed) from None
         audio = self._protocol.receive(message)
@@ -219,11 +212,6 @@ class AsyncStream:
             await asyncio.wait_for(self._connected().send(message), self._timeout)
         except TimeoutError:
             raise timed_out("readiness to receive", self._timeout) from None
-
-    @property
-    def _patience(self) -> float:
-        """Seconds for the next message: a paused response has none to send."""
-        return self._timeout + (LONGEST_PAUSE if self._protocol.steering.paused else 0.0)
 
     def _connected(self) -> ClientConnection:
         if self._connection is None:

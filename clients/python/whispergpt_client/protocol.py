@@ -16,6 +16,8 @@ from whispergpt_client.errors import WhisperGPTError, error_from_envelope
 from whispergpt_client.resumption import Checkpoint, Steering
 
 Pace = Literal["realtime", "fast"]
+LONGEST_PAUSE = 600.0
+"""Seconds: that of a server as it comes."""
 
 
 class Phase(Enum):
@@ -117,12 +119,18 @@ class StreamProtocol:
             if self.phase is Phase.PLAYING:
                 self._send_fork()
 
-    def change_sampling(self, wishes: dict[str, float | int]) -> None:
-        """Have the next frames drawn differently; without a response that plays, nothing happens."""
+    def change_sampling(self, temperature: float | None, top_k: int | None, top_p: float | None) -> None:
+        """Draw the next frames differently, in what is not None; without a response that plays, nothing happens."""
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        wishes = {name: value for name, value in given.items() if value is not None}
         if self._begun and wishes:
             self.steering.sampling |= wishes
             if self.phase is Phase.PLAYING:
                 self._send("session.update", session=wishes)
+
+    def patience(self, timeout: float) -> float:
+        """Seconds to wait for the next message: a paused response has none to send."""
+        return timeout + (LONGEST_PAUSE if self.steering.paused else 0.0)
 
     @property
     def whole(self) -> bool:

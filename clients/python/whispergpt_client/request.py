@@ -17,8 +17,6 @@ from whispergpt_client.model import Model, model_from_json
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
 File = str | PathLike[str] | bytes
 CONNECT_SECONDS = 10.0
-LONGEST_PAUSE = 600.0
-"""Seconds: that of a server as it comes."""
 
 
 def base_url(url: str) -> str:

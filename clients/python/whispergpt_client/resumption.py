@@ -50,34 +50,38 @@ class Resumption:
     """The tries after a loss, and after those that follow it before anything more was heard.
 
     Args:
-        lost: what ended the connection; raised again where no try helped.
         seconds: for how long to try.
-        frames: that had been received.
     """
 
-    def __init__(self, lost: WhisperGPTError, seconds: float, frames: int) -> None:
-        self._lost, self._seconds, self.frames = lost, seconds, frames
-        self._until = time.monotonic() + seconds
-        self._pause = _FIRST_PAUSE
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lost: WhisperGPTError | None = None
+        self._frames, self._until, self._pause = -1, 0.0, _FIRST_PAUSE
 
-    def check(self, checkpoint: Checkpoint | None) -> Checkpoint:
-        """What to go on from.
+    def begin(self, lost: WhisperGPTError, checkpoint: Checkpoint | None, frames: int) -> float:
+        """A connection was lost after so many frames of the response; returns the seconds until the next try.
 
         Raises:
-            WhisperGPTError: the loss itself: there is nothing to go on from, or another try would end as this one did.
+            WhisperGPTError: the loss: there is nothing to go on from, another try would end as this one did, or the
+                time since the first loss at this frame is up.
         """
-        if checkpoint is None or self._seconds <= 0 or self._lost.code not in _MAY_PASS:
-            raise self._lost
-        return checkpoint
+        if checkpoint is None or self._seconds <= 0 or lost.code not in _MAY_PASS:
+            raise lost
+        if self._lost is not None and frames == self._frames:
+            return self.wait_after(lost)
+        self._lost, self._frames = lost, frames
+        self._until, self._pause = time.monotonic() + self._seconds, _FIRST_PAUSE
+        return 0.0
 
     def wait_after(self, failed: WhisperGPTError) -> float:
         """Seconds until the next try, after this one failed.
 
         Raises:
-            WhisperGPTError: the time is up, or this error will not pass.
+            WhisperGPTError: the first loss, since the time is up; or this error, which will not pass.
         """
         if failed.code not in _MAY_PASS:
             raise failed
+        assert self._lost is not None, "begin comes first"
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         if time.monotonic() + pause > self._until:
             raise self._lost from failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
 from whispergpt_client.prompt import Prompt, chunks
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
-from whispergpt_client.request import CONNECT_SECONDS, LONGEST_PAUSE
+from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.resumption import Resumption
 
 
@@ -40,10 +40,9 @@ class Stream:
     ) -> None:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
-        self._timeout, self._resume_seconds = timeout, resume_seconds
+        self._timeout, self._tries = timeout, Resumption(resume_seconds)
         self._protocol = StreamProtocol(request)
         self._closed = False
-        self._tries: Resumption | None = None
         self._connection: ClientConnection | None = None
         self._open = ExitStack()
 
@@ -119,23 +118,25 @@ class Stream:
 
     def pause(self) -> None:
         """Stop the response after the audio that was sent; it costs the server nothing meanwhile."""
-        self._control(lambda: self._protocol.pause(True))
+        self._protocol.pause(True)
+        self._send_outgoing()
 
     def resume(self) -> None:
         """Go on after ``pause``, with the next sample."""
-        self._control(lambda: self._protocol.pause(False))
+        self._protocol.pause(False)
+        self._send_outgoing()
 
     def fork(self, seed: int | None = None) -> None:
         """Go on with another seed, a random one where None, from the next frame that is made."""
-        self._control(lambda: self._protocol.fork(seed))
+        self._protocol.fork(seed)
+        self._send_outgoing()
 
     def change_sampling(
         self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
     ) -> None:
         """Have the next frames drawn differently, in what is not None."""
-        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        wishes = {name: value for name, value in given.items() if value is not None}
-        self._control(lambda: self._protocol.change_sampling(wishes))
+        self._protocol.change_sampling(temperature, top_k, top_p)
+        self._send_outgoing()
 
     def close(self) -> None:
         """Close the connection, and with it whatever still plays."""
@@ -153,21 +154,15 @@ class Stream:
 
     def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect anew and resume; raises what was lost where that cannot be."""
-        protocol, tries = self._protocol, self._tries
         if self._closed:
             raise lost
-        if protocol.whole:
-            protocol.finish()
+        if self._protocol.whole:
+            self._protocol.finish()
             return
-        again = tries is not None and tries.frames == protocol.frames
-        if tries is None or not again:
-            tries = self._tries = Resumption(lost, self._resume_seconds, protocol.frames)
-        tries.check(protocol.checkpoint)
-        failed: WhisperGPTError | None = lost if again else None
+        pause = self._tries.begin(lost, self._protocol.checkpoint, self._protocol.frames)
         while True:
             self._open.close()
-            if failed is not None:
-                time.sleep(tries.wait_after(failed))
+            time.sleep(pause)
             if self._closed:
                 raise lost
             self._protocol = StreamProtocol(self._request, self._protocol)
@@ -176,12 +171,8 @@ class Stream:
                 self._receive_until(Phase.PLAYING)
                 self._send_outgoing()
                 return
-            except WhisperGPTError as error:
-                failed = error
-
-    def _control(self, change: Callable[[], None]) -> None:
-        change()
-        self._send_outgoing()
+            except WhisperGPTError as failed:
+                pause = self._tries.wait_after(failed)
 
     def _upload(self) -> None:
         try:
@@ -197,10 +188,11 @@ class Stream:
             self._receive()
 
     def _receive(self) -> bytes:
+        patience = self._protocol.patience(self._timeout)
         try:
-            message = self._connected().recv(self._patience)
+            message = self._connected().recv(patience)
         except TimeoutError:
-            raise timed_out("message", self._patience) from None
+            raise timed_out("message", patience) from None
         except ConnectionClosed as closed:
             raise closed_early(closed) from None
         audio = self._protocol.receive(message)
@@ -222,11 +214,6 @@ class Stream:
             if not selector.select(self._timeout):
                 raise timed_out("readiness to receive", self._timeout)
         connection.send(message)
-
-    @property
-    def _patience(self) -> float:
-        """Seconds for the next message: a paused response has none to send."""
-        return self._timeout + (LONGEST_PAUSE if self._protocol.steering.paused else 0.0)
 
     def _connected(self) -> ClientConnection:
         if self._connection is None:
