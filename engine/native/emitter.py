@@ -107,10 +107,11 @@ class Emitter:
 
     @contextmanager
     def last_row_alone(self) -> Iterator[None]:
-        """What is emitted within is for the last row only."""
+        """What is emitted within is for the last row only, where rows are consecutive."""
         first = self._emitted
         yield
-        self._by_row(first, last_alone=True)
+        if self.consecutive:
+            self._by_row(first, last_alone=True)
 
     def _by_row(self, first: int, last_alone: bool) -> None:
         self._library.whispergpt_by_row(self._handle, self._emitted - first, last_alone)

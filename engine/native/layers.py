@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import gcd, prod
 
 import torch
@@ -106,7 +107,8 @@ class LayerEmitter(Emitter):
         return bands
 
     def heard(self, model: WhisperGPT, codes: k.Codes, mel: Signal | None, state: State) -> Signal:
-        """What the model makes of frames ``codes`` and their slices: its hidden states."""
+        """What the model makes of frames ``codes`` and their slices: its hidden states; of consecutive frames only the
+        last one's, since nothing else is wanted of the others than what the rings keep."""
         position = leaf(state, "position")
         joined = self.buffer(1, model.config.stack.width)
         self.embed(codes, model.code_embedding.weight, joined.rows)
@@ -115,13 +117,18 @@ class LayerEmitter(Emitter):
             beside = k.Rows(joined.rows.data + 4 * model.config.code_width, joined.rows.stride)
             self.stack(model.slice_stack, slices, branch(state, "slices"), position, beside)
         hidden = self.buffer(1, model.config.stack.width)
-        self.stack(model.stack, joined, branch(state, "stack"), position, hidden.rows)
+        self.stack(model.stack, joined, branch(state, "stack"), position, hidden.rows, last_row_alone=True)
         if model.fine is not None:
             self.emit(k.Keep(hidden.rows, hidden.width, k.Rows.of(leaf(state, "hidden"))))
         return hidden
 
-    def stack(self, stack: Stack, x: Signal, state: State, position: Tensor, out: k.Rows) -> None:
-        """Transformer blocks; ``x`` is the residual stream, and changed."""
+    def stack(
+        self, stack: Stack, x: Signal, state: State, position: Tensor, out: k.Rows, last_row_alone: bool = False
+    ) -> None:
+        """Transformer blocks; ``x`` is the residual stream, and changed.
+
+        ``last_row_alone``: of consecutive rows, ``out`` is wanted of the last one only.
+        """
         config = stack.config
         cosine, sine = self.keep(stack.rotary.cosine), self.keep(stack.rotary.sine)
         normed, mixed = self.buffer(1, config.width), self.buffer(1, config.width)
@@ -136,11 +143,16 @@ class LayerEmitter(Emitter):
             self.emit(
                 k.Attention(heads.rows, *sizes, *angles, *held, turned.rows, scores.rows, mixed.rows, self.consecutive)
             )
-            self.product(mixed, block.attention.output.weight, None, add_to=x)
-            self.norm(x, block.mlp_norm.weight, normed.rows)
-            hidden = self.product(normed, block.up.weight, None, activation=k.GELU)
-            self.product(hidden, block.down.weight, None, add_to=x)
-        self.norm(x, stack.norm.weight, out)
+            alone = last_row_alone and block is stack.blocks[-1]
+            with self.last_row_alone() if alone else nullcontext():
+                self.product(mixed, block.attention.output.weight, None, add_to=x)
+                self.norm(x, block.mlp_norm.weight, normed.rows)
+                hidden = self.product(normed, block.up.weight, None, activation=k.GELU)
+                self.product(hidden, block.down.weight, None, add_to=x)
+                if alone:
+                    self.norm(x, stack.norm.weight, out)
+        if not last_row_alone:
+            self.norm(x, stack.norm.weight, out)
 
 
 def check_sizes(step: FrameStep) -> None:
