@@ -19,6 +19,7 @@ from engine.config import ModelConfig, SamplingDefaults, to_dict
 from engine.model import WhisperGPT
 from training.fine_loss import fine_loss
 from training.fine_start import start_from_frequencies
+from training.muon import ModelOptimizer
 from training.own_sound import OWN
 from training.precision import products_in
 from training.run import Run, learning_rate
@@ -90,15 +91,16 @@ def train_lm(
             module.p = recipe.dropout
     if start is not None:
         model.load_state_dict(start.step.model.state_dict())
-    optimizer = _optimizer(model, recipe)
+    optimizer = ModelOptimizer(model, recipe.peak_rate, recipe.weight_decay)
     described: dict[str, Any] = {
         "recipe": asdict(recipe),
         "model": to_dict(config),
         "train_frames": sum(len(source.codes) for source in train),
+        "optimizer": "muon",
     }
     if start is not None:
         described["of"] = start.digest
-    run = Run(out, described, {"model": model, "optimizer": optimizer})
+    run = Run(out, described, {"model": model, **optimizer.parts})
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
     kept_by = f"heldout_{_heard(train, config)}"
     first = run.resume()
@@ -114,17 +116,14 @@ def train_lm(
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup)
         batch = crops.batch(step).to(device)
         with products_in(autocast, device):
             hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
             loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
             fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
-        optimizer.zero_grad(set_to_none=True)
         (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup))
         sums = {"train": sums["train"] + float(loss.detach()), "fine": sums["fine"] + float(fine.detach())}
         counted += 1
         if (step + 1) % 25 == 0:
@@ -157,14 +156,6 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
         "coarse": (dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")),
     }[_heard(sources, config)]
     return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
-
-
-def _optimizer(model: WhisperGPT, recipe: ModelRecipe) -> torch.optim.AdamW:
-    """AdamW; only matrices decay."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.95))
 
 
 @torch.inference_mode()

@@ -1,0 +1,80 @@
+"""Muon: momentum whose matrices are made orthogonal before each step, for the weights within a stack.
+
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale that gives its steps AdamW's
+size, so that one learning rate serves both, is from Liu et al., arXiv 2502.16982, section 2.2. PyTorch's own
+``torch.optim.Muon`` multiplies in bfloat16, which most CPUs have no instructions for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.run import Stateful
+
+STEPS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic that brings every singular value near 1 in so many steps; Jordan's, steep at 0."""
+LIKE_ADAMW = 0.2
+"""The root mean square of AdamW's own updates."""
+MOMENTUM = 0.95
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, made orthogonal; for matrices ``[N, K]`` alone."""
+
+    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # it has no overload that returns a loss
+        """One step with the gradients that are there."""
+        assert closure is None
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+                momentum.lerp_(matrix.grad, 1 - MOMENTUM)
+                update = orthogonal(matrix.grad.lerp(momentum, MOMENTUM))
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update, alpha=-group["lr"] * LIKE_ADAMW * max(matrix.shape) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """``[N, K]`` with its singular values brought to about 1 (0.7 to 1.2), by Newton-Schulz steps."""
+    a, b, c = COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    for _ in range(STEPS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
+class ModelOptimizer:
+    """Muon for the matrices within a model's stacks; AdamW for what goes in and out, the fine stage and all vectors."""
+
+    def __init__(self, model: nn.Module, rate: float, weight_decay: float) -> None:
+        within: list[Tensor] = []
+        matrices: list[Tensor] = []
+        vectors: list[Tensor] = []
+        for name, weight in model.named_parameters():
+            of_stack = name.startswith(("stack.", "slice_stack."))
+            (vectors if weight.dim() < 2 else within if of_stack else matrices).append(weight)
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self._muon = Muon(within, rate, weight_decay)
+        self._adamw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
+        self.parts: dict[str, Stateful] = {"muon": self._muon, "adamw": self._adamw}
+
+    def step(self, rate: float) -> None:
+        """One step at a learning rate, with the gradients that are there; they are none afterwards."""
+        for optimizer in (self._muon, self._adamw):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
