@@ -22,7 +22,7 @@ def serve(
         typer.Option(help="Name of an installed model or a folder; may be repeated, the first is the default."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 16.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None,
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys. Default: none are asked for on loopback.")
     ] = None,

@@ -6,12 +6,14 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from engine.audio_file import Samples
+from engine.capacity import MOST_LOAD, StepCost
 from engine.checkpoint import LoadedModel, ModelError, load_model
 from engine.code_history import CodeHistory
 from engine.config import FRAME_RATE, SAMPLE_RATE
@@ -28,6 +30,8 @@ from engine.streaming import State, branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
+COST_STEPS = 7
+"""Of which the median is what a step for so many streams takes."""
 CHECKPOINT_EVERY = FRAME_RATE
 """Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
 
@@ -258,6 +262,28 @@ class Engine:
         sampling = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
         for _ in self.generate(self.stream(self.encode_prompt(noise), sampling, frames=8)):
             pass
+
+    @torch.inference_mode()
+    def step_cost(self) -> StepCost:
+        """Measure what a step takes, for ever more streams until they are more than could be kept in time or there are
+        no more slots. For an engine that nobody uses."""
+        noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
+        prompt, sampling = self.encode_prompt(noise), SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
+        slots = self.scheduler.slots
+        cost = StepCost([], [])
+        for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):
+            for slot in range(cost.streams[-1] if cost.streams else 0, streams):
+                fill_slot(self._slots[slot], prompt, sampling)
+            taken = []
+            for _ in range(COST_STEPS):
+                began = time.perf_counter()
+                self.path.step(list(range(streams)))
+                taken.append(time.perf_counter() - began)
+            cost.streams.append(streams)
+            cost.seconds.append(max([median(taken), *cost.seconds]))
+            if cost.seconds[-1] > MOST_LOAD / FRAME_RATE:
+                break
+        return cost
 
 
 def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams, first_frame: int = 0) -> None:

@@ -226,11 +226,12 @@ class StepDone(msgspec.Struct, tag=True):
 
 
 class Load(msgspec.Struct, tag=True):
-    """Slots in use and streams waiting, whenever they change."""
+    """Slots in use, streams waiting, and how many real-time streams there is time for, whenever one changes."""
 
     model: str
     active: int
     waiting: int
+    most_listened: int
 
 
 Event: TypeAlias = (

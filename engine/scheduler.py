@@ -81,12 +81,19 @@ class Scheduler:
 
     def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.slots, self._clock = slots, clock
+        self.most_listened = slots
+        """Real-time streams that may play at once; those that play already are never more than held back by it."""
         self._by_slot: list[Stream | None] = [None] * slots
         self._waiting: deque[Stream] = deque()
 
     @property
     def active(self) -> int:
         return sum(s is not None for s in self._by_slot)
+
+    @property
+    def listened(self) -> int:
+        """Real-time streams in slots."""
+        return sum(s is not None and s.pace == "realtime" for s in self._by_slot)
 
     @property
     def waiting(self) -> int:
@@ -97,11 +104,15 @@ class Scheduler:
         self._waiting.append(stream)
 
     def admit(self) -> list[Stream]:
-        """Move waiting streams into free slots and return them."""
-        placed = []
+        """Move waiting streams into free slots and return them: who must wait for time does not hold up `fast` ones."""
+        placed: list[Stream] = []
         for slot, held in enumerate(self._by_slot):
             if held is None and self._waiting:
-                stream = self._waiting.popleft()
+                hurried = self.listened < self.most_listened
+                stream = next((s for s in self._waiting if hurried or s.pace == "fast"), None)
+                if stream is None:
+                    break
+                self._waiting.remove(stream)
                 stream.slot, stream.status = slot, "playing"
                 self._by_slot[slot] = stream
                 placed.append(stream)

@@ -18,6 +18,7 @@ import numpy as np
 import zmq
 
 from engine import messages as m
+from engine.capacity import MOST_LOAD, Capacity
 from engine.checkpoint import ModelError
 from engine.engine import DeviceError, Engine, StepReport
 from engine.prompt import Prompt
@@ -41,13 +42,16 @@ class Worker:
         engines: by the names that commands use.
         send: takes each event.
         desk: where prompts are encoded.
+        capacity: of the machine; it learns from every step.
     """
 
-    def __init__(self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk) -> None:
-        self.engines, self._send, self._desk = engines, send, desk
+    def __init__(
+        self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk, capacity: Capacity
+    ) -> None:
+        self.engines, self._send, self._desk, self._capacity = engines, send, desk, capacity
         self._prompts: dict[int, tuple[Engine, Prompt]] = {}
         self._streams: dict[int, tuple[Engine, Stream]] = {}
-        self._load: dict[str, tuple[int, int]] = {}
+        self._load: dict[str, tuple[int, int, int]] = {}
         self.draining = False
 
     @property
@@ -88,8 +92,15 @@ class Worker:
         Raises:
             RuntimeError: prompts cannot be encoded any more.
         """
+        playing = {name: engine.scheduler.listened for name, engine in self.engines.items()}
         for name, engine in self.engines.items():
-            self._report(name, engine, engine.step())
+            began, slots = time.perf_counter(), engine.scheduler.slots
+            engine.scheduler.most_listened = self._capacity.most(name, playing, slots)
+            report = engine.step()
+            self._report(name, engine, report)
+            if report.frames:
+                self._capacity.observe(name, len(report.frames), time.perf_counter() - began)
+            playing[name] = engine.scheduler.listened
         for finished in self._desk.finished():
             self._finish_prompt(finished)
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
@@ -185,13 +196,15 @@ class Worker:
         for stream in report.ended:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "completed", stream.generated))
-        load = (engine.scheduler.active, engine.scheduler.waiting)
+        load = (engine.scheduler.active, engine.scheduler.waiting, engine.scheduler.most_listened)
         if self._load.get(name) != load:
             self._load[name] = load
             self._send(m.Load(name, *load))
 
 
-def serve(endpoint: str, models: list[str], device: str, max_streams: int, prompt_cache_bytes: int) -> int:
+def serve(
+    endpoint: str, models: list[str], device: str, max_streams: int, prompt_cache_bytes: int, most_load: float
+) -> int:
     """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
     parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
@@ -214,11 +227,12 @@ def serve(endpoint: str, models: list[str], device: str, max_streams: int, promp
     except (ModelError, DeviceError) as error:
         send(m.LoadFailed(str(error)))
         return 2
+    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, most_load)
     send(m.Ready([engine.info() for engine in engines.values()]))
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
     desk = PromptDesk(prompt_cache_bytes, waker)
-    _loop(socket, wake, Worker(engines, send, desk), parent)
+    _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
     desk.close()
     return 0
 
@@ -262,12 +276,20 @@ def main() -> int:
     parser.add_argument("endpoint", help="ZeroMQ address to connect to")
     parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-streams", type=int, default=16)
+    parser.add_argument("--max-streams", type=int, default=64)
     parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
+    parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
     options = parser.parse_args()
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return serve(options.endpoint, options.model, options.device, options.max_streams, options.prompt_cache_bytes)
+    return serve(
+        options.endpoint,
+        options.model,
+        options.device,
+        options.max_streams,
+        options.prompt_cache_bytes,
+        options.most_load,
+    )
 
 
 if __name__ == "__main__":

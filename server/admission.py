@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 
-from engine.messages import ModelInfo
+from engine.messages import ModelInfo, Pace
 from server.caller import Caller
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_link import EngineLink
@@ -25,14 +26,22 @@ class Admission:
         self.idle.set()
         self.upload_bytes = 0
 
-    def require_room(self, link: EngineLink, model: ModelInfo) -> None:
+    def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> None:
         """Refuse early, before any work is done for the request.
 
         Raises:
-            ApiError: 429, all slots are taken and the line is full.
+            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full.
         """
-        if link.live(model.id) >= model.slots + self._settings.max_waiting:
-            raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full")
+        line = self._settings.max_waiting
+        if len(live := link.live(model.id)) >= model.slots + line:
+            raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full", live)
+        most = link.most_listened(model.id)
+        if pace == "realtime" and len(live := link.live(model.id, pace)) >= most + line:
+            raise self._no_capacity(
+                f"This server can play {most} real-time stream{'' if most == 1 else 's'} of '{model.id}' at once "
+                "and the line is full",
+                live,
+            )
 
     def start_stream(
         self,
@@ -46,7 +55,7 @@ class Admission:
         Raises:
             ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
         """
-        self.require_room(link, prompt.model)
+        self.require_room(link, prompt.model, plan.pace)
         visit = caller.enter(plan.frames)
         try:
             return link.start_stream(prompt, plan, visit)
@@ -54,7 +63,7 @@ class Admission:
             visit.close(0)
             raise
 
-    async def wait_for_slot(self, stream: StreamHandle) -> float:
+    async def wait_for_slot(self, link: EngineLink, stream: StreamHandle) -> float:
         """Wait until the stream has its slot; returns the seconds that it waited.
 
         Raises:
@@ -64,8 +73,9 @@ class Admission:
             return await stream.started(self._settings.queue_seconds)
         except TimeoutError:
             raise self._no_capacity(
-                f"All {stream.model.slots} streams of '{stream.model.id}' are taken, "
-                f"and none ended within {self._settings.queue_seconds:g} s"
+                f"No stream of '{stream.model.id}' that another could follow ended "
+                f"within {self._settings.queue_seconds:g} s",
+                [other for other in link.live(stream.model.id) if other is not stream],
             ) from None
 
     def enter_session(self) -> None:
@@ -75,7 +85,7 @@ class Admission:
             ApiError: 429, there are too many.
         """
         if self.sessions >= self._settings.max_sessions:
-            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
+            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken", [])
         self.sessions += 1
         self._changed()
 
@@ -86,7 +96,7 @@ class Admission:
             ApiError: 429, there are too many.
         """
         if self.requests >= self._settings.max_requests:
-            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
+            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already", [])
         self.requests += 1
         self._changed()
 
@@ -106,8 +116,10 @@ class Admission:
         else:
             self.idle.set()
 
-    def _no_capacity(self, reason: str) -> ApiError:
-        seconds = self._settings.retry_after_seconds
+    def _no_capacity(self, reason: str, before: list[StreamHandle]) -> ApiError:
+        """429, until the first of those ``before`` has its last frame, if one of them has an end."""
+        ends = [left for stream in before if (left := stream.seconds_left) is not None]
+        seconds = max(1, ceil(min(ends))) if ends else self._settings.retry_after_seconds
         return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)
 
 

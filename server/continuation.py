@@ -116,7 +116,7 @@ async def _begin(
     link = services.supervisor.link()
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
-    services.admission.require_room(link, model)
+    services.admission.require_room(link, model, "fast")
     caller.require_room()
     try:
         with services.tracing.span("decode"):
@@ -128,7 +128,7 @@ async def _begin(
         stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, "fast"), caller)
         cleanup.callback(stream.close)
         with services.tracing.span("queue"):
-            queue_seconds = await services.admission.wait_for_slot(stream)
+            queue_seconds = await services.admission.wait_for_slot(link, stream)
     playback = Playback(stream, services.metrics, services.tracing, ROUTE, received, realtime=False)
     return _Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
 

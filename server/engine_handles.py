@@ -8,6 +8,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from engine.config import FRAME_RATE
 from engine.messages import (
     CREDIT_FRAMES,
     Acknowledge,
@@ -25,6 +26,7 @@ from engine.messages import (
 )
 from server.caller import Visit
 from server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
+from server.stream_plan import StreamPlan
 from server.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -134,8 +136,8 @@ class StreamHandle:
     Whoever starts one closes it: that cancels the stream, and its slot is free within one frame.
     """
 
-    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo, visit: Visit) -> None:
-        self.stream_id, self.model, self._visit = stream_id, model, visit
+    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo, plan: StreamPlan, visit: Visit) -> None:
+        self.stream_id, self.model, self.plan, self._visit = stream_id, model, plan, visit
         self.status: Status | None = None
         self._link = link
         self._frames: deque[bytes] = deque()
@@ -198,6 +200,12 @@ class StreamHandle:
         if not self._over:
             self._link.post(Acknowledge(self.stream_id, self._taken))
         return taken
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of audio that is still to be made; None without an end."""
+        frames = self.plan.frames
+        return None if frames is None else (frames - self._taken - len(self._frames)) / FRAME_RATE
 
     def checkpoint(self, frame: int) -> Checkpoint | None:
         """The last one at or before ``frame``, if one came since the last call."""

@@ -18,6 +18,7 @@ from engine.messages import (
     LoadFailed,
     ModelInfo,
     OpenPrompt,
+    Pace,
     PromptFailed,
     PromptReady,
     Ready,
@@ -54,7 +55,7 @@ class EngineLink:
         self._process = EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
-        self._live: dict[str, int] = {}
+        self._most_listened: dict[str, int] = {}
         self._ids = itertools.count(1)
         self._last_event = time.monotonic()
         self._lost: ApiError | None = None
@@ -96,7 +97,7 @@ class EngineLink:
         self._metrics.expect(self.models)
         for model in event.models:
             self._metrics.slots_total.labels(model.id).set(model.slots)
-            self._show_load(model.id, 0, 0)
+            self._show_load(Load(model.id, 0, 0, model.slots))
 
     async def run(self) -> str:
         """Dispatch events until the engine dies; then fail what it worked on and say how it died."""
@@ -128,9 +129,13 @@ class EngineLink:
 
     # --- for the routes
 
-    def live(self, model: str) -> int:
-        """Streams of one model that play or wait."""
-        return self._live.get(model, 0)
+    def live(self, model: str, pace: Pace | None = None) -> list[StreamHandle]:
+        """Streams of one model that play or wait: all, or those of one pace."""
+        return [s for s in self._streams.values() if s.model.id == model and pace in (None, s.plan.pace)]
+
+    def most_listened(self, model: str) -> int:
+        """Real-time streams of one model that the machine bears, as it was last measured."""
+        return self._most_listened[model]
 
     def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
         """Open a prompt of ``owner``, whose encoded prompts are no one else's.
@@ -164,9 +169,8 @@ class EngineLink:
             ApiError: the engine is gone.
         """
         self._raise_if_lost()
-        stream = StreamHandle(self, next(self._ids), prompt.model, visit)
+        stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
         self._streams[stream.stream_id] = stream
-        self._live[prompt.model.id] = self.live(prompt.model.id) + 1
         self.post(StartStream(stream.stream_id, prompt.prompt_id, **vars(plan)))
         return stream
 
@@ -202,11 +206,7 @@ class EngineLink:
 
     def forget_stream(self, stream_id: int) -> bool:
         """Whether the stream was still running."""
-        stream = self._streams.pop(stream_id, None)
-        if stream is None:
-            return False
-        self._live[stream.model.id] -= 1
-        return True
+        return self._streams.pop(stream_id, None) is not None
 
     def check_stalled(self) -> bool:
         """End the process if it has said nothing at all for ``stall_seconds``; whether it was so."""
@@ -252,7 +252,7 @@ class EngineLink:
                     self.forget_stream(event.stream_id)
                     stream.end(event.status)
             case Load():
-                self._show_load(event.model, event.active, event.waiting)
+                self._show_load(event)
             case _:
                 raise RuntimeError(f"unexpected {type(event).__name__}")
 
@@ -271,9 +271,11 @@ class EngineLink:
                 if since is not None:
                     between.observe(since)
 
-    def _show_load(self, model: str, active: int, waiting: int) -> None:
-        self._metrics.streams_active.labels(model).set(active)
-        self._metrics.streams_waiting.labels(model).set(waiting)
+    def _show_load(self, load: Load) -> None:
+        self._most_listened[load.model] = load.most_listened
+        self._metrics.streams_active.labels(load.model).set(load.active)
+        self._metrics.streams_waiting.labels(load.model).set(load.waiting)
+        self._metrics.streams_limit.labels(load.model).set(load.most_listened)
 
     def _raise_if_lost(self) -> None:
         if self._lost:
@@ -287,6 +289,5 @@ class EngineLink:
             stream.fail(self._lost)
         self._prompts.clear()
         self._streams.clear()
-        self._live.clear()
-        for model in self.models:
-            self._show_load(model, 0, 0)
+        for model in self.models.values():
+            self._show_load(Load(model.id, 0, 0, model.slots))

@@ -58,6 +58,8 @@ class EngineProcess:
             str(self._settings.max_streams),
             "--prompt-cache-bytes",
             str(self._settings.prompt_cache_bytes),
+            "--most-load",
+            str(self._settings.max_load),
         ]
         for model in self._settings.model or installed_models():
             arguments += ["--model", model]

@@ -44,6 +44,9 @@ class Metrics:
         self.batch_size = self._histogram("batch_size", "Streams in one frame step", ("model",), _BATCH_BUCKETS)
         self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
         self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
+        self.streams_limit = self._gauge(
+            "streams_limit", "Real-time streams that the machine bears, as last measured", ("model",)
+        )
         self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))
         self._playback_lead = self._gauge(
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()

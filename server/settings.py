@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from engine.capacity import MOST_LOAD
+
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
 
@@ -25,7 +27,13 @@ class Settings(BaseSettings):
         description="names or folders, comma-separated in the environment; the first is the default",
     )
     device: str = "auto"
-    max_streams: int = Field(default=16, ge=1, le=4096, description="slots in the batch, for each model")
+    max_streams: int = Field(default=64, ge=1, le=4096, description="slots in the batch, for each model")
+    max_load: float = Field(
+        default=MOST_LOAD,
+        ge=0,
+        le=1,
+        description="share of a frame's time that steps may take before real-time streams wait; 0 for slots alone",
+    )
     keys: Path | None = Field(default=None, description="file of API keys, as `whispergpt keys make` writes it")
     open: bool = Field(default=False, description="ask nobody for a key, wherever the server listens")
     open_metrics: bool = Field(default=False, description="ask nobody for a key at /metrics")

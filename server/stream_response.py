@@ -156,7 +156,7 @@ class StreamResponse:
             if self._cancelled:
                 return "cancelled"
             with self._services.tracing.span("queue"):
-                await self._services.admission.wait_for_slot(self._stream)
+                await self._services.admission.wait_for_slot(self._wanted.prompt.link, self._stream)
             return await self._send_audio(self._stream)
         except asyncio.CancelledError:
             if not self._cancelled:

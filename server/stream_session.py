@@ -182,7 +182,7 @@ class StreamSession:
         token = self._services.tokens.open(sealed)
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
-        self._services.admission.require_room(link, model)
+        self._services.admission.require_room(link, model, self._options.pace)
         prompt = link.recall_prompt(model, token.codes)
         try:
             await prompt.made()

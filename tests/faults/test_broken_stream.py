@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine import messages as m
+from engine.capacity import Capacity, StepCost
 from engine.checkpoint import LoadedModel, ModelError
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
@@ -106,7 +107,7 @@ def test_the_worker_says_so(engine: Engine) -> None:
     said: list[m.Event] = []
     desk = PromptDesk(cache_bytes=0)
     try:
-        worker = Worker({"random": engine}, said.append, desk)
+        worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
         worker.handle(m.StartStream(7, 1, SamplingParams(1, 1.0, 0, 1.0), FRAMES))
         worker.turn()

@@ -56,6 +56,19 @@ def test_slots_are_filled_in_order_and_reused(clock: Clock) -> None:
     assert third.slot == first.slot
 
 
+def test_real_time_streams_wait_for_time_in_their_order(clock: Clock) -> None:
+    scheduler = Scheduler(4, clock)
+    scheduler.most_listened = 1
+    for number, pace in enumerate(("realtime", "realtime", "fast", "realtime"), 1):
+        scheduler.add(stream(number, 5, cast(Pace, pace)))
+    assert [one.id for one in scheduler.admit()] == [1, 3]
+    assert (scheduler.active, scheduler.listened, scheduler.waiting) == (2, 1, 2)
+    scheduler.most_listened = 3
+    assert [one.id for one in scheduler.admit()] == [2, 4]
+    scheduler.most_listened = 1
+    assert scheduler.listened == 3, "nobody is sent away"
+
+
 def test_cancelled_stream_frees_its_slot_at_once(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
     playing, waiting, gone = stream(1, None), stream(2), stream(3)

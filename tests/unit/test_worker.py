@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from engine import messages as m
+from engine.capacity import Capacity, StepCost
 from engine.engine import Engine
 from engine.prompt_desk import PromptDesk
 from engine.worker import Worker
@@ -29,7 +30,9 @@ class Peer:
     def __init__(self) -> None:
         self.said: list[m.Event] = []
         self.desk = PromptDesk(cache_bytes=0)
-        self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self._hear, self.desk)
+        self.cost = StepCost([1, 2], [0.001, 0.002])
+        capacity = Capacity({"speech": self.cost}, most_load=0)
+        self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self._hear, self.desk, capacity)
         self._load = (0, 0)
 
     def tell(self, *commands: m.Command) -> None:
@@ -123,6 +126,22 @@ def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
     assert peer.worker.turn() is None
     peer.tell(m.Acknowledge(50, 10))
     assert [f.index for f in frames_of(peer.turn(20), 50)] == list(range(m.CREDIT_FRAMES, m.CREDIT_FRAMES + 10))
+
+
+def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams would take more of a frame than there is; what is measured then is what a laptop does."""
+    cost = StepCost([1, 2], [0.009, 0.5])
+    monkeypatch.setattr(peer.worker, "_capacity", Capacity({"speech": cost}, most_load=0.8))
+    peer.prompt(1)
+    peer.tell(m.StartStream(1, 1, SAMPLING, None, "realtime"), m.StartStream(2, 1, SAMPLING, None, "realtime"))
+    peer.tell(m.StartStream(3, 1, SAMPLING, frames=40))
+    events = peer.turn(160)
+    assert [e.stream_id for e in events if isinstance(e, m.StreamStarted)] == [1, 3]
+    assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
+    assert ended(events, 3) and frames_of(events, 1) and not frames_of(events, 2)
+    assert 0 < cost.slowdown != 1, "every step corrects what was measured at start"
+    cost.slowdown = 0.01
+    assert frames_of(peer.turn(2), 2), "there is time now"
 
 
 def test_prompts_that_fail_say_why(peer: Peer) -> None:

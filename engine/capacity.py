@@ -1,0 +1,72 @@
+"""How many real-time streams the machine bears: every model's step has to fit into a frame's time, with some to spare.
+
+What a step takes is measured at start for one stream, for two, for four, … and corrected by every step there is:
+whatever slows the machine down, be it prompts, another program or its own heat, leaves less room for newcomers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.config import FRAME_RATE
+
+MOST_LOAD = 0.8
+"""The share of each frame's time that steps may take; what is left absorbs the machine's unevenness."""
+WEIGHT = 0.02
+"""Of one step in the running correction: at 75 steps a second it follows within a second."""
+
+
+@dataclass
+class StepCost:
+    """Seconds of one model's step for so many ``streams``, rising, as measured at start; ``slowdown``: since then."""
+
+    streams: list[int]
+    seconds: list[float]
+    slowdown: float = 1.0
+
+    def of(self, streams: int) -> float:
+        """Seconds of a step for so many streams now; beyond what was measured along the last stretch."""
+        return self._at_start(streams) * self.slowdown
+
+    def observe(self, streams: int, seconds: float) -> None:
+        """A step for so many streams took so long."""
+        self.slowdown += WEIGHT * (seconds / self._at_start(streams) - self.slowdown)
+
+    def _at_start(self, streams: int) -> float:
+        if streams == 0:
+            return 0.0
+        if streams <= self.streams[-1] or len(self.streams) == 1:
+            return float(np.interp(streams, self.streams, self.seconds))
+        run, rise = self.streams[-1] - self.streams[-2], self.seconds[-1] - self.seconds[-2]
+        return self.seconds[-1] + max(rise, 0.0) / run * (streams - self.streams[-1])
+
+
+class Capacity:
+    """The costs of the models of one process, which take turns at its processors.
+
+    Args:
+        most_load: the share of each frame's time that steps may take; 0 to let the slots alone decide.
+    """
+
+    def __init__(self, costs: dict[str, StepCost], most_load: float = MOST_LOAD) -> None:
+        self._costs, self._seconds = costs, most_load / FRAME_RATE
+
+    def observe(self, model: str, streams: int, seconds: float) -> None:
+        """A step of a model took so long, all that goes with it included."""
+        self._costs[model].observe(streams, seconds)
+
+    def most(self, model: str, playing: dict[str, int], slots: int) -> int:
+        """How many real-time streams of a model may play, up to ``slots``, beside those of others that do: at least one
+        where nobody else plays.
+
+        ``playing``: real-time streams by model.
+        """
+        if self._seconds == 0:
+            return slots
+        others = {name: count for name, count in playing.items() if name != model and count}
+        left = self._seconds - sum(self._costs[name].of(count) for name, count in others.items())
+        cost = self._costs[model]
+        fitting = next((n for n in range(slots, 0, -1) if cost.of(n) <= left), 0)
+        return fitting if others else max(1, fitting)
