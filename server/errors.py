@@ -21,6 +21,8 @@ _TYPES = {
 }
 GOING_AWAY = 1001
 """Closes a WebSocket of which nothing was heard for too long, or whose server ends."""
+POLICY_VIOLATION = 1008
+"""Closes a WebSocket that does what this server does not put up with."""
 _CLOSE_CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1013}
 _PROMPT_STATUS = {
     "empty_audio": 415,

@@ -58,6 +58,9 @@ class Metrics:
         )
         self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
         self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
+        self.listener_underruns = self._counter(
+            "listener_underruns", "Times a listener ran dry, as it says by playback.report", ("model",)
+        )
         self.slow_client = self._counter("slow_client", "Clients that did not take their audio in time", ("action",))
         self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
 
@@ -66,12 +69,13 @@ class Metrics:
         for model in models:
             self.frames.labels(model)
             self.underruns.labels(model)
+            self.listener_underruns.labels(model)
             for outcome in ("hit", "miss"):
                 self.prompt_cache.labels(model, outcome)
         for route in ("/continue", "/stream"):
             for outcome in ("completed", "cancelled", "failed", "rejected"):
                 self.requests.labels(route, outcome)
-        for action in ("cancelled", "closed"):
+        for action in ("cancelled", "closed", "dropped", "paused"):
             self.slow_client.labels(action)
 
     def watch_playback_lead(self, least: Callable[[], float]) -> None:

@@ -136,7 +136,10 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        listener = socket.create_server(address[:2], family=family, backlog=2048)
+        # Connections inherit it: what a reader does not take waits here, and then the stream does.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+        return listener
     except OSError as error:
         # create_server's own text repeats the address; a failed name look-up has no errno of the system's.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(default=60.0, gt=0, le=86_400, description="silence after which a session is closed")
     pause_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest pause of a response")
     send_seconds: float = Field(default=30.0, gt=0, le=600, description="longest wait for a client to take audio")
+    slow_reader: Literal["pause", "drop", "close"] = Field(
+        default="pause",
+        description="what becomes of a real-time stream whose listener takes nothing: it waits for up to send_seconds, "
+        "loses what is late, or is closed",
+    )
+    slow_seconds: float = Field(default=2.0, gt=0, le=600, description="how late `drop` and `close` let a listener be")
+    send_buffer_bytes: int = Field(default=128 * 1024, ge=4096, description="of each connection, in the system")
     drain_seconds: float = Field(default=30.0, ge=0, le=3600, description="how long SIGTERM lets streams play on")
 
     start_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest time the engine may take to load")

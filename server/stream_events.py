@@ -80,6 +80,13 @@ class ResponseResume(_Event, tag="response.resume"):
     pass
 
 
+class PlaybackReport(_Event, tag="playback.report", kw_only=True):
+    """What a listener heard of the response so far."""
+
+    played_frames: int
+    underruns: int = 0
+
+
 ClientEvent: TypeAlias = (
     SessionUpdate
     | BufferClear
@@ -89,6 +96,7 @@ ClientEvent: TypeAlias = (
     | ResponseFork
     | ResponsePause
     | ResponseResume
+    | PlaybackReport
 )
 
 _TYPES = (
@@ -100,6 +108,7 @@ _TYPES = (
     "response.fork",
     "response.pause",
     "response.resume",
+    "playback.report",
 )
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")

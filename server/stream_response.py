@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
+from engine.config import HOP
 from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
+from server.backlog import every, latest
 from server.caller import Caller
 from server.engine_handles import PromptHandle, Status, StreamHandle
-from server.errors import ApiError, engine_lost, wrong_order
+from server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
 from server.playback import Playback
 from server.services import Services
 from server.stream_plan import StreamPlan
@@ -73,6 +77,7 @@ class StreamResponse:
         self._playback: Playback | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = self._over = False
+        self._underruns = 0
         try:
             self._stream = self._start()
         except ApiError as error:
@@ -102,6 +107,23 @@ class StreamResponse:
         if self._playback is not None:
             self._playback.pause(paused)
         return {"response_id": self._id, "frames": self._playback.handed if self._playback else 0}
+
+    def report(self, played_frames: int, underruns: int) -> None:
+        """Note what the listener says it has played, and how often it ran dry, in all.
+
+        Raises:
+            ApiError: 400, it cannot be so.
+        """
+        sent = self._playback.handed if self._playback else 0
+        if not 0 <= played_frames <= sent:
+            raise bad_value(
+                "played_frames", f"played_frames must be 0 to {sent}, as many as were sent.", "out_of_range"
+            )
+        if underruns < self._underruns:
+            told = f"underruns must be {self._underruns} or more: they are those of the whole response."
+            raise bad_value("underruns", told, "out_of_range")
+        self._services.metrics.listener_underruns.labels(self._stream.model.id).inc(underruns - self._underruns)
+        self._underruns = underruns
 
     def change_sampling(self, changes: dict[str, float | int]) -> None:
         """Draw differently from the next frame that is made, in what ``changes`` names."""
@@ -184,14 +206,39 @@ class StreamResponse:
         try:
             created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
             await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
-            async for pcm in playback.messages():
-                await self._socket.send_audio(pcm)
-                if checkpoint := stream.checkpoint(wanted.from_frame + playback.handed):
-                    await self._say_checkpoint(checkpoint)
+            await self._send_messages(stream, playback.messages(), realtime)
         finally:
             self._services.playing.streams.discard(playback)
             playback.finish()
         return stream.status or "failed"
+
+    async def _send_messages(self, stream: StreamHandle, messages: AsyncIterator[bytes], realtime: bool) -> None:
+        settings, slow = self._services.settings, self._services.metrics.slow_client
+        policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
+        sent = self._wanted.from_frame
+        late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
+        async with aclosing(late_dropped) as audio:
+            async for dropped, pcm in audio:
+                if dropped:
+                    slow.labels("dropped").inc()
+                    told = {"response_id": self._id, "frame": sent, "frames": dropped}
+                    await self._socket.send_event("response.output_audio.dropped", **told)
+                began = time.monotonic()
+                await self._send_in_time(pcm, settings.slow_seconds if policy == "close" else None)
+                if time.monotonic() - began > settings.slow_seconds and policy == "pause":
+                    slow.labels("paused").inc()
+                sent += dropped + len(pcm) // (2 * HOP)
+                if checkpoint := stream.checkpoint(sent):
+                    await self._say_checkpoint(checkpoint)
+
+    async def _send_in_time(self, pcm: bytes, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._socket.send_audio(pcm)
+        except TimeoutError:
+            self._services.metrics.slow_client.labels("closed").inc()
+            told = f"No audio was taken for {seconds:g} s; this server does not wait longer."
+            raise ApiError(408, "slow_reader", told, close_code=POLICY_VIOLATION) from None
 
     async def _say_checkpoint(self, checkpoint: Checkpoint) -> None:
         token = self._services.tokens.seal(checkpoint, self._wanted.prompt.model, self._wanted.frames)

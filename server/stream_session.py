@@ -17,6 +17,7 @@ from server.stream_events import (
     BufferClear,
     BufferCommit,
     ClientEvent,
+    PlaybackReport,
     ResponseCancel,
     ResponseCreate,
     ResponseFields,
@@ -136,6 +137,9 @@ class StreamSession:
                 await self._fork(event.seed)
             case ResponsePause() | ResponseResume():
                 await self._pause(isinstance(event, ResponsePause))
+            case PlaybackReport():
+                if self._response is not None:  # one that comes a moment too late is no mistake
+                    self._response.report(event.played_frames, event.underruns)
             case _:
                 assert_never(event)
 

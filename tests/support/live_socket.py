@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -21,12 +22,21 @@ class LiveSocket:
     Args:
         query: behind ``/stream``, such as ``?token=…``.
         refused: whether an error is expected instead of a session.
+        receive_buffer: bytes that the system takes in while nobody reads; by itself it takes a minute of audio.
     """
 
-    def __init__(self, url: str, query: str = "", headers: dict[str, str] | None = None, refused: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        refused: bool = False,
+        receive_buffer: int | None = None,
+    ) -> None:
         self._open = ExitStack()
         address = url.replace("http", "ws", 1) + "/stream" + query
-        connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers)
+        wire = None if receive_buffer is None else _narrow(url, receive_buffer)
+        connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers, sock=wire)
         self._connection = self._open.enter_context(connecting)
         self.session: dict[str, Any] = {} if refused else self.expect("session.created")["session"]
 
@@ -118,3 +128,11 @@ class LiveSocket:
         """Vanish: the connection ends without a close frame."""
         # Not close(): a thread of the library still reads, and the peer would hear nothing until it returned.
         self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _narrow(url: str, receive_buffer: int) -> socket.socket:
+    address = urlsplit(url)
+    wire = socket.socket()
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    wire.connect((address.hostname, address.port))
+    return wire

@@ -70,7 +70,7 @@ class StreamProtocol:
         phase: what is waited for.
         session: the session as the server last described it; empty before it has.
         response: the response as ``response.done`` described it; None before.
-        frames: of the response, received so far.
+        frames: of the response, received so far, or dropped by a server that does not wait for a slow reader.
         checkpoint: the last that the server gave; None before the first.
         steering: what was asked of the response while it plays.
         refusal: the server's last no to such a wish; the response plays on.
@@ -192,6 +192,8 @@ class StreamProtocol:
                 self._advance(Phase.STARTING, Phase.PLAYING, kind)
                 if self._resumes is not None:
                     self._steer_again()
+            case "response.output_audio.dropped":
+                self.frames += int(event["frames"])  # they are not made again
             case "response.forked":
                 self.steering.seed = int(event["seed"])
             case "response.done":

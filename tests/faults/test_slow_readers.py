@@ -1,0 +1,120 @@
+"""Listeners who stop reading: each deployment's policy, and nobody else hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.audio import HOP, SPEECH
+from tests.support.live_socket import LiveSocket
+from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from tests.support.server import ServerProcess
+
+FRAME_BYTES = 2 * HOP
+FRAMES = 640
+NARROW = 4096
+STOPPED_SECONDS = 5.0
+"""Of not reading, of which the sockets' buffers and the client's queue swallow two."""
+
+
+@contextmanager
+def serving(policy: str) -> Iterator[str]:
+    settings = {
+        "WHISPERGPT_SLOW_READER": policy,
+        "WHISPERGPT_SLOW_SECONDS": "1",
+        "WHISPERGPT_SEND_BUFFER_BYTES": str(NARROW),
+    }
+    with ServerProcess("--max-streams", "4", environment=settings) as process:
+        yield process.url
+        wait_for_idle(process.url)
+
+
+def play(socket: LiveSocket, pace: str) -> None:
+    socket.update(seed=11, pace=pace)
+    socket.commit(SPEECH.read_bytes())
+    socket.create(FRAMES / 75)
+
+
+def whole(url: str) -> bytes:
+    with LiveSocket(url) as socket:
+        play(socket, "fast")
+        return socket.read_response()[0]
+
+
+@contextmanager
+def one_who_stops_and_another(url: str) -> Iterator[LiveSocket]:
+    """The one has not read for a while; the other has heard everything in time meanwhile."""
+    with LiveSocket(url, receive_buffer=NARROW) as stopped, LiveSocket(url) as other:
+        play(stopped, "realtime")
+        play(other, "realtime")
+        until, heard = time.monotonic() + STOPPED_SECONDS, 0
+        began = time.monotonic()
+        while time.monotonic() < until:
+            message = other.receive()
+            heard += len(message) // FRAME_BYTES if isinstance(message, bytes) else 0
+            assert heard / 75 > time.monotonic() - began - 0.5, "the other one waits"
+        yield stopped
+
+
+def test_the_stream_waits_by_default() -> None:
+    with serving("pause") as url, one_who_stops_and_another(url) as stopped:
+        assert Metrics(url).sum("whispergpt_streams_active") == 2
+        audio, done = stopped.read_response()
+        assert done["status"] == "completed" and audio == whole(url)
+        assert Metrics(url).sum("whispergpt_slow_client_total", action="paused") >= 1
+
+
+def test_what_is_late_is_dropped_where_the_deployment_says_so() -> None:
+    with serving("drop") as url, one_who_stops_and_another(url) as stopped:
+        heard: dict[int, bytes] = {}
+        frame = dropped = 0
+        while True:
+            message = stopped.receive()
+            if isinstance(message, bytes):
+                for start in range(0, len(message), FRAME_BYTES):
+                    heard[frame] = message[start : start + FRAME_BYTES]
+                    frame += 1
+            elif message["type"] == "response.output_audio.dropped":
+                assert message["frame"] == frame
+                frame, dropped = frame + message["frames"], dropped + message["frames"]
+            else:
+                break
+        assert message["type"] == "response.output_audio.done"
+        assert frame == FRAMES and 20 < dropped < 75 * STOPPED_SECONDS
+        complete = whole(url)
+        assert all(pcm == complete[n * FRAME_BYTES : (n + 1) * FRAME_BYTES] for n, pcm in heard.items())
+        assert Metrics(url).sum("whispergpt_slow_client_total", action="dropped") >= 1
+
+
+def test_it_is_closed_with_a_reason_where_the_deployment_says_so() -> None:
+    with serving("close") as url, one_who_stops_and_another(url) as stopped:
+        wait_until(lambda: Metrics(url).sum("whispergpt_streams_active") == 1, "its slot is free all the same")
+        while isinstance(message := stopped.receive(), bytes) or message["type"] != "error":
+            pass
+        assert message["error"]["code"] == "slow_reader" and "1 s" in message["error"]["message"]
+        assert stopped.expect_close() == 1008
+
+
+@pytest.mark.parametrize(("played", "underruns"), [(10_000, 0), (-1, 0), (0, -1)])
+def test_a_report_that_cannot_be_is_refused(server: str, played: int, underruns: int) -> None:
+    with LiveSocket(server) as socket:
+        play(socket, "realtime")
+        socket.event("playback.report", played_frames=played, underruns=underruns)
+        while isinstance(message := socket.receive(), bytes):
+            pass
+        assert message["type"] == "error" and message["error"]["code"] == "out_of_range"
+
+
+def test_a_listener_says_what_it_heard(server: str) -> None:
+    name = "whispergpt_listener_underruns_total"
+    before = Metrics(server).sum(name)
+    with LiveSocket(server) as socket:
+        socket.event("playback.report", played_frames=3)  # nothing plays, and that is no mistake
+        play(socket, "fast")
+        assert isinstance(socket.receive(), bytes)
+        for underruns in (1, 3, 3):
+            socket.event("playback.report", played_frames=1, underruns=underruns)
+        wait_until(lambda: Metrics(server).sum(name) == before + 3, "all are counted once")
