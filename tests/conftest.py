@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from whispergpt_client import Client
 
+from benchmarks.attacks.server_process import ServerProcess
 from tests.support.metrics import wait_for_idle
-from tests.support.server import ServerProcess
 
 IDLE_STOP_SECONDS = 15.0
 

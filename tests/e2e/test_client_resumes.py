@@ -16,13 +16,13 @@ import torch
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
 from whispergpt_client.protocol import StreamProtocol, StreamRequest
 
+from benchmarks.attacks.server_process import ServerProcess
 from engine.checkpoint import save_model
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from engine.model import WhisperGPT
 from tests.support.audio import HOP, SPEECH
 from tests.support.cuttable import CuttableWire
-from tests.support.server import ServerProcess
 
 FRAME_BYTES = 2 * HOP
 SECONDS = 5.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.attacks.server_process import ROOT, ServerProcess
 from tests.support.metrics import wait_for_idle
-from tests.support.server import ROOT, ServerProcess
 
 
 def load(url: str, *arguments: str) -> dict[str, Any]:

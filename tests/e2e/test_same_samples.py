@@ -10,10 +10,10 @@ from pathlib import Path
 
 from whispergpt_client import AsyncClient, Client
 
+from benchmarks.attacks.server_process import ROOT
 from tests.support.audio import SPEECH, encode, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from tests.support.server import ROOT
 
 SEED = 20_241_210
 SHORT = encode(speech(1.0, 16_000), 16_000, "FLAC")

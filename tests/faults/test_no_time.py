@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.attacks.server_process import ServerProcess
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
-from tests.support.server import ServerProcess
 
 SETTINGS = {"WHISPERGPT_MAX_LOAD": "0.001", "WHISPERGPT_MAX_WAITING": "1", "WHISPERGPT_QUEUE_SECONDS": "2"}
 """A machine a thousand times slower than this one: there is time for one."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import HOP, SPEECH
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
-from tests.support.server import ServerProcess
 
 FRAME_BYTES = 2 * HOP
 FRAMES = 640

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 from whispergpt_client import Client, WhisperGPTError
 
+from benchmarks.attacks.server_process import START_SECONDS, ServerProcess
 from tests.support.audio import HOP, SPEECH
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
-from tests.support.server import START_SECONDS, ServerProcess
 
 SETTINGS = {
     "WHISPERGPT_MAX_WAITING": "0",

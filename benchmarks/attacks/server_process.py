@@ -69,6 +69,11 @@ class ServerProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    @property
+    def pid(self) -> int:
+        """Of the server itself."""
+        return self._process.pid
+
     def engine_pids(self) -> list[int]:
         """The processes that generate: children of the server that run the engine's worker."""
         return [pid for pid in self._children() if b"engine.worker" in _command_line(pid)]
@@ -98,9 +103,9 @@ class ServerProcess:
             try:
                 line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
+                raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
             if line is None:
-                raise AssertionError(f"the server ended before it was ready; stderr:\n{self.log()}")
+                raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}")
             if line.startswith("ready "):
                 return line.split()[1]
 

@@ -1,0 +1,1 @@
+"""Attacks on a real server over real sockets, and what must hold meanwhile: ``python -m benchmarks.attacks NAME``."""

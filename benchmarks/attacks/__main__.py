@@ -1,0 +1,76 @@
+"""``python -m benchmarks.attacks NAME --count N``: starts a server, attacks it, prints what was measured as JSON.
+
+The exit status is 1 where something that must hold did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
+from benchmarks.attacks.drain import drain
+from benchmarks.attacks.fuzz import fuzz
+from benchmarks.attacks.kill import kill
+from benchmarks.attacks.schedules import schedules
+from benchmarks.attacks.server_process import ServerProcess
+from benchmarks.attacks.stall import stall
+from benchmarks.attacks.steady import steady
+from benchmarks.attacks.vanish import vanish
+
+_ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
+"""Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """``count``: of what, if it is not said; ``settings``: of the server that is attacked."""
+
+    run: Callable[[ServerProcess, int, int], Coroutine[Any, Any, dict[str, Any]]]
+    count: int
+    of: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+ATTACKS = {
+    "vanish": Attack(vanish, 10_000, "connections", _ROOM),
+    "stall": Attack(stall, 64, "readers that stop reading", _ROOM),
+    "fuzz": Attack(fuzz, 100_000, "messages and uploads", _ROOM),
+    "kill": Attack(kill, 20, "deaths of the engine"),
+    "drain": Attack(drain, 8, "listeners at SIGTERM", SHORT_DRAIN),
+    "schedules": Attack(schedules, 1_000, "random schedules", _ROOM),
+    "steady": Attack(steady, 60, "minutes at four fifths of the limit"),
+}
+
+
+def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """Start a server, attack it, and say what was measured; ``held`` says whether all was as it must be."""
+    chosen = ATTACKS[name]
+    with ServerProcess(environment=chosen.settings) as served:
+        began = time.monotonic()
+        measured = asyncio.run(chosen.run(served, chosen.count if count is None else count, seed))
+    return {"attack": name, "seconds": round(time.monotonic() - began, 1)} | measured
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
+    parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
+    parser.add_argument("--count", type=int, help="how many of them; else as many as docs/attacks.md tells of")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.count is not None and options.count < 1:
+        parser.error("--count must be at least 1")
+    measured = attack(options.name, options.count, options.seed)
+    print(json.dumps(measured, indent=1))  # noqa: T201
+    return 0 if measured["held"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

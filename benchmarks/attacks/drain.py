@@ -1,0 +1,50 @@
+"""SIGTERM under load: a server that takes its place goes on with every stream, and the old one ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from whispergpt_client import AsyncClient
+
+from benchmarks.attacks.kill import Ear
+from benchmarks.attacks.server_process import ServerProcess
+from engine.config import FRAME_RATE, HOP
+
+SECONDS = 30.0
+DRAIN_SECONDS = 3.0
+MOST_LATE_SECONDS = 3.0
+SETTINGS = {
+    "WHISPERGPT_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    "WHISPERGPT_RESUME_KEY": "the same for both servers",
+}
+
+
+async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
+    """``count`` listeners in real time; amid it the server is told to end, and another starts at its address."""
+    port = urlsplit(served.url).port
+    async with AsyncClient(served.url) as client:
+        ears = [Ear(client, SECONDS, seed + number) for number in range(count)]
+        hearing = [asyncio.create_task(ear.listen()) for ear in ears]
+        await asyncio.sleep(SECONDS / 5)
+        began = time.monotonic()
+        served.terminate()
+        status = await asyncio.to_thread(served.wait)
+        took = time.monotonic() - began
+        with await asyncio.to_thread(lambda: ServerProcess("--port", str(port), environment=SETTINGS)):
+            ended = await asyncio.gather(*hearing, return_exceptions=True)
+    lost = [repr(error) for error in ended if error is not None]
+    wanted = 2 * HOP * round(SECONDS * FRAME_RATE)
+    whole = [ear.bytes == wanted for ear in ears]
+    return {
+        "listeners": count,
+        "exit_status": status,
+        "exit_seconds": round(took, 2),
+        "drain_seconds": DRAIN_SECONDS,
+        "went_on_elsewhere": sum(ear.connections > 1 for ear in ears),
+        "whole": sum(whole),
+        "lost": lost,
+        "held": status == 0 and took < DRAIN_SECONDS + MOST_LATE_SECONDS and not lost and all(whole),
+    }
