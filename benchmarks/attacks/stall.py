@@ -25,15 +25,16 @@ SETTLE_SECONDS = 10.0
 APART_SECONDS = 0.25
 NARROW = 4096
 """Bytes that a stalled reader's system takes in."""
-MOST_MB_EACH = 1.0
-"""For a stalled reader: what its connection may hold, the frames it has credit for, its session and its prompt."""
+MOST_MB, MOST_MB_EACH = 24.0, 1.0
+"""That an allocator may keep; and for each stalled reader what its connection may hold, the frames that it has credit
+for, its session and its prompt."""
 
 
 async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     """``count`` sessions that ask for endless audio and read none of it, around some listeners."""
     first = [asyncio.create_task(_listen(served.url, 5.0, seed + n)) for n in range(LISTENERS)]
     await asyncio.gather(*first)  # all that is made at a first time is made
-    before = await footprint(served)
+    before, most_mb = await footprint(served), MOST_MB + MOST_MB_EACH * count
     listeners = [asyncio.create_task(_listen(served.url, SECONDS, seed + n)) for n in range(LISTENERS)]
     await asyncio.sleep(1)
     stalled = []
@@ -45,17 +46,17 @@ async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     gaps = list(itertools.chain(*await asyncio.gather(*listeners)))
     for connection in stalled:
         connection.transport.abort()
-    after = await settled(served, before, MOST_MB_EACH * count)
-    left = after.leaked(before, MOST_MB_EACH * count)
+    after = await settled(served, before, most_mb)
+    left = after.leaked(before, most_mb)
     grown = amid.resident_mb - before.resident_mb
     return {
         "stalled": count,
         "playing": amid.busy,
         "gaps_of_the_others_ms": [round(1e3 * gap, 1) for gap in gaps],
         "grown_mb": grown,
-        "bound_mb": MOST_MB_EACH * count,
+        "bound_mb": most_mb,
         "left": left,
-        "held": not gaps and not left and grown < MOST_MB_EACH * count,
+        "held": not gaps and not left and grown < most_mb,
     }
 
 

@@ -18,6 +18,8 @@ LOAD = 0.8
 """Of the limit that the server itself measured."""
 MOST_MB = 40.0
 MOST_SLOWER = 0.1
+_STEPS, _SECONDS = "whispergpt_frame_step_seconds_count", "whispergpt_frame_step_seconds_sum"
+_FRAMES = "whispergpt_frames_total"
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompt.flac"
 
 
@@ -33,8 +35,7 @@ async def steady(served: ServerProcess, count: int, seed: int) -> dict[str, Any]
     for _ in range(count):
         await asyncio.sleep(60)
         now, held = await metrics(served.url), await footprint(served)
-        steps, frames = (now[name] - before[name] for name in ("whispergpt_frame_step_seconds_count", _FRAMES))
-        seconds = now["whispergpt_frame_step_seconds_sum"] - before["whispergpt_frame_step_seconds_sum"]
+        steps, frames, seconds = (now[name] - before.get(name, 0.0) for name in (_STEPS, _FRAMES, _SECONDS))
         before = now
         step = {"step_ms": 1e3 * seconds / steps, "streams_a_step": frames / steps, "frame_ms": 1e3 * seconds / frames}
         minutes.append(step | held.as_json())
@@ -55,6 +56,3 @@ async def steady(served: ServerProcess, count: int, seed: int) -> dict[str, Any]
         "left": after.busy,
         "held": summary.underruns == 0 and slower < MOST_SLOWER and grown < MOST_MB and not after.busy,
     }
-
-
-_FRAMES = "whispergpt_frames_total"
