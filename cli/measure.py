@@ -195,12 +195,20 @@ def piano(
         return
     row = report["means"]
     table(
-        ["measure", "nearer to its own", "continuation", "true one", "another piece"],
+        ["measure", "nearer to its own", "its prompt is", "continuation", "true one", "another piece"],
         [
-            ["onsets a second", row["onsets_nearer"], row["onsets"], row["onsets_true"], row["onsets_other"]],
+            [
+                "onsets a second",
+                row["onsets_nearer"],
+                row["onsets_nearer_prompt"],
+                row["onsets"],
+                row["onsets_true"],
+                row["onsets_other"],
+            ],
             [
                 "distance of pitch classes",
                 row["pitch_nearer"],
+                row["pitch_nearer_prompt"],
                 None,
                 row["pitch_distance_true"],
                 row["pitch_distance_other"],

@@ -55,7 +55,7 @@ class ModelRecipe:
     seed: int = 0
 
 
-OWN_RECIPE = ModelRecipe(steps=300, peak_rate=5e-4)
+OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
 """Going on from a trained model, on its own sound."""
 
 

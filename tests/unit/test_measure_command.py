@@ -126,6 +126,7 @@ def test_continued_pieces(model: str, pieces: str, tmp_path: Path, run: Run) -> 
         assert entry["file"] != entry["other"] and entry["figures"]["onsets_nearer"] in (0, 0.5, 1)
         pace = int(entry["group"][-1]) + 1
         assert entry["figures"]["onsets_true"] == pytest.approx(2 * pace if pace == 1 else pace, abs=1.1)
+    assert report["means"]["onsets_nearer_prompt"] >= 0.75, "each of these pieces keeps its pace throughout"
     kept = sorted((tmp_path / "out" / "audio").glob("*continuation.flac"))
     assert len(kept) == 4 and all(len(soundfile.read(path)[0]) == 2 * SAMPLE_RATE for path in kept)
     alone = run(*given, "--slots", "1")

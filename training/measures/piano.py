@@ -28,7 +28,8 @@ def measure_piano(
 
     Returns:
         ``files``, one entry a prompt; ``means``, with ``onsets_nearer`` and ``pitch_nearer``: the shares of
-        continuations that are nearer to their own piece, where a tie is half; ``skipped``.
+        continuations that are nearer to their own piece, where a tie is half, and ``…_nearer_prompt``, what the
+        prompts themselves would have got, which a model can hardly be asked to surpass; ``skipped``.
 
     Raises:
         ValueError: there is one piece alone.
@@ -44,15 +45,17 @@ def measure_piano(
     for index, (prompt, continuation) in enumerate(zip(prompts, made, strict=True)):
         elsewhere = [i for i, other in enumerate(prompts) if other.group != prompt.group]
         other = elsewhere[int(draw.integers(len(elsewhere)))]
-        heard = _Heard(notes, continuation.audio)
+        heard, before = _Heard(notes, continuation.audio), _Heard(notes, prompt.audio)
         figures = {
             "onsets": heard.onsets,
             "onsets_true": true[index].onsets,
             "onsets_other": true[other].onsets,
             "onsets_nearer": _nearer(heard.pace_from(true[index]), heard.pace_from(true[other])),
+            "onsets_nearer_prompt": _nearer(before.pace_from(true[index]), before.pace_from(true[other])),
             "pitch_distance_true": heard.pitch_from(true[index]),
             "pitch_distance_other": heard.pitch_from(true[other]),
             "pitch_nearer": _nearer(heard.pitch_from(true[index]), heard.pitch_from(true[other])),
+            "pitch_nearer_prompt": _nearer(before.pitch_from(true[index]), before.pitch_from(true[other])),
         }
         entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
         entries.append(entry | {"other": prompts[other].file, "figures": figures})
