@@ -15,17 +15,17 @@ import torch
 from engine.audio_file import Samples
 from engine.capacity import MOST_LOAD, StepCost
 from engine.checkpoint import LoadedModel, ModelError, load_model
-from engine.code_history import CodeHistory
 from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.frame_step import LOST
 from engine.installed import package_version
-from engine.messages import Checkpoint, ModelInfo, SamplingParams
+from engine.memories import Memories
+from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
-from engine.recall import RecallError, frames_remembered, pack_codes, unpack_codes
+from engine.recall import Base, RecallError, recalled
 from engine.scheduler import Scheduler, Stream
-from engine.step_path import TILE, step_path, whole_tiles
+from engine.step_path import TILE, NativePath, step_path, whole_tiles
 from engine.streaming import State, branch, copy_into, leaf, rows
 
 STAGE_EVERY = 50
@@ -87,9 +87,13 @@ class Engine:
         model: the loaded model.
         device: where it runs.
         max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
+        exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
+            take along five times as large, and only compiled kernels can do it.
     """
 
-    def __init__(self, model: LoadedModel, device: torch.device, max_streams: int = 2 * TILE) -> None:
+    def __init__(
+        self, model: LoadedModel, device: torch.device, max_streams: int = 2 * TILE, exact: bool = False
+    ) -> None:
         self.model, self.device = model, device
         self.scheduler = Scheduler(max_streams)
         self._ids = itertools.count(1)
@@ -106,12 +110,15 @@ class Engine:
             self.path = step_path(model.step, state, slots, device, kernels)
             self._prompts = prompt_path(model.step, device, kernels)
         config = model.step.model.config
-        self._history: CodeHistory | None = None
+        self._exact = exact and isinstance(self.path, NativePath)
+        self._memories: Memories | None = None
         if config.fine is not None:  # without one, frames have fewer codes than their prompt's
-            self._history = CodeHistory(slots, frames_remembered(config), model.step.books)
+            self._memories = Memories(slots, config, model.step.books, self._exact)
 
     @classmethod
-    def load(cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE) -> Engine:
+    def load(
+        cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE, exact: bool = False
+    ) -> Engine:
         """Load a model by name or folder.
 
         Raises:
@@ -119,7 +126,7 @@ class Engine:
             DeviceError: the device is not there.
         """
         picked = pick_device(device)
-        return cls(load_model(name_or_folder, picked), picked, max_streams)
+        return cls(load_model(name_or_folder, picked), picked, max_streams, exact)
 
     @property
     def fingerprint(self) -> str:
@@ -145,13 +152,15 @@ class Engine:
             slots=self.scheduler.slots,
             slow_because=self.path.slow_because,
             digest=self.model.digest,
-            recalls=self._history is not None,
+            recalls=self._memories is not None,
+            exactly=self._memories is not None and self._exact,
         )
 
     def open_prompt(self) -> PromptEncoder:
         """A prompt that will arrive piece by piece."""
         with torch.inference_mode():
-            return PromptEncoder(self._prompts, PromptState.fresh(self.model.step, self.device))
+            influence = self._memories.influence if self._memories is not None else 0
+            return PromptEncoder(self._prompts, PromptState.fresh(self.model.step, self.device), influence)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -163,18 +172,19 @@ class Engine:
         encoder.push(audio)
         return encoder.finish()
 
-    def recall(self, codes: bytes) -> PromptEncoder:
+    def recall(self, memory: Memory) -> PromptEncoder:
         """A prompt of what a stream had behind it, as its ``Checkpoint`` says.
 
         Raises:
             RecallError: it is not one of a stream of this model.
         """
-        if self._history is None:
+        if self._memories is None:
             raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
-        known = unpack_codes(codes, self.model.step.books, self._history.frames)
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device)
-            return PromptEncoder.recalling(self._prompts, state, known.to(self.device))
+            codes = recalled(state, memory, self.model.step.books, self._memories.frames)
+            base, influence = Base(memory.start, memory.decoder), self._memories.influence
+            return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, base)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -203,8 +213,8 @@ class Engine:
         report = StepReport(started=self.scheduler.admit())
         for stream in report.started:
             fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
-            if self._history is not None:
-                self._history.begin(stream.slot, stream.prompt.codes)
+            if self._memories is not None:
+                self._memories.begin(stream.slot, stream.prompt)
                 if stream.first_frame == 0:
                     self._remember(stream, report)
             if not leaf(self._slots[stream.slot], "logits").isfinite().all():
@@ -216,8 +226,8 @@ class Engine:
         timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
         slots = [s.slot for s in runnable]
         codes, samples = self.path.step(slots, report.stages if timed else None)
-        if self._history is not None:
-            self._history.append(slots, codes)
+        if self._memories is not None:
+            self._memories.append(slots, codes)
         for row, stream in enumerate(runnable):
             if codes[row, 0] == LOST:
                 self._fail(stream, report)
@@ -234,9 +244,10 @@ class Engine:
 
     def _remember(self, stream: Stream, report: StepReport) -> None:
         """Report what a stream that wants it could go on from, wherever that is."""
-        if stream.checkpoints and self._history is not None:
-            packed = pack_codes(self._history.last(stream.slot))
-            report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, packed))
+        if stream.checkpoints and self._memories is not None:
+            slot = self._slots[stream.slot]
+            memory = self._memories.memory(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
+            report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, memory))
 
     def _fail(self, stream: Stream, report: StepReport) -> None:
         """End one stream whose numbers are no longer finite; its slot is whole again once it is filled anew."""

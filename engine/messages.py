@@ -26,6 +26,15 @@ class SamplingParams(msgspec.Struct, frozen=True):
     top_p: float
 
 
+class Memory(msgspec.Struct, frozen=True):
+    """What a stream is made again from: its last ``codes``, packed, the first of which is its frame ``start``, its
+    prompt's first being 0; and its decoder's state before that one, empty for silence."""
+
+    codes: bytes
+    start: int = 0
+    decoder: bytes = b""
+
+
 # --- server → engine
 
 
@@ -51,11 +60,11 @@ class CommitPrompt(msgspec.Struct, tag=True):
 
 
 class RecallPrompt(msgspec.Struct, tag=True):
-    """Make a prompt of what a stream had behind it: ``codes``, as ``Checkpoint`` gave them. Answered as a commit is."""
+    """Make a prompt of what a stream had behind it, as ``Checkpoint`` gave it. Answered as a commit is."""
 
     prompt_id: int
     model: str
-    codes: bytes
+    memory: Memory
 
 
 class DropPrompt(msgspec.Struct, tag=True):
@@ -132,7 +141,8 @@ Command: TypeAlias = (
 
 class ModelInfo(msgspec.Struct):
     """One loaded model, as ``/v1/models`` shows it. ``slow_because``: why it does not run as fast as it could;
-    ``digest``: of its files; ``recalls``: whether its streams can go on elsewhere."""
+    ``digest``: of its files; ``recalls``: whether its streams can go on elsewhere, and ``exactly``: with
+    the very same samples where the fingerprint is the same."""
 
     id: str
     parameters: int
@@ -145,6 +155,7 @@ class ModelInfo(msgspec.Struct):
     slow_because: str | None = None
     digest: str = ""
     recalls: bool = False
+    exactly: bool = False
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -208,12 +219,12 @@ class SamplingChanged(msgspec.Struct, tag=True):
 
 
 class Checkpoint(msgspec.Struct, tag=True):
-    """What the stream can go on from at ``frame``, its next one: the last ``codes``, packed, and how it is drawn."""
+    """What the stream can go on from at ``frame``, its next one, and how it is drawn."""
 
     stream_id: int
     frame: int
     sampling: SamplingParams
-    codes: bytes
+    memory: Memory
 
 
 class StepDone(msgspec.Struct, tag=True):

@@ -17,6 +17,7 @@ from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from engine.frame_step import to_int16
 from engine.prompt_path import Heard, PromptPath, PromptState
+from engine.recall import FROM_SILENCE, Base, Bases
 from engine.streaming import State, state_bytes
 
 
@@ -25,7 +26,8 @@ class Prompt:
     """A prompt ready to be continued, any number of times.
 
     ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
-    the last frame; ``prefill_seconds``: of decoding and reading.
+    the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
+    first, in a recalled one; ``base``: the decoder's state from which the stream can be made again.
     """
 
     codes: Tensor
@@ -33,6 +35,8 @@ class Prompt:
     state: State
     encode_seconds: float
     prefill_seconds: float
+    start: int = 0
+    base: Base = FROM_SILENCE
 
     @property
     def frames(self) -> int:
@@ -41,7 +45,7 @@ class Prompt:
     @property
     def bytes(self) -> int:
         """Memory that it takes."""
-        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state)
+        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.base.decoder)
 
 
 class Stage(IntEnum):
@@ -57,9 +61,12 @@ class PromptEncoder:
 
     Meanwhile ``work`` takes chunk after chunk through the stages, each in a thread of its own or all in one, until the
     prompt ``is_ready``. No stage is worked on by two threads at once.
+
+    Args:
+        influence: as ``Bases`` has it.
     """
 
-    def __init__(self, path: PromptPath, state: PromptState) -> None:
+    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
         self._path, self._state = path, state
         self._lock = threading.Lock()  # of what waits to be encoded
         self._waiting: list[Samples] = []
@@ -72,11 +79,15 @@ class PromptEncoder:
         self._read_frames = 0
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
+        self._start, self._bases = 0, Bases(FROM_SILENCE, influence)
 
     @classmethod
-    def recalling(cls, path: PromptPath, state: PromptState, codes: Tensor) -> PromptEncoder:
-        """A prompt whose codes ``[K, T]`` are known: whole, and still to be decoded and read."""
-        encoder = cls(path, state)
+    def recalling(
+        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, base: Base
+    ) -> PromptEncoder:
+        """A prompt whose codes ``[K, T]`` behind ``base`` are known: whole, and still to be decoded and read."""
+        encoder = cls(path, state, influence)
+        encoder._start, encoder._bases = base.start, Bases(base, influence)
         encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
         encoder._received = codes.shape[1] * HOP
         encoder._committed = True
@@ -129,6 +140,7 @@ class PromptEncoder:
                 self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
             case Stage.DECODE:
                 self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
+                self._bases.note(self._state.decoded, lambda: self._path.sounding(self._state))
             case Stage.READ:
                 heard = self._decoded.popleft()
                 self._path.read(self._state, heard)
@@ -151,6 +163,8 @@ class PromptEncoder:
             self._state.stream,
             self._seconds[Stage.ENCODE],
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
+            self._start,
+            self._bases.oldest,
         )
 
     def finish(self) -> Prompt:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from engine.audio_file import AudioError, Samples
 from engine.engine import Engine
+from engine.messages import Memory
 from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_cache import PromptCache, PromptKey
 
@@ -76,13 +77,13 @@ class PromptDesk:
         with self._changed:
             self._arriving[prompt_id] = arriving
 
-    def recall(self, prompt_id: int, engine: Engine, codes: bytes) -> None:
+    def recall(self, prompt_id: int, engine: Engine, memory: Memory) -> None:
         """Make a prompt of what a stream had behind it.
 
         Raises:
             RecallError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, "", engine.recall(codes), remembered=False)
+        arriving = _Arriving(prompt_id, engine, "", engine.recall(memory), remembered=False)
         with self._changed:
             self._arriving[prompt_id] = arriving
             self._changed.notify_all()

@@ -75,6 +75,10 @@ class PromptPath(Protocol):
         """A chunk as it was decoded."""
         ...
 
+    def sounding(self, state: PromptState) -> State:
+        """The decoder's state behind the last chunk decoded, between two of them."""
+        ...
+
     def settle(self, state: PromptState) -> None:
         """All is read: what ``state.stream`` holds is to be the whole of it."""
         ...
@@ -115,6 +119,9 @@ class TorchPromptPath:
     def read(self, state: PromptState, heard: Heard) -> None:
         self._step.read(heard.codes[None, 0], heard.audio[None], state.stream, state.read)
         state.read += heard.codes.shape[-1]
+
+    def sounding(self, state: PromptState) -> State:
+        return state.sounding
 
     def settle(self, state: PromptState) -> None:
         """It always is."""
@@ -170,6 +177,10 @@ class NativePromptPath:
         self._read.audio[:frames] = heard.audio.view(frames, HOP).numpy()
         self._read.run(frames)
         state.read += frames
+
+    def sounding(self, state: PromptState) -> State:
+        self._decoder.take_back(state.sounding)
+        return state.sounding
 
     def settle(self, state: PromptState) -> None:
         self._decoder.take_back(state.sounding)

@@ -113,7 +113,7 @@ class Worker:
     def _recall_prompt(self, command: m.RecallPrompt) -> None:
         if engine := self._engine_for_prompt(command):
             try:
-                self._desk.recall(command.prompt_id, engine, command.codes)
+                self._desk.recall(command.prompt_id, engine, command.memory)
             except RecallError as error:
                 self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
 
@@ -203,7 +203,13 @@ class Worker:
 
 
 def serve(
-    endpoint: str, models: list[str], device: str, max_streams: int, prompt_cache_bytes: int, most_load: float
+    endpoint: str,
+    models: list[str],
+    device: str,
+    max_streams: int,
+    prompt_cache_bytes: int,
+    most_load: float,
+    exact: bool,
 ) -> int:
     """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
     parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
@@ -219,7 +225,7 @@ def serve(
     try:
         engines: dict[str, Engine] = {}
         for name in models:
-            engine = Engine.load(name, device, max_streams)
+            engine = Engine.load(name, device, max_streams, exact)
             engine.warm_up()
             if engine.model.id in engines:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")
@@ -279,6 +285,7 @@ def main() -> int:
     parser.add_argument("--max-streams", type=int, default=64)
     parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
     parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
+    parser.add_argument("--exact", action="store_true", help="streams go on elsewhere with the very same samples")
     options = parser.parse_args()
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -289,6 +296,7 @@ def main() -> int:
         options.max_streams,
         options.prompt_cache_bytes,
         options.most_load,
+        options.exact,
     )
 
 

@@ -16,6 +16,7 @@ from engine.messages import (
     Event,
     Load,
     LoadFailed,
+    Memory,
     ModelInfo,
     OpenPrompt,
     Pace,
@@ -147,14 +148,14 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
-    def recall_prompt(self, model: ModelInfo, codes: bytes) -> PromptHandle:
+    def recall_prompt(self, model: ModelInfo, memory: Memory) -> PromptHandle:
         """Have a prompt made of what a stream had behind it.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(RecallPrompt(prompt.prompt_id, model.id, codes))
+        self.post(RecallPrompt(prompt.prompt_id, model.id, memory))
         return prompt
 
     def start_stream(

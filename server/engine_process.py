@@ -61,6 +61,8 @@ class EngineProcess:
             "--most-load",
             str(self._settings.max_load),
         ]
+        if self._settings.strict:
+            arguments.append("--exact")
         for model in self._settings.model or installed_models():
             arguments += ["--model", model]
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.

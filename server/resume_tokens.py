@@ -11,18 +11,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine.messages import Checkpoint, ModelInfo, SamplingParams
+from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from server.errors import ApiError, bad_value
 
 PARAM = "response.resume_token"
-_VERSION = 1
+_VERSION = 2
 _SIGNATURE_BYTES = 32
 MOST_SKIPPED = 300
 """Frames (4 s) behind a token's that a client may go on from: they are made again, and not sent."""
 
 
 class ResumeToken(msgspec.Struct, frozen=True):
-    """``frame``: the next one; ``frames``: of the whole response, None without an end; ``codes``: the last, packed."""
+    """``frame``: the next one, to be made from ``memory``; ``frames``: of the whole response, None without an end."""
 
     version: int
     model: str
@@ -30,7 +30,7 @@ class ResumeToken(msgspec.Struct, frozen=True):
     frame: int
     frames: int | None
     sampling: SamplingParams
-    codes: bytes
+    memory: Memory
 
     def first_sent(self, asked: int | None) -> int:
         """The frame from which the client wants to hear, ``frame`` where it does not say.
@@ -61,7 +61,7 @@ class ResumeTokens:
     def seal(self, checkpoint: Checkpoint, model: ModelInfo, frames: int | None) -> str:
         """The token of one checkpoint, URL-safe."""
         token = ResumeToken(
-            _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.codes
+            _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.memory
         )
         payload = msgspec.msgpack.encode(token)
         return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()

@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 from engine.messages import Pace
 from server.errors import ApiError, bad_value
 
-MAX_TEXT_BYTES = 65_536
+MAX_TEXT_BYTES = 262_144
+"""Room for the token of a strict server, which is the longest thing that a client has to say."""
 
 
 class InputFields(msgspec.Struct, forbid_unknown_fields=True):

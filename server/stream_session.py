@@ -187,7 +187,7 @@ class StreamSession:
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
         self._services.admission.require_room(link, model, self._options.pace)
-        prompt = link.recall_prompt(model, token.codes)
+        prompt = link.recall_prompt(model, token.memory)
         try:
             await prompt.made()
         except BaseException as error:

@@ -123,6 +123,8 @@ class Supervisor:
                 for model in link.models.values():
                     if model.slow_because:
                         log.warning("the frame step is slow", model=model.id, because=model.slow_because)
+                    if self._settings.strict and model.recalls and not model.exactly:
+                        log.warning("streams go on elsewhere with other samples: kernels alone recall exactly")
                 if not self.draining:
                     self.state = "ready"
                 log.info("engine ready", models=list(link.models), seconds=round(time.monotonic() - started, 2))

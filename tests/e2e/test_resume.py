@@ -125,6 +125,18 @@ def test_another_server_with_the_same_key_takes_a_stream_over(url: str, models: 
         assert other.wait() == 0
 
 
+def test_strict_servers_go_on_with_the_very_same_samples(models: list[str]) -> None:
+    strict = ("--model", models[0], "--strict")
+    with ServerProcess(*strict, environment=KEY) as first, begin(first.url, pace="fast") as socket:
+        whole, points = listen(socket)
+    with ServerProcess(*strict, environment=KEY) as second:
+        for number, skipped in ((0, 0), (4, 30)):
+            start = points[number]["frame"] + skipped
+            with resume(second.url, points[number], start) as socket:
+                rest, _ = listen(socket, start=start)
+            assert rest == whole[start * FRAME_BYTES :]
+
+
 def test_a_killed_engine_is_outlived(models: list[str]) -> None:
     with ServerProcess("--model", models[0]) as process:
         with begin(process.url) as socket:

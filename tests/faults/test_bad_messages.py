@@ -217,8 +217,8 @@ def test_a_message_that_is_too_large(socket: LiveSocket) -> None:
 
 
 def test_a_text_message_that_is_too_large(socket: LiveSocket) -> None:
-    socket.send("[" * 100_000)
-    check_error(socket.expect_error(), "65536")
+    socket.send("[" * 300_000)
+    check_error(socket.expect_error(), "262144")
 
 
 def test_a_prompt_that_is_too_large(socket: LiveSocket) -> None:

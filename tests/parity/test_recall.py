@@ -14,9 +14,9 @@ from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from engine.engine import CHECKPOINT_EVERY, Engine
 from engine.frame_step import FrameStep
-from engine.messages import SamplingParams
+from engine.messages import Memory, SamplingParams
 from engine.model import WhisperGPT
-from engine.recall import RecallError, frames_remembered, pack_codes, unpack_codes
+from engine.recall import RecallError, frames_of_influence, frames_remembered, pack_codes, unpack_codes
 from engine.scheduler import Stream
 
 WINDOW = 64
@@ -27,15 +27,20 @@ LIKELY_SAME = 40
 
 @pytest.fixture(scope="module", params=[2, 5], ids=["two layers", "five layers, which reach further back"])
 def engine(request: pytest.FixtureRequest) -> Engine:
+    return engine_of(request.param)
+
+
+def engine_of(layers: int, exact: bool = False) -> Engine:
     """A model of random weights whose streams have long outlived their window soon."""
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC)
-    config = replace(HYBRID, stack=StackConfig(256, request.param, 4, 1, 256, WINDOW), fine=FineConfig())
+    config = replace(HYBRID, stack=StackConfig(256, layers, 4, 1, 256, WINDOW), fine=FineConfig())
     step = FrameStep(codec, WhisperGPT(config)).eval().requires_grad_(False)
-    return Engine(LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000"), torch.device("cpu"), 4)
+    loaded = LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
+    return Engine(loaded, torch.device("cpu"), 4, exact)
 
 
-def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarray]], dict[int, bytes]]:
+def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarray]], dict[int, Memory]]:
     """Frames by their number, and what each checkpoint remembers."""
     frames, checkpoints = {}, {}
     while not stream.ended:
@@ -43,7 +48,7 @@ def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarra
         for frame in report.frames:
             if frame.stream is stream:
                 frames[frame.index] = (frame.code, frame.pcm)
-        checkpoints |= {point.frame: point.codes for point in report.checkpoints if point.stream_id == stream.id}
+        checkpoints |= {point.frame: point.memory for point in report.checkpoints if point.stream_id == stream.id}
     return frames, checkpoints
 
 
@@ -69,6 +74,49 @@ def test_a_recalled_stream_goes_on_as_it_would_have(engine: Engine) -> None:
         noise_db = 10 * np.log10(np.mean(wanted**2) / max(np.mean((heard - wanted) ** 2), 1e-3))
         assert alike >= 5 and noise_db > 35
     engine.cancel(other)
+
+
+@pytest.mark.parametrize("prompt_seconds", [1.0, 9.0])
+def test_an_exact_memory_changes_no_bit(prompt_seconds: float) -> None:
+    """Behind a prompt that all still depends on, and a longer one; early, late, and from a recalled stream."""
+    engine, frames_in_all = engine_of(2, exact=True), 675
+    if not engine.info().exactly:
+        pytest.skip("only compiled kernels recall exactly")
+    noise = np.random.default_rng(0).normal(0, 0.1, round(prompt_seconds * 24_000)).astype(np.float32)
+    whole = Stream(1, engine.encode_prompt(noise), SAMPLING, frames_in_all, credit=None, checkpoints=True)
+    company = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
+    engine.start(whole)
+    frames, checkpoints = play(engine, whole)
+    engine.cancel(company)
+    reach = frames_of_influence(engine.model.step.model.config)
+    assert checkpoints[75].start == (0 if prompt_seconds == 1.0 else checkpoints[0].start)
+    assert (checkpoints[0].start > 0) == (prompt_seconds == 9.0) and checkpoints[600].start >= 600 - reach - 75
+    for number, start in enumerate((75, 600), 2):
+        memory, second = checkpoints[start], engine_of(2, exact=True)
+        for hop in (start, start + 75):  # and once more, from what the second one remembers
+            recalled = Stream(number, second.recall(memory).finish(), SAMPLING, frames_in_all - hop, credit=None)
+            recalled.first_frame, recalled.checkpoints = hop, True
+            second.start(recalled)
+            again, points = play(second, recalled)
+            assert sorted(again) == list(range(hop, frames_in_all))
+            for frame, (code, pcm) in again.items():
+                assert code == frames[frame][0] and np.array_equal(pcm, frames[frame][1]), frame
+            memory = points.get(start + 75, memory)
+            if start == 600:
+                break
+
+
+def test_an_exact_memory_is_bounded_and_must_fit() -> None:
+    engine = engine_of(2, exact=True)
+    config = engine.model.step.model.config
+    noise = np.random.default_rng(0).normal(0, 0.1, 59 * 24_000).astype(np.float32)
+    stream = Stream(1, engine.encode_prompt(noise), SAMPLING, 2, credit=None, checkpoints=True)
+    engine.start(stream)
+    _, points = play(engine, stream)
+    assert len(points[0].codes) * 8 / 80 <= frames_of_influence(config) + 2 * 75
+    for bad in (Memory(points[0].codes, 5, points[0].decoder[:-4]), Memory(points[0].codes, 0, b"1234")):
+        with pytest.raises(RecallError):
+            engine.recall(bad)
 
 
 def replace_seed(seed: int) -> SamplingParams:

@@ -6,12 +6,12 @@ import base64
 
 import pytest
 
-from engine.messages import Checkpoint, ModelInfo, SamplingParams
+from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from server.errors import ApiError
 from server.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 
 SAMPLING = SamplingParams(7, 0.9, 10, 0.95)
-POINT = Checkpoint(3, 150, SAMPLING, bytes(range(80)))
+POINT = Checkpoint(3, 150, SAMPLING, Memory(bytes(range(80)), 40, b"state"))
 MODEL = ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", 16, digest="abcd1234", recalls=True)
 KEY = "a key that two servers share"
 
@@ -19,7 +19,7 @@ KEY = "a key that two servers share"
 def test_a_token_says_what_was_sealed() -> None:
     token = ResumeTokens(KEY).open(ResumeTokens(KEY).seal(POINT, MODEL, 600))
     assert (token.model, token.digest, token.frame, token.frames) == ("speech", "abcd1234", 150, 600)
-    assert (token.sampling, token.codes) == (SAMPLING, POINT.codes)
+    assert (token.sampling, token.memory) == (SAMPLING, POINT.memory)
     assert model_of(token, {"speech": MODEL}) is MODEL
 
 
