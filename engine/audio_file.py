@@ -163,17 +163,32 @@ def _not_audio() -> AudioError:
     return AudioError("not_audio", f"The file is not audio in a known format; {READABLE} are read.")
 
 
-class _Nameless(io.BufferedReader):
+class _Bounded(io.BufferedIOBase):
+    """A damaged header may send its decoder to before the beginning: it arrives there instead of raising, since the
+    decoder calls from C, which would write the stack trace to stderr and go on."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OSError):
+            return super().seek(0)
+
+
+class _Bytes(_Bounded, io.BytesIO):
+    """A file in memory."""
+
+
+class _File(_Bounded, io.BufferedReader):
     """An open file that keeps its name from the decoders, which would guess the format by the extension."""
 
     name = "audio"
 
 
-def _open(source: bytes | Path) -> io.BytesIO | _Nameless:
+def _open(source: bytes | Path) -> _Bytes | _File:
     if isinstance(source, bytes):
-        return io.BytesIO(source)
+        return _Bytes(source)
     try:
-        return _Nameless(io.FileIO(source))
+        return _File(io.FileIO(source))
     except OSError as error:
         raise AudioError("not_audio", f"{source} cannot be opened: {error.strerror}.") from None
 

@@ -22,6 +22,8 @@ UPLOAD_SHARE = 0.1
 AT_ONCE = 8
 PATIENCE_SECONDS = 60.0
 MOST_MB = 100.0
+WARM_UP = 200
+"""Attempts before the first look: pools are made."""
 CONTAINERS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 _EVENTS: list[dict[str, Any]] = [
@@ -52,27 +54,34 @@ async def fuzz(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     prompts = [short_prompt(container) for container in CONTAINERS]
     draw = random.Random(seed)
     said: Counter[str] = Counter()
-    uploads = round(count * UPLOAD_SHARE)
-    sessions = (count - uploads) // SESSION_MESSAGES
-    await _bounded([_session(served.url, random.Random(draw.random()), prompts, said) for _ in range(20)])
-    said.clear()
-    before = await footprint(served)
     async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
-        work = [_session(served.url, random.Random(draw.random()), prompts, said) for _ in range(sessions)]
-        work += [_upload(http, served.url, random.Random(draw.random()), prompts, said) for _ in range(uploads)]
-        draw.shuffle(work)
-        await _bounded(work)
+
+        async def some(attempts: int) -> int:
+            uploads = round(attempts * UPLOAD_SHARE)
+            sessions = (attempts - uploads) // SESSION_MESSAGES
+            work = [_session(served.url, random.Random(draw.random()), prompts, said) for _ in range(sessions)]
+            work += [_upload(http, served.url, random.Random(draw.random()), prompts, said) for _ in range(uploads)]
+            draw.shuffle(work)
+            await _bounded(work)
+            return sessions * SESSION_MESSAGES + uploads
+
+        await some(WARM_UP)
+        said.clear()
+        before = await footprint(served)
+        attempts = await some(count)
         answer = await http.post(f"{served.url}/continue", data={"seconds": "0.04"}, files={"audio": prompts[0]})
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
     bad = {
         kind: n for kind, n in said.items() if "server_error" in kind or kind.startswith("HTTP 5") or "silent" in kind
     }
-    traces = served.log().count("Traceback")
+    log = served.log()
+    traces = log.count("Traceback")
     return {
-        "attempts": sessions * SESSION_MESSAGES + uploads,
+        "attempts": attempts,
         "answers": dict(said.most_common()),
         "stack_traces": traces,
+        "first_trace": log[log.index("Traceback") :][:4000] if traces else None,
         "serves_after": answer.status_code == 200,
         "left": left,
         "held": not bad and not traces and answer.status_code == 200 and not left,
