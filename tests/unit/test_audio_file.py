@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 import struct
 import threading
 import time
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.attacks.fuzz import mutated
+from benchmarks.attacks.prompts import short_prompt
 from engine.audio_file import AudioError, Resampler, Samples, cut_prompt, read_audio
 
 TONE = 440.0
@@ -528,3 +531,12 @@ def test_the_resampler_refuses_rates_and_samples() -> None:
             with pytest.raises(AudioError) as caught:
                 Resampler(rate).push(np.array([0, value], np.float32))
             assert caught.value.code == "not_finite"
+
+
+def test_a_damaged_header_leaves_no_stack_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    """It sends the decoder to before the beginning; found by ``python -m benchmarks.attacks fuzz``."""
+    whole = short_prompt("AIFF")
+    for seed in (1006, 1384, 1675, 1803, 1942, 2250, 2654, 2891):
+        with contextlib.suppress(AudioError):
+            read_audio(mutated(random.Random(seed), whole))
+    assert "Traceback" not in capfd.readouterr().err
