@@ -40,7 +40,7 @@ class Attack:
 
 ATTACKS = {
     "vanish": Attack(vanish, 10_000, "connections", _ROOM),
-    "stall": Attack(stall, 64, "readers that stop reading", _ROOM),
+    "stall": Attack(stall, 64, "readers that stop reading", {"WHISPERGPT_MAX_WAITING": "96"}),
     "fuzz": Attack(fuzz, 100_000, "messages and uploads", _ROOM | {"WHISPERGPT_PROMPT_CACHE_BYTES": "0"}),
     "kill": Attack(kill, 20, "deaths of the engine"),
     "drain": Attack(drain, 8, "listeners at SIGTERM", SHORT_DRAIN),

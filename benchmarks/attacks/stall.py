@@ -31,7 +31,8 @@ for, its session and its prompt."""
 
 
 async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` sessions that ask for endless audio and read none of it, around some listeners."""
+    """``count`` sessions that ask for endless audio and read none of it, around some listeners; those that the server
+    has no time for wait in line."""
     first = [asyncio.create_task(_listen(served.url, 5.0, seed + n)) for n in range(LISTENERS)]
     await asyncio.gather(*first)  # all that is made at a first time is made
     before, most_mb = await footprint(served), MOST_MB + MOST_MB_EACH * count
