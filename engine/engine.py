@@ -23,7 +23,7 @@ from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
-from engine.recall import Base, RecallError, recalled
+from engine.recall import Base, RecallError, frames_remembered_exactly, recalled
 from engine.scheduler import Scheduler, Stream
 from engine.step_path import TILE, NativePath, step_path, whole_tiles
 from engine.streaming import State, branch, copy_into, leaf, rows
@@ -180,9 +180,10 @@ class Engine:
         """
         if self._memories is None:
             raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
+        most = frames_remembered_exactly(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device)
-            codes = recalled(state, memory, self.model.step.books, self._memories.frames)
+            codes = recalled(state, memory, self.model.step.books, most)
             base, influence = Base(memory.start, memory.decoder), self._memories.influence
             return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, base)
 

@@ -94,8 +94,8 @@ class Worker:
         """
         playing = {name: engine.scheduler.listened for name, engine in self.engines.items()}
         for name, engine in self.engines.items():
-            began, slots = time.perf_counter(), engine.scheduler.slots
-            engine.scheduler.most_listened = self._capacity.most(name, playing, slots)
+            engine.scheduler.most_listened = self._capacity.most(name, playing, engine.scheduler.slots)
+            began = time.perf_counter()
             report = engine.step()
             self._report(name, engine, report)
             if report.frames:

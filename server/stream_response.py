@@ -27,6 +27,7 @@ from server.stream_socket import ClientGone, StreamSocket
 
 log = logs.get("server.stream")
 ROUTE = "/stream"
+_MOST_UNDERRUNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class StreamResponse:
             raise bad_value(
                 "played_frames", f"played_frames must be 0 to {sent}, as many as were sent.", "out_of_range"
             )
-        if underruns < self._underruns:
-            told = f"underruns must be {self._underruns} or more: they are those of the whole response."
+        if not self._underruns <= underruns <= _MOST_UNDERRUNS:
+            told = f"underruns must be {self._underruns} to {_MOST_UNDERRUNS}: they are those of the whole response."
             raise bad_value("underruns", told, "out_of_range")
         self._services.metrics.listener_underruns.labels(self._stream.model.id).inc(underruns - self._underruns)
         self._underruns = underruns
@@ -161,6 +162,7 @@ class StreamResponse:
             self._account.end(status)
         except ApiError as error:
             self._account.refuse(error)
+            self._stream.close()  # first: to say goodbye to one who does not read may take long
             if self._playback is not None:
                 await self._say_done("failed")
             raise
