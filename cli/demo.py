@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import queue
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +20,7 @@ from whispergpt_client import Client, WhisperGPTError
 
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
+from server.ready_line import wait_until_ready
 
 PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
 START_SECONDS = 300.0
@@ -59,27 +57,14 @@ def running_server(arguments: list[str]) -> Iterator[str]:
 
 
 def _url_when_ready(process: subprocess.Popen[str]) -> str:
-    """Wait for the line ``ready URL``, reading on a thread so that the wait has an end."""
-    output = process.stdout
-    assert output is not None
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in output:
-            lines.put(line)
-        lines.put("")  # the end: the process is gone
-
-    threading.Thread(target=read, daemon=True).start()
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise DemoError(f"The server was not ready within {START_SECONDS:g} s.") from None
-        if not line:
-            raise DemoError("The server ended before it was ready; what it wrote above says why.")
-        if line.startswith("ready "):
-            return line.split()[1]
+    """Where it serves, once it says so."""
+    assert process.stdout is not None
+    try:
+        return wait_until_ready(process.stdout, START_SECONDS)
+    except TimeoutError:
+        raise DemoError(f"The server was not ready within {START_SECONDS:g} s.") from None
+    except EOFError:
+        raise DemoError("The server ended before it was ready; what it wrote above says why.") from None
 
 
 def hear_prompt(client: Client, prompt: Path) -> Pcm:

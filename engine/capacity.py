@@ -6,6 +6,7 @@ whatever slows the machine down, be it prompts, another program or its own heat,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,5 +69,5 @@ class Capacity:
         others = {name: count for name, count in playing.items() if name != model and count}
         left = self._seconds - sum(self._costs[name].of(count) for name, count in others.items())
         cost = self._costs[model]
-        fitting = next((n for n in range(slots, 0, -1) if cost.of(n) <= left), 0)
+        fitting = bisect_right(range(1, slots + 1), left, key=cost.of)
         return fitting if others else max(1, fitting)

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
-from engine.recall import Base, RecallError, frames_remembered_exactly, recalled
+from engine.recall import RecallError, frames_remembered_exactly, recalled
 from engine.scheduler import Scheduler, Stream
 from engine.step_path import TILE, NativePath, step_path, whole_tiles
 from engine.streaming import State, branch, copy_into, leaf, rows
@@ -32,6 +33,7 @@ STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
 COST_STEPS = 7
 """Of which the median is what a step for so many streams takes."""
+_TRIED = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 CHECKPOINT_EVERY = FRAME_RATE
 """Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
 
@@ -184,8 +186,8 @@ class Engine:
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device)
             codes = recalled(state, memory, self.model.step.books, most)
-            base, influence = Base(memory.start, memory.decoder), self._memories.influence
-            return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, base)
+            influence = self._memories.influence
+            return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, memory.base)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -268,24 +270,25 @@ class Engine:
         if stream.status == "failed":
             raise ModelError(f"The model {self.model.id!r} computes numbers that are not finite.")
 
+    @cached_property
+    def _noise(self) -> Prompt:
+        """A second of it, encoded once, to try the engine with."""
+        return self.encode_prompt(np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32))
+
     def warm_up(self) -> None:
         """Really generate a few frames from a second of noise, so that the first listener waits for nothing."""
-        noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
-        sampling = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
-        for _ in self.generate(self.stream(self.encode_prompt(noise), sampling, frames=8)):
+        for _ in self.generate(self.stream(self._noise, _TRIED, frames=8)):
             pass
 
     @torch.inference_mode()
     def step_cost(self) -> StepCost:
         """Measure what a step takes, for ever more streams until they are more than could be kept in time or there are
         no more slots. For an engine that nobody uses."""
-        noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32)
-        prompt, sampling = self.encode_prompt(noise), SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
         slots = self.scheduler.slots
         cost = StepCost([], [])
         for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):
             for slot in range(cost.streams[-1] if cost.streams else 0, streams):
-                fill_slot(self._slots[slot], prompt, sampling)
+                fill_slot(self._slots[slot], self._noise, _TRIED)
             taken = []
             for _ in range(COST_STEPS):
                 began = time.perf_counter()

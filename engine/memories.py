@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from engine.code_history import CodeHistory
 from engine.config import ModelConfig
-from engine.messages import Memory
+from engine.messages import FROM_SILENCE, Memory
 from engine.prompt import Prompt
 from engine.recall import (
-    FROM_SILENCE,
     Bases,
     frames_of_influence,
     frames_remembered,
@@ -27,14 +26,13 @@ class Memories:
         exact: whether a stream made again is to have every bit of its state.
 
     Attributes:
-        frames: the most that one memory has.
         influence: how far back an exact one goes at least; 0 where none is.
     """
 
     def __init__(self, slots: int, config: ModelConfig, books: int, exact: bool) -> None:
-        self.frames = frames_remembered_exactly(config) if exact else frames_remembered(config)
         self.influence = frames_of_influence(config) if exact else 0
-        self._codes = CodeHistory(slots, self.frames, books)
+        frames = frames_remembered_exactly(config) if exact else frames_remembered(config)
+        self._codes = CodeHistory(slots, frames, books)
         self._next = np.zeros(slots, np.int64)
         self._bases = [Bases(FROM_SILENCE, 0) for _ in range(slots)]
 
@@ -57,4 +55,4 @@ class Memories:
         now, bases = int(self._next[slot]), self._bases[slot]
         bases.note(now, lambda: sounding)
         base = bases.oldest
-        return Memory(pack_codes(codes[len(codes) - (now - base.start) :]), base.start, base.decoder)
+        return Memory(pack_codes(codes[len(codes) - (now - base.start) :]), base)

@@ -26,13 +26,21 @@ class SamplingParams(msgspec.Struct, frozen=True):
     top_p: float
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """What a stream is made again from: its last ``codes``, packed, the first of which is its frame ``start``, its
-    prompt's first being 0; and its decoder's state before that one, empty for silence."""
+class Base(msgspec.Struct, frozen=True):
+    """A decoder's state, packed, before frame ``start`` of a stream, its prompt's first being 0; empty for silence."""
 
-    codes: bytes
     start: int = 0
     decoder: bytes = b""
+
+
+FROM_SILENCE = Base()
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What a stream is made again from: its last ``codes``, packed, and its decoder's state before them."""
+
+    codes: bytes
+    base: Base = FROM_SILENCE
 
 
 # --- server → engine

@@ -16,8 +16,9 @@ from torch import Tensor
 from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError, Samples, too_short
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from engine.frame_step import to_int16
+from engine.messages import FROM_SILENCE, Base
 from engine.prompt_path import Heard, PromptPath, PromptState
-from engine.recall import FROM_SILENCE, Base, Bases
+from engine.recall import Bases
 from engine.streaming import State, state_bytes
 
 

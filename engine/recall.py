@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from engine.config import CODEBOOK_SIZE, FRAME_RATE, HOP, ModelConfig
-from engine.messages import Memory
+from engine.messages import Base, Memory
 from engine.prompt_path import PromptState
 from engine.streaming import State, branch, leaf
 
@@ -53,17 +52,6 @@ def frames_remembered_exactly(config: ModelConfig) -> int:
     """The most frames of a memory with which every bit is as it was: those behind a prompt's end that matter there, and
     as many again until the first state of the decoder that was kept since is old enough."""
     return 2 * (frames_of_influence(config) + 2 * FRAME_RATE)
-
-
-@dataclass(frozen=True)
-class Base:
-    """A decoder's state, packed, before frame ``start`` of a stream, its prompt's first being 0; empty for silence."""
-
-    start: int = 0
-    decoder: bytes = b""
-
-
-FROM_SILENCE = Base()
 
 
 class Bases:
@@ -98,17 +86,18 @@ def recalled(state: PromptState, memory: Memory, books: int, most: int) -> Tenso
         RecallError: the memory is none of a stream of this model, or longer than ``most`` frames.
     """
     codes = unpack_codes(memory.codes, books, most)
-    if memory.decoder:
+    start, decoder = memory.base.start, memory.base.decoder
+    if decoder:
         tensors = _tensors(state.sounding)
-        if len(memory.decoder) != sum(t.nbytes for t in tensors) or memory.start <= 0:
+        if len(decoder) != sum(t.nbytes for t in tensors) or start <= 0:
             raise RecallError("The token does not fit this model.")
         begin = 0
         for tensor in tensors:
-            held = np.frombuffer(memory.decoder, np.float32, tensor.numel(), begin)
+            held = np.frombuffer(decoder, np.float32, tensor.numel(), begin)
             tensor.copy_(torch.from_numpy(held.copy()).view_as(tensor))
             begin += tensor.nbytes
-        state.decoded = state.read = memory.start
-        leaf(branch(state.reading, "model"), "position").fill_(memory.start)
+        state.decoded = state.read = start
+        leaf(branch(state.reading, "model"), "position").fill_(start)
     return codes
 
 

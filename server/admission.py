@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from math import ceil
 
 from engine.messages import ModelInfo, Pace
@@ -85,7 +86,7 @@ class Admission:
             ApiError: 429, there are too many.
         """
         if self.sessions >= self._settings.max_sessions:
-            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken", [])
+            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
         self.sessions += 1
         self._changed()
 
@@ -96,7 +97,7 @@ class Admission:
             ApiError: 429, there are too many.
         """
         if self.requests >= self._settings.max_requests:
-            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already", [])
+            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
         self.requests += 1
         self._changed()
 
@@ -116,7 +117,7 @@ class Admission:
         else:
             self.idle.set()
 
-    def _no_capacity(self, reason: str, before: list[StreamHandle]) -> ApiError:
+    def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
         """429, until the first of those ``before`` has its last frame, if one of them has an end."""
         ends = [left for stream in before if (left := stream.seconds_left) is not None]
         seconds = max(1, ceil(min(ends))) if ends else self._settings.retry_after_seconds

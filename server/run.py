@@ -14,6 +14,7 @@ import uvicorn
 from server import logs
 from server.api_keys import KeyFileError
 from server.app import create_app
+from server.ready_line import say_ready
 from server.services import Services, services_of
 from server.settings import Settings
 from server.tracing import TracingError
@@ -128,8 +129,7 @@ async def _announce(services: Services, server: _Server, listener: socket.socket
     await services.supervisor.first_ready.wait()
     await server.listening.wait()
     shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"ready http://{shown}:{port}\n")
-    sys.stdout.flush()
+    say_ready(f"http://{shown}:{port}")
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -62,7 +62,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
     parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
-    parser.add_argument("--count", type=int, help="how many of them; else as many as docs/attacks.md tells of")
+    parser.add_argument("--count", type=int, help="how many of them")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.count is not None and options.count < 1:

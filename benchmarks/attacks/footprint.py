@@ -1,4 +1,4 @@
-"""What a server and its engine hold of the machine: files, threads, tasks of clients, memory."""
+"""What a server and its engine hold of the machine: files, threads, memory, and streams."""
 
 from __future__ import annotations
 

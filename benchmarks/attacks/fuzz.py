@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from benchmarks.attacks.footprint import footprint, settled
 from benchmarks.attacks.prompts import short_prompt
 from benchmarks.attacks.server_process import ServerProcess
+from benchmarks.load.listener import stream_address
 
 SESSION_MESSAGES = 50
 UPLOAD_SHARE = 0.1
@@ -100,7 +101,7 @@ async def _bounded(work: list[Any]) -> None:
 
 async def _session(url: str, draw: random.Random, prompts: list[bytes], said: Counter[str]) -> None:
     """One connection, and its messages without a wait between them."""
-    connection = await connect(url.replace("http", "ws", 1) + "/stream", compression=None, max_queue=None)
+    connection = await connect(stream_address(url), compression=None, max_queue=None)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(SESSION_MESSAGES):

@@ -70,11 +70,6 @@ class Ear:
         self._session: str | None = None
         self.bytes = self.connections = 0
 
-    @property
-    def completed(self) -> bool:
-        """Whether the server said so."""
-        return self._stream.response is not None and self._stream.response["status"] == "completed"
-
     async def listen(self) -> None:
         """Raises WhisperGPTError where the stream is lost for good."""
         async for pcm in self._stream:

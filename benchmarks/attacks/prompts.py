@@ -7,13 +7,13 @@ from pathlib import Path
 
 import soundfile
 
-_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompt.flac"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompt.flac"
 SECONDS = 0.6
 
 
 def short_prompt(container: str = "WAV") -> bytes:
     """The first ``SECONDS`` of the bundled prompt in a container that soundfile writes."""
-    samples, rate = soundfile.read(_EXAMPLE, frames=round(SECONDS * soundfile.info(_EXAMPLE).samplerate))
+    samples, rate = soundfile.read(EXAMPLE, frames=round(SECONDS * soundfile.info(EXAMPLE).samplerate))
     out = io.BytesIO()
     soundfile.write(out, samples, rate, format=container)
     return out.getvalue()

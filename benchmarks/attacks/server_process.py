@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from types import TracebackType
+
+from server.ready_line import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
@@ -96,24 +95,13 @@ class ServerProcess:
         return children
 
     def _wait_for_ready_line(self) -> str:
-        lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read_lines, args=(lines,), daemon=True).start()
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
-            if line is None:
-                raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}")
-            if line.startswith("ready "):
-                return line.split()[1]
-
-    def _read_lines(self, lines: queue.Queue[str | None]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            lines.put(line)
-        lines.put(None)
+        try:
+            return wait_until_ready(self._process.stdout, START_SECONDS)
+        except TimeoutError:
+            raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
+        except EOFError:
+            raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}") from None
 
 
 def _command_line(pid: int) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks.attacks.footprint import footprint, metrics, settled
+from benchmarks.attacks.prompts import EXAMPLE
 from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.load.crowd import Crowd
 from benchmarks.load.listener import stream_address
@@ -20,14 +20,13 @@ MOST_MB = 40.0
 MOST_SLOWER = 0.1
 _STEPS, _SECONDS = "whispergpt_frame_step_seconds_count", "whispergpt_frame_step_seconds_sum"
 _FRAMES = "whispergpt_frames_total"
-_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompt.flac"
 
 
 async def steady(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     """``count`` minutes at ``LOAD``; each minute's figures, and the last third beside the first."""
     limit = (await metrics(served.url))["whispergpt_streams_limit"]
     visits = open_loop(Mix(), LOAD * limit, count * 60.0, seed)
-    crowd = Crowd(stream_address(served.url), visits, Voices([_EXAMPLE]), 0.05)
+    crowd = Crowd(stream_address(served.url), visits, Voices([EXAMPLE]), 0.05)
     await asyncio.sleep(5)
     running = asyncio.create_task(crowd.run())
     minutes: list[dict[str, float]] = []

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks.attacks.footprint import footprint, settled
 from benchmarks.attacks.prompts import short_prompt
 from benchmarks.attacks.server_process import ServerProcess
+from benchmarks.load.listener import stream_address
 
 AT_ONCE = 32
 WARM_UP = 300
@@ -136,7 +137,7 @@ def _live(*acts: str, pace: str = "realtime") -> Callable[[str], Awaitable[None]
     """A session that does this and is gone."""
 
     async def act(url: str) -> None:
-        connection = await connect(url.replace("http", "ws", 1) + "/stream", compression=None, ping_interval=None)
+        connection = await connect(stream_address(url), compression=None, ping_interval=None)
         try:
             await _until(connection, "session.created")
             await _event(connection, "session.update", session={"pace": pace})

@@ -14,7 +14,7 @@ from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from engine.engine import CHECKPOINT_EVERY, Engine
 from engine.frame_step import FrameStep
-from engine.messages import Memory, SamplingParams
+from engine.messages import Base, Memory, SamplingParams
 from engine.model import WhisperGPT
 from engine.recall import RecallError, frames_of_influence, frames_remembered, pack_codes, unpack_codes
 from engine.scheduler import Stream
@@ -89,8 +89,10 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float) -> None:
     frames, checkpoints = play(engine, whole)
     engine.cancel(company)
     reach = frames_of_influence(engine.model.step.model.config)
-    assert checkpoints[75].start == (0 if prompt_seconds == 1.0 else checkpoints[0].start)
-    assert (checkpoints[0].start > 0) == (prompt_seconds == 9.0) and checkpoints[600].start >= 600 - reach - 75
+    assert checkpoints[75].base.start == (0 if prompt_seconds == 1.0 else checkpoints[0].base.start)
+    assert (checkpoints[0].base.start > 0) == (prompt_seconds == 9.0) and checkpoints[
+        600
+    ].base.start >= 600 - reach - 75
     for number, start in enumerate((75, 600), 2):
         memory, second = checkpoints[start], engine_of(2, exact=True)
         for hop in (start, start + 75):  # and once more, from what the second one remembers
@@ -114,7 +116,10 @@ def test_an_exact_memory_is_bounded_and_must_fit() -> None:
     engine.start(stream)
     _, points = play(engine, stream)
     assert len(points[0].codes) * 8 / 80 <= frames_of_influence(config) + 2 * 75
-    for bad in (Memory(points[0].codes, 5, points[0].decoder[:-4]), Memory(points[0].codes, 0, b"1234")):
+    for bad in (
+        Memory(points[0].codes, Base(5, points[0].base.decoder[:-4])),
+        Memory(points[0].codes, Base(0, b"1234")),
+    ):
         with pytest.raises(RecallError):
             engine.recall(bad)
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from benchmarks.attacks.stall import narrow_wire
 
 WAIT_SECONDS = 30.0
 
@@ -35,7 +36,7 @@ class LiveSocket:
     ) -> None:
         self._open = ExitStack()
         address = url.replace("http", "ws", 1) + "/stream" + query
-        wire = None if receive_buffer is None else _narrow(url, receive_buffer)
+        wire = None if receive_buffer is None else narrow_wire(url, receive_buffer)
         connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers, sock=wire)
         self._connection = self._open.enter_context(connecting)
         self.session: dict[str, Any] = {} if refused else self.expect("session.created")["session"]
@@ -128,11 +129,3 @@ class LiveSocket:
         """Vanish: the connection ends without a close frame."""
         # Not close(): a thread of the library still reads, and the peer would hear nothing until it returned.
         self._connection.socket.shutdown(socket.SHUT_RDWR)
-
-
-def _narrow(url: str, receive_buffer: int) -> socket.socket:
-    address = urlsplit(url)
-    wire = socket.socket()
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    wire.connect((address.hostname, address.port))
-    return wire

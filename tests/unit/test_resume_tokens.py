@@ -6,12 +6,12 @@ import base64
 
 import pytest
 
-from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
+from engine.messages import Base, Checkpoint, Memory, ModelInfo, SamplingParams
 from server.errors import ApiError
 from server.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 
 SAMPLING = SamplingParams(7, 0.9, 10, 0.95)
-POINT = Checkpoint(3, 150, SAMPLING, Memory(bytes(range(80)), 40, b"state"))
+POINT = Checkpoint(3, 150, SAMPLING, Memory(bytes(range(80)), Base(40, b"state")))
 MODEL = ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", 16, digest="abcd1234", recalls=True)
 KEY = "a key that two servers share"
 
