@@ -14,7 +14,7 @@ from server.audio_io import PcmPrompt
 from server.encoders import Format, encode, encoder
 from server.errors import ApiError
 from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
-from server.stream_events import ResponseCreate, SessionUpdate, parse_event
+from server.stream_events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(5, 375), (0.1 + 0.2, 23), (1 / 75, 1), (1e-9, 1), (600, 45_000)])
@@ -81,7 +81,7 @@ def test_numbers_and_truths_are_read() -> None:
         ('{"type": "session.update", "session": {"input": {"format": "mp4"}}}', "bad_value", "session.input.format"),
         ('{"type": "session.update", "session": {"top_p": 1e999}}', "out_of_range", None),
         ('{"type": "response.create", "response": {"seconds": "5"}}', "bad_value", "response.seconds"),
-        ('"' + "x" * 70_000 + '"', "too_large", None),
+        ('"' + "x" * MAX_TEXT_BYTES + '"', "too_large", None),
     ],
 )
 def test_bad_messages_say_what_and_where(text: str, code: str, param: str | None) -> None:
