@@ -18,6 +18,7 @@ from benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
 from benchmarks.attacks.drain import drain
 from benchmarks.attacks.fuzz import fuzz
 from benchmarks.attacks.kill import kill
+from benchmarks.attacks.prompts import MODEL
 from benchmarks.attacks.schedules import schedules
 from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.attacks.stall import stall
@@ -52,7 +53,7 @@ ATTACKS = {
 def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]:
     """Start a server, attack it, and say what was measured; ``held`` says whether all was as it must be."""
     chosen = ATTACKS[name]
-    with ServerProcess(environment=chosen.settings) as served:
+    with ServerProcess("--model", MODEL, environment=chosen.settings) as served:
         began = time.monotonic()
         measured = asyncio.run(chosen.run(served, chosen.count if count is None else count, seed))
     return {"attack": name, "seconds": round(time.monotonic() - began, 1)} | measured

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks.kill import Ear
+from benchmarks.attacks.ear import Ear, in_place, judge
+from benchmarks.attacks.prompts import MODEL
 from benchmarks.attacks.server_process import ServerProcess
-from engine.config import FRAME_RATE, HOP
 
 SECONDS = 30.0
 DRAIN_SECONDS = 3.0
@@ -33,18 +33,18 @@ async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         served.terminate()
         status = await asyncio.to_thread(served.wait)
         took = time.monotonic() - began
-        with await asyncio.to_thread(lambda: ServerProcess("--port", str(port), environment=SETTINGS)):
+        arguments = ("--port", str(port), "--model", MODEL)
+        with await asyncio.to_thread(lambda: ServerProcess(*arguments, environment=SETTINGS)):
             ended = await asyncio.gather(*hearing, return_exceptions=True)
+            seams, wrong = await judge(ears)
     lost = [repr(error) for error in ended if error is not None]
-    wanted = 2 * HOP * round(SECONDS * FRAME_RATE)
-    whole = [ear.bytes == wanted for ear in ears]
     return {
         "listeners": count,
         "exit_status": status,
         "exit_seconds": round(took, 2),
         "drain_seconds": DRAIN_SECONDS,
-        "went_on_elsewhere": sum(ear.connections > 1 for ear in ears),
-        "whole": sum(whole),
+        "seams": dict(seams),
         "lost": lost,
-        "held": status == 0 and took < DRAIN_SECONDS + MOST_LATE_SECONDS and not lost and all(whole),
+        "wrong": wrong,
+        "held": status == 0 and took < DRAIN_SECONDS + MOST_LATE_SECONDS and not lost and not wrong and in_place(seams),
     }

@@ -1,4 +1,4 @@
-"""Prompts to attack with."""
+"""The model that is attacked, and prompts to attack it with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import soundfile
 
+MODEL = "speech"
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "prompt.flac"
 SECONDS = 0.6
 

@@ -27,9 +27,14 @@ async def schedules(served: ServerProcess, count: int, seed: int) -> dict[str, A
     async with AsyncClient(served.url) as client:
         wanted = [await _alone(client, prompts, number) for number in range(STREAMS)]
         for number in range(count):
-            strangers = [asyncio.create_task(_stranger(client, prompts, draw)) for _ in range(STRANGERS)]
+            # Each has a generator of its own: whoever draws first is up to the clock.
+            strangers = [
+                asyncio.create_task(_stranger(client, prompts, random.Random(draw.random()))) for _ in range(STRANGERS)
+            ]
             order = draw.sample(range(STREAMS), STREAMS)
-            heard = await asyncio.gather(*(_some_time(client, prompts, stream, draw) for stream in order))
+            heard = await asyncio.gather(
+                *(_some_time(client, prompts, stream, random.Random(draw.random())) for stream in order)
+            )
             await asyncio.gather(*strangers)
             if any(wanted[stream] != got for stream, got in zip(order, heard, strict=True)):
                 different.append(number)
