@@ -28,7 +28,8 @@ def serve(
     ] = None,
     open_: Annotated[bool | None, typer.Option("--open", help="Ask nobody for a key, wherever it listens.")] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict", help="Fail instead of degrading: a crash of the engine ends the server.")
+        bool | None,
+        typer.Option("--strict", help="Fail instead of degrading; streams go on elsewhere with the very same samples."),
     ] = None,
 ) -> None:
     """Serve models over HTTP and WebSocket. Every flag, and every other bound, is also WHISPERGPT_<FLAG>."""

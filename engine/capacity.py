@@ -17,25 +17,19 @@ MOST_LOAD = 0.8
 """The share of each frame's time that steps may take; what is left absorbs the machine's unevenness."""
 WEIGHT = 0.02
 """Of one step in the running correction: at 75 steps a second it follows within a second."""
+MOST_SLOWDOWN = 10.0
+"""That one step can tell of: a single hiccup says little about the next thousand."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class StepCost:
-    """Seconds of one model's step for so many ``streams``, rising, as measured at start; ``slowdown``: since then."""
+    """Seconds of one model's step for so many ``streams``, rising, as measured at start."""
 
     streams: list[int]
     seconds: list[float]
-    slowdown: float = 1.0
 
     def of(self, streams: int) -> float:
-        """Seconds of a step for so many streams now; beyond what was measured along the last stretch."""
-        return self._at_start(streams) * self.slowdown
-
-    def observe(self, streams: int, seconds: float) -> None:
-        """A step for so many streams took so long."""
-        self.slowdown += WEIGHT * (seconds / self._at_start(streams) - self.slowdown)
-
-    def _at_start(self, streams: int) -> float:
+        """Seconds of a step for so many streams; beyond what was measured along the last stretch."""
         if streams == 0:
             return 0.0
         if streams <= self.streams[-1] or len(self.streams) == 1:
@@ -49,14 +43,20 @@ class Capacity:
 
     Args:
         most_load: the share of each frame's time that steps may take; 0 to let the slots alone decide.
+
+    Attributes:
+        slowdown: of the machine since the start. One for all models: a model that nobody may start a stream of would
+            never be measured again.
     """
 
     def __init__(self, costs: dict[str, StepCost], most_load: float = MOST_LOAD) -> None:
         self._costs, self._seconds = costs, most_load / FRAME_RATE
+        self.slowdown = 1.0
 
     def observe(self, model: str, streams: int, seconds: float) -> None:
-        """A step of a model took so long, all that goes with it included."""
-        self._costs[model].observe(streams, seconds)
+        """A step of a model for so many streams took so long, all that goes with it included."""
+        told = min(seconds / self._costs[model].of(streams), MOST_SLOWDOWN)
+        self.slowdown += WEIGHT * (told - self.slowdown)
 
     def most(self, model: str, playing: dict[str, int], slots: int) -> int:
         """How many real-time streams of a model may play, up to ``slots``, beside those of others that do: at least one
@@ -67,7 +67,6 @@ class Capacity:
         if self._seconds == 0:
             return slots
         others = {name: count for name, count in playing.items() if name != model and count}
-        left = self._seconds - sum(self._costs[name].of(count) for name, count in others.items())
-        cost = self._costs[model]
-        fitting = bisect_right(range(1, slots + 1), left, key=cost.of)
+        left = self._seconds / self.slowdown - sum(self._costs[name].of(count) for name, count in others.items())
+        fitting = bisect_right(range(1, slots + 1), left, key=self._costs[model].of)
         return fitting if others else max(1, fitting)

@@ -55,4 +55,5 @@ class Memories:
         now, bases = int(self._next[slot]), self._bases[slot]
         bases.note(now, lambda: sounding)
         base = bases.oldest
+        assert now - base.start <= len(codes), "the ring holds less than an exact memory needs"
         return Memory(pack_codes(codes[len(codes) - (now - base.start) :]), base)

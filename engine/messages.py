@@ -86,7 +86,7 @@ class StartStream(msgspec.Struct, tag=True):
 
     Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
     ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before,
-    elsewhere; ``skipped``: how many from there on its reader will pass by.
+    elsewhere; ``skipped``: how many from there on its reader will pass by; ``resumed``: it had its place there.
     """
 
     stream_id: int
@@ -97,6 +97,7 @@ class StartStream(msgspec.Struct, tag=True):
     first_frame: int = 0
     skipped: int = 0
     checkpoints: bool = False
+    resumed: bool = False
 
 
 class CancelStream(msgspec.Struct, tag=True):

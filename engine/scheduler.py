@@ -34,7 +34,7 @@ class Stream:
     """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
 
     ``first_frame``: how many it had before it came here; ``skipped``: how many from there on its listener has already;
-    ``checkpoints``: what it can go on from is wanted.
+    ``checkpoints``: what it can go on from is wanted; ``resumed``: it goes on from elsewhere.
     """
 
     id: int
@@ -53,6 +53,7 @@ class Stream:
     first_frame: int = 0
     skipped: int = 0
     checkpoints: bool = False
+    resumed: bool = False
 
     @property
     def next_frame(self) -> int:
@@ -72,7 +73,7 @@ class Stream:
 
 
 class Scheduler:
-    """Places streams into ``slots`` slots, lowest first, in the order they came.
+    """Places streams into ``slots`` slots, lowest first, in the order they came, those that go on from elsewhere first.
 
     Args:
         slots: streams that play at once.
@@ -92,7 +93,7 @@ class Scheduler:
 
     @property
     def listened(self) -> int:
-        """Real-time streams in slots."""
+        """Real-time streams in slots, those that are held too: they come back."""
         return sum(s is not None and s.pace == "realtime" for s in self._by_slot)
 
     @property
@@ -100,8 +101,10 @@ class Scheduler:
         return len(self._waiting)
 
     def add(self, stream: Stream) -> None:
-        """Queue a stream for the next free slot."""
-        self._waiting.append(stream)
+        """Queue a stream for the next free slot: behind all others, or before new ones if it goes on from
+        elsewhere."""
+        place = sum(1 for other in self._waiting if other.resumed) if stream.resumed else len(self._waiting)
+        self._waiting.insert(place, stream)
 
     def admit(self) -> list[Stream]:
         """Move waiting streams into free slots and return them: who must wait for time does not hold up `fast` ones."""

@@ -158,6 +158,7 @@ class Worker:
             first_frame=command.first_frame,
             skipped=command.skipped,
             checkpoints=command.checkpoints,
+            resumed=command.resumed,
         )
         self._streams[command.stream_id] = (engine, stream)
         engine.start(stream)

@@ -118,7 +118,7 @@ class Admission:
             self.idle.set()
 
     def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
-        """429, until the first of those ``before`` has its last frame, if one of them has an end."""
+        """429, until the first of those ``before`` has its last frame, if that can be told of one of them."""
         ends = [left for stream in before if (left := stream.seconds_left) is not None]
         seconds = max(1, ceil(min(ends))) if ends else self._settings.retry_after_seconds
         return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)

@@ -206,6 +206,7 @@ class _StreamedAnswer(Response):
         async for pcm in begun.playback.messages():
             # Raw samples pass as they are; only a codec is worth a thread.
             yield encoding.push(before + pcm) if raw else await audio.run(encoding.push, before + pcm)
+            begun.playback.sent(len(pcm) // (2 * HOP))
             before = b""
         _require_complete(begun)
         yield encoding.finish() if raw else await audio.run(encoding.finish)

@@ -203,9 +203,11 @@ class StreamHandle:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of audio that is still to be made; None without an end."""
+        """Until its last frame is made; None where nobody knows: no end, no slot, held, or not in real time."""
         frames = self.plan.frames
-        return None if frames is None else (frames - self._taken - len(self._frames)) / FRAME_RATE
+        if frames is None or self._queue_seconds is None or self.held or self.plan.pace != "realtime":
+            return None
+        return (frames - self._taken - len(self._frames)) / FRAME_RATE
 
     def checkpoint(self, frame: int) -> Checkpoint | None:
         """The last one at or before ``frame``, if one came since the last call."""

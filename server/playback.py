@@ -52,7 +52,7 @@ class Playback:
     ) -> None:
         self.frames = 0
         self.handed = 0
-        """Frames sent, and those that are being sent."""
+        """Frames given out by ``messages``, most of which are sent."""
         self.first_frame_seconds: float | None = None
         """From ``began`` to the first frame's arrival in the server."""
         self.first_audio_seconds: float | None = None
@@ -75,13 +75,11 @@ class Playback:
             self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
             frames += taken
         if frames:
-            self._sent(len(frames))
+            self.sent(len(frames))
         return b"".join(frames)
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """The stream's s16le samples: one frame at once, then three to six together.
-
-        Asking for the next message says that the one before has been handed to the socket.
+        """The stream's s16le samples: one frame at once, then three to six together. Their sender calls ``sent``.
 
         Raises:
             ApiError: the stream failed.
@@ -97,7 +95,6 @@ class Playback:
             self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
             self.handed += len(frames)
             yield b"".join(frames)
-            self._sent(len(frames))
             limit = _MESSAGE_FRAMES
 
     @property
@@ -128,7 +125,9 @@ class Playback:
         if self.frames:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
 
-    def _sent(self, count: int) -> None:
+    def sent(self, count: int, dropped: int = 0) -> None:
+        """So many frames more were handed to the socket, behind some that were dropped for a listener who is late."""
+        self.frames += dropped
         now = time.perf_counter()
         self._last = now
         model = self._stream.model.id

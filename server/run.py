@@ -139,6 +139,11 @@ def _listen(settings: Settings) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=2048)
         # Connections inherit it: what a reader does not take waits here, and then the stream does.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A goodbye that is never read would keep its connection for ever. The end of a file that is read too late
+            # is lost with it.
+            unread = round(1000 * (settings.send_seconds + _FLUSH_SECONDS))
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread)
         return listener
     except OSError as error:
         # create_server's own text repeats the address; a failed name look-up has no errno of the system's.

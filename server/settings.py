@@ -39,7 +39,11 @@ class Settings(BaseSettings):
     open_metrics: bool = Field(default=False, description="ask nobody for a key at /metrics")
     tracing: bool = Field(default=False, description="send OpenTelemetry spans; needs the extra `tracing`")
     token_seconds: float = Field(default=60.0, gt=0, le=3600, description="how long a token of /v1/tokens is good for")
-    strict: bool = Field(default=False, description="fail instead of degrading: a crash of the engine ends the server")
+    strict: bool = Field(
+        default=False,
+        description="fail instead of degrading: a crash of the engine ends the server, and a stream that goes on "
+        "elsewhere has the very same samples",
+    )
 
     max_waiting: int = Field(default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model")
     queue_seconds: float = Field(default=10.0, gt=0, le=600, description="longest wait for a slot")
@@ -69,13 +73,20 @@ class Settings(BaseSettings):
 
     idle_seconds: float = Field(default=60.0, gt=0, le=86_400, description="silence after which a session is closed")
     pause_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest pause of a response")
-    send_seconds: float = Field(default=30.0, gt=0, le=600, description="longest wait for a client to take audio")
+    send_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="longest wait for a client to take audio, also what waits in the system when all is sent",
+    )
     slow_reader: Literal["pause", "drop", "close"] = Field(
         default="pause",
         description="what becomes of a real-time stream whose listener takes nothing: it waits for up to send_seconds, "
         "loses what is late, or is closed",
     )
-    slow_seconds: float = Field(default=2.0, gt=0, le=600, description="how late `drop` and `close` let a listener be")
+    slow_seconds: float = Field(
+        default=2.0, gt=0, le=4, description="how late `drop` and `close` let a listener be; less than send_seconds"
+    )
     send_buffer_bytes: int = Field(default=128 * 1024, ge=4096, description="of each connection, in the system")
     drain_seconds: float = Field(default=30.0, ge=0, le=3600, description="how long SIGTERM lets streams play on")
 
@@ -109,6 +120,14 @@ class Settings(BaseSettings):
     def _open_or_not(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("keys") is not None:
             raise ValueError("a server with keys is not open; leave one of the two out")
+        return value
+
+    @field_validator("slow_seconds")
+    @classmethod
+    def _before_it_is_given_up(cls, value: float, info: ValidationInfo) -> float:
+        most = info.data.get("send_seconds", value + 1)
+        if info.data.get("slow_reader", "pause") != "pause" and value >= most:
+            raise ValueError(f"a listener is given up after send_seconds, {most:g}; slow_seconds must be less")
         return value
 
     @field_validator("device")

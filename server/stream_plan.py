@@ -16,6 +16,7 @@ class StreamPlan:
         first_frame: how many frames the stream had before, elsewhere.
         skipped: how many from there on its reader will pass by.
         checkpoints: whether it says, first and every second, what it could go on from.
+        resumed: whether it goes on from elsewhere, and comes before new ones.
     """
 
     sampling: SamplingParams
@@ -24,3 +25,4 @@ class StreamPlan:
     first_frame: int = 0
     skipped: int = 0
     checkpoints: bool = False
+    resumed: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +39,7 @@ class Wanted:
         began: when ``response.create`` came.
         first_frame: of the response, where its engine takes it up.
         from_frame: the first that is sent.
+        resumed: whether it is the rest of one of another time or place.
     """
 
     prompt: PromptHandle
@@ -49,6 +49,7 @@ class Wanted:
     began: float
     first_frame: int = 0
     from_frame: int = 0
+    resumed: bool = False
 
     @property
     def skipped(self) -> int:
@@ -60,7 +61,7 @@ class Wanted:
         """What the engine has to do."""
         left = None if self.frames is None else self.frames - self.first_frame
         recalls = self.prompt.model.recalls
-        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, checkpoints=recalls)
+        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, recalls, self.resumed)
 
 
 class StreamResponse:
@@ -79,6 +80,8 @@ class StreamResponse:
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = self._over = False
         self._underruns = 0
+        self._next_frame = wanted.from_frame
+        """Behind what was sent, or is being sent."""
         try:
             self._stream = self._start()
         except ApiError as error:
@@ -103,25 +106,28 @@ class StreamResponse:
         return self._over
 
     def pause(self, paused: bool) -> dict[str, Any]:
-        """Stop after the frames that were sent, or go on with the next; returns what the client is told."""
+        """Stop after the frames that were given out, or go on with the next; returns what the client is told."""
         self._stream.hold(paused)
         if self._playback is not None:
             self._playback.pause(paused)
-        return {"response_id": self._id, "frames": self._playback.handed if self._playback else 0}
+        return {
+            "response_id": self._id,
+            "frames": self._wanted.from_frame + (self._playback.handed if self._playback else 0),
+        }
 
     def report(self, played_frames: int, underruns: int) -> None:
-        """Note what the listener says it has played, and how often it ran dry, in all.
+        """Note up to which frame the listener says it has played, and how often it ran dry since it connected.
 
         Raises:
             ApiError: 400, it cannot be so.
         """
-        sent = self._playback.handed if self._playback else 0
+        sent = self._next_frame
         if not 0 <= played_frames <= sent:
             raise bad_value(
                 "played_frames", f"played_frames must be 0 to {sent}, as many as were sent.", "out_of_range"
             )
         if not self._underruns <= underruns <= _MOST_UNDERRUNS:
-            told = f"underruns must be {self._underruns} to {_MOST_UNDERRUNS}: they are those of the whole response."
+            told = f"underruns must be {self._underruns} to {_MOST_UNDERRUNS}: since this connection began."
             raise bad_value("underruns", told, "out_of_range")
         self._services.metrics.listener_underruns.labels(self._stream.model.id).inc(underruns - self._underruns)
         self._underruns = underruns
@@ -208,29 +214,31 @@ class StreamResponse:
         try:
             created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
             await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
-            await self._send_messages(stream, playback.messages(), realtime)
+            await self._send_messages(stream, playback, realtime)
         finally:
             self._services.playing.streams.discard(playback)
             playback.finish()
         return stream.status or "failed"
 
-    async def _send_messages(self, stream: StreamHandle, messages: AsyncIterator[bytes], realtime: bool) -> None:
+    async def _send_messages(self, stream: StreamHandle, playback: Playback, realtime: bool) -> None:
         settings, slow = self._services.settings, self._services.metrics.slow_client
         policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
-        sent = self._wanted.from_frame
+        messages = playback.messages()
         late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
         async with aclosing(late_dropped) as audio:
             async for dropped, pcm in audio:
+                frame, frames = self._next_frame, len(pcm) // (2 * HOP)
+                self._next_frame += dropped + frames
                 if dropped:
                     slow.labels("dropped").inc()
-                    told = {"response_id": self._id, "frame": sent, "frames": dropped}
+                    told = {"response_id": self._id, "frame": frame, "frames": dropped}
                     await self._socket.send_event("response.output_audio.dropped", **told)
                 began = time.monotonic()
                 await self._send_in_time(pcm, settings.slow_seconds if policy == "close" else None)
+                playback.sent(frames, dropped)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
                     slow.labels("paused").inc()
-                sent += dropped + len(pcm) // (2 * HOP)
-                if checkpoint := stream.checkpoint(sent):
+                if checkpoint := stream.checkpoint(self._next_frame):
                     await self._say_checkpoint(checkpoint)
 
     async def _send_in_time(self, pcm: bytes, seconds: float | None) -> None:

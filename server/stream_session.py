@@ -89,7 +89,7 @@ class StreamSession:
                     raise
                 count_refusal(self._services.metrics, error)
                 log.info("message refused", code=error.code, param=error.param)
-                await self._socket.send_event("error", error=error.body())
+                await self._socket.send_error(error)
             self._quiet_since = time.monotonic()
 
     async def _next(self) -> Incoming:
@@ -195,7 +195,8 @@ class StreamSession:
             if isinstance(error, ApiError) and error.code == "bad_token":
                 raise unusable("another version of the server made it") from None
             raise
-        return Wanted(prompt, token.sampling, token.frames, self._options.pace, began, token.frame, start)
+        pace = self._options.pace
+        return Wanted(prompt, token.sampling, token.frames, pace, began, token.frame, start, resumed=True)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

@@ -65,10 +65,19 @@ class StreamSocket:
         """
         await self._send(self._websocket.send_bytes(pcm))
 
+    async def send_error(self, error: ApiError) -> None:
+        """Send an ``error`` event, with ``retry_after`` in seconds where trying again may help.
+
+        Raises:
+            ClientGone: it could not be sent in time.
+        """
+        again = {} if error.retry_after is None else {"retry_after": error.retry_after}
+        await self.send_event("error", error=error.body(), **again)
+
     async def close(self, error: ApiError) -> None:
         """Say the error, then close with its code; a client that left meanwhile is no matter."""
         try:
-            await self.send_event("error", error=error.body())
+            await self.send_error(error)
             reason = error.message.encode()[:_REASON_BYTES].decode(errors="ignore")
             await self._send(self._websocket.close(error.close_code or 1011, reason))
         except ClientGone:

@@ -44,7 +44,7 @@ def test_a_crowd_is_heard_out(server: str, tmp_path: Path) -> None:
 
 def test_refusals_are_counted_with_the_servers_words() -> None:
     with ServerProcess("--max-streams", "1", environment={"WHISPERGPT_MAX_WAITING": "0"}) as process:
-        report = load(process.url, "--streams", "4", "--stay", "--duration", "6", "--live", "0")
+        report = load(process.url, "--streams", "4", "--stay", "--duration", "3", "--live", "0")
         process.terminate()
         assert process.wait() == 0
     heard = report["heard"]

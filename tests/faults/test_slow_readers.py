@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
 
 FRAME_BYTES = 2 * HOP
-FRAMES = 640
+FRAMES = 600
 NARROW = 4096
 STOPPED_SECONDS = 5.0
 """Of not reading, of which the sockets' buffers and the client's queue swallow two."""
@@ -32,10 +33,14 @@ def serving(policy: str) -> Iterator[str]:
         wait_for_idle(process.url)
 
 
-def play(socket: LiveSocket, pace: str) -> None:
+def open_files(process: ServerProcess) -> int:
+    return sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
+
+
+def play(socket: LiveSocket, pace: str, seconds: float | None = FRAMES / 75) -> None:
     socket.update(seed=11, pace=pace)
     socket.commit(SPEECH.read_bytes())
-    socket.create(FRAMES / 75)
+    socket.create(seconds)
 
 
 def whole(url: str) -> bytes:
@@ -49,7 +54,7 @@ def one_who_stops_and_another(url: str) -> Iterator[LiveSocket]:
     """The one has not read for a while; the other has heard everything in time meanwhile."""
     with LiveSocket(url, receive_buffer=NARROW) as stopped, LiveSocket(url) as other:
         play(stopped, "realtime")
-        play(other, "realtime")
+        play(other, "realtime", seconds=None)
         until, heard = time.monotonic() + STOPPED_SECONDS, 0
         began = time.monotonic()
         while time.monotonic() < until:
@@ -57,6 +62,7 @@ def one_who_stops_and_another(url: str) -> Iterator[LiveSocket]:
             heard += len(message) // FRAME_BYTES if isinstance(message, bytes) else 0
             assert heard / 75 > time.monotonic() - began - 0.5, "the other one waits"
         yield stopped
+        other.drop()  # who leaves politely first waits for all that is on its way
 
 
 def test_the_stream_waits_by_default() -> None:
@@ -71,8 +77,15 @@ def test_what_is_late_is_dropped_where_the_deployment_says_so() -> None:
     with serving("drop") as url, one_who_stops_and_another(url) as stopped:
         heard: dict[int, bytes] = {}
         frame = dropped = 0
+        paused = None
+        stopped.event("response.pause")
         while True:
-            message = stopped.receive()
+            try:
+                message = stopped.receive(within=1.0)
+            except TimeoutError:
+                assert paused == frame < FRAMES, "what was given out before the pause still comes"
+                stopped.event("response.resume")
+                continue
             if isinstance(message, bytes):
                 for start in range(0, len(message), FRAME_BYTES):
                     heard[frame] = message[start : start + FRAME_BYTES]
@@ -80,7 +93,9 @@ def test_what_is_late_is_dropped_where_the_deployment_says_so() -> None:
             elif message["type"] == "response.output_audio.dropped":
                 assert message["frame"] == frame
                 frame, dropped = frame + message["frames"], dropped + message["frames"]
-            else:
+            elif message["type"] == "response.paused":
+                paused = message["frames"]
+            elif message["type"] != "response.resumed":
                 break
         assert message["type"] == "response.output_audio.done"
         assert frame == FRAMES and 20 < dropped < 75 * STOPPED_SECONDS
@@ -96,6 +111,18 @@ def test_it_is_closed_with_a_reason_where_the_deployment_says_so() -> None:
             pass
         assert message["error"]["code"] == "slow_reader" and "1 s" in message["error"]["message"]
         assert stopped.expect_close() == 1008
+
+
+def test_one_who_never_reads_again_keeps_no_connection() -> None:
+    """Nor one that stays open, into which nothing more can be sent."""
+    with ServerProcess(environment={"WHISPERGPT_SEND_SECONDS": "1"}) as process:
+        before = open_files(process)
+        with LiveSocket(process.url, receive_buffer=NARROW) as stopped:
+            play(stopped, "fast")
+            wait_until(lambda: open_files(process) > before, "it is connected")
+            wait_until(lambda: open_files(process) <= before, "its connection is gone", seconds=30)
+            stopped.drop()
+        assert Metrics(process.url).sum("whispergpt_streams_active") == 0
 
 
 @pytest.mark.parametrize(("played", "underruns"), [(10_000, 0), (-1, 0), (0, -1)])

@@ -54,7 +54,9 @@ def test_no_capacity(small: ServerProcess) -> None:
     with LiveSocket(small.url) as socket:
         socket.commit(GOOD_PROMPT)
         socket.event("response.create", response={"seconds": 1})
-        check_error(socket.expect_error())
+        refusal = socket.expect("error")
+        check_error(refusal["error"])
+        assert refusal["retry_after"] == 3
         assert socket.expect_close() == 1013
     assert Metrics(small.url).sum("whispergpt_rejected_total") >= 2
     assert Metrics(small.url).sum("whispergpt_requests_total", outcome="rejected") >= 2
@@ -63,6 +65,25 @@ def test_no_capacity(small: ServerProcess) -> None:
         assert socket.read_response()[1]["status"] == "cancelled"
         socket.drop()
     assert_serves(small.url)
+
+
+def test_when_to_come_again(small: ServerProcess) -> None:
+    """That is when the first stream ends; one that is paused tells nothing of it."""
+
+    def seconds_told() -> int:
+        answer = HTTP.post(f"{small.url}/continue", files={"audio": GOOD_PROMPT})
+        assert answer.status_code == 429, answer.text
+        return int(answer.headers["retry-after"])
+
+    endless, ending = play_until_cancelled(small.url), LiveSocket(small.url)
+    ending.commit(GOOD_PROMPT)
+    ending.create(20.0)
+    assert 14 <= seconds_told() <= 20
+    ending.event("response.pause")
+    wait_until(lambda: seconds_told() == 3, "the paused one does not count")
+    for socket in (endless, ending):
+        socket.drop()
+    wait_for_idle(small.url)
 
 
 def test_a_silent_client(small: ServerProcess) -> None:

@@ -46,6 +46,22 @@ def test_the_limit_follows_what_steps_take() -> None:
     assert capacity.most("a", {"a": 4}, slots=64) == pytest.approx(16, abs=1)
 
 
+def test_a_model_that_nobody_may_play_is_judged_by_the_steps_of_others() -> None:
+    capacity = Capacity({"a": cost(), "b": cost()}, most_load=0.75)
+    for _ in range(4 * FRAME_RATE):
+        capacity.observe("b", 4, 0.040)
+    assert capacity.most("a", {"a": 0, "b": 1}, slots=64) == 0
+    for _ in range(4 * FRAME_RATE):
+        capacity.observe("b", 4, 0.004)
+    assert capacity.most("a", {"a": 0, "b": 4}, slots=64) == pytest.approx(8, abs=1)
+
+
+def test_one_hiccup_is_soon_forgotten() -> None:
+    capacity = Capacity({"a": cost()}, most_load=0.75)
+    capacity.observe("a", 4, 60.0)
+    assert capacity.most("a", {"a": 4}, slots=64) >= 10
+
+
 def test_an_engine_measures_its_steps() -> None:
     engine = Engine.load("speech", "cpu", max_streams=6)
     measured = engine.step_cost()

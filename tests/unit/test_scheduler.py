@@ -56,6 +56,20 @@ def test_slots_are_filled_in_order_and_reused(clock: Clock) -> None:
     assert third.slot == first.slot
 
 
+def test_who_goes_on_from_elsewhere_comes_before_who_is_new(clock: Clock) -> None:
+    scheduler = Scheduler(1, clock)
+    resumed = [stream(3), stream(4)]
+    for one in resumed:
+        one.resumed = True
+    for one in (stream(1, 1), stream(2, 1), *resumed):
+        scheduler.add(one)
+        if one.id == 1:
+            scheduler.admit()
+    for one in resumed:
+        one.frames = 1
+    assert [play(scheduler)[0] for _ in range(4)] == [1, 3, 4, 2]
+
+
 def test_real_time_streams_wait_for_time_in_their_order(clock: Clock) -> None:
     scheduler = Scheduler(4, clock)
     scheduler.most_listened = 1

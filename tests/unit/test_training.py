@@ -21,7 +21,6 @@ from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from engine.engine import Engine
 from engine.fine_stage import FineStage
-from engine.messages import SamplingParams
 from engine.model import WhisperGPT
 from engine.quantizer import ResidualVectorQuantizer
 from training import train_lm
@@ -61,32 +60,6 @@ def run_main(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     return int(ended.value.code or 0)
-
-
-def test_from_a_folder_to_a_served_model(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, codec, model = str(tmp_path / "data"), str(tmp_path / "codec"), tmp_path / "buzz"
-    steps = ("--steps", "4", "--quantize-from", "2", "--batch", "2")
-    assert run_main("train", "prepare", str(folder), "-o", data, "--heldout", "1") == 0
-    assert run_main("train", "codec", data, "-o", codec, *steps) == 0
-    assert run_main("train", "lm", data, "-o", str(model), "--codec", codec, "--steps", "2", "--batch", "2") == 0
-    tokens = [path.name for path in (tmp_path / "data" / "tokens").iterdir()]
-    assert len(tokens) == 4 and not any("partial" in name for name in tokens)
-    lines = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
-    assert {"unigram_nll", "heldout_coarse", "accuracy_original"} <= set().union(*lines)
-
-    capsys.readouterr()
-    assert run_main("eval", str(folder / "speaker0"), "--model", str(model), "--condition", "coarse", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
-    row = result["models"][0]
-    assert (result["condition"], row["model"], row["files"], row["frames"]) == ("coarse", "buzz", 2, 2 * 599)
-    assert row["perplexity"] == pytest.approx(np.exp(row["nll"])) and 0 <= row["accuracy"] <= 1
-
-    engine = Engine.load(str(model), "cpu")
-    prompt = engine.encode_prompt(np.zeros(24_000, np.float32))
-    stream = engine.stream(prompt, SamplingParams(1, 1.0, 0, 1.0), 5)
-    assert len(list(engine.generate(stream))) == 5
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(

@@ -130,8 +130,8 @@ def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
 
 def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams would take more of a frame than there is; what is measured then is what a laptop does."""
-    cost = StepCost([1, 2], [0.009, 0.5])
-    monkeypatch.setattr(peer.worker, "_capacity", Capacity({"speech": cost}, most_load=0.8))
+    capacity = Capacity({"speech": StepCost([1, 2], [0.009, 0.5])}, most_load=0.8)
+    monkeypatch.setattr(peer.worker, "_capacity", capacity)
     peer.prompt(1)
     peer.tell(m.StartStream(1, 1, SAMPLING, None, "realtime"), m.StartStream(2, 1, SAMPLING, None, "realtime"))
     peer.tell(m.StartStream(3, 1, SAMPLING, frames=40))
@@ -139,8 +139,8 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
     assert [e.stream_id for e in events if isinstance(e, m.StreamStarted)] == [1, 3]
     assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
     assert ended(events, 3) and frames_of(events, 1) and not frames_of(events, 2)
-    assert 0 < cost.slowdown != 1, "every step corrects what was measured at start"
-    cost.slowdown = 0.01
+    assert 0 < capacity.slowdown != 1, "every step corrects what was measured at start"
+    capacity.slowdown = 0.01
     assert frames_of(peer.turn(2), 2), "there is time now"
 
 

@@ -159,7 +159,8 @@ class StreamProtocol:
         except (ValueError, KeyError, TypeError):
             raise self._broken("a message that is not an event") from None
         if kind == "error":
-            error = error_from_envelope(event)
+            again = event.get("retry_after")
+            error = error_from_envelope(event, retry_after=again if isinstance(again, int | float) else None)
             if self.phase is Phase.PLAYING and error.type == "invalid_request_error":
                 self.refusal = error
                 return b""
