@@ -76,6 +76,35 @@ def test_a_recalled_stream_goes_on_as_it_would_have(engine: Engine) -> None:
     engine.cancel(other)
 
 
+def test_a_listener_ahead_of_a_token_hears_the_same_stream_go_on() -> None:
+    """What was sent behind a token is made again, by a trained model that hears itself."""
+    engine, start, seeds = Engine.load("speech", "cpu", 8), 900, range(8)
+    noise = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
+    prompt = engine.encode_prompt(noise)
+    firsts = [Stream(n, prompt, replace_seed(n), start + 75, credit=None, checkpoints=True) for n in seeds]
+    codes, memories = play_together(engine, firsts)
+    again = [
+        Stream(n, engine.recall(memories[n, start]).finish(), replace_seed(n), 75, credit=None, first_frame=start)
+        for n in seeds
+    ]
+    codes_again, _ = play_together(engine, again)
+    assert sum(codes_again[n] == codes[n][start:] for n in seeds) >= 6
+
+
+def play_together(engine: Engine, streams: list[Stream]) -> tuple[dict[int, list[int]], dict[tuple[int, int], Memory]]:
+    """Each stream's coarse codes, and its memories by its number and theirs."""
+    codes: dict[int, list[int]] = {stream.id: [] for stream in streams}
+    memories = {}
+    for stream in streams:
+        engine.start(stream)
+    while not all(stream.ended for stream in streams):
+        report = engine.step()
+        for frame in report.frames:
+            codes[frame.stream.id].append(frame.code)
+        memories |= {(point.stream_id, point.frame): point.memory for point in report.checkpoints}
+    return codes, memories
+
+
 @pytest.mark.parametrize("prompt_seconds", [1.0, 9.0])
 def test_an_exact_memory_changes_no_bit(prompt_seconds: float) -> None:
     """Behind a prompt that all still depends on, and a longer one; early, late, and from a recalled stream."""
