@@ -15,7 +15,7 @@ from engine.audio_file import AudioError
 from engine.checkpoint import ModelError
 from engine.config import SAMPLE_RATE
 from engine.engine import DeviceError
-from engine.installed import installed_models
+from engine.installed import default_models
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
 
@@ -37,10 +37,10 @@ def default_model() -> str:
     Raises:
         ModelError: no model is installed.
     """
-    installed = installed_models()
-    if not installed:
+    models = default_models()
+    if not models:
         raise ModelError("No model is installed; name one with --model.")
-    return installed[0]
+    return models[0]
 
 
 def check_output(path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from cli.arguments import default_model, told_in_one_line
 from cli.measured import head, number, table, tell
-from engine.checkpoint import find_model, load_codec
+from engine.checkpoint import codec_folder, find_model, load_codec
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from server.errors import ApiError
@@ -94,7 +94,7 @@ def codec(
         keeper = Keeper(out, keep_audio)
         measures = CodecMeasures(kind, Recognizer(language) if words else None)
         result = measure_codec(recordings, trips, measures, clip_seconds, files, keeper)
-        weights = folder / "codec.safetensors"
+        weights = codec_folder(folder) / "codec.safetensors"
         digest = hash_file(weights)[:8] if weights.is_file() else None
         packages = ["visqol", *(["pesq", "ai_edge_litert"] if kind == "speech" else [])]
         packages += ["faster_whisper", *MODEL_PARTS] if words else []

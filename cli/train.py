@@ -13,7 +13,7 @@ import typer
 from cli.arguments import told_in_one_line
 from cli.measure import app as measure
 from cli.study import app as study
-from engine.checkpoint import load_codec, load_model
+from engine.checkpoint import find_model, load_codec, load_model
 from engine.codec import Codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig, MelConfig
 from engine.engine import pick_device
@@ -21,6 +21,7 @@ from training.codec_recipe import CodecRecipe
 from training.curves import draw_curves, read_curve
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
+from training.install import install_model
 from training.manifest import MANIFEST
 from training.own_sound import with_own_sound
 from training.precision import product_type
@@ -129,9 +130,13 @@ def codec(
 def lm(
     data: Data,
     out: Out,
-    codec: Annotated[Path, typer.Option(help="Folder of a trained codec's run.")],
+    codec: Annotated[str, typer.Option(help="Folder of a trained codec's run, or a model whose codec it shall be.")],
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "hybrid",
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
+    originals: Annotated[
+        bool,
+        typer.Option("--originals", help="Hear recordings alone, as in the paper; else also what codes sound like."),
+    ] = False,
     steps: Steps = ModelRecipe.steps,
     batch: Batch = ModelRecipe.batch,
     transpose: Transpose = None,
@@ -145,12 +150,12 @@ def lm(
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         where = pick_device(device)
-        trained = load_codec(codec).to(where)
+        trained = load_codec(find_model(codec)).to(where)
         sizes = trained.config
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)
         train, held = _tokens(_load(data), trained, config.mel, data[0] / "tokens", transpose)
-        recipe = ModelRecipe(steps=steps, batch=batch, seed=seed)
+        recipe = ModelRecipe(steps=steps, batch=batch, originals=originals, seed=seed)
         train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
 
 
@@ -205,6 +210,17 @@ def own(
         recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=seed)
         config, products = replace(config, fine=stage), product_type(where, bfloat16)
         train_lm([train], held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded)
+
+
+@app.command("install")
+def install(
+    run: Annotated[Path, typer.Argument(help="Folder of a model's run.")],
+    name: Annotated[str, typer.Option(help="What `--model` will call it.")],
+    replacing: Annotated[bool, typer.Option("--replace", help="Instead of the installed one of that name.")] = False,
+) -> None:
+    """Put what a run made among the installed models; a codec that one of them has is shared with it."""
+    with told_in_one_line():
+        typer.echo(f"installed {install_model(run, name, replacing)}")
 
 
 @app.command("curves")

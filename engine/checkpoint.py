@@ -1,7 +1,8 @@
 """Model folders: ``config.json`` and safetensors, read and written. Nothing here unpickles.
 
-A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors``
-(or ``"codec": "encodec_24khz"`` in the config, for the published weights) and ``MODEL_CARD.md``.
+A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors`` and
+``MODEL_CARD.md``. Instead of weights of its own its codec may be ``"codec": "encodec_24khz"`` in the config, the
+published one, or ``"codec": {"of": NAME, "sha256": ...}``, that of a model folder beside it or of an installed model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import nn
 from engine.codec import Codec
 from engine.config import CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
 from engine.frame_step import FrameStep
-from engine.installed import installed_models, model_folder
+from engine.installed import INSTALLED, installed_models, model_folder
 from engine.model import WhisperGPT
 from engine.quantizer import TRAINING_ONLY
 
@@ -113,12 +114,39 @@ def _codec_of(folder: Path, described: Any) -> Codec:
             raise ModelError(str(error)) from None
     if not isinstance(described, dict):
         raise ModelError(f"{folder / 'config.json'} does not describe a codec.")
+    if "of" in described:
+        folder = codec_folder(folder)
+        described = _read_config(folder).get("codec")
     try:
         codec = Codec(from_dict(CodecConfig, described))
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'} does not describe a codec: {error}") from None
     _load_weights(codec, folder / "codec.safetensors")
     return codec.eval()
+
+
+def codec_folder(folder: Path) -> Path:
+    """Where the weights of a model's codec lie: in its own folder, or in that of the model that lends it.
+
+    Raises:
+        ModelError: the lender is missing, or its codec is another by now: codes mean nothing under any but their own.
+    """
+    described = _read_config(folder).get("codec")
+    if not isinstance(described, dict) or "of" not in described:
+        return folder
+    name = str(described["of"])
+    beside = (folder.resolve().parent / name, INSTALLED / name)
+    found = next((lender for lender in beside if (lender / "codec.safetensors").is_file()), None)
+    if found is None or name != Path(name).name:
+        raise ModelError(f"{folder} uses the codec of {name!r}, which is neither beside it nor installed.")
+    if codec_hash(found) != described.get("sha256"):
+        raise ModelError(f"{folder} was trained on another codec than {found / 'codec.safetensors'} is now.")
+    return found
+
+
+def codec_hash(folder: Path) -> str:
+    """SHA-256 of the codec's weights that lie in a model folder, in hex."""
+    return hashlib.sha256((folder / "codec.safetensors").read_bytes()).hexdigest()
 
 
 def save_codec(codec: Codec, folder: Path) -> None:

@@ -7,12 +7,20 @@ from pathlib import Path
 
 INSTALLED = Path(__file__).parent / "models"
 """Folder of the models that come with the package."""
+DEFAULTS = ("speech", "piano")
+"""What a server has unless other models are named."""
 
 
 def installed_models() -> list[str]:
     """Names of the models that come with the package, ``speech`` first."""
     names = [p.parent.name for p in INSTALLED.glob("*/config.json")]
     return sorted(names, key=lambda n: (n != "speech", n))
+
+
+def default_models() -> list[str]:
+    """Those that are served when none is named, the default first; others are there to be compared with."""
+    names = installed_models()
+    return [name for name in names if name in DEFAULTS] or names
 
 
 def model_folder(name_or_folder: str) -> Path | None:

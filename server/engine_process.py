@@ -14,7 +14,7 @@ from pathlib import Path
 import zmq
 import zmq.asyncio
 
-from engine.installed import installed_models
+from engine.installed import default_models
 from engine.messages import Command, Event, pack, unpack_event
 from server import logs
 from server.settings import Settings
@@ -63,7 +63,7 @@ class EngineProcess:
         ]
         if self._settings.strict:
             arguments.append("--exact")
-        for model in self._settings.model or installed_models():
+        for model in self._settings.model or default_models():
             arguments += ["--model", model]
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
         self._process = await asyncio.create_subprocess_exec(

@@ -27,7 +27,7 @@ from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens
 from training.unigram import unigram_score
 
-CHECK_EVERY = 100
+CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
 
@@ -50,6 +50,7 @@ class ModelRecipe:
     weight_decay: float = 0.1
     dropout: float = 0.1
     join_share: float = 0.4
+    originals: bool = False
     fine_share: float = 0.2
     fine_weight: float = 0.3
     seed: int = 0
@@ -74,7 +75,8 @@ def train_lm(
     """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
 
     The weights kept are those of the best held-out NLL on slices of what generation hears: of the model's own sound if
-    the tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without.
+    the tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without; and where
+    ``originals`` alone are learnt from, on those.
 
     Args:
         train: the recordings first, then the same transposed, if they are to be learnt from too.
@@ -102,7 +104,7 @@ def train_lm(
         described["of"] = start.digest
     run = Run(out, described, {"model": model, **optimizer.parts})
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
-    kept_by = f"heldout_{_heard(train, config)}"
+    kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first = run.resume()
     best = run.best(kept_by)
     if first == 0 and start is not None:
@@ -155,6 +157,9 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
         "decoded": ({"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")),
         "coarse": (dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")),
     }[_heard(sources, config)]
+    if recipe.originals:
+        odds = {version: float(version == "original") for version in odds}
+        return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, join_share=0.0)
     return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
 
 

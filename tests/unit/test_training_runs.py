@@ -25,6 +25,7 @@ from training.manifest import Clip
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens, tokenize
+from training.train_lm import ModelRecipe, _crops
 
 ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
@@ -137,6 +138,24 @@ def test_a_crop_knows_where_its_group_ends_and_joins_versions() -> None:
         assert len(changes) == 1 and row[0] == 0 and row[-1] == 1
     whole = crops.batch(0, "coarse").mels[:, :frames]
     assert (whole == 2).all()
+
+
+def test_a_model_that_hears_recordings_alone_is_given_nothing_else() -> None:
+    frames = 60
+    mels = {name: np.full((frames, 4), number, np.float16) for number, name in enumerate(VERSIONS)}
+    tokens = Tokens(np.zeros((frames, 8), np.uint16), mels, [(0, frames)])
+    heard = {
+        originals: {
+            value
+            for step in range(8)
+            for value in _crops([tokens], HYBRID, ModelRecipe(crop_frames=frames - 1, originals=originals))
+            .batch(step)
+            .mels.unique()
+            .tolist()
+        }
+        for originals in (False, True)
+    }
+    assert heard == {False: {0.0, 1.0, 2.0}, True: {0.0}}
 
 
 def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:

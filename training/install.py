@@ -1,0 +1,64 @@
+"""Put the model that a run made among the installed ones, under a name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from engine.checkpoint import codec_hash, load_model
+from engine.installed import INSTALLED, installed_models
+
+
+def install_model(run: Path, name: str, replacing: bool = False) -> Path:
+    """Copy a run's model, its log and its card, if it has one, to where ``--model NAME`` finds it.
+
+    A codec that an installed model has too, to the byte, is not copied but referred to.
+
+    Returns:
+        its folder.
+
+    Raises:
+        ModelError: the run has no model that can be loaded.
+        ValueError: the name cannot be one, or is taken and not to be replaced.
+        OSError: nothing can be written there.
+    """
+    if name != Path(name).name or name.startswith((".", "-")) or not name:
+        raise ValueError(f"{name!r} cannot be the name of a model")
+    if (INSTALLED / name).exists() and not replacing:
+        raise ValueError(f"there is a model {name!r} already; --replace puts this one in its place")
+    load_model(str(run.resolve()), torch.device("cpu"))
+    partial = INSTALLED / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    config = json.loads((run / "config.json").read_text())
+    lender = _lender(run, name)
+    if lender:
+        config["codec"] = {"of": lender, "sha256": codec_hash(run)}
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    copied = {
+        "model.safetensors": "model.safetensors",
+        "log.jsonl": "log-model.jsonl",
+        "MODEL_CARD.md": "MODEL_CARD.md",
+    }
+    if not lender:
+        copied["codec.safetensors"] = "codec.safetensors"
+    for source, target in copied.items():
+        if (run / source).is_file():
+            shutil.copyfile(run / source, partial / target)
+    shutil.rmtree(INSTALLED / name, ignore_errors=True)
+    return partial.rename(INSTALLED / name)
+
+
+def _lender(run: Path, name: str) -> str | None:
+    """The installed model that has the run's codec."""
+    if not (run / "codec.safetensors").is_file():
+        return None
+    own = codec_hash(run)
+    for other in installed_models():
+        folder = INSTALLED / other
+        if other != name and (folder / "codec.safetensors").is_file() and codec_hash(folder) == own:
+            return other
+    return None
