@@ -16,6 +16,7 @@ from benchmarks.preset import Preset, build_preset
 from benchmarks.quality import snr_db
 from benchmarks.realtime import Run, curve, estimate, most_streams
 from benchmarks.report import Loaded, Report
+from engine.config import Dtype
 from engine.processors import usable_processors
 
 FULL_RUN = 30.0
@@ -31,6 +32,7 @@ class Options:
     peers: bool = True
     streams_only: bool = False
     curve: bool = False
+    dtype: Dtype = "auto"
 
 
 def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -> Report:
@@ -41,10 +43,13 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         WeightsError: official weights are there and damaged.
     """
     share = min(1.0, options.seconds / FULL_RUN)
-    ceiling = gemm_gflops(device, seconds=share)
-    tell(f"matrix product: {ceiling:.0f} GFLOP/s")
     model = build_preset(options.preset, device)
-    runner = OurRunner(model, device)
+    runner = OurRunner(model, device, options.dtype)
+    dtypes = [torch.float32]
+    if options.peers or runner.engine.path.dtype == torch.bfloat16:  # slow beyond measure where there are no units
+        dtypes.append(torch.bfloat16)
+    before = _ceilings(device, dtypes, share)
+    tell(f"matrix product: {', '.join(f'{rate:.0f} GFLOP/s in {name}' for name, rate in before.items())}")
     single, snr = None, None
     if not options.streams_only:
         single = measure_single(runner, prompts=max(3, round(50 * share)), steps=max(30, round(1500 * share)))
@@ -61,7 +66,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     search = most_streams(runner, guess, options.seconds, told=told)
     streams = max(1, search.streams)
     loaded = Loaded(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
-    fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
+    fingerprint, slow_because, dtype = runner.engine.fingerprint, runner.engine.path.slow_because, runner.engine.dtype
     del runner  # its threads and its memory are the peers' now
     sizes = Sizes(model.step.model.config.stack, model.step.codec.config)
     answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS] if options.peers else []
@@ -76,11 +81,16 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         loaded=loaded,
         flops=flops_per_frame(model.step),
         traffic=traffic_per_frame(model.step),
-        gemm_gflops=max(ceiling, gemm_gflops(device, seconds=share)),
-        gemm_gflops_bfloat16=gemm_gflops(device, torch.bfloat16, share) if options.peers else None,
+        ceilings={name: max(rate, before[name]) for name, rate in _ceilings(device, dtypes, share).items()},
+        dtype=dtype,
         single=single,
         snr_db=snr,
         curve=points if options.curve else None,
         peers=[a for a in answers if not isinstance(a, Skipped)],
         skipped=[a for a in answers if isinstance(a, Skipped)],
     )
+
+
+def _ceilings(device: torch.device, dtypes: list[torch.dtype], seconds: float) -> dict[str, float]:
+    """GFLOP/s of matrix products by dtype."""
+    return {str(dtype).removeprefix("torch."): gemm_gflops(device, dtype, seconds) for dtype in dtypes}

@@ -13,6 +13,7 @@ from benchmarks.percentiles import Percentiles
 from benchmarks.preset import prompt_audio
 from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel
+from engine.config import Dtype
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from engine.prompt import Prompt
@@ -29,17 +30,17 @@ class OurRunner:
 
     frames = 1
 
-    def __init__(self, model: LoadedModel, device: torch.device) -> None:
-        self._model, self._device = model, device
+    def __init__(self, model: LoadedModel, device: torch.device, dtype: Dtype = "auto") -> None:
+        self._model, self._device, self._dtype = model, device, dtype
         self._prompt: Prompt | None = None
         self._started: list[Stream] = []
-        self.engine = Engine(model, device, FEWEST_SLOTS)
+        self.engine = Engine(model, device, FEWEST_SLOTS, dtype=dtype)
 
     def prepare(self, streams: int) -> None:
         """Start them all from one prompt longer than the window, each with a seed of its own; none if 0."""
         if streams > self.engine.scheduler.slots:
             slots = 1 << (streams - 1).bit_length()
-            self.engine = Engine(self._model, self._device, slots)
+            self.engine = Engine(self._model, self._device, slots, dtype=self._dtype)
             self._started = []
         for stream in self._started:
             self.engine.cancel(stream)

@@ -31,7 +31,8 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     slots = whole_tiles(1, device)
     state = step.init_state(slots, device)
     fill_slot(rows(state, 0, 1), prompt, SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
-    path = step_path(step, state, slots, device, find_kernels(step, device))
+    kernels = find_kernels(step, device, "float32" if engine.dtype == "float32" else "auto")
+    path = step_path(step, state, slots, device, kernels)
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])

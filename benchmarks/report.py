@@ -29,8 +29,7 @@ class Report:
 
     Attributes:
         flops: operations of one frame of one stream, by stage.
-        gemm_gflops: the ceiling, in the precision that the step computes in.
-        gemm_gflops_bfloat16: what the peers' bfloat16 has above it; None without peers.
+        ceilings: matrix products in GFLOP/s, by dtype: in the step's own and in float32.
         peers: as ``benchmarks.peers.measure`` gave them.
         slow_because: why this engine did not run on its fast path, where it did not.
     """
@@ -44,15 +43,19 @@ class Report:
     loaded: Loaded
     flops: dict[str, float]
     traffic: Traffic
-    gemm_gflops: float
+    ceilings: dict[str, float]
     slow_because: str | None = None
-    gemm_gflops_bfloat16: float | None = None
     single: Single | None = None
     snr_db: float | None = None
     curve: list[Point] | None = None
     peers: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     dtype: str = "float32"
+
+    @property
+    def gemm_gflops(self) -> float:
+        """The ceiling: the machine's best product in the precision that the step computes in."""
+        return self.ceilings[self.dtype]
 
     @property
     def roofline_fraction(self) -> float:
@@ -93,8 +96,7 @@ class Report:
             "stage_ms_at_realtime_streams": {k: 1e3 * v for k, v in self.loaded.stage_seconds.items()},
             "bytes_per_frame": asdict(self.traffic),
         }
-        if self.gemm_gflops_bfloat16 is not None:
-            said["gemm_gflops_bfloat16"] = self.gemm_gflops_bfloat16
+        said |= {f"gemm_gflops_{dtype}": rate for dtype, rate in self.ceilings.items() if dtype != self.dtype}
         if self.curve is not None:
             said["curve"] = [{"streams": p.streams, "step_ms": 1e3 * p.step_seconds} for p in self.curve]
         return said
@@ -116,10 +118,10 @@ class Report:
             first, frame = self.single.time_to_first_audio_ms, self.single.frame_ms
             table.add_row("one stream: time to first audio, p50 / p99", f"{first.p50:.1f} / {first.p99:.1f} ms")
             table.add_row("one stream: step, p50 / p99", f"{frame.p50:.2f} / {frame.p99:.2f} ms")
-        table.add_row("matrix product", f"{self.gemm_gflops:.0f} GFLOP/s")
-        if self.gemm_gflops_bfloat16 is not None:
-            table.add_row("matrix product, bfloat16", f"{self.gemm_gflops_bfloat16:.0f} GFLOP/s")
-        table.add_row("whole loop's fraction of it, in real time", f"{self.roofline_fraction:.2f}")
+        for dtype, rate in self.ceilings.items():
+            table.add_row(f"matrix product, {dtype}", f"{rate:.0f} GFLOP/s")
+        told = f"whole loop's fraction of {self.dtype}'s, in real time"
+        table.add_row(told, f"{self.roofline_fraction:.2f}")
         if self.snr_db is not None:
             table.add_row("signal to noise against float64", f"{self.snr_db:.1f} dB")
         table.add_row("fingerprint", self.fingerprint)

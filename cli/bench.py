@@ -16,6 +16,7 @@ from benchmarks.bench import bench as run_bench
 from benchmarks.plot import plot_curve
 from benchmarks.preset import Preset
 from cli.arguments import told_in_one_line
+from engine.config import Dtype
 from engine.encodec_weights import WeightsError
 from engine.engine import pick_device
 
@@ -28,6 +29,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each run on playback clocks.")] = FULL_RUN,
     peers: Annotated[bool, typer.Option(help="Measure what one could use instead, too.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 where it is fast.")] = "auto",
     streams_only: Annotated[bool, typer.Option("--streams-only", help="Leave one stream and the sound out.")] = False,
     curve: Annotated[bool, typer.Option("--curve", help="Add the step time at 1, 2, 4 … streams.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Plot that curve into this file.")] = None,
@@ -38,7 +40,7 @@ def bench(
             raise ValueError(f"{plot.parent} is not a folder.")
         if plot and find_spec("matplotlib") is None:
             raise ValueError("--plot needs matplotlib; install whispergpt[bench].")
-        options = Options(preset, seconds, peers, streams_only, curve or plot is not None)
+        options = Options(preset, seconds, peers, streams_only, curve or plot is not None, dtype)
         try:
             report = run_bench(options, pick_device(device), _tell)
         except WeightsError as error:

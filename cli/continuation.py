@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cli.arguments import check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import cut_prompt, read_audio
-from engine.config import FRAME_RATE
+from engine.config import FRAME_RATE, Dtype
 from engine.engine import Engine
 from server.errors import ApiError
 from server.parameters import Wishes, check_wishes, frames_for, sampling_for
@@ -30,6 +30,7 @@ def continuation(
     top_p: Annotated[float | None, typer.Option(help="Above 0 and at most 1 (off).")] = None,
     model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 where it is fast.")] = "auto",
     with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the prompt, as decoded, in front.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
@@ -46,7 +47,7 @@ def continuation(
         if not prompt.is_file():
             raise ValueError(f"There is no file {prompt}.")
         audio = cut_prompt(read_audio(prompt))
-        engine = Engine.load(model or default_model(), device)
+        engine = Engine.load(model or default_model(), device, dtype=dtype)
         if engine.path.slow_because:
             typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)
         sampling = sampling_for(wishes, engine.info())

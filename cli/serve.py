@@ -22,6 +22,7 @@ def serve(
         typer.Option(help="Name of an installed model or a folder; may be repeated, the first is the default."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of products: auto or float32. Default: auto.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None,
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys. Default: none are asked for on loopback.")
@@ -38,6 +39,7 @@ def serve(
         "port": port,
         "model": model or None,
         "device": device,
+        "dtype": dtype,
         "max_streams": max_streams,
         "keys": keys,
         "open": open_,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 SAMPLE_RATE = 24_000
 """Samples per second of everything inside the engine."""
@@ -13,6 +13,8 @@ FRAME_RATE = SAMPLE_RATE // HOP
 """Frames per second (75)."""
 CODEBOOK_SIZE = 1024
 """Entries in each codebook."""
+Dtype: TypeAlias = Literal["auto", "float32"]
+"""Of products; ``auto`` is bfloat16 where the processor has units for it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from engine.audio_file import Samples
 from engine.capacity import MOST_LOAD, StepCost
 from engine.checkpoint import LoadedModel, ModelError, load_model
-from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
 from engine.frame_step import LOST
 from engine.installed import package_version
 from engine.memories import Memories
@@ -91,10 +91,16 @@ class Engine:
         max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
         exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
             take along five times as large, and only compiled kernels can do it.
+        dtype: of products: ``auto`` is bfloat16 on processors that have units for it, else float32.
     """
 
     def __init__(
-        self, model: LoadedModel, device: torch.device, max_streams: int = 2 * TILE, exact: bool = False
+        self,
+        model: LoadedModel,
+        device: torch.device,
+        max_streams: int = 2 * TILE,
+        exact: bool = False,
+        dtype: Dtype = "auto",
     ) -> None:
         self.model, self.device = model, device
         self.scheduler = Scheduler(max_streams)
@@ -108,7 +114,7 @@ class Engine:
         with torch.inference_mode():
             state = model.step.init_state(slots, device)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]
-            kernels = find_kernels(model.step, device)
+            kernels = find_kernels(model.step, device, dtype)
             self.path = step_path(model.step, state, slots, device, kernels)
             self._prompts = prompt_path(model.step, device, kernels)
         config = model.step.model.config
@@ -119,7 +125,12 @@ class Engine:
 
     @classmethod
     def load(
-        cls, name_or_folder: str, device: str = "auto", max_streams: int = 2 * TILE, exact: bool = False
+        cls,
+        name_or_folder: str,
+        device: str = "auto",
+        max_streams: int = 2 * TILE,
+        exact: bool = False,
+        dtype: Dtype = "auto",
     ) -> Engine:
         """Load a model by name or folder.
 
@@ -128,7 +139,12 @@ class Engine:
             DeviceError: the device is not there.
         """
         picked = pick_device(device)
-        return cls(load_model(name_or_folder, picked), picked, max_streams, exact)
+        return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype)
+
+    @property
+    def dtype(self) -> str:
+        """Of the step's products: ``float32`` or ``bfloat16``."""
+        return str(self.path.dtype).removeprefix("torch.")
 
     @property
     def fingerprint(self) -> str:
@@ -138,7 +154,7 @@ class Engine:
         else:
             place = f"cpu-{torch.backends.cpu.get_cpu_capability().lower()}-{torch.get_num_threads()}t"
         model = f"{self.model.id}-{self.model.digest}"
-        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/float32/{self.path.name}"
+        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/{self.dtype}/{self.path.name}"
 
     def info(self) -> ModelInfo:
         """What ``/v1/models`` says of the model."""

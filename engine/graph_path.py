@@ -25,6 +25,7 @@ class GraphPath:
     copy is all that the host waits for.
     """
 
+    dtype = torch.float32
     slow_because: str | None = None
 
     def __init__(self, frame_step: FrameStep, state: State, slots: int, device: torch.device) -> None:

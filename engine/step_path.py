@@ -32,9 +32,11 @@ Samples = npt.NDArray[np.int16]
 
 
 class StepPath(Protocol):
-    """``name`` stands in the fingerprint; ``slow_because`` says why it is not the fast one, where it is not."""
+    """``name`` stands in the fingerprint, and ``dtype``, that of products; ``slow_because`` says why it is not the fast
+    one, where it is not."""
 
     name: str
+    dtype: torch.dtype
     slow_because: str | None
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
@@ -74,7 +76,7 @@ class NativePath:
         self._logits = leaf(state, "logits").numpy()
         self._threads = threads or usable_processors()
         self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
-        self.name = self._program.name
+        self.name, self.dtype = weights.library.name, weights.dtype
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
@@ -101,6 +103,8 @@ class NativePath:
 
 class TorchPath:
     """The frame step as torch runs it, in tiles."""
+
+    dtype = torch.float32
 
     def __init__(
         self, frame_step: FrameStep, state: State, slots: int, device: torch.device, slow_because: str | None = None

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import zmq
@@ -20,6 +21,7 @@ import zmq
 from engine import messages as m
 from engine.capacity import MOST_LOAD, Capacity
 from engine.checkpoint import ModelError
+from engine.config import Dtype
 from engine.engine import DeviceError, Engine, StepReport
 from engine.prompt import Prompt
 from engine.prompt_desk import Finished, PromptDesk
@@ -211,6 +213,7 @@ def serve(
     prompt_cache_bytes: int,
     most_load: float,
     exact: bool,
+    dtype: Dtype = "auto",
 ) -> int:
     """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
     parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
@@ -226,7 +229,7 @@ def serve(
     try:
         engines: dict[str, Engine] = {}
         for name in models:
-            engine = Engine.load(name, device, max_streams, exact)
+            engine = Engine.load(name, device, max_streams, exact, dtype)
             engine.warm_up()
             if engine.model.id in engines:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")
@@ -283,6 +286,7 @@ def main() -> int:
     parser.add_argument("endpoint", help="ZeroMQ address to connect to")
     parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="of products")
     parser.add_argument("--max-streams", type=int, default=64)
     parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
     parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
@@ -298,6 +302,7 @@ def main() -> int:
         options.prompt_cache_bytes,
         options.most_load,
         options.exact,
+        options.dtype,
     )
 
 

@@ -54,6 +54,8 @@ class EngineProcess:
             self._endpoint,
             "--device",
             self._settings.device,
+            "--dtype",
+            self._settings.dtype,
             "--max-streams",
             str(self._settings.max_streams),
             "--prompt-cache-bytes",

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.capacity import MOST_LOAD
+from engine.config import Dtype
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
         description="names or folders, comma-separated in the environment; the first is the default",
     )
     device: str = "auto"
+    dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
     max_streams: int = Field(default=64, ge=1, le=4096, description="slots in the batch, for each model")
     max_load: float = Field(
         default=MOST_LOAD,

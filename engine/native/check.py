@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.codec import Codec
-from engine.config import HOP
+from engine.config import HOP, Dtype
 from engine.frame_step import FrameStep
 from engine.native.codec_program import DecodeProgram, EncodeProgram
 from engine.native.frame_program import FrameProgram
@@ -24,6 +24,8 @@ SLOTS = 2
 PROMPT_FRAMES = 8
 TOLERANCE = 1e-3
 """Of logits, relative to the largest; rounding alone makes some 1e-5."""
+BFLOAT16_TOLERANCE = 0.1
+"""The same where products are in bfloat16, which makes some 1e-2; and of sound, relative to its power."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,29 @@ class Kernels:
     missing_because: str | None = None
 
 
-def find_kernels(step: FrameStep, device: torch.device) -> Kernels:
+def find_kernels(step: FrameStep, device: torch.device, dtype: Dtype = "auto") -> Kernels:
     """The fastest that this processor has and that compute what torch does; none, and no reason, for other devices."""
 
     def check(weights: Weights) -> None:
         _check_step(step, weights)
-        _check_read(step, _check_codec(step.codec, weights), weights)
+        _check_read(step, _check_codec(step.codec, weights), weights, TOLERANCE)
 
-    return _first_that_pass(check, device)
+    found = _first_that_pass(check, device)
+    if dtype == "float32" or found.weights is None:
+        return found
+    library = found.weights.library
+    if not library.functions.whispergpt_multiplies_pairs():
+        return found
+    try:
+        faster = Weights(library, torch.bfloat16)
+        _check_read(step, _check_codec(step.codec, faster), faster, BFLOAT16_TOLERANCE)
+    except NativeError:
+        return found
+    return Kernels(faster)
 
 
 def find_codec_kernels(codec: Codec, device: torch.device) -> Kernels:
-    """The same for a codec by itself."""
+    """Those for a codec by itself, in float32."""
 
     def check(weights: Weights) -> None:
         _check_codec(codec, weights)
@@ -111,14 +124,19 @@ def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
     decode.run(PROMPT_FRAMES)
     heard = codec.decode_step(codes, codec.init_decoder_state(1, device))
     same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
-    off = float(np.abs(decode.audio.flatten() - heard.flatten().numpy()).max()) * 32_767
-    if not (same > 0.75 and off <= 2):
+    wanted = heard.flatten().numpy()
+    off = np.abs(decode.audio.flatten() - wanted)
+    if weights.dtype == torch.float32:
+        alike = float(off.max()) * 32_767 <= 2
+    else:
+        alike = float(np.square(off).mean()) <= BFLOAT16_TOLERANCE**2 * float(np.square(wanted).mean())
+    if not (same > 0.75 and alike):
         raise _wrong(weights.library)
     return decode
 
 
 @torch.inference_mode()
-def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights) -> None:
+def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights, tolerance: float) -> None:
     """What a model makes of these frames both ways; raises NativeError as above."""
     streams = [step.init_state(1, torch.device("cpu")) for _ in range(2)]
     read = ReadProgram(step, streams[0], PROMPT_FRAMES, weights)
@@ -126,7 +144,7 @@ def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights) -> None
     read.run(PROMPT_FRAMES)
     coarse = torch.from_numpy(heard.codes[:1].astype(np.int64))
     step.read(coarse, torch.from_numpy(heard.audio).view(1, -1), streams[1], 0)
-    if not _logits_differ(streams[0], streams[1]) < TOLERANCE:
+    if not _logits_differ(streams[0], streams[1]) < tolerance:
         raise _wrong(weights.library)
 
 

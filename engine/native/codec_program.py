@@ -50,7 +50,11 @@ class EncodeProgram(ConsecutiveProgram):
         codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        residual = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+        with self.single_precision():  # near entries would fall the other way
+            self._lay_out(codec, Signal(k.Rows.of(audio), HOP, 1), state)
+
+    def _lay_out(self, codec: Codec, audio: Signal, state: State) -> None:
+        residual = self.seanet(codec.encoder, audio, state)
         for found, entries in zip(self.codes, codec.quantizer.entries, strict=True):
             # The nearest entry e of x has the largest 2 x·e - |e|².
             scores = self.product(residual, 2 * entries, -entries.square().sum(1))

@@ -29,11 +29,11 @@ class Emitter:
     """A program in the making, for up to ``rows`` streams, or that many ``consecutive`` frames of one."""
 
     def __init__(self, weights: Weights, rows: int, consecutive: bool = False) -> None:
-        library, self._weights = weights.library, weights
-        self.name, self._library = library.name, library.functions
+        self._weights, self._library = weights, weights.library.functions
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
         self._count, self.consecutive = rows, consecutive
         self._emitted = 0
+        self._pairs = weights.dtype == torch.bfloat16
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # what the program has addresses of
 
@@ -71,9 +71,10 @@ class Emitter:
         """Rows of ``x``, ``times`` of them each ``step`` floats on, times ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
-        packed, padded = self._weights.packed(weight, bias)
+        pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
+        packed, padded = self._weights.packed(weight, bias, pairs)
         y = add_to or self.buffer(times, outputs)
-        stored = (packed.data_ptr(), packed.dtype == torch.float16, padded.data_ptr())
+        stored = (packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr())
         self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
         return y
 
@@ -96,6 +97,13 @@ class Emitter:
     def emit(self, kernel: k.Kernel) -> None:
         getattr(self._library, kernel.symbol)(self._handle, ctypes.byref(kernel))
         self._emitted += 1
+
+    @contextmanager
+    def single_precision(self) -> Iterator[None]:
+        """What is emitted within is multiplied in float32, whatever the rest is."""
+        pairs, self._pairs = self._pairs, False
+        yield
+        self._pairs = pairs
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NONE, GELU, ELU = range(3)
 """Activations of a product."""
+STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+"""What weights may be kept in; of bfloat16 two inputs make a pair."""
 
 
 class Rows(Structure):
@@ -63,7 +65,7 @@ class Linear(Kernel):
         ("inputs", c_int64),
         ("outputs", c_int64),
         ("weights", c_void_p),
-        ("half", c_bool),
+        ("stored", c_int),
         ("bias", c_void_p),
         ("out", Rows),
         ("activation", c_int),

@@ -102,7 +102,8 @@ class LayerEmitter(Emitter):
         window = self.keep(mel.window)
         addresses = (window.data_ptr(), cosine.data_ptr(), sine.data_ptr())
         self.emit(k.Spectrum(audio.rows, HOP, size, *addresses, k.Rows.of(tail), bins.rows))
-        bands = self.product(bins, mel.bank.t(), None)
+        with self.single_precision():  # the logarithm sees quiet bands as well as loud ones
+            bands = self.product(bins, mel.bank.t(), None)
         self.emit(k.LogScale(bands.rows, bands.width, mel.config.floor))
         return bands
 

@@ -23,8 +23,10 @@ from engine.native.kernels import KERNELS, Kernel
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
 """Where an image keeps what it has built for every level."""
-LEVELS = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
-"""Processor levels that kernels are built for, highest first, and what torch calls them."""
+LEVELS = {"x86-64-v4-bf16": "AVX512", "x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
+"""Processor levels that kernels are built for, highest first, and what torch calls them; ``-bf16`` has units for
+bfloat16 besides."""
+_BF16 = "-bf16"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
 BUILD_SECONDS = 300
@@ -73,10 +75,23 @@ def processor_levels() -> list[str]:
         NativeError: the kernels are written for none of them.
     """
     capability, levels = torch.backends.cpu.get_cpu_capability(), list(LEVELS)
+    if not _multiplies_bfloat16():
+        levels = [level for level in levels if not level.endswith(_BF16)]
     for index, level in enumerate(levels):
         if platform.machine() in ("x86_64", "AMD64") and capability.startswith(LEVELS[level]):
             return levels[index:]
     raise NativeError(f"there are no kernels for this processor ({platform.machine()}, {capability})")
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether Linux says that every processor has AVX512's products of bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = [line.split() for line in lines if line.startswith("flags")]
+    return bool(flags) and all("avx512_bf16" in each for each in flags)
 
 
 def open_library(path: Path) -> Library:
@@ -88,6 +103,7 @@ def open_library(path: Path) -> Library:
     try:
         functions = ctypes.CDLL(str(path))
         functions.whispergpt_program.restype = ctypes.c_void_p
+        functions.whispergpt_multiplies_pairs.restype = ctypes.c_bool
         functions.whispergpt_stage.argtypes = [ctypes.c_void_p, ctypes.c_int]
         functions.whispergpt_by_row.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_bool]
         functions.whispergpt_free.argtypes = [ctypes.c_void_p]
@@ -116,7 +132,9 @@ def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Pat
         OSError: the folder cannot be written.
     """
     # The mark of its level makes the system's loader refuse the library on a lesser processor.
-    made_for = [f"-march={level}", f"-Wl,-z,{level}"]
+    instructions = level.removesuffix(_BF16)
+    made_for = [f"-march={instructions}", f"-Wl,-z,{instructions}"]
+    made_for += ["-mavx512bf16"] if level.endswith(_BF16) else []
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "library.so"

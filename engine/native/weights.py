@@ -7,34 +7,44 @@ from torch import Tensor
 
 from engine.native.library import Library
 
-_Key = tuple[int, torch.Size, tuple[int, ...], int]
+_Key = tuple[int, torch.Size, tuple[int, ...], int, bool]
 
 
 class Weights:
-    """Panels of weights for one library (see `src/linear.h`); programs that multiply by the same tensor share them."""
+    """Panels of weights for one library (see `src/linear.h`); programs that multiply by the same tensor share them.
 
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    Attributes:
+        dtype: of products, float32 or bfloat16; in which inputs and weights are rounded, and sums are not.
+    """
+
+    def __init__(self, library: Library, dtype: torch.dtype = torch.float32) -> None:
+        self.library, self.dtype = library, dtype
         self._panel = int(library.functions.whispergpt_panel())
         self._packed: dict[_Key, tuple[Tensor, Tensor]] = {}
         self._sources: list[Tensor | None] = []  # alive as long as this is, so that no other tensor takes their address
 
-    def packed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias."""
-        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr())
+    def packed(self, weight: Tensor, bias: Tensor | None, pairs: bool = False) -> tuple[Tensor, Tensor]:
+        """``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias.
+
+        ``pairs``: in bfloat16, two inputs beside each other.
+        """
+        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), pairs)
         if key not in self._packed:
-            self._packed[key] = self._pack(weight.detach(), bias)
+            self._packed[key] = self._pack(weight.detach(), bias, pairs)
             self._sources += [weight, bias]
         return self._packed[key]
 
-    def _pack(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _pack(self, weight: Tensor, bias: Tensor | None, pairs: bool) -> tuple[Tensor, Tensor]:
         outputs, inputs = weight.shape
         panels = -(-outputs // self._panel)
         padded = torch.zeros(panels * self._panel, inputs)
         padded[:outputs] = weight
-        packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
-        if torch.equal(packed.half().float(), packed):
-            packed = packed.half()
+        if pairs:
+            packed = padded.view(panels, self._panel, inputs // 2, 2).transpose(1, 2).contiguous().bfloat16()
+        else:
+            packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
+            if torch.equal(packed.half().float(), packed):
+                packed = packed.half()
         shift = torch.zeros(panels * self._panel)
         if bias is not None:
             shift[:outputs] = bias

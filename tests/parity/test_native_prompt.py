@@ -51,10 +51,12 @@ def audio() -> np.ndarray:
     return speech(1.0)[: FRAMES * HOP]
 
 
-def through_kernels(step: FrameStep, cuts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, State, State]:
+def through_kernels(
+    step: FrameStep, cuts: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> tuple[np.ndarray, np.ndarray, State, State]:
     """Codes ``[K, T]``, samples ``[T·320]`` and both states of the prompt, in chunks that end at ``cuts``."""
     encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
-    weights = Weights(load_library())
+    weights = Weights(load_library(), dtype)
     encode = EncodeProgram(step.codec, encoder, FRAMES, weights)
     last = leaf(state, "latent") if "latent" in state else None
     decode = DecodeProgram(step.codec, 8, branch(state, "decoder"), FRAMES, weights, last)
@@ -101,11 +103,21 @@ def test_a_prompt_gives_what_torch_gives(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_cutting_a_prompt_changes_no_bit() -> None:
+def test_bfloat16_changes_no_code_of_a_prompt_and_its_sound_little() -> None:
     step = step_of(SIZES["fine stage"])
-    whole = through_kernels(step, (FRAMES,))
+    exact, rounded = (through_kernels(step, (FRAMES,), dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert (exact[0] == rounded[0]).all(), "the encoder multiplies in float32"
+    off = np.square(rounded[1] - exact[1]).mean() / np.square(exact[1]).mean()
+    assert 1e-8 < off < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_cutting_a_prompt_changes_no_bit(dtype: torch.dtype) -> None:
+    step = step_of(SIZES["fine stage"])
+    whole = through_kernels(step, (FRAMES,), dtype)
     for cuts in ((1, 2, 3, 7, 39, FRAMES), (32, FRAMES)):
-        parts = through_kernels(step, cuts)
+        parts = through_kernels(step, cuts, dtype)
         assert (parts[0] == whole[0]).all() and (parts[1] == whole[1]).all()
         for before, after in zip(whole[2:], parts[2:], strict=True):
             one, other = leaves(before), leaves(after)

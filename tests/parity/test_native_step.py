@@ -36,6 +36,7 @@ from engine.streaming import State, branch, clone, leaf, map_state
 from tests.support.kernels import kernels_expected
 
 SLOTS = 5
+DTYPES = [torch.float32, torch.bfloat16]
 MODELS = {
     "hybrid": (HYBRID, SMALL_CODEC),
     "gpt-s": (GPT_S, SMALL_CODEC),
@@ -136,6 +137,40 @@ def compare(step: FrameStep, state: State, library: Library) -> FrameProgram:
     return program
 
 
+def test_bfloat16_is_near_torch() -> None:
+    """Inputs and weights of products have eight bits there: logits are within some hundredths."""
+    step = frame_step(*MODELS["hybrid"])
+    state = busy_state(step)
+    logits = {}
+    for dtype in DTYPES:
+        held = clone(state)
+        program = FrameProgram(step, held, SLOTS, Weights(load_library(), dtype))
+        program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
+        logits[dtype] = leaf(held, "logits")
+    with torch.inference_mode():
+        step(state, torch.ones(SLOTS, dtype=torch.bool))
+    wanted = leaf(state, "logits")
+    exact, rounded = (float((logits[dtype] - wanted).norm() / wanted.norm()) for dtype in DTYPES)
+    assert exact < 1e-4 < rounded < 0.05
+
+
+def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None:
+    """What is no number stays so, in that stream alone."""
+    step = frame_step(*MODELS["hybrid"])
+    state = busy_state(step)
+    values = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "values")
+    values[1] = float("nan")
+    logits = []
+    for made in (load_library(), open_library(build(processor_levels()[-1], tmp_path))):
+        held = clone(state)
+        program = FrameProgram(step, held, SLOTS, Weights(made, torch.bfloat16))
+        program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
+        logits.append(leaf(held, "logits"))
+        assert logits[-1].isnan().any(1).tolist() == [slot == 1 for slot in range(SLOTS)]
+    one, other = (each[[0, 2, 3, 4]] for each in logits)
+    assert float((one - other).norm() / other.norm()) < 0.01
+
+
 def test_wide_vectors_too(tmp_path: Path) -> None:
     """The other width of vectors: sixteen floats as AVX-512 has them, here by way of narrower registers, or eight."""
     other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
@@ -145,22 +180,23 @@ def test_wide_vectors_too(tmp_path: Path) -> None:
     compare(step, busy_state(step), library)
 
 
-def test_company_changes_no_bit() -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_company_changes_no_bit(dtype: torch.dtype) -> None:
     """Each slot alone, all at once, and in two parts: the same bits, and other slots untouched."""
     step = frame_step(*MODELS["hybrid"])
     start = busy_state(step)
     together, alone, parts = clone(start), clone(start), clone(start)
     everyone = np.arange(SLOTS, dtype=np.int32)
-    program = FrameProgram(step, together, SLOTS, Weights(load_library()))
+    program = FrameProgram(step, together, SLOTS, Weights(load_library(), dtype))
     program.run(everyone, 0, SLOTS)
-    single = FrameProgram(step, alone, 1, Weights(load_library()))
+    single = FrameProgram(step, alone, 1, Weights(load_library(), dtype))
     for slot in reversed(range(SLOTS)):
         single.run(np.array([slot], np.int32), 0, 1)
         assert (single.codes[0] == program.codes[slot]).all()
         assert (single.samples[0] == program.samples[slot]).all()
         untouched = list(range(slot))
         assert torch.equal(leaf(alone, "logits")[untouched], leaf(start, "logits")[untouched])
-    split = FrameProgram(step, parts, SLOTS, Weights(load_library()))
+    split = FrameProgram(step, parts, SLOTS, Weights(load_library(), dtype))
     split.run(everyone[::-1].copy(), 3, SLOTS)
     split.run(everyone[::-1].copy(), 0, 3)
     assert (split.samples[::-1] == program.samples).all()
@@ -168,17 +204,18 @@ def test_company_changes_no_bit() -> None:
         map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, together, other)
 
 
-def test_threads_change_no_bit() -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_change_no_bit(dtype: torch.dtype) -> None:
     """Sixteen slots over four threads, in any order, and in parts of every size."""
     step = frame_step(*MODELS["hybrid"])
     start = map_state(lambda t: t.repeat(4, *[1] * (t.dim() - 1))[:16].clone(), busy_state(step))
     expected, threaded, parts = clone(start), clone(start), clone(start)
     order = np.random.default_rng(0).permutation(16).astype(np.int32)
     program, path = (
-        FrameProgram(step, expected, 16, Weights(load_library())),
-        NativePath(step, threaded, 16, Weights(load_library()), threads=4),
+        FrameProgram(step, expected, 16, Weights(load_library(), dtype)),
+        NativePath(step, threaded, 16, Weights(load_library(), dtype), threads=4),
     )
-    split = FrameProgram(step, parts, 16, Weights(load_library()))
+    split = FrameProgram(step, parts, 16, Weights(load_library(), dtype))
     for _ in range(5):
         program.run(order, 0, 16)
         codes, samples = path.step(order.tolist())

@@ -14,6 +14,13 @@
 
 extern "C" {
 int whispergpt_panel() { return PANEL; }
+bool whispergpt_multiplies_pairs() {
+#if LANES == 16 && defined(__AVX512BF16__)
+  return true;
+#else
+  return false;
+#endif
+}
 Program* whispergpt_program() { return new Program; }
 void whispergpt_free(Program* program) { delete program; }
 void whispergpt_stage(Program* program, int stage) { program->stage = stage; }

@@ -3,7 +3,11 @@
 // Weights [N, K] lie in panels of PANEL outputs, input by input: [ceil(N / PANEL)][K][PANEL], in half or single
 // precision. Each output is one chain of fused multiply-adds from the bias on, first input to last, so it does not
 // depend on how many rows are computed together: this is what makes a seed's codes the same in any company.
+//
+// In bfloat16 inputs go two by two, [ceil(N / PANEL)][K / 2][PANEL] pairs; the inputs are rounded, the sums are floats.
 #pragma once
+#include <type_traits>
+
 #include "program.h"
 #include "vector.h"
 
@@ -11,13 +15,15 @@ constexpr int PANEL = 2 * LANES;
 constexpr int MOST_ROWS = 6;  // 6 rows of 2 registers, 2 of weights and one broadcast fill AVX2's 16
 
 enum Activation { NONE = 0, GELU = 1, ELU = 2 };
+enum Stored { SINGLE = 0, HALF = 1, PAIRS = 2 };
 
-// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next.
+// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next. In
+// pairs, `inputs` and `step` are even.
 struct Linear {
   Rows in;
   int64_t times, step, inputs, outputs;
   const void* weights;
-  bool half;  // what they are stored in
+  int stored;  // what they are
   const float* bias;  // padded to whole panels
   Rows out;           // row t at t * outputs
   int activation;
@@ -28,20 +34,31 @@ static inline Vec activate(Vec v, int activation) {
   return activation == GELU ? gelu(v) : activation == ELU ? elu(v) : v;
 }
 
+template <typename Weight>
+using Input = std::conditional_t<std::is_same_v<Weight, Pair>, Pair, float>;
+
+// The streams' inputs as a product takes them.
+template <typename T>
+struct Inputs {
+  const T* data;
+  int64_t stride, step;
+};
+
 template <typename Weight, int ROWS, int PANELS>
-static void block(const Linear& p, const float* const* in, float* const* out, int64_t first) {
+static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first) {
+  const int64_t inputs = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs;
   const Weight* weights[PANELS];
   Vec totals[ROWS][PANELS][2];
   for (int j = 0; j < PANELS; j++) {
-    weights[j] = static_cast<const Weight*>(p.weights) + (first / PANEL + j) * p.inputs * PANEL;
+    weights[j] = static_cast<const Weight*>(p.weights) + (first / PANEL + j) * inputs * PANEL;
     for (int i = 0; i < ROWS; i++)
       for (int h = 0; h < 2; h++) totals[i][j][h] = load(p.bias + first + j * PANEL + h * LANES);
   }
-  for (int64_t k = 0; k < p.inputs; k++)
+  for (int64_t k = 0; k < inputs; k++)
     for (int j = 0; j < PANELS; j++) {
-      Vec low = load(weights[j] + k * PANEL), high = load(weights[j] + k * PANEL + LANES);
+      auto low = load(weights[j] + k * PANEL), high = load(weights[j] + k * PANEL + LANES);
       for (int i = 0; i < ROWS; i++) {
-        Vec x = broadcast(in[i][k]);
+        auto x = broadcast(in[i][k]);
         totals[i][j][0] = fma(x, low, totals[i][j][0]);
         totals[i][j][1] = fma(x, high, totals[i][j][1]);
       }
@@ -59,7 +76,8 @@ static void block(const Linear& p, const float* const* in, float* const* out, in
 
 // The block for so many rows and panels.
 template <typename Weight>
-static void some_rows(const Linear& p, int rows, int64_t panels, const float* const* in, float* const* out, int64_t n) {
+static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
+                      int64_t n) {
   switch (rows) {
     case 1: return panels == 4 ? block<Weight, 1, 4>(p, in, out, n) : block<Weight, 1, 1>(p, in, out, n);
     case 2: return panels == 2 ? block<Weight, 2, 2>(p, in, out, n) : block<Weight, 2, 1>(p, in, out, n);
@@ -71,7 +89,7 @@ static void some_rows(const Linear& p, int rows, int64_t panels, const float* co
 }
 
 template <typename Weight>
-static void products(const Linear& p, const Batch& batch) {
+static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& inputs) {
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
   // Few rows take more panels at once, to keep as many sums in flight.
@@ -81,10 +99,10 @@ static void products(const Linear& p, const Batch& batch) {
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;
     for (int64_t part = 0, done = 0; part < parts; part++) {
       int count = int((rows - done + parts - part - 1) / (parts - part));
-      const float* in[MOST_ROWS];
+      const Input<Weight>* in[MOST_ROWS];
       float* out[MOST_ROWS];
       for (int i = 0; i < count; i++) {
-        in[i] = p.in[stream] + time * p.step;
+        in[i] = inputs.data + (stream - batch.begin) * inputs.stride + time * inputs.step;
         out[i] = p.out[stream] + time * p.outputs;
         if (++time == p.times) time = 0, stream++;
       }
@@ -95,6 +113,21 @@ static void products(const Linear& p, const Batch& batch) {
   }
 }
 
+// The streams' inputs in bfloat16, in memory that each thread keeps.
+static Inputs<Pair> in_pairs(const Linear& p, const Batch& batch) {
+  static thread_local std::vector<Pair> kept;
+  int64_t size = (p.times - 1) * p.step + p.inputs, stride = (size + LANES - 1) / LANES * LANES / 2;
+  if (int64_t(kept.size()) < (batch.end - batch.begin) * stride) kept.resize((batch.end - batch.begin) * stride);
+  for (int r = batch.begin; r < batch.end; r++) {
+    const float* in = p.in[r];
+    Brain* out = &kept[(r - batch.begin) * stride].first;
+    by_vectors(size, [=](int64_t i, int n) { store_brains(out + i, load_some(in + i, n)); });
+  }
+  return {kept.data(), stride, p.step / 2};
+}
+
 static void linear(const Linear& p, const Batch& batch) {
-  p.half ? products<Half>(p, batch) : products<float>(p, batch);
+  if (p.stored == PAIRS) return products<Pair>(p, batch, in_pairs(p, batch));
+  const Inputs<float> floats = {p.in[batch.begin], p.in.stride, p.step};
+  p.stored == HALF ? products<Half>(p, batch, floats) : products<float>(p, batch, floats);
 }

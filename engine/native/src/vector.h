@@ -16,7 +16,11 @@
 #endif
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t VecInt __attribute__((vector_size(4 * LANES), may_alias));
-typedef uint16_t Half;  // IEEE half precision, as stored
+typedef uint16_t Half;   // IEEE half precision, as stored
+typedef uint16_t Brain;  // bfloat16: the upper half of a float
+struct Pair {
+  Brain first, second;
+};
 
 static inline Vec broadcast(float x) { return x - Vec{}; }
 static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
@@ -42,6 +46,41 @@ static inline Vec fma(Vec a, Vec b, Vec c) {
 #else
   for (int i = 0; i < LANES; i++) c[i] = std::fma(a[i], b[i], c[i]);
   return c;
+#endif
+}
+
+// Neighbours that are multiplied together: the processor adds two products of bfloat16 to a float at once.
+static inline VecInt load(const Pair* p) {
+  VecInt v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+static inline VecInt broadcast(Pair x) {
+  int32_t both;
+  std::memcpy(&both, &x, sizeof both);
+  return both - VecInt{};
+}
+
+// c plus both products of each lane's pairs
+static inline Vec fma(VecInt a, VecInt b, Vec c) {
+#if LANES == 16 && defined(__AVX512BF16__)
+  return (Vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#else
+  const VecInt second = VecInt{} - 65536;
+  c = fma((Vec)(a << 16), (Vec)(b << 16), c);
+  return fma((Vec)(a & second), (Vec)(b & second), c);
+#endif
+}
+
+// The nearest bfloat16s, of equally near ones the even; what is not a number stays so.
+static inline void store_brains(Brain* out, Vec v) {
+#if LANES == 16 && defined(__AVX512BF16__)
+  __m256bh brains = _mm512_cvtneps_pbh((__m512)v);
+  std::memcpy(out, &brains, sizeof brains);
+#else
+  VecInt bits = (VecInt)v, odd = (bits >> 16) & 1, number = v == v;
+  bits = (number & (bits + 0x7fff + odd)) | (~number & (bits | 0x400000));
+  for (int i = 0; i < LANES; i++) out[i] = Brain(uint32_t(bits[i]) >> 16);
 #endif
 }
 
