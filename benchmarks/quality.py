@@ -29,7 +29,7 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     step, device = engine.model.step, engine.device
     prompt = engine.encode_prompt(prompt_audio(step, seconds=3.0))
     slots = whole_tiles(1, device)
-    state = step.init_state(slots, device)
+    state = step.init_state(slots, device, engine.path.dtype)
     fill_slot(rows(state, 0, 1), prompt, SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
     kernels = find_kernels(step, device, "float32" if engine.dtype == "float32" else "auto")
     path = step_path(step, state, slots, device, kernels)

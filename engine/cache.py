@@ -9,10 +9,10 @@ from engine.config import StackConfig
 from engine.streaming import State, leaf
 
 
-def init_ring(slots: int, config: StackConfig, device: torch.device) -> State:
+def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
     """Keys and values ``[slots, kv_heads, window, head_width]`` of one layer."""
     shape = (slots, config.kv_heads, config.window, config.head_width)
-    return {"keys": torch.zeros(shape, device=device), "values": torch.zeros(shape, device=device)}
+    return {name: torch.zeros(shape, device=device, dtype=dtype) for name in ("keys", "values")}
 
 
 def place_of(position: Tensor, window: int) -> tuple[Tensor, Tensor]:
@@ -28,8 +28,8 @@ def write_one(ring: State, keys: Tensor, values: Tensor, place: tuple[Tensor, Te
     """
     all_keys, all_values = leaf(ring, "keys"), leaf(ring, "values")
     row, at = place
-    all_keys[row, :, at] = keys
-    all_values[row, :, at] = values
+    all_keys[row, :, at] = keys.to(all_keys.dtype)
+    all_values[row, :, at] = values.to(all_values.dtype)
     return all_keys, all_values
 
 
@@ -44,8 +44,8 @@ def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
     window, count = all_keys.shape[2], keys.shape[2]
     kept = min(window, count)
     places = torch.arange(start + count - kept, start + count, device=keys.device) % window
-    all_keys[:, :, places] = keys[:, :, count - kept :]
-    all_values[:, :, places] = values[:, :, count - kept :]
+    all_keys[:, :, places] = keys[:, :, count - kept :].to(all_keys.dtype)
+    all_values[:, :, places] = values[:, :, count - kept :].to(all_values.dtype)
 
 
 def ring_positions(start: int, window: int, device: torch.device) -> Tensor:

@@ -112,9 +112,10 @@ class Engine:
         model.step.pack()
         slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
-            state = model.step.init_state(slots, device)
-            self._slots = [rows(state, i, i + 1) for i in range(slots)]
             kernels = find_kernels(model.step, device, dtype)
+            self._kept_in = kernels.weights.dtype if kernels.weights else torch.float32
+            state = model.step.init_state(slots, device, self._kept_in)
+            self._slots = [rows(state, i, i + 1) for i in range(slots)]
             self.path = step_path(model.step, state, slots, device, kernels)
             self._prompts = prompt_path(model.step, device, kernels)
         config = model.step.model.config
@@ -178,7 +179,9 @@ class Engine:
         """A prompt that will arrive piece by piece."""
         with torch.inference_mode():
             influence = self._memories.influence if self._memories is not None else 0
-            return PromptEncoder(self._prompts, PromptState.fresh(self.model.step, self.device), influence)
+            return PromptEncoder(
+                self._prompts, PromptState.fresh(self.model.step, self.device, self._kept_in), influence
+            )
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -200,7 +203,7 @@ class Engine:
             raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
         most = frames_remembered_exactly(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
-            state = PromptState.fresh(self.model.step, self.device)
+            state = PromptState.fresh(self.model.step, self.device, self._kept_in)
             codes = recalled(state, memory, self.model.step.books, most)
             influence = self._memories.influence
             return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, memory.base)

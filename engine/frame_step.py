@@ -44,8 +44,11 @@ class FrameStep(nn.Module):
             if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM | Codebook):
                 module.pack()
 
-    def init_state(self, slots: int, device: torch.device) -> State:
-        """All that ``slots`` streams own, zeroed: caches, convolution contexts, spectrogram tails and samplers."""
+    def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
+        """All that ``slots`` streams own, zeroed: caches, convolution contexts, spectrogram tails and samplers.
+
+        ``kept_in``: dtype of the caches, float32 or bfloat16.
+        """
 
         def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
             return torch.zeros(slots, *shape, dtype=dtype, device=device)
@@ -62,7 +65,7 @@ class FrameStep(nn.Module):
             "sampler": sampler,
             "decoder": self.codec.init_decoder_state(slots, device),
             "mel": self.mel.init_state(slots, device),
-            "model": self.model.init_state(slots, device),
+            "model": self.model.init_state(slots, device, kept_in),
         }
         if self.model.fine is not None:
             state["latent"] = zeros(torch.float32, self.codec.config.dimension)

@@ -55,14 +55,14 @@ class WhisperGPT(nn.Module):
             x = torch.cat([x, self.slice_stack(self.slice_projection(mel))], dim=-1)
         return self.stack(x)
 
-    def init_state(self, slots: int, device: torch.device) -> State:
-        """Empty caches and positions ``[slots]`` at 0."""
+    def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
+        """Empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
         state: State = {
             "position": torch.zeros(slots, dtype=torch.int64, device=device),
-            "stack": self.stack.init_state(slots, device),
+            "stack": self.stack.init_state(slots, device, kept_in),
         }
         if self.slice_stack is not None:
-            state["slices"] = self.slice_stack.init_state(slots, device)
+            state["slices"] = self.slice_stack.init_state(slots, device, kept_in)
         if self.fine is not None:
             # What predicts the next frame: the fine stage reads it once the coarse code is drawn.
             state["hidden"] = torch.zeros(slots, self.config.stack.width, device=device)

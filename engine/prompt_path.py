@@ -36,9 +36,9 @@ class PromptState:
     read: int = 0
 
     @classmethod
-    def fresh(cls, step: FrameStep, device: torch.device) -> PromptState:
-        """That of a prompt of which nothing has come."""
-        stream = step.init_state(1, device)
+    def fresh(cls, step: FrameStep, device: torch.device, kept_in: torch.dtype = torch.float32) -> PromptState:
+        """That of a prompt of which nothing has come; ``kept_in``: dtype of the model's caches."""
+        stream = step.init_state(1, device, kept_in)
         sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
         return cls(step.codec.init_encoder_state(1, device), sounding, stream)
 
@@ -137,7 +137,7 @@ class NativePromptPath:
         self._by_torch = TorchPromptPath(step, device)
         # With reflection padding the first chunk is not like the others.
         self._starts_by_torch = step.codec.config.pad_mode == "reflect"
-        own = PromptState.fresh(step, device)
+        own = PromptState.fresh(step, device, weights.dtype)
         self._encoder, self._decoder, self._reader = (_Lent(part) for part in (own.encoder, own.sounding, own.reading))
         last = leaf(own.sounding, "latent") if "latent" in own.sounding else None
         books, decoder = step.codec.config.n_codebooks, branch(own.sounding, "decoder")

@@ -72,7 +72,7 @@ class Attention(nn.Module):
         """One position ``[B, 1, width]`` of every slot, whose key and value go to ``place`` of the ring."""
         query, key, value = self._project(x, turn)
         keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], place)
-        return self._attend(query, keys, values, unseen)
+        return self._attend(query, keys.to(query.dtype), values.to(query.dtype), unseen)
 
 
 def _window_mask(query: Tensor, key: Tensor, window: int) -> Tensor:
@@ -113,9 +113,9 @@ class Stack(nn.Module):
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.rotary = Rotary(config.head_width)
 
-    def init_state(self, slots: int, device: torch.device) -> State:
-        """Empty rings, one for each layer."""
-        return {str(i): init_ring(slots, self.config, device) for i in range(self.config.layers)}
+    def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype) -> State:
+        """Empty rings, one for each layer, of keys and values ``kept_in`` float32 or bfloat16."""
+        return {str(i): init_ring(slots, self.config, device, kept_in) for i in range(self.config.layers)}
 
     def forward(self, x: Tensor) -> Tensor:
         at = torch.arange(x.shape[1], device=x.device)

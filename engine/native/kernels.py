@@ -32,6 +32,12 @@ class Rows(Structure):
         assert tensor.dtype == torch.float32
         return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
 
+    @classmethod
+    def of_ring(cls, tensor: Tensor) -> Rows:
+        """The rows of keys or values, whole one behind the other."""
+        assert tensor.dtype in (torch.float32, torch.bfloat16) and tensor.is_contiguous()
+        return cls(tensor.data_ptr(), tensor.stride(0))
+
 
 def codes_at(array: npt.NDArray[np.int32]) -> Codes:
     """The address of one code for each row."""
@@ -132,6 +138,7 @@ class Attention(Kernel):
         ("position", c_void_p),
         ("keys", Rows),
         ("values", Rows),
+        ("brains", c_bool),
         ("turned", Rows),
         ("scores", Rows),
         ("out", Rows),

@@ -133,14 +133,15 @@ class LayerEmitter(Emitter):
         config = stack.config
         cosine, sine = self.keep(stack.rotary.cosine), self.keep(stack.rotary.sine)
         normed, mixed = self.buffer(1, config.width), self.buffer(1, config.width)
-        turned, scores = self.buffer(1, config.width), self.buffer(config.heads, config.window)
+        turned, scores = self.buffer(1, config.width + config.head_width), self.buffer(config.heads, config.window)
         for index, block in enumerate(stack.blocks):
             ring = branch(state, str(index))
             self.norm(x, block.attention_norm.weight, normed.rows)
             heads = self.product(normed, block.attention.query_key_value.weight, None)
             sizes = (config.heads, config.kv_heads, config.head_width, config.window)
             angles = (cosine.data_ptr(), sine.data_ptr(), PERIOD, position.data_ptr())
-            held = (k.Rows.of(leaf(ring, "keys")), k.Rows.of(leaf(ring, "values")))
+            keys, values = leaf(ring, "keys"), leaf(ring, "values")
+            held = (k.Rows.of_ring(keys), k.Rows.of_ring(values), keys.dtype == torch.bfloat16)
             self.emit(
                 k.Attention(heads.rows, *sizes, *angles, *held, turned.rows, scores.rows, mixed.rows, self.consecutive)
             )

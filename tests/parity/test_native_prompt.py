@@ -55,7 +55,7 @@ def through_kernels(
     step: FrameStep, cuts: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> tuple[np.ndarray, np.ndarray, State, State]:
     """Codes ``[K, T]``, samples ``[T·320]`` and both states of the prompt, in chunks that end at ``cuts``."""
-    encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU)
+    encoder, state = step.codec.init_encoder_state(1, CPU), step.init_state(1, CPU, dtype)
     weights = Weights(load_library(), dtype)
     encode = EncodeProgram(step.codec, encoder, FRAMES, weights)
     last = leaf(state, "latent") if "latent" in state else None

@@ -61,11 +61,11 @@ def frame_step(model: ModelConfig, codec: CodecConfig, half: bool = False) -> Fr
     return made
 
 
-def busy_state(step: FrameStep) -> State:
+def busy_state(step: FrameStep, kept_in: torch.dtype = torch.float32) -> State:
     """Slots in the middle of things, each at another position: a cold one, and rings that are about to wrap."""
     state = map_state(
         lambda t: torch.randn_like(t) * 0.3 if t.is_floating_point() else t,
-        step.init_state(SLOTS, torch.device("cpu")),
+        step.init_state(SLOTS, torch.device("cpu"), kept_in),
     )
     leaf(branch(state, "model"), "position").copy_(torch.tensor([0, 37, 510, 511, 9000]))
     sampler = branch(state, "sampler")
@@ -137,6 +137,28 @@ def compare(step: FrameStep, state: State, library: Library) -> FrameProgram:
     return program
 
 
+def test_rings_in_bfloat16_equal_torchs() -> None:
+    """Products in float32: but for keys and values that lie between two, what is kept is the same."""
+    step = frame_step(*MODELS["hybrid"])
+    state = busy_state(step, torch.bfloat16)
+    held = clone(state)
+    program = FrameProgram(step, held, SLOTS, Weights(load_library()))
+    for _ in range(6):
+        with torch.inference_mode():
+            codes, _ = step(state, torch.ones(SLOTS, dtype=torch.bool))
+        program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
+        assert program.codes.tolist() == codes.tolist()
+    wanted, found = leaf(state, "logits"), leaf(held, "logits")
+    assert float((found - wanted).norm() / wanted.norm()) < 1e-3
+    for name in ("stack", "slices"):
+        one, other = (branch(branch(each, "model"), name) for each in (state, held))
+        for layer in one:
+            for kind in ("keys", "values"):
+                a, b = leaf(branch(one, layer), kind), leaf(branch(other, layer), kind)
+                assert a.dtype == b.dtype == torch.bfloat16
+                assert int((a != b).sum()) < 100 and float((a - b).float().norm() / a.float().norm()) < 1e-3
+
+
 def test_bfloat16_is_near_torch() -> None:
     """Inputs and weights of products have eight bits there: logits are within some hundredths."""
     step = frame_step(*MODELS["hybrid"])
@@ -157,7 +179,7 @@ def test_bfloat16_is_near_torch() -> None:
 def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None:
     """What is no number stays so, in that stream alone."""
     step = frame_step(*MODELS["hybrid"])
-    state = busy_state(step)
+    state = busy_state(step, torch.bfloat16)
     values = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "values")
     values[1] = float("nan")
     logits = []
@@ -184,7 +206,7 @@ def test_wide_vectors_too(tmp_path: Path) -> None:
 def test_company_changes_no_bit(dtype: torch.dtype) -> None:
     """Each slot alone, all at once, and in two parts: the same bits, and other slots untouched."""
     step = frame_step(*MODELS["hybrid"])
-    start = busy_state(step)
+    start = busy_state(step, dtype)
     together, alone, parts = clone(start), clone(start), clone(start)
     everyone = np.arange(SLOTS, dtype=np.int32)
     program = FrameProgram(step, together, SLOTS, Weights(load_library(), dtype))
@@ -208,7 +230,7 @@ def test_company_changes_no_bit(dtype: torch.dtype) -> None:
 def test_threads_change_no_bit(dtype: torch.dtype) -> None:
     """Sixteen slots over four threads, in any order, and in parts of every size."""
     step = frame_step(*MODELS["hybrid"])
-    start = map_state(lambda t: t.repeat(4, *[1] * (t.dim() - 1))[:16].clone(), busy_state(step))
+    start = map_state(lambda t: t.repeat(4, *[1] * (t.dim() - 1))[:16].clone(), busy_state(step, dtype))
     expected, threaded, parts = clone(start), clone(start), clone(start)
     order = np.random.default_rng(0).permutation(16).astype(np.int32)
     program, path = (

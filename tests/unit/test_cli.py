@@ -80,6 +80,8 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["continue", "PROMPT", "-o", "OUT", "--model", "nonesuch"], "nonesuch"),
         (["continue", "PROMPT", "-o", "OUT", "--device", "tpu"], "tpu"),
         (["continue", "PROMPT", "-o", "OUT", "--device", "cuda:99"], "cuda:99"),
+        (["continue", "PROMPT", "-o", "OUT", "--dtype", "half"], "half"),
+        (["serve", "--dtype", "half"], "--dtype"),
         (["continue", "PROMPT", "-o", "out.xyz"], ".wav"),
         (["continue", "PROMPT", "-o", "/nonesuch/out.wav"], "/nonesuch"),
         (["continue", "/nonesuch.wav", "-o", "OUT"], "/nonesuch.wav"),

@@ -6,13 +6,18 @@
 //
 // In bfloat16 inputs go two by two, [ceil(N / PANEL)][K / 2][PANEL] pairs; the inputs are rounded, the sums are floats.
 #pragma once
+#include <algorithm>
 #include <type_traits>
 
 #include "program.h"
 #include "vector.h"
 
 constexpr int PANEL = 2 * LANES;
-constexpr int MOST_ROWS = 6;  // 6 rows of 2 registers, 2 of weights and one broadcast fill AVX2's 16
+// Sums of rows by panels of two registers, beside two of weights and a broadcast: AVX2 has 16 registers, AVX-512 32.
+constexpr int MOST_ROWS = LANES == 16 ? 12 : 6;
+constexpr int panels_at_once(int rows) {
+  return rows == 1 ? 4 : rows <= MOST_ROWS / 4 ? MOST_ROWS / 3 : rows <= MOST_ROWS / 2 ? 2 : 1;
+}
 
 enum Activation { NONE = 0, GELU = 1, ELU = 2 };
 enum Stored { SINGLE = 0, HALF = 1, PAIRS = 2 };
@@ -74,18 +79,14 @@ static void block(const Linear& p, const Input<Weight>* const* in, float* const*
       }
 }
 
-// The block for so many rows and panels.
-template <typename Weight>
+// The block for so many rows, of as many panels as suit them or of one.
+template <typename Weight, int ROWS = MOST_ROWS>
 static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
                       int64_t n) {
-  switch (rows) {
-    case 1: return panels == 4 ? block<Weight, 1, 4>(p, in, out, n) : block<Weight, 1, 1>(p, in, out, n);
-    case 2: return panels == 2 ? block<Weight, 2, 2>(p, in, out, n) : block<Weight, 2, 1>(p, in, out, n);
-    case 3: return panels == 2 ? block<Weight, 3, 2>(p, in, out, n) : block<Weight, 3, 1>(p, in, out, n);
-    case 4: return block<Weight, 4, 1>(p, in, out, n);
-    case 5: return block<Weight, 5, 1>(p, in, out, n);
-    default: static_assert(MOST_ROWS == 6); return block<Weight, 6, 1>(p, in, out, n);
-  }
+  if constexpr (ROWS > 1)
+    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n);
+  constexpr int WIDE = panels_at_once(ROWS);
+  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n) : block<Weight, ROWS, 1>(p, in, out, n);
 }
 
 template <typename Weight>
@@ -93,7 +94,7 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
   // Few rows take more panels at once, to keep as many sums in flight.
-  int64_t wide = rows == 1 ? 4 : rows <= 3 ? 2 : 1;
+  int64_t wide = panels_at_once(int(std::min<int64_t>(rows, MOST_ROWS)));
   // Panels outside: each is read from memory once, and stays in the first cache for all rows.
   for (int64_t panel = 0; panel < panels;) {
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;

@@ -17,7 +17,9 @@
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t VecInt __attribute__((vector_size(4 * LANES), may_alias));
 typedef uint16_t Half;   // IEEE half precision, as stored
-typedef uint16_t Brain;  // bfloat16: the upper half of a float
+struct Brain {           // bfloat16: the upper half of a float
+  uint16_t bits;
+};
 struct Pair {
   Brain first, second;
 };
@@ -35,6 +37,11 @@ static inline Vec load(const Half* p) {
   typedef _Float16 HalfVec __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
   return __builtin_convertvector(*reinterpret_cast<const HalfVec*>(p), Vec);
 #endif
+}
+
+static inline Vec load(const Brain* p) {
+  typedef uint16_t Bits __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+  return (Vec)(__builtin_convertvector(*reinterpret_cast<const Bits*>(p), VecInt) << 16);
 }
 
 // a * b + c, rounded once
@@ -80,7 +87,7 @@ static inline void store_brains(Brain* out, Vec v) {
 #else
   VecInt bits = (VecInt)v, odd = (bits >> 16) & 1, number = v == v;
   bits = (number & (bits + 0x7fff + odd)) | (~number & (bits | 0x400000));
-  for (int i = 0; i < LANES; i++) out[i] = Brain(uint32_t(bits[i]) >> 16);
+  for (int i = 0; i < LANES; i++) out[i].bits = uint16_t(uint32_t(bits[i]) >> 16);
 #endif
 }
 
