@@ -76,7 +76,9 @@ class OwnVoice:
         device = self._step.codec.quantizer.entries[0].device
         with torch.inference_mode():
             self._state = self._step.init_state(SLOTS, device)
-            self._path = step_path(self._step, self._state, SLOTS, device, find_kernels(self._step, device))
+            # In float32, so that the same is learnt from whatever the processor.
+            kernels = find_kernels(self._step, device, "float32")
+            self._path = step_path(self._step, self._state, SLOTS, device, kernels)
 
     @torch.inference_mode()
     def slices(self, codes: list[npt.NDArray[np.uint16]]) -> list[Tensor]:

@@ -40,7 +40,7 @@ def test_own_sound_is_what_a_listener_hears(model: LoadedModel) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, PROMPT_FRAMES * 320).astype(np.float32)
     codec = OfflineCodec(copy.deepcopy(model.step.codec))
     prompt = codec.encode(torch.from_numpy(noise))
-    engine = Engine(copy.deepcopy(model), torch.device("cpu"), 4)
+    engine = Engine(copy.deepcopy(model), torch.device("cpu"), 4, dtype="float32")
     # The seed of the second of a voice's streams is 1.
     stream = Stream(1, engine.encode_prompt(noise), SamplingParams(1, 1.0, 0, 1.0), FRAMES, credit=None)
     engine.start(stream)
