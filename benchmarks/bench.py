@@ -17,6 +17,7 @@ from benchmarks.quality import snr_db
 from benchmarks.realtime import Run, curve, estimate, most_streams
 from benchmarks.report import Loaded, Report
 from engine.config import Dtype
+from engine.engine import dtype_name
 from engine.processors import usable_processors
 
 FULL_RUN = 30.0
@@ -45,11 +46,9 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     share = min(1.0, options.seconds / FULL_RUN)
     model = build_preset(options.preset, device)
     runner = OurRunner(model, device, options.dtype)
-    dtypes = [torch.float32]
-    if options.peers or runner.engine.path.dtype == torch.bfloat16:  # slow beyond measure where there are no units
-        dtypes.append(torch.bfloat16)
-    before = _ceilings(device, dtypes, share)
-    tell(f"matrix product: {', '.join(f'{rate:.0f} GFLOP/s in {name}' for name, rate in before.items())}")
+    dtype = runner.engine.path.dtype
+    ceiling = gemm_gflops(device, dtype, share)
+    tell(f"matrix product: {ceiling:.0f} GFLOP/s")
     single, snr = None, None
     if not options.streams_only:
         single = measure_single(runner, prompts=max(3, round(50 * share)), steps=max(30, round(1500 * share)))
@@ -66,10 +65,14 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     search = most_streams(runner, guess, options.seconds, told=told)
     streams = max(1, search.streams)
     loaded = Loaded(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
-    fingerprint, slow_because, dtype = runner.engine.fingerprint, runner.engine.path.slow_because, runner.engine.dtype
+    fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
     del runner  # its threads and its memory are the peers' now
     sizes = Sizes(model.step.model.config.stack, model.step.codec.config)
     answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS] if options.peers else []
+    # Bfloat16 is slow beyond measure where there are no units for it: only where it is asked for.
+    dtypes = {dtype, torch.float32} | ({torch.bfloat16} if options.peers else set())
+    ceilings = {each: gemm_gflops(device, each, share) for each in sorted(dtypes, key=str)}
+    ceilings[dtype] = max(ceiling, ceilings[dtype])
     return Report(
         device=str(device),
         threads=usable_processors(),
@@ -81,16 +84,11 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         loaded=loaded,
         flops=flops_per_frame(model.step),
         traffic=traffic_per_frame(model.step),
-        ceilings={name: max(rate, before[name]) for name, rate in _ceilings(device, dtypes, share).items()},
-        dtype=dtype,
+        ceilings={dtype_name(each): rate for each, rate in ceilings.items()},
+        dtype=dtype_name(dtype),
         single=single,
         snr_db=snr,
         curve=points if options.curve else None,
         peers=[a for a in answers if not isinstance(a, Skipped)],
         skipped=[a for a in answers if isinstance(a, Skipped)],
     )
-
-
-def _ceilings(device: torch.device, dtypes: list[torch.dtype], seconds: float) -> dict[str, float]:
-    """GFLOP/s of matrix products by dtype."""
-    return {str(dtype).removeprefix("torch."): gemm_gflops(device, dtype, seconds) for dtype in dtypes}

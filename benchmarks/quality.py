@@ -12,7 +12,6 @@ from benchmarks.preset import prompt_audio
 from engine.config import HOP
 from engine.engine import Engine, fill_slot
 from engine.messages import SamplingParams
-from engine.native.check import find_kernels
 from engine.step_path import step_path, whole_tiles
 from engine.streaming import leaf, rows
 
@@ -31,8 +30,7 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     slots = whole_tiles(1, device)
     state = step.init_state(slots, device, engine.path.dtype)
     fill_slot(rows(state, 0, 1), prompt, SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
-    kernels = find_kernels(step, device, "float32" if engine.dtype == "float32" else "auto")
-    path = step_path(step, state, slots, device, kernels)
+    path = step_path(step, state, slots, device, engine.kernels)
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])

@@ -15,6 +15,7 @@ from training.band_study import study_bands
 from training.context_study import study_context
 from training.grouping import GroupBy
 from training.hearing import Condition
+from training.tables import Bounds, band_rows, context_rows
 
 app = typer.Typer(no_args_is_help=True, help="Ask models what they need: over recordings that were not trained on.")
 
@@ -38,11 +39,7 @@ def context(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    table = Table("frames of context", *(row["model"] for row in result["models"]), title_justify="left")
-    for cells in zip(*(row["by_context"] for row in result["models"]), strict=True):
-        first, last = cells[0]["context"]
-        table.add_row(f"{first} to {last}", *(with_interval(cell["nll"], cell["interval"], ".3f") for cell in cells))
-    Console().print(table)
+    _show(context_rows(result["models"], _told))
 
 
 @app.command("bands")
@@ -58,11 +55,15 @@ def bands(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    table = Table("left out", *(row["model"] for row in result["models"]), title_justify="left")
-    table.add_row("nothing: NLL", *(with_interval(row["nll"], row["interval"], ".3f") for row in result["models"]))
-    for cells in zip(*(row["lost_without"] for row in result["models"]), strict=True):
-        low, high = cells[0]["hz"]
-        table.add_row(f"{low} to {high} Hz", *(with_interval(cell["nll"], cell["interval"], "+.3f") for cell in cells))
-    everything = [row["lost_without_all"] for row in result["models"]]
-    table.add_row("everything", *(with_interval(cell["nll"], cell["interval"], "+.3f") for cell in everything))
+    _show(band_rows(result["models"], _told))
+
+
+def _told(value: float, bounds: Bounds, sign: str) -> str:
+    return with_interval(value, bounds, f"{sign}.3f")
+
+
+def _show(rows: list[list[str]]) -> None:
+    table = Table(*rows[0], title_justify="left")
+    for row in rows[1:]:
+        table.add_row(*row)
     Console().print(table)

@@ -82,6 +82,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` or ``bfloat16``, as fingerprints and reports say it."""
+    return str(dtype).removeprefix("torch.")
+
+
 class Engine:
     """Streams of one model, stepped together.
 
@@ -112,12 +117,12 @@ class Engine:
         model.step.pack()
         slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
-            kernels = find_kernels(model.step, device, dtype)
-            self._kept_in = kernels.weights.dtype if kernels.weights else torch.float32
-            state = model.step.init_state(slots, device, self._kept_in)
+            self.kernels = find_kernels(model.step, device, dtype)
+            kept_in = self.kernels.weights.dtype if self.kernels.weights else torch.float32
+            state = model.step.init_state(slots, device, kept_in)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]
-            self.path = step_path(model.step, state, slots, device, kernels)
-            self._prompts = prompt_path(model.step, device, kernels)
+            self.path = step_path(model.step, state, slots, device, self.kernels)
+            self._prompts = prompt_path(model.step, device, self.kernels)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
         self._memories: Memories | None = None
@@ -145,7 +150,7 @@ class Engine:
     @property
     def dtype(self) -> str:
         """Of the step's products: ``float32`` or ``bfloat16``."""
-        return str(self.path.dtype).removeprefix("torch.")
+        return dtype_name(self.path.dtype)
 
     @property
     def fingerprint(self) -> str:
@@ -179,9 +184,8 @@ class Engine:
         """A prompt that will arrive piece by piece."""
         with torch.inference_mode():
             influence = self._memories.influence if self._memories is not None else 0
-            return PromptEncoder(
-                self._prompts, PromptState.fresh(self.model.step, self.device, self._kept_in), influence
-            )
+            state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
+            return PromptEncoder(self._prompts, state, influence)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -203,7 +207,7 @@ class Engine:
             raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
         most = frames_remembered_exactly(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
-            state = PromptState.fresh(self.model.step, self.device, self._kept_in)
+            state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             codes = recalled(state, memory, self.model.step.books, most)
             influence = self._memories.influence
             return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, memory.base)

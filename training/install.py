@@ -34,9 +34,10 @@ def install_model(run: Path, name: str, replacing: bool = False) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     config = json.loads((run / "config.json").read_text())
-    lender = _lender(run, name)
+    sha256 = codec_hash(run) if (run / "codec.safetensors").is_file() else None
+    lender = _lender(sha256, name)
     if lender:
-        config["codec"] = {"of": lender, "sha256": codec_hash(run)}
+        config["codec"] = {"of": lender, "sha256": sha256}
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     copied = {
         "model.safetensors": "model.safetensors",
@@ -52,13 +53,10 @@ def install_model(run: Path, name: str, replacing: bool = False) -> Path:
     return partial.rename(INSTALLED / name)
 
 
-def _lender(run: Path, name: str) -> str | None:
-    """The installed model that has the run's codec."""
-    if not (run / "codec.safetensors").is_file():
-        return None
-    own = codec_hash(run)
+def _lender(sha256: str | None, name: str) -> str | None:
+    """The installed model that has this codec."""
     for other in installed_models():
         folder = INSTALLED / other
-        if other != name and (folder / "codec.safetensors").is_file() and codec_hash(folder) == own:
+        if other != name and (folder / "codec.safetensors").is_file() and codec_hash(folder) == sha256:
             return other
     return None

@@ -17,10 +17,12 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from training.curves import read_curve
 
+Bounds: TypeAlias = "tuple[float, float] | None"
+Told: TypeAlias = Callable[[float, Bounds, str], str]
 _TABLE = re.compile(r"<!-- table: (\w+) (.+?) -->\n.*?<!-- end of table -->", re.DOTALL)
 
 
@@ -94,24 +96,32 @@ def losses(logs: list[Path]) -> list[list[str]]:
 
 def context(files: list[Path]) -> list[list[str]]:
     """NLL by frames of context, a column a model."""
-    models = _models(files[0])
-    rows = [["frames of context", *(model["model"] for model in models)]]
-    for cells in zip(*(model["by_context"] for model in models), strict=True):
-        first, last = cells[0]["context"]
-        rows.append([f"{first} to {last}", *(_interval(cell["nll"], cell["interval"]) for cell in cells)])
-    return rows
+    return context_rows(_models(files[0]), _interval)
 
 
 def bands(files: list[Path]) -> list[list[str]]:
     """What is lost without each band of the spectrogram, a column a model."""
-    models = _models(files[0])
+    return band_rows(_models(files[0]), _interval)
+
+
+def context_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
+    """The first names the columns; cells are as ``told`` writes an NLL, its bounds and its sign."""
+    rows = [["frames of context", *(model["model"] for model in models)]]
+    for cells in zip(*(model["by_context"] for model in models), strict=True):
+        first, last = cells[0]["context"]
+        rows.append([f"{first} to {last}", *(told(cell["nll"], cell["interval"], "") for cell in cells)])
+    return rows
+
+
+def band_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
+    """The same of bands."""
     rows = [["left out", *(model["model"] for model in models)]]
-    rows.append(["nothing: NLL", *(_interval(model["nll"], model["interval"]) for model in models)])
+    rows.append(["nothing: NLL", *(told(model["nll"], model["interval"], "") for model in models)])
     for cells in zip(*(model["lost_without"] for model in models), strict=True):
         low, high = cells[0]["hz"]
-        rows.append([f"{low} to {high} Hz", *(_interval(cell["nll"], cell["interval"], "+") for cell in cells)])
+        rows.append([f"{low} to {high} Hz", *(told(cell["nll"], cell["interval"], "+") for cell in cells)])
     everything = [model["lost_without_all"] for model in models]
-    rows.append(["everything", *(_interval(cell["nll"], cell["interval"], "+") for cell in everything)])
+    rows.append(["everything", *(told(cell["nll"], cell["interval"], "+") for cell in everything)])
     return rows
 
 
@@ -125,7 +135,7 @@ def _models(file: Path) -> list[dict[str, Any]]:
     return models
 
 
-def _interval(mean: float, bounds: list[float] | None, sign: str = "") -> str:
+def _interval(mean: float, bounds: Bounds, sign: str = "") -> str:
     if bounds is None:
         return f"{mean:{sign}.3f}"
     return f"{mean:{sign}.3f} ({bounds[0]:{sign}.3f} to {bounds[1]:{sign}.3f})"
