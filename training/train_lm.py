@@ -125,7 +125,8 @@ def train_lm(
             fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
         (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup))
+        with products_in(autocast, device):
+            optimizer.step(learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup))
         sums = {"train": sums["train"] + float(loss.detach()), "fine": sums["fine"] + float(fine.detach())}
         counted += 1
         if (step + 1) % 25 == 0:
