@@ -8,11 +8,31 @@ from torch import Tensor
 from engine.config import StackConfig
 from engine.streaming import State, leaf
 
+BLOCK = 16
+"""Places that rings in bfloat16 are whole multiples of."""
+
 
 def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
-    """Keys and values ``[slots, kv_heads, window, head_width]`` of one layer."""
-    shape = (slots, config.kv_heads, config.window, config.head_width)
-    return {name: torch.zeros(shape, device=device, dtype=dtype) for name in ("keys", "values")}
+    """Keys and values ``[slots, kv_heads, window, head_width]`` of one layer.
+
+    In bfloat16 they are for the compiled kernels alone, in pairs as ``native/src/paired_ring.h`` reads them: keys
+    ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
+    places / 2, head_width, 2]``.
+    """
+    places, width = places_of(config, dtype), config.head_width
+    keys: tuple[int, ...] = (places, width)
+    values = keys
+    if dtype == torch.bfloat16:
+        keys, values = (places // BLOCK, width // 2, BLOCK, 2), (places // 2, width, 2)
+    shapes = {"keys": keys, "values": values}
+    return {
+        name: torch.zeros(slots, config.kv_heads, *shape, device=device, dtype=dtype) for name, shape in shapes.items()
+    }
+
+
+def places_of(config: StackConfig, dtype: torch.dtype) -> int:
+    """How many places a ring has room for: its window, in bfloat16 rounded up to whole blocks."""
+    return -(-config.window // BLOCK) * BLOCK if dtype == torch.bfloat16 else config.window
 
 
 def place_of(position: Tensor, window: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale that gives its steps AdamW's
 size, so that one learning rate serves both, is from Liu et al., arXiv 2502.16982, section 2.2. PyTorch's own
-``torch.optim.Muon`` always multiplies in bfloat16, which most CPUs have no instructions for; this one does under autocast.
+``torch.optim.Muon`` always multiplies in bfloat16, which most CPUs have no instructions for; this one under autocast.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Attention(Kernel):
         ("position", c_void_p),
         ("keys", Rows),
         ("values", Rows),
-        ("brains", c_bool),
+        ("paired", c_bool),
         ("turned", Rows),
         ("scores", Rows),
         ("out", Rows),

@@ -8,6 +8,7 @@ from math import gcd, prod
 import torch
 from torch import Tensor, nn
 
+from engine.cache import places_of
 from engine.config import HOP, CodecConfig
 from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from engine.frame_step import FrameStep
@@ -133,7 +134,9 @@ class LayerEmitter(Emitter):
         config = stack.config
         cosine, sine = self.keep(stack.rotary.cosine), self.keep(stack.rotary.sine)
         normed, mixed = self.buffer(1, config.width), self.buffer(1, config.width)
-        turned, scores = self.buffer(1, config.width + config.head_width), self.buffer(config.heads, config.window)
+        turned = self.buffer(1, config.width + config.head_width)
+        kept_in = leaf(branch(state, "0"), "keys").dtype
+        scores = self.buffer(config.heads, places_of(config, kept_in))
         for index, block in enumerate(stack.blocks):
             ring = branch(state, str(index))
             self.norm(x, block.attention_norm.weight, normed.rows)
@@ -141,7 +144,7 @@ class LayerEmitter(Emitter):
             sizes = (config.heads, config.kv_heads, config.head_width, config.window)
             angles = (cosine.data_ptr(), sine.data_ptr(), PERIOD, position.data_ptr())
             keys, values = leaf(ring, "keys"), leaf(ring, "values")
-            held = (k.Rows.of_ring(keys), k.Rows.of_ring(values), keys.dtype == torch.bfloat16)
+            held = (k.Rows.of_ring(keys), k.Rows.of_ring(values), kept_in == torch.bfloat16)
             self.emit(
                 k.Attention(heads.rows, *sizes, *angles, *held, turned.rows, scores.rows, mixed.rows, self.consecutive)
             )

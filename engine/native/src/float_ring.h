@@ -1,0 +1,106 @@
+// Keys and values as floats: [ring, width] each.
+#pragma once
+#include <algorithm>
+
+#include "vector.h"
+
+struct FloatRing {
+  float *keys, *values;
+  int64_t ring, width;
+
+  FloatRing(float* keys, float* values, int64_t index, int64_t ring, int64_t width)
+      : keys(keys + index * ring * width), values(values + index * ring * width), ring(ring), width(width) {}
+
+  static void prepare(float*, int64_t) {}
+  static const float* of_head(const float* queries, int64_t head, int64_t width) { return queries + head * width; }
+
+  void put(const float* key, const float* value, int64_t place, int64_t) {
+    std::memcpy(keys + place * width, key, 4 * width);
+    std::memcpy(values + place * width, value, 4 * width);
+  }
+
+  template <int HEADS>
+  void attend(const float* queries, int64_t filled, float* scores, float* out) const {
+    float scale[HEADS];
+    meet<HEADS>(queries, filled, scores);
+    softmax<HEADS>(scores, filled, scale);
+    mix<HEADS>(scores, scale, filled, out);
+  }
+
+ private:
+  static constexpr int64_t AHEAD = 3 * LANES;  // places
+
+  // A stream's keys and values are long out of the caches when its turn comes again, and every few of them lie on a page
+  // of their own, where the processor's own foresight ends.
+  static void fetch_ahead(const float* from, int64_t count) {
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  // Scores [filled, HEADS]: as many places at once as give a whole vector of them.
+  template <int HEADS>
+  void meet(const float* queries, int64_t filled, float* scores) const {
+    constexpr int AT_ONCE = LANES / HEADS;
+    for (int64_t place = 0; place < filled; place += AT_ONCE) {
+      fetch_ahead(keys + std::min(place + AHEAD, ring - AT_ONCE) * width, AT_ONCE * width);
+      fetch_ahead(values + std::min(place, ring - AT_ONCE) * width, AT_ONCE * width);  // they come next
+      const float* key[AT_ONCE];
+      for (int i = 0; i < AT_ONCE; i++) key[i] = keys + std::min(place + i, ring - 1) * width;
+      Vec products[LANES];
+      for (int i = 0; i < LANES; i++) products[i] = load(queries + i % HEADS * width) * load(key[i / HEADS]);
+      for (int64_t d = LANES; d < width; d += LANES)
+        for (int i = 0; i < LANES; i++)
+          products[i] = fma(load(queries + i % HEADS * width + d), load(key[i / HEADS] + d), products[i]);
+      store_some(scores + place * HEADS, sums(products), int(std::min<int64_t>(LANES, (filled - place) * HEADS)));
+    }
+  }
+
+  // Exponentials of the scores, in place, and what makes those of each head add up to one.
+  template <int HEADS>
+  static void softmax(float* scores, int64_t filled, float* scale) {
+    Vec most = broadcast(-INFINITY), total{}, highest;
+    by_vectors(filled * HEADS, [&](int64_t i, int n) {
+      Vec v = broadcast(-INFINITY);
+      std::memcpy(&v, scores + i, 4 * n);
+      most = larger(v, most);
+    });
+    for (int i = 0; i < LANES; i++) {
+      highest[i] = most[i];
+      for (int j = i % HEADS; j < LANES; j += HEADS) highest[i] = std::max(highest[i], most[j]);
+    }
+    by_vectors(filled * HEADS, [&](int64_t i, int n) {
+      store_some(scores + i, exponential(load_some(scores + i, n) - highest), n);
+      total += load_some(scores + i, n);
+    });
+    for (int h = 0; h < HEADS; h++) {
+      float all = 0;
+      for (int i = h; i < LANES; i += HEADS) all += total[i];
+      scale[h] = 1.0f / all;
+    }
+  }
+
+  // A few places at a time, so that each value is read from memory once, whole, and then from the first cache.
+  static constexpr int64_t PLACES = 32;
+
+  template <int HEADS>
+  void mix(const float* weights, const float* scale, int64_t filled, float* out) const {
+    std::memset(out, 0, 4 * HEADS * width);
+    for (int64_t first = 0; first < filled; first += PLACES)
+      for (int64_t d = 0; d < width; d += 2 * LANES) {
+        Vec totals[HEADS][2];
+        for (int h = 0; h < HEADS; h++)
+          for (int i = 0; i < 2; i++) totals[h][i] = load(out + h * width + d + i * LANES);
+        for (int64_t place = first; place < std::min(first + PLACES, filled); place++) {
+          Vec low = load(values + place * width + d), high = load(values + place * width + d + LANES);
+          for (int h = 0; h < HEADS; h++) {
+            Vec weight = broadcast(weights[place * HEADS + h]);
+            totals[h][0] = fma(weight, low, totals[h][0]);
+            totals[h][1] = fma(weight, high, totals[h][1]);
+          }
+        }
+        for (int h = 0; h < HEADS; h++)
+          for (int i = 0; i < 2; i++) store(out + h * width + d + i * LANES, totals[h][i]);
+      }
+    for (int h = 0; h < HEADS; h++)
+      for (int64_t d = 0; d < width; d += LANES) store(out + h * width + d, load(out + h * width + d) * scale[h]);
+  }
+};
