@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tqdm import tqdm
+import typer
 
 from cli.arguments import told_in_one_line
 from engine.checkpoint import load_model
 from engine.engine import pick_device
-from training.datasets import find_audio
 from training.grouping import GroupBy
 from training.hearing import Condition
+
+AudioDir = Annotated[
+    Path, typer.Argument(help="Folder of audio, LibriSpeech's layout or any; of a prepared one, what is held out.")
+]
+Models = Annotated[list[str], typer.Option("--model", help="Name of an installed model or a folder; may be repeated.")]
+Slices = Annotated[Condition, typer.Option(help="What the mel slices are of.")]
+Groups = Annotated[
+    GroupBy, typer.Option(help="What intervals take as independent: speakers or works, as train prepare does.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
 def ask_models(
     study: Callable[..., dict[str, Any]], folder: Path, names: list[str], condition: Condition, group_by: GroupBy
 ) -> dict[str, Any]:
-    """Load the models and ask them, with progress on a terminal; what is wrong with the arguments is one line."""
+    """Load the models and ask them; what is wrong with the arguments is one line."""
     with told_in_one_line():
-        if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}.")
         models = [load_model(name, pick_device("cpu")) for name in names]
-        files = tqdm(find_audio(folder), unit="file", disable=not sys.stderr.isatty())
-        return study(folder, models, condition, group_by, files)
+        return study(folder, models, condition, group_by)
 
 
 def with_interval(value: float, bounds: tuple[float, float] | None, form: str, bounds_form: str | None = None) -> str:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.asked import ask_models, with_interval
+from cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
 from training.evaluate import evaluate as evaluate_models
-from training.grouping import GroupBy
-from training.hearing import Condition
 
 
 def evaluate(
-    audio_dir: Annotated[Path, typer.Argument(help="Folder of audio, LibriSpeech's layout or any.")],
-    model: Annotated[list[str], typer.Option(help="Name of an installed model or a folder; may be repeated.")],
-    condition: Annotated[Condition, typer.Option(help="What the mel slices are of.")] = "original",
-    group_by: Annotated[
-        GroupBy, typer.Option(help="What intervals take as independent: speakers or works, as train prepare does.")
-    ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    audio_dir: AudioDir,
+    models: Models,
+    condition: Slices = "original",
+    group_by: Groups = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Next-coarse-code NLL in nats, accuracy and perplexity over every file under a folder: the paper's table 1."""
-    result = ask_models(evaluate_models, audio_dir, model, condition, group_by)
+    result = ask_models(evaluate_models, audio_dir, models, condition, group_by)
     if as_json:
         typer.echo(json.dumps(result))
         return

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.asked import ask_models, with_interval
+from cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
 from training.band_study import study_bands
 from training.context_study import study_context
-from training.grouping import GroupBy
-from training.hearing import Condition
 from training.tables import Bounds, band_rows, context_rows
 
 app = typer.Typer(no_args_is_help=True, help="Ask models what they need: over recordings that were not trained on.")
-
-AudioDir = Annotated[Path, typer.Argument(help="Folder of audio, LibriSpeech's layout or any.")]
-Models = Annotated[list[str], typer.Option("--model", help="Name of an installed model or a folder; may be repeated.")]
-Slices = Annotated[Condition, typer.Option(help="What the mel slices are of.")]
-Groups = Annotated[GroupBy, typer.Option(help="What intervals take as independent, as train prepare does.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
 @app.command("context")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ def study_bands(
     models: list[LoadedModel],
     condition: Condition,
     group_by: GroupBy = "auto",
-    progress: Iterable[Path] | None = None,
 ) -> dict[str, Any]:
     """How much NLL each band takes off: its bins, and at last all, stay at their mean over a recording.
 
@@ -40,7 +38,7 @@ def study_bands(
     recordings, hearings = Recordings(folder, group_by), Hearings(condition)
     parts = {model.id: _parts(model.step.mel.config.n_mels) for model in models}
     compared = [Comparison(BANDS + 2) for _ in models]
-    for group, audio in recordings.read(progress):
+    for group, audio in recordings.read():
         hearings.listen(audio)
         for model, comparison in zip(models, compared, strict=True):
             codes, mel = hearings.heard_by(model.step)

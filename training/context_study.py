@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ def study_context(
     models: list[LoadedModel],
     condition: Condition,
     group_by: GroupBy = "auto",
-    progress: Iterable[Path] | None = None,
 ) -> dict[str, Any]:
     """NLL of every model with 1, 2 to 3, 4 to 7 … frames of context, up to the smallest of their windows.
 
@@ -43,7 +42,7 @@ def study_context(
     least = [1 << power for power in range((window - 1).bit_length())]
     recordings, hearings = Recordings(folder, group_by), Hearings(condition)
     compared = [Comparison(len(least)) for _ in models]
-    for group, audio in recordings.read(progress):
+    for group, audio in recordings.read():
         hearings.listen(audio)
         for model, comparison in zip(models, compared, strict=True):
             nll, frames = np.zeros(len(least)), np.zeros(len(least))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,13 @@ def evaluate(
     models: list[LoadedModel],
     condition: Condition,
     group_by: GroupBy = "auto",
-    progress: Iterable[Path] | None = None,
 ) -> dict[str, Any]:
-    """Score every file under ``folder`` with every model, each file from a cold start.
+    """Score every recording of ``folder`` (training/recordings.py) with every model, each from a cold start.
 
     Args:
         condition: what the mel slices are of: the ``original`` audio, that ``decoded`` from all its codes, or from
             the ``coarse`` codes alone.
         group_by: what is independent of one another, for the intervals: as ``whispergpt train prepare`` splits.
-        progress: the files, wrapped to show how far it is.
 
     Raises:
         ValueError: there is no audio that can be scored.
@@ -43,7 +40,7 @@ def evaluate(
     recordings, hearings = Recordings(folder, group_by), Hearings(condition)
     scores = Comparison(2 * len(models))  # of each model its NLL, then its right guesses
     files = 0
-    for group, audio in recordings.read(progress):
+    for group, audio in recordings.read():
         hearings.listen(audio)
         sums = np.array([_score(model.step, hearings) for model in models])
         scores.add(group, sums[:, :2].reshape(-1), sums[:, 2].repeat(2))

@@ -1,23 +1,27 @@
-"""A folder's recordings one after the other, each with the speaker or work that it is of."""
+"""What models are asked about: recordings one after the other, each with the speaker or work that it is of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from engine.audio_file import AudioError, read_audio
+from engine.audio_file import AudioError, Samples, read_audio
 from engine.config import HOP
-from training.datasets import find_audio
+from training.datasets import find_audio, load_prepared
 from training.grouping import GroupBy, lay_out
+from training.journal import JOURNAL
+from training.manifest import MANIFEST, read_manifest
 
 FEWEST_FRAMES = 8
 
 
 class Recordings:
-    """Every file under ``folder``.
+    """Every file under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
 
     Args:
         group_by: what is independent of one another, as ``whispergpt train prepare`` splits.
@@ -25,38 +29,54 @@ class Recordings:
     Attributes:
         grouping: how they are grouped.
         skipped: files that could not be used, and why.
+
+    Raises:
+        ValueError: there is no such folder; or it is prepared, and cannot be used or is grouped already.
     """
 
     def __init__(self, folder: Path, group_by: GroupBy = "auto") -> None:
-        self._folder, self._files = folder, find_audio(folder)
-        layout = lay_out(folder, [path.relative_to(folder) for path in self._files], group_by)
-        self._groups, self.grouping = layout.groups, layout.grouping
+        if not folder.is_dir():
+            raise ValueError(f"There is no folder {folder}.")
+        self._folder = folder
         self.skipped: list[dict[str, str]] = []
+        prepared = (folder / MANIFEST).is_file() or (folder / JOURNAL).is_file()
+        self._all = self._heldout(group_by) if prepared else self._files(group_by)
 
-    def read(self, progress: Iterable[Path] | None = None) -> Iterator[tuple[str, Tensor]]:
-        """Group and audio ``[n]`` at 24 kHz of each.
+    def _files(self, group_by: GroupBy) -> list[tuple[str, str, Callable[[], Samples]]]:
+        files = find_audio(self._folder)
+        within = [path.relative_to(self._folder) for path in files]
+        layout = lay_out(self._folder, within, group_by)
+        self.grouping: str = layout.grouping
+        # One that the data set's table does not know is its own group.
+        return [
+            (str(path), layout.groups.get(file, str(file)), partial(read_audio, path, max_seconds=None))
+            for path, file in zip(files, within, strict=True)
+        ]
 
-        Args:
-            progress: the files, wrapped to show how far it is.
+    def _heldout(self, group_by: GroupBy) -> list[tuple[str, str, Callable[[], Samples]]]:
+        held = load_prepared([self._folder]).heldout
+        self.grouping = ", ".join(sorted({source.grouping for source in read_manifest(self._folder).folders}))
+        if group_by not in ("auto", self.grouping):
+            raise ValueError(f"{self._folder} was prepared by {self.grouping}, and cannot be grouped by {group_by}")
+        return [(clip.path, clip.group, partial(held.samples, clip)) for clip in held.clips]
+
+    def read(self) -> Iterator[tuple[str, Tensor]]:
+        """Group and audio ``[n]`` at 24 kHz of each, with progress on a terminal.
 
         Raises:
             ValueError: none of them can be used.
         """
         used = False
-        for path in progress or self._files:
+        for name, group, samples in tqdm(self._all, unit="file", disable=None, leave=False):
             try:
-                audio = torch.from_numpy(read_audio(path, max_seconds=None))
+                audio = torch.from_numpy(samples())
             except AudioError as error:
-                self.skipped.append({"file": str(path), "why": str(error)})
+                self.skipped.append({"file": name, "why": str(error)})
                 continue
             if len(audio) < FEWEST_FRAMES * HOP:
-                self.skipped.append({"file": str(path), "why": "The file is shorter than eight frames."})
+                self.skipped.append({"file": name, "why": "The file is shorter than eight frames."})
                 continue
             used = True
-            file = path.relative_to(self._folder)
-            yield (
-                self._groups.get(file, str(file)),
-                audio,
-            )  # one that the data set's table does not know is its own group
+            yield group, audio
         if not used:
             raise ValueError(f"{self._folder} has no audio that can be scored")

@@ -21,6 +21,7 @@ from engine.codec import Codec
 from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, SamplingDefaults, StackConfig
 from engine.model import WhisperGPT
 from tests.support.audio import SAMPLE_RATE
+from tests.support.corpus import one_line, run_main, speakers
 from training.bootstrap import FEWEST_GROUPS, interval
 
 Evaluate = Callable[..., dict[str, Any]]
@@ -105,6 +106,24 @@ def test_two_models_are_compared_on_the_same_groups(models: dict[str, str], eval
     assert low < first["nll"] < high
     # What both models find hard cancels out.
     assert other["nll_above_first_interval"][1] - other["nll_above_first_interval"][0] < 2 * (high - low)
+
+
+def test_of_a_prepared_folder_the_held_out_clips_are_scored(
+    models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio, data = speakers(tmp_path / "audio", count=4, files=2), tmp_path / "data"
+    assert run_main("train", "prepare", audio, "-o", data, "--heldout", 1) == 0
+    (held,) = json.loads((data / "manifest.json").read_text())["heldout"]["groups"]
+    scores = {}
+    for name, folder in (("prepared", data), ("files", audio / held.split("/")[1])):
+        capsys.readouterr()
+        assert run_main("eval", folder, "--model", models["hybrid"], "--json") == 0
+        scores[name] = json.loads(capsys.readouterr().out)
+    ours, files = (score["models"][0] for score in scores.values())
+    assert scores["prepared"]["grouping"] == "folder" and ours["groups"] == 1
+    assert ours["frames"] == files["frames"] and abs(ours["nll"] - files["nll"]) < 1e-3
+    assert run_main("eval", data, "--model", models["hybrid"], "--group-by", "file") == 2
+    assert "was prepared by folder" in one_line(capsys)
 
 
 def test_a_token_model_hears_nothing(models: dict[str, str], evaluate: Evaluate) -> None:
