@@ -30,6 +30,8 @@ from training.unigram import unigram_score
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
+_NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
+"""Sums over the steps between two lines of the log."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +118,27 @@ def train_lm(
         if model.fine is not None:
             start_from_frequencies(model.fine, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
-    began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
+    began, sums, counted = time.monotonic(), _NOTHING, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         batch = crops.batch(step).to(device)
         with products_in(autocast, device):
             hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-            loss = F.cross_entropy(model.head(hidden).flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+            logits = model.head(hidden)
+            loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
             fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
         (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         with products_in(autocast, device):
             optimizer.step(learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup))
-        sums = {"train": sums["train"] + float(loss.detach()), "fine": sums["fine"] + float(fine.detach())}
+        known = batch.targets >= 0
+        right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
+        of_step = {"train": loss.detach(), "train_accuracy": right, "fine": fine.detach()}
+        sums = {name: value + float(of_step[name]) for name, value in sums.items()}
         counted += 1
         if (step + 1) % 25 == 0:
             means = {name: value / counted for name, value in sums.items() if name != "fine" or model.fine}
             run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
-            began, sums, counted = time.monotonic(), {"train": 0.0, "fine": 0.0}, 0
+            began, sums, counted = time.monotonic(), _NOTHING, 0
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
