@@ -11,17 +11,21 @@ from typing import Any
 
 HELDOUT = "heldout_original"
 """NLL on slices of the recordings themselves; of a token-only model it is the same for every version."""
+ACCURACY = "accuracy_original"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: the steps at which it was checked, its held-out NLL there, and its training NLL before them, in nats."""
+    """One run: the steps at which it was checked, its held-out NLL there in nats and its accuracy, and its training NLL
+    before them; its configuration, where that lies beside the log."""
 
     name: str
     steps: list[int]
     heldout: list[float]
+    accuracy: list[float]
     train_steps: list[int]
     train: list[float]
+    config: dict[str, Any] | None = None
 
     @property
     def best(self) -> tuple[int, float]:
@@ -37,6 +41,7 @@ def read_curve(run: Path) -> Curve:
         ValueError: there is no such log, or no check in it.
     """
     log = run / "log.jsonl" if run.is_dir() else run
+    config = log.with_name("run.json")
     try:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         checked, trained = _latest(lines, HELDOUT), _latest(lines, "train")
@@ -44,8 +49,10 @@ def read_curve(run: Path) -> Curve:
             log.parent.name if log.name == "log.jsonl" else log.stem,
             [line["step"] for line in checked],
             [line[HELDOUT] for line in checked],
+            [line[ACCURACY] for line in checked],
             [line["step"] for line in trained],
             [line["train"] for line in trained],
+            json.loads(config.read_text(encoding="utf-8")) if config.is_file() else None,
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{log} is not the log of a model's run: {error}") from None

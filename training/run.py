@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -24,6 +25,11 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float =
 
 MAY_CHANGE = "recipe.steps"
 """A run may be given more steps; anything else that differs makes it another run."""
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Eight digits that stand for all of a run's configuration: what it trains, by which recipe, on how much."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Stateful(Protocol):

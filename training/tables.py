@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from training.curves import read_curve
+from training.run import config_hash
 
 Bounds: TypeAlias = "tuple[float, float] | None"
 Told: TypeAlias = Callable[[float, Bounds, str], str]
@@ -77,17 +79,22 @@ def conditions(files: list[Path]) -> list[list[str]]:
 
 
 def losses(logs: list[Path]) -> list[list[str]]:
-    """The last training NLL of runs, over 25 steps, and their last and lowest held-out NLL."""
-    rows = [["run", "steps", "in training", "held out", "lowest held out"]]
+    """What runs ended with: training NLL over the last 25 steps, held-out NLL, accuracy and perplexity; and where
+    held-out NLL was lowest."""
+    rows = [["run", "configuration", "seed", "steps", "in training", "held out", "accuracy", "perplexity", "lowest"]]
     for log in logs:
         curve = read_curve(log)
         step, least = curve.best
         rows.append(
             [
                 curve.name,
+                config_hash(curve.config) if curve.config else "",
+                str(curve.config["recipe"]["seed"]) if curve.config else "",
                 str(curve.steps[-1]),
                 f"{curve.train[-1]:.3f}",
                 f"{curve.heldout[-1]:.3f}",
+                f"{100 * curve.accuracy[-1]:.1f} %",
+                f"{math.exp(curve.heldout[-1]):.1f}",
                 f"{least:.3f} at {step}",
             ]
         )

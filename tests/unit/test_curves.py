@@ -17,7 +17,8 @@ def run(folder: Path, heldout: list[float]) -> Path:
     lines: list[dict[str, float]] = [{"step": 0, "unigram_nll": 6.0}]
     for check, nll in enumerate(heldout, start=1):
         lines.append({"step": 100 * check, "train": nll - 0.1, "seconds": 1.0})
-        lines.append({"step": 100 * check, "heldout_original": nll, "heldout_decoded": nll + 0.05})
+        known = {"heldout_original": nll, "accuracy_original": 0.2 + 0.01 * check, "heldout_decoded": nll + 0.05}
+        lines.append({"step": 100 * check, **known})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -32,12 +33,15 @@ def test_a_curve_is_what_the_log_says(tmp_path: Path) -> None:
     curve = read_curve(run(tmp_path / "hybrid", [4.0, 3.0, 3.5]))
     assert (curve.name, curve.best) == ("hybrid", (200, 3.0))
     assert curve.steps == curve.train_steps == [100, 200, 300]
-    assert curve.train == pytest.approx([3.9, 2.9, 3.4])
+    assert curve.train == pytest.approx([3.9, 2.9, 3.4]) and curve.accuracy == pytest.approx([0.21, 0.22, 0.23])
 
 
 def test_a_resumed_run_repeats_nothing(tmp_path: Path) -> None:
     log = run(tmp_path / "hybrid", [4.0, 3.0, 3.5]) / "log.jsonl"
-    log.write_text(log.read_text() + '{"step": 200, "heldout_original": 3.1}\n{"step": 300, "heldout_original": 2.9}\n')
+    again = [
+        {"step": step, "heldout_original": nll, "accuracy_original": 0.2} for step, nll in ((200, 3.1), (300, 2.9))
+    ]
+    log.write_text(log.read_text() + "".join(json.dumps(line) + "\n" for line in again))
     curve = read_curve(log)
     assert (curve.name, curve.steps, curve.heldout) == ("hybrid", [100, 200, 300], [4.0, 3.1, 2.9])
 

@@ -48,10 +48,22 @@ def test_what_slices_are_of(tmp_path: Path) -> None:
 
 
 def test_losses_of_runs(tmp_path: Path) -> None:
-    lines: list[dict[str, float]] = [{"step": 50, "heldout_original": 3.0}, {"step": 100, "train": 2.5}]
-    lines.append({"step": 100, "heldout_original": 3.1})
-    (tmp_path / "gpt-l.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "| gpt-l | 100 | 2.500 | 3.100 | 3.000 at 50 |" in page(tmp_path, "losses", "gpt-l.jsonl")
+    lines: list[dict[str, float]] = [{"step": 100, "train": 2.5}]
+    lines += [
+        {"step": step, "heldout_original": nll, "accuracy_original": 0.25} for step, nll in ((50, 3.0), (100, 3.1))
+    ]
+    run = tmp_path / "gpt-l"
+    run.mkdir()
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ended = "100 | 2.500 | 3.100 | 25.0 % | 22.2 | 3.000 at 50 |"
+    assert f"| gpt-l |  |  | {ended}" in page(tmp_path, "losses", "gpt-l/log.jsonl")
+    found = []
+    for seed in (7, 8):
+        (run / "run.json").write_text(json.dumps({"recipe": {"seed": seed}}))
+        row = page(tmp_path, "losses", "gpt-l").splitlines()[4].split(" | ")
+        assert row[2] == str(seed) and " | ".join(row[3:]) == ended
+        found.append(row[1])
+    assert found[0] != found[1] and all(len(name) == 8 for name in found)
 
 
 def test_studies(tmp_path: Path) -> None:
