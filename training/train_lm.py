@@ -30,6 +30,8 @@ from training.unigram import unigram_score
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
+WIDTH = 256
+"""Of the stack whose peak rate a recipe names."""
 _NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
 """Sums over the steps between two lines of the log."""
 
@@ -38,6 +40,7 @@ _NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
 class ModelRecipe:
     """How a model is trained.
 
+    ``peak_rate`` is that of a stack 256 wide; wider ones bear less, in proportion (``rate_for``).
     ``crop_frames`` is longer than the attention window, so that a window that has slid on is nothing new. A share of
     ``join_share`` of the crops changes, at a random frame, from slices of one version of the sound to another, as they
     do where a continuation joins its prompt; the others are of one version throughout. ``fine_share``: of how many of
@@ -56,6 +59,11 @@ class ModelRecipe:
     fine_share: float = 0.2
     fine_weight: float = 0.3
     seed: int = 0
+
+    def rate_for(self, config: ModelConfig) -> float:
+        """The peak rate of this model: sums over a wider input move by more when all of its weights move alike
+        (Yang et al., arXiv 2203.03466, table 3)."""
+        return self.peak_rate * min(1.0, WIDTH / config.stack.width)
 
 
 OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
@@ -95,7 +103,8 @@ def train_lm(
             module.p = recipe.dropout
     if start is not None:
         model.load_state_dict(start.step.model.state_dict())
-    optimizer = ModelOptimizer(model, recipe.peak_rate, recipe.weight_decay)
+    peak_rate = recipe.rate_for(config)
+    optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
     described: dict[str, Any] = {
         "recipe": asdict(recipe),
         "model": to_dict(config),
@@ -129,7 +138,7 @@ def train_lm(
         (loss + recipe.fine_weight * fine).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         with products_in(autocast, device):
-            optimizer.step(learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup))
+            optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
         known = batch.targets >= 0
         right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
         of_step = {"train": loss.detach(), "train_accuracy": right, "fine": fine.detach()}
