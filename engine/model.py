@@ -14,6 +14,9 @@ from engine.fine_stage import FineStage
 from engine.streaming import State, branch, keep, leaf
 from engine.transformer import Stack
 
+SCALE = 0.02
+"""Standard deviation of weights before training (Radford et al. 2019)."""
+
 
 class WhisperGPT(nn.Module):
     """Codes and slices in, logits of the next coarse code out."""
@@ -31,9 +34,12 @@ class WhisperGPT(nn.Module):
         self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
         self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
         self.apply(_init_weights)
+        if self.slice_stack is not None:
+            # Both halves of what the stack reads begin equally large, or what it hears drowns what was said.
+            nn.init.constant_(self.slice_stack.norm.weight, SCALE)
         for name, weight in self.named_parameters():
             if name.endswith(("output.weight", "down.weight")):
-                nn.init.normal_(weight, std=0.02 / (2 * config.stack.layers) ** 0.5)
+                nn.init.normal_(weight, std=SCALE / (2 * config.stack.layers) ** 0.5)
 
     @property
     def hybrid(self) -> bool:
@@ -98,6 +104,6 @@ class WhisperGPT(nn.Module):
 
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=SCALE)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

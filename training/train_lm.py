@@ -23,6 +23,7 @@ from training.muon import ModelOptimizer
 from training.own_sound import OWN
 from training.precision import products_in
 from training.run import Run, learning_rate
+from training.slice_start import start_from_slices
 from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens
 from training.unigram import unigram_score
@@ -126,6 +127,8 @@ def train_lm(
     elif first == 0:
         if model.fine is not None:
             start_from_frequencies(model.fine, train)
+        if model.slice_projection is not None:
+            start_from_slices(model.slice_projection, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     began, sums, counted = time.monotonic(), _NOTHING, 0
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
