@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from cli.main import main
 from engine.checkpoint import save_model
 from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
+from engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from engine.engine import Engine
 from engine.fine_stage import FineStage
 from engine.model import WhisperGPT
@@ -32,6 +32,7 @@ from training.datasets import find_audio, load_prepared
 from training.fine_start import start_from_frequencies
 from training.prepare import prepare
 from training.run import Run, learning_rate
+from training.slice_start import start_from_slices
 from training.token_crops import Batch, TokenCrops
 from training.tokens import Tokens, tokenize
 from training.train_codec import train_codec
@@ -176,6 +177,24 @@ def test_a_fine_stage_starts_with_the_frequencies_of_codes() -> None:
     assert found == pytest.approx(wanted, abs=1e-3)
 
 
+def test_a_hybrid_starts_with_equal_halves() -> None:
+    """Code and slices are equally large in what the stack reads, and slices differ from frame to frame."""
+    torch.manual_seed(0)
+    draw = np.random.default_rng(0)
+    mels = (draw.normal(-7, 0.5, (4_000, 80)) * np.linspace(0.5, 1.5, 80)).astype(np.float16)
+    tokens = Tokens(draw.integers(0, 1024, (4_000, 8)).astype(np.uint16), {"original": mels}, [(0, 4_000)])
+    model = WhisperGPT(HYBRID).eval()
+    assert model.slice_projection is not None and model.slice_stack is not None
+    start_from_slices(model.slice_projection, [tokens])
+    with torch.inference_mode():
+        projected = model.slice_projection(torch.from_numpy(mels).float())
+        heard = model.slice_stack(projected[None, :400])
+        said = model.code_embedding(torch.from_numpy(tokens.codes[:400, 0].astype(np.int64)))
+    assert float(projected.mean(0).abs().max()) < 0.02 and 0.8 < float(projected.std()) < 1.2
+    assert 0.5 < float(heard.std() / said.std()) < 2
+    assert float(heard.std(1).mean() / heard.std()) > 0.9, "what stands in every frame is little"
+
+
 def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "linked").symlink_to(folder)
@@ -227,6 +246,11 @@ def test_codebook_dropout_and_straight_through() -> None:
     assert x.grad is not None
     torch.testing.assert_close(x.grad, torch.ones_like(x))
     assert float(commitment.detach()) > 0
+
+
+def test_wider_stacks_learn_at_a_lower_rate() -> None:
+    recipe = train_lm.ModelRecipe(peak_rate=1e-3)
+    assert recipe.rate_for(HYBRID) == recipe.rate_for(GPT_S) == 1e-3 and recipe.rate_for(GPT_L) == pytest.approx(4e-4)
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
