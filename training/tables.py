@@ -24,6 +24,8 @@ from training.curves import read_curve
 from training.run import config_hash
 
 Bounds: TypeAlias = "tuple[float, float] | None"
+Rows: TypeAlias = "list[list[str]]"
+"""Of a table, the first the names of its columns."""
 Told: TypeAlias = Callable[[float, Bounds, str], str]
 _TABLE = re.compile(r"<!-- table: (\w+) (.+?) -->\n.*?<!-- end of table -->", re.DOTALL)
 
@@ -48,7 +50,7 @@ def fill(text: str, folder: Path) -> str:
     return _TABLE.sub(written, text)
 
 
-def evaluation(files: list[Path]) -> list[list[str]]:
+def evaluation(files: list[Path]) -> Rows:
     """The paper's table 1 (arXiv 2412.11449) of one run of ``eval``, with every model's distance from the first."""
     models = _models(files[0])
     rows = [["model", "parameters", "NLL, nats", "accuracy", "perplexity", f"NLL above {models[0]['model']}"]]
@@ -67,7 +69,7 @@ def evaluation(files: list[Path]) -> list[list[str]]:
     return rows
 
 
-def conditions(files: list[Path]) -> list[list[str]]:
+def conditions(files: list[Path]) -> Rows:
     """NLL of the same models by what their slices are of, and how far the others are above the first."""
     told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     names = [one["condition"] for one in told]
@@ -78,7 +80,7 @@ def conditions(files: list[Path]) -> list[list[str]]:
     return rows
 
 
-def losses(logs: list[Path]) -> list[list[str]]:
+def losses(logs: list[Path]) -> Rows:
     """What runs ended with: training NLL over the last 25 steps, held-out NLL, accuracy and perplexity; and where
     held-out NLL was lowest."""
     rows = [["run", "configuration", "seed", "steps", "in training", "held out", "accuracy", "perplexity", "lowest"]]
@@ -101,17 +103,17 @@ def losses(logs: list[Path]) -> list[list[str]]:
     return rows
 
 
-def context(files: list[Path]) -> list[list[str]]:
+def context(files: list[Path]) -> Rows:
     """NLL by frames of context, a column a model."""
     return context_rows(_models(files[0]), _interval)
 
 
-def bands(files: list[Path]) -> list[list[str]]:
+def bands(files: list[Path]) -> Rows:
     """What is lost without each band of the spectrogram, a column a model."""
     return band_rows(_models(files[0]), _interval)
 
 
-def context_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
+def context_rows(models: list[dict[str, Any]], told: Told) -> Rows:
     """The first names the columns; cells are as ``told`` writes an NLL, its bounds and its sign."""
     rows = [["frames of context", *(model["model"] for model in models)]]
     for cells in zip(*(model["by_context"] for model in models), strict=True):
@@ -120,7 +122,7 @@ def context_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
     return rows
 
 
-def band_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
+def band_rows(models: list[dict[str, Any]], told: Told) -> Rows:
     """The same of bands."""
     rows = [["left out", *(model["model"] for model in models)]]
     rows.append(["nothing: NLL", *(told(model["nll"], model["interval"], "") for model in models)])
@@ -132,7 +134,7 @@ def band_rows(models: list[dict[str, Any]], told: Told) -> list[list[str]]:
     return rows
 
 
-KINDS: dict[str, Callable[[list[Path]], list[list[str]]]] = {
+KINDS: dict[str, Callable[[list[Path]], Rows]] = {
     table.__name__: table for table in (evaluation, conditions, losses, context, bands)
 }
 
@@ -148,7 +150,7 @@ def _interval(mean: float, bounds: Bounds, sign: str = "") -> str:
     return f"{mean:{sign}.3f} ({bounds[0]:{sign}.3f} to {bounds[1]:{sign}.3f})"
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def _markdown(rows: Rows) -> str:
     lines = ["| " + " | ".join(row) + " |\n" for row in rows]
     return "".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |\n", *lines[1:]])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -144,10 +144,10 @@ def test_the_table_is_for_people(
 # --- studies
 
 
-def study(kind: str, folder: Path, *names: str) -> int:
+def study(kind: str, folder: Path, *names: str, more: Sequence[str] = ()) -> int:
     chosen = [argument for name in names for argument in ("--model", name)]
     with pytest.raises(SystemExit) as ended:
-        main(["train", "study", kind, str(folder), *chosen, "--json"])
+        main(["train", "study", kind, str(folder), *chosen, *more, "--json"])
     return int(ended.value.code or 0)
 
 
@@ -177,6 +177,19 @@ def test_bands_are_worth_what_is_lost_without(
     assert lost[0]["hz"][0] == 40 and lost[-1]["hz"][1] == 12_000
     assert all(below["hz"][1] > above["hz"][0] for below, above in pairwise(lost))
     assert all(cell["nll"] != 0 for cell in [*lost, row["lost_without_all"]])
+
+
+def test_studies_are_drawn(
+    folder: Path, models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, names in (("context", ("hybrid", "tokens")), ("bands", ("hybrid",))):
+        picture = tmp_path / f"{kind}.svg"
+        assert study(kind, folder, *(models[name] for name in names), more=["--plot", str(picture)]) == 0
+        drawn = picture.read_text()
+        assert all(f"<!-- {name} -->" in drawn for name in names) and "<!-- slices of original audio -->" in drawn
+    capsys.readouterr()
+    assert study("bands", folder, models["hybrid"], more=["--plot", str(tmp_path / "no" / "bands.svg")]) == 2
+    assert "There is no folder" in one_line(capsys)
 
 
 def test_a_token_model_has_no_bands(folder: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
