@@ -15,13 +15,17 @@ MAX_TEXT_BYTES = 262_144
 """Room for the token of a strict server, which is the longest thing that a client has to say."""
 
 
+OutputFormat: TypeAlias = Literal["pcm_s16le", "opus"]
+"""Of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
+
+
 class InputFields(msgspec.Struct, forbid_unknown_fields=True):
     format: Literal["file", "pcm_s16le"] | UnsetType = UNSET
     sample_rate: int | UnsetType = UNSET
 
 
 class OutputFields(msgspec.Struct, forbid_unknown_fields=True):
-    format: Literal["pcm_s16le", "opus"] | UnsetType = UNSET
+    format: OutputFormat | UnsetType = UNSET
 
 
 class SessionFields(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from engine.messages import ModelInfo, Pace, SamplingParams
 from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from server.errors import bad_value
 from server.parameters import Wishes, check_wishes, find_model, sampling_for
-from server.stream_events import InputFields, SessionFields
+from server.stream_events import InputFields, OutputFormat, SessionFields
 from server.stream_prompt import InputFormat
 
 
@@ -24,6 +24,7 @@ class StreamOptions:
     model: ModelInfo
     input_format: InputFormat = "file"
     input_rate: int = SAMPLE_RATE
+    output_format: OutputFormat = "pcm_s16le"
     wishes: Wishes = field(default_factory=Wishes)
     pace: Pace = "realtime"
 
@@ -57,10 +58,8 @@ class StreamOptions:
             options = replace(options, model=find_model(models, fields.model, "session.model"))
         if fields.input is not UNSET:
             options = options._with_input(fields.input)
-        if fields.output is not UNSET and fields.output.format == "opus":
-            raise bad_value(
-                "session.output.format", "opus is not sent over the WebSocket yet; use pcm_s16le.", "unsupported"
-            )
+        if fields.output is not UNSET and fields.output.format is not UNSET:
+            options = replace(options, output_format=fields.output.format)
         wishes = {
             name: value
             for name in ("seed", "temperature", "top_k", "top_p")
@@ -80,7 +79,7 @@ class StreamOptions:
             "frame_rate": FRAME_RATE,
             "fingerprint": self.model.fingerprint,
             "input": {"format": self.input_format, "sample_rate": self.input_rate},
-            "output": {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE},
+            "output": {"format": self.output_format, "sample_rate": SAMPLE_RATE},
             "seed": self.wishes.seed,
             "temperature": drawn.temperature,
             "top_k": drawn.top_k,

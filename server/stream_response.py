@@ -17,10 +17,12 @@ from server import logs
 from server.accounting import Account
 from server.backlog import every, latest
 from server.caller import Caller
+from server.encoders import encoder
 from server.engine_handles import PromptHandle, Status, StreamHandle
 from server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
 from server.playback import Playback
 from server.services import Services
+from server.stream_events import OutputFormat
 from server.stream_plan import StreamPlan
 from server.stream_socket import ClientGone, StreamSocket
 
@@ -35,6 +37,7 @@ class Wanted:
 
     Attributes:
         prompt: committed, or recalled from a token.
+        output: of binary messages.
         frames: of the whole response; None goes on until cancelled.
         began: when ``response.create`` came.
         first_frame: of the response, where its engine takes it up.
@@ -46,6 +49,7 @@ class Wanted:
     sampling: SamplingParams
     frames: int | None
     pace: Pace
+    output: OutputFormat
     began: float
     first_frame: int = 0
     from_frame: int = 0
@@ -223,6 +227,7 @@ class StreamResponse:
     async def _send_messages(self, stream: StreamHandle, playback: Playback, realtime: bool) -> None:
         settings, slow = self._services.settings, self._services.metrics.slow_client
         policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
+        opus = encoder("opus", 0) if self._wanted.output == "opus" else None
         messages = playback.messages()
         late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
         async with aclosing(late_dropped) as audio:
@@ -234,17 +239,22 @@ class StreamResponse:
                     told = {"response_id": self._id, "frame": frame, "frames": dropped}
                     await self._socket.send_event("response.output_audio.dropped", **told)
                 began = time.monotonic()
-                await self._send_in_time(pcm, settings.slow_seconds if policy == "close" else None)
+                body = pcm if opus is None else await self._services.audio.run(opus.push, pcm)
+                await self._send_in_time(body, settings.slow_seconds if policy == "close" else None)
                 playback.sent(frames, dropped)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
                     slow.labels("paused").inc()
                 if checkpoint := stream.checkpoint(self._next_frame):
                     await self._say_checkpoint(checkpoint)
+        if opus is not None:
+            await self._send_in_time(await self._services.audio.run(opus.finish), None)
 
-    async def _send_in_time(self, pcm: bytes, seconds: float | None) -> None:
+    async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
+        if not audio:  # Opus fills a page before there is anything to send
+            return
         try:
             async with asyncio.timeout(seconds):
-                await self._socket.send_audio(pcm)
+                await self._socket.send_audio(audio)
         except TimeoutError:
             self._services.metrics.slow_client.labels("closed").inc()
             told = f"No audio was taken for {seconds:g} s; this server does not wait longer."

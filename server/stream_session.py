@@ -176,7 +176,7 @@ class StreamSession:
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        return Wanted(prompt, options.sampling, frames, options.pace, began)
+        return Wanted(prompt, options.sampling, frames, options.pace, options.output_format, began)
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
         """The rest of a response of another time or place."""
@@ -195,8 +195,8 @@ class StreamSession:
             if isinstance(error, ApiError) and error.code == "bad_token":
                 raise unusable("another version of the server made it") from None
             raise
-        pace = self._options.pace
-        return Wanted(prompt, token.sampling, token.frames, pace, began, token.frame, start, resumed=True)
+        pace, output = self._options.pace, self._options.output_format
+        return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, resumed=True)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:
