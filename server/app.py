@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from server import continuation, entry, errors, health, models, pages, stream
+from server import continuation, entry, errors, health, models, pages, play, stream
 from server.context import RequestContext
 from server.security_headers import SecurityHeaders
 from server.services import make_services
@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for part in (continuation, stream, models, entry, health, pages):
+    for part in (continuation, stream, play, models, entry, health, pages):
         app.include_router(part.router)
     errors.install(app)
     if settings.cors_origins:

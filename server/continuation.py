@@ -2,241 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
 
-from engine.audio_file import AudioError
-from engine.config import HOP, SAMPLE_RATE
-from engine.messages import PromptReady
-from server import logs
 from server.accounting import Account
 from server.admission import UploadMeter
-from server.audio_io import decode_prompt
-from server.caller import Caller
+from server.continuation_answer import StreamedAnswer, answered, begin, whole_answer
 from server.continuation_schema import CONTINUE_DOCS
-from server.encoders import MEDIA_TYPES, encode, encoder
-from server.engine_handles import StreamHandle
+from server.departure import or_gone
 from server.entry import Who
-from server.errors import ApiError, from_audio, internal
-from server.parameters import find_model, sampling_for
-from server.playback import Playback
-from server.services import Services, services_of
-from server.stream_plan import StreamPlan
-from server.upload import ContinueForm, read_form
+from server.services import Services
+from server.upload import read_form
 
-log = logs.get("server.continue")
 router = APIRouter()
 ROUTE = "/continue"
-_CLIENT_LEFT = 499
-_T = TypeVar("_T")
 
 
 @router.post(ROUTE, summary="Continue a recording", response_class=Response, **CONTINUE_DOCS)
 async def continue_recording(request: Request, caller: Who) -> Response:
     """Reads the form, decodes and encodes the prompt, waits for a slot, generates."""
-    services = services_of(request.app)
-    cleanup: AsyncExitStack = request.state.cleanup
-    account = Account(services.metrics, ROUTE)
-    # Whatever ends the request early and is none of the cases below is the server's fault.
-    cleanup.callback(account.end, "failed")
-    try:
-        services.admission.enter_request()
-        cleanup.callback(services.admission.leave_request)
-        services.supervisor.link()  # refuse before reading a body that nothing can be done with
+
+    async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         meter = UploadMeter(services.admission, services.settings)
         cleanup.callback(meter.release)
         form = await read_form(request, meter, services.settings)
         received = time.perf_counter()
-        begun = await _or_gone(request.receive, _begin(services, caller, form, received, cleanup))
+        begun = await or_gone(request.receive, begin(services, ROUTE, caller, form, received, cleanup))
         meter.release()
         if form.stream:
-            return _StreamedAnswer(services, begun, account)
-        return await _or_gone(request.receive, _whole_answer(services, begun, account))
-    except ApiError as error:
-        account.refuse(error)
-        raise
-    except (ClientDisconnect, asyncio.CancelledError) as error:
-        account.end("cancelled")
-        if isinstance(error, ClientDisconnect):
-            return Response(status_code=_CLIENT_LEFT)  # to nobody
-        raise
+            return StreamedAnswer(services, begun, account)
+        return await or_gone(request.receive, whole_answer(services, begun, account))
 
-
-@dataclass
-class _Begun:
-    """A continuation whose stream has its slot."""
-
-    form: ContinueForm
-    stream: StreamHandle
-    playback: Playback
-    prompt: PromptReady
-    seed: int
-    queue_seconds: float
-
-    @property
-    def lead_in(self) -> bytes:
-        """What stands before the continuation: the prompt as the codec gives it back, if it was asked for."""
-        return self.prompt.decoded if self.form.include_prompt else b""
-
-    def headers(self, whole: bool) -> dict[str, str]:
-        """The answer's headers.
-
-        ``first_audio`` runs from the body's last byte to the first frame, ``generate`` from there to the last frame,
-        which a streamed answer cannot know yet.
-        """
-        first = self.playback.first_frame_seconds or 0.0
-        timing = {
-            "queue": self.queue_seconds,
-            "encode": self.prompt.encode_seconds,
-            "prefill": self.prompt.prefill_seconds,
-            "first_audio": first,
-        }
-        if whole:
-            timing["generate"] = (self.playback.first_audio_seconds or first) - first
-        return {
-            "X-Seed": str(self.seed),
-            "X-Sample-Rate": str(SAMPLE_RATE),
-            "X-Fingerprint": self.stream.model.fingerprint,
-            "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timing.items()),
-            "Cache-Control": "no-store",
-        }
-
-
-async def _begin(
-    services: Services, caller: Caller, form: ContinueForm, received: float, cleanup: AsyncExitStack
-) -> _Begun:
-    link = services.supervisor.link()
-    model = find_model(link.models, form.model)
-    sampling = sampling_for(form.wishes, model)
-    services.admission.require_room(link, model, "fast")
-    caller.require_room()
-    try:
-        with services.tracing.span("decode"):
-            samples = await services.audio.run(_read_and_decode, form.audio)
-    except AudioError as error:
-        raise from_audio(error) from None
-    with services.supervisor.link().open_prompt(model, caller.name) as prompt:
-        ready = await prompt.finish(samples, services.tracing)
-        stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, "fast"), caller)
-        cleanup.callback(stream.close)
-        with services.tracing.span("queue"):
-            queue_seconds = await services.admission.wait_for_slot(link, stream)
-    playback = Playback(stream, services.metrics, services.tracing, ROUTE, received, realtime=False)
-    return _Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
-
-
-def _read_and_decode(file: BinaryIO) -> bytes:
-    with file:  # its memory is free again as soon as it is read
-        data = file.read()
-    return decode_prompt(data)
-
-
-async def _whole_answer(services: Services, begun: _Begun, account: Account) -> Response:
-    pcm = begun.lead_in + await begun.playback.all()
-    _require_complete(begun)
-    wanted = begun.form.response_format
-    body = await services.audio.run(encode, wanted, pcm)
-    begun.playback.finish()
-    account.end("completed")
-    return Response(body, headers=begun.headers(whole=True), media_type=MEDIA_TYPES[wanted])
-
-
-class _StreamedAnswer(Response):
-    """Sends the body as it is generated. A body that cannot be finished is cut off, so that the client sees it."""
-
-    def __init__(self, services: Services, begun: _Begun, account: Account) -> None:
-        self.background = None
-        self.status_code = 200
-        self._services, self._begun, self._account = services, begun, account
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = self._body()
-        try:
-            first = await _or_gone(receive, anext(body))
-            start = Response(
-                headers=self._begun.headers(whole=False), media_type=MEDIA_TYPES[self._begun.form.response_format]
-            )
-            del start.headers["content-length"]  # of the empty body that this response does not send
-            await _or_gone(receive, self._send(send, start, first, body))
-            self._account.end("completed")
-        except ApiError as error:
-            self._account.refuse(error)
-            if self._begun.playback.frames == 0:
-                raise
-            log.error("body cut off", code=error.code, frames=self._begun.playback.frames)
-        except TimeoutError:
-            self._services.metrics.slow_client.labels("cancelled").inc()
-            self._account.end("cancelled")
-            log.warning("slow client", frames=self._begun.playback.frames)
-        except (ClientDisconnect, asyncio.CancelledError) as error:
-            self._account.end("cancelled")
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        finally:
-            await body.aclose()
-            self._begun.playback.finish()
-
-    async def _send(self, send: Send, start: Response, first: bytes, body: AsyncIterator[bytes]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": start.raw_headers})
-        await self._send_part(send, first)
-        async for part in body:
-            await self._send_part(send, part)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_part(self, send: Send, part: bytes) -> None:
-        if part:
-            async with asyncio.timeout(self._services.settings.send_seconds):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-
-    async def _body(self) -> AsyncGenerator[bytes, None]:
-        begun, audio = self._begun, self._services.audio
-        wanted = begun.form.response_format
-        total = len(begun.lead_in) // 2 + begun.form.frames * HOP
-        raw = wanted in ("wav", "pcm")
-        encoding = encoder(wanted, total)
-        before = begun.lead_in
-        async for pcm in begun.playback.messages():
-            # Raw samples pass as they are; only a codec is worth a thread.
-            yield encoding.push(before + pcm) if raw else await audio.run(encoding.push, before + pcm)
-            begun.playback.sent(len(pcm) // (2 * HOP))
-            before = b""
-        _require_complete(begun)
-        yield encoding.finish() if raw else await audio.run(encoding.finish)
-
-
-def _require_complete(begun: _Begun) -> None:
-    if begun.stream.status != "completed" or begun.playback.frames != begun.form.frames:
-        log.error("stream ended early", status=begun.stream.status, frames=begun.playback.frames)
-        raise internal()
-
-
-async def _or_gone(receive: Callable[[], Awaitable[Message]], work: Coroutine[Any, Any, _T] | Awaitable[_T]) -> _T:
-    """Do ``work`` while the client is there.
-
-    Raises:
-        ClientDisconnect: it left; the work is cancelled.
-    """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.create_task(_gone(receive))
-    try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.wait([task, watch])
-
-
-async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    return await answered(request, ROUTE, work)

@@ -56,6 +56,7 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 _ERRORS = {
     400: "A field is missing, unknown or unusable",
+    404: "The address was played already, or is too old",
     413: "The prompt is too large or too long",
     415: "The prompt is empty or not audio",
     422: "The prompt cannot be decoded or is too short",
@@ -71,17 +72,26 @@ _HEADERS = {
     "Server-Timing": "queue, encode, prefill, first_audio, generate, in milliseconds",
 }
 
-CONTINUE_DOCS: dict[str, Any] = {
-    "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
-    "responses": {
-        200: {
-            "description": "The continuation",
-            "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
-            "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **{
-            status: {"description": text, "content": {"application/json": {"schema": ERROR_SCHEMA}}}
-            for status, text in _ERRORS.items()
-        },
-    },
+
+def _refusals(*statuses: int) -> dict[int | str, Any]:
+    return {
+        status: {"description": _ERRORS[status], "content": {"application/json": {"schema": ERROR_SCHEMA}}}
+        for status in statuses
+    }
+
+
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_AUDIO: dict[int | str, Any] = {
+    200: {
+        "description": "The continuation",
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
+        "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
+
+CONTINUE_DOCS: dict[str, Any] = {
+    "openapi_extra": _BODY,
+    "responses": _AUDIO | _refusals(400, 413, 415, 422, 429, 503),
+}
+PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _BODY, "responses": _refusals(400, 413, 415, 422, 429, 503)}
+PLAY_DOCS: dict[str, Any] = {"responses": _AUDIO | _refusals(404, 429, 503)}

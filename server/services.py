@@ -10,6 +10,7 @@ from server.admission import Admission
 from server.audio_io import AudioPool
 from server.guard import Guard
 from server.metrics import Metrics
+from server.play_addresses import PlayAddresses
 from server.playback import Playing
 from server.resume_tokens import ResumeTokens
 from server.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     playing: Playing
     tokens: ResumeTokens
     tracing: Tracing
+    addresses: PlayAddresses
 
 
 def make_services(settings: Settings) -> Services:
@@ -51,6 +53,7 @@ def make_services(settings: Settings) -> Services:
         playing=playing,
         tokens=ResumeTokens(key.get_secret_value() if key else None),
         tracing=Tracing(settings.tracing),
+        addresses=PlayAddresses(settings.token_seconds, settings.max_requests),
     )
 
 

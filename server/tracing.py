@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 _SERVICE = "whispergpt"
-TRACED = ("/continue", "/stream")
+TRACED = ("/continue", "/stream", "/v1/play")
 """Paths whose requests are traced; whoever asks for metrics or health is not worth it."""
 
 

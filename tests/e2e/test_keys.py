@@ -173,3 +173,10 @@ def test_a_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None
         with pytest.raises(RuntimeError, match=told) as ended:
             ServerProcess("--keys", str(file))
         assert "Traceback" not in str(ended.value)
+
+
+def test_an_address_is_made_with_a_key_and_played_without(url: str, keys: tuple[Path, Keys]) -> None:
+    form = {"data": {"seconds": "1", "response_format": "pcm"}, "files": {"audio": SPEECH.read_bytes()}}
+    assert HTTP.post(f"{url}/v1/play", **form).status_code == 401  # type: ignore[arg-type]
+    made = HTTP.post(f"{url}/v1/play", **form, headers=bearer(keys[1]["free"]))  # type: ignore[arg-type]
+    assert len(HTTP.get(url + made.json()["url"]).content) == 2 * 24_000

@@ -1,0 +1,74 @@
+"""``/v1/play``: an address that plays a continuation, for what can only open one, such as an ``<audio>`` element."""
+
+from __future__ import annotations
+
+import io
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from fastapi import APIRouter, Request, Response
+
+from engine.audio_file import AudioError
+from server.accounting import Account, count_refusal
+from server.admission import UploadMeter
+from server.audio_io import decode_prompt
+from server.continuation_answer import StreamedAnswer, answered, begin
+from server.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
+from server.departure import or_gone
+from server.entry import Who
+from server.errors import ApiError, from_audio
+from server.parameters import find_model, sampling_for
+from server.play_addresses import Held
+from server.services import Services, services_of
+from server.upload import ContinueForm, read_form
+
+router = APIRouter()
+ROUTE = "/v1/play"
+
+
+@router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
+async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
+    """Takes what ``/continue`` takes and checks all of it; what is wrong is said here, where it can be read."""
+    services = services_of(request.app)
+    meter = UploadMeter(services.admission, services.settings)
+    try:
+        form = await _checked(services, await read_form(request, meter, services.settings))
+        token = services.addresses.hold(Held(form, caller, meter))
+    except BaseException as error:
+        meter.release()
+        if isinstance(error, ApiError):
+            count_refusal(services.metrics, error)
+        raise
+    return {"url": f"{ROUTE}?token={token}", "expires_in": services.addresses.seconds}
+
+
+@router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)
+async def play(request: Request, token: str = "") -> Response:
+    """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener."""
+
+    async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
+        held = services.addresses.take(token)
+        cleanup.callback(held.meter.release)
+        services.guard.require_known(held.caller)
+        asked = time.perf_counter()
+        beginning = begin(services, ROUTE, held.caller, held.form, asked, cleanup, "realtime")
+        return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
+
+    return await answered(request, ROUTE, work)
+
+
+async def _checked(services: Services, form: ContinueForm) -> ContinueForm:
+    """The form, its audio found to be usable.
+
+    Raises:
+        ApiError: a model or a parameter is not, or the audio is not.
+    """
+    sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
+    with form.audio as file:
+        audio = file.read()
+    try:
+        await services.audio.run(decode_prompt, audio)
+    except AudioError as error:
+        raise from_audio(error) from None
+    return replace(form, audio=io.BytesIO(audio))

@@ -1,0 +1,63 @@
+"""Addresses that play one continuation each, once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+
+from server.admission import UploadMeter
+from server.caller import Caller
+from server.errors import ApiError
+from server.upload import ContinueForm
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an address plays. Whoever takes it releases its ``meter``."""
+
+    form: ContinueForm
+    caller: Caller
+    meter: UploadMeter
+
+
+class PlayAddresses:
+    """Forms by the token in their address, each for ``seconds``; ``most`` of them at once.
+
+    What they hold in memory counts as prompts being received.
+    """
+
+    def __init__(self, seconds: float, most: int) -> None:
+        self.seconds = seconds
+        self._most = most
+        self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+
+    def hold(self, held: Held) -> str:
+        """A token for it.
+
+        Raises:
+            ApiError: 429, too many are held.
+        """
+        if len(self._held) >= self._most:
+            wait = max(1, round(self.seconds))
+            told = f"{self._most} addresses wait to be played already; try again in {wait} s."
+            raise ApiError(429, "no_capacity", told, retry_after=wait)
+        token = secrets.token_urlsafe(32)
+        self._held[token] = held, asyncio.get_running_loop().call_later(self.seconds, self._drop, token)
+        return token
+
+    def take(self, token: str) -> Held:
+        """What the address of this token plays; from then on there is no such address.
+
+        Raises:
+            ApiError: 404, there is none: it was played, is too old, or is another server's.
+        """
+        found = self._held.pop(token, None)
+        if found is None:
+            raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
+        held, timer = found
+        timer.cancel()
+        return held
+
+    def _drop(self, token: str) -> None:
+        self._held.pop(token)[0].meter.release()

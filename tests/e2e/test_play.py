@@ -1,0 +1,98 @@
+"""Addresses that play once: for whatever can open an address and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+
+import httpx
+import pytest
+
+from engine.audio_file import read_audio
+from server.admission import Admission, UploadMeter
+from server.caller import Caller
+from server.errors import ApiError
+from server.play_addresses import Held, PlayAddresses
+from server.settings import Settings
+from server.upload import ContinueForm
+from tests.support.audio import HOP, SAMPLE_RATE, SPEECH, encode, speech
+from tests.support.http import HTTP
+from tests.support.metrics import wait_for_idle
+
+
+def address(server: str, **data: str) -> httpx.Response:
+    return HTTP.post(f"{server}/v1/play", data=data, files={"audio": SPEECH.read_bytes()})
+
+
+def test_an_address_plays_once_at_a_listeners_pace(server: str) -> None:
+    made = address(server, seconds="5", response_format="mp3", seed="4")
+    assert made.status_code == 201 and 0 < made.json()["expires_in"] <= 60
+    url = server + made.json()["url"]
+    began, first, body = time.monotonic(), None, b""
+    with HTTP.stream("GET", url, headers={"Range": "bytes=0-"}) as answer:  # as browsers ask
+        assert answer.status_code == 200 and answer.headers["content-type"] == "audio/mpeg"
+        assert answer.headers["x-seed"] == "4"
+        for part in answer.iter_raw():
+            first = first or time.monotonic() - began
+            body += part
+    assert first is not None and first < 1 and time.monotonic() - began > 2, "two seconds ahead at most"
+    assert len(read_audio(body)) >= 5 * SAMPLE_RATE
+    again = HTTP.get(url)
+    assert again.status_code == 404 and again.json()["error"]["code"] == "wrong_token"
+    wait_for_idle(server)
+
+
+def test_the_same_sound_as_continue(server: str) -> None:
+    played = HTTP.get(server + address(server, seconds="1", response_format="pcm", seed="4").json()["url"]).content
+    asked = {"seconds": "1", "response_format": "pcm", "seed": "4"}
+    whole = HTTP.post(f"{server}/continue", data=asked, files={"audio": SPEECH.read_bytes()}).content
+    assert played == whole and len(whole) == 75 * 2 * HOP
+
+
+@pytest.mark.parametrize(
+    ("data", "audio", "status", "param"),
+    [
+        ({"seconds": "0"}, None, 400, "seconds"),
+        ({"model": "none"}, None, 400, "model"),
+        ({}, b"no audio", 415, "audio"),
+        ({}, encode(speech(0.2)), 422, "audio"),
+    ],
+)
+def test_what_is_wrong_is_said_before_there_is_an_address(
+    server: str, data: dict[str, str], audio: bytes | None, status: int, param: str
+) -> None:
+    refused = HTTP.post(f"{server}/v1/play", data=data, files={"audio": audio or SPEECH.read_bytes()})
+    assert refused.status_code == status and refused.json()["error"]["param"] == param
+
+
+def test_an_address_of_no_token(server: str) -> None:
+    for query in ("", "?token=", "?token=none"):
+        answer = HTTP.get(f"{server}/v1/play{query}")
+        assert answer.status_code == 404 and "too old" in answer.json()["error"]["message"]
+
+
+def test_addresses_end_and_give_their_memory_back() -> None:
+    async def ended() -> None:
+        settings = Settings()
+        admission, addresses = Admission(settings), PlayAddresses(0.05, most=2)
+
+        def hold() -> str:
+            meter = UploadMeter(admission, settings)
+            meter.add(1000)
+            return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), Caller(), meter))
+
+        first = hold()
+        hold()
+        with pytest.raises(ApiError, match="2 addresses wait"):
+            hold()
+        admission.upload_bytes -= 1000  # of the one that was refused: its request gives it back
+        addresses.take(first).meter.release()
+        assert admission.upload_bytes == 1000
+        await asyncio.sleep(0.1)
+        assert admission.upload_bytes == 0
+        with pytest.raises(ApiError, match="too old"):
+            addresses.take(first)
+        hold()
+
+    asyncio.run(ended())
