@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures peers lint format serve image clean
+.PHONY: help demo test measures peers lint format web serve image clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+web: ## Build what the server sends to browsers from clients/web (needs Node)
+	cd clients/web && npm ci --no-audit --no-fund && npm run build
+
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
 
@@ -38,6 +41,7 @@ image: ## Build the container image (IMAGE=name:tag, BUILDER=podman)
 
 clean: ## Remove the environment, caches and what the demo wrote
 	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png
+	rm -rf clients/web/node_modules clients/web/build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

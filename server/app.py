@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     for part in (continuation, stream, play, models, entry, health, pages):
         app.include_router(part.router)
+    app.mount("/static", pages.files)
     errors.install(app)
     if settings.cors_origins:
         app.add_middleware(

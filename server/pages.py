@@ -1,4 +1,4 @@
-"""The two pages for people: the playground and the documentation. They load nothing from other hosts."""
+"""The pages for people, the playground and the documentation, and the files they are made of, none from other hosts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
+from starlette.staticfiles import StaticFiles
 
 _STATIC = Path(__file__).parent / "static"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self' blob:; connect-src 'self' ws: wss:; "
-    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'self' blob:; connect-src 'self' ws: wss:; img-src 'self' data:",
     "Cache-Control": "no-cache",
 }
+_INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 
 router = APIRouter(include_in_schema=False)
+files = StaticFiles(directory=_STATIC)
+"""The playground's script, style and prompts, at /static."""
 
 
 @router.get("/")
 async def playground() -> FileResponse:
-    """Record or choose a file, hear it go on."""
+    """A prompt in, and hear it go on."""
     return FileResponse(_STATIC / "index.html", headers=_HEADERS)
 
 
 @router.get("/docs")
 async def docs() -> FileResponse:
     """The HTTP interface, drawn from /openapi.json, and the WebSocket's messages."""
-    return FileResponse(_STATIC / "docs.html", headers=_HEADERS)
+    policy = _HEADERS["Content-Security-Policy"] + _INLINE
+    return FileResponse(_STATIC / "docs.html", headers=_HEADERS | {"Content-Security-Policy": policy})

@@ -1,0 +1,178 @@
+/**
+ * One continuation: from a prompt to its last sample, over as many connections as it takes.
+ *
+ * A connection that is lost while it plays is made anew, and the response goes on behind the last frame that came.
+ */
+
+import { Connection, type Wire } from "./connection.js";
+import { WhisperGPTError } from "./errors.js";
+import { FRAME_SAMPLES, SAMPLE_RATE, type Done, type Sampling, type SessionFields } from "./events.js";
+import { toFloats, toPcm } from "./samples.js";
+import type { Server } from "./server.js";
+
+/** A file, or live samples that end when they end. */
+export type Prompt = Blob | AsyncIterable<Float32Array>;
+
+export interface Wanted extends SessionFields {
+  /** null plays until cancelled. */
+  seconds: number | null;
+}
+
+export interface Told {
+  /** The last of the prompt is on its way. */
+  sent?: () => void;
+  /** The prompt was taken in: its seconds. */
+  prompt?: (seconds: number) => void;
+  /** The response began, with this seed. */
+  started?: (seed: number) => void;
+  audio: (samples: Float32Array) => void;
+  /** It goes on with this seed from here. */
+  forked?: (seed: number) => void;
+  /** A wish could not be met; what plays goes on. */
+  refused?: (error: WhisperGPTError) => void;
+  /** The connection was lost, and another is tried. */
+  reconnecting?: (error: WhisperGPTError) => void;
+}
+
+const TRY_SECONDS = 30;
+const FIRST_PAUSE = 0.1;
+const LONGEST_PAUSE = 2;
+
+export class Continuation {
+  private connection: Connection | null = null;
+  private token: { resume_token: string; frame: number } | null = null;
+  private frames = 0;
+  /** Whether it was to end early. */
+  cancelled = false;
+  private playing = false;
+  private sampling: Sampling = {};
+  private forked: number | null = null;
+
+  constructor(
+    private readonly server: Server,
+    private readonly told: Told,
+    private readonly dial: (address: string) => Wire = (address) => new WebSocket(address) as unknown as Wire,
+  ) {}
+
+  /** Play it. Resolves once all of it came; rejects with what ended it. */
+  async play(prompt: Prompt, wanted: Wanted): Promise<Done> {
+    const { seconds, ...session } = wanted;
+    try {
+      return await this.attempt(async (connection) => {
+        await this.configure(connection, prompt instanceof Blob ? session : { ...session, input: PCM });
+        await this.send(connection, prompt);
+        connection.say("response.create", { response: { seconds } });
+      });
+    } catch (error) {
+      return await this.resume(error as WhisperGPTError, session);
+    } finally {
+      this.connection?.close();
+    }
+  }
+
+  /** Draw differently from the next frame on. */
+  change(sampling: Sampling): void {
+    Object.assign(this.sampling, sampling);
+    if (this.playing) this.connection?.say("session.update", { session: sampling });
+  }
+
+  /** The same past, another future. */
+  fork(seed: number): void {
+    this.forked = seed;
+    if (this.playing) this.connection?.say("response.fork", { seed });
+  }
+
+  /** End it; `play` resolves once the server has said so. */
+  cancel(): void {
+    this.cancelled = true;
+    if (this.playing) this.connection?.say("response.cancel");
+    else this.connection?.close();
+  }
+
+  /** Say how far it was heard, and how often playback stood still. */
+  report(playedSamples: number, underruns: number): void {
+    const played_frames = Math.min(Math.floor(playedSamples / FRAME_SAMPLES), this.frames);
+    if (this.playing) this.connection?.say("playback.report", { played_frames, underruns });
+  }
+
+  private async attempt(begin: (connection: Connection) => Promise<void>): Promise<Done> {
+    this.connection = new Connection(this.dial(await this.server.streamAddress()));
+    await this.connection.expect("session.created");
+    await begin(this.connection);
+    return await this.listen(this.connection);
+  }
+
+  private async configure(connection: Connection, session: SessionFields): Promise<void> {
+    connection.say("session.update", { session });
+    await connection.expect("session.updated");
+  }
+
+  private async send(connection: Connection, prompt: Prompt): Promise<void> {
+    if (prompt instanceof Blob) await connection.upload(new Uint8Array(await prompt.arrayBuffer()));
+    else for await (const samples of prompt) await connection.upload(toPcm(samples));
+    connection.say("input_audio_buffer.commit");
+    this.told.sent?.();
+    this.told.prompt?.((await connection.expect("input_audio_buffer.committed")).seconds);
+  }
+
+  private async listen(connection: Connection): Promise<Done> {
+    for (;;) {
+      let message;
+      try {
+        message = await connection.next();
+      } catch (error) {
+        if (!(error instanceof WhisperGPTError) || !this.playing || !WISHES.has(error.code)) throw error;
+        this.told.refused?.(error);
+        continue;
+      }
+      if (message instanceof ArrayBuffer) {
+        this.frames += message.byteLength / (2 * FRAME_SAMPLES);
+        this.told.audio(toFloats(message));
+      } else if (message.type === "response.created") this.begun(connection, message.response.seed);
+      else if (message.type === "response.checkpoint") this.token = message;
+      else if (message.type === "response.forked") this.told.forked?.(message.seed);
+      else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
+      else if (message.type === "response.done") {
+        this.playing = false;
+        return message.response;
+      }
+    }
+  }
+
+  private begun(connection: Connection, seed: number): void {
+    this.playing = true;
+    this.told.started?.(seed);
+    // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
+    if (Object.keys(this.sampling).length) connection.say("session.update", { session: this.sampling });
+    if (this.forked !== null) connection.say("response.fork", { seed: this.forked });
+    if (this.cancelled) connection.say("response.cancel");
+  }
+
+  private async resume(lost: WhisperGPTError, session: SessionFields): Promise<Done> {
+    let until = performance.now() / 1000 + TRY_SECONDS;
+    let pause = FIRST_PAUSE;
+    for (let error = lost; ; ) {
+      if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until) throw error;
+      const before = this.frames;
+      this.playing = false;
+      this.told.reconnecting?.(error);
+      await new Promise((go) => setTimeout(go, 1000 * pause));
+      pause = Math.min(LONGEST_PAUSE, 2 * pause);
+      try {
+        return await this.attempt(async (connection) => {
+          const pace = session.pace ? { pace: session.pace } : {};
+          await this.configure(connection, pace);
+          const { resume_token } = this.token!;
+          connection.say("response.create", { response: { resume_token, from_frame: this.frames } });
+        });
+      } catch (again) {
+        error = again as WhisperGPTError;
+        if (this.frames > before) [until, pause] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
+      }
+    }
+  }
+}
+
+const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE } as const;
+/** Errors about a wish, after which the response plays on. */
+const WISHES = new Set(["bad_value", "out_of_range", "wrong_order"]);

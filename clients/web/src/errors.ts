@@ -1,0 +1,43 @@
+/** What went wrong, in a sentence for the person in front of the page. */
+
+import type { ErrorBody } from "./events.js";
+
+/** Codes that say nothing against another try, here or on the server that takes this one's place. */
+const MAY_PASS = new Set([
+  "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_audio",
+]);
+
+export class WhisperGPTError extends Error {
+  /**
+   * @param code the server's, or `unreachable`, `closed`
+   * @param retryAfter seconds after which another try may help
+   */
+  constructor(
+    message: string,
+    readonly code: string,
+    readonly retryAfter: number | null = null,
+  ) {
+    super(message);
+    this.name = "WhisperGPTError";
+  }
+
+  get mayPass(): boolean {
+    return MAY_PASS.has(this.code);
+  }
+
+  static of(body: ErrorBody, retryAfter: number | null = null): WhisperGPTError {
+    return new WhisperGPTError(body.message, body.code, retryAfter);
+  }
+}
+
+/** The error of an answer that is none of the wanted ones. */
+export async function errorOf(answer: Response): Promise<WhisperGPTError> {
+  const after = Number(answer.headers.get("Retry-After")) || null;
+  try {
+    const { error } = (await answer.json()) as { error: ErrorBody };
+    return WhisperGPTError.of(error, after);
+  } catch {
+    const told = `The server at ${new URL(answer.url).host} answered ${answer.status}, which this page does not understand.`;
+    return new WhisperGPTError(told, "unreachable", after);
+  }
+}

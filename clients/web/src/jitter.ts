@@ -1,0 +1,99 @@
+/**
+ * Samples between the network, where they come when they come, and the loudspeaker, which never waits.
+ *
+ * Playing starts once a target is there. Each time playback runs dry the target grows; where much more than the target has
+ * been in hand for long, it shrinks again. Nothing is dropped and nothing stretched: a continuation is heard whole.
+ */
+
+const LEAST = 0.04;
+const MOST = 1.5;
+const GROWTH = 1.6;
+const CALM_SECONDS = 10;
+const SHRINKAGE = 0.8;
+
+export interface JitterReport {
+  /** Seconds in hand. */
+  buffered: number;
+  /** Seconds to have in hand before playing starts, or goes on after a gap. */
+  target: number;
+  /** Samples played, and how often playback ran dry. */
+  played: number;
+  underruns: number;
+  playing: boolean;
+}
+
+export class JitterBuffer {
+  private readonly parts: Float32Array[] = [];
+  private at = 0;
+  private samples = 0;
+  private target: number;
+  private calm = 0;
+  private played = 0;
+  private underruns = 0;
+  private playing = false;
+  private complete = false;
+
+  /**
+   * @param rate samples per second
+   * @param start seconds in hand before the first sound
+   */
+  constructor(
+    private readonly rate: number,
+    start = 0.08,
+  ) {
+    this.target = start;
+  }
+
+  push(samples: Float32Array): void {
+    if (samples.length === 0) return;
+    this.parts.push(samples);
+    this.samples += samples.length;
+  }
+
+  /** No more samples will come: what is in hand is played out, and running dry then is no failure. */
+  finish(): void {
+    this.complete = true;
+  }
+
+  /** Fill `out` with the next samples, zeros where there are none. */
+  pull(out: Float32Array): void {
+    if (!this.playing && this.samples > 0 && (this.complete || this.samples >= this.target * this.rate)) this.playing = true;
+    let filled = 0;
+    while (this.playing && filled < out.length && this.parts.length > 0) {
+      const part = this.parts[0]!;
+      const taken = Math.min(out.length - filled, part.length - this.at);
+      out.set(part.subarray(this.at, this.at + taken), filled);
+      filled += taken;
+      this.at += taken;
+      if (this.at === part.length) {
+        this.parts.shift();
+        this.at = 0;
+      }
+    }
+    out.fill(0, filled);
+    this.samples -= filled;
+    this.played += filled;
+    if (this.playing && filled < out.length) this.ranDry();
+    else if (this.playing) this.watch(out.length);
+  }
+
+  report(): JitterReport {
+    const { target, played, underruns, playing } = this;
+    return { buffered: this.samples / this.rate, target, played, underruns, playing };
+  }
+
+  private ranDry(): void {
+    this.playing = false;
+    if (this.complete) return;
+    this.underruns += 1;
+    this.calm = 0;
+    this.target = Math.min(MOST, this.target * GROWTH);
+  }
+
+  private watch(samples: number): void {
+    this.calm = this.samples > 2 * this.target * this.rate ? this.calm + samples : 0;
+    if (this.calm < CALM_SECONDS * this.rate) return;
+    this.calm = 0;
+    this.target = Math.max(LEAST, this.target * SHRINKAGE);
+  }
+}

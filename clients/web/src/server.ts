@@ -1,0 +1,45 @@
+/** A server: its models, and the addresses and tokens by which a page reaches it. */
+
+import { WhisperGPTError, errorOf } from "./errors.js";
+
+export interface Model {
+  id: string;
+  parameters: number;
+  defaults: { temperature: number; top_k: number; top_p: number };
+  licence: string;
+}
+
+export class Server {
+  /**
+   * @param origin such as `https://host:8000`
+   * @param key an API key, where the server asks for one
+   */
+  constructor(
+    readonly origin: string,
+    readonly key: string | null = null,
+  ) {}
+
+  /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
+  async models(): Promise<Model[]> {
+    return ((await (await this.ask("GET", "/v1/models")).json()) as { data: Model[] }).data;
+  }
+
+  /** The address of a WebSocket, good for one connection, soon. */
+  async streamAddress(): Promise<string> {
+    const { token } = (await (await this.ask("POST", "/v1/tokens")).json()) as { token: string };
+    return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
+  }
+
+  private async ask(method: string, path: string): Promise<Response> {
+    const headers: Record<string, string> = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+    let answer: Response;
+    try {
+      answer = await fetch(this.origin + path, { method, headers });
+    } catch {
+      const told = `The server at ${new URL(this.origin).host} cannot be reached; is it running?`;
+      throw new WhisperGPTError(told, "unreachable");
+    }
+    if (!answer.ok) throw await errorOf(answer);
+    return answer;
+  }
+}

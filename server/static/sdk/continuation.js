@@ -1,0 +1,163 @@
+/**
+ * One continuation: from a prompt to its last sample, over as many connections as it takes.
+ *
+ * A connection that is lost while it plays is made anew, and the response goes on behind the last frame that came.
+ */
+import { Connection } from "./connection.js";
+import { WhisperGPTError } from "./errors.js";
+import { FRAME_SAMPLES, SAMPLE_RATE } from "./events.js";
+import { toFloats, toPcm } from "./samples.js";
+const TRY_SECONDS = 30;
+const FIRST_PAUSE = 0.1;
+const LONGEST_PAUSE = 2;
+export class Continuation {
+    server;
+    told;
+    dial;
+    connection = null;
+    token = null;
+    frames = 0;
+    /** Whether it was to end early. */
+    cancelled = false;
+    playing = false;
+    sampling = {};
+    forked = null;
+    constructor(server, told, dial = (address) => new WebSocket(address)) {
+        this.server = server;
+        this.told = told;
+        this.dial = dial;
+    }
+    /** Play it. Resolves once all of it came; rejects with what ended it. */
+    async play(prompt, wanted) {
+        const { seconds, ...session } = wanted;
+        try {
+            return await this.attempt(async (connection) => {
+                await this.configure(connection, prompt instanceof Blob ? session : { ...session, input: PCM });
+                await this.send(connection, prompt);
+                connection.say("response.create", { response: { seconds } });
+            });
+        }
+        catch (error) {
+            return await this.resume(error, session);
+        }
+        finally {
+            this.connection?.close();
+        }
+    }
+    /** Draw differently from the next frame on. */
+    change(sampling) {
+        Object.assign(this.sampling, sampling);
+        if (this.playing)
+            this.connection?.say("session.update", { session: sampling });
+    }
+    /** The same past, another future. */
+    fork(seed) {
+        this.forked = seed;
+        if (this.playing)
+            this.connection?.say("response.fork", { seed });
+    }
+    /** End it; `play` resolves once the server has said so. */
+    cancel() {
+        this.cancelled = true;
+        if (this.playing)
+            this.connection?.say("response.cancel");
+        else
+            this.connection?.close();
+    }
+    /** Say how far it was heard, and how often playback stood still. */
+    report(playedSamples, underruns) {
+        const played_frames = Math.min(Math.floor(playedSamples / FRAME_SAMPLES), this.frames);
+        if (this.playing)
+            this.connection?.say("playback.report", { played_frames, underruns });
+    }
+    async attempt(begin) {
+        this.connection = new Connection(this.dial(await this.server.streamAddress()));
+        await this.connection.expect("session.created");
+        await begin(this.connection);
+        return await this.listen(this.connection);
+    }
+    async configure(connection, session) {
+        connection.say("session.update", { session });
+        await connection.expect("session.updated");
+    }
+    async send(connection, prompt) {
+        if (prompt instanceof Blob)
+            await connection.upload(new Uint8Array(await prompt.arrayBuffer()));
+        else
+            for await (const samples of prompt)
+                await connection.upload(toPcm(samples));
+        connection.say("input_audio_buffer.commit");
+        this.told.sent?.();
+        this.told.prompt?.((await connection.expect("input_audio_buffer.committed")).seconds);
+    }
+    async listen(connection) {
+        for (;;) {
+            let message;
+            try {
+                message = await connection.next();
+            }
+            catch (error) {
+                if (!(error instanceof WhisperGPTError) || !this.playing || !WISHES.has(error.code))
+                    throw error;
+                this.told.refused?.(error);
+                continue;
+            }
+            if (message instanceof ArrayBuffer) {
+                this.frames += message.byteLength / (2 * FRAME_SAMPLES);
+                this.told.audio(toFloats(message));
+            }
+            else if (message.type === "response.created")
+                this.begun(connection, message.response.seed);
+            else if (message.type === "response.checkpoint")
+                this.token = message;
+            else if (message.type === "response.forked")
+                this.told.forked?.(message.seed);
+            else if (message.type === "response.output_audio.dropped")
+                this.frames += message.frames;
+            else if (message.type === "response.done") {
+                this.playing = false;
+                return message.response;
+            }
+        }
+    }
+    begun(connection, seed) {
+        this.playing = true;
+        this.told.started?.(seed);
+        // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
+        if (Object.keys(this.sampling).length)
+            connection.say("session.update", { session: this.sampling });
+        if (this.forked !== null)
+            connection.say("response.fork", { seed: this.forked });
+        if (this.cancelled)
+            connection.say("response.cancel");
+    }
+    async resume(lost, session) {
+        let until = performance.now() / 1000 + TRY_SECONDS;
+        let pause = FIRST_PAUSE;
+        for (let error = lost;;) {
+            if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until)
+                throw error;
+            const before = this.frames;
+            this.playing = false;
+            this.told.reconnecting?.(error);
+            await new Promise((go) => setTimeout(go, 1000 * pause));
+            pause = Math.min(LONGEST_PAUSE, 2 * pause);
+            try {
+                return await this.attempt(async (connection) => {
+                    const pace = session.pace ? { pace: session.pace } : {};
+                    await this.configure(connection, pace);
+                    const { resume_token } = this.token;
+                    connection.say("response.create", { response: { resume_token, from_frame: this.frames } });
+                });
+            }
+            catch (again) {
+                error = again;
+                if (this.frames > before)
+                    [until, pause] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
+            }
+        }
+    }
+}
+const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE };
+/** Errors about a wish, after which the response plays on. */
+const WISHES = new Set(["bad_value", "out_of_range", "wrong_order"]);

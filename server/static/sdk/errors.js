@@ -1,0 +1,37 @@
+/** What went wrong, in a sentence for the person in front of the page. */
+/** Codes that say nothing against another try, here or on the server that takes this one's place. */
+const MAY_PASS = new Set([
+    "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_audio",
+]);
+export class WhisperGPTError extends Error {
+    code;
+    retryAfter;
+    /**
+     * @param code the server's, or `unreachable`, `closed`
+     * @param retryAfter seconds after which another try may help
+     */
+    constructor(message, code, retryAfter = null) {
+        super(message);
+        this.code = code;
+        this.retryAfter = retryAfter;
+        this.name = "WhisperGPTError";
+    }
+    get mayPass() {
+        return MAY_PASS.has(this.code);
+    }
+    static of(body, retryAfter = null) {
+        return new WhisperGPTError(body.message, body.code, retryAfter);
+    }
+}
+/** The error of an answer that is none of the wanted ones. */
+export async function errorOf(answer) {
+    const after = Number(answer.headers.get("Retry-After")) || null;
+    try {
+        const { error } = (await answer.json());
+        return WhisperGPTError.of(error, after);
+    }
+    catch {
+        const told = `The server at ${new URL(answer.url).host} answered ${answer.status}, which this page does not understand.`;
+        return new WhisperGPTError(told, "unreachable", after);
+    }
+}

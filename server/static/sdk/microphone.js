@@ -1,0 +1,44 @@
+/** The microphone as a stream of samples at the server's rate. */
+import { WhisperGPTError } from "./errors.js";
+import { SAMPLE_RATE } from "./events.js";
+const REFUSALS = {
+    NotAllowedError: "The microphone was refused; allow it for this page in the browser's settings, or choose a file.",
+    NotFoundError: "There is no microphone; connect one, or choose a file.",
+    NotReadableError: "The microphone is in use by another program; close that, or choose a file.",
+};
+export class Microphone {
+    context;
+    stream;
+    /** Samples in -1…1, as they are recorded. */
+    onSamples = () => { };
+    constructor(context, stream, node) {
+        this.context = context;
+        this.stream = stream;
+        node.port.onmessage = ({ data }) => this.onSamples(data);
+    }
+    /** Ask for the microphone and listen. Rejects with a sentence that says what stands in the way. */
+    static async open() {
+        if (!navigator.mediaDevices)
+            throw new WhisperGPTError("Browsers give the microphone only to pages over https or on this machine.", "no_microphone");
+        let stream;
+        try {
+            stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+        }
+        catch (error) {
+            const { name, message } = error;
+            throw new WhisperGPTError(REFUSALS[name] ?? `The microphone cannot be used: ${message}`, "no_microphone");
+        }
+        const context = new AudioContext({ sampleRate: SAMPLE_RATE });
+        await context.audioWorklet.addModule(new URL("./microphone_worklet.js", import.meta.url));
+        const node = new AudioWorkletNode(context, "whispergpt-microphone", { numberOfOutputs: 0 });
+        context.createMediaStreamSource(stream).connect(node);
+        await context.resume();
+        return new Microphone(context, stream, node);
+    }
+    async close() {
+        this.onSamples = () => { };
+        for (const track of this.stream.getTracks())
+            track.stop();
+        await this.context.close();
+    }
+}

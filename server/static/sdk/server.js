@@ -1,0 +1,37 @@
+/** A server: its models, and the addresses and tokens by which a page reaches it. */
+import { WhisperGPTError, errorOf } from "./errors.js";
+export class Server {
+    origin;
+    key;
+    /**
+     * @param origin such as `https://host:8000`
+     * @param key an API key, where the server asks for one
+     */
+    constructor(origin, key = null) {
+        this.origin = origin;
+        this.key = key;
+    }
+    /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
+    async models() {
+        return (await (await this.ask("GET", "/v1/models")).json()).data;
+    }
+    /** The address of a WebSocket, good for one connection, soon. */
+    async streamAddress() {
+        const { token } = (await (await this.ask("POST", "/v1/tokens")).json());
+        return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
+    }
+    async ask(method, path) {
+        const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+        let answer;
+        try {
+            answer = await fetch(this.origin + path, { method, headers });
+        }
+        catch {
+            const told = `The server at ${new URL(this.origin).host} cannot be reached; is it running?`;
+            throw new WhisperGPTError(told, "unreachable");
+        }
+        if (!answer.ok)
+            throw await errorOf(answer);
+        return answer;
+    }
+}
