@@ -6,9 +6,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.metrics import wait_for_idle
@@ -134,6 +135,39 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     expect(page.locator("#status")).to_contain_text("cancelled.")
     page.click("#copy_curl")
     expect(page.locator("#status")).to_contain_text("c")
+
+
+def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, server: str) -> None:
+    connections: list[WebSocketRoute] = []
+
+    def cut_the_first(route: WebSocketRoute) -> None:
+        connections.append(route)
+        upstream, parts = route.connect_to_server(), 0
+
+        def pass_on(message: str | bytes) -> None:
+            nonlocal parts
+            parts += isinstance(message, bytes)
+            if len(connections) == 1 and parts == 30:
+                upstream.close()
+                route.close(code=1011)
+            elif len(connections) > 1 or parts < 30:
+                route.send(message)
+
+        upstream.on_message(pass_on)
+
+    page.route_web_socket("**/stream?*", cut_the_first)
+    samples = {}
+    for seed in ("5", "5"):
+        choose_voice(page, "5")
+        page.fill("#seed", seed)
+        page.click("#go")
+        expect(page.locator("#status")).to_have_text("5.00 s, completed.", timeout=WAIT_MS)
+        with page.expect_download() as downloading:
+            page.click("#download")
+        samples[len(connections)], _ = soundfile.read(downloading.value.path())
+    cut, whole = samples[2], samples[3]
+    assert len(cut) == len(whole) == 5 * SAMPLE_RATE
+    assert np.corrcoef(cut[:24_000], whole[:24_000])[0, 1] > 0.999
 
 
 def test_what_is_no_audio_is_said(page: Page, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ export class Continuation {
       else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
       else if (message.type === "response.done") {
         this.playing = false;
-        return message.response;
+        return { ...message.response, frames: this.frames }; // the server counts those of this connection
       }
     }
   }

@@ -116,7 +116,7 @@ export class Continuation {
                 this.frames += message.frames;
             else if (message.type === "response.done") {
                 this.playing = false;
-                return message.response;
+                return { ...message.response, frames: this.frames }; // the server counts those of this connection
             }
         }
     }
