@@ -98,3 +98,9 @@ def test_a_typed_number_is_found_out(tmp_path: Path) -> None:
     assert command() == 0 and command("--check") == 0
     written.write_text(written.read_text().replace("2.000", "1.900"))
     assert command("--check") == 1
+
+
+def test_the_page_of_the_papers_table_is_what_its_files_say() -> None:
+    page = Path(__file__).parents[2] / "docs" / "paper.md"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") >= 10 and fill(text, page.parent) == text, "run training.tables"

@@ -1,0 +1,121 @@
+"""``whispergpt-client``: continue a recording and hear it, keep it, or pass it on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import wave
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Protocol
+
+from whispergpt_client.client import Client
+from whispergpt_client.errors import WhisperGPTError
+from whispergpt_client.meter import Meter
+from whispergpt_client.speakers import Speakers, SpeakersError
+from whispergpt_client.stream import Stream
+
+_RATE = 24_000
+
+
+class Sink(Protocol):
+    """Where samples go."""
+
+    def write(self, pcm: bytes) -> object: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    meter = Meter()
+    try:
+        prompt = sys.stdin.buffer.read() if options.prompt == "-" else options.prompt
+        with Client(options.url) as client, ExitStack() as open_sinks:
+            sinks = [open_sinks.enter_context(sink) for sink in _sinks(options)]
+            stream = client.stream(
+                prompt,
+                seconds=None if options.endless else options.seconds,
+                pace="realtime" if options.play or options.output is None else "fast",
+                seed=options.seed,
+                temperature=options.temperature,
+                top_k=options.top_k,
+                top_p=options.top_p,
+                model=options.model,
+            )
+            with stream:
+                _play(stream, sinks, meter)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever listened is gone, and nothing is left to say
+        return 0
+    except (WhisperGPTError, SpeakersError, ValueError, OSError) as error:
+        meter.clear()
+        sys.stderr.write(f"whispergpt-client: {error}\n")
+        return 1
+    finally:
+        meter.clear()
+    return 0
+
+
+def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
+    written = 0
+    for pcm in stream:
+        for sink in sinks:
+            sink.write(pcm)
+        written += len(pcm)
+        meter.show(pcm, written / (2 * _RATE))
+    meter.clear()
+    if (done := stream.response) is not None:
+        seconds, first = written / (2 * _RATE), done["time_to_first_audio_ms"]
+        sys.stderr.write(f"{seconds:.2f} s, {done['status']}, seed {done['seed']}, first audio after {first} ms\n")
+
+
+def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]]:
+    if options.output == "-":
+        yield nullcontext(sys.stdout.buffer)
+    elif options.output is not None:
+        yield _wav_file(options.output)
+    if options.play or options.output is None:
+        yield Speakers(_RATE)
+
+
+@contextmanager
+def _wav_file(path: str) -> Iterator[Sink]:
+    with wave.open(path, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        yield _Frames(file)
+
+
+class _Frames:
+    """A wav file as a sink."""
+
+    def __init__(self, file: wave.Wave_write) -> None:
+        self._file = file
+
+    def write(self, pcm: bytes) -> None:
+        """Behind the samples before them."""
+        self._file.writeframes(pcm)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="whispergpt-client", description="Continue a recording with a WHISPER-GPT server, and hear it live."
+    )
+    parser.add_argument("prompt", help="a file of half a second to a minute; - reads it from standard input")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how much to make (default: %(default)g)")
+    parser.add_argument("--endless", action="store_true", help="until Ctrl-C")
+    parser.add_argument("-o", "--output", help="a wav file instead of the loudspeakers; - is raw s16le at 24 kHz")
+    parser.add_argument("--play", action="store_true", help="the loudspeakers besides")
+    parser.add_argument("--model", help="one of the server's; its first if left out")
+    parser.add_argument("--seed", type=int, help="random if left out")
+    for name, kind in (("temperature", float), ("top-k", int), ("top-p", float)):
+        parser.add_argument(f"--{name}", type=kind, help="the model's if left out")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""``whispergpt-client``: heard, kept, passed on, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import pytest
+from whispergpt_client.meter import Meter, level_db
+
+from tests.support.audio import SAMPLE_RATE, SPEECH
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+def run(server: str, *arguments: str, given: bytes = b"", **environment: str) -> Done:
+    command = [sys.executable, "-m", "whispergpt_client.cli", "--url", server, *arguments]
+    return subprocess.run(command, input=given, capture_output=True, timeout=60, env=os.environ | environment)
+
+
+def test_a_wav_file_is_written(server: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    done = run(server, str(SPEECH), "-o", str(out), "--seconds", "2", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    assert b"2.00 s, completed, seed 7, first audio after" in done.stderr and done.stderr.count(b"\n") == 1
+    with wave.open(str(out)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (SAMPLE_RATE, 1, 2 * SAMPLE_RATE)
+
+
+def test_samples_go_through_pipes(server: str) -> None:
+    piped = run(server, "-", "-o", "-", "--seconds", "1", "--seed", "7", given=SPEECH.read_bytes())
+    again = run(server, str(SPEECH), "-o", "-", "--seconds", "1", "--seed", "7")
+    assert piped.returncode == 0 and len(piped.stdout) == 2 * SAMPLE_RATE
+    assert piped.stdout == again.stdout
+
+
+def test_a_reader_who_leaves_ends_it_quietly(server: str) -> None:
+    command = f"{sys.executable} -m whispergpt_client.cli --url {server} {SPEECH} -o - --endless | head -c 1000 | wc -c"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    assert done.stdout.strip() == b"1000" and b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(ctypes.util.find_library("portaudio") is None, reason="PortAudio is not installed")
+def test_it_plays_on_a_device(server: str, tmp_path: Path) -> None:
+    """Through PortAudio to a device of ALSA's that swallows sound."""
+    (tmp_path / "asound.conf").write_text("pcm.!default { type null }\nctl.!default { type null }\n")
+    began = time.monotonic()
+    done = run(server, str(SPEECH), "--seconds", "2", ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))
+    assert done.returncode == 0, done.stderr
+    assert b"2.00 s, completed" in done.stderr and time.monotonic() - began > 0.3
+
+
+@pytest.mark.skipif(ctypes.util.find_library("portaudio") is None, reason="PortAudio is not installed")
+def test_no_device_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
+    (tmp_path / "asound.conf").write_text("pcm.!default { type hw card 31 }\nctl.!default { type hw card 31 }\n")
+    done = run(server, str(SPEECH), ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))
+    said = [line for line in done.stderr.decode().splitlines() if line.startswith("whispergpt-client: ")]
+    assert done.returncode == 1 and len(said) == 1 and "write a file with -o" in said[0]
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_what_is_wrong_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no audio")
+    for arguments, told in (
+        (["nowhere.wav"], "No such file"),
+        ([str(tmp_path / "notes.txt")], "audio"),
+        ([str(SPEECH), "--temperature", "9"], "temperature"),
+        ([str(SPEECH), "--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
+        ([str(SPEECH), "--url", "nonsense"], "nonsense"),
+    ):
+        done = run(server, *arguments, "-o", str(tmp_path / "out.wav"))
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and told in done.stderr.decode(), done.stderr
+
+
+def test_the_meter_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert level_db(b"\x00\x00" * 100) == float("-inf")
+    assert level_db((32_767).to_bytes(2, "little", signed=True) * 100) == pytest.approx(0, abs=0.01)
+    Meter().show(b"\x00\x40" * 100, 1.0)
+    assert capsys.readouterr().err == ""
