@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import held_up
 from benchmarks.arithmetic import decoder_flops, flops_per_frame, mel_flops, stack_flops, traffic_per_frame
 from benchmarks.peers import measure as peer_measure
 from benchmarks.peers.measure import Probe
@@ -250,3 +251,14 @@ def test_a_wrong_preset_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert left.value.code == 2
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.strip().splitlines()) == 1
+
+
+def test_what_prompts_hold_up_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["held_up", "--streams", "2", "--seconds", "1"])
+    monkeypatch.setattr("benchmarks.held_up.PROMPT_SECONDS", 1)
+    assert held_up.main() == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompts_read"] > 0 and 0 < told["step_ms"]["p50"] <= told["step_ms"]["p99"]
+    assert told["held_up_ms"]["p99"] == pytest.approx(
+        told["beside_prompts_ms"]["p99"] - told["step_ms"]["p99"], abs=0.02
+    )
