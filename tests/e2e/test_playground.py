@@ -12,6 +12,7 @@ import soundfile
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
+from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
 from tests.support.tools import require_tool
 
@@ -204,3 +205,17 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
     )
     assert small == [], "fingers need room"
     context.close()
+
+
+@pytest.mark.parametrize("wanted", ["mp3", "opus", "wav", "flac"])
+def test_an_audio_element_plays_an_address(page: Page, server: str, wanted: str) -> None:
+    form = {"seconds": "2", "response_format": wanted}
+    made = HTTP.post(f"{server}/v1/play", data=form, files={"audio": SPEECH.read_bytes()}).json()
+    page.click("h1")  # browsers play only for those who did something
+    heard, wrong = page.evaluate(
+        "async (url) => { const audio = new Audio(url); await audio.play();"
+        " for (let i = 0; i < 60 && !audio.ended && !audio.error; i++) await new Promise((go) => setTimeout(go, 100));"
+        " return [audio.currentTime, audio.error?.message ?? null]; }",
+        made["url"],
+    )
+    assert wrong is None and heard == pytest.approx(2, abs=0.15)
