@@ -76,7 +76,7 @@ def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     """
     from matplotlib.figure import Figure  # not needed until there is something to draw
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
     for number, curve in enumerate(curves):
         colour = f"C{number}"
@@ -88,5 +88,5 @@ def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     lowest = min(min(curve.heldout + curve.train) for curve in curves)
     highest = max(curve.heldout[0] for curve in curves)
     axes.set_ylim(lowest - 0.1, highest + 0.1)
-    axes.legend(title="held out (thin: training)")
+    figure.legend(title="held out (thin: training)", loc="outside lower center")
     figure.savefig(path, dpi=150)
