@@ -1,6 +1,6 @@
 """How long prompts hold playing streams up: steps paced as listeners need them, without prompts and beside them.
 
-    python -m benchmarks.held_up --streams 20
+python -m benchmarks.held_up --streams 20
 """
 
 from __future__ import annotations

@@ -61,8 +61,10 @@ def test_codec_keeps_duration_and_counts_bits(prompt: Path, tmp_path: Path, caps
 def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "--json") == 0
     models = json.loads(capsys.readouterr().out)["data"]
-    assert models[0]["id"] == "speech"
-    assert all(4.8e6 < model["parameters"] < 5.2e6 for model in models), "4M, and the fine stage's million"
+    assert [model["id"] for model in models] == ["speech", "piano", "piano-gpt-s", "speech-gpt-s"]
+    hybrids, token_only = models[:2], models[2:]
+    assert all(4.8e6 < model["parameters"] < 5.2e6 for model in hybrids), "4M, and the fine stage's million"
+    assert all(3.6e6 < model["parameters"] < 3.9e6 for model in token_only)
 
 
 @pytest.mark.parametrize(

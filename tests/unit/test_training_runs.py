@@ -22,6 +22,7 @@ from training.datasets import AudioSet
 from training.fine_loss import fine_loss
 from training.losses import ReconstructionLoss
 from training.manifest import Clip
+from training.muon import ModelOptimizer
 from training.run import Run, learning_rate
 from training.token_crops import TokenCrops
 from training.tokens import VERSIONS, Tokens, tokenize
@@ -162,7 +163,7 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC).eval()
     model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = ModelOptimizer(model, 3e-3, 0.0)
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 1024, (40, 8)).astype(np.uint16)
     tokens = Tokens(codes, {"original": draw.normal(0, 1, (40, 80)).astype(np.float16)}, [(0, 40)])
@@ -171,9 +172,8 @@ def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         coarse = nn.functional.cross_entropy(model.head(hidden)[0], batch.targets[0])
         fine = fine_loss(model, codec, hidden, batch, 1.0)
-        optimizer.zero_grad()
         (coarse + fine).backward()
-        optimizer.step()
+        optimizer.step(3e-3)
     assert float(coarse) < 0.1 and float(fine) < 1.0
 
 
