@@ -48,8 +48,8 @@ def write_one(ring: State, keys: Tensor, values: Tensor, place: tuple[Tensor, Te
     """
     all_keys, all_values = leaf(ring, "keys"), leaf(ring, "values")
     row, at = place
-    all_keys[row, :, at] = keys.to(all_keys.dtype)
-    all_values[row, :, at] = values.to(all_values.dtype)
+    all_keys[row, :, at] = keys
+    all_values[row, :, at] = values
     return all_keys, all_values
 
 
@@ -64,8 +64,8 @@ def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
     window, count = all_keys.shape[2], keys.shape[2]
     kept = min(window, count)
     places = torch.arange(start + count - kept, start + count, device=keys.device) % window
-    all_keys[:, :, places] = keys[:, :, count - kept :].to(all_keys.dtype)
-    all_values[:, :, places] = values[:, :, count - kept :].to(all_values.dtype)
+    all_keys[:, :, places] = keys[:, :, count - kept :]
+    all_values[:, :, places] = values[:, :, count - kept :]
 
 
 def ring_positions(start: int, window: int, device: torch.device) -> Tensor:

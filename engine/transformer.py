@@ -72,7 +72,7 @@ class Attention(nn.Module):
         """One position ``[B, 1, width]`` of every slot, whose key and value go to ``place`` of the ring."""
         query, key, value = self._project(x, turn)
         keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], place)
-        return self._attend(query, keys.to(query.dtype), values.to(query.dtype), unseen)
+        return self._attend(query, keys, values, unseen)
 
 
 def _window_mask(query: Tensor, key: Tensor, window: int) -> Tensor:
