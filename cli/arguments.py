@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,16 @@ from engine.engine import DeviceError
 from engine.installed import default_models
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
+
+
+def require_matplotlib(what: str) -> None:
+    """Say early that ``what`` needs it.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise ValueError(f"{what} needs matplotlib; install whispergpt[bench].")
 
 
 @contextmanager

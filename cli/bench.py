@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from benchmarks.bench import FULL_RUN, Options
 from benchmarks.bench import bench as run_bench
 from benchmarks.plot import plot_curve
 from benchmarks.preset import Preset
-from cli.arguments import told_in_one_line
+from cli.arguments import require_matplotlib, told_in_one_line
 from engine.config import Dtype
 from engine.encodec_weights import WeightsError
 from engine.engine import pick_device
@@ -38,8 +37,8 @@ def bench(
     with told_in_one_line():
         if plot and not plot.resolve().parent.is_dir():
             raise ValueError(f"{plot.parent} is not a folder.")
-        if plot and find_spec("matplotlib") is None:
-            raise ValueError("--plot needs matplotlib; install whispergpt[bench].")
+        if plot:
+            require_matplotlib("--plot")
         options = Options(preset, seconds, peers, streams_only, curve or plot is not None, dtype)
         try:
             report = run_bench(options, pick_device(device), _tell)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from benchmarks.load.plan import Mix, Span, open_loop, steady
 from benchmarks.load.report import LoadReport, summary_table
 from benchmarks.load.voices import Voices
 from benchmarks.percentiles import Percentiles
-from cli.arguments import told_in_one_line
+from cli.arguments import require_matplotlib, told_in_one_line
 
 _PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
 _SHARE = {"min": 0.0, "max": 1.0}
@@ -57,8 +56,8 @@ def load(
     with told_in_one_line():
         if page and not page.resolve().parent.is_dir():
             raise ValueError(f"{page.parent} is not a folder.")
-        if page and find_spec("matplotlib") is None:
-            raise ValueError("--page needs matplotlib; install whispergpt[bench].")
+        if page:
+            require_matplotlib("--page")
         mix = Mix(_span(seconds), _span(prompt_seconds), leave, slow, live)
         visits = (
             steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)

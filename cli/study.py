@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.arguments import told_in_one_line
+from cli.arguments import require_matplotlib, told_in_one_line
 from cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
 from training.band_study import study_bands
 from training.context_study import study_context
@@ -62,8 +61,8 @@ def bands(
 def _check_plot(path: Path | None) -> None:
     """Before minutes of work, not after them."""
     with told_in_one_line():
-        if path and find_spec("matplotlib") is None:
-            raise ValueError("The picture needs matplotlib; install whispergpt[bench].")
+        if path:
+            require_matplotlib("The picture")
         if path and not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent}.")
 

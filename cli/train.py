@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.arguments import told_in_one_line
+from cli.arguments import require_matplotlib, told_in_one_line
 from cli.measure import app as measure
 from cli.study import app as study
 from engine.checkpoint import find_model, load_codec, load_model
@@ -231,8 +230,7 @@ def curves(
 ) -> None:
     """Draw learning curves from runs' logs, as the paper's figures 2 and 3 have them."""
     with told_in_one_line():
-        if find_spec("matplotlib") is None:
-            raise ValueError("The picture needs matplotlib; install whispergpt[bench].")
+        require_matplotlib("The picture")
         draw_curves([read_curve(run) for run in runs], title, out)
 
 
