@@ -1,4 +1,4 @@
-"""The whole measurement, in order: ceiling, this engine, peers, ceiling again."""
+"""The whole measurement, in order: ceiling, this engine, peers, this engine and the ceiling again."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
     del runner  # its threads and its memory are the peers' now
     sizes = Sizes(model.step.model.config.stack, model.step.codec.config)
-    answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS] if options.peers else []
+    answers, again = [], None
+    if options.peers:
+        answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS]
+        # Neighbours come and go within the half hour: peers stand between two measurements of this engine.
+        again = most_streams(OurRunner(model, device, options.dtype), streams, options.seconds, told=told)
     # Bfloat16 is slow beyond measure where there are no units for it: only where it is asked for.
     dtypes = {dtype, torch.float32} | ({torch.bfloat16} if options.peers else set())
     ceilings = {each: gemm_gflops(device, each, share) for each in sorted(dtypes, key=str)}
@@ -81,6 +85,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         slow_because=slow_because,
         seconds=options.seconds,
         search=search,
+        again=again,
         loaded=loaded,
         flops=flops_per_frame(model.step),
         traffic=traffic_per_frame(model.step),

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         default=0.5, gt=0, le=600, description="first pause before the engine is restarted"
     )
     restart_max_seconds: float = Field(
-        default=30.0, gt=0, le=3600, description="longest pause before the engine is restarted"
+        default=8.0, gt=0, le=3600, description="longest pause before the engine is restarted"
     )
     command_queue: int = Field(
         default=1024, ge=16, le=1_000_000, description="messages that may wait on the way to the engine"

@@ -221,8 +221,13 @@ def test_the_command_says_all_that_the_contract_names(
     capsys: pytest.CaptureFixture[str], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.ceiling.SIZES", (256,))
+    peer = {"name": "a peer", "realtime_streams": 4, "variant": {}}
+    monkeypatch.setattr("benchmarks.bench.PEERS", ("a_peer", "nobody"))
+    monkeypatch.setattr(
+        "benchmarks.bench.run_peer", lambda name, *rest: peer if name == "a_peer" else run_peer(name, *rest)
+    )
     with pytest.raises(SystemExit) as left:
-        main(["bench", "--json", "--no-peers", "--seconds", "0.2", "--curve"])
+        main(["bench", "--json", "--seconds", "0.2", "--curve"])
     assert not left.value.code
     said = json.loads(capsys.readouterr().out)
     assert said["preset"] == "default" and said["device"] and said["threads"] >= 1
@@ -233,7 +238,10 @@ def test_the_command_says_all_that_the_contract_names(
     assert set(said["single"]["stage_ms"]) == set(said["megaflops_per_frame"])
     assert isinstance(said["realtime_streams"], int)
     assert said["gemm_gflops"] > 0 and said["roofline_fraction"] >= 0 and said["roofline_fraction_codec"] > 0
-    assert said["peers"] == [] and said["quality"]["snr_db_vs_float32"] > 35
+    around = (said["realtime_streams"] + said["realtime_streams_after_peers"]) / 2
+    assert said["peers"] == [peer | {"ratio": around / 4}], "a peer stands between two measurements"
+    assert [skipped["name"] for skipped in said["skipped"]] == ["nobody"]
+    assert said["quality"]["snr_db_vs_float32"] > 35
     assert said["curve"][0]["streams"] == 1 and said["curve"][0]["step_ms"] > 0
 
 
