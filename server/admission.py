@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 from engine.messages import ModelInfo, Pace
@@ -31,17 +31,15 @@ class Admission:
         """Refuse early, before any work is done for the request.
 
         Raises:
-            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full.
+            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full,
+                or what plays goes on for longer than anybody may wait in it.
         """
-        line = self._settings.max_waiting
-        if len(live := link.live(model.id)) >= model.slots + line:
-            raise self._no_capacity(f"All {model.slots} streams of '{model.id}' are taken and the line is full", live)
-        most = link.most_listened(model.id)
-        if pace == "realtime" and len(live := link.live(model.id, pace)) >= most + line:
-            raise self._no_capacity(
-                f"This server can play {most} real-time stream{'' if most == 1 else 's'} of '{model.id}' at once "
-                "and the line is full",
-                live,
+        self._require_place(link.live(model.id), model.slots, f"All {model.slots} streams of '{model.id}' are taken")
+        if pace == "realtime":
+            most = link.most_listened(model.id)
+            streams = f"{most} real-time stream{'' if most == 1 else 's'}"
+            self._require_place(
+                link.live(model.id, pace), most, f"This server can play {streams} of '{model.id}' at once"
             )
 
     def start_stream(
@@ -117,11 +115,23 @@ class Admission:
         else:
             self.idle.set()
 
+    def _require_place(self, live: Sequence[StreamHandle], most: int, reason: str) -> None:
+        """Refuse whom the line has no place for, and who is known to stand in it in vain."""
+        first_must_end = len(live) + 1 - most
+        if first_must_end > self._settings.max_waiting:
+            raise self._no_capacity(f"{reason} and the line is full", live)
+        ends = _seconds_left(live)
+        if not 0 < first_must_end <= len(ends):
+            return
+        in_vain = ends[first_must_end - 1] - self._settings.queue_seconds
+        if in_vain > 0:
+            reason = f"{reason} and none is free within {self._settings.queue_seconds:g} s"
+            raise _come_again(reason, ceil(in_vain))
+
     def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
         """429, until the first of those ``before`` has its last frame, if that can be told of one of them."""
-        ends = [left for stream in before if (left := stream.seconds_left) is not None]
-        seconds = max(1, ceil(min(ends))) if ends else self._settings.retry_after_seconds
-        return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)
+        ends = _seconds_left(before)
+        return _come_again(reason, max(1, ceil(ends[0])) if ends else self._settings.retry_after_seconds)
 
 
 class UploadMeter:
@@ -143,13 +153,7 @@ class UploadMeter:
                 413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio"
             )
         if self._admission.upload_bytes + count > self._settings.upload_memory_bytes:
-            seconds = self._settings.retry_after_seconds
-            raise ApiError(
-                429,
-                "no_capacity",
-                f"Too many prompts are being received at once; try again in {seconds} s.",
-                retry_after=seconds,
-            )
+            raise _come_again("Too many prompts are being received at once", self._settings.retry_after_seconds)
         self.bytes += count
         self._admission.upload_bytes += count
 
@@ -157,3 +161,12 @@ class UploadMeter:
         """Give the bytes back."""
         self._admission.upload_bytes -= self.bytes
         self.bytes = 0
+
+
+def _seconds_left(streams: Iterable[StreamHandle]) -> list[float]:
+    """Until each has its last frame, soonest first, of those of which it can be told."""
+    return sorted(left for stream in streams if (left := stream.seconds_left) is not None)
+
+
+def _come_again(reason: str, seconds: int) -> ApiError:
+    return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)

@@ -112,6 +112,10 @@ class StreamSession:
     async def _handle(self, message: Incoming) -> None:
         options = self._options
         if isinstance(message.content, bytes):
+            if self._prompt.state == "empty" and self._response is None:
+                # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
+                link = self._services.supervisor.link()
+                self._services.admission.require_room(link, options.model, options.pace)
             await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
             return
         event: ClientEvent = parse_event(message.content)

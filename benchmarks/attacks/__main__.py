@@ -18,6 +18,7 @@ from benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
 from benchmarks.attacks.drain import drain
 from benchmarks.attacks.fuzz import fuzz
 from benchmarks.attacks.kill import kill
+from benchmarks.attacks.overload import overload
 from benchmarks.attacks.prompts import MODEL
 from benchmarks.attacks.schedules import schedules
 from benchmarks.attacks.server_process import ServerProcess
@@ -27,6 +28,8 @@ from benchmarks.attacks.vanish import vanish
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
 """Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
+_NO_LINE = {"WHISPERGPT_MAX_WAITING": "0"}
+"""Who has no place is told so; otherwise time to first audio would be that of the line."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ ATTACKS = {
     "kill": Attack(kill, 20, "deaths of the engine"),
     "drain": Attack(drain, 8, "listeners at SIGTERM", SHORT_DRAIN),
     "schedules": Attack(schedules, 1_000, "random schedules", _ROOM),
-    "steady": Attack(steady, 60, "minutes at four fifths of the limit"),
+    "steady": Attack(steady, 60, "minutes at four fifths of the limit", _NO_LINE),
+    "overload": Attack(overload, 10, "minutes at twice the limit", _NO_LINE),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -100,6 +101,7 @@ class Listener:
         if visit.live:
             await self._speak(connection)
         else:
+            self._sent_at = self._now()
             await connection.send(self._voices.file(visit))
         await self._say(connection, "input_audio_buffer.commit")
         self._record.asked = self._now()
@@ -110,11 +112,22 @@ class Listener:
         """The prompt as a microphone gives it: so much at a time, and no sooner than it was said."""
         pcm = self._voices.pcm(self._record.visit)
         step = round(_LIVE_SECONDS * SAMPLE_RATE)
-        began = self._now()
+        began = self._sent_at = self._now()
         for start in range(0, len(pcm), step):
             piece = pcm[start : start + step]
-            await asyncio.sleep(began + (start + len(piece)) / SAMPLE_RATE - self._now())
+            await self._listen_until(connection, began + (start + len(piece)) / SAMPLE_RATE)
             await connection.send(piece.tobytes())
+            if not start:
+                self._sent_at = self._now()
+
+    async def _listen_until(self, connection: ClientConnection, at: float) -> None:
+        """Let time pass, unless the server says that it is full: then nobody has to speak to the end first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at - self._now()):
+                while True:
+                    message = await connection.recv()
+                    if isinstance(message, str):
+                        _event(message)
 
     async def _listen(self, connection: ClientConnection) -> None:
         record, visit = self._record, self._record.visit

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
+from dataclasses import replace
 from types import ModuleType
 from typing import cast
 
@@ -12,8 +14,9 @@ import numpy.typing as npt
 import pytest
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks import drain, ear, kill, schedules, stall, vanish
-from benchmarks.attacks.__main__ import attack
+from benchmarks.attacks import drain, ear, kill, overload, schedules, stall, steady, vanish, visitors
+from benchmarks.attacks.__main__ import ATTACKS, attack
+from benchmarks.load.plan import Mix, Span
 from engine.config import HOP
 
 
@@ -35,6 +38,22 @@ def test_what_must_hold_holds(
         monkeypatch.setattr(module, constant, value)
     measured = attack(name, count)
     assert measured["held"], measured
+
+
+@pytest.mark.parametrize("name", ["steady", "overload"])
+def test_a_few_seconds_of_visitors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a server of four streams: how much a machine bears is not a test's business."""
+    monkeypatch.setattr(visitors, "MINUTE_SECONDS", 5.0)
+    monkeypatch.setattr(visitors, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(visitors, "MIX", Mix(Span(1, 2), Span(0.5, 1)))
+    monkeypatch.setattr(steady, "MOST_REFUSED", 0.5)  # of four places, all are taken more often than of forty
+    monkeypatch.setattr(steady, "FIRST_AUDIO_MS", 2_000.0)
+    monkeypatch.setattr(overload, "TOLD_MS", 1_000.0)
+    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": "4"}
+    monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings=small))
+    measured = attack(name, 1)
+    assert measured["limit"] == 4 and measured["heard"]["listeners"]["completed"] > 2, measured
+    assert measured["held"], json.dumps(measured)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,7 @@ def test_no_capacity(small: ServerProcess) -> None:
     assert (refused.value.status, refused.value.retry_after) == (429, 3)
 
     with LiveSocket(small.url) as socket:
-        socket.commit(GOOD_PROMPT)
-        socket.event("response.create", response={"seconds": 1})
+        socket.send(GOOD_PROMPT)
         refusal = socket.expect("error")
         check_error(refusal["error"])
         assert refusal["retry_after"] == 3

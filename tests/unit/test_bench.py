@@ -187,6 +187,7 @@ def test_a_real_peer_says_how_it_was_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(plain_loop, "CHUNKS", (2, 4))
     monkeypatch.setattr(torch, "compile", no_compiler)
+    monkeypatch.setattr("benchmarks.realtime.MOST_STREAMS", 2)
     monkeypatch.setattr(peer_measure, "curve", lambda runner, seconds: curve(runner, 0.01, most=2))
     sizes = Sizes(replace(HYBRID.stack, layers=1, window=16), replace(SMALL_CODEC, n_filters=2))
     said = peer_measure.measure(plain_loop, sizes, torch.device("cpu"), 0.2, lambda line: None)  # type: ignore[arg-type]

@@ -39,6 +39,11 @@ export class Connection {
     };
   }
 
+  /** Whether nothing more can be said; reading says why. */
+  get over(): boolean {
+    return this.ended !== null;
+  }
+
   /** The next message. Rejects with the server's error, or with what ended the connection. */
   async next(): Promise<Message> {
     for (;;) {

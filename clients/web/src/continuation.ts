@@ -109,7 +109,11 @@ export class Continuation {
 
   private async send(connection: Connection, prompt: Prompt): Promise<void> {
     if (prompt instanceof Blob) await connection.upload(new Uint8Array(await prompt.arrayBuffer()));
-    else for await (const samples of prompt) await connection.upload(toPcm(samples));
+    else
+      for await (const samples of prompt) {
+        await connection.upload(toPcm(samples));
+        if (connection.over) break; // a full server says so at once: nobody has to speak to the end first
+      }
     connection.say("input_audio_buffer.commit");
     this.told.sent?.();
     this.told.prompt?.((await connection.expect("input_audio_buffer.committed")).seconds);

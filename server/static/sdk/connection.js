@@ -21,6 +21,10 @@ export class Connection {
             this.wake?.();
         };
     }
+    /** Whether nothing more can be said; reading says why. */
+    get over() {
+        return this.ended !== null;
+    }
     /** The next message. Rejects with the server's error, or with what ended the connection. */
     async next() {
         for (;;) {
