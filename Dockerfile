@@ -1,24 +1,44 @@
+# One file for CPUs and CUDA:
+#   docker build -t whispergpt:local .                                    PyTorch for CPUs
+#   docker build -t whispergpt:cuda --build-arg ACCELERATOR=cuda .        PyTorch with CUDA; serves on a CPU too
 ARG BASE_IMAGE=python:3.11-slim-bookworm
-FROM ${BASE_IMAGE}
 
 # The compiler builds the frame step's kernels, below for every level of processor and, should those not fit, at a start.
+FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-
 ENV PATH=/opt/whispergpt/bin:$PATH \
     PYTHONUNBUFFERED=1
-RUN python -m venv /opt/whispergpt && useradd --create-home --uid 10001 whispergpt
 
-# PyTorch first and by itself: by far the largest layer, and the one that changes least.
+
+FROM base AS build
+ARG ACCELERATOR=cpu
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/whispergpt
+
+# PyTorch first and by itself: by far the largest part, and the one that changes least.
 WORKDIR /build
 COPY constraints.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt torch
+RUN case "$ACCELERATOR" in \
+        cpu) index="--extra-index-url https://download.pytorch.org/whl/cpu" ;; \
+        cuda) index="" ;; \
+        *) echo "ACCELERATOR is cpu or cuda, not '$ACCELERATOR'." >&2; exit 1 ;; \
+    esac \
+    && pip install $index -c constraints.txt torch
 COPY . .
-RUN pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[tracing]' \
-    && rm -rf /build/* \
+RUN pip install -c constraints.txt '.[tracing]' \
+    && pip uninstall -y pip \
     && cd / && python -m engine.native.library
 
+
+FROM base
+COPY --from=build /opt/whispergpt /opt/whispergpt
+# The one place that is written to: kernels for a processor that none above fit, and weights that are fetched.
+ENV WHISPERGPT_CACHE=/var/cache/whispergpt
+RUN useradd --create-home --uid 10001 whispergpt \
+    && install -d -o whispergpt -g whispergpt /var/cache/whispergpt
+VOLUME /var/cache/whispergpt
 USER whispergpt
 WORKDIR /home/whispergpt
 EXPOSE 8000

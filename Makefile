@@ -24,7 +24,7 @@ measures: $(VENV)/.installed-dev ## Install what `whispergpt train measure` list
 
 peers: $(VENV)/.installed-dev ## Install what `whispergpt bench` compares with
 	$(PIP_INSTALL) -e '.[bench]'
-	$(PIP_INSTALL) --no-deps --upgrade --target "$${WHISPERGPT_CACHE:-$$HOME/.cache/whispergpt}/bench-peers" moshi==0.2.13 sentencepiece==0.2.3
+	$(PIP_INSTALL) --no-deps --upgrade --target "$${WHISPERGPT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whispergpt}/bench-peers" moshi==0.2.13 sentencepiece==0.2.3
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
@@ -36,8 +36,8 @@ web: ## Build what the server sends to browsers from clients/web (needs Node)
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
 
-image: ## Build the container image (IMAGE=name:tag, BUILDER=podman)
-	$(or $(BUILDER),docker) build -t $(IMAGE) .
+image: ## Build the container image (IMAGE=name:tag, ACCELERATOR=cuda, BUILDER=podman)
+	$(or $(BUILDER),docker) build --build-arg ACCELERATOR=$(or $(ACCELERATOR),cpu) -t $(IMAGE) .
 
 clean: ## Remove the environment, caches and what the demo wrote
 	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png

@@ -12,10 +12,11 @@ from engine.audio_file import Samples
 from engine.checkpoint import LoadedModel, load_model
 from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ, FRAME_RATE, HOP, HYBRID, SAMPLE_RATE, FineConfig, SamplingDefaults
-from engine.encodec_weights import CHECKPOINT, cache_folder, load_encodec
+from engine.encodec_weights import CHECKPOINT, load_encodec
 from engine.frame_step import FrameStep
 from engine.installed import installed_models
 from engine.model import WhisperGPT
+from engine.user_cache import user_cache
 
 Preset = Literal["default", "encodec_24khz"]
 
@@ -55,7 +56,7 @@ def prompt_audio(step: FrameStep, seconds: float | None = None) -> Samples:
 
 def _full_size_codec() -> tuple[Codec, str]:
     """The official weights where they are in the cache already, else random ones; and which."""
-    if (cache_folder() / CHECKPOINT).exists():
+    if (user_cache() / CHECKPOINT).exists():
         return load_encodec(), "official"
     codec = Codec(ENCODEC_24KHZ).eval()
     with torch.no_grad():

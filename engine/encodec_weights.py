@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import tempfile
 import urllib.request
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ
 from engine.quantizer import TRAINING_ONLY
+from engine.user_cache import user_cache
 
 NAME = "encodec_24khz"
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
@@ -82,18 +82,13 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def cache_folder() -> Path:
-    """``$WHISPERGPT_CACHE``, or ``~/.cache/whispergpt``."""
-    return Path(os.environ.get("WHISPERGPT_CACHE") or Path.home() / ".cache" / "whispergpt")
-
-
 def fetch_checkpoint(url: str = URL) -> Path:
-    """The published checkpoint in ``$WHISPERGPT_CACHE`` (``~/.cache/whispergpt``), downloaded if it is not there.
+    """The published checkpoint in the user's cache, downloaded if it is not there.
 
     Raises:
         WeightsError: the download fails or the file's SHA-256 is not the published one.
     """
-    path = cache_folder() / CHECKPOINT
+    path = user_cache() / CHECKPOINT
     if not path.exists():
         _download(url, path)
     else:

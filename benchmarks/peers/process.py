@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.peers import MISSING
 from benchmarks.peers.peer import Sizes
-from engine.encodec_weights import cache_folder
+from engine.user_cache import user_cache
 
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
@@ -33,7 +33,7 @@ class Skipped:
 
 def peer_packages() -> Path:
     """Where packages lie that cannot live in the environment: in the cache, seen by Moshi's process alone."""
-    return cache_folder() / "bench-peers"
+    return user_cache() / "bench-peers"
 
 
 def run_peer(

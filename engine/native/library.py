@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from engine.native.kernels import KERNELS, Kernel
+from engine.user_cache import user_cache
 
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
@@ -180,7 +181,7 @@ def _from_cache(level: str) -> Library:
 def _cache() -> Path | None:
     """The user's folder for builds; None where there is none that only the user can write."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whispergpt"
+        folder = user_cache()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError):
         return None
