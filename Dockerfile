@@ -21,11 +21,10 @@ RUN python -m venv /opt/whispergpt
 WORKDIR /build
 COPY constraints.txt .
 RUN case "$ACCELERATOR" in \
-        cpu) index="--extra-index-url https://download.pytorch.org/whl/cpu" ;; \
-        cuda) index="" ;; \
+        cpu) pip install --extra-index-url https://download.pytorch.org/whl/cpu --no-deps -c constraints.txt torch ;; \
+        cuda) pip install -c constraints.txt torch ;; \
         *) echo "ACCELERATOR is cpu or cuda, not '$ACCELERATOR'." >&2; exit 1 ;; \
-    esac \
-    && pip install $index -c constraints.txt torch
+    esac
 COPY . .
 RUN pip install -c constraints.txt '.[tracing]' \
     && pip uninstall -y pip \
