@@ -5,7 +5,7 @@ resamples. Blocks have a fixed size, so the samples depend on the audio alone an
 
 Uploads are hostile until decoded. A file is only ever read through a handle without a name, FFmpeg may use no protocol
 and open no second file, and of its formats and decoders only those of ``READABLE`` are let in: a playlist that names an
-address or ``/etc/passwd`` is not audio. The work is bounded by duration, channels and samples per second.
+address or ``/etc/passwd`` is not audio. The work is bounded by duration, channels, samples and pieces per second.
 
 What is cut short: FLAC and m4a say how long they are, and are refused when less is there. Wav, ogg, mp3 and webm are
 recorded and streamed without a known end, so what is there of them is read.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,11 @@ import soxr
 
 from engine.config import HOP, SAMPLE_RATE
 
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
 READABLE = "wav, flac, ogg, opus, mp3, m4a, aac, webm and aiff"
 MIN_PROMPT_SECONDS = 0.5
 MAX_PROMPT_SECONDS = 60.0
@@ -32,6 +37,8 @@ MIN_RATE, MAX_RATE = 4_000, 768_000
 MAX_CHANNELS = 64
 MAX_VALUES_PER_SECOND = 8 * MAX_RATE
 """Rate times channels: what bounds the work of a second of audio."""
+MOST_PIECES_A_SECOND = 1000
+"""Packets and frames together; Opus at its shortest has 800."""
 LARGEST_SAMPLE = 65_536.0
 """Full scale is 1; some float files hold 16-bit values unscaled. Anything larger is no sound."""
 ENCODER_PADDING_SECONDS = 0.1
@@ -246,6 +253,24 @@ def _cut_short(kind: str) -> AudioError:
     return AudioError("undecodable", f"The {kind} file is damaged or cut short and cannot be decoded.")
 
 
+def _in_fair_pieces(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    """The frames, while there are no more of them and of packets than their sound accounts for: a file may be cut into
+    single samples, each of which takes as long as a block.
+
+    Raises:
+        AudioError: there are more.
+    """
+    pieces, sound = 0, 0.0
+    for packet in container.demux(stream):
+        pieces += 1
+        for frame in packet.decode():
+            pieces += 1
+            sound += frame.samples / max(1, frame.sample_rate)
+            yield frame
+        if pieces > MOST_PIECES_A_SECOND * (1 + sound):
+            raise AudioError("undecodable", "The file cuts its audio into pieces too small to be read.")
+
+
 def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise PermissionError(f"an audio file may not refer to {url}")
 
@@ -277,16 +302,18 @@ def _read_with_ffmpeg(file: BinaryIO, head: bytes) -> Iterator[tuple[int, Sample
         if stream.codec_context is None or stream.codec_context.name not in FFMPEG_DECODERS.split(","):
             raise AudioError("not_audio", f"The file's audio is in a coding that is not known; {READABLE} are read.")
         rate, read = stream.rate, 0
+        converter, takes = av.AudioResampler(format="fltp"), None
         try:
-            for frame in container.decode(stream):
+            for frame in _in_fair_pieces(container, stream):
                 _check_size(frame.sample_rate, frame.layout.nb_channels)
                 if frame.sample_rate != rate:
                     raise AudioError(
                         "undecodable", f"The audio changes its rate from {rate} to {frame.sample_rate} Hz."
                     )
                 read += frame.samples
-                # A converter for each frame, since the channels may change between them.
-                for converted in av.AudioResampler(format="fltp").resample(frame):
+                if takes != (kind_of := (frame.format.name, frame.layout.name)):  # they may change between frames
+                    converter, takes = av.AudioResampler(format="fltp"), kind_of
+                for converted in converter.resample(frame):
                     yield rate, _mix(converted.to_ndarray().astype(np.float32, copy=False), axis=0)
         except av.FFmpegError:
             raise _cut_short(kind or "audio") from None

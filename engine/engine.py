@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,6 +112,8 @@ class Engine:
         self.scheduler = Scheduler(max_streams)
         self._ids = itertools.count(1)
         self._steps = 0
+        self._changed: set[Stream] = set()
+        """Drawn differently from their next frame on: who resumes there has to know."""
         if device.type == "cpu":
             # Torch's part is the prompts: one thread, so that the step has the other cores.
             torch.set_num_threads(1)
@@ -232,19 +235,18 @@ class Engine:
         if stream.status == "playing":
             with torch.inference_mode():
                 fill_sampler(self._slots[stream.slot], stream.sampling)
+            self._changed.add(stream)
 
     @torch.inference_mode()
     def step(self) -> StepReport:
         """Admit who waits, then give every runnable stream its next frame."""
         report = StepReport(started=self.scheduler.admit())
         for stream in report.started:
-            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
-            if self._memories is not None:
-                self._memories.begin(stream.slot, stream.prompt)
-                if stream.first_frame == 0:
-                    self._remember(stream, report)
-            if not leaf(self._slots[stream.slot], "logits").isfinite().all():
-                self._fail(stream, report)
+            self._begin(stream, report)
+        for stream in self._changed:
+            if stream.status == "playing":
+                self._remember(stream, report)
+        self._changed.clear()
         runnable = self.scheduler.runnable()
         if not runnable:
             return report
@@ -268,6 +270,21 @@ class Engine:
         self._steps += 1
         return report
 
+    def _begin(self, stream: Stream, report: StepReport) -> None:
+        """Fill the slot of one stream. What goes wrong with it is that stream's end, and nobody else's."""
+        try:
+            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
+            if self._memories is not None:
+                self._memories.begin(stream.slot, stream.prompt)
+            finite = bool(leaf(self._slots[stream.slot], "logits").isfinite().all())
+        except Exception:
+            traceback.print_exc()
+            finite = False
+        if not finite:
+            self._fail(stream, report)
+        elif stream.first_frame == 0:
+            self._remember(stream, report)
+
     def _remember(self, stream: Stream, report: StepReport) -> None:
         """Report what a stream that wants it could go on from, wherever that is."""
         if stream.checkpoints and self._memories is not None:
@@ -276,7 +293,7 @@ class Engine:
             report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, memory))
 
     def _fail(self, stream: Stream, report: StepReport) -> None:
-        """End one stream whose numbers are no longer finite; its slot is whole again once it is filled anew."""
+        """End one stream that cannot go on; its slot is whole again once it is filled anew."""
         self.scheduler.end(stream, "failed")
         report.failed.append(stream)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from engine.prompt_cache import PromptCache, PromptKey
 CHUNK_FRAMES = 32
 """Of one prompt before the next has its turn."""
 THREADS = 2
+UNUSABLE = "The engine could not take this prompt in; try again."
 LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
 
@@ -144,17 +146,32 @@ class PromptDesk:
         _lower_priority()
         try:
             while (due := self._next()) is not None:
-                arriving, stage = due
-                arriving.encoder.work(stage, CHUNK_FRAMES)
-                with self._changed:
-                    self._busy.remove((arriving.engine, stage))
-                    self._finish_if_ready(arriving)
-                    self._changed.notify_all()
+                self._advance(*due)
         except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
             self._failure = error
             self._notify()
             if not isinstance(error, Exception):
                 raise
+
+    def _advance(self, arriving: _Arriving, stage: Stage) -> None:
+        """One chunk of one prompt. What goes wrong with it is that prompt's end, and nobody else's."""
+        failure = None
+        try:
+            arriving.encoder.work(stage, CHUNK_FRAMES)
+        except Exception as error:
+            failure = error
+        with self._changed:
+            self._busy.remove((arriving.engine, stage))
+            try:
+                if failure is None:
+                    self._finish_if_ready(arriving)
+            except Exception as error:
+                failure = error
+            if failure is not None:
+                traceback.print_exception(failure)
+                if arriving.prompt_id in self._arriving:
+                    self._end(arriving, AudioError("internal", UNUSABLE))
+            self._changed.notify_all()
 
     def _next(self) -> tuple[_Arriving, Stage] | None:
         """A chunk that waits for a stage, the last one first, of the prompt that has waited longest; None once the desk

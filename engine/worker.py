@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import get_args
 
@@ -24,7 +25,7 @@ from engine.checkpoint import ModelError
 from engine.config import Dtype
 from engine.engine import DeviceError, Engine, StepReport
 from engine.prompt import Prompt
-from engine.prompt_desk import Finished, PromptDesk
+from engine.prompt_desk import UNUSABLE, Finished, PromptDesk
 from engine.recall import RecallError
 from engine.scheduler import Stream
 
@@ -34,6 +35,8 @@ SWITCH_SECONDS = 0.0005
 """How long a thread may hold Python while another waits: a prompt's must never keep the step's for long."""
 IDLE_SECONDS = 1.0
 """Longest sleep, after which the parent is looked for."""
+BEAT_SECONDS = 0.5
+"""At least so often the server hears that all is well."""
 QUEUED_MESSAGES = 4096
 
 
@@ -54,6 +57,7 @@ class Worker:
         self._prompts: dict[int, tuple[Engine, Prompt]] = {}
         self._streams: dict[int, tuple[Engine, Stream]] = {}
         self._load: dict[str, tuple[int, int, int]] = {}
+        self._told: dict[str, float] = {}
         self.draining = False
 
     @property
@@ -62,7 +66,28 @@ class Worker:
         return self.draining and not self._streams
 
     def handle(self, command: m.Command) -> None:
-        """Carry out one command; what it names and is not known any more is ignored."""
+        """Carry out one command; what it names and is not known any more is ignored. What goes wrong with a prompt or a
+        stream is its own end, and nobody else's."""
+        try:
+            self._carry_out(command)
+        except Exception:
+            traceback.print_exc()
+            self._give_up(command)
+
+    def _give_up(self, command: m.Command) -> None:
+        match command:
+            case m.Drain():
+                raise RuntimeError("the engine cannot drain")
+            case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
+                if known := self._streams.pop(command.stream_id, None):
+                    engine, stream = known
+                    engine.scheduler.end(stream, "failed")
+                self._send(m.StreamEnded(command.stream_id, "failed", known[1].generated if known else 0))
+            case _:
+                self._desk.drop(command.prompt_id)
+                self._send(m.PromptFailed(command.prompt_id, "internal", UNUSABLE))
+
+    def _carry_out(self, command: m.Command) -> None:
         match command:
             case m.OpenPrompt():
                 self._open_prompt(command)
@@ -200,8 +225,8 @@ class Worker:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "completed", stream.generated))
         load = (engine.scheduler.active, engine.scheduler.waiting, engine.scheduler.most_listened)
-        if self._load.get(name) != load:
-            self._load[name] = load
+        if self._load.get(name) != load or now > self._told.get(name, 0.0) + BEAT_SECONDS:
+            self._load[name], self._told[name] = load, now
             self._send(m.Load(name, *load))
 
 

@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await services.supervisor.stop()
             services.audio.close()
+            services.live.close()
             services.tracing.close()
 
     app = FastAPI(

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
@@ -93,7 +94,7 @@ class Begun:
         return {
             "X-Seed": str(self.seed),
             "X-Sample-Rate": str(SAMPLE_RATE),
-            "X-Fingerprint": self.stream.model.fingerprint,
+            "X-Fingerprint": quote(self.stream.model.fingerprint, safe="/+:"),  # a model's folder may have any name
             "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timing.items()),
             "Cache-Control": "no-store",
         }
@@ -209,7 +210,7 @@ class StreamedAnswer(Response):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
 
     async def _body(self) -> AsyncGenerator[bytes, None]:
-        begun, audio = self._begun, self._services.audio
+        begun, audio = self._begun, self._services.live
         wanted = begun.form.response_format
         total = len(begun.lead_in) // 2 + begun.form.frames * HOP
         raw = wanted in ("wav", "pcm")

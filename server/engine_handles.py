@@ -36,6 +36,8 @@ _APPEND_BYTES = 4 * 24_000
 """One second of samples: no message to the engine is large."""
 
 _CHECKPOINTS_HELD = 8
+_MOST_CHANGES = 256
+"""Of a stream's sampling, that the engine has not answered yet."""
 """More than come in ``CREDIT_FRAMES``."""
 
 Status = Literal["completed", "cancelled", "failed"]
@@ -229,6 +231,8 @@ class StreamHandle:
         if self._over:
             answer.set_result(None)
         else:
+            if len(self._changes) >= _MOST_CHANGES:
+                raise ApiError(429, "too_fast", "Changes come faster than frames; send fewer.", retry_after=1)
             self._changes.append(answer)
             self._link.post(ChangeSampling(self.stream_id, sampling))
         return answer

@@ -40,6 +40,7 @@ from server.settings import Settings
 from server.stream_plan import StreamPlan
 
 log = logs.get("server.engine")
+_LOOK_SECONDS = 1.0
 
 
 class EngineLoadFailed(Exception):
@@ -104,6 +105,7 @@ class EngineLink:
         """Dispatch events until the engine dies; then fail what it worked on and say how it died."""
         death = asyncio.create_task(self._process.wait())
         reader = asyncio.create_task(self._read_events())
+        watch = asyncio.create_task(self._watch())
         try:
             await asyncio.wait([death, reader], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
@@ -111,6 +113,7 @@ class EngineLink:
                 log.error("the engine broke the protocol", error=repr(reader.exception()))
             return await death
         finally:
+            watch.cancel()
             reader.cancel()
             death.cancel()
             self._fail_all()
@@ -218,6 +221,17 @@ class EngineLink:
         return True
 
     # --- events
+
+    async def _watch(self) -> None:
+        """End an engine that has fallen silent, whether or not anybody waits for it: it speaks every second."""
+        late = 0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            silent = time.monotonic() - self._last_event >= self.stall_seconds
+            # Twice: where this process itself was stopped, what the engine said meanwhile is still to be read.
+            late = late + 1 if silent else 0
+            if late >= 2 and self.check_stalled():
+                return
 
     async def _read_events(self) -> None:
         while True:

@@ -34,7 +34,11 @@ class EngineProcess:
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="whispergpt-"))  # mkdtemp gives mode 700
         self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.PAIR)
+        try:
+            self._socket = self._context.socket(zmq.PAIR)
+        except zmq.ZMQError as error:
+            self._folder.rmdir()
+            raise OSError(error.errno, f"no socket to the engine ({error.strerror})") from None
         self._socket.setsockopt(zmq.SNDHWM, settings.command_queue)
         self._socket.setsockopt(zmq.RCVHWM, settings.event_queue)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -49,7 +53,11 @@ class EngineProcess:
         Raises:
             OSError: the process or its socket cannot be made.
         """
-        self._socket.bind(self._endpoint)
+        try:
+            self._socket.bind(self._endpoint)
+        except zmq.ZMQError as error:
+            told = f"no socket to the engine at {self._endpoint} ({error.strerror}); TMPDIR says where"
+            raise OSError(error.errno, told) from None
         arguments = [
             self._endpoint,
             "--device",

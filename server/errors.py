@@ -69,7 +69,9 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """The ``error`` object of the envelope."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
+        # What a client named may hold half a surrogate pair, which no answer can be written with.
+        message = self.message.encode("utf-8", "replace").decode()
+        return {"type": kind, "code": self.code, "message": message, "param": self.param}
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
         """The error as an HTTP answer."""

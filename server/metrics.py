@@ -84,7 +84,10 @@ class Metrics:
 
     def render(self, accepted: str) -> tuple[bytes, str]:
         """All metrics and their content type: OpenMetrics, which has exemplars, for who accepts that (RFC 9110)."""
-        encode, content_type = choose_encoder(accepted)
+        try:
+            encode, content_type = choose_encoder(accepted)
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:

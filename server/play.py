@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from engine.audio_file import AudioError
 from server.accounting import Account, count_refusal
@@ -33,12 +34,17 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
     services = services_of(request.app)
     meter = UploadMeter(services.admission, services.settings)
     try:
+        services.admission.enter_request()
+        request.state.cleanup.callback(services.admission.leave_request)
+        caller.require_room()
         form = await _checked(services, await read_form(request, meter, services.settings))
         token = services.addresses.hold(Held(form, caller, meter))
     except BaseException as error:
         meter.release()
         if isinstance(error, ApiError):
             count_refusal(services.metrics, error)
+        if isinstance(error, ClientDisconnect):
+            raise ApiError(400, "cut_short", "The body did not come to its end.") from None
         raise
     return {"url": f"{ROUTE}?token={token}", "expires_in": services.addresses.seconds}
 
@@ -48,6 +54,7 @@ async def play(request: Request, token: str = "") -> Response:
     """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener."""
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
+        require_room(services, services.addresses.look(token))  # who has to come again finds the address again
         held = services.addresses.take(token)
         cleanup.callback(held.meter.release)
         services.guard.require_known(held.caller)
@@ -56,6 +63,17 @@ async def play(request: Request, token: str = "") -> Response:
         return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
 
     return await answered(request, ROUTE, work)
+
+
+def require_room(services: Services, held: Held) -> None:
+    """Refuse while the address is still good.
+
+    Raises:
+        ApiError: 429, there is no room; 503, there is no engine.
+    """
+    link = services.supervisor.link()
+    services.admission.require_room(link, find_model(link.models, held.form.model), "realtime")
+    held.caller.require_room()
 
 
 async def _checked(services: Services, form: ContinueForm) -> ContinueForm:

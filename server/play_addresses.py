@@ -46,17 +46,20 @@ class PlayAddresses:
         self._held[token] = held, asyncio.get_running_loop().call_later(self.seconds, self._drop, token)
         return token
 
-    def take(self, token: str) -> Held:
-        """What the address of this token plays; from then on there is no such address.
+    def look(self, token: str) -> Held:
+        """What the address of this token plays.
 
         Raises:
             ApiError: 404, there is none: it was played, is too old, or is another server's.
         """
-        found = self._held.pop(token, None)
-        if found is None:
+        if token not in self._held:
             raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
-        held, timer = found
-        timer.cancel()
+        return self._held[token][0]
+
+    def take(self, token: str) -> Held:
+        """The same; from then on there is no such address."""
+        held = self.look(token)
+        self._held.pop(token)[1].cancel()
         return held
 
     def _drop(self, token: str) -> None:

@@ -22,6 +22,8 @@ from server.tracing import TracingError
 log = logs.get("server.run")
 _FLUSH_SECONDS = 5
 _PING_SECONDS = 20.0
+_ACCEPTED_AT_ONCE = 64
+"""As often the event loop tries anew when there are no files left for connections, and logs that there are none."""
 
 
 class ServeError(Exception):
@@ -105,6 +107,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         ws_ping_interval=_PING_SECONDS,
         ws_ping_timeout=_PING_SECONDS,
         timeout_graceful_shutdown=_FLUSH_SECONDS,
+        backlog=_ACCEPTED_AT_ONCE,
         server_header=False,
     )
     server = _Server(config, services)

@@ -26,6 +26,9 @@ class Services:
     supervisor: Supervisor
     admission: Admission
     audio: AudioPool
+    """For whole files, which take long."""
+    live: AudioPool
+    """For what comes and goes piece by piece while somebody listens: it waits for no file."""
     playing: Playing
     tokens: ResumeTokens
     tracing: Tracing
@@ -50,6 +53,7 @@ def make_services(settings: Settings) -> Services:
         supervisor=Supervisor(settings, metrics),
         admission=Admission(settings),
         audio=AudioPool(settings.decode_threads),
+        live=AudioPool(settings.decode_threads),
         playing=playing,
         tokens=ResumeTokens(key.get_secret_value() if key else None),
         tracing=Tracing(settings.tracing),

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     prompt_cache_bytes: int = Field(
         default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"
     )
-    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode, resample and encode audio")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode files; as many for live audio")
     max_stream_seconds: float = Field(
         default=86_400.0, gt=0, le=864_000, description="most seconds a response may be asked for over the WebSocket"
     )
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
 
     start_seconds: float = Field(default=600.0, gt=0, le=86_400, description="longest time the engine may take to load")
     stall_seconds: float = Field(
-        default=60.0, gt=0, le=3600, description="silence after which the engine counts as hung"
+        default=60.0, ge=3, le=3600, description="silence after which the engine counts as hung"
     )
     restart_min_seconds: float = Field(
         default=0.5, gt=0, le=600, description="first pause before the engine is restarted"

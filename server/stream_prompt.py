@@ -37,6 +37,8 @@ class SessionPrompt:
         if self.state == "committed":
             raise wrong_order("The prompt is committed; send input_audio_buffer.clear before another.")
         self.state = "collecting"
+        if not data:
+            return
         try:
             if kind == "file":
                 self._meter.add(len(data))
@@ -60,7 +62,7 @@ class SessionPrompt:
             raise wrong_order("The prompt is committed already; send response.create, or input_audio_buffer.clear.")
         try:
             if self._pcm is not None and self._handle is not None:
-                rest, _ = await self._services.audio.run(self._pcm.finish)
+                rest, _ = await self._services.live.run(self._pcm.finish)
             elif kind == "file":
                 # Copied and decoded in a thread: a file may be large.
                 rest = await self._services.audio.run(_decode, self._file)
@@ -103,7 +105,7 @@ class SessionPrompt:
         if self._pcm is None or self._handle is None:
             self._pcm = PcmPrompt(rate)
             self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
-        samples = await self._services.audio.run(self._pcm.push, data)
+        samples = await self._services.live.run(self._pcm.push, data)
         if samples:
             await self._handle.append(samples)
 

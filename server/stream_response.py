@@ -171,6 +171,7 @@ class StreamResponse:
                 status = await self._cancellable()
             self._account.end(status)
         except ApiError as error:
+            self._over = True  # a cancellation would cut the goodbye off
             self._account.refuse(error)
             self._stream.close()  # first: to say goodbye to one who does not read may take long
             if self._playback is not None:
@@ -239,7 +240,7 @@ class StreamResponse:
                     told = {"response_id": self._id, "frame": frame, "frames": dropped}
                     await self._socket.send_event("response.output_audio.dropped", **told)
                 began = time.monotonic()
-                body = pcm if opus is None else await self._services.audio.run(opus.push, pcm)
+                body = pcm if opus is None else await self._services.live.run(opus.push, pcm)
                 await self._send_in_time(body, settings.slow_seconds if policy == "close" else None)
                 playback.sent(frames, dropped)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
@@ -247,7 +248,7 @@ class StreamResponse:
                 if checkpoint := stream.checkpoint(self._next_frame):
                     await self._say_checkpoint(checkpoint)
         if opus is not None:
-            await self._send_in_time(await self._services.audio.run(opus.finish), None)
+            await self._send_in_time(await self._services.live.run(opus.finish), None)
 
     async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
         if not audio:  # Opus fills a page before there is anything to send

@@ -35,6 +35,8 @@ from server.stream_socket import Incoming, StreamSocket
 
 log = logs.get("server.stream")
 _INBOX = 16
+_INBOX_BYTES = 1_048_576
+"""What waits to be handled; a message that is larger waits alone."""
 
 
 class StreamSession:
@@ -45,6 +47,8 @@ class StreamSession:
         self._options = StreamOptions(find_model(services.supervisor.link().models, None))
         self._prompt = SessionPrompt(services, caller)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
+        self._inbox_bytes = 0
+        self._taken = asyncio.Event()
         self._response: StreamResponse | None = None
         self._silent = asyncio.Event()
         self._silent.set()
@@ -76,7 +80,12 @@ class StreamSession:
     async def _receive(self) -> None:
         # Always reading: that is how a client that leaves is noticed at once, whatever is under way.
         while True:
-            await self._inbox.put(await self._socket.receive())
+            message = await self._socket.receive()
+            while self._inbox_bytes and self._inbox_bytes + len(message.content) > _INBOX_BYTES:
+                self._taken.clear()
+                await self._taken.wait()
+            self._inbox_bytes += len(message.content)
+            await self._inbox.put(message)
 
     async def _converse(self) -> None:
         await self._socket.send_event("session.created", session=self._options.describe(self._id))
@@ -105,9 +114,12 @@ class StreamSession:
                 )
             try:
                 async with asyncio.timeout(left):
-                    return await self._inbox.get()
+                    message = await self._inbox.get()
             except TimeoutError:
                 continue
+            self._inbox_bytes -= len(message.content)
+            self._taken.set()
+            return message
 
     async def _handle(self, message: Incoming) -> None:
         options = self._options

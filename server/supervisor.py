@@ -103,14 +103,10 @@ class Supervisor:
     async def _keep_running(self) -> None:
         crashes, fingerprints = 0, None
         while True:
-            link = EngineLink(self._settings, self._metrics)
-            self._link = link
             started = time.monotonic()
             try:
-                await link.start()
+                link = await self._started()
             except (EngineLoadFailed, OSError) as error:
-                await link.stop()
-                self._link = None
                 if fingerprints is None or self._settings.strict:
                     self._fail(str(error))
                     return
@@ -142,6 +138,23 @@ class Supervisor:
             pause = min(self._settings.restart_max_seconds, self._settings.restart_min_seconds * 2 ** (crashes - 1))
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             self._metrics.engine_restarts.inc()
+
+    async def _started(self) -> EngineLink:
+        """A link to a new engine, ready.
+
+        Raises:
+            EngineLoadFailed: it cannot load.
+            OSError: there are no files or processes to be had for it.
+        """
+        link = EngineLink(self._settings, self._metrics)
+        self._link = link
+        try:
+            await link.start()
+        except BaseException:
+            await link.stop()
+            self._link = None
+            raise
+        return link
 
     def _fail(self, message: str) -> None:
         self.state, self.failure = "failed", message

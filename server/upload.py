@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import BinaryIO, get_args
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -71,6 +72,8 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
         raise bad_value(name[:100], "Parameters go into the form, not into the URL.", "unknown_field")
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
+    if _charset(request) not in ("utf-8", "utf8", "us-ascii"):
+        raise bad_value(None, "The form's text must be UTF-8; leave the charset out.", "bad_form")
     claimed = request.headers.get("content-length", "")
     if claimed.isascii() and claimed.isdigit() and int(claimed[:18]) > settings.max_upload_bytes:
         meter.add(int(claimed[:18]))  # refuses: no need to read what cannot fit
@@ -94,6 +97,11 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"
         ) from None
     return _check_form(form.multi_items())
+
+
+def _charset(request: Request) -> str:
+    _, options = parse_options_header(request.headers.get("content-type"))
+    return options.get(b"charset", b"utf-8").decode("latin-1").lower()
 
 
 async def _metered(request: Request, meter: UploadMeter) -> AsyncGenerator[bytes, None]:

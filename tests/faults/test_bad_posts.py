@@ -102,6 +102,10 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "the audio as the whole body": {"content": GOOD_PROMPT, "headers": {"content-type": "audio/wav"}},
     "multipart without a boundary": {"content": GOOD_PROMPT, "headers": {"content-type": "multipart/form-data"}},
+    "text in a coding that is none": {
+        "content": b"--line\r\n\r\n--line--",
+        "headers": {"content-type": "multipart/form-data; boundary=line; charset=undefined"},
+    },
     "multipart that is none": {
         "content": GOOD_PROMPT,
         "headers": {"content-type": "multipart/form-data; boundary=line"},

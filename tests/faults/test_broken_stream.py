@@ -15,7 +15,7 @@ from engine.capacity import Capacity, StepCost
 from engine.checkpoint import LoadedModel, ModelError
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from engine.engine import Engine
+from engine.engine import Engine, fill_slot
 from engine.frame_step import FrameStep
 from engine.messages import SamplingParams
 from engine.model import WhisperGPT
@@ -101,6 +101,47 @@ def test_a_prompt_that_is_broken_fails_before_it_is_stepped(engine: Engine) -> N
     report = engine.step()
     assert report.failed == [streams[1]] and [frame.stream for frame in report.frames] == [streams[0]]
     assert engine.scheduler.active == 1
+
+
+def test_memory_that_runs_out_at_a_start_is_one_streams_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(slot: object, prompt: Prompt, sampling: SamplingParams, frame: int) -> None:
+        if sampling.seed == 2:
+            raise MemoryError
+        fill_slot(slot, prompt, sampling, frame)  # type: ignore[arg-type]
+
+    prompt = prompt_for(engine)
+    wanted = play(engine, [stream(engine, prompt, 1)])
+    monkeypatch.setattr("engine.engine.fill_slot", full)
+    streams = [stream(engine, prompt, 1), stream(engine, prompt, 2)]
+    report = engine.step()
+    assert report.failed == [streams[1]] and [frame.stream for frame in report.frames] == [streams[0]]
+    assert wanted[0].startswith(report.frames[0].pcm.tobytes())
+    assert play(engine, streams[:1]) == [wanted[0][640:]]
+
+
+def test_a_command_that_fails_ends_what_it_names(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    said: list[m.Event] = []
+    desk = PromptDesk(cache_bytes=0)
+    try:
+        worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
+        worker._prompts[1] = (engine, prompt_for(engine))
+        for number in (7, 8):
+            worker.handle(m.StartStream(number, 1, SamplingParams(1, 1.0, 0, 1.0), FRAMES))
+        worker.turn()
+        with monkeypatch.context() as broken:
+            broken.setattr(engine, "change_sampling", full)
+            broken.setattr(engine, "open_prompt", full)
+            worker.handle(m.ChangeSampling(7, SamplingParams(2, 1.0, 0, 1.0)))
+            worker.handle(m.OpenPrompt(2, "random", "somebody"))
+        assert m.StreamEnded(7, "failed", 1) in said and engine.scheduler.active == 1
+        assert [event.code for event in said if isinstance(event, m.PromptFailed)] == ["internal"]
+        worker.turn()
+        assert list(worker._streams) == [8]
+    finally:
+        desk.close()
 
 
 def test_the_worker_says_so(engine: Engine) -> None:

@@ -112,6 +112,30 @@ def test_a_listener_may_be_silent_while_a_response_plays(small: ServerProcess) -
     assert_serves(small.url)
 
 
+def test_an_engine_that_hangs_while_nobody_waits_for_it() -> None:
+    with ServerProcess(environment={"WHISPERGPT_STALL_SECONDS": "3"}) as process, Client(process.url) as client:
+        stopped = process.engine_pids()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: not client.ready(), "it is noticed", seconds=15)
+        wait_until(client.ready, "another engine is there", seconds=START_SECONDS)
+        assert not set(stopped) & set(process.engine_pids())
+        assert_serves(process.url)
+
+
+def test_an_address_outlives_a_refusal(small: ServerProcess) -> None:
+    made = HTTP.post(f"{small.url}/v1/play", data={"seconds": "1"}, files={"audio": GOOD_PROMPT})
+    playing = [play_until_cancelled(small.url) for _ in range(2)]
+    url = small.url + made.json()["url"]
+    refused = HTTP.get(url)
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) == 3
+    for socket in playing:
+        socket.drop()
+    wait_for_idle(small.url)
+    assert HTTP.get(url).status_code == 200
+    wait_for_idle(small.url)
+
+
 def test_an_engine_that_dies(small: ServerProcess) -> None:
     with Client(small.url) as client:
         before = client.continue_file(SPEECH, seconds=0.5, seed=1)

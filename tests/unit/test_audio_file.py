@@ -381,6 +381,20 @@ def test_an_hour_is_refused_at_once_in_little_memory(tmp_path: Path, kind: str) 
     assert peak < 60 * 24_000 * 4 * 2.5
 
 
+def test_sound_in_single_samples_is_refused_at_once(tmp_path: Path) -> None:
+    """Each of them is a packet and a frame, and takes as long as a block."""
+    path = tmp_path / "crumbs.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for number in range(48_000):
+            crumb = av.Packet(b"\x00\x10")
+            crumb.stream, crumb.pts, crumb.dts = stream, number, number
+            out.mux(crumb)
+    started = time.process_time()
+    assert "too small" in refused(path.read_bytes(), "undecodable")
+    assert time.process_time() - started < 1
+
+
 def test_the_heaviest_prompt_that_is_allowed() -> None:
     """8 channels at 192 kHz for a minute, as FLAC."""
     file = io.BytesIO()

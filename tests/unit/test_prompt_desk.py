@@ -11,7 +11,7 @@ import pytest
 
 from engine.audio_file import AudioError
 from engine.engine import Engine
-from engine.prompt import Prompt
+from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_cache import PromptCache, PromptKey
 from engine.prompt_desk import Finished, PromptDesk
 
@@ -54,6 +54,29 @@ def desk() -> Iterator[Desk]:
 
 def noise(seconds: float, seed: int = 0) -> Samples:
     return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 24_000)).astype(np.float32)
+
+
+def test_what_goes_wrong_with_one_prompt_is_its_own_end(
+    desk: Desk, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = PromptEncoder.work
+
+    def full(encoder: PromptEncoder, stage: Stage, most: int) -> None:
+        if stage is Stage.DECODE and encoder is bad:
+            raise MemoryError
+        work(encoder, stage, most)
+
+    monkeypatch.setattr(PromptEncoder, "work", full)
+    desk.desk.open(1, engine, "")
+    bad = desk.desk._arriving[1].encoder
+    desk.desk.append(1, noise(1.0))
+    desk.desk.commit(1)
+    desk.send(2, engine, noise(1.0, seed=1))
+    outcomes = {finished.prompt_id: finished.outcome for finished in desk.wait(2)}
+    assert isinstance(outcomes[1], AudioError) and outcomes[1].code == "internal"
+    assert isinstance(outcomes[2], Prompt)
+    desk.send(3, engine, noise(1.0, seed=2))
+    assert isinstance(desk.wait()[0].outcome, Prompt), "the desk works on"
 
 
 def prompt_of(finished: Finished) -> Prompt:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -142,6 +143,20 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
     assert 0 < capacity.slowdown != 1, "every step corrects what was measured at start"
     capacity.slowdown = 0.01
     assert frames_of(peer.turn(2), 2), "there is time now"
+
+
+def test_who_goes_on_elsewhere_knows_of_a_change_at_once(peer: Peer) -> None:
+    """Not at the next full second: what was made between would be made again with the old seed."""
+    peer.prompt(1)
+    peer.tell(m.StartStream(1, 1, SAMPLING, frames=30, checkpoints=True))
+    while len(frames_of(peer.said, 1)) < 10:
+        peer.turn()
+    other = msgspec.structs.replace(SAMPLING, seed=SAMPLING.seed + 1)
+    peer.tell(m.ChangeSampling(1, other), m.ChangeSampling(1, SAMPLING), m.ChangeSampling(1, other))
+    peer.turn()
+    changed = [event.frame for event in peer.said if isinstance(event, m.SamplingChanged)]
+    after = [event for event in peer.said if isinstance(event, m.Checkpoint) and event.frame > 0]
+    assert [(event.frame, event.sampling) for event in after] == [(changed[-1], other)], "one, however many came"
 
 
 def test_prompts_that_fail_say_why(peer: Peer) -> None:
