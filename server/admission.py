@@ -34,12 +34,17 @@ class Admission:
             ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full,
                 or what plays goes on for longer than anybody may wait in it.
         """
-        self._require_place(link.live(model.id), model.slots, f"All {model.slots} streams of '{model.id}' are taken")
+        taken = link.live(model.id)
+        self._require_place(len(taken), model.slots, taken, f"All {model.slots} streams of '{model.id}' are taken")
         if pace == "realtime":
             most = link.most_listened(model.id)
             streams = f"{most} real-time stream{'' if most == 1 else 's'}"
+            # All models share the machine: whichever stream ends makes room.
             self._require_place(
-                link.live(model.id, pace), most, f"This server can play {streams} of '{model.id}' at once"
+                len(link.live(model.id, pace)),
+                most,
+                link.live(pace=pace),
+                f"This server can play {streams} of '{model.id}' at once",
             )
 
     def start_stream(
@@ -74,7 +79,7 @@ class Admission:
             raise self._no_capacity(
                 f"No stream of '{stream.model.id}' that another could follow ended "
                 f"within {self._settings.queue_seconds:g} s",
-                [other for other in link.live(stream.model.id) if other is not stream],
+                [other for other in link.live() if other is not stream],
             ) from None
 
     def enter_session(self) -> None:
@@ -115,12 +120,13 @@ class Admission:
         else:
             self.idle.set()
 
-    def _require_place(self, live: Sequence[StreamHandle], most: int, reason: str) -> None:
-        """Refuse whom the line has no place for, and who is known to stand in it in vain."""
-        first_must_end = len(live) + 1 - most
+    def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> None:
+        """Refuse whom the line has no place for, and who is known to stand in it in vain: until enough of those
+        ``before`` have ended."""
+        first_must_end = taken + 1 - most
         if first_must_end > self._settings.max_waiting:
-            raise self._no_capacity(f"{reason} and the line is full", live)
-        ends = _seconds_left(live)
+            raise self._no_capacity(f"{reason} and the line is full", before)
+        ends = _seconds_left(before)
         if not 0 < first_must_end <= len(ends):
             return
         in_vain = ends[first_must_end - 1] - self._settings.queue_seconds

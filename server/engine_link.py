@@ -133,9 +133,9 @@ class EngineLink:
 
     # --- for the routes
 
-    def live(self, model: str, pace: Pace | None = None) -> list[StreamHandle]:
-        """Streams of one model that play or wait: all, or those of one pace."""
-        return [s for s in self._streams.values() if s.model.id == model and pace in (None, s.plan.pace)]
+    def live(self, model: str | None = None, pace: Pace | None = None) -> list[StreamHandle]:
+        """Streams that play or wait: all, or those of one model, of one pace."""
+        return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
 
     def most_listened(self, model: str) -> int:
         """Real-time streams of one model that the machine bears, as it was last measured."""

@@ -128,6 +128,7 @@ class StreamSession:
                 # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
                 link = self._services.supervisor.link()
                 self._services.admission.require_room(link, options.model, options.pace)
+                self._caller.pay(0.0)  # refuses whose allowance is used up
             await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
             return
         event: ClientEvent = parse_event(message.content)
@@ -203,6 +204,7 @@ class StreamSession:
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
         self._services.admission.require_room(link, model, self._options.pace)
+        self._caller.require_room()
         prompt = link.recall_prompt(model, token.memory)
         try:
             await prompt.made()
