@@ -16,7 +16,9 @@ from engine.config import FRAME_RATE
 MOST_LOAD = 0.8
 """The share of each frame's time that steps may take; what is left absorbs the machine's unevenness."""
 WEIGHT = 0.02
-"""Of one step in the running correction: at 75 steps a second it follows within a second."""
+"""Of a step that is slower than expected in the running correction: at 75 steps a second it follows within a second."""
+EASING = 0.005
+"""Of one that is faster: a limit that swung with every quiet moment would let in whom the next busy one cannot bear."""
 MOST_SLOWDOWN = 10.0
 """That one step can tell of: a single hiccup says little about the next thousand."""
 
@@ -56,7 +58,7 @@ class Capacity:
     def observe(self, model: str, streams: int, seconds: float) -> None:
         """A step of a model for so many streams took so long, all that goes with it included."""
         told = min(seconds / self._costs[model].of(streams), MOST_SLOWDOWN)
-        self.slowdown += WEIGHT * (told - self.slowdown)
+        self.slowdown += (WEIGHT if told > self.slowdown else EASING) * (told - self.slowdown)
 
     def most(self, model: str, playing: dict[str, int], slots: int) -> int:
         """How many real-time streams of a model may play, up to ``slots``, beside those of others that do: at least one

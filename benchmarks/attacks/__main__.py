@@ -28,8 +28,8 @@ from benchmarks.attacks.vanish import vanish
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
 """Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
-_NO_LINE = {"WHISPERGPT_MAX_WAITING": "0"}
-"""Who has no place is told so; otherwise time to first audio would be that of the line."""
+_NO_LINE = {"WHISPERGPT_MAX_WAITING": "0", "WHISPERGPT_PROMPT_CACHE_BYTES": "0"}
+"""Who has no place is told so; otherwise time to first audio would be that of the line. No prompt comes twice."""
 
 
 @dataclass(frozen=True)

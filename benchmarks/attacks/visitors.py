@@ -13,15 +13,15 @@ from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.load.crowd import Crowd
 from benchmarks.load.heard import Summary
 from benchmarks.load.listener import stream_address
-from benchmarks.load.plan import Mix, open_loop
+from benchmarks.load.plan import Mix, Visit, open_loop
 from benchmarks.load.voices import Voices
 from benchmarks.percentiles import Percentiles
 
 MOST_MB = 40.0
 BUFFER_SECONDS = 0.05
 MINUTE_SECONDS = 60.0
-SETTLE_SECONDS = 5.0
-"""Before anybody comes."""
+WARM_SECONDS = 60.0
+"""Of as many listeners as the server says at its start that it bears: it learns what they cost besides steps."""
 MIX = Mix()
 _STEPS, _SECONDS = "whispergpt_frame_step_seconds_count", "whispergpt_frame_step_seconds_sum"
 _FRAMES = "whispergpt_frames_total"
@@ -32,7 +32,7 @@ class Visitors:
     """Minutes of it.
 
     Attributes:
-        limit: the real-time streams that the server said it bears, before anybody came.
+        limit: the real-time streams that the server says it bears, once it has had listeners for a minute.
         streams: listeners at once, on average, had nobody been refused.
         minutes: the step and the footprint of each minute.
         left: streams that were still there when all had gone.
@@ -88,10 +88,9 @@ class Visitors:
 
 async def visitors(served: ServerProcess, load: float, count: int, seed: int) -> Visitors:
     """``count`` minutes at ``load`` times the limit that the server itself measured."""
-    limit = (await metrics(served.url))["whispergpt_streams_limit"]
+    limit = await _learnt(served, seed)
     visits = open_loop(MIX, load * limit, count * MINUTE_SECONDS, seed)
-    crowd = Crowd(stream_address(served.url), visits, Voices([EXAMPLE]), BUFFER_SECONDS)
-    await asyncio.sleep(SETTLE_SECONDS)
+    crowd = _crowd(served, visits)
     running = asyncio.create_task(crowd.run())
     minutes = []
     before = await metrics(served.url)
@@ -106,3 +105,20 @@ async def visitors(served: ServerProcess, load: float, count: int, seed: int) ->
     after = await settled(served, await footprint(served), MOST_MB)
     lag = Percentiles.of([1e3 * one for one in crowd.lags])
     return Visitors(limit, load * limit, minutes, crowd.summary(), after.busy, lag)
+
+
+async def _learnt(served: ServerProcess, seed: int) -> float:
+    """The limit as it was in the second half of ``WARM_SECONDS``, on average."""
+    begins = (await metrics(served.url))["whispergpt_streams_limit"]
+    running = asyncio.create_task(_crowd(served, open_loop(MIX, begins, WARM_SECONDS, seed + 1)).run())
+    await asyncio.sleep(WARM_SECONDS / 2)
+    told: list[float] = []
+    while not running.done() and len(told) < WARM_SECONDS / 2:
+        told.append((await metrics(served.url))["whispergpt_streams_limit"])
+        await asyncio.sleep(1)
+    await running
+    return mean(told) if told else begins
+
+
+def _crowd(served: ServerProcess, visits: list[Visit]) -> Crowd:
+    return Crowd(stream_address(served.url), visits, Voices([EXAMPLE]), BUFFER_SECONDS)

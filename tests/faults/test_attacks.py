@@ -44,16 +44,16 @@ def test_what_must_hold_holds(
 
 @pytest.mark.parametrize("name", ["steady", "overload"])
 def test_a_few_seconds_of_visitors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a server of four streams, and in its manners: how fast a machine is, is not a test's business."""
+    """On a server of two streams, and in its manners: how fast a machine is, is not a test's business."""
     monkeypatch.setattr(visitors, "MINUTE_SECONDS", 5.0)
-    monkeypatch.setattr(visitors, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(visitors, "MIX", Mix(Span(1, 2), Span(0.5, 1)))
-    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": "4"}
+    monkeypatch.setattr(visitors, "WARM_SECONDS", 2.0)
+    monkeypatch.setattr(visitors, "MIX", Mix(Span(2, 3), Span(0.5, 1)))
+    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": "2"}
     monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings=small))
     measured = attack(name, 1)
     heard = measured["heard"]
     outcomes = dict(heard["listeners"])
-    assert measured["limit"] == 4 and outcomes["completed"] > 2, measured
+    assert 1 <= measured["limit"] <= 2 and outcomes["completed"] > 2, measured
     assert outcomes.pop("arrived") == sum(outcomes.values()) and "failed" not in outcomes, measured
     assert measured["left"] == 0 and isinstance(measured["held"], bool), measured
     if name == "overload":

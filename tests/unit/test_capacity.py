@@ -41,7 +41,10 @@ def test_the_limit_follows_what_steps_take() -> None:
     for _ in range(2 * FRAME_RATE):
         capacity.observe("a", 4, 0.008)  # prompts are encoded: twice what it was
     assert capacity.most("a", {"a": 4}, slots=64) == pytest.approx(6, abs=1)
-    for _ in range(4 * FRAME_RATE):
+    for _ in range(FRAME_RATE):
+        capacity.observe("a", 4, 0.004)
+    assert capacity.most("a", {"a": 4}, slots=64) < 12, "it is cautious for some seconds"
+    for _ in range(11 * FRAME_RATE):
         capacity.observe("a", 4, 0.004)
     assert capacity.most("a", {"a": 4}, slots=64) == pytest.approx(16, abs=1)
 
@@ -51,7 +54,7 @@ def test_a_model_that_nobody_may_play_is_judged_by_the_steps_of_others() -> None
     for _ in range(4 * FRAME_RATE):
         capacity.observe("b", 4, 0.040)
     assert capacity.most("a", {"a": 0, "b": 1}, slots=64) == 0
-    for _ in range(4 * FRAME_RATE):
+    for _ in range(16 * FRAME_RATE):
         capacity.observe("b", 4, 0.004)
     assert capacity.most("a", {"a": 0, "b": 4}, slots=64) == pytest.approx(8, abs=1)
 
