@@ -14,6 +14,7 @@ import uvicorn
 from server import logs
 from server.api_keys import KeyFileError
 from server.app import create_app
+from server.http_protocol import BoundedHttpProtocol
 from server.ready_line import say_ready
 from server.services import Services, services_of
 from server.settings import Settings
@@ -99,6 +100,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services.guard.announce()
     config = uvicorn.Config(
         app,
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         ws="websockets-sansio",
