@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
@@ -23,6 +24,9 @@ class AudioPool:
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="audio")
+        together = Barrier(threads)
+        for _ in range(threads):  # all are there from the start: no request finds fewer, and none leaves more behind
+            self._threads.submit(together.wait)
 
     async def run(self, work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:
         """Run ``work`` in a thread of the pool."""
