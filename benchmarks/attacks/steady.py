@@ -10,7 +10,7 @@ from benchmarks.attacks.visitors import visitors
 LOAD = 0.8
 """Of the limit that the server itself measured."""
 MOST_SLOWER = 0.1
-MOST_REFUSED = 0.1
+MOST_REFUSED = 0.05
 """Of those who come: an open loop is above its mean at times, and nobody stands in line."""
 FIRST_AUDIO_MS = 250.0
 """For 99 in 100."""
