@@ -10,8 +10,9 @@ from torch import Tensor
 
 from benchmarks.preset import prompt_audio
 from engine.config import HOP
-from engine.engine import Engine, fill_slot
+from engine.engine import Engine
 from engine.messages import SamplingParams
+from engine.slot import fill_slot
 from engine.step_path import step_path, whole_tiles
 from engine.streaming import leaf, rows
 

@@ -27,8 +27,9 @@ from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
 from engine.recall import RecallError, frames_remembered_exactly, recalled
 from engine.scheduler import Scheduler, Stream
+from engine.slot import fill_sampler, fill_slot
 from engine.step_path import TILE, NativePath, step_path, whole_tiles
-from engine.streaming import State, branch, copy_into, leaf, rows
+from engine.streaming import leaf, rows
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
@@ -339,17 +340,3 @@ class Engine:
             if cost.seconds[-1] > MOST_LOAD / FRAME_RATE:
                 break
         return cost
-
-
-def fill_slot(slot: State, prompt: Prompt, sampling: SamplingParams, first_frame: int = 0) -> None:
-    """Have a slot go on from a prompt, drawn from in this way; the stream's next frame is its ``first_frame``."""
-    copy_into(slot, prompt.state)
-    leaf(branch(slot, "sampler"), "frame").fill_(first_frame)
-    fill_sampler(slot, sampling)
-
-
-def fill_sampler(slot: State, sampling: SamplingParams) -> None:
-    """Have a slot's codes drawn in this way."""
-    sampler = branch(slot, "sampler")
-    for name in ("seed", "temperature", "top_k", "top_p"):
-        leaf(sampler, name).fill_(getattr(sampling, name))

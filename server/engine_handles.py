@@ -93,12 +93,8 @@ class PromptHandle:
         Raises:
             ApiError: the engine refused the prompt, is gone or hangs.
         """
-        while True:
-            done, _ = await asyncio.wait([self._answer], timeout=self.link.stall_seconds)
-            if done:
-                return self._answer.result()
-            if self.link.check_stalled():
-                raise engine_lost("The engine hangs and is being restarted; try again in a moment.")
+        await asyncio.wait([self._answer])  # the link answers for an engine that hangs
+        return self._answer.result()
 
     def close(self) -> None:
         """Forget the prompt; streams started from it go on."""
@@ -190,7 +186,6 @@ class StreamHandle:
                         f"The response was paused for {longest:g} s and has been ended.",
                         close_code=GOING_AWAY,
                     ) from None
-                self._link.check_stalled()
                 self.fail(engine_lost(f"The engine gave no audio for {longest:g} s; try again."))
         if not self._frames:
             if self._failure:

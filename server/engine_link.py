@@ -41,6 +41,7 @@ from server.stream_plan import StreamPlan
 
 log = logs.get("server.engine")
 _LOOK_SECONDS = 1.0
+_HANGS = "The engine hangs and is being restarted; try again in a moment."
 
 
 class EngineLoadFailed(Exception):
@@ -201,8 +202,7 @@ class EngineLink:
         try:
             await asyncio.wait_for(self._process.send(command), self.stall_seconds)
         except TimeoutError:
-            self.check_stalled()
-            raise engine_lost("The engine hangs and is being restarted; try again in a moment.") from None
+            raise engine_lost(_HANGS) from None
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Whether the prompt was still known."""
@@ -212,26 +212,18 @@ class EngineLink:
         """Whether the stream was still running."""
         return self._streams.pop(stream_id, None) is not None
 
-    def check_stalled(self) -> bool:
-        """End the process if it has said nothing at all for ``stall_seconds``; whether it was so."""
-        if time.monotonic() - self._last_event < self.stall_seconds:
-            return False
-        log.error("the engine hangs", silent_seconds=round(time.monotonic() - self._last_event, 1))
-        self._process.kill()
-        return True
-
     # --- events
 
     async def _watch(self) -> None:
         """End an engine that has fallen silent, whether or not anybody waits for it: it speaks every second."""
         late = 0
-        while True:
+        while late < 2:  # once is not enough: where this process itself was stopped, what was said is still to be read
             await asyncio.sleep(_LOOK_SECONDS)
-            silent = time.monotonic() - self._last_event >= self.stall_seconds
-            # Twice: where this process itself was stopped, what the engine said meanwhile is still to be read.
-            late = late + 1 if silent else 0
-            if late >= 2 and self.check_stalled():
-                return
+            silent = time.monotonic() - self._last_event
+            late = late + 1 if silent >= self.stall_seconds else 0
+        log.error("the engine hangs", silent_seconds=round(silent, 1))
+        self._lost = engine_lost(_HANGS)
+        self._process.kill()
 
     async def _read_events(self) -> None:
         while True:

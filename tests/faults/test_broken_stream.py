@@ -15,7 +15,7 @@ from engine.capacity import Capacity, StepCost
 from engine.checkpoint import LoadedModel, ModelError
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from engine.engine import Engine, fill_slot
+from engine.engine import Engine
 from engine.frame_step import FrameStep
 from engine.messages import SamplingParams
 from engine.model import WhisperGPT
@@ -23,6 +23,7 @@ from engine.native.library import NativeError
 from engine.prompt import Prompt
 from engine.prompt_desk import PromptDesk
 from engine.scheduler import Stream
+from engine.slot import fill_slot
 from engine.streaming import branch, leaf, map_state
 from engine.worker import Worker
 
