@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from whispergpt_client.arrays import to_array
 from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
-from whispergpt_client.prompt import AsyncPrompt, async_chunks
+from whispergpt_client.patience import Patience
+from whispergpt_client.prompt import AsyncPrompt, async_chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.resumption import Resumption
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class AsyncStream:
@@ -25,6 +31,7 @@ class AsyncStream:
 
     Args:
         resume_seconds: for how long to try that; 0 does not.
+        retry_seconds: for how long to ask again where there is no room at first; 0 does not.
     """
 
     def __init__(
@@ -32,13 +39,15 @@ class AsyncStream:
         url: str,
         prompt: AsyncPrompt,
         request: StreamRequest,
+        headers: dict[str, str],
         timeout: float,
-        headers: dict[str, str] | None = None,
-        resume_seconds: float = 60.0,
+        resume_seconds: float,
+        retry_seconds: float,
     ) -> None:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
         self._timeout, self._tries = timeout, Resumption(resume_seconds)
+        self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # what was spoken is not spoken again
         self._protocol = StreamProtocol(request)
         self._closed = False
         self._connection: ClientConnection | None = None
@@ -87,6 +96,11 @@ class AsyncStream:
         finally:
             await self.close()
 
+    async def arrays(self) -> AsyncIterator[npt.NDArray[np.float32]]:
+        """The same audio as float32 ``[n]`` from -1 to 1 (the extra ``numpy``)."""
+        async for pcm in self:
+            yield to_array(pcm)
+
     async def open(self) -> None:
         """Connect and send the prompt until the response has begun; does nothing the second time.
 
@@ -96,11 +110,22 @@ class AsyncStream:
         """
         if self._connection is not None:
             return
-        await self._connect()
+        patience = Patience(self._retry_seconds)
         try:
-            await self._receive_until(Phase.UPLOADING)
-            await self._upload()
-            await self._receive_until(Phase.PLAYING)
+            while True:
+                try:
+                    await self._connect()
+                    await self._receive_until(Phase.UPLOADING)
+                    await self._upload()
+                    await self._receive_until(Phase.PLAYING)
+                    return
+                except WhisperGPTError as error:
+                    refused, pause = error, patience.wait_after(error)
+                await self._disconnect()
+                await asyncio.sleep(pause)
+                if self._closed:
+                    raise refused
+                self._protocol = StreamProtocol(self._request)
         except BaseException:
             await self.close()
             raise

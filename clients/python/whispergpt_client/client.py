@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 import httpx
 
 from whispergpt_client.continuation import Continuation
-from whispergpt_client.errors import timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, timed_out, unreachable
 from whispergpt_client.model import Model
+from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import Prompt
 from whispergpt_client.protocol import Pace, StreamRequest
 from whispergpt_client.request import (
@@ -68,8 +70,12 @@ class Client:
         model: str | None = None,
         include_prompt: bool = False,
         response_format: ResponseFormat = "wav",
+        retry_seconds: float = 0.0,
     ) -> Continuation:
         """Send a recording and wait for the whole continuation of it; what is None is left to the server.
+
+        Args:
+            retry_seconds: for how long to ask again where the server has no room, and says when it may have.
 
         Raises:
             WhisperGPTError: the server refused, failed, or could not be reached.
@@ -85,7 +91,12 @@ class Client:
             include_prompt=include_prompt,
             response_format=response_format,
         )
-        return parse_continuation(self._request("POST", "/continue", fields, read_file(path_or_bytes)))
+        file, patience = read_file(path_or_bytes), Patience(retry_seconds)
+        while True:
+            try:
+                return parse_continuation(self._request("POST", "/continue", fields, file))
+            except WhisperGPTError as refused:
+                time.sleep(patience.wait_after(refused))
 
     def stream(
         self,
@@ -99,6 +110,7 @@ class Client:
         top_p: float | None = None,
         model: str | None = None,
         resume_seconds: float = 60.0,
+        retry_seconds: float = 0.0,
     ) -> Stream:
         """Continue a recording and iterate over the audio while it is generated.
 
@@ -108,6 +120,8 @@ class Client:
             pace: ``realtime`` stays at most 2 s ahead of playback, ``fast`` comes as fast as it can.
             sample_rate: set where the prompt is raw mono s16le samples, at this rate; unset where it is a file.
             resume_seconds: for how long to try to go on where a lost connection left off; 0 does not.
+            retry_seconds: for how long to ask again where the server has no room, and says when it may have; not for a
+                prompt that comes in chunks.
         """
         request = StreamRequest(
             seconds=seconds,
@@ -119,7 +133,8 @@ class Client:
             top_p=top_p,
             model=model,
         )
-        return Stream(stream_url(self._url), prompt, request, self._timeout, self._headers, resume_seconds)
+        patience = (self._timeout, resume_seconds, retry_seconds)
+        return Stream(stream_url(self._url), prompt, request, self._headers, *patience)
 
     def models(self) -> list[Model]:
         """The models that the server has, its default first. Raises WhisperGPTError."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whispergpt_client.arrays import from_answer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,7 @@ class Continuation:
         fingerprint: version, device, dtype and kernel path of the engine that made it.
         request_id: what the server's logs call this request.
         sample_rate: samples per second.
+        media_type: of ``audio``, such as ``audio/wav``.
         timings: milliseconds by stage (queue, encode, prefill, first_audio, generate), as the server measured them.
     """
 
@@ -25,7 +33,13 @@ class Continuation:
     fingerprint: str
     request_id: str
     sample_rate: int
+    media_type: str
     timings: dict[str, float]
+
+    def samples(self) -> npt.NDArray[np.float32]:
+        """The audio as float32 ``[n]`` from -1 to 1 (the extra ``numpy``). Raises ValueError where it is neither wav
+        nor pcm."""
+        return from_answer(self.audio, self.media_type)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the audio to a file and return its path. Raises OSError."""

@@ -15,6 +15,11 @@ Prompt = File | Iterable[bytes]
 AsyncPrompt = Prompt | AsyncIterable[bytes]
 
 
+def is_file(prompt: AsyncPrompt) -> bool:
+    """Whether it is all there, and can be sent again."""
+    return isinstance(prompt, str | PathLike | bytes)
+
+
 def chunks(prompt: Prompt) -> Iterator[bytes]:
     """Yield a prompt's bytes in messages of a bounded size. Raises OSError where a path cannot be read."""
     parts = [read_file(prompt)[1]] if isinstance(prompt, str | PathLike | bytes) else prompt

@@ -79,6 +79,7 @@ def parse_continuation(response: httpx.Response) -> Continuation:
             fingerprint=headers["x-fingerprint"],
             request_id=headers["x-request-id"],
             sample_rate=int(headers["x-sample-rate"]),
+            media_type=headers["content-type"].partition(";")[0],
             timings=parse_server_timing(headers.get("server-timing", "")),
         )
     except (KeyError, ValueError) as error:

@@ -17,6 +17,7 @@ _MAY_PASS = {
     "starting",
     "no_capacity",
     "key_streams",
+    "key_connections",
     "key_audio",
 }
 """Errors that say nothing against another try, on this server or on the one that takes its place."""

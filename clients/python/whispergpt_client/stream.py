@@ -7,16 +7,22 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from whispergpt_client.arrays import to_array
 from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
-from whispergpt_client.prompt import Prompt, chunks
+from whispergpt_client.patience import Patience
+from whispergpt_client.prompt import Prompt, chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.resumption import Resumption
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class Stream:
@@ -27,6 +33,7 @@ class Stream:
 
     Args:
         resume_seconds: for how long to try that; 0 does not.
+        retry_seconds: for how long to ask again where there is no room at first; 0 does not.
     """
 
     def __init__(
@@ -34,13 +41,15 @@ class Stream:
         url: str,
         prompt: Prompt,
         request: StreamRequest,
+        headers: dict[str, str],
         timeout: float,
-        headers: dict[str, str] | None = None,
-        resume_seconds: float = 60.0,
+        resume_seconds: float,
+        retry_seconds: float,
     ) -> None:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
         self._timeout, self._tries = timeout, Resumption(resume_seconds)
+        self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # what was spoken is not spoken again
         self._protocol = StreamProtocol(request)
         self._closed = False
         self._connection: ClientConnection | None = None
@@ -90,6 +99,11 @@ class Stream:
         finally:
             self.close()
 
+    def arrays(self) -> Iterator[npt.NDArray[np.float32]]:
+        """The same audio as float32 ``[n]`` from -1 to 1 (the extra ``numpy``)."""
+        for pcm in self:
+            yield to_array(pcm)
+
     def open(self) -> None:
         """Connect and send the prompt until the response has begun; does nothing the second time.
 
@@ -99,11 +113,22 @@ class Stream:
         """
         if self._connection is not None:
             return
-        self._connect()
+        patience = Patience(self._retry_seconds)
         try:
-            self._receive_until(Phase.UPLOADING)
-            self._upload()
-            self._receive_until(Phase.PLAYING)
+            while True:
+                try:
+                    self._connect()
+                    self._receive_until(Phase.UPLOADING)
+                    self._upload()
+                    self._receive_until(Phase.PLAYING)
+                    return
+                except WhisperGPTError as error:
+                    refused, pause = error, patience.wait_after(error)
+                self._open.close()
+                time.sleep(pause)
+                if self._closed:
+                    raise refused
+                self._protocol = StreamProtocol(self._request)
         except BaseException:
             self.close()
             raise
