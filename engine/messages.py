@@ -86,7 +86,8 @@ class StartStream(msgspec.Struct, tag=True):
 
     Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
     ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before,
-    elsewhere; ``skipped``: how many from there on its reader will pass by; ``resumed``: it had its place there.
+    elsewhere; ``skipped``: how many from there on its reader will pass by; ``resumed``: it had its place there;
+    ``promised``: it takes a free slot even where there is no time for more real-time streams.
     """
 
     stream_id: int
@@ -98,6 +99,7 @@ class StartStream(msgspec.Struct, tag=True):
     skipped: int = 0
     checkpoints: bool = False
     resumed: bool = False
+    promised: bool = False
 
 
 class CancelStream(msgspec.Struct, tag=True):

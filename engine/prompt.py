@@ -124,6 +124,11 @@ class PromptEncoder:
         """SHA-256 of all samples so far."""
         return self._hash.digest()
 
+    @property
+    def frames_left(self) -> int:
+        """That came and are not through yet."""
+        return self._received // HOP - self._read_frames
+
     def can(self, stage: Stage) -> bool:
         """Whether a chunk waits for a stage."""
         if stage == Stage.DECODE:
@@ -152,7 +157,7 @@ class PromptEncoder:
     @property
     def is_ready(self) -> bool:
         """Whether all of a committed prompt is through."""
-        return self._committed and self._read_frames == self._received // HOP
+        return self._committed and not self.frames_left
 
     def result(self) -> Prompt:
         """The prompt, once it is ready."""

@@ -1,7 +1,8 @@
 """Prompts on their way in, worked through beside the frame steps by two threads: each takes any stage that is due.
 
-Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce, and both
-pass from prompt to prompt after each chunk, so that a long one does not hold a short one up.
+Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce; but while
+somebody waits for a prompt, those who are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`).
+After each chunk both pass to the prompt that is nearest to its end, so that a long one does not hold a short one up.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.audio_file import AudioError, Samples
+from engine.config import FRAME_RATE
 from engine.engine import Engine
 from engine.messages import Memory
 from engine.prompt import Prompt, PromptEncoder, Stage
@@ -24,6 +27,8 @@ CHUNK_FRAMES = 32
 """Of one prompt before the next has its turn."""
 THREADS = 2
 UNUSABLE = "The engine could not take this prompt in; try again."
+WAITING_FRAMES = 10 * FRAME_RATE
+"""A second that somebody has waited counts as so many frames that are done: nobody waits for ever."""
 LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
 
@@ -45,6 +50,12 @@ class _Arriving:
     owner: str
     encoder: PromptEncoder
     remembered: bool = True
+    committed_at: float | None = None
+
+    def after(self, now: float) -> tuple[bool, float]:
+        """Sorts whose turn is next: who waits for a whole prompt before who still speaks, then who has least to do."""
+        waited = 0.0 if self.committed_at is None else now - self.committed_at
+        return self.committed_at is None, self.encoder.frames_left - waited * WAITING_FRAMES
 
 
 class PromptDesk:
@@ -73,6 +84,12 @@ class PromptDesk:
         """Prompts on their way in."""
         return len(self._arriving)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a prompt that is whole."""
+        with self._changed:
+            return any(arriving.committed_at is not None for arriving in self._arriving.values())
+
     def open(self, prompt_id: int, engine: Engine, owner: str) -> None:
         """Expect a prompt for the model of ``engine``."""
         arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
@@ -85,7 +102,7 @@ class PromptDesk:
         Raises:
             RecallError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, "", engine.recall(memory), remembered=False)
+        arriving = _Arriving(prompt_id, engine, "", engine.recall(memory), False, time.monotonic())
         with self._changed:
             self._arriving[prompt_id] = arriving
             self._changed.notify_all()
@@ -109,6 +126,7 @@ class PromptDesk:
                 except AudioError as error:
                     self._end(arriving, error)
                     return
+                arriving.committed_at = time.monotonic()
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
                 else:
@@ -174,15 +192,16 @@ class PromptDesk:
             self._changed.notify_all()
 
     def _next(self) -> tuple[_Arriving, Stage] | None:
-        """A chunk that waits for a stage, the last one first, of the prompt that has waited longest; None once the desk
-        is closed. The prompt goes behind the others, and the stage is nobody else's until it is done."""
+        """A chunk that waits for a stage, the last one first, of the prompt whose turn it is; None once the desk is
+        closed. The stage is nobody else's until it is done."""
         with self._changed:
             while not self._closed:
+                now = time.monotonic()
+                in_turn = sorted(self._arriving.values(), key=lambda arriving: arriving.after(now))
                 for stage in reversed(Stage):
-                    for arriving in self._arriving.values():
+                    for arriving in in_turn:
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
                             self._busy.add((arriving.engine, stage))
-                            self._arriving[arriving.prompt_id] = self._arriving.pop(arriving.prompt_id)
                             return arriving, stage
                 self._changed.wait()
         return None

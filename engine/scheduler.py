@@ -2,7 +2,10 @@
 
 Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While a few of them have
 too little, they are stepped alone, for a step of few is shorter, and the others live on their lead meanwhile. Where
-many have too little, all are stepped together, for that makes most frames in a second. What is left is for ``fast``.
+many have too little, all are stepped together, for that makes most frames in a second. Who has enough is stepped with
+all others who are due within a frame's time: one step for thirty costs a third of thirty steps, and the time that it
+saves is for prompts and newcomers. While somebody waits for a prompt, who is well ahead waits too: their listeners
+hear nothing of it. What is left is for ``fast``.
 
 Plain bookkeeping without tensors, so that it can be read and tested by itself.
 """
@@ -19,10 +22,20 @@ from engine.config import FRAME_RATE
 from engine.messages import CREDIT_FRAMES, Pace, SamplingParams
 from engine.prompt import Prompt
 
-LEAD_FRAMES = 2 * FRAME_RATE
-"""Frames that a real-time stream may be ahead of its listener's playback clock (2 s)."""
+LEAD_FRAMES = 2 * FRAME_RATE - 2
+"""Frames that a real-time stream is kept ahead of its listener's playback clock. With those that come early, for
+company, it is 2 s ahead and no more."""
+SHORT_LEAD_SECONDS = 0.75
+"""What does as a lead while somebody waits for a prompt, which has the processors meanwhile."""
+TOGETHER_SECONDS = 1 / FRAME_RATE
+"""Whoever is due so soon is stepped with who is due now: each stream has a phase of its own, and a step has a price."""
+GRAIN_SECONDS = 0.001
+"""Sleep counts in milliseconds: what is left of one is not waited for."""
 SAFE_LEAD_SECONDS = 0.5
 """With less, a stream goes before those that have more, and before all that are not listened to while they are made."""
+CATCH_UP = 2
+"""Frames in a frame's time for a stream that is safe and new: what it would take to be 2 s ahead at once is for others.
+"""
 FEW = 4
 """One in so many is few: stepped alone they cost the others little."""
 
@@ -34,7 +47,8 @@ class Stream:
     """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
 
     ``first_frame``: how many it had before it came here; ``skipped``: how many from there on its listener has already;
-    ``checkpoints``: what it can go on from is wanted; ``resumed``: it goes on from elsewhere.
+    ``checkpoints``: what it can go on from is wanted; ``resumed``: it goes on from elsewhere; ``promised``: it takes a
+    free slot whatever the limit is by now.
     """
 
     id: int
@@ -54,6 +68,7 @@ class Stream:
     skipped: int = 0
     checkpoints: bool = False
     resumed: bool = False
+    promised: bool = False
 
     @property
     def next_frame(self) -> int:
@@ -84,6 +99,8 @@ class Scheduler:
         self.slots, self._clock = slots, clock
         self.most_listened = slots
         """Real-time streams that may play at once; those that play already are never more than held back by it."""
+        self.prompts_wait = False
+        """Whether somebody waits for a prompt to be worked through."""
         self._by_slot: list[Stream | None] = [None] * slots
         self._waiting: deque[Stream] = deque()
 
@@ -112,7 +129,7 @@ class Scheduler:
         for slot, held in enumerate(self._by_slot):
             if held is None and self._waiting:
                 hurried = self.listened < self.most_listened
-                stream = next((s for s in self._waiting if hurried or s.pace == "fast"), None)
+                stream = next((s for s in self._waiting if hurried or s.pace == "fast" or s.promised), None)
                 if stream is None:
                     break
                 self._waiting.remove(stream)
@@ -122,9 +139,12 @@ class Scheduler:
         return placed
 
     def runnable(self) -> list[Stream]:
-        """Playing streams that are to have their next frame now, in slot order."""
+        """Playing streams that are to have their next frame now, in slot order; nobody where nobody is due."""
         now = self._clock()
-        due = [s for s in self._by_slot if s is not None and self._due_in(s, now) <= 0]
+        waits = [(s, self._due_in(s, now)) for s in self._by_slot if s is not None]
+        if all(wait > GRAIN_SECONDS for _, wait in waits):
+            return []
+        due = [s for s, wait in waits if wait <= TOGETHER_SECONDS]
         listened = [s for s in due if s.pace == "realtime"]
         urgent = [s for s in listened if s.lead(now) < SAFE_LEAD_SECONDS]
         if not urgent:
@@ -176,4 +196,7 @@ class Scheduler:
             return float("inf")
         if stream.pace == "fast" or stream.first_frame_at is None:
             return 0.0
-        return stream.first_frame_at + (stream.generated - stream.skipped + 1 - LEAD_FRAMES) / FRAME_RATE - now
+        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - stream.first_frame_at)
+        full = SHORT_LEAD_SECONDS if self.prompts_wait else LEAD_FRAMES / FRAME_RATE
+        above = stream.lead(now) + 1 / FRAME_RATE - min(wanted, full)
+        return above if wanted > full else above / CATCH_UP

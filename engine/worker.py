@@ -120,8 +120,10 @@ class Worker:
             RuntimeError: prompts cannot be encoded any more.
         """
         playing = {name: engine.scheduler.listened for name, engine in self.engines.items()}
+        awaited = self._desk.awaited
         for name, engine in self.engines.items():
             engine.scheduler.most_listened = self._capacity.most(name, playing, engine.scheduler.slots)
+            engine.scheduler.prompts_wait = awaited
             began = time.perf_counter()
             report = engine.step()
             self._report(name, engine, report)
@@ -186,6 +188,7 @@ class Worker:
             skipped=command.skipped,
             checkpoints=command.checkpoints,
             resumed=command.resumed,
+            promised=command.promised,
         )
         self._streams[command.stream_id] = (engine, stream)
         engine.start(stream)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil
+from types import TracebackType
+from typing import Self
 
 from engine.messages import ModelInfo, Pace
 from server.caller import Caller
@@ -13,6 +17,39 @@ from server.engine_link import EngineLink
 from server.errors import ApiError
 from server.settings import Settings
 from server.stream_plan import StreamPlan
+
+
+class Place:
+    """Kept for a stream whose prompt is being made ready; leaving it as a context gives it back.
+
+    Args:
+        at_once: whether it is a place to play in, and not one in the line.
+    """
+
+    def __init__(self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool) -> None:
+        self._kept, self._for, self.at_once = kept, (model, pace), at_once
+        self._kept[self._for] += 1
+        self.over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Only the first call counts."""
+        if not self.over:
+            self.over = True
+            self._kept[self._for] -= 1
+
+    def take(self, model: str, pace: Pace) -> bool:
+        """Give it back for a stream that starts now; returns whether it was still kept, and for such a stream."""
+        fits = not self.over and self._for == (model, pace)
+        self.give_back()
+        return fits
 
 
 class Admission:
@@ -26,26 +63,39 @@ class Admission:
         """Set while nobody is being served."""
         self.idle.set()
         self.upload_bytes = 0
+        self._kept: Counter[tuple[str, Pace]] = Counter()
 
-    def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> None:
-        """Refuse early, before any work is done for the request.
+    def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace) -> Place:
+        """Promise a place to whom a prompt is now made ready for: who is let in so far is not sent away after it.
+
+        Raises:
+            ApiError: as ``require_room``.
+        """
+        return Place(self._kept, model.id, pace, self.require_room(link, model, pace))
+
+    def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
+        """Refuse early, before any work is done for the request; returns whether nobody has to end first.
 
         Raises:
             ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full,
                 or what plays goes on for longer than anybody may wait in it.
         """
         taken = link.live(model.id)
-        self._require_place(len(taken), model.slots, taken, f"All {model.slots} streams of '{model.id}' are taken")
+        kept = sum(count for (name, _), count in self._kept.items() if name == model.id)
+        at_once = self._require_place(
+            len(taken) + kept, model.slots, taken, f"All {model.slots} streams of '{model.id}' are taken"
+        )
         if pace == "realtime":
             most = link.most_listened(model.id)
             streams = f"{most} real-time stream{'' if most == 1 else 's'}"
             # All models share the machine: whichever stream ends makes room.
-            self._require_place(
-                len(link.live(model.id, pace)),
+            at_once &= self._require_place(
+                len(link.live(model.id, pace)) + self._kept[model.id, pace],
                 most,
                 link.live(pace=pace),
                 f"This server can play {streams} of '{model.id}' at once",
             )
+        return at_once
 
     def start_stream(
         self,
@@ -53,13 +103,18 @@ class Admission:
         prompt: PromptHandle,
         plan: StreamPlan,
         caller: Caller,
+        place: Place | None = None,
     ) -> StreamHandle:
-        """Put a stream of ``caller`` in line for a slot. Whoever starts it closes it.
+        """Put a stream of ``caller`` in line for a slot, in the ``place`` that was kept for it, if one was. Whoever
+        starts it closes it.
 
         Raises:
             ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
         """
-        self.require_room(link, prompt.model, plan.pace)
+        if place is not None and place.take(prompt.model.id, plan.pace):
+            plan = replace(plan, promised=place.at_once)
+        else:
+            self.require_room(link, prompt.model, plan.pace)
         visit = caller.enter(plan.frames)
         try:
             return link.start_stream(prompt, plan, visit)
@@ -120,19 +175,20 @@ class Admission:
         else:
             self.idle.set()
 
-    def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> None:
+    def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> bool:
         """Refuse whom the line has no place for, and who is known to stand in it in vain: until enough of those
-        ``before`` have ended."""
+        ``before`` have ended. Returns whether there is a place without that."""
         first_must_end = taken + 1 - most
         if first_must_end > self._settings.max_waiting:
             raise self._no_capacity(f"{reason} and the line is full", before)
         ends = _seconds_left(before)
         if not 0 < first_must_end <= len(ends):
-            return
+            return first_must_end <= 0
         in_vain = ends[first_must_end - 1] - self._settings.queue_seconds
         if in_vain > 0:
             reason = f"{reason} and none is free within {self._settings.queue_seconds:g} s"
             raise _come_again(reason, ceil(in_vain))
+        return False
 
     def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
         """429, until the first of those ``before`` has its last frame, if that can be told of one of them."""

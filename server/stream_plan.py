@@ -17,6 +17,8 @@ class StreamPlan:
         skipped: how many from there on its reader will pass by.
         checkpoints: whether it says, first and every second, what it could go on from.
         resumed: whether it goes on from elsewhere, and comes before new ones.
+        promised: whether there was time for it before its prompt was worked on, and now there is, whatever was learnt
+            since.
     """
 
     sampling: SamplingParams
@@ -26,3 +28,4 @@ class StreamPlan:
     skipped: int = 0
     checkpoints: bool = False
     resumed: bool = False
+    promised: bool = False

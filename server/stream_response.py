@@ -15,6 +15,7 @@ from engine.config import HOP
 from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
+from server.admission import Place
 from server.backlog import every, latest
 from server.caller import Caller
 from server.encoders import encoder
@@ -43,6 +44,7 @@ class Wanted:
         first_frame: of the response, where its engine takes it up.
         from_frame: the first that is sent.
         resumed: whether it is the rest of one of another time or place.
+        place: kept for it while its prompt was made ready.
     """
 
     prompt: PromptHandle
@@ -54,6 +56,7 @@ class Wanted:
     first_frame: int = 0
     from_frame: int = 0
     resumed: bool = False
+    place: Place | None = None
 
     @property
     def skipped(self) -> int:
@@ -204,7 +207,7 @@ class StreamResponse:
         wanted, link = self._wanted, self._services.supervisor.link()
         if wanted.prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
-        return self._services.admission.start_stream(link, wanted.prompt, wanted.plan, self._caller)
+        return self._services.admission.start_stream(link, wanted.prompt, wanted.plan, self._caller, wanted.place)
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from server import logs
 from server.accounting import count_refusal
+from server.admission import Place
 from server.caller import Caller
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
@@ -37,6 +38,8 @@ log = logs.get("server.stream")
 _INBOX = 16
 _INBOX_BYTES = 1_048_576
 """What waits to be handled; a message that is larger waits alone."""
+_PLACE_SECONDS = 1.0
+"""How long a place is kept for who has committed a prompt and has not asked for a response yet."""
 
 
 class StreamSession:
@@ -50,6 +53,7 @@ class StreamSession:
         self._inbox_bytes = 0
         self._taken = asyncio.Event()
         self._response: StreamResponse | None = None
+        self._place: Place | None = None
         self._silent = asyncio.Event()
         self._silent.set()
         self._quiet_since = time.monotonic()
@@ -75,6 +79,8 @@ class StreamSession:
             # A task that is cancelled before its first step never runs its own clean-up.
             if self._response is not None:
                 self._response.close()
+            if self._place is not None:
+                self._place.give_back()
             self._prompt.clear()
 
     async def _receive(self) -> None:
@@ -141,7 +147,7 @@ class StreamSession:
                 await self._socket.send_event("input_audio_buffer.cleared")
             case BufferCommit():
                 self._services.guard.require_known(self._caller)
-                seconds = await self._prompt.commit(options.model, options.input_format)
+                seconds = await self._commit()
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
             case ResponseCreate():
                 self._services.guard.require_known(self._caller)
@@ -160,6 +166,22 @@ class StreamSession:
             case _:
                 assert_never(event)
 
+    async def _commit(self) -> float:
+        """Have the prompt worked on; who would find no place afterwards is told so before."""
+        options, services, place = self._options, self._services, None
+        if self._prompt.state == "collecting" and self._response is None:
+            place = services.admission.keep_place(services.supervisor.link(), options.model, options.pace)
+            self._place = place
+        try:
+            seconds = await self._prompt.commit(options.model, options.input_format)
+        except BaseException:
+            if place is not None:
+                place.give_back()
+            raise
+        if place is not None:
+            asyncio.get_running_loop().call_later(_PLACE_SECONDS, place.give_back)
+        return seconds
+
     async def _create(self, fields: ResponseFields, began: float) -> None:
         if self._response is not None:
             raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
@@ -172,6 +194,8 @@ class StreamSession:
         try:
             response = StreamResponse(self._services, self._socket, self._caller, wanted)
         finally:
+            if wanted.place is not None:
+                wanted.place.give_back()
             if fields.resume_token is not None:
                 wanted.prompt.close()  # the response has it; the session's own prompt stays as it is
         self._response = response
@@ -193,7 +217,8 @@ class StreamSession:
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        return Wanted(prompt, options.sampling, frames, options.pace, options.output_format, began)
+        output = options.output_format
+        return Wanted(prompt, options.sampling, frames, options.pace, output, began, place=self._place)
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
         """The rest of a response of another time or place."""
@@ -203,18 +228,19 @@ class StreamSession:
         token = self._services.tokens.open(sealed)
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
-        self._services.admission.require_room(link, model, self._options.pace)
         self._caller.require_room()
+        place = self._services.admission.keep_place(link, model, self._options.pace)
         prompt = link.recall_prompt(model, token.memory)
         try:
             await prompt.made()
         except BaseException as error:
+            place.give_back()
             prompt.close()
             if isinstance(error, ApiError) and error.code == "bad_token":
                 raise unusable("another version of the server made it") from None
             raise
         pace, output = self._options.pace, self._options.output_format
-        return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, resumed=True)
+        return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, True, place)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

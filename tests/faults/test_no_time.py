@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
 
 import pytest
+from whispergpt_client import AsyncClient, Client, WhisperGPTError
 
 from benchmarks.attacks.server_process import ServerProcess
+from tests.support.audio import chord, encode
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
@@ -68,6 +71,59 @@ def test_one_plays_one_waits_and_others_are_told_when(slow: ServerProcess) -> No
         assert second.read_response()[1]["status"] == "completed"
     wait_for_idle(slow.url)
     assert_serves(slow.url)
+
+
+def test_who_has_a_prompt_worked_on_has_a_place(slow: ServerProcess) -> None:
+    """Others are told at once, and not after their own prompt; and nobody keeps a place that they do not take."""
+    long = encode(chord(55.0))
+    with LiveSocket(slow.url) as first, LiveSocket(slow.url) as second, LiveSocket(slow.url) as third:
+        for one in (first, second):
+            one.send(long)
+            one.event("input_audio_buffer.commit")
+        time.sleep(0.3)  # each connection is read by itself
+        third.send(GOOD_PROMPT)
+        refusal(third, "1 real-time stream", "the line is full")
+        for one in (first, second):
+            one.expect("input_audio_buffer.committed")
+        first.create(1)
+        assert first.read_response()[1]["status"] == "completed"
+    with LiveSocket(slow.url) as broken, LiveSocket(slow.url) as other:
+        broken.send(b"this is no audio")
+        broken.event("input_audio_buffer.commit")
+        assert broken.expect_error()["code"] == "not_audio"
+        for one in (broken, other):  # one plays and one waits: no place is lost to the failure
+            one.commit(GOOD_PROMPT)
+    wait_for_idle(slow.url)
+    time.sleep(1.2)
+    assert_serves(slow.url)
+    with LiveSocket(slow.url) as later:
+        play(later, 0.2)
+        assert later.read_response()[1]["status"] == "completed", "the places that nobody took are free"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_clients_wait_for_room_where_they_may(slow: ServerProcess, kind: type[Client | AsyncClient]) -> None:
+    def heard(seconds: float) -> int:
+        if kind is Client:
+            with Client(slow.url) as client:
+                return len(b"".join(client.stream(GOOD_PROMPT, seconds=0.2, retry_seconds=seconds)))
+
+        async def listen() -> int:
+            async with AsyncClient(slow.url) as client:
+                parts = client.stream(GOOD_PROMPT, seconds=0.2, retry_seconds=seconds)
+                return sum([len(part) async for part in parts])
+
+        return asyncio.run(listen())
+
+    with LiveSocket(slow.url) as playing:
+        play(playing, 6)
+        assert isinstance(playing.receive(), bytes)
+        with pytest.raises(WhisperGPTError, match="try again in") as refused:
+            heard(0)
+        assert refused.value.retry_after
+        assert heard(30) == 15 * 640
+        assert playing.read_response()[1]["status"] == "completed"
+    wait_for_idle(slow.url)
 
 
 def test_who_waits_for_a_stream_without_an_end_waits_no_longer_than_is_said(slow: ServerProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from engine.messages import Pace, SamplingParams
 from engine.prompt import Prompt
-from engine.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, Scheduler, Stream
+from engine.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHORT_LEAD_SECONDS, Scheduler, Stream
 
 SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -83,6 +83,21 @@ def test_real_time_streams_wait_for_time_in_their_order(clock: Clock) -> None:
     assert scheduler.listened == 3, "nobody is sent away"
 
 
+def test_who_was_promised_a_place_does_not_wait_for_time(clock: Clock) -> None:
+    """But for a slot."""
+    scheduler = Scheduler(3, clock)
+    scheduler.most_listened = 1
+    for number in (1, 2, 3, 4):
+        one = stream(number, 5, "realtime")
+        one.promised = number > 2
+        scheduler.add(one)
+    assert [one.id for one in scheduler.admit()] == [1, 3, 4]
+    late = stream(5, 5, "realtime")
+    late.promised = True
+    scheduler.add(late)
+    assert scheduler.admit() == [] and scheduler.waiting == 2
+
+
 def test_cancelled_stream_frees_its_slot_at_once(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
     playing, waiting, gone = stream(1, None), stream(2), stream(3)
@@ -101,14 +116,60 @@ def test_real_time_is_two_seconds_ahead_and_no_more(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
     one = stream(1, None, "realtime")
     scheduler.add(one)
-    for _ in range(500):
-        play(scheduler)
-    assert one.generated == LEAD_FRAMES
-    assert 0 < (scheduler.next_due() or 0) <= 1 / 75 + 1e-9
-    clock.now += 1.0
-    for _ in range(500):
-        play(scheduler)
-    assert one.generated == LEAD_FRAMES + 75
+    for _ in range(5_000):
+        simulate(scheduler, clock, 0.001, lambda n: 0.001)
+        assert one.lead(clock.now) <= 2.0 + 1e-9
+        assert (scheduler.next_due() or 0) <= 2 / 75 + 1e-9
+    assert one.lead(clock.now) > (LEAD_FRAMES - 1) / 75 - 0.002
+    assert one.generated == pytest.approx(LEAD_FRAMES + 5 * 75, abs=2)
+
+
+def test_streams_of_any_phase_are_stepped_together(clock: Clock) -> None:
+    """As many steps a second as there are frames, however many play and whenever they came."""
+    scheduler = Scheduler(16, clock)
+    streams = [stream(n, None, "realtime") for n in range(16)]
+    for one in streams:
+        scheduler.add(one)
+        simulate(scheduler, clock, 0.3 + one.id / 1_000, lambda n: 0.001 + 0.0001 * n)
+    simulate(scheduler, clock, 3, lambda n: 0.001 + 0.0001 * n)
+    before = [one.generated for one in streams]
+    steps = [turn for turn in simulate(scheduler, clock, 10, lambda n: 0.001 + 0.0001 * n) if turn]
+    assert len(steps) == pytest.approx(10 * 75, rel=0.02) and min(map(len, steps)) == 16
+    made = [one.generated - then for one, then in zip(streams, before, strict=True)]
+    assert max(made) - min(made) <= 1 and made[0] == pytest.approx(750, abs=1)
+
+
+def test_who_is_well_ahead_waits_for_prompts(clock: Clock) -> None:
+    scheduler = Scheduler(2, clock)
+    one, fast = stream(1, None, "realtime"), stream(2, None)
+    scheduler.add(one)
+    simulate(scheduler, clock, 3, lambda n: 0.001)
+    generated, scheduler.prompts_wait = one.generated, True
+    simulate(scheduler, clock, 0.9, lambda n: 0.001)
+    assert one.generated == generated
+    simulate(scheduler, clock, 3, lambda n: 0.001)
+    assert one.lead(clock.now) == pytest.approx(SHORT_LEAD_SECONDS, abs=2 / 75)
+    scheduler.prompts_wait = False
+    turns = simulate(scheduler, clock, 0.2, lambda n: 0.001)
+    assert sum(1 in turn for turn in turns) > 75 and one.lead(clock.now) > 1.9, "as soon as it can"
+    scheduler.add(fast)
+    scheduler.prompts_wait = True
+    assert [2] in simulate(scheduler, clock, 0.2, lambda n: 0.001), "others take what is left"
+
+
+def test_who_is_safe_catches_up_at_twice_the_pace_of_playback(clock: Clock) -> None:
+    """What it would take to be there at once is for others' prompts."""
+    scheduler = Scheduler(2, clock)
+    old, one = stream(1, None, "realtime"), stream(2, None, "realtime")
+    scheduler.add(old)
+    simulate(scheduler, clock, 3, lambda n: 0.001)
+    scheduler.add(one)
+    simulate(scheduler, clock, 0.2, lambda n: 0.001)
+    generated, since = one.generated, clock.now
+    assert one.lead(clock.now) >= SAFE_LEAD_SECONDS
+    simulate(scheduler, clock, 1, lambda n: 0.001)
+    assert (one.generated - generated) / (clock.now - since) == pytest.approx(150, rel=0.03)
+    assert old.lead(clock.now) > 1.9
 
 
 def test_fast_is_not_paced(clock: Clock) -> None:
@@ -147,7 +208,7 @@ def test_a_held_listeners_clock_stands(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
     one = stream(1, None, "realtime")
     scheduler.add(one)
-    simulate(scheduler, clock, 1, lambda n: 0.001)
+    simulate(scheduler, clock, 3, lambda n: 0.001)
     scheduler.hold(one, True)
     lead = one.lead(clock.now)
     clock.now += 60
