@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from engine.config import FRAME_RATE
 from server.errors import ApiError
 
 _PAID_AHEAD_SECONDS = 10.0
 """Of a stream without an end, so much is counted at a time."""
+_CONNECTIONS_A_STREAM = 4
+"""Sessions, requests and addresses that a key may have open for each stream it may have: some wait, some prepare."""
 
 
 class Caller:
@@ -26,7 +30,7 @@ class Caller:
     def __init__(self, name: str = "", streams: int | None = None, audio_seconds_a_minute: float | None = None) -> None:
         self.name = name
         self._streams, self._a_minute = streams, audio_seconds_a_minute
-        self._playing = 0
+        self._playing = self._connected = 0
         self._left, self._at = audio_seconds_a_minute or 0.0, time.monotonic()
 
     def bound(self, streams: int | None, audio_seconds_a_minute: float | None) -> None:
@@ -51,6 +55,27 @@ class Caller:
                 retry_after=1,
             )
         self.pay(0.0)
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Count one more session, request or address, which take room that all callers share, until it is over.
+
+        Raises:
+            ApiError: 429, the caller's streams do not need so many.
+        """
+        if self._streams is not None and self._connected >= _CONNECTIONS_A_STREAM * self._streams:
+            raise ApiError(
+                429,
+                "key_connections",
+                f"The key '{self.name}' has {self._connected} sessions, requests and addresses open, "
+                f"the most for {_counted(self._streams, 'stream')} at once; close one.",
+                retry_after=1,
+            )
+        self._connected += 1
+        try:
+            yield
+        finally:
+            self._connected -= 1
 
     def enter(self, frames: int | None) -> Visit:
         """A stream of so many frames begins; None has no end yet.

@@ -25,6 +25,7 @@ async def continue_recording(request: Request, caller: Who) -> Response:
     """Reads the form, decodes and encodes the prompt, waits for a slot, generates."""
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
+        cleanup.enter_context(caller.connection())
         meter = UploadMeter(services.admission, services.settings)
         cleanup.callback(meter.release)
         form = await read_form(request, meter, services.settings)

@@ -31,6 +31,7 @@ from server.stream_plan import StreamPlan
 from server.upload import ContinueForm
 
 log = logs.get("server.continue")
+_PART_BYTES = 65_536
 Work = Callable[[Services, AsyncExitStack, Account], Awaitable[Response]]
 
 
@@ -121,19 +122,20 @@ async def begin(
     link = services.supervisor.link()
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
-    services.admission.require_room(link, model, pace)
     caller.require_room()
-    try:
-        with services.tracing.span("decode"):
-            samples = await services.audio.run(_read_and_decode, form.audio)
-    except AudioError as error:
-        raise from_audio(error) from None
-    with services.supervisor.link().open_prompt(model, caller.name) as prompt:
-        ready = await prompt.finish(samples, services.tracing)
-        stream = services.admission.start_stream(link, prompt, StreamPlan(sampling, form.frames, pace), caller)
-        cleanup.callback(stream.close)
-        with services.tracing.span("queue"):
-            queue_seconds = await services.admission.wait_for_slot(link, stream)
+    with services.admission.keep_place(link, model, pace) as place:
+        try:
+            with services.tracing.span("decode"):
+                samples = await services.audio.run(_read_and_decode, form.audio)
+        except AudioError as error:
+            raise from_audio(error) from None
+        with services.supervisor.link().open_prompt(model, caller.name) as prompt:
+            ready = await prompt.finish(samples, services.tracing)
+            plan = StreamPlan(sampling, form.frames, pace)
+            stream = services.admission.start_stream(link, prompt, plan, caller, place)
+            cleanup.callback(stream.close)
+    with services.tracing.span("queue"):
+        queue_seconds = await services.admission.wait_for_slot(link, stream)
     playback = Playback(stream, services.metrics, services.tracing, route, received, realtime=pace == "realtime")
     if pace == "realtime":
         services.playing.streams.add(playback)
@@ -158,17 +160,58 @@ async def whole_answer(services: Services, begun: Begun, account: Account) -> Re
     wanted = begun.form.response_format
     body = await services.audio.run(encode, wanted, pcm)
     begun.playback.finish()
-    account.end("completed")
-    return Response(body, headers=begun.headers(whole=True), media_type=MEDIA_TYPES[wanted])
+    return WholeAnswer(services, begun, account, body)
 
 
-class StreamedAnswer(Response):
-    """Sends the body as it is generated. A body that cannot be finished is cut off, so that the client sees it."""
+class _Answer(Response):
+    """Sends a body part by part, each taken in time by its client. A body that cannot be finished is cut off, so that
+    the client sees it."""
 
     def __init__(self, services: Services, begun: Begun, account: Account) -> None:
         self.background = None
         self.status_code = 200
         self._services, self._begun, self._account = services, begun, account
+
+    async def _send_part(self, send: Send, part: bytes, last: bool = False) -> None:
+        if part or last:  # codecs fill a page before there is anything to send
+            async with asyncio.timeout(self._services.settings.send_seconds):
+                await send({"type": "http.response.body", "body": part, "more_body": not last})
+
+    def _given_up(self) -> None:
+        self._services.metrics.slow_client.labels("cancelled").inc()
+        self._account.end("cancelled")
+        log.warning("slow client", frames=self._begun.playback.frames)
+
+
+class WholeAnswer(_Answer):
+    """A body that is there. What the client has not taken waits here, counted as its request, and not in the socket."""
+
+    def __init__(self, services: Services, begun: Begun, account: Account, body: bytes) -> None:
+        super().__init__(services, begun, account)
+        self._body = memoryview(body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = Response(
+            headers=self._begun.headers(whole=True) | {"Content-Length": str(len(self._body))},
+            media_type=MEDIA_TYPES[self._begun.form.response_format],
+        )
+        try:
+            await or_gone(receive, self._send(send, head))
+            self._account.end("completed")
+        except TimeoutError:
+            self._given_up()
+        except ClientDisconnect:
+            self._account.end("cancelled")
+
+    async def _send(self, send: Send, head: Response) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": head.raw_headers})
+        for at in range(0, len(self._body), _PART_BYTES):
+            await self._send_part(send, bytes(self._body[at : at + _PART_BYTES]))
+        await self._send_part(send, b"", last=True)
+
+
+class StreamedAnswer(_Answer):
+    """Sends the body as it is generated."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._body()
@@ -186,9 +229,7 @@ class StreamedAnswer(Response):
                 raise
             log.error("body cut off", code=error.code, frames=self._begun.playback.frames)
         except TimeoutError:
-            self._services.metrics.slow_client.labels("cancelled").inc()
-            self._account.end("cancelled")
-            log.warning("slow client", frames=self._begun.playback.frames)
+            self._given_up()
         except (ClientDisconnect, asyncio.CancelledError) as error:
             self._account.end("cancelled")
             if isinstance(error, asyncio.CancelledError):
@@ -202,12 +243,7 @@ class StreamedAnswer(Response):
         await self._send_part(send, first)
         async for part in body:
             await self._send_part(send, part)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_part(self, send: Send, part: bytes) -> None:
-        if part:
-            async with asyncio.timeout(self._services.settings.send_seconds):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await self._send_part(send, b"", last=True)
 
     async def _body(self) -> AsyncGenerator[bytes, None]:
         begun, audio = self._begun, self._services.live

@@ -1,24 +1,41 @@
-"""uvicorn's HTTP, with bounds on what comes before a request is known: how long its head is and how long it takes."""
+"""uvicorn's HTTP, with bounds on what comes before a request is known: how many connect, how long heads are and take.
+
+What is refused here has the envelope of every other error, and who speaks HTTP/1.0 gets bodies that end with their
+connection, for chunks came with 1.1.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from server.errors import ApiError
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
 MOST_HEAD_BYTES = 65_536
 HEAD_SECONDS = 20.0
+_FULL_RETRY_SECONDS = 5
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Ends a connection whose request line and headers are too many or too slow; the parser itself has no bounds."""
 
+    most_connections: int | None = None
+    """Of all kinds at once; None for no bound. Set before the server starts."""
     _head_bytes = 0
     _overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.most_connections is not None and len(self.connections) > self.most_connections:
+            told = f"{self.most_connections} connections are open already; try again in {_FULL_RETRY_SECONDS} s."
+            self._refuse(ApiError(503, "too_many_connections", told, retry_after=_FULL_RETRY_SECONDS))
+            return
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -26,12 +43,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():  # it was refused
+            return
         super().data_received(data)
         if self._overdue is None or self.transport.is_closing():
             return
         self._head_bytes += len(data)
         if self._head_bytes > MOST_HEAD_BYTES:
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(ApiError(400, "bad_request", msg))
 
     def on_message_begin(self) -> None:
         if self._overdue is None:  # another request of the same connection
@@ -42,6 +64,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_came()
         return super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _unchunked(cycle, app)
+        super()._start_asgi_task(cycle, app)
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer before there is a request, and close."""
+        answer = error.response({"Connection": "close"})
+        self.transport.write(_head(answer.status_code, answer.raw_headers) + bytes(answer.body))
+        self.transport.close()
+
     def _expect_head(self) -> None:
         self._head_bytes = 0
         self._overdue = self.loop.call_later(HEAD_SECONDS, self.transport.close)
@@ -50,3 +83,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
+
+
+def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    lines = [b"HTTP/1.1 %d " % status, *(b"%s: %s" % header for header in headers), b"", b""]
+    return b"\r\n".join(lines)
+
+
+def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """``app``, with bodies of unknown size sent as they are; uvicorn closes the connection of an HTTP/1.0 request."""
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        sized = True
+
+        async def plainly(message: ASGISendEvent) -> None:
+            nonlocal sized
+            if message["type"] == "http.response.start":
+                sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", []))
+                if not sized:
+                    cycle.chunked_encoding = False
+            elif message["type"] == "http.response.body" and not sized:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, plainly)
+
+    return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -32,15 +32,18 @@ ROUTE = "/v1/play"
 async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
     """Takes what ``/continue`` takes and checks all of it; what is wrong is said here, where it can be read."""
     services = services_of(request.app)
-    meter = UploadMeter(services.admission, services.settings)
+    held = ExitStack()
     try:
         services.admission.enter_request()
         request.state.cleanup.callback(services.admission.leave_request)
+        held.enter_context(caller.connection())
+        meter = UploadMeter(services.admission, services.settings)
+        held.callback(meter.release)
         caller.require_room()
         form = await _checked(services, await read_form(request, meter, services.settings))
-        token = services.addresses.hold(Held(form, caller, meter))
+        token = services.addresses.hold(Held(form, caller, held))
     except BaseException as error:
-        meter.release()
+        held.close()
         if isinstance(error, ApiError):
             count_refusal(services.metrics, error)
         if isinstance(error, ClientDisconnect):
@@ -56,7 +59,7 @@ async def play(request: Request, token: str = "") -> Response:
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         require_room(services, services.addresses.look(token))  # who has to come again finds the address again
         held = services.addresses.take(token)
-        cleanup.callback(held.meter.release)
+        cleanup.callback(held.cleanup.close)
         services.guard.require_known(held.caller)
         asked = time.perf_counter()
         beginning = begin(services, ROUTE, held.caller, held.form, asked, cleanup, "realtime")

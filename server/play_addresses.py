@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from server.admission import UploadMeter
 from server.caller import Caller
 from server.errors import ApiError
 from server.upload import ContinueForm
@@ -14,11 +14,11 @@ from server.upload import ContinueForm
 
 @dataclass(frozen=True)
 class Held:
-    """What an address plays. Whoever takes it releases its ``meter``."""
+    """What an address plays. Whoever takes it closes ``cleanup``: it gives back what holding the form takes."""
 
     form: ContinueForm
     caller: Caller
-    meter: UploadMeter
+    cleanup: ExitStack
 
 
 class PlayAddresses:
@@ -63,4 +63,4 @@ class PlayAddresses:
         return held
 
     def _drop(self, token: str) -> None:
-        self._held.pop(token)[0].meter.release()
+        self._held.pop(token)[0].cleanup.close()

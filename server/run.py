@@ -15,10 +15,12 @@ from server import logs
 from server.api_keys import KeyFileError
 from server.app import create_app
 from server.http_protocol import BoundedHttpProtocol
+from server.open_files import most_connections
 from server.ready_line import say_ready
 from server.services import Services, services_of
 from server.settings import Settings
 from server.tracing import TracingError
+from server.ws_protocol import BoundedWebSocketProtocol
 
 log = logs.get("server.run")
 _FLUSH_SECONDS = 5
@@ -98,12 +100,13 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise ServeError(str(error)) from None
     services = services_of(app)
     services.guard.announce()
+    BoundedHttpProtocol.most_connections = most_connections()
     config = uvicorn.Config(
         app,
         http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
-        ws="websockets-sansio",
+        ws=BoundedWebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=_PING_SECONDS,

@@ -124,6 +124,13 @@ class Settings(BaseSettings):
             raise ValueError("a server with keys is not open; leave one of the two out")
         return value
 
+    @field_validator("resume_key")
+    @classmethod
+    def _writable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().isprintable():  # bytes that are no UTF-8 are not
+            raise ValueError("a resume key is text without control characters, in UTF-8")
+        return value
+
     @field_validator("slow_seconds")
     @classmethod
     def _before_it_is_given_up(cls, value: float, info: ValidationInfo) -> float:

@@ -31,6 +31,7 @@ async def stream(websocket: WebSocket) -> None:
         services.supervisor.link()  # starting and draining are told before anything else
         services.admission.enter_session()
         cleanup.callback(services.admission.leave_session)
+        cleanup.enter_context(caller.connection())
         session = StreamSession(services, socket, caller, websocket.state.request_id)
         begun = True
         await session.run()

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from whispergpt_client import Client
+from whispergpt_client import Client, to_wav
 
 from tests.support.audio import HOP, SAMPLE_RATE, SPEECH, encode, samples_of, speech
-from tests.support.http import HTTP
+from tests.support.http import HTTP, raw_connection
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,49 @@ def test_headers_say_how_it_was_made(server: str, short_prompt: bytes, client: C
     assert {"queue", "encode", "prefill", "first_audio", "generate"} <= continuation.timings.keys()
     assert all(milliseconds >= 0 for milliseconds in continuation.timings.values())
     assert continuation.save(tmp_path / "continuation.wav").read_bytes() == continuation.audio
+
+
+def test_arrays_in_and_out(client: Client) -> None:
+    stereo = np.stack([speech(1.0)] * 2, axis=1)
+    wav = to_wav(stereo, SAMPLE_RATE)
+    assert soundfile.info(io.BytesIO(wav)).channels == 2
+    answers = [client.continue_file(wav, seconds=0.5, seed=3, response_format=name) for name in ("wav", "pcm", "flac")]  # type: ignore[arg-type]
+    samples = [answer.samples() for answer in answers[:2]]
+    assert samples[0].dtype == np.float32 and samples[0].tolist() == samples[1].tolist()
+    assert (np.rint(samples[0] * 32_768) == samples_of(answers[0].audio)).all()
+    with pytest.raises(ValueError, match="audio/flac"):
+        answers[2].samples()
+    live = np.concatenate(list(client.stream(wav, seconds=0.5, seed=3, pace="fast").arrays()))
+    assert live.tolist() == samples[0].tolist()
+    with pytest.raises(ValueError, match="finite"):
+        to_wav(np.full(10, np.nan), SAMPLE_RATE)
+    with pytest.raises(ValueError, match="int64"):
+        to_wav(np.zeros(10, np.int64), SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/health/live", "/health/ready"])
+def test_a_head_is_answered_as_a_get_without_its_body(server: str, path: str) -> None:
+    whole, head = HTTP.get(server + path), HTTP.head(server + path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+
+
+def test_http_1_0_gets_what_http_1_1_gets(server: str, short_prompt: bytes) -> None:
+    """Streamed, it ends with its connection: chunks came with HTTP/1.1."""
+    form = {"data": {"seconds": "0.5", "seed": "3", "stream": "true"}, "files": {"audio": short_prompt}}
+    with raw_connection(server) as wire:
+        request = HTTP.build_request("POST", f"{server}/continue", **form)  # type: ignore[arg-type]
+        body = request.read()
+        head = f"POST /continue HTTP/1.0\r\nContent-Type: {request.headers['content-type']}\r\n"
+        wire.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        with wire.makefile("rb") as answer:
+            told, _, audio = answer.read().partition(b"\r\n\r\n")
+    assert b" 200 " in told and b"chunked" not in told.lower() and b"content-length" not in told.lower()
+    assert audio == HTTP.post(f"{server}/continue", **form).content  # type: ignore[arg-type]
+    with raw_connection(server) as wire:
+        wire.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+        with wire.makefile("rb") as answer:
+            assert answer.read().endswith(b'{"status":"live"}')
 
 
 def test_a_given_request_id_comes_back(server: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from server.api_keys import add_key
 from tests.support.audio import SPEECH, pcm_of, samples_of, speech
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
+from tests.support.metrics import wait_until
 
 Keys = dict[str, str]
 
@@ -24,6 +26,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keys]:
     bounds = {
         "free": (None, None),
         "single": (1, None),
+        "greedy": (1, None),
         "frugal": (None, 30.0),
         "going": (None, 12.0),
         "fleeting": (None, None),
@@ -118,6 +121,31 @@ def test_one_stream_too_many(url: str, keys: tuple[Path, Keys]) -> None:
     ):
         assert time.monotonic() < deadline, "the first is gone, and its place is taken for ever"
         time.sleep(0.2)
+
+
+def test_a_key_takes_no_more_than_its_share_of_the_doors(url: str, keys: tuple[Path, Keys]) -> None:
+    """Sessions, requests and addresses count together, and each gives its place back."""
+    key = bearer(keys[1]["greedy"])
+    form = {"data": {"seconds": "0.2", "response_format": "pcm"}, "files": {"audio": SPEECH.read_bytes()}}
+    made = HTTP.post(f"{url}/v1/play", **form, headers=key)  # type: ignore[arg-type]
+    with ExitStack() as sessions:
+        for _ in range(3):
+            sessions.enter_context(LiveSocket(url, headers=key))
+        with LiveSocket(url, headers=key, refused=True) as socket:
+            error = socket.expect_error()
+            assert error["code"] == "key_connections" and "1 stream" in error["message"]
+            assert socket.expect_close() == 1013
+        refused = HTTP.post(f"{url}/continue", **form, headers=key)  # type: ignore[arg-type]
+        assert refused.status_code == 429 and refused.json()["error"]["code"] == "key_connections"
+        assert HTTP.post(f"{url}/v1/play", **form, headers=key).status_code == 429  # type: ignore[arg-type]
+        with LiveSocket(url, headers=bearer(keys[1]["free"])) as socket:
+            socket.update(seed=1)  # others are not concerned
+        assert len(HTTP.get(url + made.json()["url"]).content) == 15 * 640
+
+    def served() -> bool:
+        return HTTP.post(f"{url}/continue", **form, headers=key).status_code == 200  # type: ignore[arg-type]
+
+    wait_until(served, "all its places are free again")
 
 
 def test_audio_beyond_the_allowance(url: str, keys: tuple[Path, Keys]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -78,16 +79,17 @@ def test_addresses_end_and_give_their_memory_back() -> None:
         admission, addresses = Admission(settings), PlayAddresses(0.05, most=2)
 
         def hold() -> str:
-            meter = UploadMeter(admission, settings)
+            meter, cleanup = UploadMeter(admission, settings), ExitStack()
             meter.add(1000)
-            return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), Caller(), meter))
+            cleanup.callback(meter.release)
+            return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), Caller(), cleanup))
 
         first = hold()
         hold()
         with pytest.raises(ApiError, match="2 addresses wait"):
             hold()
         admission.upload_bytes -= 1000  # of the one that was refused: its request gives it back
-        addresses.take(first).meter.release()
+        addresses.take(first).cleanup.close()
         assert admission.upload_bytes == 1000
         await asyncio.sleep(0.1)
         assert admission.upload_bytes == 0

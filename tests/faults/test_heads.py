@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import json
 import time
-from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 
 from server import http_protocol
 from server.http_protocol import BoundedHttpProtocol
-from tests.support.faults import assert_serves
-
-
-def connect(url: str) -> socket.socket:
-    parts = urlsplit(url)
-    assert parts.hostname and parts.port
-    return socket.create_connection((parts.hostname, parts.port), timeout=10)
+from tests.support.faults import assert_serves, check_error
+from tests.support.http import raw_connection
 
 
 def test_a_header_without_an_end(server: str) -> None:
-    with connect(server) as wire:
+    with raw_connection(server) as wire:
         wire.sendall(b"GET /health/live HTTP/1.1\r\nHost: here\r\nX-Long: ")
         sent = 0
         with pytest.raises(OSError):
@@ -33,7 +27,7 @@ def test_a_header_without_an_end(server: str) -> None:
 
 
 def test_long_headers_that_end_are_read(server: str) -> None:
-    with connect(server) as wire:
+    with raw_connection(server) as wire:
         for _ in range(2):  # the same connection
             wire.sendall(b"GET /health/live HTTP/1.1\r\nHost: here\r\nX-Long: " + b"a" * 30_000 + b"\r\n\r\n")
             assert wire.recv(4096).startswith(b"HTTP/1.1 200")
@@ -47,9 +41,39 @@ def test_who_says_nothing_whole_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     assert all(0.2 < seconds < 3 for seconds in ended), ended
 
 
+@pytest.mark.parametrize("request_line", [b"no request at all\r\n\r\n", b"GET / HTTP/9.9\r\nHost: here\r\n\r\n"])
+def test_what_is_no_request_is_told_so_in_the_envelope(server: str, request_line: bytes) -> None:
+    with raw_connection(server) as wire:
+        wire.sendall(request_line)
+        with wire.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"application/json" in head
+    check_error(json.loads(body)["error"], "request")
+
+
+def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves files for what those who are there need."""
+    monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 2)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
+    half = b"GET / HTTP/1.1\r\nHost:"
+    answers = sorted(asyncio.run(_answers(half, half, half)))
+    assert answers[:2] == [b"", b""], "who was there is served on"
+    head, _, body = answers[2].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in head.lower()
+    check_error(json.loads(body)["error"], "2 connections", "try again in 5 s")
+
+
 async def _ended(*beginnings: bytes) -> list[float]:
     """After how many seconds a server ends connections that stop after these bytes."""
+    return [seconds for seconds, _ in await _outcomes(beginnings)]
 
+
+async def _answers(*beginnings: bytes) -> list[bytes]:
+    """What connections that stop after these bytes are told, one after the other."""
+    return [told for _, told in await _outcomes(beginnings)]
+
+
+async def _outcomes(beginnings: tuple[bytes, ...]) -> list[tuple[float, bytes]]:
     async def app(scope: dict[str, object], receive: object, send: object) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})  # type: ignore[operator]
         await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
@@ -61,17 +85,16 @@ async def _ended(*beginnings: bytes) -> list[float]:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
 
-    async def one(beginning: bytes) -> float:
+    async def one(beginning: bytes) -> tuple[float, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(beginning)
         began = time.monotonic()
         async with asyncio.timeout(10):
-            while await reader.read(4096):
-                pass
+            told = await reader.read()
         writer.close()
-        return time.monotonic() - began
+        return time.monotonic() - began, told
 
-    ended = await asyncio.gather(*(one(beginning) for beginning in beginnings))
+    outcomes = await asyncio.gather(*(one(beginning) for beginning in beginnings))
     server.should_exit = True
     await serving
-    return list(ended)
+    return list(outcomes)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from benchmarks.attacks.server_process import ServerProcess
+from benchmarks.attacks.stall import narrow_wire
 from tests.support.audio import HOP, SPEECH
+from tests.support.faults import assert_serves
+from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
 
@@ -123,6 +128,44 @@ def test_one_who_never_reads_again_keeps_no_connection() -> None:
             wait_until(lambda: open_files(process) <= before, "its connection is gone", seconds=30)
             stopped.drop()
         assert Metrics(process.url).sum("whispergpt_streams_active") == 0
+
+
+def test_answers_to_pings_that_nobody_reads_are_bounded(server: str) -> None:
+    """Who pings and takes no pongs is not read from either: what waits is what the sockets hold."""
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    key = b64encode(bytes(16)).decode()
+    ping = b"\x89\xfd" + bytes(4) + b"x" * 125  # masked, by zeros
+    with narrow_wire(server, NARROW) as wire:
+        wire.sendall(f"GET /stream HTTP/1.1\r\nHost: {urlsplit(server).netloc}\r\n{upgrade}{key}\r\n\r\n".encode())
+        assert wire.recv(12) == b"HTTP/1.1 101"
+        wire.settimeout(2)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 50_000_000:
+                sent += wire.send(ping * 100)
+        wire.settimeout(30)
+        taken = 0
+        while taken < sent / 2:  # once they are taken, more is read
+            taken += len(wire.recv(65_536))
+        wire.sendall(ping)
+
+
+def test_a_whole_answer_that_nobody_takes_is_given_up() -> None:
+    """It counts as a request until it was taken; afterwards nothing of it is kept."""
+    with ServerProcess(environment={"WHISPERGPT_SEND_SECONDS": "2", "WHISPERGPT_MAX_REQUESTS": "1"}) as process:
+        request = HTTP.build_request(
+            "POST", f"{process.url}/continue", data={"seconds": "60"}, files={"audio": SPEECH.read_bytes()}
+        )
+        with narrow_wire(process.url, NARROW) as wire:
+            body = request.read()
+            head = "\r\n".join(f"{name}: {value}" for name, value in request.headers.items())
+            wire.sendall(f"POST /continue HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
+            assert wire.recv(12) == b"HTTP/1.1 200"
+            again = HTTP.post(f"{process.url}/continue", data={"seconds": "1"}, files={"audio": SPEECH.read_bytes()})
+            assert again.status_code == 429, "the first is not over"
+            name = "whispergpt_slow_client_total"
+            wait_until(lambda: Metrics(process.url).sum(name, action="cancelled") == 1, "it is given up", seconds=30)
+        assert_serves(process.url)
 
 
 @pytest.mark.parametrize(("played", "underruns"), [(10_000, 0), (-1, 0), (0, -1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,14 @@ def test_wrong_arguments_are_one_line_and_status_2(
     if arguments:
         assert len(captured.err.strip().splitlines()) == 1 and not captured.out
     assert not (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.parametrize("key", [b"\xff" * 20, b"short", b"a key of two\nlines, twice"])
+def test_a_resume_key_that_cannot_be_one_is_one_line(
+    key: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHISPERGPT_RESUME_KEY", os.fsdecode(key))
+    assert run("serve") == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("whispergpt serve: WHISPERGPT_RESUME_KEY: ") and "\n" not in told, told
+    assert os.fsdecode(key) not in told
