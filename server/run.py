@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -136,6 +137,8 @@ async def _announce(services: Services, server: _Server, listener: socket.socket
     port = listener.getsockname()[1]
     await services.supervisor.first_ready.wait()
     await server.listening.wait()
+    gc.collect()
+    gc.freeze()  # as the engine does: the event loop stands still meanwhile
     shown = f"[{host}]" if ":" in host else host
     say_ready(f"http://{shown}:{port}")
 
@@ -147,6 +150,9 @@ def _listen(settings: Settings) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=2048)
         # Connections inherit it: what a reader does not take waits here, and then the stream does.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+        # And so is this, which event loops do for sockets of their own alone: the first audio, small and behind small
+        # events, would wait 40 ms for the client's system to acknowledge those.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # A goodbye that is never read would keep its connection for ever. The end of a file that is read too late
             # is lost with it.
