@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -52,12 +53,13 @@ class Capacity:
     """
 
     def __init__(self, costs: dict[str, StepCost], most_load: float = MOST_LOAD) -> None:
-        self._costs, self._seconds = costs, most_load / FRAME_RATE
+        self._cost_of = {model: cache(cost.of) for model, cost in costs.items()}  # asked some times a step
+        self._seconds = most_load / FRAME_RATE
         self.slowdown = 1.0
 
     def observe(self, model: str, streams: int, seconds: float) -> None:
         """A step of a model for so many streams took so long, all that goes with it included."""
-        told = min(seconds / self._costs[model].of(streams), MOST_SLOWDOWN)
+        told = min(seconds / self._cost_of[model](streams), MOST_SLOWDOWN)
         self.slowdown += (WEIGHT if told > self.slowdown else EASING) * (told - self.slowdown)
 
     def most(self, model: str, playing: dict[str, int], slots: int) -> int:
@@ -69,6 +71,6 @@ class Capacity:
         if self._seconds == 0:
             return slots
         others = {name: count for name, count in playing.items() if name != model and count}
-        left = self._seconds / self.slowdown - sum(self._costs[name].of(count) for name, count in others.items())
-        fitting = bisect_right(range(1, slots + 1), left, key=self._costs[model].of)
+        left = self._seconds / self.slowdown - sum(self._cost_of[name](count) for name, count in others.items())
+        fitting = bisect_right(range(1, slots + 1), left, key=self._cost_of[model])
         return fitting if others else max(1, fitting)

@@ -11,6 +11,8 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
 
+from benchmarks.attacks.server_process import ServerProcess
+from server.api_keys import add_key
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
@@ -189,6 +191,56 @@ def test_a_refused_microphone_is_said(server: str, browser: Browser) -> None:
     page.goto(server)
     page.click("#record")
     expect(page.locator("#status")).to_contain_text("The microphone was refused; allow it")
+    context.close()
+
+
+def test_a_browser_without_live_audio_is_told_so(server: str, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script("delete window.AudioWorkletNode")
+    page.goto(server)
+    choose_voice(page, "1")
+    page.click("#go")
+    expect(page.locator("#status")).to_contain_text("This browser cannot play live audio; one from 2021")
+    context.close()
+
+
+def test_a_browser_without_modules_is_told_so(server: str, browser: Browser) -> None:
+    """It runs what is marked ``nomodule``, which Chromium does not; so the test runs that."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/main.js", lambda route: route.abort())
+    page.goto(server)
+    address = page.locator("script[nomodule]").get_attribute("src")
+    page.add_script_tag(url=f"{server}{address}")
+    expect(page.locator("#status")).to_contain_text("too old for the playground")
+    context.close()
+
+
+def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.toml", "page", None, None)
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    with ServerProcess("--keys", str(tmp_path / "keys.toml")) as process:
+        page.goto(process.url)
+        expect(page.locator("#status")).to_contain_text("This server asks for a key")
+        page.fill("#key", "wgpt_wrong")
+        page.click("#unlock")
+        expect(page.locator("#status")).to_contain_text("The key is not known here")
+        page.fill("#key", key)
+        page.click("#unlock")
+        expect(page.locator("#status")).to_have_text("The key fits.")
+        expect(page.locator("#access")).to_be_hidden()
+        choose_voice(page, "60")
+        page.click("#go")
+        expect(page.locator("#status")).to_have_text("Playing.")
+        process.kill()
+        expect(page.locator("#status")).to_have_text("The connection was lost; trying to go on …")
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped.")
+        page.click("#go")
+        expect(page.locator("#status")).to_contain_text("cannot be reached; is it running?")
     context.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from typing import get_args
 
 import numpy as np
@@ -14,6 +15,8 @@ from server.audio_io import PcmPrompt
 from server.encoders import Format, encode, encoder
 from server.errors import ApiError
 from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
+from server.run import _listen
+from server.settings import Settings
 from server.stream_events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event
 
 
@@ -151,3 +154,11 @@ def test_every_format_holds_the_samples_whole_and_streamed(wanted: Format) -> No
             assert len(heard) == len(pcm)
     if wanted == "wav":
         assert streamed[40:44] == b"\xff\xff\xff\xff"
+
+
+def test_small_messages_leave_at_once() -> None:
+    """Else the first audio waits for the client's system to acknowledge what came before it."""
+    with _listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()) as _:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
