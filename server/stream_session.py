@@ -79,8 +79,7 @@ class StreamSession:
             # A task that is cancelled before its first step never runs its own clean-up.
             if self._response is not None:
                 self._response.close()
-            if self._place is not None:
-                self._place.give_back()
+            self._give_place_back()
             self._prompt.clear()
 
     async def _receive(self) -> None:
@@ -144,6 +143,7 @@ class StreamSession:
                 await self._socket.send_event("session.updated", session=self._options.describe(self._id))
             case BufferClear():
                 self._prompt.clear()
+                self._give_place_back()
                 await self._socket.send_event("input_audio_buffer.cleared")
             case BufferCommit():
                 self._services.guard.require_known(self._caller)
@@ -181,6 +181,10 @@ class StreamSession:
         if place is not None:
             asyncio.get_running_loop().call_later(_PLACE_SECONDS, place.give_back)
         return seconds
+
+    def _give_place_back(self) -> None:
+        if self._place is not None:
+            self._place.give_back()
 
     async def _create(self, fields: ResponseFields, began: float) -> None:
         if self._response is not None:

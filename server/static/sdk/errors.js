@@ -1,7 +1,8 @@
 /** What went wrong, in a sentence for the person in front of the page. */
 /** Codes that say nothing against another try, here or on the server that takes this one's place. */
 const MAY_PASS = new Set([
-    "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_audio",
+    "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_connections",
+    "key_audio",
 ]);
 export class WhisperGPTError extends Error {
     code;
