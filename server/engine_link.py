@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from functools import partial
 
 import msgspec
 
@@ -35,6 +36,7 @@ from server.caller import Visit
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_process import EngineProcess
 from server.errors import ApiError, engine_lost
+from server.loop_lag import watch_loop_lag
 from server.metrics import Metrics
 from server.settings import Settings
 from server.stream_plan import StreamPlan
@@ -57,6 +59,8 @@ class EngineLink:
         self._settings, self._metrics = settings, metrics
         self._process = EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
+        self._encoding: dict[int, str] = {}
+        """Of each prompt that cannot be continued yet, its model."""
         self._streams: dict[int, StreamHandle] = {}
         self._most_listened: dict[str, int] = {}
         self._ids = itertools.count(1)
@@ -70,6 +74,7 @@ class EngineLink:
             EngineLoadFailed: it could not load, died on the way or took longer than ``start_seconds``.
         """
         await self._process.start()
+        self._metrics.processes.engine_pid = self._process.pid
         death = asyncio.create_task(self._process.wait())
         first = asyncio.create_task(self._process.receive())
         try:
@@ -100,6 +105,8 @@ class EngineLink:
         self._metrics.expect(self.models)
         for model in event.models:
             self._metrics.slots_total.labels(model.id).set(model.slots)
+            self._metrics.streams_slack.labels(model.id).set_function(partial(self.slack, model.id))
+            self._metrics.prompts_encoding.labels(model.id).set_function(partial(self._encoded_of, model.id))
             self._show_load(Load(model.id, 0, 0, model.slots))
 
     async def run(self) -> str:
@@ -107,6 +114,7 @@ class EngineLink:
         death = asyncio.create_task(self._process.wait())
         reader = asyncio.create_task(self._read_events())
         watch = asyncio.create_task(self._watch())
+        lag = asyncio.create_task(watch_loop_lag(self._metrics.loop_lag))
         try:
             await asyncio.wait([death, reader], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
@@ -114,9 +122,8 @@ class EngineLink:
                 log.error("the engine broke the protocol", error=repr(reader.exception()))
             return await death
         finally:
-            watch.cancel()
-            reader.cancel()
-            death.cancel()
+            for task in (watch, lag, reader, death):
+                task.cancel()
             self._fail_all()
 
     async def stop(self, drain_seconds: float = 0.0) -> None:
@@ -126,6 +133,7 @@ class EngineLink:
             await asyncio.wait([asyncio.create_task(self._process.wait())], timeout=drain_seconds)
         self._fail_all()
         await self._process.close()
+        self._metrics.processes.engine_pid = None
 
     def cut_off(self, error: ApiError) -> None:
         """End every stream with ``error``."""
@@ -141,6 +149,11 @@ class EngineLink:
     def most_listened(self, model: str) -> int:
         """Real-time streams of one model that the machine bears, as it was last measured."""
         return self._most_listened[model]
+
+    def slack(self, model: str) -> int:
+        """Real-time streams of one model that could be taken now; negative where some wait, 0 of an engine that is
+        gone."""
+        return 0 if self._lost else self.most_listened(model) - len(self.live(model, "realtime"))
 
     def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
         """Open a prompt of ``owner``, whose encoded prompts are no one else's.
@@ -183,7 +196,11 @@ class EngineLink:
         self._raise_if_lost()
         prompt = PromptHandle(self, next(self._ids), model)
         self._prompts[prompt.prompt_id] = prompt
+        self._encoding[prompt.prompt_id] = model.id
         return prompt
+
+    def _encoded_of(self, model: str) -> int:
+        return sum(1 for name in self._encoding.values() if name == model)
 
     # --- for the handles
 
@@ -206,6 +223,7 @@ class EngineLink:
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Whether the prompt was still known."""
+        self._encoding.pop(prompt_id, None)
         return self._prompts.pop(prompt_id, None) is not None
 
     def forget_stream(self, stream_id: int) -> bool:
@@ -236,12 +254,14 @@ class EngineLink:
             case StepDone():
                 self._step_done(event)
             case PromptReady():
+                self._encoding.pop(event.prompt_id, None)
                 if prompt := self._prompts.get(event.prompt_id):
                     self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
                     if not event.known:
                         self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
                     prompt.ready(event)
             case PromptFailed():
+                self._encoding.pop(event.prompt_id, None)
                 if prompt := self._prompts.pop(event.prompt_id, None):
                     prompt.refused(event)
             case StreamStarted():
@@ -295,6 +315,7 @@ class EngineLink:
         for stream in list(self._streams.values()):
             stream.fail(self._lost)
         self._prompts.clear()
+        self._encoding.clear()
         self._streams.clear()
         for model in self.models.values():
             self._show_load(Load(model.id, 0, 0, model.slots))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
+
+from server.processes import Processes
 
 _FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
 _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 _LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_ROUTES = ("/continue", "/stream", "/v1/play")
+_REFUSALS = (
+    *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
+    *("upload_timeout", "idle_timeout", "paused_too_long", "slow_reader"),
+)
+"""That are not about what was asked: no room, no allowance, or too slow."""
 
 
 class Metrics:
@@ -19,6 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.processes = Processes(self.registry)
         self.time_to_first_audio = self._histogram(
             "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
         )
@@ -47,9 +56,24 @@ class Metrics:
         self.streams_limit = self._gauge(
             "streams_limit", "Real-time streams that the machine bears, as last measured", ("model",)
         )
+        self.streams_slack = self._gauge(
+            "streams_slack",
+            "Real-time streams that could be taken now: the limit less those that play or wait; 0 without an engine",
+            ("model",),
+        )
         self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))
-        self._playback_lead = self._gauge(
+        self.prompts_encoding = self._gauge(
+            "prompts_encoding", "Prompts that are received and encoded, and cannot be continued yet", ("model",)
+        )
+        self.sessions_open = self._gauge("sessions_open", "WebSocket sessions", ())
+        self.requests_open = self._gauge("requests_open", "Continuations over HTTP that are being served", ())
+        self.upload_bytes = self._gauge("upload_bytes", "Prompts being received, all together", ())
+        self.playback_lead = self._gauge(
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
+        )
+        self.ready = self._gauge("ready", "1 while new work is taken, as GET /health/ready says it", ())
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop came to what was due", (), _FRAME_BUCKETS
         )
         self.frames = self._counter("frames", "Frames generated", ("model",))
         self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
@@ -65,22 +89,24 @@ class Metrics:
         self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
 
     def expect(self, models: Iterable[str]) -> None:
-        """Show the counters from zero, so that their first increase counts in a rate."""
+        """Show the counters from zero, so that their first increase counts in a rate; and what is rarely observed."""
         for model in models:
-            self.frames.labels(model)
-            self.underruns.labels(model)
-            self.listener_underruns.labels(model)
+            for rising in (self.frames, self.underruns, self.listener_underruns):
+                rising.labels(model)
+            for seldom in (self.prompt_encode, self.request_queue, self.realtime_factor):
+                seldom.labels(model)
             for outcome in ("hit", "miss"):
                 self.prompt_cache.labels(model, outcome)
-        for route in ("/continue", "/stream"):
+            for route in _ROUTES:
+                self.time_to_first_audio.labels(model, route)
+        for reason in _REFUSALS:
+            self.rejected.labels(reason)
+        for route in _ROUTES:
+            self.request_duration.labels(route)
             for outcome in ("completed", "cancelled", "failed", "rejected"):
                 self.requests.labels(route, outcome)
         for action in ("cancelled", "closed", "dropped", "paused"):
             self.slow_client.labels(action)
-
-    def watch_playback_lead(self, least: Callable[[], float]) -> None:
-        """Ask ``least`` for the gauge's value whenever the metrics are read."""
-        self._playback_lead.set_function(least)
 
     def render(self, accepted: str) -> tuple[bytes, str]:
         """All metrics and their content type: OpenMetrics, which has exemplars, for who accepts that (RFC 9110)."""

@@ -44,14 +44,19 @@ def make_services(settings: Settings) -> Services:
     """
     metrics = Metrics()
     playing = Playing()
+    supervisor, admission = Supervisor(settings, metrics), Admission(settings)
     key = settings.resume_key
-    metrics.watch_playback_lead(playing.least_lead)
+    metrics.playback_lead.set_function(playing.least_lead)
+    metrics.ready.set_function(lambda: supervisor.state == "ready")
+    metrics.sessions_open.set_function(lambda: admission.sessions)
+    metrics.requests_open.set_function(lambda: admission.requests)
+    metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
     return Services(
         settings=settings,
         guard=Guard(settings),
         metrics=metrics,
-        supervisor=Supervisor(settings, metrics),
-        admission=Admission(settings),
+        supervisor=supervisor,
+        admission=admission,
         audio=AudioPool(settings.decode_threads),
         live=AudioPool(settings.decode_threads),
         playing=playing,

@@ -1,127 +1,84 @@
-"""The dashboard against a real Prometheus that scrapes a real server."""
+"""Every panel and every alert against a real Prometheus that scrapes a real server, which has played and refused."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import math
 import re
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+import yaml
 from whispergpt_client import Client, WhisperGPTError
 
+from benchmarks.dashboards.catalogue import DASHBOARDS
+from benchmarks.dashboards.panel import Panel
+from benchmarks.dashboards.picture import draw
+from benchmarks.load.crowd import Crowd
+from benchmarks.load.listener import stream_address
+from benchmarks.load.plan import Mix, Span, steady
+from benchmarks.load.voices import Voices
 from tests.support.audio import SPEECH, encode, speech
-from tests.support.metrics import wait_for_idle, wait_until
-from tests.support.tools import require_tool
+from tests.support.metrics import wait_for_idle
+from tests.support.prometheus import DEPLOYED, PrometheusProcess
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "whispergpt.json").read_text())
-QUERIES = [
-    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
-    for panel in DASHBOARD["panels"]
-    for target in panel["targets"]
+PANELS = [pytest.param(panel, id=f"{page.name} {panel.title}") for page in DASHBOARDS for panel in page.panels]
+ALERTS = [
+    pytest.param(rule["expr"], id=rule["alert"])
+    for group in yaml.safe_load((DEPLOYED / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
 ]
-SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",), "gauge": ("",)}
-SILENT = ("whispergpt_slow_client_total",)
-"""Has no series before a client has been slow, which takes half a minute to bring about."""
+INTERVAL = "30s"
+MOST_BYTES = 300_000
 
 
 @pytest.fixture(scope="module")
-def prometheus(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Prometheus with the deployed configuration, which has seen the server work and refuse."""
-    program = require_tool("prometheus")
-    folder = tmp_path_factory.mktemp("prometheus")
-    deployed = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
-    config = deployed.replace("server:8000", server.removeprefix("http://")).replace(" 5s", " 1s")
-    assert config.count(" 1s") == 2
-    (folder / "prometheus.yml").write_text(config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    arguments = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, *arguments, f"--web.listen-address={address}"], stdout=log, stderr=log)
-    url = f"http://{address}"
-    try:
-        wait_until(lambda: _is_ready(url), "Prometheus is ready")
+def prometheus(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusProcess]:
+    """A Prometheus that has seen the server work and refuse."""
+    with PrometheusProcess(tmp_path_factory.mktemp("prometheus"), server.removeprefix("http://")) as process:
         for _ in range(2):  # a rate needs a series to be there before it grows
+            process.wait_for_scrape()
             _use(server)
-            _wait_for_scrape(url)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+        process.wait_for_scrape()
+        yield process
 
 
 def _use(server: str) -> None:
+    listeners = steady(Mix(prompt_seconds=Span(1, 1.5), live=0.0), 4, duration=2.0, seed=1)
+    crowd = Crowd(stream_address(server), listeners, Voices([SPEECH]), buffer_seconds=0.05)
+    asyncio.run(crowd.run())
+    assert all(heard.outcome == "completed" for heard in crowd.records)
     with Client(server, timeout=60) as client:
         client.continue_file(SPEECH, seconds=0.5)
-        list(client.stream(SPEECH, seconds=2))
         with pytest.raises(WhisperGPTError):
             client.continue_file(encode(speech(0.1)))
     wait_for_idle(server)
 
 
-def _wait_for_scrape(url: str) -> None:
-    """Until a scrape has succeeded that began after now."""
-    asked = time.time()
-    wait_until(lambda: bool(_query(url, f"timestamp(up) > {asked} and up == 1")), "a scrape of the server")
+@pytest.mark.parametrize("panel", PANELS)
+def test_panels_show_numbers(prometheus: PrometheusProcess, panel: Panel) -> None:
+    """A quantile of nothing is NaN, and a panel of NaN would pass for one that shows something."""
+    for query in panel.queries:
+        found = prometheus.now(query.filled(INTERVAL))
+        assert any(math.isfinite(series.values[0]) for series in found), query.expr
+        for series in found:
+            assert series.named(query.legend) and "{{" not in series.named(query.legend)
 
 
-def _query(url: str, query: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()
-    assert answer["status"] == "success", answer
-    return list(answer["data"]["result"])
+@pytest.mark.parametrize("expression", ALERTS)
+def test_alerts_have_something_to_judge(prometheus: PrometheusProcess, expression: str) -> None:
+    """With ``bool`` a comparison keeps what it does not hold for: what is left has matched on both sides of each
+    ``and``."""
+    for name in set(re.findall(r"\b(?:whispergpt_\w+|up)\b", expression)):
+        assert prometheus.now(name), name
+    whether, count = re.subn(r" (>|<=|==) ", r" \1 bool ", expression)
+    assert count
+    assert prometheus.now(whether)
+    assert not prometheus.now(expression), "it fires while all is well"
 
 
-@pytest.fixture(scope="module")
-def exposed(server: str) -> set[str]:
-    """The names of every series that the server can expose."""
-    text = httpx.get(f"{server}/metrics", timeout=10).text
-    return {
-        family.name + suffix
-        for family in text_string_to_metric_families(text)
-        for suffix in SUFFIXES.get(family.type, ())
-    }
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_queries_name_only_metrics_that_exist(exposed: set[str], query: str) -> None:
-    names = set(re.findall(r"whispergpt_\w+", query))
-    assert names
-    assert names <= exposed
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_queries_find_something(prometheus: str, query: str) -> None:
-    found = _query(prometheus, query.replace("$__rate_interval", "1m").replace("$model", ".*"))
-    if not any(name in query for name in SILENT):
-        assert found
-
-
-def test_time_to_first_audio_is_a_number(prometheus: str) -> None:
-    """A quantile of nothing is NaN, and a dashboard of NaN would pass for one that finds something."""
-    panel = next(panel for panel in DASHBOARD["panels"] if panel["title"] == "Time to first audio")
-    for target in panel["targets"]:
-        found = _query(prometheus, target["expr"].replace("$__rate_interval", "1m").replace("$model", ".*"))
-        assert 0 < float(found[0]["value"][1]) < 60
-
-
-def test_panels_ask_the_provisioned_data_source() -> None:
-    provisioned = (DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text()
-    (uid,) = re.findall(r"uid: (\w+)", provisioned)
-    sources = {target["datasource"]["uid"] for panel in DASHBOARD["panels"] for target in panel["targets"]}
-    assert sources == {uid}
+def test_pictures_show_every_panel(prometheus: PrometheusProcess, tmp_path: Path) -> None:
+    for dashboard in DASHBOARDS:
+        assert draw(dashboard, prometheus, tmp_path, minutes=1, interval=INTERVAL) == []
+        assert 10_000 < (tmp_path / f"{dashboard.name}.png").stat().st_size < MOST_BYTES
