@@ -154,7 +154,7 @@ def test_a_whole_answer_that_nobody_takes_is_given_up() -> None:
     """It counts as a request until it was taken; afterwards nothing of it is kept."""
     with ServerProcess(environment={"WHISPERGPT_SEND_SECONDS": "2", "WHISPERGPT_MAX_REQUESTS": "1"}) as process:
         request = HTTP.build_request(
-            "POST", f"{process.url}/continue", data={"seconds": "60"}, files={"audio": SPEECH.read_bytes()}
+            "POST", f"{process.url}/continue", data={"seconds": "10"}, files={"audio": SPEECH.read_bytes()}
         )
         with narrow_wire(process.url, NARROW) as wire:
             body = request.read()
