@@ -14,6 +14,8 @@ ENV PATH=/opt/whispergpt/bin:$PATH \
 
 FROM base AS build
 ARG ACCELERATOR=cpu
+# Of pyproject.toml; a fleet on Ray Serve takes tracing,ray.
+ARG EXTRAS=tracing
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/whispergpt
 
@@ -26,7 +28,7 @@ RUN case "$ACCELERATOR" in \
         *) echo "ACCELERATOR is cpu or cuda, not '$ACCELERATOR'." >&2; exit 1 ;; \
     esac
 COPY . .
-RUN pip install -c constraints.txt '.[tracing]' \
+RUN pip install -c constraints.txt ".[$EXTRAS]" \
     && pip uninstall -y pip \
     && cd / && python -m engine.native.library
 

@@ -8,10 +8,10 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures peers lint format web serve image clean
+.PHONY: help demo test measures peers lint docs docs-serve web serve image clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m cli.demo
@@ -29,6 +29,12 @@ peers: $(VENV)/.installed-dev ## Install what `whispergpt bench` compares with
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.installed-dev ## Show the documentation on http://127.0.0.1:8001 while it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
 web: ## Build what the server sends to browsers from clients/web (needs Node)
 	cd clients/web && npm ci --no-audit --no-fund && npm run build

@@ -88,12 +88,15 @@ class Admission:
         if pace == "realtime":
             most = link.most_listened(model.id)
             streams = f"{most} real-time stream{'' if most == 1 else 's'}"
+            bears = f"This server can play {streams} of '{model.id}' at once"
+            if most == 0:
+                bears = f"Streams of other models leave this server no time for one of '{model.id}'"
             # All models share the machine: whichever stream ends makes room.
             at_once &= self._require_place(
                 len(link.live(model.id, pace)) + self._kept[model.id, pace],
                 most,
                 link.live(pace=pace),
-                f"This server can play {streams} of '{model.id}' at once",
+                bears,
             )
         return at_once
 

@@ -21,13 +21,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WHISPERGPT_", extra="ignore", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65_535, description="0 takes any free port")
     model: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="names or folders, comma-separated in the environment; the first is the default",
     )
-    device: str = "auto"
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
     max_streams: int = Field(default=64, ge=1, le=4096, description="slots in the batch, for each model")
     max_load: float = Field(
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     )
 
     cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list, description="web origins that may call")
-    log_level: str = "info"
+    log_level: str = Field(default="info", description="debug, info, warning or error")
 
     @field_validator("model", "cors_origins", mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""Ways to run the server: compose, Prometheus and Grafana as files, the fleet on Ray Serve as a package."""

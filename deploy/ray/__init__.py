@@ -1,0 +1,1 @@
+"""A fleet on Ray Serve: each replica is a whole server. ``docs/fleet.md`` says how to run it."""

@@ -1,0 +1,87 @@
+"""Fills ``http.md`` with every route, from the schema that the app itself makes, which ``/openapi.json`` is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from markdown_table import fill, table
+from mkdocs.structure.pages import Page
+
+from server.app import create_app
+from server.services import services_of
+from server.settings import Settings
+
+PAGE = "http.md"
+Schema: TypeAlias = dict[str, Any]
+
+
+def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: object) -> str:
+    return fill(markdown, "routes", all_routes(schema())) if page.file.src_uri == PAGE else markdown
+
+
+def schema() -> Schema:
+    """That of an app which is not started."""
+    app = create_app(Settings(host="127.0.0.1", keys=None, tracing=False))
+    try:
+        return app.openapi()
+    finally:
+        services = services_of(app)
+        services.audio.close()
+        services.live.close()
+
+
+def all_routes(api: Schema) -> str:
+    """A heading for each route, what it takes and what it answers."""
+    return "\n\n".join(
+        part
+        for path, methods in api["paths"].items()
+        for method, operation in methods.items()
+        for part in _route(f"{method.upper()} {path}", operation)
+    )
+
+
+def _route(name: str, operation: Schema) -> Iterator[str]:
+    yield f"### `{name}`"
+    yield f"{operation['summary']}."
+    if described := operation.get("description"):
+        yield " ".join(described.replace("``", "`").split())
+    form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema")
+    if form:
+        required = form.get("required", [])
+        rows = [
+            (f"`{field}`", _type(part), _bounds(part, field in required), part.get("description", ""))
+            for field, part in form["properties"].items()
+        ]
+        yield table(("field of the form", "type", "bounds", "what it is"), rows)
+    if asked := operation.get("parameters"):
+        parameters = [(f"`{part['name']}`", part["in"], _type(part["schema"])) for part in asked]
+        yield table(("parameter", "where", "type"), parameters)
+    answers = operation["responses"]
+    yield table(("status", "answer"), [(f"`{status}`", answer["description"]) for status, answer in answers.items()])
+    headers = [
+        (f"`{header}`", told["description"])
+        for answer in answers.values()
+        for header, told in answer.get("headers", {}).items()
+    ]
+    if headers:
+        yield table(("header of the answer", "what it is"), headers)
+
+
+def _type(part: Schema) -> str:
+    return "file" if part.get("format") == "binary" else str(part.get("type", ""))
+
+
+def _bounds(part: Schema, required: bool) -> str:
+    told = ["required"] if required else []
+    if "enum" in part:
+        told.append(", ".join(f"`{choice}`" for choice in part["enum"]))
+    if "exclusiveMinimum" in part:
+        told.append(f"above {part['exclusiveMinimum']:g}")
+    if "minimum" in part:
+        told.append(f"from {part['minimum']:g}")
+    if "maximum" in part:
+        told.append("to 2^53 - 1" if part["maximum"] == 2**53 - 1 else f"to {part['maximum']:g}")
+    if "default" in part:
+        told.append(f"default `{str(part['default']).lower()}`")
+    return ", ".join(told)

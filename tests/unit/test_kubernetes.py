@@ -1,0 +1,212 @@
+"""The manifests against Kubernetes' own schemas, and in what no schema sees: how they fit each other and the server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from deploy.ray.policy import SlackPolicy
+from server.settings import Settings
+from tests.support.tools import require_tool
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+FOLDER = DEPLOY / "kubernetes"
+OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
+"""Of Kubernetes: the oldest that the manifests are for, and the newest whose schemas there are."""
+METRIC = "whispergpt_streams_taken_share"
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    return content
+
+
+def manifests() -> list[str]:
+    return [name.removesuffix(".yaml") for name in read("kustomization")["resources"]]
+
+
+def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = manifest["spec"]["template"]["spec"]
+    return spec
+
+
+def ray_templates() -> list[dict[str, Any]]:
+    cluster = read("rayservice")["spec"]["rayClusterConfig"]
+    return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+
+def check(manifest: dict[str, Any]) -> None:
+    for version in (OLDEST, NEWEST):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("name", manifests())
+def test_each_manifest_is_what_its_schema_says(name: str) -> None:
+    check(read(name))
+
+
+def test_the_schemas_would_tell() -> None:
+    manifest = read("deployment")
+    manifest["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True  # a place too high
+    with pytest.raises(kubernetes_validate.ValidationError):
+        check(manifest)
+
+
+def test_no_manifest_is_left_out() -> None:
+    others = {"kustomization", "prometheus-adapter", "rayservice"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*manifests(), *others}
+
+
+def test_labels_meet_selectors_and_ports_meet_ports() -> None:
+    deployment, service = read("deployment"), read("service")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    spread = pod_of(deployment)["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]
+    policy = read("networkpolicy")["spec"]
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        service["spec"]["selector"],
+        read("pdb")["spec"]["selector"]["matchLabels"],
+        policy["podSelector"]["matchLabels"],
+        spread,
+    ]
+    assert all(selector and selector.items() <= labels.items() for selector in selectors)
+    target = read("hpa")["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == (deployment["kind"], deployment["metadata"]["name"])
+    assert "replicas" not in deployment["spec"], "the autoscaler's"
+
+    (container,) = pod_of(deployment)["containers"]
+    (port,) = container["ports"]
+    assert port["containerPort"] == Settings.model_fields["port"].default
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
+    assert [probe["path"] for probe in probes] == ["/health/live", "/health/live", "/health/ready"]
+    named = [probe["port"] for probe in probes]
+    named += [service["spec"]["ports"][0]["targetPort"], policy["ingress"][0]["ports"][0]["port"]]
+    assert set(named) == {port["name"]}
+
+
+def test_a_pod_ends_after_its_streams() -> None:
+    pod = pod_of(read("deployment"))
+    (container,) = pod["containers"]
+    before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = settings_of(container).drain_seconds
+    assert before + drain + 10 < pod["terminationGracePeriodSeconds"]
+
+
+def settings_of(container: dict[str, Any]) -> Settings:
+    """What the server makes of a container's environment; what comes from a Secret is made up."""
+    given = {one["name"]: one.get("value", "a secret of some length") for one in container["env"]}
+    given = {name: value for name, value in given.items() if name.startswith("WHISPERGPT_")}
+    return Settings(**{name.removeprefix("WHISPERGPT_").lower(): value for name, value in given.items()})
+
+
+def test_secrets_come_from_a_secret() -> None:
+    for template in (read("deployment")["spec"]["template"], ray_templates()[1]):
+        (container,) = template["spec"]["containers"]
+        keys = {one["name"]: one for one in container["env"]}
+        assert keys["WHISPERGPT_RESUME_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "whispergpt", "key": "resume-key"}
+        settings = settings_of(container)
+        assert settings.keys is not None and not settings.open
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert mounts["keys"]["mountPath"] == str(settings.keys.parent) and mounts["keys"]["readOnly"]
+        (volume,) = (volume for volume in template["spec"]["volumes"] if volume["name"] == "keys")
+        assert volume["secret"]["items"] == [{"key": settings.keys.name, "path": settings.keys.name}]
+
+
+def test_pods_have_no_rights() -> None:
+    for spec in (pod_of(read("deployment")), *(template["spec"] for template in ray_templates())):
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == 10001
+        for container in spec["containers"]:
+            may = container["securityContext"]
+            assert may["capabilities"] == {"drop": ["ALL"]} and may["allowPrivilegeEscalation"] is False
+            mounted = {mount["name"] for mount in container["volumeMounts"]}
+            assert mounted == {volume["name"] for volume in spec["volumes"]}
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+    (container,) = pod_of(read("deployment"))["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert {"/tmp", "/var/cache/whispergpt"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
+    (asked,) = read("hpa")["spec"]["metrics"]
+    (rule,) = read("prometheus-adapter")["rules"]["custom"]
+    assert asked["pods"]["metric"]["name"] == rule["name"]["as"] == METRIC
+
+
+def test_the_adapters_query_in_prometheus(tmp_path: Path) -> None:
+    """By promtool, with the adapter's places filled as it fills them."""
+    program = require_tool("promtool")
+    (rule,) = read("prometheus-adapter")["rules"]["custom"]
+    query = rule["metricsQuery"]
+    for place, text in {
+        "<<.Series>>": "whispergpt_streams_slack",
+        "<<.LabelMatchers>>": 'namespace="here",pod=~"full|half|waiting|none"',
+        "<<.GroupBy>>": "pod",
+    }.items():
+        assert place in query
+        query = query.replace(place, text)
+    limits = {"full": (8, 8), "half": (8, 4), "waiting": (8, 10), "none": (0, 1)}  # and what plays or waits
+    share = {"full": 1.0, "half": 0.5, "waiting": 1.25, "none": 2.0}
+    series = [
+        {"series": f'whispergpt_streams_{what}{{namespace="here",pod="{pod}",model="speech"}}', "values": str(value)}
+        for pod, (limit, taken) in limits.items()
+        for what, value in (("limit", limit), ("slack", limit - taken))
+    ]
+    # A pod's second model, which has more room.
+    series += [
+        {"series": f'whispergpt_streams_{what}{{namespace="here",pod="half",model="piano"}}', "values": str(value)}
+        for what, value in (("limit", 10), ("slack", 9))
+    ]
+    expected = [{"labels": f'{{pod="{pod}"}}', "value": value} for pod, value in share.items()]
+    test = {"input_series": series, "promql_expr_test": [{"expr": query, "eval_time": "0s", "exp_samples": expected}]}
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps({"evaluation_interval": "1m", "tests": [{"interval": "1m", **test}]}))
+    told = subprocess.run([program, "test", "rules", str(path)], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_ray_services_pods_are_pods() -> None:
+    service = read("rayservice")
+    assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
+    assert service["spec"].keys() == {"excludeHeadPodFromServeSvc", "serveConfigV2", "rayClusterConfig"}
+    cluster = service["spec"]["rayClusterConfig"]
+    parts = {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"}
+    assert cluster.keys() == parts
+    assert cluster["headGroupSpec"].keys() == {"rayStartParams", "template"}
+    (group,) = cluster["workerGroupSpecs"]
+    assert group.keys() == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+    for started in chain(cluster["headGroupSpec"]["rayStartParams"].values(), group["rayStartParams"].values()):
+        assert isinstance(started, str)
+    for template in ray_templates():
+        (container,) = template["spec"]["containers"]
+        assert {"name": "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING", "value": "0"} in container["env"]
+        check({"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "pod", **template["metadata"]}})
+
+
+def test_both_fleets_on_ray_are_what_ray_reads() -> None:
+    ours = yaml.safe_load((DEPLOY / "ray" / "serve.yaml").read_text())
+    theirs = yaml.safe_load(read("rayservice")["spec"]["serveConfigV2"])
+    assert theirs == ours
+    (application,) = ServeDeploySchema.model_validate(ours).applications
+    assert application.import_path == "deploy.ray.app:fleet"
+    (deployment,) = ours["applications"][0]["deployments"]
+    scaling = deployment["autoscaling_config"]
+    policy = scaling["policy"]
+    assert policy["policy_function"] == f"{SlackPolicy.__module__}:{SlackPolicy.__name__}"
+    SlackPolicy(**policy["policy_kwargs"])
+    assert deployment["graceful_shutdown_timeout_s"] > Settings.model_fields["drain_seconds"].default
+
+    (group,) = read("rayservice")["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (scaling["min_replicas"], scaling["max_replicas"])
+    cpus = str(deployment["ray_actor_options"]["num_cpus"])
+    (container,) = group["template"]["spec"]["containers"]
+    assert group["rayStartParams"]["num-cpus"] == container["resources"]["limits"]["cpu"] == cpus, "a replica a pod"
+    leaves = group["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert leaves > deployment["graceful_shutdown_timeout_s"]
