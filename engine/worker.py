@@ -242,10 +242,11 @@ def serve(
     prompt_cache_bytes: int,
     most_load: float,
     exact: bool,
-    dtype: Dtype = "auto",
+    dtype: Dtype,
+    parent: int,
 ) -> int:
-    """Load the models, say ``Ready``, and work until drained or alone. Returns the exit status."""
-    parent = os.getppid()  # asked before anything else: it may be gone by the time the models are loaded
+    """Load the models, say ``Ready``, and work until drained, or until ``parent`` is not the process's parent any more.
+    Returns the exit status."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
     socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
     socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
@@ -323,6 +324,7 @@ def main() -> int:
     parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
     parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
     parser.add_argument("--exact", action="store_true", help="streams go on elsewhere with the very same samples")
+    parser.add_argument("--parent", type=int, required=True, help="pid of the process that starts this one")
     options = parser.parse_args()
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -335,6 +337,7 @@ def main() -> int:
         options.most_load,
         options.exact,
         options.dtype,
+        options.parent,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -70,6 +71,8 @@ class EngineProcess:
             str(self._settings.prompt_cache_bytes),
             "--most-load",
             str(self._settings.max_load),
+            "--parent",  # said, not asked for: by the time that it can ask, this process may be gone
+            str(os.getpid()),
         ]
         if self._settings.strict:
             arguments.append("--exact")

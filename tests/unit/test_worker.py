@@ -196,7 +196,8 @@ def endpoint(tmp_path: Path) -> str:
 
 
 def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "engine.worker", endpoint, "--device", "cpu", *arguments])
+    command = [sys.executable, "-m", "engine.worker", endpoint, "--device", "cpu", "--parent", str(os.getpid())]
+    return subprocess.Popen([*command, *arguments])
 
 
 def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
@@ -236,13 +237,25 @@ def test_a_model_that_is_not_there_is_told(endpoint: str) -> None:
         assert process.wait(30) == 2
 
 
+def test_a_process_whose_parent_died_before_it_could_look_ends_too(endpoint: str) -> None:
+    """It is another's child by then, and was told whose it had been."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        socket.bind(endpoint)
+        process = start(endpoint, "--model", "speech", "--parent", str(2**22))
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
 def test_the_process_ends_with_its_parent(endpoint: str) -> None:
     """The worker's parent is killed outright; the worker must not stay behind."""
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
         parent_code = (
-            "import subprocess, sys, time\n"
-            f"p = subprocess.Popen([sys.executable, '-m', 'engine.worker', {endpoint!r}, '--model', 'speech'])\n"
+            "import os, subprocess, sys, time\n"
+            f"command = [sys.executable, '-m', 'engine.worker', {endpoint!r}, '--model', 'speech']\n"
+            "p = subprocess.Popen([*command, '--parent', str(os.getpid())])\n"
             "print(p.pid, flush=True)\n"
             "time.sleep(600)\n"
         )
