@@ -91,7 +91,11 @@ class Admission:
             bears = f"This server can play {streams} of '{model.id}' at once"
             if most == 0:
                 bears = f"Streams of other models leave this server no time for one of '{model.id}'"
-            # All models share the machine: whichever stream ends makes room.
+            # All models share the machine: whichever stream ends makes room; and what is promised to another model, or
+            # waits there, is in no limit yet.
+            elsewhere = any(kept for (name, kind), kept in self._kept.items() if kind == pace and name != model.id)
+            elsewhere |= any(stream.waits for stream in link.live(pace=pace) if stream.model.id != model.id)
+            at_once = at_once and not elsewhere
             at_once &= self._require_place(
                 len(link.live(model.id, pace)) + self._kept[model.id, pace],
                 most,

@@ -40,13 +40,18 @@ class Caller:
             self._left = (audio_seconds_a_minute or 0.0) - used
         self._streams, self._a_minute = streams, audio_seconds_a_minute
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have another stream now."""
+        return self._streams is None or self._playing < self._streams
+
     def require_room(self) -> None:
         """Refuse early, before any work is done.
 
         Raises:
             ApiError: 429, a stream would be one too many, or the allowance is used up.
         """
-        if self._streams is not None and self._playing >= self._streams:
+        if self._streams is not None and not self.has_room:
             raise ApiError(
                 429,
                 "key_streams",

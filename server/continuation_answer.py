@@ -157,6 +157,7 @@ async def whole_answer(services: Services, begun: Begun, account: Account) -> Re
     """
     pcm = begun.lead_in + await begun.playback.all()
     _require_complete(begun)
+    begun.stream.close()  # while the answer is downloaded, its caller may have another
     wanted = begun.form.response_format
     body = await services.audio.run(encode, wanted, pcm)
     begun.playback.finish()
@@ -200,8 +201,10 @@ class WholeAnswer(_Answer):
             self._account.end("completed")
         except TimeoutError:
             self._given_up()
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError) as error:
             self._account.end("cancelled")
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     async def _send(self, send: Send, head: Response) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": head.raw_headers})

@@ -206,6 +206,11 @@ class StreamHandle:
             return None
         return (frames - self._taken - len(self._frames)) / FRAME_RATE
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has no slot yet."""
+        return self._queue_seconds is None and not self._over
+
     def checkpoint(self, frame: int) -> Checkpoint | None:
         """The last one at or before ``frame``, if one came since the last call."""
         found = None

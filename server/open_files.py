@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 
 _OTHERS = 128
@@ -10,7 +11,10 @@ _LEAST = 16
 
 
 def most_connections() -> int | None:
-    """Raises the process's soft limit of open files to its hard one; None where there is no limit."""
+    """Raises the process's soft limit of open files to its hard one, where the system lets it; None where there is no
+    limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return None if hard == resource.RLIM_INFINITY else max(_LEAST, hard - _OTHERS)
+    with contextlib.suppress(ValueError, OSError):  # a hard limit may be beyond what the kernel gives
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else max(_LEAST, soft - _OTHERS)

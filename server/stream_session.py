@@ -169,7 +169,7 @@ class StreamSession:
     async def _commit(self) -> float:
         """Have the prompt worked on; who would find no place afterwards is told so before."""
         options, services, place = self._options, self._services, None
-        if self._prompt.state == "collecting" and self._response is None:
+        if self._prompt.state == "collecting" and self._response is None and self._caller.has_room:
             place = services.admission.keep_place(services.supervisor.link(), options.model, options.pace)
             self._place = place
         try:
@@ -233,8 +233,13 @@ class StreamSession:
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
         self._caller.require_room()
+        self._give_place_back()  # a session has one at most
         place = self._services.admission.keep_place(link, model, self._options.pace)
-        prompt = link.recall_prompt(model, token.memory)
+        try:
+            prompt = link.recall_prompt(model, token.memory)
+        except BaseException:
+            place.give_back()
+            raise
         try:
             await prompt.made()
         except BaseException as error:

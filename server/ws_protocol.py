@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -15,6 +20,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.writable.is_set():
             self._pongs_wait = True
             self.transport.pause_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self._pongs_wait:  # it reads on after each message that is taken
+            self.transport.pause_reading()
+        return message
 
     def resume_writing(self) -> None:
         super().resume_writing()

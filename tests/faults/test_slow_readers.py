@@ -130,7 +130,8 @@ def test_one_who_never_reads_again_keeps_no_connection() -> None:
         assert Metrics(process.url).sum("whispergpt_streams_active") == 0
 
 
-def test_answers_to_pings_that_nobody_reads_are_bounded(server: str) -> None:
+@pytest.mark.parametrize("between", [b"", b"\x82\x80" + bytes(4)], ids=["pings alone", "messages between them"])
+def test_answers_to_pings_that_nobody_reads_are_bounded(server: str, between: bytes) -> None:
     """Who pings and takes no pongs is not read from either: what waits is what the sockets hold."""
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
     key = b64encode(bytes(16)).decode()
@@ -139,10 +140,11 @@ def test_answers_to_pings_that_nobody_reads_are_bounded(server: str) -> None:
         wire.sendall(f"GET /stream HTTP/1.1\r\nHost: {urlsplit(server).netloc}\r\n{upgrade}{key}\r\n\r\n".encode())
         assert wire.recv(12) == b"HTTP/1.1 101"
         wire.settimeout(2)
-        sent = 0
+        sent, piece = 0, ping * 100 + between
         with pytest.raises(TimeoutError):
             while sent < 50_000_000:
-                sent += wire.send(ping * 100)
+                wire.sendall(piece)
+                sent += len(piece)
         wire.settimeout(30)
         taken = 0
         while taken < sent / 2:  # once they are taken, more is read

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import resource
 import socket
+import subprocess
+import sys
 from typing import get_args
 
 import numpy as np
@@ -14,6 +17,7 @@ from engine.audio_file import AudioError, cut_prompt, read_audio
 from server.audio_io import PcmPrompt
 from server.encoders import Format, encode, encoder
 from server.errors import ApiError
+from server.open_files import most_connections
 from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
 from server.run import _listen
 from server.settings import Settings
@@ -162,3 +166,23 @@ def test_small_messages_leave_at_once() -> None:
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize(("hard", "connections"), [(400, 272), (20, 16)])
+def test_connections_leave_files_for_other_needs(hard: int, connections: int) -> None:
+    """In a process of its own: what is lowered cannot be raised again."""
+    code = (
+        "import resource; from server.open_files import most_connections;"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (20, {hard})); print(most_connections())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(connections)
+
+
+def test_a_hard_limit_that_the_system_does_not_give_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    assert most_connections() == 128

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from whispergpt_client.arrays import to_array
-from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, closed_early, refused_upgrade, timed_out, unreachable
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import AsyncPrompt, async_chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
@@ -166,6 +166,8 @@ class AsyncStream:
                 ping_interval=None,
                 additional_headers=self._headers,
             )
+        except InvalidStatus as error:
+            raise refused_upgrade(self._url, error) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
 

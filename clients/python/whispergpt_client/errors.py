@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 class WhisperGPTError(Exception):
@@ -66,6 +67,17 @@ def unreachable(url: str, cause: Exception) -> WhisperGPTError:
     """No connection, or one that broke."""
     reason = str(cause) or type(cause).__name__
     return WhisperGPTError("connection_error", "unreachable", f"No connection with {url}: {reason}")
+
+
+def refused_upgrade(url: str, refusal: InvalidStatus) -> WhisperGPTError:
+    """An answer of HTTP where a WebSocket was asked for: the server's own refusal, or that of something in between."""
+    answer = refusal.response
+    again = answer.headers.get("Retry-After", "")
+    try:
+        body = json.loads(answer.body or b"")
+    except ValueError:
+        return unreachable(url, refusal)
+    return error_from_envelope(body, status=answer.status_code, retry_after=float(again) if again.isdigit() else None)
 
 
 def closed_early(closed: ConnectionClosed) -> WhisperGPTError:

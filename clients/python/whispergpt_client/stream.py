@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from whispergpt_client.arrays import to_array
-from whispergpt_client.errors import WhisperGPTError, closed_early, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, closed_early, refused_upgrade, timed_out, unreachable
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import Prompt, chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
@@ -174,6 +174,8 @@ class Stream:
         try:
             connecting = connect(self._url, open_timeout=within, ping_interval=None, additional_headers=self._headers)
             self._connection = self._open.enter_context(connecting)
+        except InvalidStatus as error:
+            raise refused_upgrade(self._url, error) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
 
