@@ -93,7 +93,8 @@ def _course(axes: Axes, panel: Panel, prometheus: Prometheus, end: float, minute
     axes.set_xlim(0, minutes)
     if told:
         axes.set_ylim(bottom=min(0.0, 1.05 * factor * min(told)), top=None if any(told) else 1.0)
-        axes.legend(fontsize=6, loc="best")
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=6, loc="best")
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
     return bool(told)
