@@ -173,15 +173,31 @@ class _Answer(Response):
         self.status_code = 200
         self._services, self._begun, self._account = services, begun, account
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._deliver(receive, send)
+        except TimeoutError:
+            self._services.metrics.slow_client.labels("cancelled").inc()
+            self._account.end("cancelled")
+            log.warning("slow client", frames=self._begun.playback.frames)
+        except (ClientDisconnect, asyncio.CancelledError) as error:
+            self._account.end("cancelled")
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _deliver(self, receive: Receive, send: Send) -> None:
+        """Head and body, to their end.
+
+        Raises:
+            ApiError: the stream failed before anything was sent.
+            TimeoutError, ClientDisconnect: the client does not take it.
+        """
+        raise NotImplementedError
+
     async def _send_part(self, send: Send, part: bytes, last: bool = False) -> None:
         if part or last:  # codecs fill a page before there is anything to send
             async with asyncio.timeout(self._services.settings.send_seconds):
                 await send({"type": "http.response.body", "body": part, "more_body": not last})
-
-    def _given_up(self) -> None:
-        self._services.metrics.slow_client.labels("cancelled").inc()
-        self._account.end("cancelled")
-        log.warning("slow client", frames=self._begun.playback.frames)
 
 
 class WholeAnswer(_Answer):
@@ -191,20 +207,13 @@ class WholeAnswer(_Answer):
         super().__init__(services, begun, account)
         self._body = memoryview(body)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _deliver(self, receive: Receive, send: Send) -> None:
         head = Response(
             headers=self._begun.headers(whole=True) | {"Content-Length": str(len(self._body))},
             media_type=MEDIA_TYPES[self._begun.form.response_format],
         )
-        try:
-            await or_gone(receive, self._send(send, head))
-            self._account.end("completed")
-        except TimeoutError:
-            self._given_up()
-        except (ClientDisconnect, asyncio.CancelledError) as error:
-            self._account.end("cancelled")
-            if isinstance(error, asyncio.CancelledError):
-                raise
+        await or_gone(receive, self._send(send, head))
+        self._account.end("completed")
 
     async def _send(self, send: Send, head: Response) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": head.raw_headers})
@@ -216,7 +225,7 @@ class WholeAnswer(_Answer):
 class StreamedAnswer(_Answer):
     """Sends the body as it is generated."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _deliver(self, receive: Receive, send: Send) -> None:
         body = self._body()
         try:
             first = await or_gone(receive, anext(body))
@@ -231,12 +240,6 @@ class StreamedAnswer(_Answer):
             if self._begun.playback.frames == 0:
                 raise
             log.error("body cut off", code=error.code, frames=self._begun.playback.frames)
-        except TimeoutError:
-            self._given_up()
-        except (ClientDisconnect, asyncio.CancelledError) as error:
-            self._account.end("cancelled")
-            if isinstance(error, asyncio.CancelledError):
-                raise
         finally:
             await body.aclose()
             self._begun.playback.finish()

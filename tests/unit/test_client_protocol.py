@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 from whispergpt_client import WhisperGPTError
 from whispergpt_client.continuation import parse_server_timing
+from whispergpt_client.errors import refused_upgrade
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.resumption import Checkpoint, Resumption
 
@@ -137,3 +141,24 @@ def test_losses_without_progress_share_their_time(monkeypatch: pytest.MonkeyPatc
         tries.begin(lost, None, frames=9)
     with pytest.raises(WhisperGPTError, match="no such key"):
         tries.wait_after(WhisperGPTError("authentication_error", "wrong_key", "no such key"))
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "again"),
+    [
+        (
+            b'{"error": {"type": "unavailable_error", "code": "too_many_connections", "message": "m."}}',
+            "too_many_connections",
+            5,
+        ),
+        (b'{"status": "bad gateway"}', "unreachable", None),
+        (b"<html>", "unreachable", None),
+    ],
+)
+def test_a_refused_upgrade_is_the_servers_word_or_no_connection(body: bytes, code: str, again: float | None) -> None:
+    """Either way another try may help: a stream goes on after it."""
+    refusal = InvalidStatus(Response(503, "", Headers({"Retry-After": "5"}), body))
+    told = refused_upgrade("ws://here", refusal)
+    assert (told.code, told.retry_after) == (code, again)
+    tries = Resumption(5)
+    tries.begin(told, Checkpoint(0, "t"), 0)

@@ -69,15 +69,22 @@ def unreachable(url: str, cause: Exception) -> WhisperGPTError:
     return WhisperGPTError("connection_error", "unreachable", f"No connection with {url}: {reason}")
 
 
+def seconds_to_wait(retry_after: str) -> float | None:
+    """What ``Retry-After`` says; None where it is missing, or a date, which the server does not send."""
+    return float(retry_after) if retry_after.isdigit() else None
+
+
 def refused_upgrade(url: str, refusal: InvalidStatus) -> WhisperGPTError:
     """An answer of HTTP where a WebSocket was asked for: the server's own refusal, or that of something in between."""
     answer = refusal.response
-    again = answer.headers.get("Retry-After", "")
     try:
         body = json.loads(answer.body or b"")
     except ValueError:
+        body = None
+    if not isinstance(body, Mapping) or "error" not in body:  # a proxy's, say
         return unreachable(url, refusal)
-    return error_from_envelope(body, status=answer.status_code, retry_after=float(again) if again.isdigit() else None)
+    again = seconds_to_wait(answer.headers.get("Retry-After", ""))
+    return error_from_envelope(body, status=answer.status_code, retry_after=again)
 
 
 def closed_early(closed: ConnectionClosed) -> WhisperGPTError:

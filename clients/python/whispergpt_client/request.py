@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from whispergpt_client.continuation import Continuation, parse_server_timing
-from whispergpt_client.errors import WhisperGPTError, error_from_envelope
+from whispergpt_client.errors import WhisperGPTError, error_from_envelope, seconds_to_wait
 from whispergpt_client.model import Model, model_from_json
 
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
@@ -111,12 +111,9 @@ def raise_for_error(response: httpx.Response) -> None:
         body: Any = response.json()
     except ValueError:
         body = None
-    raise error_from_envelope(body, status=response.status_code, retry_after=_retry_after(response))
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else None  # the header may also hold a date, which we do not send
+    raise error_from_envelope(
+        body, status=response.status_code, retry_after=seconds_to_wait(response.headers.get("retry-after", ""))
+    )
 
 
 def _unexpected(response: httpx.Response, cause: Exception) -> WhisperGPTError:

@@ -18,6 +18,7 @@ _MAY_PASS = {
     "no_capacity",
     "key_streams",
     "key_connections",
+    "too_many_connections",
     "key_audio",
 }
 """Errors that say nothing against another try, on this server or on the one that takes its place."""

@@ -5,7 +5,7 @@ import type { ErrorBody } from "./events.js";
 /** Codes that say nothing against another try, here or on the server that takes this one's place. */
 const MAY_PASS = new Set([
   "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_connections",
-  "key_audio",
+  "key_audio", "too_many_connections",
 ]);
 
 export class WhisperGPTError extends Error {
