@@ -2,6 +2,9 @@
 
 What a step takes is measured at start for one stream, for two, for four, … and corrected by every step there is:
 whatever slows the machine down, be it prompts, another program or its own heat, leaves less room for newcomers.
+
+The correction is the time that the last steps took over the time that they should have taken, not the mean of their
+ratios: a step of one stream that was interrupted takes five times as long, and says next to nothing of one of forty.
 """
 
 from __future__ import annotations
@@ -16,10 +19,8 @@ from engine.config import FRAME_RATE
 
 MOST_LOAD = 0.8
 """The share of each frame's time that steps may take; what is left absorbs the machine's unevenness."""
-WEIGHT = 0.02
-"""Of a step that is slower than expected in the running correction: at 75 steps a second it follows within a second."""
-EASING = 0.005
-"""Of one that is faster: a limit that swung with every quiet moment would let in whom the next busy one cannot bear."""
+WEIGHT = 0.002
+"""Of the last step in what steps took and should have taken: some 500 count, seconds of a busy machine."""
 MOST_SLOWDOWN = 10.0
 """That one step can tell of: a single hiccup says little about the next thousand."""
 
@@ -46,21 +47,24 @@ class Capacity:
 
     Args:
         most_load: the share of each frame's time that steps may take; 0 to let the slots alone decide.
-
-    Attributes:
-        slowdown: of the machine since the start. One for all models: a model that nobody may start a stream of would
-            never be measured again.
     """
 
     def __init__(self, costs: dict[str, StepCost], most_load: float = MOST_LOAD) -> None:
         self._cost_of = {model: cache(cost.of) for model, cost in costs.items()}  # asked some times a step
         self._seconds = most_load / FRAME_RATE
-        self.slowdown = 1.0
+        self._took = self._should = min((cost.of(1) for cost in costs.values()), default=1.0) / WEIGHT
+
+    @property
+    def slowdown(self) -> float:
+        """Of the machine since the start. One for all models: a model that nobody may start a stream of would never be
+        measured again."""
+        return self._took / self._should
 
     def observe(self, model: str, streams: int, seconds: float) -> None:
         """A step of a model for so many streams took so long, all that goes with it included."""
-        told = min(seconds / self._cost_of[model](streams), MOST_SLOWDOWN)
-        self.slowdown += (WEIGHT if told > self.slowdown else EASING) * (told - self.slowdown)
+        should = self._cost_of[model](streams)
+        self._took += min(seconds, MOST_SLOWDOWN * should) - WEIGHT * self._took
+        self._should += should - WEIGHT * self._should
 
     def most(self, model: str, playing: dict[str, int], slots: int) -> int:
         """How many real-time streams of a model may play, up to ``slots``, beside those of others that do: at least one

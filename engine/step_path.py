@@ -3,7 +3,7 @@ GPU, torch elsewhere."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from engine.native.frame_program import FrameProgram
 from engine.native.weights import Weights
 from engine.processors import usable_processors
 from engine.stage_clock import StageClock
+from engine.step_threads import StepThreads
 from engine.streaming import State, leaf, rows
 
 TILE = 8
@@ -74,22 +75,15 @@ class NativePath:
     ) -> None:
         self._program = FrameProgram(frame_step, state, slots, weights)
         self._logits = leaf(state, "logits").numpy()
-        self._threads = threads or usable_processors()
-        self._helpers = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="frame-step")
+        self._threads = StepThreads(threads or usable_processors())
         self.name, self.dtype = weights.library.name, weights.dtype
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
         wanted = np.array(slots, dtype=np.int32)
-        parts = max(1, min(self._threads, count // STREAMS_PER_THREAD))
+        parts = max(1, min(self._threads.count, count // STREAMS_PER_THREAD))
         bounds = [count * part // parts for part in range(parts + 1)]
-        shares = pairwise(bounds[1:])
-        others = [self._helpers.submit(self._program.run, wanted, begin, end) for begin, end in shares]
-        try:
-            first = self._program.run(wanted, 0, bounds[1])
-        finally:
-            wait(others)  # nobody may write into this step's buffers once it is over
-        done = [first, *(other.result() for other in others)]
+        done = self._threads.run([partial(self._program.run, wanted, begin, end) for begin, end in pairwise(bounds)])
         if stages is not None:
             for stage in done[0]:
                 seconds = max(part[stage] for part in done)

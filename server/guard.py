@@ -34,7 +34,8 @@ class Guard:
         self._read_at: tuple[int, int] | None = None
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
-        self.tokens = EntryTokens(settings.token_seconds)
+        shared = settings.resume_key
+        self.tokens = EntryTokens(settings.token_seconds, shared.get_secret_value() if shared else None)
         self.made_key: str | None = None
         """A key that was made for this run, since none is configured and others can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))
@@ -53,7 +54,7 @@ class Guard:
         """Who calls. A WebSocket's ``?token=`` is used up by it.
 
         Raises:
-            ApiError: 401, no key or a wrong one; 403, a page of another origin.
+            ApiError: 401, no key or a wrong one; 403, a page of another origin; 429, too many tokens were used.
         """
         digest = self._let_in(connection)
         return _ANYBODY if digest is None else self._caller(digest)
@@ -72,7 +73,7 @@ class Guard:
         """A token that opens a WebSocket once, for who calls with a key.
 
         Raises:
-            ApiError: as ``caller_of``; 429, too many are out.
+            ApiError: as ``caller_of``.
         """
         digest = self._let_in(connection)
         return _NO_TOKEN if digest is None else self.tokens.make(digest)

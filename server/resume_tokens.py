@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-import secrets
 from collections.abc import Mapping
 
 import msgspec
 
 from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
 from server.errors import ApiError, bad_value
+from server.seal import Seal
 
 PARAM = "response.resume_token"
 _VERSION = 2
-_SIGNATURE_BYTES = 32
 MOST_SKIPPED = 300
 """Frames (4 s) behind a token's that a client may go on from: they are made again, and not sent."""
 
@@ -52,19 +47,18 @@ class ResumeTokens:
     """Seals and opens tokens.
 
     Args:
-        key: shared by servers that take each other's streams over; None makes one that ends with this process.
+        key: as in ``Seal``: shared by servers that take each other's streams over.
     """
 
     def __init__(self, key: str | None) -> None:
-        self._key = hashlib.sha256(key.encode()).digest() if key else secrets.token_bytes(32)
+        self._seal = Seal(key, "resume")
 
     def seal(self, checkpoint: Checkpoint, model: ModelInfo, frames: int | None) -> str:
         """The token of one checkpoint, URL-safe."""
         token = ResumeToken(
             _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.memory
         )
-        payload = msgspec.msgpack.encode(token)
-        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()
+        return self._seal.close(msgspec.msgpack.encode(token))
 
     def open(self, text: str) -> ResumeToken:
         """Read a token.
@@ -72,20 +66,16 @@ class ResumeTokens:
         Raises:
             ApiError: 400, it was not sealed with this key.
         """
+        payload = self._seal.open(text)
+        if payload is None:
+            raise unusable("it is none of this server's, or was changed on the way")
         try:
-            data = base64.urlsafe_b64decode(text.encode())
-            signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
-            if not hmac.compare_digest(signature, self._sign(payload)):
-                raise unusable("it was not made with this server's key, or was changed on the way")
             token = msgspec.msgpack.decode(payload, type=ResumeToken)
-        except (binascii.Error, ValueError):
-            raise unusable("it is not one, or of another version") from None
+        except ValueError:
+            raise unusable("it is of another version") from None
         if token.version != _VERSION:
             raise unusable("it is of another version")
         return token
-
-    def _sign(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, payload, "sha256")
 
 
 def model_of(token: ResumeToken, models: Mapping[str, ModelInfo]) -> ModelInfo:

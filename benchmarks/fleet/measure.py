@@ -32,7 +32,7 @@ from engine import messages as m
 from engine.audio_file import Samples
 from engine.capacity import Capacity
 from engine.checkpoint import load_model
-from engine.config import SAMPLE_RATE
+from engine.config import FRAME_RATE, SAMPLE_RATE
 from engine.engine import Engine
 from engine.messages import Checkpoint, SamplingParams
 from engine.processors import usable_processors
@@ -78,10 +78,17 @@ class _Turns:
         self._worker.turn()
         return time.perf_counter() - began
 
-    def taken(self, streams: int, turns: int) -> list[float]:
-        """Seconds of each turn."""
+    def taken(self, streams: int, turns: int, paced: bool = True) -> list[float]:
+        """Seconds of each turn, one in a frame's time: as a server has them, with caches and processors gone cold
+        between. Not ``paced``: one behind the other.
+        """
         self._runner.prepare(streams)
-        return [self.seconds() for _ in range(turns + WARM)][WARM:]
+        taken: list[float] = []
+        for _ in range(turns + WARM):
+            taken.append(self.seconds())
+            if paced:
+                time.sleep(max(0.0, 1 / FRAME_RATE - taken[-1]))
+        return taken[WARM:]
 
 
 class _Prompts:
@@ -195,6 +202,7 @@ def measure(name: str) -> Profile:
         )
         checkpoint = _checkpoint(engine)
         recall = median(prompts.seconds(checkpoint.memory) for _ in range(RECALLS))
+        alone = turns.taken(SPREAD_STREAMS, TURNS, paced=False)
         runner.prepare(SPREAD_STREAMS)
         beside, began = [], time.perf_counter()
         while (passed := time.perf_counter() - began) < BESIDE_SECONDS:
@@ -217,7 +225,7 @@ def measure(name: str) -> Profile:
         prompt_rate=rate,
         recall_frames=frames_remembered(engine.model.step.model.config),
         recall_seconds=recall,
-        prompts_slow=mean(beside) / mean(taken),
+        prompts_slow=mean(beside) / mean(alone),
         prompts_share=turns.prompts * long / passed,
         listener_share=server.listener_share,
         generator_share=server.generator_share,

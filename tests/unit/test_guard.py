@@ -18,6 +18,7 @@ from server.caller import Caller
 from server.entry_tokens import EntryTokens
 from server.errors import ApiError
 from server.guard import Guard, is_loopback
+from server.seal import Seal
 from server.settings import Settings
 
 
@@ -26,6 +27,9 @@ class Clock:
         self.now = 1000.0
 
     def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
         return self.now
 
 
@@ -141,28 +145,45 @@ def test_nobody_is_bounded_where_nothing_is_set() -> None:
 
 
 def test_a_token_is_good_once_and_not_for_long(clock: Clock) -> None:
-    tokens = EntryTokens(60)
+    tokens = EntryTokens(60, None)
     first, second = tokens.make("a"), tokens.make("b")
     assert first != second
-    assert tokens.use(first) == "a" and tokens.use(first) is None and tokens.use("made up") is None
+    assert tokens.use(first) == "a" and tokens.use(first) is None
     clock.now += 61
     assert tokens.use(second) is None
-    old = tokens.make("c")
-    clock.now += 61
-    tokens.make("d")
-    assert len(tokens._made) == 1 and tokens.use(old) is None
 
 
-def test_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_good_on_every_server_with_its_key() -> None:
+    here, there, stranger = (EntryTokens(60, key) for key in ("a shared key", "a shared key", "another"))
+    token = here.make("a")
+    assert stranger.use(token) is None and EntryTokens(60, None).use(token) is None
+    assert there.use(token) == "a" and there.use(token) is None
+    assert here.use(token) == "a", "what is used up there is not known here"
+
+
+@pytest.mark.parametrize("text", ["", "made up", "ü", "A" * 10_000])
+def test_what_is_no_token(text: str) -> None:
+    assert EntryTokens(60, "a shared key").use(text) is None
+
+
+def test_what_one_purpose_sealed_is_none_of_another() -> None:
+    sealed = Seal("a shared key", "resume").close(b"anything")
+    assert Seal("a shared key", "resume").open(sealed) == b"anything"
+    assert EntryTokens(60, "a shared key").use(sealed) is None
+
+
+def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_module, "_MOST", 3)
-    tokens = EntryTokens(60)
+    tokens = EntryTokens(60, None)
     for _ in range(3):
-        tokens.make("a")
+        assert tokens.use(tokens.make("a")) == "a"
+    more = tokens.make("a")
     with pytest.raises(ApiError) as refused:
-        tokens.make("a")
+        tokens.use(more)
     assert refused.value.status == 429
-    tokens.use(tokens.make("b"))
-    assert tokens._out == {"a": 3}, "others are not concerned, and nothing is kept of who has none"
+    assert tokens.use(tokens.make("b")) == "b", "others are not concerned"
+    clock.now += 61
+    assert tokens.use(tokens.make("a")) == "a" and len(tokens._used) == 1, "nothing is kept of what is too old"
 
 
 @pytest.mark.parametrize(

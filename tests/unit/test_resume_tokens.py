@@ -26,7 +26,7 @@ def test_a_token_says_what_was_sealed() -> None:
 def test_only_the_same_key_opens_it() -> None:
     sealed = ResumeTokens(KEY).seal(POINT, MODEL, 600)
     for other in (ResumeTokens(KEY + "!"), ResumeTokens(None)):
-        with pytest.raises(ApiError, match="was not made with this server's key"):
+        with pytest.raises(ApiError, match="none of this server's"):
             other.open(sealed)
     own = ResumeTokens(None)
     assert own.open(own.seal(POINT, MODEL, None)).frames is None

@@ -141,7 +141,8 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
     assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
     assert ended(events, 3) and frames_of(events, 1) and not frames_of(events, 2)
     assert 0 < capacity.slowdown != 1, "every step corrects what was measured at start"
-    capacity.slowdown = 0.01
+    roomy = Capacity({"speech": StepCost([1, 2], [0.0001, 0.0002])}, most_load=0.8)
+    monkeypatch.setattr(peer.worker, "_capacity", roomy)
     assert frames_of(peer.turn(2), 2), "there is time now"
 
 

@@ -1,0 +1,40 @@
+"""Seals: what this server, or one with the same key, gave out and will know again. Signed, not secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+_SIGNATURE_BYTES = 32
+
+
+class Seal:
+    """Makes text of bytes, and bytes of the text again, if it was made with the same key and for the same purpose.
+
+    Args:
+        key: shared by servers that trust each other's seals; None makes one that ends with this process.
+        purpose: a seal for one is none for another.
+    """
+
+    def __init__(self, key: str | None, purpose: str) -> None:
+        root = hashlib.sha256(key.encode()).digest() if key else secrets.token_bytes(32)
+        self._key = hmac.digest(root, purpose.encode(), "sha256")
+
+    def close(self, payload: bytes) -> str:
+        """The payload and its signature, URL-safe."""
+        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()
+
+    def open(self, text: str) -> bytes | None:
+        """The payload; None where the text was not made by ``close`` with this key."""
+        try:
+            data = base64.urlsafe_b64decode(text.encode())
+        except (binascii.Error, ValueError):
+            return None
+        signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
+        return payload if hmac.compare_digest(signature, self._sign(payload)) else None
+
+    def _sign(self, payload: bytes) -> bytes:
+        return hmac.digest(self._key, payload, "sha256")
