@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil
-from types import TracebackType
-from typing import Self
 
 from engine.messages import ModelInfo, Pace
 from server.caller import Caller
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_link import EngineLink
 from server.errors import ApiError
+from server.places import Place
 from server.settings import Settings
 from server.stream_plan import StreamPlan
-
-
-class Place:
-    """Kept for a stream whose prompt is being made ready; leaving it as a context gives it back.
-
-    Args:
-        at_once: whether it is a place to play in, and not one in the line.
-    """
-
-    def __init__(self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool) -> None:
-        self._kept, self._for, self.at_once = kept, (model, pace), at_once
-        self._kept[self._for] += 1
-        self.over = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.give_back()
-
-    def give_back(self) -> None:
-        """Only the first call counts."""
-        if not self.over:
-            self.over = True
-            self._kept[self._for] -= 1
-
-    def take(self, model: str, pace: Pace) -> bool:
-        """Give it back for a stream that starts now; returns whether it was still kept, and for such a stream."""
-        fits = not self.over and self._for == (model, pace)
-        self.give_back()
-        return fits
 
 
 class Admission:
@@ -63,7 +28,6 @@ class Admission:
         """Set while nobody is being served."""
         self.idle.set()
         self.upload_bytes = 0
-        self._kept: Counter[tuple[str, Pace]] = Counter()
 
     def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace) -> Place:
         """Promise a place to whom a prompt is now made ready for: who is let in so far is not sent away after it.
@@ -71,7 +35,7 @@ class Admission:
         Raises:
             ApiError: as ``require_room``.
         """
-        return Place(self._kept, model.id, pace, self.require_room(link, model, pace))
+        return link.places.keep(model.id, pace, self.require_room(link, model, pace))
 
     def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
         """Refuse early, before any work is done for the request; returns whether nobody has to end first.
@@ -81,9 +45,11 @@ class Admission:
                 or what plays goes on for longer than anybody may wait in it.
         """
         taken = link.live(model.id)
-        kept = sum(count for (name, _), count in self._kept.items() if name == model.id)
         at_once = self._require_place(
-            len(taken) + kept, model.slots, taken, f"All {model.slots} streams of '{model.id}' are taken"
+            len(taken) + link.places.kept(model.id),
+            model.slots,
+            taken,
+            f"All {model.slots} streams of '{model.id}' are taken",
         )
         if pace == "realtime":
             most = link.most_listened(model.id)
@@ -93,11 +59,12 @@ class Admission:
                 bears = f"Streams of other models leave this server no time for one of '{model.id}'"
             # All models share the machine: whichever stream ends makes room; and what is promised to another model, or
             # waits there, is in no limit yet.
-            elsewhere = any(kept for (name, kind), kept in self._kept.items() if kind == pace and name != model.id)
+            kept = link.places.kept(model.id, pace)
+            elsewhere = link.places.kept(pace=pace) > kept
             elsewhere |= any(stream.waits for stream in link.live(pace=pace) if stream.model.id != model.id)
             at_once = at_once and not elsewhere
             at_once &= self._require_place(
-                len(link.live(model.id, pace)) + self._kept[model.id, pace],
+                len(link.live(model.id, pace)) + kept,
                 most,
                 link.live(pace=pace),
                 bears,

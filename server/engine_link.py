@@ -38,6 +38,7 @@ from server.engine_process import EngineProcess
 from server.errors import ApiError, engine_lost
 from server.loop_lag import watch_loop_lag
 from server.metrics import Metrics
+from server.places import Places
 from server.settings import Settings
 from server.stream_plan import StreamPlan
 
@@ -56,6 +57,7 @@ class EngineLink:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
+        self.places = Places()
         self._settings, self._metrics = settings, metrics
         self._process = EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
@@ -151,9 +153,13 @@ class EngineLink:
         return self._most_listened[model]
 
     def slack(self, model: str) -> int:
-        """Real-time streams of one model that could be taken now; negative where some wait, 0 of an engine that is
-        gone."""
-        return 0 if self._lost else self.most_listened(model) - len(self.live(model, "realtime"))
+        """Real-time streams of one model that could be taken now, beside those that places are kept for; negative
+        where some wait, 0 of an engine that is gone."""
+        if self._lost:
+            return 0
+        time_left = self.most_listened(model) - len(self.live(model, "realtime")) - self.places.kept(model, "realtime")
+        slots_left = self.models[model].slots - len(self.live(model)) - self.places.kept(model)
+        return min(time_left, slots_left)
 
     def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
         """Open a prompt of ``owner``, whose encoded prompts are no one else's.

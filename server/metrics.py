@@ -58,7 +58,7 @@ class Metrics:
         )
         self.streams_slack = self._gauge(
             "streams_slack",
-            "Real-time streams that could be taken now: the limit less those that play or wait; 0 without an engine",
+            "Real-time streams that could be taken now, beside those that play, wait or will; 0 without an engine",
             ("model",),
         )
         self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))

@@ -15,12 +15,12 @@ from engine.config import HOP
 from engine.messages import Checkpoint, Pace, SamplingParams
 from server import logs
 from server.accounting import Account
-from server.admission import Place
 from server.backlog import every, latest
 from server.caller import Caller
 from server.encoders import encoder
 from server.engine_handles import PromptHandle, Status, StreamHandle
 from server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
+from server.places import Place
 from server.playback import Playback
 from server.services import Services
 from server.stream_events import OutputFormat

@@ -8,10 +8,10 @@ from typing import assert_never
 
 from server import logs
 from server.accounting import count_refusal
-from server.admission import Place
 from server.caller import Caller
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
+from server.places import Place
 from server.resume_tokens import model_of, unusable
 from server.services import Services
 from server.stream_events import (

@@ -19,10 +19,10 @@ from benchmarks.load.playback_clock import PlaybackClock
 from engine.config import FRAME_RATE
 from engine.engine import CHECKPOINT_EVERY
 from engine.messages import SamplingParams
-from server.admission import Place
 from server.caller import Caller
 from server.engine_handles import PromptHandle
 from server.errors import ApiError
+from server.places import Place
 from server.stream_plan import StreamPlan
 
 BUFFER_SECONDS = 0.05

@@ -21,6 +21,7 @@ from server.caller import Visit
 from server.engine_handles import PromptHandle
 from server.engine_link import EngineLink
 from server.errors import ApiError
+from server.places import Places
 from server.settings import Settings
 from server.stream_plan import StreamPlan
 
@@ -82,7 +83,7 @@ class Machine:
     def __init__(self, number: int, costs: Costs, settings: Settings, agenda: Agenda, chunk: int, seed: str) -> None:
         self.number = number
         self.state: Literal["starting", "ready", "draining", "gone"] = "starting"
-        self.admission, self.desk = Admission(settings), Desk()
+        self.admission, self.desk, self.places = Admission(settings), Desk(), Places()
         self.capacity = Capacity({MODEL: costs.step}, settings.max_load)
         self.scheduler = Scheduler(settings.max_streams, lambda: self._clock)
         self.model = ModelInfo(MODEL, 0, 0, FRAME_RATE, {}, "", "", settings.max_streams, recalls=True)
@@ -105,7 +106,7 @@ class Machine:
 
     @property
     def link(self) -> EngineLink:
-        """For ``Admission``, which asks no more of it than ``live``, ``most_listened`` and ``start_stream``."""
+        """For ``Admission``, which asks for ``live``, ``places``, ``most_listened`` and ``start_stream`` alone."""
         return cast(EngineLink, self)
 
     def live(self, model: str | None = None, pace: Pace | None = None) -> list[Playing]:
@@ -129,8 +130,8 @@ class Machine:
 
     @property
     def slack(self) -> int:
-        """Real-time streams that could still be taken: the limit without those that play or wait."""
-        return self._limit - len(self._live)
+        """Real-time streams that could still be taken: the limit without those that play or wait, or will."""
+        return self._limit - len(self._live) - self.places.kept()
 
     def connect(self, lost: Callable[[], None]) -> None:
         """One more session, which is told by ``lost`` should this machine die.

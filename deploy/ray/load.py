@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def load_of(link: EngineLink) -> Mapping[str, float]:
-    """Real-time streams that play or wait, and how many more the replica bears.
+    """Real-time streams that play, wait or have a place kept, and how many more the replica bears.
 
     The latter is the least ``whispergpt_streams_slack`` of its models: each model's limit allows for what the others
     play, so that is the room for one more stream of whichever model has least. Below 0 some wait.
     """
-    playing = len(link.live(pace="realtime"))
+    playing = len(link.live(pace="realtime")) + link.places.kept(pace="realtime")
     return {PLAYING: float(playing), SLACK: float(min(link.slack(model) for model in link.models))}

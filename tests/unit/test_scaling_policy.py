@@ -13,6 +13,7 @@ from deploy.ray.load import load_of
 from deploy.ray.policy import PLAYING, REST, SLACK, SPARE, Load, SlackPolicy, replicas_wanted
 from deploy.ray.replica import ReplicaError, fleet_settings
 from server.engine_link import EngineLink
+from server.places import Places
 
 
 @pytest.mark.parametrize(
@@ -63,8 +64,10 @@ def test_ray_gets_the_policy_whole() -> None:
 
 def test_a_replica_reports_its_fullest_model() -> None:
     slack = {"speech": 5, "piano": -1}
-    link = SimpleNamespace(models=slack, slack=slack.__getitem__, live=lambda pace: ["stream"] * 3)
-    assert load_of(cast(EngineLink, link)) == {PLAYING: 3.0, SLACK: -1.0}
+    places = Places()
+    places.keep("speech", "realtime", at_once=True)
+    link = SimpleNamespace(models=slack, slack=slack.__getitem__, live=lambda pace: ["stream"] * 3, places=places)
+    assert load_of(cast(EngineLink, link)) == {PLAYING: 4.0, SLACK: -1.0}
 
 
 def test_what_replicas_must_share_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
