@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +17,15 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
 
 
+_PREFIX = "WHISPERGPT_"
+_OTHERS = {"WHISPERGPT_CACHE", "WHISPERGPT_API_KEY"}
+"""Of the engine and of the clients."""
+
+
 class Settings(BaseSettings):
     """Validated when built: raises pydantic.ValidationError naming the setting that does not fit."""
 
-    model_config = SettingsConfigDict(env_prefix="WHISPERGPT_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65_535, description="0 takes any free port")
@@ -117,6 +123,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_of_a_service(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith("tcp://"):
+            raise ValueError(f"'{value}' is what Kubernetes says of a Service; give its pods enableServiceLinks: false")
+        return value
+
     @field_validator("open")
     @classmethod
     def _open_or_not(cls, value: bool, info: ValidationInfo) -> bool:
@@ -152,3 +165,9 @@ class Settings(BaseSettings):
         if value.lower() not in ("debug", "info", "warning", "error"):
             raise ValueError(f"'{value}' is not a log level; use debug, info, warning or error")
         return value.lower()
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Names in the environment that look like settings and are none: one that is misspelt sets nothing."""
+    known = _OTHERS | {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)

@@ -122,6 +122,7 @@ def test_secrets_come_from_a_secret() -> None:
 
 def test_pods_have_no_rights() -> None:
     for spec in (pod_of(read("deployment")), *(template["spec"] for template in ray_templates())):
+        assert spec["enableServiceLinks"] is False, "the Service would set WHISPERGPT_PORT"
         assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == 10001
         for container in spec["containers"]:
             may = container["securityContext"]
