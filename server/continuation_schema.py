@@ -1,11 +1,15 @@
-"""What ``/docs`` says about ``POST /continue``: its form is read by hand, so that every error names its field."""
+"""What ``/docs`` says about ``/continue`` and ``/v1/play``: their form is read by hand, so that every error names its
+field."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from server.encoders import MEDIA_TYPES
 from server.parameters import MAX_SECONDS, MAX_SEED
 
+_STREAM = "Send the body as it is generated."
+_STREAM_OF_PLAY = "Changes nothing: what an address plays comes as it is generated."
 _FORM: dict[str, Any] = {
     "type": "object",
     "required": ["audio"],
@@ -35,7 +39,7 @@ _FORM: dict[str, Any] = {
             "default": "wav",
             "description": "pcm is s16le mono 24 kHz, opus is Ogg Opus.",
         },
-        "stream": {"type": "boolean", "default": False, "description": "Send the body as it is generated."},
+        "stream": {"type": "boolean", "default": False},
     },
 }
 
@@ -56,7 +60,8 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 _ERRORS = {
     400: "A field is missing, unknown or unusable",
-    404: "The address was played already, or is too old",
+    401: "The server asks for a key, or does not know this one",
+    404: "The address was played already, is too old, or is another server's",
     413: "The prompt is too large or too long",
     415: "The prompt is empty or not audio",
     422: "The prompt cannot be decoded or is too short",
@@ -71,6 +76,31 @@ _HEADERS = {
     "X-Fingerprint": "same fingerprint, same prompt, same parameters: same samples",
     "Server-Timing": "queue, encode, prefill, first_audio, generate, in milliseconds",
 }
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_AUDIO: dict[int | str, Any] = {
+    200: {
+        "description": "The continuation",
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
+        "content": dict.fromkeys(MEDIA_TYPES.values(), _BINARY),
+    }
+}
+_ADDRESS: dict[int | str, Any] = {
+    201: {
+        "description": "The address, for one use",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["url", "expires_in"],
+                    "properties": {
+                        "url": {"type": "string", "description": "From the server's root on."},
+                        "expires_in": {"type": "number", "description": "Seconds."},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 def _refusals(*statuses: int) -> dict[int | str, Any]:
@@ -80,18 +110,24 @@ def _refusals(*statuses: int) -> dict[int | str, Any]:
     }
 
 
-_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_AUDIO: dict[int | str, Any] = {
-    200: {
-        "description": "The continuation",
-        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
-        "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+def _body(stream: str) -> dict[str, Any]:
+    """The form, with what its field ``stream`` does."""
+    fields = _FORM["properties"] | {"stream": _FORM["properties"]["stream"] | {"description": stream}}
+    form = {"multipart/form-data": {"schema": _FORM | {"properties": fields}}}
+    return {"requestBody": {"required": True, "content": form}}
 
-CONTINUE_DOCS: dict[str, Any] = {
-    "openapi_extra": _BODY,
-    "responses": _AUDIO | _refusals(400, 413, 415, 422, 429, 503),
+
+_UPLOAD_REFUSALS = _refusals(400, 401, 413, 415, 422, 429, 503)
+CONTINUE_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM), "responses": _AUDIO | _UPLOAD_REFUSALS}
+PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _ADDRESS | _UPLOAD_REFUSALS}
+_TOKEN = {
+    "name": "token",
+    "in": "query",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "Of the address.",
 }
-PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _BODY, "responses": _refusals(400, 413, 415, 422, 429, 503)}
-PLAY_DOCS: dict[str, Any] = {"responses": _AUDIO | _refusals(404, 429, 503)}
+PLAY_DOCS: dict[str, Any] = {
+    "openapi_extra": {"parameters": [_TOKEN]},
+    "responses": _AUDIO | _refusals(401, 404, 429, 503),
+}

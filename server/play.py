@@ -53,8 +53,9 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
 
 
 @router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)
-async def play(request: Request, token: str = "") -> Response:
+async def play(request: Request) -> Response:
     """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener."""
+    token = request.query_params.get("token", "")
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         require_room(services, services.addresses.look(token))  # who has to come again finds the address again
