@@ -31,6 +31,7 @@ WAITING_FRAMES = 10 * FRAME_RATE
 """A second that somebody has waited counts as so many frames that are done: nobody waits for ever."""
 LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
+_LOWEST_PRIORITY = 19
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ class PromptDesk:
             thread.join()
 
     def _work(self) -> None:
-        _lower_priority()
         try:
+            _lower_priority()
             while (due := self._next()) is not None:
                 self._advance(*due)
         except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
@@ -226,4 +227,7 @@ def _key(arriving: _Arriving) -> PromptKey:
 def _lower_priority() -> None:
     """Of this thread, where threads have a priority of their own."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWER_PRIORITY)
+        thread = threading.get_native_id()
+        # From where it is: a process that is nice itself, as Ray's are, may not raise it.
+        lower = min(_LOWEST_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread) + LOWER_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, thread, lower)

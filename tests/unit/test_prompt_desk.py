@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -158,3 +161,23 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(engine: Engine) -> No
     none = PromptCache(0)
     none.add(keys[0], prompts[0])
     assert none.find(keys[0]) is None
+
+
+_NICE = """
+import os, threading
+from engine.prompt_desk import PromptDesk
+os.nice(15)
+os.setuid(65534) if os.getuid() == 0 else None  # nobody may not raise a priority, as root may
+desk = PromptDesk(0, lambda: None)
+threads = [thread.native_id for thread in threading.enumerate() if thread is not threading.main_thread()]
+while len({os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} - {15}) == 0:
+    desk.finished()
+print([os.getpriority(os.PRIO_PROCESS, thread) for thread in threads])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_a_process_that_is_nice_may_work_on_prompts() -> None:
+    """As under Ray, which starts its workers with 15."""
+    found = subprocess.run([sys.executable, "-c", _NICE], capture_output=True, text=True, timeout=60, check=True)
+    assert set(ast.literal_eval(found.stdout)) <= {15, 19} and found.stderr == ""
