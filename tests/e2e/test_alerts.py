@@ -47,10 +47,11 @@ def test_slack_counts_who_plays_and_who_waits(small: ServerProcess) -> None:
 
     assert slack() == 1
     playing, waiting = LiveSocket(small.url), LiveSocket(small.url)
-    for socket in (playing, waiting):
-        socket.commit(GOOD_PROMPT)
+    playing.commit(GOOD_PROMPT)
+    assert slack() == 0, "a place is kept"
     playing.create(None)
-    assert slack() == 0
+    assert slack() == 0, "and taken"
+    waiting.commit(GOOD_PROMPT)
     waiting.event("response.create", response={"seconds": 1})
     wait_until(lambda: slack() == -1, "the one who waits is counted")
     assert Metrics(small.url).sum("whispergpt_sessions_open") == 2

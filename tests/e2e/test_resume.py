@@ -173,7 +173,7 @@ def test_what_cannot_be_resumed_is_said(url: str, models: list[str]) -> None:
     with ServerProcess("--model", models[0]) as stranger:
         with LiveSocket(stranger.url) as socket:
             socket.event("response.create", response={"resume_token": token})
-            assert "this server's key" in socket.expect_error()["message"]
+            assert "none of this server's" in socket.expect_error()["message"]
         stranger.terminate()
         assert stranger.wait() == 0
 
