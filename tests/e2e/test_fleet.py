@@ -118,6 +118,7 @@ async def test_a_replica_is_killed_in_mid_stream(fleet: LocalFleet, unbroken: by
 
 
 async def test_the_fleet_shrinks_and_grows_under_its_listeners(fleet: LocalFleet, unbroken: bytes) -> None:
+    await asyncio.to_thread(fleet.wait_until_reached, 2)
     listeners, ended = await begin(fleet, LONGEST, LONGEST, 8.0, 8.0)
     before = await asyncio.to_thread(fleet.playing)
     assert sorted(before.values()) == [2, 2]

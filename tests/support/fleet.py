@@ -25,7 +25,7 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 from ray.util import list_named_actors
 
-from tests.support.metrics import wait_until
+from tests.support.metrics import Metrics, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE_YAML = ROOT / "deploy" / "ray" / "serve.yaml"
@@ -104,6 +104,16 @@ class LocalFleet:
         """Until so many replicas run, and none starts or stops."""
         wait_until(lambda: self.states() == {"RUNNING": replicas}, f"{replicas} replicas run", seconds)
         self._note_pids()
+
+    def wait_until_reached(self, replicas: int) -> None:
+        """Until the proxy sends to so many: it hears of a new one later than Ray says that it runs."""
+        answered: set[float] = set()
+
+        def more() -> bool:
+            answered.add(Metrics(self.url).sum("whispergpt_server_process_start_time_seconds"))
+            return len(answered) == replicas
+
+        wait_until(more, f"{replicas} replicas answer")
 
     def playing(self) -> dict[int, int]:
         """Requests and sessions of each replica, by its pid."""
