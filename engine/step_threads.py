@@ -66,5 +66,7 @@ class StepThreads:
                 os.sched_setaffinity(helper, others[number :: self.count - 1] or others)
 
 
-_processor: Callable[[], int] | None = ctypes.CDLL(None).sched_getcpu if sys.platform == "linux" else None
+_processor: Callable[[], int] | None = (
+    getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+)
 """The one that this thread runs on."""

@@ -158,7 +158,8 @@ class EngineLink:
         if self._lost:
             return 0
         time_left = self.most_listened(model) - len(self.live(model, "realtime")) - self.places.kept(model, "realtime")
-        slots_left = self.models[model].slots - len(self.live(model)) - self.places.kept(model)
+        # `fast` streams take slots, and no time that real-time ones could not have: who waits for a slot tells nothing.
+        slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
         return min(time_left, slots_left)
 
     def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:

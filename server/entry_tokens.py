@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import secrets
 import time
 from collections import Counter
+from collections.abc import Iterable
+from math import ceil
 
 import msgspec
 
@@ -12,14 +15,14 @@ from server.errors import ApiError
 from server.seal import Seal
 
 _NONCE_BYTES = 16
-_MOST = 4096
-"""Tokens of one key that were used and are not too old yet."""
+_MOST_A_SECOND = 64
+"""Tokens of one key that may be used, on average over the time that one is good for."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    """``owner``: the digest of the caller's key; ``end``: seconds since 1970, for other machines have to read it."""
+    """``owner``: a mark of the caller's key; ``end``: seconds since 1970, for other machines have to read it."""
 
-    owner: str
+    owner: bytes
     end: float
     nonce: bytes
 
@@ -37,40 +40,47 @@ class EntryTokens:
     def __init__(self, seconds: float, key: str | None) -> None:
         self.seconds = seconds
         self._seal = Seal(key, "entry")
-        self._used: dict[bytes, _Entry] = {}
-        self._uses: Counter[str] = Counter()
-        self._look_again = _MOST
+        self._most = ceil(_MOST_A_SECOND * seconds)
+        self._used: list[tuple[float, bytes, bytes]] = []
+        """A heap: end, nonce and owner of each that was used and is not too old to be tried again."""
+        self._nonces: set[bytes] = set()
+        self._uses: Counter[bytes] = Counter()
 
     def make(self, owner: str) -> str:
         """A token for ``owner``."""
-        entry = _Entry(owner, time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
+        entry = _Entry(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
         return self._seal.close(msgspec.msgpack.encode(entry))
 
-    def use(self, token: str) -> str | None:
-        """Whose it is; None if it is not, was used here, or is too old.
+    def use(self, token: str, owners: Iterable[str]) -> str | None:
+        """Whose of ``owners`` it is; None if it is nobody's, was used here, or is too old.
 
         Raises:
             ApiError: 429, its owner used too many.
         """
         sealed = self._seal.open(token)
-        if sealed is None:
+        try:
+            entry = msgspec.msgpack.decode(sealed or b"", type=_Entry)
+        except ValueError:  # no seal, or that of another version
             return None
-        entry = msgspec.msgpack.decode(sealed, type=_Entry)
-        if entry.end <= time.time() or entry.nonce in self._used:
+        now = time.time()
+        owner = next((one for one in owners if self._seal.mark(one) == entry.owner), None)
+        if owner is None or entry.end <= now or entry.nonce in self._nonces:
             return None
-        if len(self._used) >= self._look_again or self._uses[entry.owner] >= _MOST:
-            self._forget_old()
-        if self._uses[entry.owner] >= _MOST:
-            wait = max(1, round(self.seconds))
+        self._forget_until(now)
+        if self._uses[entry.owner] >= self._most:
+            wait = max(1, ceil(self._used[0][0] - now))
             told = f"Too many tokens of this key were used; try again in {wait} s."
             raise ApiError(429, "key_tokens", told, retry_after=wait)
-        self._used[entry.nonce] = entry
+        heapq.heappush(self._used, (entry.end, entry.nonce, entry.owner))
+        self._nonces.add(entry.nonce)
         self._uses[entry.owner] += 1
-        return entry.owner
+        return owner
 
-    def _forget_old(self) -> None:
+    def _forget_until(self, now: float) -> None:
         """What is too old to be used again need not be known any more."""
-        now = time.time()
-        self._used = {nonce: entry for nonce, entry in self._used.items() if entry.end > now}
-        self._uses = Counter(entry.owner for entry in self._used.values())
-        self._look_again = 2 * len(self._used) + _MOST  # so that looking costs each use the same
+        while self._used and self._used[0][0] <= now:
+            _, nonce, owner = heapq.heappop(self._used)
+            self._nonces.remove(nonce)
+            self._uses[owner] -= 1
+            if not self._uses[owner]:
+                del self._uses[owner]

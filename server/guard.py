@@ -103,8 +103,8 @@ class Guard:
             return found
         token = connection.query_params.get("token") if connection.scope["type"] == "websocket" else None
         if token is not None:
-            owner = self.tokens.use(token)
-            if owner is None or owner not in self._keys:
+            owner = self.tokens.use(token, self._keys)
+            if owner is None:
                 raise _refused("wrong_token", "The token is used up, too old or not of this server; make another.")
             return owner
         raise _refused("no_key", "This server asks for a key; send `Authorization: Bearer KEY`.")

@@ -19,7 +19,7 @@ from server.http_protocol import BoundedHttpProtocol
 from server.open_files import most_connections
 from server.ready_line import say_ready
 from server.services import Services, services_of
-from server.settings import Settings, unknown_variables
+from server.settings import Settings, warn_of_unknown_variables
 from server.tracing import TracingError
 from server.ws_protocol import BoundedWebSocketProtocol
 
@@ -89,8 +89,7 @@ def serve(settings: Settings) -> None:
         ServeError: the address cannot be used, the models cannot be loaded, or ``strict`` and the engine crashed.
     """
     logs.configure(settings.log_level)
-    for name in unknown_variables(os.environ):
-        log.warning("no setting has this name", variable=name)
+    warn_of_unknown_variables()
     listener = _listen(settings)
     with listener:
         asyncio.run(_serve(settings, listener))

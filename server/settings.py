@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine.capacity import MOST_LOAD
 from engine.config import Dtype
+from server import logs
+
+log = logs.get("server.settings")
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
@@ -170,4 +174,10 @@ class Settings(BaseSettings):
 def unknown_variables(environment: Iterable[str]) -> list[str]:
     """Names in the environment that look like settings and are none: one that is misspelt sets nothing."""
     known = _OTHERS | {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)
+    return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
+
+
+def warn_of_unknown_variables() -> None:
+    """In the log, for whoever starts a server."""
+    for name in unknown_variables(os.environ):
+        log.warning("no setting has this name", variable=name)

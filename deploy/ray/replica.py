@@ -12,7 +12,7 @@ from server import logs
 from server.app import create_app
 from server.errors import ApiError
 from server.services import Services, services_of
-from server.settings import Settings
+from server.settings import Settings, warn_of_unknown_variables
 
 
 class ReplicaError(Exception):
@@ -32,6 +32,7 @@ class Replica:
     def __init__(self) -> None:
         settings = fleet_settings(bool(ray.get_gpu_ids()))
         logs.configure(settings.log_level)
+        warn_of_unknown_variables()
         self._app = create_app(settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -59,6 +59,7 @@ class LocalFleet:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray makes the machine's own address of 127.0.0.1
             "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
+            "RAY_worker_niceness": "0",
             **environment,
         }.items():
             self._patch.setenv(name, value)
@@ -119,6 +120,11 @@ class LocalFleet:
         """Requests and sessions of each replica, by its pid."""
         asked = (self._ask(name, lambda it: (os.getpid(), it.get_num_ongoing_requests())) for name in _replica_names())
         return dict(asked)
+
+    def niceness(self) -> set[int]:
+        """That replicas and their engines run with."""
+        pids = [pid for replica in self.playing() for pid in (replica, *_children(replica))]
+        return {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids}
 
     def nodes(self) -> set[str]:
         """The nodes that replicas are on."""

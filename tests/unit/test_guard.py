@@ -144,46 +144,52 @@ def test_nobody_is_bounded_where_nothing_is_set() -> None:
         visit.go_on(10**9)
 
 
+OWNERS = ("a", "b")
+
+
 def test_a_token_is_good_once_and_not_for_long(clock: Clock) -> None:
     tokens = EntryTokens(60, None)
     first, second = tokens.make("a"), tokens.make("b")
     assert first != second
-    assert tokens.use(first) == "a" and tokens.use(first) is None
+    assert tokens.use(first, ["b"]) is None, "its key was taken away"
+    assert tokens.use(first, OWNERS) == "a" and tokens.use(first, OWNERS) is None
     clock.now += 61
-    assert tokens.use(second) is None
+    assert tokens.use(second, OWNERS) is None
 
 
 def test_a_token_is_good_on_every_server_with_its_key() -> None:
     here, there, stranger = (EntryTokens(60, key) for key in ("a shared key", "a shared key", "another"))
     token = here.make("a")
-    assert stranger.use(token) is None and EntryTokens(60, None).use(token) is None
-    assert there.use(token) == "a" and there.use(token) is None
-    assert here.use(token) == "a", "what is used up there is not known here"
+    assert stranger.use(token, OWNERS) is None and EntryTokens(60, None).use(token, OWNERS) is None
+    assert there.use(token, OWNERS) == "a" and there.use(token, OWNERS) is None
+    assert here.use(token, OWNERS) == "a", "what is used up there is not known here"
 
 
 @pytest.mark.parametrize("text", ["", "made up", "ü", "A" * 10_000])
 def test_what_is_no_token(text: str) -> None:
-    assert EntryTokens(60, "a shared key").use(text) is None
+    assert EntryTokens(60, "a shared key").use(text, OWNERS) is None
 
 
 def test_what_one_purpose_sealed_is_none_of_another() -> None:
     sealed = Seal("a shared key", "resume").close(b"anything")
     assert Seal("a shared key", "resume").open(sealed) == b"anything"
-    assert EntryTokens(60, "a shared key").use(sealed) is None
+    assert EntryTokens(60, "a shared key").use(sealed, OWNERS) is None
 
 
 def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry_module, "_MOST", 3)
+    monkeypatch.setattr(entry_module, "_MOST_A_SECOND", 3 / 60)
     tokens = EntryTokens(60, None)
     for _ in range(3):
-        assert tokens.use(tokens.make("a")) == "a"
+        assert tokens.use(tokens.make("a"), OWNERS) == "a"
     more = tokens.make("a")
     with pytest.raises(ApiError) as refused:
-        tokens.use(more)
+        tokens.use(more, OWNERS)
     assert refused.value.status == 429
-    assert tokens.use(tokens.make("b")) == "b", "others are not concerned"
+    assert tokens.use(tokens.make("b"), OWNERS) == "b", "others are not concerned"
     clock.now += 61
-    assert tokens.use(tokens.make("a")) == "a" and len(tokens._used) == 1, "nothing is kept of what is too old"
+    assert tokens.use(tokens.make("a"), OWNERS) == "a" and len(tokens._used) == len(tokens._nonces) == 1, (
+        "nothing is kept of what is too old"
+    )
 
 
 @pytest.mark.parametrize(

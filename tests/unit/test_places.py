@@ -34,7 +34,7 @@ def test_slack_counts_who_was_let_in_and_what_slots_are_left() -> None:
             seen = [link.slack("speech")]
             first = link.places.keep("speech", "realtime", at_once=True)
             seen.append(link.slack("speech"))
-            fast = [link.places.keep("speech", "fast", at_once=True) for _ in range(3)]
+            fast = [link.places.keep("speech", "fast", at_once=True) for _ in range(9)]
             seen.append(link.slack("speech"))
             for place in (first, *fast):
                 place.give_back()
