@@ -53,6 +53,11 @@ class PromptHandle:
         # A prompt may be dropped with nobody waiting; an error that none reads is no fault.
         self._answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
+    @property
+    def answered(self) -> bool:
+        """Whether the engine has said that it can be continued, or that it cannot."""
+        return self._answer.done()
+
     async def append(self, samples: bytes) -> None:
         """Add mono float32 little-endian samples at 24 kHz.
 

@@ -61,8 +61,6 @@ class EngineLink:
         self._settings, self._metrics = settings, metrics
         self._process = EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
-        self._encoding: dict[int, str] = {}
-        """Of each prompt that cannot be continued yet, its model."""
         self._streams: dict[int, StreamHandle] = {}
         self._most_listened: dict[str, int] = {}
         self._ids = itertools.count(1)
@@ -203,11 +201,10 @@ class EngineLink:
         self._raise_if_lost()
         prompt = PromptHandle(self, next(self._ids), model)
         self._prompts[prompt.prompt_id] = prompt
-        self._encoding[prompt.prompt_id] = model.id
         return prompt
 
     def _encoded_of(self, model: str) -> int:
-        return sum(1 for name in self._encoding.values() if name == model)
+        return sum(prompt.model.id == model and not prompt.answered for prompt in self._prompts.values())
 
     # --- for the handles
 
@@ -230,7 +227,6 @@ class EngineLink:
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Whether the prompt was still known."""
-        self._encoding.pop(prompt_id, None)
         return self._prompts.pop(prompt_id, None) is not None
 
     def forget_stream(self, stream_id: int) -> bool:
@@ -261,14 +257,12 @@ class EngineLink:
             case StepDone():
                 self._step_done(event)
             case PromptReady():
-                self._encoding.pop(event.prompt_id, None)
                 if prompt := self._prompts.get(event.prompt_id):
                     self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
                     if not event.known:
                         self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
                     prompt.ready(event)
             case PromptFailed():
-                self._encoding.pop(event.prompt_id, None)
                 if prompt := self._prompts.pop(event.prompt_id, None):
                     prompt.refused(event)
             case StreamStarted():
@@ -322,7 +316,6 @@ class EngineLink:
         for stream in list(self._streams.values()):
             stream.fail(self._lost)
         self._prompts.clear()
-        self._encoding.clear()
         self._streams.clear()
         for model in self.models.values():
             self._show_load(Load(model.id, 0, 0, model.slots))

@@ -34,8 +34,7 @@ class Guard:
         self._read_at: tuple[int, int] | None = None
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
-        shared = settings.resume_key
-        self.tokens = EntryTokens(settings.token_seconds, shared.get_secret_value() if shared else None)
+        self.tokens = EntryTokens(settings.token_seconds, settings.seal_key)
         self.made_key: str | None = None
         """A key that was made for this run, since none is configured and others can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -31,7 +30,7 @@ class Seal:
         """The payload; None where the text was not made by ``close`` with this key."""
         try:
             data = base64.urlsafe_b64decode(text.encode())
-        except (binascii.Error, ValueError):
+        except ValueError:
             return None
         signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
         return payload if hmac.compare_digest(signature, self._sign(payload)) else None

@@ -45,7 +45,6 @@ def make_services(settings: Settings) -> Services:
     metrics = Metrics()
     playing = Playing()
     supervisor, admission = Supervisor(settings, metrics), Admission(settings)
-    key = settings.resume_key
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: supervisor.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)
@@ -60,7 +59,7 @@ def make_services(settings: Settings) -> Services:
         audio=AudioPool(settings.decode_threads),
         live=AudioPool(settings.decode_threads),
         playing=playing,
-        tokens=ResumeTokens(key.get_secret_value() if key else None),
+        tokens=ResumeTokens(settings.seal_key),
         tracing=Tracing(settings.tracing),
         addresses=PlayAddresses(settings.token_seconds, settings.max_requests),
     )

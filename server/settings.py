@@ -19,8 +19,6 @@ log = logs.get("server.settings")
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
-
-
 _PREFIX = "WHISPERGPT_"
 _OTHERS = {"WHISPERGPT_CACHE", "WHISPERGPT_API_KEY"}
 """Of the engine and of the clients."""
@@ -121,6 +119,11 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list, description="web origins that may call")
     log_level: str = Field(default="info", description="debug, info, warning or error")
+
+    @property
+    def seal_key(self) -> str | None:
+        """What seals are made with (``resume_key``); None for one of this process's own."""
+        return None if self.resume_key is None else self.resume_key.get_secret_value()
 
     @field_validator("model", "cors_origins", mode="before")
     @classmethod

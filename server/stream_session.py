@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import ExitStack
 from typing import assert_never
 
 from server import logs
@@ -234,20 +235,16 @@ class StreamSession:
         start = token.first_sent(fields.from_frame)
         self._caller.require_room()
         self._give_place_back()  # a session has one at most
-        place = self._services.admission.keep_place(link, model, self._options.pace)
-        try:
-            prompt = link.recall_prompt(model, token.memory)
-        except BaseException:
-            place.give_back()
-            raise
-        try:
-            await prompt.made()
-        except BaseException as error:
-            place.give_back()
-            prompt.close()
-            if isinstance(error, ApiError) and error.code == "bad_token":
-                raise unusable("another version of the server made it") from None
-            raise
+        with ExitStack() as undo:
+            place = undo.enter_context(self._services.admission.keep_place(link, model, self._options.pace))
+            prompt = undo.enter_context(link.recall_prompt(model, token.memory))
+            try:
+                await prompt.made()
+            except ApiError as error:
+                if error.code == "bad_token":
+                    raise unusable("another version of the server made it") from None
+                raise
+            undo.pop_all()  # they are the response's now
         pace, output = self._options.pace, self._options.output_format
         return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, True, place)
 

@@ -24,7 +24,8 @@ does the fleet's mind if that was too early."""
 
 @dataclass(frozen=True)
 class Load:
-    """One replica: real-time streams that play or wait there, and how many more it bears; below 0 some wait."""
+    """One replica: real-time streams that play, wait or have a place there, and how many more it bears; below 0 some
+    wait."""
 
     playing: float
     slack: float
