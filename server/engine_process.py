@@ -34,6 +34,7 @@ class EngineProcess:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="whispergpt-"))  # mkdtemp gives mode 700
+        self._has_folder = True
         self._context = zmq.asyncio.Context()
         try:
             self._socket = self._context.socket(zmq.PAIR)
@@ -111,7 +112,9 @@ class EngineProcess:
         Raises:
             msgspec.ValidationError: the engine said something that is not an event.
         """
-        return unpack_event(await self._socket.recv())
+        event = await self._socket.recv()
+        self._remove_folder()
+        return unpack_event(event)
 
     async def wait(self) -> str:
         """Wait for the process to end and say how it did, for the log."""
@@ -143,7 +146,13 @@ class EngineProcess:
             self._reader.cancel()
         self._socket.close(linger=0)
         self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        """Once both processes have the socket nobody needs its name, and a server that is killed would leave it."""
+        if self._has_folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._has_folder = False
 
     async def _log_output(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

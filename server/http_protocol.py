@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 MOST_HEAD_BYTES = 65_536
 HEAD_SECONDS = 20.0
+ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Also of connections beyond the bound: a server that is full is not one to be killed and started anew."""
+FOR_THOSE = 16
+"""Connections beyond the bound whose requests are looked at."""
+_PROBE_HEAD_SECONDS = 2.0
 _FULL_RETRY_SECONDS = 5
 
 
@@ -27,15 +32,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     most_connections: int | None = None
     """Of all kinds at once; None for no bound. Set before the server starts."""
+    _beyond = False
+    """Whether this one came when there were as many."""
     _head_bytes = 0
     _overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.most_connections is not None and len(self.connections) > self.most_connections:
-            told = f"{self.most_connections} connections are open already; try again in {_FULL_RETRY_SECONDS} s."
-            self._refuse(ApiError(503, "too_many_connections", told, retry_after=_FULL_RETRY_SECONDS))
+        too_many = self._too_many()
+        if too_many > FOR_THOSE:
+            self._refuse(self._full())
             return
+        self._beyond = too_many > 0
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,10 +72,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_came()
         return super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        if self._may_be_served(""):
+            super().handle_websocket_upgrade()
+        else:
+            self._refuse(self._full())
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not self._may_be_served(cycle.scope["path"]):
+            app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = _unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _too_many(self) -> int:
+        """Connections there are beyond the bound."""
+        return 0 if self.most_connections is None else max(0, len(self.connections) - self.most_connections)
+
+    def _may_be_served(self, path: str) -> bool:
+        return path in ALWAYS_ANSWERED or not (self._beyond and self._too_many())
+
+    def _full(self) -> ApiError:
+        told = f"{self.most_connections} connections are open already; try again in {_FULL_RETRY_SECONDS} s."
+        return ApiError(503, "too_many_connections", told, retry_after=_FULL_RETRY_SECONDS)
 
     def _refuse(self, error: ApiError) -> None:
         """Answer before there is a request, and close."""
@@ -77,7 +104,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         self._head_bytes = 0
-        self._overdue = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        seconds = _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
+        self._overdue = self.loop.call_later(seconds, self.transport.close)
 
     def _head_came(self) -> None:
         if self._overdue is not None:

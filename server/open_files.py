@@ -6,7 +6,7 @@ import contextlib
 import resource
 
 _OTHERS = 128
-"""The engine's socket and pipes, its restarts, uploads on disk, pages, and a margin."""
+"""The engine's socket and pipes, its restarts, uploads on disk, pages, probes beyond the bound, and a margin."""
 _LEAST = 16
 
 

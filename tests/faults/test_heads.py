@@ -15,6 +15,8 @@ from server.http_protocol import BoundedHttpProtocol
 from tests.support.faults import assert_serves, check_error
 from tests.support.http import raw_connection
 
+HALF = b"GET / HTTP/1.1\r\nHost:"
+
 
 def test_a_header_without_an_end(server: str) -> None:
     with raw_connection(server) as wire:
@@ -57,13 +59,37 @@ def test_what_is_no_request_is_told_so_in_the_envelope(server: str, request_line
 def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves files for what those who are there need."""
     monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 2)
+    monkeypatch.setattr(http_protocol, "FOR_THOSE", 0)
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
-    half = b"GET / HTTP/1.1\r\nHost:"
-    answers = sorted(asyncio.run(_answers(half, half, half)))
+    answers = sorted(asyncio.run(_answers(HALF, HALF, HALF)))
     assert answers[:2] == [b"", b""], "who was there is served on"
-    head, _, body = answers[2].partition(b"\r\n\r\n")
+    _check_full(answers[2])
+
+
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "request_whole", [b"POST /continue HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", UPGRADE]
+)
+def test_a_full_server_still_answers_probes(monkeypatch: pytest.MonkeyPatch, request_whole: bytes) -> None:
+    """Else it would be killed for being full, with everybody who is served."""
+    monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 1)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.5)
+    probe = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    there, probed, refused = asyncio.run(_answers(HALF, probe, request_whole))
+    assert there == b""
+    assert probed.startswith(b"HTTP/1.1 204 ")
+    _check_full(refused)
+
+
+def _check_full(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in head.lower()
-    check_error(json.loads(body)["error"], "2 connections", "try again in 5 s")
+    check_error(json.loads(body)["error"], "connections are open", "try again in 5 s")
 
 
 async def _ended(*beginnings: bytes) -> list[float]:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from whispergpt_client import Client, WhisperGPTError
@@ -25,9 +26,15 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[ServerProcess]:
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the small server has its temporary files."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def small(temporary: Path) -> Iterator[ServerProcess]:
     """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds."""
-    with ServerProcess("--max-streams", "2", environment=SETTINGS) as process:
+    with ServerProcess("--max-streams", "2", environment=SETTINGS | {"TMPDIR": str(temporary)}) as process:
         yield process
         process.terminate()
         assert process.wait() == 0, process.log()
@@ -136,7 +143,12 @@ def test_an_address_outlives_a_refusal(small: ServerProcess) -> None:
     wait_for_idle(small.url)
 
 
-def test_an_engine_that_dies(small: ServerProcess) -> None:
+def test_a_server_that_is_killed_would_leave_nothing(small: ServerProcess, temporary: Path) -> None:
+    assert_serves(small.url)
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_engine_that_dies(small: ServerProcess, temporary: Path) -> None:
     with Client(small.url) as client:
         before = client.continue_file(SPEECH, seconds=0.5, seed=1)
         stream = client.stream(SPEECH, seconds=None, pace="realtime", resume_seconds=0)
@@ -158,3 +170,4 @@ def test_an_engine_that_dies(small: ServerProcess) -> None:
     assert after.audio == before.audio
     assert "Traceback" not in small.log()
     assert_serves(small.url)
+    assert list(temporary.iterdir()) == [], "of the first engine and of the second"
