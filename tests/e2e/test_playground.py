@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
@@ -55,6 +58,18 @@ def choose_voice(page: Page, seconds: str) -> None:
     page.fill("#seconds", seconds)
 
 
+def status_is(page: Page, text: str) -> None:
+    expect(page.locator("#status")).to_contain_text(text, timeout=WAIT_MS)
+
+
+def downloaded(page: Page, button: str = "#download") -> npt.NDArray[np.float64]:
+    with page.expect_download() as downloading:
+        page.click(button)
+    samples, rate = soundfile.read(io.BytesIO(Path(downloading.value.path()).read_bytes()))
+    assert rate == SAMPLE_RATE
+    return cast(npt.NDArray[np.float64], samples)
+
+
 def colours(page: Page) -> int:
     """How many pixels of the picture show sound."""
     return int(
@@ -72,14 +87,30 @@ def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     page.click("#go")
     expect(page.locator("#status")).to_have_text("Playing.")
     expect(page.locator("#underruns")).to_have_text("0")
-    expect(page.locator("#status")).to_have_text("4.00 s, completed.", timeout=WAIT_MS)
-    assert page.inner_text("#first_audio").endswith(" ms") and colours(page) > 1.2 * prompt
     # Played at the pace of listening: what came early is still in hand, and then it is heard to its end.
+    status_is(page, "All 4.00 s are made")
+    status_is(page, "Done: 4.00 s.")
     expect(page.locator("#buffer")).to_have_text("0 ms", timeout=WAIT_MS)
-    with page.expect_download() as downloading:
-        page.click("#download")
-    samples, rate = soundfile.read(io.BytesIO(Path(downloading.value.path()).read_bytes()))
-    assert rate == SAMPLE_RATE and len(samples) == 4 * SAMPLE_RATE and abs(samples).max() > 0.01
+    assert page.inner_text("#first_audio").endswith(" ms") and colours(page) > 1.2 * prompt
+    samples = downloaded(page)
+    assert len(samples) == 4 * SAMPLE_RATE and abs(samples).max() > 0.01
+    prompt_seconds = soundfile.info(SPEECH).duration
+    assert len(downloaded(page, "#download_all")) / SAMPLE_RATE == pytest.approx(prompt_seconds + 4, abs=0.05)
+
+
+def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose_voice(page, "2")
+    page.click("#go")
+    status_is(page, "Done: 2.00 s.")
+    page.select_option("#model", "piano")  # what is chosen now is not what was made
+    page.click("#copy_curl")
+    status_is(page, "The command is in the clipboard.")
+    command = page.evaluate("() => navigator.clipboard.readText()")
+    require_tool("curl")
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    again, _ = soundfile.read(tmp_path / "continuation.wav")
+    assert np.array_equal(again, downloaded(page))
 
 
 def test_what_is_played_can_be_heard(page: Page) -> None:
@@ -103,17 +134,85 @@ def test_what_is_played_can_be_heard(page: Page) -> None:
         )
     assert loudest > 0.01
     page.click("#stop")
-    expect(page.locator("#status")).to_contain_text("cancelled.")
+    status_is(page, "Stopped.")
+
+
+def test_prompt_and_continuation_can_be_heard_again(page: Page) -> None:
+    choose_voice(page, "1")
+    page.check("#prompt_first")
+    page.keyboard.press("l")
+    status_is(page, "The prompt.")
+    page.click("#go")  # in the middle of it
+    status_is(page, "Done: 1.00 s.")
+    page.click("#listen")
+    status_is(page, "Prompt and continuation, from the start.")
+    expect(page.locator("#stop")).to_be_focused()
+    page.click("#stop")
+    status_is(page, "Stopped.")
+    page.click("#listen")
+    status_is(page, "Done: 1.00 s.")
 
 
 def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
     page.fill("#seconds", "2")
     page.click("#record")
-    expect(page.locator("#prompt_name")).to_contain_text("recorded, 2.", timeout=WAIT_MS)
+    expect(page.locator("#prompt_name")).to_contain_text("recording, 2.", timeout=WAIT_MS)
     assert colours(page) > 0
     page.click("#record")
-    expect(page.locator("#status")).to_have_text("2.00 s, completed.", timeout=WAIT_MS)
+    status_is(page, "Done: 2.00 s.")
     expect(page.locator("#record")).to_have_text("Record")
+    # It is a prompt like any other now, and can be kept.
+    page.click("#go")
+    status_is(page, "Playing.")
+    status_is(page, "Done: 2.00 s.")
+    with page.expect_download() as downloading:
+        page.click("#prompt_name a")
+    assert soundfile.info(downloading.value.path()).duration > 2
+
+
+def test_a_recording_that_is_stopped_is_kept(page: Page) -> None:
+    page.fill("#seconds", "1")
+    page.click("#record")
+    expect(page.locator("#prompt_name")).to_contain_text("recording, 1.", timeout=WAIT_MS)
+    page.keyboard.press("Escape")
+    status_is(page, "Recorded. Press Continue.")
+    page.keyboard.press(" ")
+    status_is(page, "Done: 1.00 s.")
+
+
+COUNT_MICROPHONES = """() => {
+    const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    window.tracks = [];
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        await new Promise((go) => setTimeout(go, 500));
+        const stream = await real(wanted);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+}"""
+
+
+def test_who_presses_twice_begins_once(page: Page) -> None:
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    choose_voice(page, "1")
+    page.dblclick("#go", delay=5)
+    status_is(page, "Done: 1.00 s.")
+    assert len(sockets) == 1
+    page.evaluate(COUNT_MICROPHONES)
+    page.evaluate("() => { record.click(); record.click(); }")
+    page.keyboard.press("r")
+    expect(page.locator("#prompt_name")).to_contain_text("recording, 1.", timeout=WAIT_MS)
+    page.click("#record")
+    status_is(page, "Done: 1.00 s.")
+    assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended"]
+    assert len(sockets) == 2
+    page.click("h1")
+    for _ in range(5):  # held down: the first starts it, the others are its repetitions
+        page.keyboard.down(" ")
+    status_is(page, "Playing.")
+    page.keyboard.up(" ")
+    status_is(page, "Done: 1.00 s.")
 
 
 def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
@@ -124,20 +223,58 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     page.locator("body").click(position={"x": 5, "y": 5})
     page.keyboard.press(" ")
     expect(page.locator("#status")).to_have_text("Playing.")
-    seed = page.get_attribute("#seed", "placeholder")
     page.locator("#temperature").fill("0.5")
     expect(page.locator("#temperature_value")).to_have_text("0.5")
     page.keyboard.press("Escape")
-    expect(page.locator("#status")).to_contain_text("cancelled.")
+    status_is(page, "Stopped.")
     page.click("#go")
-    expect(page.locator("#status")).to_have_text("Playing.")
-    page.click("#fork")
-    expect(page.locator("#status")).to_contain_text("Another future")
-    assert page.get_attribute("#seed", "placeholder") != seed
+    status_is(page, "Playing.")
+    seed = page.inner_text("#last_seed")
+    page.keyboard.press("F")
+    status_is(page, "Another future")
+    assert page.inner_text("#last_seed") == seed not in page.inner_text("#status")
+    # Another prompt takes the place of what plays.
+    page.set_input_files("#file", SPEECH)
+    status_is(page, "Press Continue.")
+    expect(page.locator("#download")).to_be_disabled()
+    page.click("#go")
+    status_is(page, "Playing.")
     page.click("#stop")
-    expect(page.locator("#status")).to_contain_text("cancelled.")
-    page.click("#copy_curl")
-    expect(page.locator("#status")).to_contain_text("c")
+    status_is(page, "Stopped.")
+    page.click("#use_seed")
+    assert page.input_value("#seed") == page.inner_text("#last_seed") != seed
+
+
+DROP = """([text, name]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([text], name, { type: "application/pdf" }));
+    const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: files });
+    document.querySelector("footer").dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+
+
+def test_a_file_may_be_dropped_anywhere(page: Page) -> None:
+    assert page.evaluate(DROP, ["%PDF", "a paper with quite a long name, as papers have.pdf"])
+    status_is(page, "does not look like sound (it is application/pdf)")
+    expect(page.locator("#go")).to_be_disabled()
+
+
+def test_what_is_too_short_is_not_sent(page: Page, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(int(0.3 * SAMPLE_RATE)), SAMPLE_RATE)
+    page.set_input_files("#file", tmp_path / "short.wav")
+    status_is(page, "short.wav is 0.3 s long; it takes 0.5 to 60 s of sound.")
+    for button in ("go", "download", "copy_seed", "copy_curl"):
+        expect(page.locator(f"#{button}")).to_be_disabled()
+
+
+def test_fields_say_what_they_take(page: Page) -> None:
+    choose_voice(page, "0")
+    page.click("#go")
+    assert page.locator("#seconds").evaluate("field => field.validationMessage")
+    expect(page.locator("#stop")).to_be_disabled()
+    for name in ("Temperature", "Top-k", "Top-p"):
+        expect(page.get_by_role("slider", name=name)).to_have_count(1)
 
 
 def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, server: str) -> None:
@@ -164,10 +301,8 @@ def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, serve
         choose_voice(page, "5")
         page.fill("#seed", seed)
         page.click("#go")
-        expect(page.locator("#status")).to_have_text("5.00 s, completed.", timeout=WAIT_MS)
-        with page.expect_download() as downloading:
-            page.click("#download")
-        samples[len(connections)], _ = soundfile.read(downloading.value.path())
+        status_is(page, "Done: 5.00 s.")
+        samples[len(connections)] = downloaded(page)
     cut, whole = samples[2], samples[3]
     assert len(cut) == len(whole) == 5 * SAMPLE_RATE
     assert np.corrcoef(cut[:24_000], whole[:24_000])[0, 1] > 0.999
@@ -225,8 +360,9 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
     with ServerProcess("--keys", str(tmp_path / "keys.toml")) as process:
         page.goto(process.url)
         expect(page.locator("#status")).to_contain_text("This server asks for a key")
-        page.fill("#key", "wgpt_wrong")
-        page.click("#unlock")
+        expect(page.locator("#key")).to_be_focused()
+        page.keyboard.type("wgpt_wrong")
+        page.keyboard.press("Enter")
         expect(page.locator("#status")).to_contain_text("The key is not known here")
         page.fill("#key", key)
         page.click("#unlock")
@@ -236,24 +372,35 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         page.click("#go")
         expect(page.locator("#status")).to_have_text("Playing.")
         process.kill()
-        expect(page.locator("#status")).to_have_text("The connection was lost; trying to go on …")
+        status_is(page, "The connection was lost; trying to go on for")
         page.click("#stop")
         expect(page.locator("#status")).to_have_text("Stopped.")
         page.click("#go")
-        expect(page.locator("#status")).to_contain_text("cannot be reached; is it running?")
+        status_is(page, "cannot be reached; is it running?")
+        page.click("[data-prompt=piano]")
+        status_is(page, "cannot be reached; is it running?")
     context.close()
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1200, 760, "light")])
 def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, height: int, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    touched = width < 500
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        has_touch=touched,
+        is_mobile=touched,
+    )
     page = context.new_page()
-    page.goto(server)
+    for path in ("/docs", "/"):
+        page.goto(server + path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
     expect(page.locator("#model option")).not_to_have_count(0)
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "it has to be scrolled sideways"
     small = page.evaluate(
-        "() => [...document.querySelectorAll('button:enabled, .button, select')]"
-        ".filter(one => one.offsetParent && one.getBoundingClientRect().height < 38).map(one => one.id)"
+        "least => [...document.querySelectorAll('button, .button, select, [type=number], .check, header a')]"
+        ".filter(one => one.offsetParent && one.getBoundingClientRect().height < least).map(one => one.id)",
+        44 if touched else 38,
     )
     assert small == [], "fingers need room"
     context.close()

@@ -26,12 +26,12 @@ export interface Told {
   /** The response began, with this seed. */
   started?: (seed: number) => void;
   audio: (samples: Float32Array) => void;
-  /** It goes on with this seed from here. */
-  forked?: (seed: number) => void;
+  /** It goes on with this seed from this frame on. */
+  forked?: (seed: number, frame: number) => void;
   /** A wish could not be met; what plays goes on. */
   refused?: (error: WhisperGPTError) => void;
-  /** The connection was lost, and another is tried. */
-  reconnecting?: (error: WhisperGPTError) => void;
+  /** The connection was lost, and another is tried, for so many seconds more. */
+  reconnecting?: (error: WhisperGPTError, secondsLeft: number) => void;
 }
 
 const TRY_SECONDS = 30;
@@ -134,7 +134,7 @@ export class Continuation {
         this.told.audio(toFloats(message));
       } else if (message.type === "response.created") this.begun(connection, message.response.seed);
       else if (message.type === "response.checkpoint") this.token = message;
-      else if (message.type === "response.forked") this.told.forked?.(message.seed);
+      else if (message.type === "response.forked") this.told.forked?.(message.seed, message.frame);
       else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
       else if (message.type === "response.done") {
         this.playing = false;
@@ -159,7 +159,7 @@ export class Continuation {
       if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until) throw error;
       const before = this.frames;
       this.playing = false;
-      this.told.reconnecting?.(error);
+      this.told.reconnecting?.(error, until - performance.now() / 1000);
       await new Promise((go) => setTimeout(go, 1000 * pause));
       pause = Math.min(LONGEST_PAUSE, 2 * pause);
       try {

@@ -3,13 +3,14 @@
 import { SAMPLE_RATE } from "./events.js";
 import type { JitterReport } from "./jitter.js";
 import { WhisperGPTError } from "./errors.js";
-import type { PlayerOrder } from "./player_worklet.js";
+import type { PlayerOrder, PlayerReport } from "./player_worklet.js";
 
 export class Player {
   /** How playback stands; told ten times a second. */
   onReport: (report: JitterReport) => void = () => {};
   /** Of what is heard. */
   readonly analyser: AnalyserNode;
+  private resets = 0;
 
   private constructor(
     readonly context: AudioContext,
@@ -17,7 +18,9 @@ export class Player {
   ) {
     this.analyser = new AnalyserNode(context, { fftSize: 2048 });
     node.connect(this.analyser).connect(context.destination);
-    node.port.onmessage = ({ data }: MessageEvent<JitterReport>) => this.onReport(data);
+    node.port.onmessage = ({ data }: MessageEvent<PlayerReport>) => {
+      if (data.resets === this.resets) this.onReport(data);
+    };
   }
 
   /** A player at the server's rate. To be called from a click or a key, or browsers keep it silent. */
@@ -43,6 +46,7 @@ export class Player {
 
   /** Forget what is in hand, and all that was counted. */
   reset(): void {
+    this.resets += 1;
     this.tell("reset");
   }
 

@@ -9,6 +9,11 @@ export interface Model {
   licence: string;
 }
 
+/** Where on a server that recording is. */
+export function promptPath(name: string): string {
+  return `/static/prompts/${name}.flac`;
+}
+
 export class Server {
   /**
    * @param origin such as `https://host:8000`
@@ -28,6 +33,11 @@ export class Server {
   async streamAddress(): Promise<string> {
     const { token } = (await (await this.ask("POST", "/v1/tokens")).json()) as { token: string };
     return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
+  }
+
+  /** A recording that the server brings, to try it with: `speech` or `piano`. */
+  async bundledPrompt(name: string): Promise<Blob> {
+    return await (await this.ask("GET", promptPath(name))).blob();
   }
 
   private async ask(method: string, path: string): Promise<Response> {

@@ -114,7 +114,7 @@ export class Continuation {
             else if (message.type === "response.checkpoint")
                 this.token = message;
             else if (message.type === "response.forked")
-                this.told.forked?.(message.seed);
+                this.told.forked?.(message.seed, message.frame);
             else if (message.type === "response.output_audio.dropped")
                 this.frames += message.frames;
             else if (message.type === "response.done") {
@@ -142,7 +142,7 @@ export class Continuation {
                 throw error;
             const before = this.frames;
             this.playing = false;
-            this.told.reconnecting?.(error);
+            this.told.reconnecting?.(error, until - performance.now() / 1000);
             await new Promise((go) => setTimeout(go, 1000 * pause));
             pause = Math.min(LONGEST_PAUSE, 2 * pause);
             try {

@@ -8,12 +8,16 @@ export class Player {
     onReport = () => { };
     /** Of what is heard. */
     analyser;
+    resets = 0;
     constructor(context, node) {
         this.context = context;
         this.node = node;
         this.analyser = new AnalyserNode(context, { fftSize: 2048 });
         node.connect(this.analyser).connect(context.destination);
-        node.port.onmessage = ({ data }) => this.onReport(data);
+        node.port.onmessage = ({ data }) => {
+            if (data.resets === this.resets)
+                this.onReport(data);
+        };
     }
     /** A player at the server's rate. To be called from a click or a key, or browsers keep it silent. */
     static async open() {
@@ -35,6 +39,7 @@ export class Player {
     }
     /** Forget what is in hand, and all that was counted. */
     reset() {
+        this.resets += 1;
         this.tell("reset");
     }
     pause(paused) {

@@ -5,6 +5,7 @@ class Player extends AudioWorkletProcessor {
     buffer = new JitterBuffer(sampleRate);
     paused = false;
     unsaid = 0;
+    resets = 0;
     constructor() {
         super();
         this.port.onmessage = ({ data }) => {
@@ -13,7 +14,7 @@ class Player extends AudioWorkletProcessor {
             else if (data === "finish")
                 this.buffer.finish();
             else if (data === "reset")
-                this.buffer = new JitterBuffer(sampleRate);
+                this.reset();
             else
                 this.paused = data === "pause";
         };
@@ -27,9 +28,13 @@ class Player extends AudioWorkletProcessor {
         this.unsaid += out.length;
         if (this.unsaid >= REPORT_SECONDS * sampleRate) {
             this.unsaid = 0;
-            this.port.postMessage(this.buffer.report());
+            this.port.postMessage({ ...this.buffer.report(), resets: this.resets });
         }
         return true;
+    }
+    reset() {
+        this.buffer = new JitterBuffer(sampleRate);
+        this.resets += 1;
     }
 }
 registerProcessor("whispergpt-player", Player);

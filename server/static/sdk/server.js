@@ -1,5 +1,9 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
 import { WhisperGPTError, errorOf } from "./errors.js";
+/** Where on a server that recording is. */
+export function promptPath(name) {
+    return `/static/prompts/${name}.flac`;
+}
 export class Server {
     origin;
     key;
@@ -19,6 +23,10 @@ export class Server {
     async streamAddress() {
         const { token } = (await (await this.ask("POST", "/v1/tokens")).json());
         return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
+    }
+    /** A recording that the server brings, to try it with: `speech` or `piano`. */
+    async bundledPrompt(name) {
+        return await (await this.ask("GET", promptPath(name))).blob();
     }
     async ask(method, path) {
         const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};

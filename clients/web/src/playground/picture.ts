@@ -1,16 +1,22 @@
-/** One scrolling picture of prompt and continuation, the join marked and what is heard now. */
+/** One scrolling picture of prompt and continuation: the join, forks, what is heard now and what is not heard yet. */
 
 import { FRAME_RATE } from "../events.js";
+import { palette } from "./palette.js";
 import { BANDS, Spectrum } from "./spectrum.js";
 
-const KEPT_SECONDS = 120;
+const KEPT_FRAMES = 120 * FRAME_RATE;
+/** So much is to be seen at once even on a phone: else the prompt is gone before its continuation is heard. */
+const LEAST_FRAMES = 12 * FRAME_RATE;
+const UNHEARD = 0.4;
 
 export class Picture {
   private spectrum = new Spectrum();
   private columns: Uint8Array[] = [];
   private dropped = 0;
-  private join: number | null = null;
-  private heard = 0;
+  private joinedAt: number | null = null;
+  private forks: number[] = [];
+  private heard: number | null = null;
+  private whole = true;
   private stale = true;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
@@ -23,19 +29,22 @@ export class Picture {
     requestAnimationFrame(draw);
   }
 
-  /** Whether there is a continuation in it. */
-  get joined(): boolean {
-    return this.join !== null;
+  /** The frame at which the continuation begins, counted from the prompt's first. */
+  get join(): number {
+    return this.joinedAt ?? this.frames;
   }
 
-  clear(): void {
-    [this.spectrum, this.columns, this.dropped, this.join, this.heard] = [new Spectrum(), [], 0, null, 0];
+  /** Nothing but this prompt. */
+  begin(prompt: Float32Array | null): void {
+    [this.spectrum, this.columns, this.dropped, this.joinedAt, this.heard] = [new Spectrum(), [], 0, null, null];
+    this.forks = [];
+    if (prompt) this.push(prompt);
     this.stale = true;
   }
 
   push(samples: Float32Array): void {
     this.columns.push(...this.spectrum.push(samples));
-    const over = this.columns.length - KEPT_SECONDS * FRAME_RATE;
+    const over = this.columns.length - KEPT_FRAMES;
     if (over > 0) {
       this.columns.splice(0, over);
       this.dropped += over;
@@ -45,54 +54,70 @@ export class Picture {
 
   /** What comes from now on is the continuation. */
   markJoin(): void {
-    this.join = this.dropped + this.columns.length;
+    this.joinedAt = this.frames;
     this.stale = true;
   }
 
-  /** So many frames of the continuation were heard. */
-  markHeard(frames: number): void {
-    this.stale ||= frames !== this.heard;
-    this.heard = frames;
+  /** From this frame on, counted from the prompt's first, it goes another way. */
+  markFork(frame: number): void {
+    this.forks.push(frame);
+    this.stale = true;
+  }
+
+  /** This frame, counted from the prompt's first, is heard now. */
+  markHeard(frame: number): void {
+    this.stale ||= frame !== this.heard;
+    this.heard = frame;
+  }
+
+  /** Show all that there is, or what came last. */
+  showWhole(whole: boolean): void {
+    this.stale ||= whole !== this.whole;
+    this.whole = whole;
+  }
+
+  private get frames(): number {
+    return this.dropped + this.columns.length;
   }
 
   private draw(): void {
     this.stale = false;
-    const { canvas } = this;
-    const width = Math.max(1, Math.round(canvas.clientWidth));
+    const { canvas, columns, dropped } = this;
+    const width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
     if (canvas.width !== width || canvas.height !== BANDS) [canvas.width, canvas.height] = [width, BANDS];
-    const brush = canvas.getContext("2d")!;
+    const shown = Math.max(canvas.clientWidth, LEAST_FRAMES, this.whole ? columns.length : 0);
+    const first = Math.max(0, columns.length - shown);
+    const scale = shown / width;
     const style = getComputedStyle(canvas);
-    const join = this.join ?? Infinity;
-    const palettes = [palette(style, "--prompt-sound"), palette(style, "--sound")];
+    const [prompt, sound] = [palette(style, "--prompt-sound"), palette(style, "--sound")];
+    const unheard = palette(style, "--sound", UNHEARD);
+    const colours = (frame: number): Uint32Array => {
+      if (frame < (this.joinedAt ?? Infinity)) return prompt;
+      return frame <= (this.heard ?? -1) ? sound : unheard;
+    };
+    const brush = canvas.getContext("2d")!;
     const image = brush.createImageData(width, BANDS);
     const pixels = new Uint32Array(image.data.buffer);
-    const first = Math.max(0, this.columns.length - width);
-    for (let x = 0; x < Math.min(width, this.columns.length); x++) {
-      const column = this.columns[first + x]!;
-      const colours = palettes[this.dropped + first + x < join ? 0 : 1]!;
-      for (let band = 0; band < BANDS; band++) pixels[(BANDS - 1 - band) * width + x] = colours[column[band]!]!;
+    for (let x = 0; x < width; x++) {
+      const from = first + Math.floor(x * scale);
+      const to = Math.min(columns.length, Math.max(from + 1, first + Math.floor((x + 1) * scale)));
+      if (from >= columns.length) break;
+      const chosen = colours(dropped + from);
+      for (let band = 0; band < BANDS; band++) {
+        let loudest = 0;
+        for (let column = from; column < to; column++) loudest = Math.max(loudest, columns[column]![band]!);
+        pixels[(BANDS - 1 - band) * width + x] = chosen[loudest]!;
+      }
     }
     brush.putImageData(image, 0, 0);
-    const line = (frame: number, colour: string): void => {
-      const x = frame - this.dropped - first;
+    const line = (frame: number, colour: string, dashed = false): void => {
+      const x = (frame - dropped - first) / scale;
       if (x < 0 || x >= width) return;
       brush.fillStyle = style.getPropertyValue(colour);
-      brush.fillRect(x, 0, 2, BANDS);
+      for (let y = 0; y < BANDS; y += dashed ? 8 : BANDS) brush.fillRect(x, y, 2 * devicePixelRatio, dashed ? 4 : BANDS);
     };
-    if (this.join !== null) {
-      line(this.join, "--join");
-      if (this.heard) line(this.join + this.heard, "--now");
-    }
+    for (const fork of this.forks) line(fork, "--join", true);
+    if (this.joinedAt !== null) line(this.joinedAt, "--join");
+    if (this.heard !== null) line(this.heard, "--now");
   }
-}
-
-/** 256 colours from nothing to the style's, as the bytes of an image lie in memory. */
-function palette(style: CSSStyleDeclaration, name: string): Uint32Array {
-  const probe = document.createElement("canvas").getContext("2d")!;
-  probe.fillStyle = style.getPropertyValue(name);
-  probe.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
-  const bytes = new Uint8ClampedArray(4 * 256);
-  for (let level = 0; level < 256; level++) bytes.set([red!, green!, blue!, 255 * (level / 255) ** 1.4], 4 * level);
-  return new Uint32Array(bytes.buffer);
 }

@@ -21,3 +21,12 @@ export function wavOf(parts: Float32Array[]): Blob {
   head.setUint32(40, bytes, true);
   return new Blob([head.buffer, ...parts.map((part) => toPcm(part).buffer as ArrayBuffer)], { type: "audio/wav" });
 }
+
+/** Let the browser save it. */
+export function save(file: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -8,8 +8,10 @@ export function element(id) {
 const SLIDERS = ["temperature", "top_k", "top_p"];
 export class Page {
     model = element("model");
-    seconds = element("seconds");
     seed = element("seed");
+    seconds = element("seconds");
+    promptFirst = element("prompt_first");
+    controls = element("controls");
     status = element("status");
     /** A slider was moved. */
     onSampling = () => { };
@@ -27,18 +29,40 @@ export class Page {
     show(id, text) {
         element(id).textContent = text;
     }
+    /** Where the prompt's name stands; a link to what was recorded, which is nowhere else. */
+    showPrompt(text, title = "", saved = null) {
+        const place = element("prompt_name");
+        const before = place.querySelector("a");
+        if (before)
+            URL.revokeObjectURL(before.href);
+        place.title = title;
+        if (!saved)
+            place.textContent = text;
+        else {
+            const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(saved.blob), download: saved.name });
+            link.textContent = text;
+            place.replaceChildren(link);
+        }
+        element("invitation").hidden = true;
+    }
+    /** Whether all fields are as they may be; the browser says which is not. */
+    get valid() {
+        return this.controls.reportValidity();
+    }
     /** What is to be made, as the fields say. */
     get wanted() {
         const seed = this.seed.value.trim();
         return {
             model: this.model.value,
-            seconds: Number(this.seconds.value) || null,
-            ...this.sampling,
+            seconds: this.seconds.value === "" ? null : Number(this.seconds.value),
+            temperature: this.slider("temperature"),
+            top_k: this.slider("top_k"),
+            top_p: this.slider("top_p"),
             ...(seed === "" ? {} : { seed: Number(seed) }),
         };
     }
-    get sampling() {
-        return { temperature: this.slider("temperature"), top_k: this.slider("top_k"), top_p: this.slider("top_p") };
+    get hearsPromptFirst() {
+        return this.promptFirst.checked;
     }
     listModels(models) {
         const before = this.model.value;
@@ -54,13 +78,50 @@ export class Page {
         this.model.onchange = show;
         show();
     }
+    /** Choose this model, if the server has it. */
+    chooseModel(name) {
+        if (![...this.model.options].some((option) => option.value === name))
+            return;
+        this.model.value = name;
+        this.model.dispatchEvent(new Event("change"));
+    }
+    /** Let what can be done now be pressed, and nothing else. */
+    enter(phase, { prompt, audible, take, seed }) {
+        const quiet = phase === "idle" || phase === "ending" || phase === "listening";
+        const focused = document.activeElement;
+        this.enable("go", (quiet && prompt) || phase === "recording");
+        this.enable("record", quiet || phase === "recording");
+        this.enable("stop", phase !== "idle" && phase !== "starting");
+        this.enable("fork", phase === "making");
+        this.enable("listen", phase !== "listening" && quiet && audible);
+        for (const id of ["download", "download_all"])
+            this.enable(id, take);
+        for (const id of ["copy_seed", "copy_curl", "use_seed"])
+            this.enable(id, seed);
+        this.model.disabled = !quiet;
+        this.show("record", phase === "recording" ? "Stop recording and continue" : "Record");
+        element("stage").dataset["phase"] = phase;
+        // Who works with keys goes on from what stands in the place of what was pressed.
+        if (focused instanceof HTMLButtonElement && focused.disabled)
+            this.focusOn("stop", "go");
+    }
+    /** The first of these that can be pressed. */
+    focusOn(...ids) {
+        const first = ids.map((id) => element(id)).find((button) => !button.disabled);
+        first?.focus({ preventScroll: true });
+    }
+    enable(id, enabled) {
+        element(id).disabled = !enabled;
+    }
     slider(name) {
         return Number(element(name).value);
     }
     showSliders() {
         for (const name of SLIDERS) {
             const value = this.slider(name);
-            this.show(`${name}_value`, name === "top_k" && value === 0 ? "all" : String(value));
+            const text = name === "top_k" && value === 0 ? "all" : String(value);
+            this.show(`${name}_value`, text);
+            element(name).setAttribute("aria-valuetext", text);
         }
     }
 }

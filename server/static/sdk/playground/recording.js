@@ -4,26 +4,28 @@ import { Microphone } from "../microphone.js";
 const MOST_SECONDS = 60;
 export class Recording {
     microphone;
-    waiting = [];
+    /** Samples as they come. */
+    onSamples = () => { };
+    kept = [];
+    sent = 0;
     samples = 0;
     over = false;
     wake = null;
-    constructor(microphone, heard) {
+    constructor(microphone) {
         this.microphone = microphone;
         microphone.onSamples = (samples) => {
             if (this.over)
                 return;
-            heard(samples);
-            this.waiting.push(samples);
+            this.kept.push(samples);
             this.samples += samples.length;
+            this.onSamples(samples);
             if (this.samples >= (MOST_SECONDS - 0.1) * SAMPLE_RATE)
                 this.stop();
             this.wake?.();
         };
     }
-    /** Begin. `heard` gets the samples too. */
-    static async start(heard) {
-        return new Recording(await Microphone.open(), heard);
+    static async start() {
+        return new Recording(await Microphone.open());
     }
     get seconds() {
         return this.samples / SAMPLE_RATE;
@@ -35,11 +37,23 @@ export class Recording {
         this.wake?.();
         void this.microphone.close();
     }
+    /** All that was recorded. */
+    all() {
+        const all = new Float32Array(this.samples);
+        let at = 0;
+        for (const part of this.kept) {
+            all.set(part, at);
+            at += part.length;
+        }
+        return all;
+    }
     async *[Symbol.asyncIterator]() {
-        while (this.waiting.length || !this.over) {
-            const samples = this.waiting.shift();
-            if (samples)
+        while (this.sent < this.kept.length || !this.over) {
+            const samples = this.kept[this.sent];
+            if (samples) {
+                this.sent += 1;
                 yield samples;
+            }
             else
                 await new Promise((resolve) => (this.wake = resolve));
         }

@@ -19,3 +19,11 @@ export function wavOf(parts) {
     head.setUint32(40, bytes, true);
     return new Blob([head.buffer, ...parts.map((part) => toPcm(part).buffer)], { type: "audio/wav" });
 }
+/** Let the browser save it. */
+export function save(file, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

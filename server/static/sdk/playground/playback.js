@@ -1,0 +1,40 @@
+/** What sounds, and where in the picture it stands. */
+import { FRAME_SAMPLES } from "../events.js";
+import { Player } from "../player.js";
+export class Playback {
+    /** How playback stands: `frame` of the picture is heard; `over` if all that was given was. */
+    onReport = () => { };
+    player = null;
+    /** Samples of the picture before the first that was given. */
+    origin = 0;
+    given = 0;
+    /** To be called from a click or a key, or browsers keep it silent. */
+    async open() {
+        this.player ??= await Player.open();
+        await this.player.context.resume();
+        this.player.onReport = (report) => {
+            const frame = Math.floor((this.origin + report.played) / FRAME_SAMPLES);
+            this.onReport(report, frame, report.played >= this.given);
+        };
+    }
+    /** Forget everything; what is given next begins at this sample of the picture. */
+    start(origin) {
+        this.player?.reset();
+        [this.origin, this.given] = [origin, 0];
+    }
+    /** It began at another sample of the picture than was thought. */
+    startedAt(origin) {
+        this.origin = origin;
+    }
+    give(samples) {
+        this.given += samples.length;
+        this.player.push(samples);
+    }
+    /** No more will come. */
+    finish() {
+        this.player?.finish();
+    }
+    get begun() {
+        return this.given > 0;
+    }
+}

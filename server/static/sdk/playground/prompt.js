@@ -1,0 +1,67 @@
+/** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
+import { SAMPLE_RATE } from "../events.js";
+import { wavOf } from "./wav.js";
+const SHORTEST_SECONDS = 0.5;
+const LONGEST_SECONDS = 60;
+/** Decoders differ by some samples at both ends. */
+const MARGIN_SECONDS = 0.05;
+const LONGEST_NAME = 32;
+export class ChosenPrompt {
+    kind;
+    blob;
+    name;
+    samples;
+    constructor(kind, blob, name, 
+    /** Mono, at the server's rate; null where this browser cannot decode it. */
+    samples) {
+        this.kind = kind;
+        this.blob = blob;
+        this.name = name;
+        this.samples = samples;
+    }
+    static async read(kind, blob, name) {
+        return new ChosenPrompt(kind, blob, name, await decoded(blob));
+    }
+    static recorded(recording) {
+        const samples = recording.all();
+        return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
+    }
+    get seconds() {
+        return this.samples && this.samples.length / SAMPLE_RATE;
+    }
+    /** The name as far as there is room for it; the end of a file's name says most. */
+    get shortName() {
+        if (this.name.length <= LONGEST_NAME)
+            return this.name;
+        const half = LONGEST_NAME / 2 - 1;
+        return `${this.name.slice(0, half)}…${this.name.slice(-half)}`;
+    }
+    /** Why a server would refuse it, if that can be seen from here. */
+    get refusal() {
+        const { seconds } = this;
+        if (seconds === null) {
+            if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type))
+                return null;
+            return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
+        }
+        if (seconds >= SHORTEST_SECONDS - MARGIN_SECONDS && seconds <= LONGEST_SECONDS + MARGIN_SECONDS)
+            return null;
+        return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+    }
+}
+async function decoded(blob) {
+    try {
+        const buffer = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(await blob.arrayBuffer());
+        return mixed(buffer);
+    }
+    catch {
+        return null;
+    }
+}
+/** All channels as one. */
+function mixed(buffer) {
+    const sum = new Float32Array(buffer.length);
+    for (let channel = 0; channel < buffer.numberOfChannels; channel++)
+        buffer.getChannelData(channel).forEach((sample, i) => (sum[i] += sample / buffer.numberOfChannels));
+    return sum;
+}
