@@ -82,6 +82,7 @@ class EngineProcess:
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # a file random.py where the server was started would be imported as Python's
             "-m",
             "engine.worker",
             *arguments,

@@ -39,6 +39,8 @@ class Guard:
         """A key that was made for this run, since none is configured and others can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))
         """Whether nobody is asked for a key."""
+        self._own_pages_alone = self.open and not settings.open
+        """Whether it is so because this machine alone can reach the server: pages of another name cannot be its own."""
         if self._path is not None:
             self._read_at, self._keys = self._stamp(), read_keys(self._path)
             if not self._keys:
@@ -120,7 +122,8 @@ class Guard:
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return
-        if not _same_host(origin, connection.headers.get("host", "")):
+        ours = _same_host(origin, connection.headers.get("host", ""))
+        if not ours or (self._own_pages_alone and not _is_here(origin)):
             raise ApiError(
                 403,
                 "wrong_origin",
@@ -161,6 +164,12 @@ def _same_host(origin: str, host: str) -> bool:
         return (page.hostname, page.port or default) == (ours.hostname, ours.port or default)
     except (ValueError, KeyError):
         return False
+
+
+def _is_here(origin: str) -> bool:
+    """Whether a page's host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
+    host = urlsplit(origin).hostname or ""
+    return is_loopback(host) or host.endswith(".localhost")
 
 
 def is_loopback(host: str) -> bool:

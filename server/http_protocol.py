@@ -7,12 +7,12 @@ connection, for chunks came with 1.1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
+from server.raw_answer import raw_answer
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
@@ -28,13 +28,19 @@ _FULL_RETRY_SECONDS = 5
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Ends a connection whose request line and headers are too many or too slow; the parser itself has no bounds."""
+    """Ends a connection whose request line, headers or trailers are too many or too slow; the parser itself has no
+    bounds."""
 
     most_connections: int | None = None
     """Of all kinds at once; None for no bound. Set before the server starts."""
     _beyond = False
     """Whether this one came when there were as many."""
-    _head_bytes = 0
+    _running: RequestResponseCycle | None = None
+    """The request that is answered, or was last."""
+    _in_head = False
+    _barren = 0
+    """Bytes since the last of which anything came: a head, a part of a body, or a body's end."""
+    _came = False
     _overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -48,29 +54,53 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
+        self.pipeline.clear()
+        if self._running is not None and self._answering:  # the newest request alone is told by uvicorn
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():  # it was refused
             return
+        self._came = False
         super().data_received(data)
-        if self._overdue is None or self.transport.is_closing():
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
+        self._barren = 0 if self._came else self._barren + len(data)
+        if self._barren > MOST_HEAD_BYTES and self._answering:
+            self.transport.close()
+        elif self._barren > MOST_HEAD_BYTES:
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
+        elif not self._answering and self.timeout_keep_alive_task is None:
+            self._expect_head()  # what came stopped the other clock, and need not be a request
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(ApiError(400, "bad_request", msg))
 
     def on_message_begin(self) -> None:
-        if self._overdue is None:  # another request of the same connection
+        self._in_head = True
+        if not self._answering:
             self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> Any:
+        self._in_head, self._came = False, True
         self._head_came()
         return super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._came = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._came = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head and not self._answering and not self.transport.is_closing():
+            self._expect_head()
 
     def handle_websocket_upgrade(self) -> None:
         if self._may_be_served(""):
@@ -79,11 +109,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(self._full())
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        if self._beyond:  # the next probe needs its place
+            cycle.keep_alive = False
         if not self._may_be_served(cycle.scope["path"]):
             app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = _unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    @property
+    def _answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
 
     def _too_many(self) -> int:
         """Connections there are beyond the bound."""
@@ -98,24 +135,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer before there is a request, and close."""
-        answer = error.response({"Connection": "close"})
-        self.transport.write(_head(answer.status_code, answer.raw_headers) + bytes(answer.body))
+        self.transport.write(raw_answer(error))
         self.transport.close()
 
     def _expect_head(self) -> None:
-        self._head_bytes = 0
-        seconds = _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
-        self._overdue = self.loop.call_later(seconds, self.transport.close)
+        """Begin to wait for one, unless that has begun."""
+        if self._overdue is None:
+            seconds = _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
+            self._overdue = self.loop.call_later(seconds, self.transport.close)
 
     def _head_came(self) -> None:
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
-
-
-def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    lines = [b"HTTP/1.1 %d " % status, *(b"%s: %s" % header for header in headers), b"", b""]
-    return b"\r\n".join(lines)
 
 
 def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:

@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from server import logs
+from server.admission import UploadMeter
 from server.api_keys import KeyFileError
 from server.app import create_app
 from server.http_protocol import BoundedHttpProtocol
@@ -103,6 +104,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services = services_of(app)
     services.guard.announce()
     BoundedHttpProtocol.most_connections = most_connections()
+    BoundedWebSocketProtocol.make_meter = lambda: UploadMeter(services.admission, settings)
     config = uvicorn.Config(
         app,
         http=BoundedHttpProtocol,

@@ -16,6 +16,8 @@ from server.settings import Settings
 log = logs.get("server.supervisor")
 _HEALTHY_SECONDS = 60.0
 """An engine that ran this long has earned a quick restart."""
+_MOST_DOUBLINGS = 30
+"""Of the pause: the longest is reached long before, and a night of failures must not make a number too large."""
 
 State = Literal["starting", "ready", "restarting", "draining", "failed"]
 
@@ -135,7 +137,7 @@ class Supervisor:
             if not self.draining:
                 self.state = "restarting"
             crashes = 1 if time.monotonic() - started > _HEALTHY_SECONDS else crashes + 1
-            pause = min(self._settings.restart_max_seconds, self._settings.restart_min_seconds * 2 ** (crashes - 1))
+            pause = pause_after(crashes, self._settings.restart_min_seconds, self._settings.restart_max_seconds)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             self._metrics.engine_restarts.inc()
 
@@ -159,3 +161,8 @@ class Supervisor:
     def _fail(self, message: str) -> None:
         self.state, self.failure = "failed", message
         self._fatal.set()
+
+
+def pause_after(crashes: int, least: float, most: float) -> float:
+    """Seconds before the engine is started again after so many crashes in a row, at least one."""
+    return min(most, least * 2 ** min(crashes - 1, _MOST_DOUBLINGS))

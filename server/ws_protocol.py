@@ -1,25 +1,108 @@
-"""uvicorn's WebSocket, with a bound on the answers to pings that nobody reads."""
+"""uvicorn's WebSocket, with bounds on what comes before a message is whole, and on answers that nobody reads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidHandshake
+
+from server.admission import UploadMeter
+from server.errors import ApiError
+from server.raw_answer import raw_answer
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
+    from websockets.frames import Frame
+    from websockets.http11 import Request
+
+_READ_BYTES = 16_384
+"""At once: all frames in what was read are taken apart before anybody else's turn comes."""
+_SMALL_BYTES = 128
+MOST_SMALL_FRAMES = 1_000
+"""In a second, of pings, pongs and parts of messages: they cost work and say nothing."""
+_TRY_AGAIN_LATER = 1013
+_POLICY_VIOLATION = 1008
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Reads nothing more from who pings and takes no pongs, until they are taken."""
+    """Counts what is no message yet as prompts are counted, and ends who sends splinters. Reads nothing more from who
+    pings and takes no pongs, until they are taken."""
 
-    _pongs_wait = False
+    make_meter: Callable[[], UploadMeter] | None = None
+    """For the bytes of unfinished messages. Set before the server starts; None for no bound on all together."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        make_meter = type(self).make_meter
+        self._meter = make_meter() if make_meter else None
+        self._unfinished = 0
+        """Bytes of the frames of a message whose last one has not come."""
+        self._small_frames = 0
+        self._second = 0.0
+        """When they were counted from."""
+        self._pongs_wait = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own
+            transport.max_size = _READ_BYTES
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # The connection's objects hold each other, so that their memory is given back late.
+        self.conn.reader.discard()
+        self.frames = []
+        if self._meter:
+            self._meter.release()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._measure()
+
+    def handle_connect(self, event: Request) -> None:
+        try:
+            self.conn.process_request(event)
+        except InvalidHandshake as error:
+            told = f"This is no WebSocket handshake: {error}."
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(raw_answer(ApiError(400, "bad_request", told)))
+            self.transport.close()
+        else:
+            super().handle_connect(event)
+
+    def handle_text(self, event: Frame) -> None:
+        self._unfinished = len(event.data)
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        self._unfinished = len(event.data)
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._unfinished += len(event.data)
+        super().handle_cont(event)
+        if not event.fin:
+            self._count(event)
+
+    def send_receive_event_to_app(self) -> None:
+        super().send_receive_event_to_app()
+        self._unfinished = 0
 
     def handle_ping(self) -> None:
         super().handle_ping()
+        self._count()
         if not self.writable.is_set():
             self._pongs_wait = True
             self.transport.pause_reading()
+
+    def handle_pong(self, event: Frame) -> None:
+        super().handle_pong(event)
+        self._count()
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await super().receive()
@@ -33,3 +116,31 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._pongs_wait = False
             if not self.read_paused:
                 self.transport.resume_reading()
+
+    def _measure(self) -> None:
+        """Count what waits for the rest of its message."""
+        waiting = len(self.conn.reader.buffer) + self._unfinished
+        if self._meter is None or waiting == self._meter.bytes:
+            return
+        self._meter.release()
+        try:
+            self._meter.add(waiting)
+        except ApiError as error:
+            self._end(_TRY_AGAIN_LATER, error.message)
+
+    def _count(self, part: Frame | None = None) -> None:
+        if part is not None and len(part.data) >= _SMALL_BYTES:
+            return
+        now = self.loop.time()
+        if now - self._second > 1:
+            self._second, self._small_frames = now, 0
+        self._small_frames += 1
+        if self._small_frames > MOST_SMALL_FRAMES:
+            told = f"More than {MOST_SMALL_FRAMES} pings, pongs or splinters of messages came in a second."
+            self._end(_POLICY_VIOLATION, told)
+
+    def _end(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()

@@ -25,13 +25,14 @@ class ServerProcess:
     Args:
         arguments: more of the command line.
         environment: settings added to this process's environment.
+        folder: where it is started.
     """
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it must outlive this method
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments],
-            cwd=ROOT,
+            [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", *arguments],
+            cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not kernels_expected(), reason="without compiled kernels streams go on with other samples"),
 ]
 SEED = 7
-LONGEST = 14.0
+LONGEST = 20.0
 STREAMS = 4
 """That a replica takes at once."""
 DRAIN_SECONDS = 5.0

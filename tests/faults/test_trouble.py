@@ -32,9 +32,13 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small(temporary: Path) -> Iterator[ServerProcess]:
-    """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds."""
-    with ServerProcess("--max-streams", "2", environment=SETTINGS | {"TMPDIR": str(temporary)}) as process:
+def small(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds. Started where a file has the name of
+    one of Python's own modules."""
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "random.py").write_text("raise ImportError('of the folder where the server was started')")
+    environment = SETTINGS | {"TMPDIR": str(temporary)}
+    with ServerProcess("--max-streams", "2", environment=environment, folder=folder) as process:
         yield process
         process.terminate()
         assert process.wait() == 0, process.log()
@@ -71,6 +75,72 @@ def test_no_capacity(small: ServerProcess) -> None:
         assert socket.read_response()[1]["status"] == "cancelled"
         socket.drop()
     assert_serves(small.url)
+
+
+class Refusals:
+    """How many there were since then: continuations that were rejected, and codes that were told."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._before = self._now()
+
+    def since(self) -> tuple[float, float]:
+        requests, codes = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return requests, codes
+
+    def _now(self) -> tuple[float, float]:
+        metrics = Metrics(self._url)
+        rejected = metrics.sum("whispergpt_requests_total", route="/stream", outcome="rejected")
+        return rejected, metrics.sum("whispergpt_rejected_total", reason="no_capacity")
+
+
+def resume_token(url: str) -> str:
+    with LiveSocket(url) as socket:
+        socket.commit(GOOD_PROMPT)
+        socket.create(1)
+        while isinstance(point := socket.receive(checkpoints=True), bytes):
+            pass
+        assert point["type"] == "response.checkpoint", point
+    wait_for_idle(url)
+    return str(point["resume_token"])
+
+
+@pytest.mark.parametrize("refused_at", ["audio", "commit", "create", "resumption"])
+def test_a_session_that_is_refused_counts_once(small: ServerProcess, refused_at: str) -> None:
+    token = resume_token(small.url)
+    before = Refusals(small.url)
+    with LiveSocket(small.url) as socket:
+        if refused_at == "commit":
+            socket.send(GOOD_PROMPT)
+            socket.update(pace="realtime")  # answered once the prompt was taken
+        elif refused_at == "create":
+            socket.commit(GOOD_PROMPT)
+            time.sleep(1.1)  # until its place is given back
+        playing = [play_until_cancelled(small.url) for _ in range(2)]
+        if refused_at == "audio":
+            socket.send(GOOD_PROMPT)
+        elif refused_at == "commit":
+            socket.event("input_audio_buffer.commit")
+        elif refused_at == "create":
+            socket.event("response.create", response={"seconds": 1})
+        else:
+            socket.event("response.create", response={"resume_token": token})
+        assert socket.expect_error()["code"] == "no_capacity"
+        assert socket.expect_close() == 1013
+    for other in playing:
+        other.drop()
+    wait_for_idle(small.url)
+    assert before.since() == (1, 1)
+
+
+def test_who_is_silent_or_wrong_was_not_rejected(small: ServerProcess) -> None:
+    """Nothing was asked for that could be; and what was begun ends as what it is."""
+    before = Refusals(small.url)
+    with LiveSocket(small.url) as socket:
+        socket.event("response.create")
+        assert socket.expect_error()["code"] == "wrong_order"
+        assert socket.expect_error()["code"] == "idle_timeout"
+    assert before.since() == (0, 0)
 
 
 def test_when_to_come_again(small: ServerProcess) -> None:
@@ -164,7 +234,9 @@ def test_an_engine_that_dies(small: ServerProcess, temporary: Path) -> None:
         assert refused.status_code == 503, refused.text
         assert int(refused.headers["retry-after"]) >= 1
         check_error(refused.json()["error"])
+        assert Metrics(small.url).sum("whispergpt_streams_limit") == 0, "no engine bears any stream"
         wait_until(client.ready, "the engine is back", seconds=START_SECONDS)
+        assert Metrics(small.url).sum("whispergpt_streams_limit") > 0
         wait_for_idle(small.url)
         after = client.continue_file(SPEECH, seconds=0.5, seed=1)
     assert after.audio == before.audio

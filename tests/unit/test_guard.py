@@ -192,6 +192,22 @@ def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def test_who_used_too_many_tokens_is_told_when_the_first_of_its_own_is_forgotten(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_module, "_MOST_A_SECOND", 3 / 60)
+    tokens = EntryTokens(60, None)
+    assert tokens.use(tokens.make("b"), OWNERS) == "b"
+    clock.now += 59
+    for _ in range(3):
+        assert tokens.use(tokens.make("a"), OWNERS) == "a"
+    with pytest.raises(ApiError, match="try again in 60 s") as refused:
+        tokens.use(tokens.make("a"), OWNERS)
+    assert refused.value.retry_after == 60, "b's is forgotten in 1 s, which is nothing to a"
+    clock.now += 60
+    assert tokens.use(tokens.make("a"), OWNERS) == "a"
+
+
 @pytest.mark.parametrize(
     ("host", "alone"),
     [
@@ -279,8 +295,13 @@ def test_pages_of_other_origins_are_kept_out() -> None:
     here = {"Host": "localhost:8000"}
     for origin in ("http://localhost:8000", "http://LOCALHOST:8000", "https://studio.example"):
         assert guard.caller_of(call({**here, "Origin": origin})).name == ""
+    proxied = Guard(Settings(open=True))
     for origin, host in (("https://a.example", "a.example:443"), ("http://a.example:80", "a.example")):
-        assert guard.caller_of(call({"Host": host, "Origin": origin})).name == ""
+        assert proxied.caller_of(call({"Host": host, "Origin": origin})).name == ""
+        refused = refusal_of(guard, call({"Host": host, "Origin": origin}))
+        assert refused.code == "wrong_origin", "a name that was made to lead here"
+    for host in ("127.0.0.1:8000", "[::1]:8000", "whisper.localhost:8000"):
+        assert guard.caller_of(call({"Host": host, "Origin": f"http://{host}"})).name == ""
     wrong = (
         "https://evil.example",
         "null",

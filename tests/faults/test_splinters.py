@@ -1,0 +1,98 @@
+"""WebSocket frames that no library would send: splinters, floods, messages without an end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from benchmarks.attacks.server_process import ServerProcess
+from tests.support.faults import assert_serves, check_error
+from tests.support.http import raw_connection
+from tests.support.metrics import Metrics, wait_until
+
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+)
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+MASK = bytes(4)
+"""Of zeros: what is masked with it is as it was."""
+BEGUN = bytes([0x02, 0x80]) + MASK
+"""An empty binary message that is not over."""
+SPLINTER = bytes([0x00, 0x80]) + MASK
+PING = bytes([0x89, 0x80]) + MASK
+PONG = bytes([0x8A, 0x80]) + MASK
+
+
+@contextmanager
+def socket_to(url: str) -> Iterator[socket.socket]:
+    with raw_connection(url) as wire:
+        wire.sendall(UPGRADE + KEY)
+        assert wire.recv(12) == b"HTTP/1.1 101"
+        yield wire
+
+
+def close_of(wire: socket.socket) -> tuple[int, str]:
+    """Code and reason of the close frame at the end of all that comes."""
+    came = b""
+    with suppress(ConnectionResetError):  # what was sent beyond is not read
+        while some := wire.recv(4096):
+            came += some
+    *_, last = came.split(b"\x88", 1)
+    size = last[0]
+    assert size < 126
+    return struct.unpack("!H", last[1:3])[0], last[3 : 1 + size].decode()
+
+
+@pytest.mark.parametrize("frames", [BEGUN + SPLINTER * 3_000, PING * 3_000, PONG * 3_000])
+def test_splinters_end_their_connection(server: str, frames: bytes) -> None:
+    with socket_to(server) as wire:
+        wire.sendall(frames)
+        code, reason = close_of(wire)
+    assert code == 1008 and "in a second" in reason
+    assert_serves(server)
+
+
+def test_parts_of_a_size_may_be_many(server: str) -> None:
+    """A prompt that is sent in frames of 1 KiB, as some libraries do, is one message in the end."""
+    part = bytes([0x00, 0xFE]) + struct.pack("!H", 1024) + MASK + bytes(1024)
+    end = bytes([0x80, 0x80]) + MASK
+    with socket_to(server) as wire:
+        wire.sendall(BEGUN + part * 3_000 + end)
+        said = json.dumps({"type": "input_audio_buffer.commit"}).encode()
+        wire.sendall(bytes([0x81, 0x80 | len(said)]) + MASK + said)
+        with wire.makefile("rb") as answer:
+            told = b""
+            while b"not_audio" not in told:
+                told += answer.read1(4096)
+                assert told
+    assert_serves(server)
+
+
+def test_messages_without_an_end_count_as_prompts() -> None:
+    settings = {"WHISPERGPT_UPLOAD_MEMORY_BYTES": str(3 << 20)}
+    begun = bytes([0x82, 0xFF]) + struct.pack("!Q", 8 << 20) + MASK + bytes(2 << 20)
+    with ServerProcess("--max-streams", "2", environment=settings) as process:
+        with socket_to(process.url) as first:
+            first.sendall(begun)
+            wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == 2 << 20, "it is counted")
+            with socket_to(process.url) as second:
+                second.sendall(begun)
+                code, reason = close_of(second)
+            assert code == 1013 and reason.startswith("Too many prompts are being received at once")
+        wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == 0, "it is given back")
+        assert_serves(process.url)
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", KEY.replace(b"Key: dGh", b"Key: ")])
+def test_what_is_no_handshake_is_told_so(server: str, rest: bytes) -> None:
+    with raw_connection(server) as wire:
+        wire.sendall(UPGRADE + rest)
+        with wire.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"application/json" in head
+    check_error(json.loads(body)["error"], "no WebSocket handshake")
