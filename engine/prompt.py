@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, AudioError, Samples, too_short
+from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from engine.frame_step import to_int16
 from engine.messages import FROM_SILENCE, Base
@@ -102,7 +102,7 @@ class PromptEncoder:
         """
         self._received += len(samples)
         if self._received > MAX_PROMPT_SECONDS * SAMPLE_RATE:
-            raise AudioError("too_long", f"The prompt is longer than {MAX_PROMPT_SECONDS:g} s; send at most that much.")
+            raise too_long()
         self._hash.update(np.ascontiguousarray(samples).data)
         with self._lock:
             self._waiting.append(samples)

@@ -106,7 +106,7 @@ class Admission:
             return await stream.started(self._settings.queue_seconds)
         except TimeoutError:
             raise self._no_capacity(
-                f"No stream of '{stream.model.id}' that another could follow ended "
+                f"All streams of '{stream.model.id}' are taken, and none became free "
                 f"within {self._settings.queue_seconds:g} s",
                 [other for other in link.live() if other is not stream],
             ) from None

@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
 
-from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Resampler, Samples, cut_prompt, read_audio
+from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Resampler, Samples, cut_prompt, read_audio, too_long
 from engine.config import HOP, SAMPLE_RATE
 
 MIN_PCM_RATE, MAX_PCM_RATE = 8_000, 192_000
@@ -65,9 +65,19 @@ class PcmPrompt:
 
     def __init__(self, rate: int) -> None:
         self._resampler = Resampler(rate)
+        self._most_samples, self._came = int(MAX_PROMPT_SECONDS * rate), 0
         self._odd = b""
         self._rest: Samples = np.zeros(0, np.float32)
         self._total = 0
+
+    def require_room(self, size: int) -> None:
+        """Refuse what would be too long before it costs anything.
+
+        Raises:
+            AudioError: with so many bytes more the prompt is longer than 60 seconds (``too_long``).
+        """
+        if (self._came + size) // 2 > self._most_samples:
+            raise too_long()
 
     def push(self, data: bytes) -> bytes:
         """More PCM in, whole frames of samples out.
@@ -75,6 +85,8 @@ class PcmPrompt:
         Raises:
             AudioError: the prompt is longer than 60 seconds (``too_long``).
         """
+        self.require_room(len(data))
+        self._came += len(data)
         data = self._odd + data
         even = len(data) // 2 * 2
         self._odd = data[even:]
@@ -97,8 +109,6 @@ class PcmPrompt:
 
     def _frames(self, samples: Samples) -> bytes:
         self._total += len(samples)
-        if self._total > _LIMIT:
-            raise AudioError("too_long", f"The prompt is longer than {MAX_PROMPT_SECONDS:g} s; send at most that much.")
         self._rest = np.concatenate([self._rest, samples])
         whole = len(self._rest) // HOP * HOP
         ready, self._rest = self._rest[:whole], self._rest[whole:]

@@ -252,19 +252,22 @@ class StreamedAnswer(_Answer):
         await self._send_part(send, b"", last=True)
 
     async def _body(self) -> AsyncGenerator[bytes, None]:
-        begun, audio = self._begun, self._services.live
+        begun = self._begun
         wanted = begun.form.response_format
         total = len(begun.lead_in) // 2 + begun.form.frames * HOP
         raw = wanted in ("wav", "pcm")
         encoding = encoder(wanted, total)
         before = begun.lead_in
         async for pcm in begun.playback.messages():
-            # Raw samples pass as they are; only a codec is worth a thread.
-            yield encoding.push(before + pcm) if raw else await audio.run(encoding.push, before + pcm)
-            begun.playback.sent(len(pcm) // (2 * HOP))
+            # Raw samples pass as they are; only a codec is worth a thread, and a whole prompt takes long.
+            pool = self._services.audio if before else self._services.live
+            part = encoding.push(before + pcm) if raw else await pool.run(encoding.push, before + pcm)
+            yield part
+            begun.playback.sent(len(pcm) // (2 * HOP), gathering=not part)
             before = b""
         _require_complete(begun)
-        yield encoding.finish() if raw else await audio.run(encoding.finish)
+        yield encoding.finish() if raw else await self._services.live.run(encoding.finish)
+        begun.playback.gathered()
 
 
 def _require_complete(begun: Begun) -> None:

@@ -29,10 +29,10 @@ _CODECS: dict[str, tuple[str, str, int | None]] = {
 
 
 class Encoder(Protocol):
-    """Turns s16le samples into bytes of a body."""
+    """Turns s16le samples into bytes of a body, which begins with sound: no header comes by itself."""
 
     def push(self, pcm: bytes) -> bytes:
-        """More samples; returns what of the body is ready."""
+        """More samples; returns what of the body is ready, nothing while a codec gathers a page."""
 
     def finish(self) -> bytes:
         """The rest of the body."""
@@ -114,6 +114,8 @@ class _Compressed:
         self._stream.format = "s16p" if codec == "libmp3lame" else "s16"
         if bit_rate:
             self._stream.bit_rate = bit_rate
+        self._container.start_encoding()
+        self._head = sink.take() if isinstance(sink, _Sink) else b""
         self._at = 0
 
     def push(self, pcm: bytes) -> bytes:
@@ -130,7 +132,10 @@ class _Compressed:
         return self._ready()
 
     def _ready(self) -> bytes:
-        return self._sink.take() if isinstance(self._sink, _Sink) else b""
+        ready = self._sink.take() if isinstance(self._sink, _Sink) else b""
+        if ready:
+            ready, self._head = self._head + ready, b""
+        return ready
 
 
 class _StreamedFlac(_Compressed):
@@ -141,18 +146,7 @@ class _StreamedFlac(_Compressed):
 
     def __init__(self, total_samples: int) -> None:
         super().__init__("flac", _Sink())
-        self._total, self._head = total_samples, b""
-        self._begun = False
-
-    def _ready(self) -> bytes:
-        ready = super()._ready()
-        if self._begun:
-            return ready
-        self._head += ready
-        if len(self._head) < self._LENGTH.stop:
-            return b""
-        self._begun = True
         head = bytearray(self._head)
         fields = int.from_bytes(head[self._LENGTH], "big")
-        head[self._LENGTH] = (fields >> 36 << 36 | self._total).to_bytes(8, "big")
-        return bytes(head)
+        head[self._LENGTH] = (fields >> 36 << 36 | total_samples).to_bytes(8, "big")
+        self._head = bytes(head)

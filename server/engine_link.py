@@ -317,5 +317,6 @@ class EngineLink:
             stream.fail(self._lost)
         self._prompts.clear()
         self._streams.clear()
-        for model in self.models.values():
-            self._show_load(Load(model.id, 0, 0, model.slots))
+        for model in self.models:
+            for gauge in (self._metrics.streams_active, self._metrics.streams_waiting, self._metrics.streams_limit):
+                gauge.labels(model).set(0)

@@ -68,7 +68,8 @@ class EntryTokens:
             return None
         self._forget_until(now)
         if self._uses[entry.owner] >= self._most:
-            wait = max(1, ceil(self._used[0][0] - now))
+            first = min(end for end, _, used_by in self._used if used_by == entry.owner)
+            wait = max(1, ceil(first - now))
             told = f"Too many tokens of this key were used; try again in {wait} s."
             raise ApiError(429, "key_tokens", told, retry_after=wait)
         heapq.heappush(self._used, (entry.end, entry.nonce, entry.owner))

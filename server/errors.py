@@ -80,6 +80,8 @@ class ApiError(Exception):
             headers["Retry-After"] = str(self.retry_after)
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if self.status == 426:
+            headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
         return JSONResponse({"error": self.body()}, self.status, headers)
 
 

@@ -54,7 +54,9 @@ class Metrics:
         self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
         self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
         self.streams_limit = self._gauge(
-            "streams_limit", "Real-time streams that the machine bears, as last measured", ("model",)
+            "streams_limit",
+            "Real-time streams that the machine bears, as last measured; 0 without an engine",
+            ("model",),
         )
         self.streams_slack = self._gauge(
             "streams_slack",

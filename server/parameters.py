@@ -18,7 +18,8 @@ MAX_SEED = 2**53 - 1
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,4096}")
+"""No field of a form is longer."""
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 

@@ -27,7 +27,7 @@ class Playing:
 
     def least_lead(self) -> float:
         """The smallest lead in seconds, 0 where nothing plays."""
-        return min((stream.lead for stream in self.streams if stream.frames), default=0.0)
+        return min((stream.lead for stream in self.streams if stream.sounds), default=0.0)
 
 
 class Playback:
@@ -98,9 +98,14 @@ class Playback:
             limit = _MESSAGE_FRAMES
 
     @property
+    def sounds(self) -> bool:
+        """Whether audio was handed to the socket."""
+        return self.first_audio_seconds is not None
+
+    @property
     def lead(self) -> float:
         """Seconds of audio sent that have not been played yet, if playback began with the first."""
-        if not self.frames:
+        if not self.sounds:
             return 0.0
         now = time.perf_counter() if self._paused_at is None else self._paused_at
         return self.frames / FRAME_RATE - (now - self._plays_since)
@@ -125,19 +130,28 @@ class Playback:
         if self.frames:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
 
-    def sent(self, count: int, dropped: int = 0) -> None:
-        """So many frames more were handed to the socket, behind some that were dropped for a listener who is late."""
+    def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
+        """So many frames more were handed to the socket, behind some that were dropped for a listener who is late.
+
+        Args:
+            gathering: a codec has them and gave nothing out yet, so that nothing is heard of them.
+        """
         self.frames += dropped
         now = time.perf_counter()
         self._last = now
         model = self._stream.model.id
-        if self.first_audio_seconds is None:
+        if not self.sounds and not gathering:
             self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
             # Exemplars lead from a metric to the traces behind it.
             waited, exemplar = self.first_audio_seconds, self._tracing.exemplar()
             self._metrics.time_to_first_audio.labels(model, self._route).observe(waited, exemplar)
             self._tracing.past("first_audio", waited)
-        elif self._realtime and (behind := -self.lead) > 0:
+        elif self.sounds and self._realtime and (behind := -self.lead) > 0:
             self._metrics.underruns.labels(model).inc()
             self._plays_since += behind  # the player waited that long and goes on from here
         self.frames += count
+
+    def gathered(self) -> None:
+        """The codec gave out the last of what it had: of a short stream that is all of it."""
+        if self.frames and not self.sounds:
+            self.sent(0)

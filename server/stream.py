@@ -1,4 +1,4 @@
-"""The WebSocket ``/stream``: accepts always, then says what is wrong, if anything is."""
+"""The WebSocket ``/stream``: accepts always, then says what is wrong, if anything is. There is no other WebSocket."""
 
 from __future__ import annotations
 
@@ -47,3 +47,17 @@ async def stream(websocket: WebSocket) -> None:
     except Exception:
         log.exception("session failed")
         await socket.close(internal())
+
+
+@router.api_route(ROUTE, methods=["GET", "HEAD", "POST"], include_in_schema=False)
+async def no_page() -> None:
+    """For whoever asks for it as for a page."""
+    told = f"{ROUTE} is a WebSocket: open it with a WebSocket client, not as a page."
+    raise ApiError(426, "not_a_websocket", told)
+
+
+@router.websocket("/{path:path}")
+async def elsewhere(websocket: WebSocket) -> None:
+    """Any other address is refused as over HTTP, and not accepted first: there is nothing to be let in to."""
+    told = f"There is no WebSocket at {websocket.url.path}; there is one at {ROUTE}."
+    await websocket.send_denial_response(ApiError(404, "not_found", told).response())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,10 +18,11 @@ MAX_TEXT_BYTES = 262_144
 
 OutputFormat: TypeAlias = Literal["pcm_s16le", "opus"]
 """Of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
+_InputFormat: TypeAlias = Literal["file", "pcm_s16le"]
 
 
 class InputFields(msgspec.Struct, forbid_unknown_fields=True):
-    format: Literal["file", "pcm_s16le"] | UnsetType = UNSET
+    format: _InputFormat | UnsetType = UNSET
     sample_rate: int | UnsetType = UNSET
 
 
@@ -86,10 +88,10 @@ class ResponseResume(_Event, tag="response.resume"):
 
 
 class PlaybackReport(_Event, tag="playback.report", kw_only=True):
-    """What a listener heard of the response so far."""
+    """What a listener heard of the response so far; underruns left out, or null, are as many as before."""
 
     played_frames: int
-    underruns: int = 0
+    underruns: int | None = None
 
 
 ClientEvent: TypeAlias = (
@@ -117,7 +119,7 @@ _TYPES = (
 )
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")
-_MISMATCH = re.compile(r"^Expected `([^`]*)`, got `([^`]*)`$")
+_MISMATCH = re.compile(r"^Expected `([^`]*)`, got `[^`]*`$")
 _TYPE_NAMES = {
     "str": "text",
     "float": "a number",
@@ -126,6 +128,13 @@ _TYPE_NAMES = {
     "object": "an object",
     "array": "a list",
 }
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "session.input.format": get_args(_InputFormat),
+    "session.output.format": get_args(OutputFormat),
+    "session.pace": get_args(Pace),
+}
+_SHOWN = 40
+"""Characters of a text that is told back to who sent it."""
 
 
 def parse_event(text: str) -> ClientEvent:
@@ -152,14 +161,16 @@ def parse_event(text: str) -> ClientEvent:
     try:
         event: ClientEvent = msgspec.convert(message, ClientEvent)
     except msgspec.ValidationError as error:
-        raise _explain(str(error)) from None
+        raise _explain(str(error), message) from None
     return event
 
 
-def _explain(text: str) -> ApiError:
-    """msgspec's sentence, with the place as ``param``."""
+def _explain(text: str, message: dict[str, Any]) -> ApiError:
+    """msgspec's sentence about ``message``, with the place as ``param`` and with what stands there."""
     match = _PLACE.match(text)
     what, where = (match["what"], match["where"] or "") if match else (text, "")
+    if where in _CHOICES:
+        return bad_value(where, f"{where} must be {' or '.join(_CHOICES[where])}, not {_shown(message, where)}.")
     if named := _FIELD.search(what):
         where = f"{where}.{named[1]}" if where else named[1]
         missing = "missing" in what
@@ -167,10 +178,28 @@ def _explain(text: str) -> ApiError:
         sentence = f"The field '{where}' is missing." if missing else f"There is no field '{where}' here."
         return bad_value(where, sentence, code)
     if mismatch := _MISMATCH.match(what):
-        return bad_value(where or None, f"{where} must be {_in_words(mismatch[1])}, not {_in_words(mismatch[2])}.")
+        return bad_value(where or None, f"{where} must be {_in_words(mismatch[1])}, not {_shown(message, where)}.")
     return bad_value(where or None, f"{where or 'The message'}: {what[:1].lower()}{what[1:]}.")
 
 
 def _in_words(types: str) -> str:
     """msgspec's names of types, as a person would say them."""
     return " or ".join(_TYPE_NAMES.get(name, name) for name in types.split(" | "))
+
+
+def _shown(message: dict[str, Any], where: str) -> str:
+    """The value at ``where``, as the client wrote it, if that is short."""
+    value: Any = message
+    for name in where.split("."):
+        value = value[name]
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case str():
+            return f"'{value[:_SHOWN]}'"
+        case None | bool():
+            return json.dumps(value)
+        case _:
+            return str(value) if abs(value) < 1e18 else "a huge number"

@@ -15,6 +15,8 @@ from server.errors import ApiError, from_audio, wrong_order
 from server.services import Services
 
 InputFormat = Literal["file", "pcm_s16le"]
+_PIECE_BYTES = 131_072
+"""Of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
 
 
 class SessionPrompt:
@@ -68,9 +70,8 @@ class SessionPrompt:
                 rest = await self._services.audio.run(_decode, self._file)
                 self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
             else:
-                raise AudioError(
-                    "empty_audio", "There is no audio to commit: send the prompt as binary messages first."
-                )
+                told = "There is no audio to commit: send the prompt as binary messages first."
+                raise ApiError(415, "empty_audio", told, "audio")
             ready = await self._handle.finish(rest, self._services.tracing)
         except AudioError as error:
             self.clear()
@@ -102,12 +103,13 @@ class SessionPrompt:
         self.state = "empty"
 
     async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
-        if self._pcm is None or self._handle is None:
-            self._pcm = PcmPrompt(rate)
+        self._pcm = self._pcm or PcmPrompt(rate)
+        self._pcm.require_room(len(data))
+        if self._handle is None:
             self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
-        samples = await self._services.live.run(self._pcm.push, data)
-        if samples:
-            await self._handle.append(samples)
+        for at in range(0, len(data), _PIECE_BYTES):
+            if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
+                await self._handle.append(samples)
 
 
 def _decode(parts: list[bytes]) -> bytes:

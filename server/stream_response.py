@@ -85,15 +85,25 @@ class StreamResponse:
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._cancelled = self._over = False
+        self._cancelled = self._over = self._created = False
+        self._creating = asyncio.Lock()
         self._underruns = 0
         self._next_frame = wanted.from_frame
         """Behind what was sent, or is being sent."""
-        try:
-            self._stream = self._start()
-        except ApiError as error:
-            self._account.refuse(error)
-            raise
+        self._stream = self._start()
+
+    async def say_created(self) -> None:
+        """Tell the client of the response, once: when it has its slot, or before anything else that concerns it.
+
+        Raises:
+            ClientGone: the client left.
+        """
+        async with self._creating:  # nobody's word may pass it by
+            if not self._created:
+                wanted = self._wanted
+                created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
+                await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
+                self._created = True
 
     def cancel(self) -> None:
         """Stop; ``run`` still says goodbye to the client."""
@@ -122,8 +132,9 @@ class StreamResponse:
             "frames": self._wanted.from_frame + (self._playback.handed if self._playback else 0),
         }
 
-    def report(self, played_frames: int, underruns: int) -> None:
-        """Note up to which frame the listener says it has played, and how often it ran dry since it connected.
+    def report(self, played_frames: int, underruns: int | None) -> None:
+        """Note up to which frame the listener says it has played, and how often it ran dry since it connected; None
+        is no more often than it said before.
 
         Raises:
             ApiError: 400, it cannot be so.
@@ -133,6 +144,8 @@ class StreamResponse:
             raise bad_value(
                 "played_frames", f"played_frames must be 0 to {sent}, as many as were sent.", "out_of_range"
             )
+        if underruns is None:
+            return
         if not self._underruns <= underruns <= _MOST_UNDERRUNS:
             told = f"underruns must be {self._underruns} to {_MOST_UNDERRUNS}: since this connection began."
             raise bad_value("underruns", told, "out_of_range")
@@ -177,7 +190,7 @@ class StreamResponse:
             self._over = True  # a cancellation would cut the goodbye off
             self._account.refuse(error)
             self._stream.close()  # first: to say goodbye to one who does not read may take long
-            if self._playback is not None:
+            if self._created:
                 await self._say_done("failed")
             raise
         except (ClientGone, asyncio.CancelledError):
@@ -220,8 +233,7 @@ class StreamResponse:
         if realtime:
             self._services.playing.streams.add(playback)
         try:
-            created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
-            await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
+            await self.say_created()
             await self._send_messages(stream, playback, realtime)
         finally:
             self._services.playing.streams.discard(playback)
@@ -245,13 +257,14 @@ class StreamResponse:
                 began = time.monotonic()
                 body = pcm if opus is None else await self._services.live.run(opus.push, pcm)
                 await self._send_in_time(body, settings.slow_seconds if policy == "close" else None)
-                playback.sent(frames, dropped)
+                playback.sent(frames, dropped, gathering=not body)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
                     slow.labels("paused").inc()
                 if checkpoint := stream.checkpoint(self._next_frame):
                     await self._say_checkpoint(checkpoint)
         if opus is not None:
             await self._send_in_time(await self._services.live.run(opus.finish), None)
+            playback.gathered()
 
     async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
         if not audio:  # Opus fills a page before there is anything to send

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import assert_never
 
 from server import logs
-from server.accounting import count_refusal
+from server.accounting import Account, count_refusal
 from server.caller import Caller
 from server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
@@ -32,7 +32,7 @@ from server.stream_events import (
 )
 from server.stream_options import StreamOptions
 from server.stream_prompt import SessionPrompt
-from server.stream_response import StreamResponse, Wanted
+from server.stream_response import ROUTE, StreamResponse, Wanted
 from server.stream_socket import Incoming, StreamSocket
 
 log = logs.get("server.stream")
@@ -97,10 +97,14 @@ class StreamSession:
         await self._socket.send_event("session.created", session=self._options.describe(self._id))
         while True:
             message = await self._next()
+            if self._response is not None:
+                await self._response.say_created()
             try:
                 await self._handle(message)
             except ApiError as error:
                 if error.close_code is not None:
+                    if self._response is None:  # else that one ends, as what it is
+                        Account(self._services.metrics, ROUTE).refuse(error)
                     raise
                 count_refusal(self._services.metrics, error)
                 log.info("message refused", code=error.code, param=error.param)

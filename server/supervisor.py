@@ -165,4 +165,4 @@ class Supervisor:
 
 def pause_after(crashes: int, least: float, most: float) -> float:
     """Seconds before the engine is started again after so many crashes in a row, at least one."""
-    return min(most, least * 2 ** min(crashes - 1, _MOST_DOUBLINGS))
+    return min(most, least * 2.0 ** min(crashes - 1, _MOST_DOUBLINGS))

@@ -90,6 +90,8 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     except MultiPartException as error:
         if "Part exceeded" in error.message:
             name = parser.field_name[:100]
+            if name == "audio":
+                raise _no_file_name() from None
             raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
         raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
     except TimeoutError:
@@ -97,6 +99,11 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"
         ) from None
     return _check_form(form.multi_items())
+
+
+def _no_file_name() -> ApiError:
+    told = "The field 'audio' must be a file, and its part has no file name: curl sends one with @, not with <."
+    return bad_value("audio", told, "not_a_file")
 
 
 def _charset(request: Request) -> str:
@@ -122,7 +129,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
             raise bad_value(name, f"The field '{name}' is given twice.", "repeated_field")
         if name == "audio":
             if isinstance(value, str):
-                raise bad_value(name, "The field 'audio' must be a file: its part needs a filename.", "not_a_file")
+                raise _no_file_name()
             audio = value
         elif isinstance(value, str):
             texts[name] = value

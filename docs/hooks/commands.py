@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-import typer
 from markdown_table import fill, table
 from mkdocs.structure.pages import Page
-from typer.main import get_command
 
-from cli.main import COMMANDS
+from cli.main import COMMANDS, command_of
 
 PAGE = "commands.md"
 # Typer carries its own copy of click, whose classes have no public name.
@@ -25,16 +22,6 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 def all_commands() -> str:
     """A heading for each subcommand, what it does, and its arguments and options."""
     return "\n\n".join(part for name in COMMANDS for part in _described(f"whispergpt {name}", command_of(name)))
-
-
-def command_of(name: str) -> Command:
-    """One subcommand, built as ``cli/main.py`` builds it."""
-    module = import_module(COMMANDS[name][0])
-    app = getattr(module, "app", None)
-    if app is None:
-        app = typer.Typer(add_completion=False)
-        app.command(name=name)(getattr(module, COMMANDS[name][0].removeprefix("cli.")))
-    return get_command(app)
 
 
 def _described(name: str, command: Command) -> Iterator[str]:

@@ -70,6 +70,38 @@ def test_a_paused_response_goes_on_where_it_was(server: str, playing: LiveSocket
     assert stood > 1.4
 
 
+PAUSE, RESUME, CANCEL = ({"type": f"response.{what}"} for what in ("pause", "resume", "cancel"))
+FORK, UPDATE = {"type": "response.fork", "seed": 12}, {"type": "session.update", "session": {"temperature": 0.5}}
+NONSENSE = {"type": "response.create", "response": {"seconds": 1}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([PAUSE, CANCEL], ["response.paused"]),
+        ([PAUSE, RESUME, CANCEL], ["response.paused", "response.resumed"]),
+        ([FORK, CANCEL], ["response.forked"]),
+        ([UPDATE, CANCEL], ["session.updated"]),
+        ([NONSENSE, CANCEL], ["error"]),
+        ([CANCEL], []),
+    ],
+)
+def test_a_response_is_created_before_anything_is_said_of_it(
+    server: str, asked: list[dict[str, Any]], told: list[str]
+) -> None:
+    with LiveSocket(server) as socket:
+        socket.update(seed=11)
+        socket.commit(SPEECH.read_bytes())
+        for event in ({"type": "response.create", "response": {"seconds": SECONDS}}, *asked):
+            socket.event(**event)
+        assert socket.expect("response.created")["response"]["seed"] == 11
+        for kind in told:
+            read_until(socket, kind)
+        _, done = socket.read_response()
+        assert done["status"] == "cancelled" and done["seed"] == (12 if FORK in asked else 11)
+    wait_for_idle(server)
+
+
 def test_sampling_changes_from_the_next_frame(server: str, playing: LiveSocket) -> None:
     first = playing.receive()
     assert isinstance(first, bytes)

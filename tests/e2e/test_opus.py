@@ -73,6 +73,22 @@ def test_opus_over_the_websocket_is_the_same_sound(server: str) -> None:
     assert np.corrcoef(sound, samples)[0, 1] > 0.9
 
 
+def test_the_first_message_of_opus_has_sound_in_it(server: str) -> None:
+    """So that the time to the first audio is not that to a header."""
+    with LiveSocket(server) as socket:
+        socket.update(seed=3, output={"format": "opus"})
+        socket.commit(SPEECH.read_bytes())
+        for seconds in (SECONDS, 0.04):  # the shorter one is all in the last page
+            socket.create(seconds)
+            first = socket.receive()
+            assert isinstance(first, bytes)
+            head, tags, *audio = pages(first)
+            assert head[0] == 2 and tags[2] and audio[0][2], "a page with packets in it"
+            _, described = socket.read_response()
+            assert described["status"] == "completed" and described["frames"] == seconds * 75
+            assert described["time_to_first_audio_ms"] > 0
+
+
 def test_opus_over_http_comes_in_short_pages(server: str) -> None:
     data = {"seconds": str(SECONDS), "stream": "true", "response_format": "opus", "seed": "3"}
     with HTTP.stream("POST", f"{server}/continue", data=data, files={"audio": SPEECH.read_bytes()}) as answer:

@@ -139,6 +139,15 @@ def test_raw_samples_that_are_too_long(socket: LiveSocket) -> None:
     assert socket.expect_close() == 1009
 
 
+def test_a_commit_without_raw_samples_names_no_kinds_of_files(socket: LiveSocket) -> None:
+    socket.update(input={"format": "pcm_s16le", "sample_rate": 16_000})
+    socket.event("input_audio_buffer.commit")
+    error = socket.expect_error()
+    check_error(error, "no audio to commit")
+    assert error["code"] == "empty_audio" and "wav" not in error["message"]
+    assert_goes_on(socket)
+
+
 def test_an_hour_in_a_file(socket: LiveSocket) -> None:
     socket.send(encode(silence(3600, 8_000), 8_000, "FLAC"))
     socket.event("input_audio_buffer.commit")

@@ -46,10 +46,18 @@ FILES: dict[str, tuple[Callable[[], bytes], int, tuple[str, ...]]] = {
     "text file": (lambda: b"Once upon a time there was a file without sound.\n" * 40, 415, ("not audio", "wav", "m4a")),
     "picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(4000), 415, ("audio", "webm")),
     "truncated FLAC": (lambda: SPEECH.read_bytes()[:30_000], 422, ("FLAC", "cut short")),
+    "half a wav": (
+        lambda: encode(speech(2.0))[:48_000],
+        422,
+        ("wav", "ends early", "96,000 bytes", "47,956 are there"),
+    ),
+    "half an aiff": (lambda: encode(speech(2.0), format="AIFF")[:48_000], 422, ("aiff", "ends early")),
     "wav without samples": (lambda: encode(silence(0)), 415, ("empty", "no samples")),
     "0.1 s": (lambda: encode(speech(0.1)), 422, ("0.10 s", "0.5")),
+    "a sample less than 0.5 s": (lambda: encode(speech(0.5)[1:]), 422, ("0.49 s", "0.5 s")),
     "an hour of FLAC": (lambda: encode(silence(3600, 8_000), 8_000, "FLAC"), 413, ("60 s",)),
     "an hour of wav": (hour_of_wav, 413, ("60 s",)),
+    "60.05 s of wav": (lambda: encode(silence(60.05)), 413, ("60 s",)),
     "61 s": (lambda: encode(silence(61, 8_000), 8_000), 413, ("60 s",)),
     "NaN": (partial(with_a_sample, np.nan), 422, ("NaN",)),
     "Inf": (partial(with_a_sample, np.inf), 422, ("infinite",)),
@@ -118,6 +126,16 @@ def test_a_request_of_the_wrong_shape(server: str, name: str) -> None:
     answer = post(server, **BAD_REQUESTS[name])
     assert answer.status_code == 400, answer.text
     check_error(answer.json()["error"])
+
+
+@pytest.mark.parametrize("content", [b"hello", GOOD_PROMPT], ids=["short", "long"])
+def test_audio_without_a_file_name(server: str, content: bytes) -> None:
+    """As ``curl -F 'audio=<prompt.wav'`` sends it."""
+    head = b'--line\r\nContent-Disposition: form-data; name="audio"\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=line"}
+    answer = post(server, content=head + content + b"\r\n--line--\r\n", headers=headers)
+    check(answer, 400, "audio", "must be a file", "no file name")
+    assert answer.json()["error"]["code"] == "not_a_file"
 
 
 def test_a_body_that_grows_beyond_all_bounds(server: str) -> None:

