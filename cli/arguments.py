@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -40,6 +41,22 @@ def told_in_one_line() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
         raise typer.BadParameter(f"{error.filename or 'a file'}: {error.strerror}") from None
+
+
+def check_finite(**options: float | None) -> None:
+    """Refuse what no bound is made for, by the name of the option.
+
+    Raises:
+        ValueError: one is nan, inf or -inf.
+    """
+    for name, value in options.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
+
+
+def counted(number: int, what: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def default_model() -> str:

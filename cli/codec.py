@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from cli.arguments import check_output, default_model, told_in_one_line, write_audio
+from cli.arguments import check_finite, check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import read_audio
 from engine.checkpoint import find_model, load_codec
 from engine.config import SAMPLE_RATE
@@ -28,6 +28,7 @@ def codec(
     """Encode audio and decode it again."""
     with told_in_one_line():
         check_output(output)
+        check_finite(kbps=kbps)
         loaded = load_codec(find_model(model or default_model()))
         books = codebooks_at(kbps, loaded)
         if not source.is_file():

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from cli.arguments import check_output, default_model, told_in_one_line, write_audio
+from cli.arguments import check_finite, check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import cut_prompt, read_audio
 from engine.config import FRAME_RATE, Dtype
 from engine.engine import Engine
@@ -38,6 +38,7 @@ def continuation(
     began = time.perf_counter()
     with told_in_one_line():
         check_output(output)
+        check_finite(seconds=seconds, temperature=temperature, top_p=top_p)
         wishes = Wishes(seed, temperature, top_k, top_p)
         try:
             check_wishes(wishes)

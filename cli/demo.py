@@ -18,6 +18,8 @@ import torch
 import typer
 from whispergpt_client import Client, WhisperGPTError
 
+from cli.arguments import check_finite, told_in_one_line
+from cli.main import main
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
 from server.ready_line import wait_until_ready
@@ -102,6 +104,19 @@ def demo(
     model: Annotated[str | None, typer.Option(help="A model's name or folder; else the server's default.")] = None,
 ) -> None:
     """Start a server, continue PROMPT through it, and write what came."""
+    with told_in_one_line():
+        check_finite(seconds=seconds)
+        if not prompt.is_file():
+            raise ValueError(f"There is no file {prompt}.")
+    try:
+        _show(prompt, seconds, seed, output, picture, model)
+    except (DemoError, WhisperGPTError, OSError) as error:
+        typer.echo(f"whispergpt demo: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, model: str | None) -> None:
+    """Raises DemoError, WhisperGPTError or OSError where it cannot go on."""
     typer.echo("Starting a server …")
     with running_server(["--model", model] if model else []) as url, Client(url) as client:
         typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")
@@ -123,14 +138,5 @@ def demo(
     )
 
 
-def main() -> None:
-    """Run the demonstration; what goes wrong is one line on stderr and status 1."""
-    try:
-        typer.run(demo)
-    except (DemoError, WhisperGPTError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    main(["demo", *sys.argv[1:]])

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.arguments import counted
 from cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
 from training.evaluate import evaluate as evaluate_models
 
@@ -30,10 +31,10 @@ def evaluate(
 
 def _table(result: dict[str, Any]) -> Table:
     first = result["models"][0]
-    title = f"slices of {result['condition']} audio: {first['frames']} frames of {first['files']} files"
-    skipped = f", {len(result['skipped'])} files skipped" if result["skipped"] else ""
+    title = f"slices of {result['condition']} audio: {first['frames']} frames of {counted(first['files'], 'file')}"
+    skipped = f", {counted(len(result['skipped']), 'file')} skipped" if result["skipped"] else ""
     table = Table(title=title + skipped, title_justify="left")
-    table.caption = f"95 % intervals over {first['groups']} groups ({result['grouping']})"
+    table.caption = f"95 % intervals over {counted(first['groups'], 'group')} ({result['grouping']})"
     for column in ("model", "parameters", "NLL", "accuracy", "perplexity", f"NLL above {first['model']}"):
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for row in result["models"]:

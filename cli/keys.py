@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.arguments import told_in_one_line
+from cli.arguments import counted, told_in_one_line
 from server.api_keys import add_key, read_keys
 
 app = typer.Typer(
@@ -38,6 +38,6 @@ def show(file: File) -> None:
     """The names of the keys in a file, and their bounds."""
     with told_in_one_line():
         for key in read_keys(file).values():
-            streams = "any number of" if key.streams is None else key.streams
+            streams = "any number of streams" if key.streams is None else counted(key.streams, "stream")
             audio = "any" if key.audio_seconds_a_minute is None else f"{key.audio_seconds_a_minute:g} s of"
-            typer.echo(f"{key.name}: {streams} streams at once, {audio} audio a minute")
+            typer.echo(f"{key.name}: {streams} at once, {audio} audio a minute")

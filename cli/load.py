@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from benchmarks.load.crowd import Crowd
 from benchmarks.load.listener import stream_address
 from benchmarks.load.page import write_page
 from benchmarks.load.plan import Mix, Span, open_loop, steady
+from benchmarks.load.reach import ReachError, check_server
 from benchmarks.load.report import LoadReport, summary_table
 from benchmarks.load.voices import Voices
 from benchmarks.percentiles import Percentiles
@@ -78,17 +79,28 @@ def load(
             "seed": seed,
             "listeners": len(visits),
         }
+    try:
+        check_server(url, api_key)
+    except ReachError as error:
+        _give_up(str(error))
     report = _run(url, crowd, plan)
     if page:
         with told_in_one_line():
             write_page(report, page)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
-        return
-    console = Console()
-    console.print(summary_table(url, report.seconds, report.summary))
-    if report.doubtful:
-        console.print("This program itself was late at times; some of the gaps may be its own.", style="red")
+    else:
+        console = Console()
+        console.print(summary_table(url, report.seconds, report.summary))
+        if report.doubtful:
+            console.print("This program itself was late at times; some of the gaps may be its own.", style="red")
+    if report.all_failed:
+        _give_up("Every listener failed.")
+
+
+def _give_up(why: str) -> NoReturn:
+    typer.echo(f"whispergpt load: {why}", err=True)
+    raise typer.Exit(1) from None
 
 
 def _run(url: str, crowd: Crowd, plan: dict[str, Any]) -> LoadReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, TypeAlias
 
 import typer
 from typer.main import get_command
@@ -28,13 +29,19 @@ COMMANDS = {
 # Typer carries its own copy of click: the base of its public exception is the class that all usage errors share.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
+_Command: TypeAlias = Any  # of the same copy, without a public name
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a wrong argument is one line on stderr and status 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
+    if not given:
+        print(_usage(), flush=True)
+        print("whispergpt: Which command?", file=sys.stderr)
+        sys.exit(2)
+    if given[0] in ("-h", "--help"):
         print(_usage())
-        sys.exit(0 if given else 2)
+        sys.exit(0)
     if given[0] == "--version":
         print(f"whispergpt {package_version()}")
         sys.exit(0)
@@ -44,21 +51,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(_run(given[0], given[1:]))
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def command_of(name: str) -> _Command:
+    """One subcommand, ready to run, or to be looked at.
+
+    Its help is plain: typer's tables cut the names of options that a terminal of 80 columns has no room for.
+    """
     module = import_module(COMMANDS[name][0])
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
         app.command(name=name)(getattr(module, COMMANDS[name][0].removeprefix("cli.")))
+    app.rich_markup_mode = None
     command = get_command(app)
+    _tell_in_full(command)
+    return command
+
+
+def _tell_in_full(command: _Command) -> None:
+    """Have lists of commands say all that they do; else there is one line for each, and the rest is dots."""
+    for below in getattr(command, "commands", {}).values():
+        below.short_help = below.help
+        _tell_in_full(below)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    command = command_of(name)
     try:
         status = command.main(args=arguments, prog_name=f"whispergpt {name}", standalone_mode=False)
     except typer.Abort:
         return 130
     except _ClickError as error:
-        print(f"whispergpt {name}: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
+        said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's words
+        print(f"{_called(name, command, arguments)}: {said}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
+
+
+def _called(name: str, command: _Command, arguments: list[str]) -> str:
+    """The command that was called, with those below it, such as ``whispergpt train lm``."""
+    words = ["whispergpt", name]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _usage() -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from cli.arguments import default_model, told_in_one_line
+from cli.arguments import check_finite, default_model, told_in_one_line
 from cli.measured import head, number, table, tell
 from engine.checkpoint import codec_folder, find_model, load_codec
 from engine.engine import Engine
@@ -279,6 +279,7 @@ def _continued(
     keeper: Keeper,
 ) -> dict[str, Any]:
     """Load the engine, measure, and keep the report: ``beginning``, what the samples depend on, what was measured."""
+    check_finite(temperature=wishes.temperature, top_p=wishes.top_p)
     try:
         check_wishes(wishes)
     except ApiError as error:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Annotated, Any
+from socket import inet_aton
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
 from engine.installed import installed_models, model_folder
+from server.api_keys import KeyFileError, read_keys
 from server.run import ServeError
 from server.run import serve as run_server
 from server.settings import Settings
+
+_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 
 
 def serve(
@@ -47,25 +54,61 @@ def serve(
     }
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+        _check(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        shown = f"--{name.replace('_', '-')}" if flags.get(name) is not None else f"WHISPERGPT_{name.upper()}"
-        typer.echo(f"whispergpt serve: {shown}: {first['msg'].removeprefix('Value error, ')}", err=True)
-        raise typer.Exit(2) from None
-    for name in settings.model:
-        if model_folder(name) is None:
-            known = ", ".join(installed_models()) or "none"
-            typer.echo(
-                f"whispergpt serve: --model: there is no model '{name}', neither installed ({known}) nor a folder.",
-                err=True,
-            )
-            raise typer.Exit(2)
-    if not settings.model and not installed_models():
-        typer.echo("whispergpt serve: --model: no model is installed, so one must be named.", err=True)
-        raise typer.Exit(2)
+        _refuse(flags, str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
+    except _WrongError as error:
+        _refuse(flags, error.name, str(error))
     try:
         run_server(settings)
     except ServeError as error:
         typer.echo(f"whispergpt serve: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+class _WrongError(ValueError):
+    """A setting that fits its type, and nothing that is here."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+def _check(settings: Settings) -> None:
+    """What can be seen before anything is started."""
+    if not _may_be_host(settings.host):
+        raise _WrongError("host", f"'{settings.host}' is neither an address nor a name")
+    for name in settings.model:
+        if model_folder(name) is None:
+            known = ", ".join(installed_models()) or "none"
+            raise _WrongError("model", f"there is no model '{name}', neither installed ({known}) nor a folder.")
+    if not settings.model and not installed_models():
+        raise _WrongError("model", "no model is installed, so one must be named.")
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)
+        except KeyFileError as error:
+            raise _WrongError("keys", str(error)) from None
+
+
+def _may_be_host(host: str) -> bool:
+    """By how it is written: whether there is such a name, and whether it is of this machine, is seen on listening."""
+    try:
+        if ":" in host:
+            return bool(IPv6Address(host))
+        labels = host.encode("idna").decode().removesuffix(".").split(".")
+        if labels[-1].isdigit():
+            return bool(inet_aton(host))
+    except (ValueError, OSError):
+        return False
+    return all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _refuse(flags: dict[str, Any], name: str, why: str) -> NoReturn:
+    """One line, by the variable where that said so, else by the flag."""
+    variable = f"WHISPERGPT_{name.upper()}"
+    by_flag = name in flags and (flags[name] is not None or variable not in os.environ)
+    shown = f"--{name.replace('_', '-')}" if by_flag else variable
+    typer.echo(f"whispergpt serve: {shown}: {why}", err=True)
+    raise typer.Exit(2) from None

@@ -18,7 +18,7 @@ from training.context_study import study_context
 from training.study_plots import draw_bands, draw_context
 from training.tables import Bounds, Rows, Told, band_rows, context_rows
 
-app = typer.Typer(no_args_is_help=True, help="Ask models what they need: over recordings that were not trained on.")
+app = typer.Typer(help="Ask models what they need: over recordings that were not trained on.")
 
 
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it into this file too.")]

@@ -221,7 +221,11 @@ def stream_address(url: str) -> str:
         ValueError: it is no such address.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        told = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port
+        told = False
+    if not told:
         raise ValueError(f"'{url}' is not a server's address, such as http://127.0.0.1:8000.")
     return urlunsplit(
         ("wss" if parts.scheme == "https" else "ws", parts.netloc, f"{parts.path.rstrip('/')}/stream", "", "")

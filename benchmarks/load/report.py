@@ -37,6 +37,11 @@ class LoadReport:
         """Whether this program was too slow to judge."""
         return self.lag_ms is not None and self.lag_ms.p99 > 1e3 * LAG_TO_DOUBT_SECONDS
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether somebody came, and nobody got an answer that a server gives: not even a refusal."""
+        return bool(self.records) and all(record.outcome == "failed" for record in self.records)
+
     def as_json(self) -> dict[str, Any]:
         """The run, the sum, the course, and each listener."""
         return {

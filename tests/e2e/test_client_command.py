@@ -72,8 +72,11 @@ def test_what_is_wrong_is_said_in_a_sentence(server: str, tmp_path: Path) -> Non
         ([str(SPEECH), "--temperature", "9"], "temperature"),
         ([str(SPEECH), "--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
         ([str(SPEECH), "--url", "nonsense"], "nonsense"),
+        ([str(SPEECH), "-o", "/nowhere/out.wav"], "/nowhere/out.wav"),
+        ([str(SPEECH), "-o", str(tmp_path)], "Is a directory"),
+        ([str(SPEECH), "-o", "/dev/full"], "No space left"),
     ):
-        done = run(server, *arguments, "-o", str(tmp_path / "out.wav"))
+        done = run(server, "-o", str(tmp_path / "out.wav"), *arguments)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and told in done.stderr.decode(), done.stderr
 
 

@@ -23,6 +23,7 @@ from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, Sta
 from engine.model import WhisperGPT
 from tests.support.audio import HOP, SPEECH
 from tests.support.cuttable import CuttableWire
+from tests.support.metrics import wait_for_idle, wait_until
 
 FRAME_BYTES = 2 * HOP
 SECONDS = 5.0
@@ -233,3 +234,73 @@ def test_a_stream_that_is_closed_stays_closed(process: ServerProcess) -> None:
         wire.refusing = False
         time.sleep(0.5)
         assert wire.connections == 1
+
+
+@pytest.mark.parametrize("pieces", [0, 4], ids=["the first", "the second"])
+def test_a_close_while_it_connects(process: ServerProcess, pieces: int) -> None:
+    """The connection that was being made then is not one to play on."""
+    heard: list[bytes] = []
+    until_closed: list[int] = []
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        stream = client.stream(SPEECH, seconds=3.0)
+
+        def close() -> None:
+            wait_until(lambda: wire.knocks == (2 if pieces else 1), "it connects")
+            stream.close()
+            until_closed.append(len(heard))
+            wire.answering.set()
+
+        if not pieces:
+            wire.answering.clear()
+        closing = threading.Thread(target=close)
+        closing.start()
+        with pytest.raises(WhisperGPTError, match="closed"):
+            for pcm in stream:
+                heard.append(pcm)
+                if len(heard) == pieces:
+                    wire.answering.clear()
+                    wire.cut()
+        closing.join()
+        assert until_closed == [len(heard)] and len(heard) >= pieces and wire.knocks == (2 if pieces else 1)
+        wait_for_idle(process.url)
+
+
+@pytest.mark.parametrize("pieces", [0, 4], ids=["the first", "the second"])
+async def test_a_close_while_it_connects_asynchronously(process: ServerProcess, pieces: int) -> None:
+    heard: list[bytes] = []
+    with CuttableWire(process.url) as wire:
+        async with AsyncClient(wire.url) as client:
+            stream = client.stream(SPEECH, seconds=3.0)
+
+            async def listen() -> None:
+                async for pcm in stream:
+                    heard.append(pcm)
+                    if len(heard) == pieces:
+                        wire.answering.clear()
+                        wire.cut()
+
+            if not pieces:
+                wire.answering.clear()
+            listening = asyncio.create_task(listen())
+            await asyncio.to_thread(wait_until, lambda: wire.knocks == (2 if pieces else 1), "it connects")
+            await stream.close()
+            until_closed = len(heard)
+            wire.answering.set()
+            with pytest.raises(WhisperGPTError, match="closed"):
+                await listening
+            assert pieces <= until_closed == len(heard) and wire.knocks == (2 if pieces else 1)
+        await asyncio.to_thread(wait_for_idle, process.url)
+
+
+async def test_what_was_closed_does_not_open(process: ServerProcess) -> None:
+    with CuttableWire(process.url) as wire, Client(wire.url) as client:
+        stream = client.stream(SPEECH, seconds=1.0)
+        stream.close()
+        with pytest.raises(WhisperGPTError, match="closed"):
+            stream.open()
+        async with AsyncClient(wire.url) as asynchronous:
+            other = asynchronous.stream(SPEECH, seconds=1.0)
+            await other.close()
+            with pytest.raises(WhisperGPTError, match="closed"):
+                await other.open()
+        assert wire.knocks == 0

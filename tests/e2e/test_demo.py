@@ -42,5 +42,5 @@ def test_demo_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     )
     assert demo.returncode == 1
     assert "no-such-model" in demo.stderr
-    assert demo.stderr.splitlines()[-1].startswith("Error: ")
+    assert demo.stderr.splitlines()[-1].startswith("whispergpt demo: ")
     assert "Traceback" not in demo.stderr

@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 
 
 class CuttableWire:
-    """Forwards a local port to a server. ``url`` is where to connect instead; ``refusing`` lets nobody in."""
+    """Forwards a local port to a server. ``url`` is where to connect instead; ``refusing`` lets nobody in.
+
+    While ``answering`` is not set, whoever connects is kept waiting. ``knocks``: connections, those included.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -18,7 +21,9 @@ class CuttableWire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._ends: list[socket.socket] = []
-        self.connections, self.refusing = 0, False
+        self.knocks, self.connections, self.refusing = 0, 0, False
+        self.answering = threading.Event()
+        self.answering.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -41,6 +46,8 @@ class CuttableWire:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self.knocks += 1
+                self.answering.wait()
                 if self.refusing:
                     near.close()
                     continue

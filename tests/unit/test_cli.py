@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from cli.main import COMMANDS, main
+from cli.main import COMMANDS, command_of, main
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,36 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert all(name in shown for name in COMMANDS)
     assert run("--version") == 0
+
+
+def test_no_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("Usage: whispergpt COMMAND")
+    assert told.err == "whispergpt: Which command?\n"
+
+
+def every_command(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for inner, below in getattr(command, "commands", {}).items():
+        yield from every_command(f"{name} {inner}", below)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every option in full, and what each command does, on a terminal of the usual width."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for path, command in every_command(name, command_of(name)):
+        assert run(*path.split(), "--help") == 0
+        shown = capsys.readouterr().out
+        words = shown.replace(",", " ").split()
+        assert shown.startswith(f"Usage: whispergpt {path} ")
+        assert max(map(len, shown.splitlines())) <= 80
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert {*parameter.opts, *parameter.secondary_opts} <= set(words), path
+        for below in getattr(command, "commands", {}).values():
+            assert " ".join(below.help.split()) in " ".join(shown.split())
 
 
 def test_continue_is_exact_and_repeats(prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,11 +103,25 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "Usage"),
         (["nonesuch"], "nonesuch"),
+        (["train"], "whispergpt train: "),
+        (["train", "study"], "whispergpt train study: Missing command."),
+        (["train", "nonesuch"], "whispergpt train: No such command 'nonesuch'"),
+        (["train", "lm"], "whispergpt train lm: Missing argument"),
+        (["train", "lm", "FOLDER", "-o", "FOLDER", "--codec", "nonesuch"], "whispergpt train lm: Invalid value: There"),
+        (
+            ["train", "measure", "codec", "--kind", "noise"],
+            "whispergpt train measure codec: Invalid value for '--kind'",
+        ),
+        (
+            ["train", "measure", "drift", "PROMPT", "--prompt-seconds", "0.5", "--temperature", "nan"],
+            "--temperature must be a finite number, not nan.",
+        ),
         (["continue"], "argument"),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "0"], "seconds"),
-        (["continue", "PROMPT", "-o", "OUT", "--seconds", "nan"], "seconds"),
+        (["continue", "PROMPT", "-o", "OUT", "--seconds", "nan"], "--seconds must be a finite number, not nan."),
+        (["continue", "PROMPT", "-o", "OUT", "--seconds", "inf"], "--seconds must be a finite number, not inf."),
+        (["continue", "PROMPT", "-o", "OUT", "--top-p", "nan"], "--top-p must be a finite number, not nan."),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "many"], "--seconds"),
         (["continue", "PROMPT", "-o", "OUT", "--seed", "-1"], "seed"),
         (["continue", "PROMPT", "-o", "OUT", "--temperature", "3"], "temperature"),
@@ -90,10 +136,22 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["continue", "/nonesuch.wav", "-o", "OUT"], "/nonesuch.wav"),
         (["continue", "TEXT", "-o", "OUT"], "not audio"),
         (["codec", "PROMPT", "-o", "OUT", "--kbps", "5"], "--kbps"),
+        (["codec", "PROMPT", "-o", "OUT", "--kbps", "nan"], "--kbps must be a finite number, not nan."),
+        (["demo", "--prompt", "/nonesuch.wav"], "There is no file /nonesuch.wav."),
+        (["demo", "--seconds", "inf"], "--seconds must be a finite number, not inf."),
         (["eval", "/nonesuch", "--model", "speech"], "/nonesuch"),
         (["eval", "FOLDER", "--model", "speech"], "no audio"),
+        (["eval", "FOLDER", "--model", "speech", "--condition", "foo"], "for '--condition': 'foo' is not one of"),
+        (["bench", "--preset", "foo"], "for '--preset': 'foo' is not one of"),
         (["models", "--nonesuch"], "--nonesuch"),
         (["serve", "--port", "99999"], "port"),
+        (["serve", "--keys", "/nonesuch"], "--keys: /nonesuch: No such file"),
+        (["serve", "--keys", "TEXT"], "--keys: TEXT is not a file of keys"),
+        (["serve", "--host", "300.1.1.1"], "--host: '300.1.1.1' is neither an address nor a name"),
+        (["serve", "--host", "::g"], "--host: '::g' is neither"),
+        (["serve", "--host", "a b"], "--host: 'a b' is neither"),
+        (["serve", "--host", ".."], "--host: '..' is neither"),
+        (["serve", "--host", ""], "--host: '' is neither"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(
@@ -110,12 +168,25 @@ def test_wrong_arguments_are_one_line_and_status_2(
     }
     assert run(*(places.get(a, a) for a in arguments)) == 2
     captured = capsys.readouterr()
-    shown = captured.err or captured.out
-    assert named in shown
-    assert "Traceback" not in shown
-    if arguments:
-        assert len(captured.err.strip().splitlines()) == 1 and not captured.out
+    for name, place in places.items():
+        named = named.replace(name, place)
+    assert named in captured.err
+    assert len(captured.err.strip().splitlines()) == 1 and not captured.out
     assert not (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "::1", "fe80::1%eth0", "a_b-1.example.", "bücher.de"])
+def test_what_may_be_a_host(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("serve", "--host", host, "--keys", "/nonesuch") == 2
+    assert "serve: --keys: " in capsys.readouterr().err
+
+
+def test_a_wrong_variable_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHISPERGPT_KEYS", "/nonesuch")
+    assert run("serve") == 2
+    assert capsys.readouterr().err == "whispergpt serve: WHISPERGPT_KEYS: /nonesuch: No such file or directory\n"
 
 
 @pytest.mark.parametrize("key", [b"\xff" * 20, b"short", b"a key of two\nlines, twice"])
@@ -127,3 +198,13 @@ def test_a_resume_key_that_cannot_be_one_is_one_line(
     told = capsys.readouterr().err.strip()
     assert told.startswith("whispergpt serve: WHISPERGPT_RESUME_KEY: ") and "\n" not in told, told
     assert os.fsdecode(key) not in told
+
+
+def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "keys.toml")
+    assert run("keys", "make", "one", "--file", file, "--streams", "1") == 0
+    assert run("keys", "make", "any", "--file", file) == 0
+    capsys.readouterr()
+    assert run("keys", "list", "--file", file) == 0
+    told = capsys.readouterr().out
+    assert told == "one: 1 stream at once, any audio a minute\nany: any number of streams at once, any audio a minute\n"

@@ -15,6 +15,8 @@ from whispergpt_client.errors import refused_upgrade
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.resumption import Checkpoint, Resumption
 
+from server.parameters import frames_for
+
 
 def event(type: str, **fields: Any) -> str:
     return json.dumps({"type": type, **fields})
@@ -124,6 +126,16 @@ def test_all_was_heard() -> None:
     protocol.finish()
     assert protocol.phase is Phase.DONE and protocol.response == {"status": "completed", "frames": 150}
     assert not lost_after(149).whole
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.28, 1.0, 1.12, 2.0, 2.24, 4.48, 20.0, 20.01])
+def test_all_is_what_the_server_makes(seconds: float) -> None:
+    """Not a frame more, where 0.28 · 75 is a little above 21 in binary: it could not be resumed for."""
+    protocol, makes = StreamProtocol(StreamRequest(seconds=seconds)), frames_for(seconds)
+    protocol.frames = makes - 1
+    assert not protocol.whole
+    protocol.frames = makes
+    assert protocol.whole
 
 
 def test_losses_without_progress_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:

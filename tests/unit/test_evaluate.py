@@ -138,7 +138,7 @@ def test_the_table_is_for_people(
     with pytest.raises(SystemExit):
         main(["eval", str(folder), "--model", models["hybrid"], "--model", models["tokens"]])
     said = capsys.readouterr().out
-    assert "NLL above hybrid" in said and "1 files skipped" in said and "6 groups (folder)" in said
+    assert "NLL above hybrid" in said and "1 file skipped" in said and "6 groups (folder)" in said
 
 
 # --- studies

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -141,12 +145,18 @@ def test_no_two_prompts_are_the_same() -> None:
     assert np.abs(voices.pcm(one)[: len(original)] - original).max() <= 1
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here", "http://"])
-def test_an_address_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def run(url: str, *options: str) -> object:
+    """``whispergpt load``: returns its status."""
     with pytest.raises(SystemExit) as ended:
-        main(["load", url])
+        main(["load", url, *options])
+    return ended.value.code
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here", "http://", "http://:80", "http://here:99999"])
+def test_an_address_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(url) == 2
     told = capsys.readouterr()
-    assert ended.value.code == 2 and not told.out
+    assert not told.out
     assert told.err.count("\n") == 1 and "is not a server's address" in told.err
 
 
@@ -160,19 +170,88 @@ def test_an_address_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -
     ],
 )
 def test_options_that_do_not_fit(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["load", "http://127.0.0.1:1", *arguments])
+    assert run("http://127.0.0.1:1", *arguments) == 2
     told = capsys.readouterr()
-    assert ended.value.code == 2 and said in told.err and told.err.count("\n") == 1
+    assert said in told.err and told.err.count("\n") == 1
 
 
 def test_addresses_keep_their_path_and_their_secrecy() -> None:
     assert stream_address("https://host/audio/") == "wss://host/audio/stream"
 
 
-def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["load", "http://127.0.0.1:1", "--streams", "2", "--stay", "--duration", "1", "--json"])
-    report = json.loads(capsys.readouterr().out)
+@pytest.mark.parametrize("options", [["--streams", "2", "--stay", "--duration", "1", "--json"], ["--duration", "1"]])
+def test_nobody_answers(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether anybody would have come or not."""
+    assert run("http://127.0.0.1:1", *options) == 1
+    told = capsys.readouterr()
+    assert not told.out and told.err.count("\n") == 1
+    assert "http://127.0.0.1:1 cannot be reached: Connection refused" in told.err
+
+
+class Answers(BaseHTTPRequestHandler):
+    """To everything, in the words of a server's error."""
+
+    protocol_version = "HTTP/1.1"
+    status, message = 200, ""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"error": {"message": self.message}} if self.message else {}).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """On stderr is what is tested."""
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    """The address of something that answers HTTP and has no ``/stream``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+def test_every_listener_fails(answering: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(answering, "--streams", "2", "--stay", "--duration", "1", "--json") == 1
+    told = capsys.readouterr()
+    report = json.loads(told.out)
     assert report["heard"]["listeners"] == {"arrived": 2, "failed": 2}
-    assert all("no connection" in reason for reason in report["heard"]["reasons"])
+    assert report["heard"]["reasons"] == {"HTTP 200 instead of a WebSocket": 2}
+    assert told.err == "whispergpt load: Every listener failed.\n"
+
+
+@pytest.mark.parametrize(("status", "message"), [(401, "That is no key of this server."), (503, "")])
+def test_a_refusal_before_it_begins(
+    status: int, message: str, answering: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key that is none is told at once; that a server is full is for the listeners to hear."""
+    monkeypatch.setattr(Answers, "status", status)
+    monkeypatch.setattr(Answers, "message", message)
+    assert run(answering, "--streams", "2", "--stay", "--duration", "1", "--json") == (1 if message else 0)
+    told = capsys.readouterr()
+    if message:
+        assert told.err == f"whispergpt load: {message}\n" and not told.out
+    else:
+        assert json.loads(told.out)["heard"]["listeners"] == {"arrived": 2, "refused": 2}
+
+
+def test_what_answers_is_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(65_536)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        assert run(f"http://127.0.0.1:{listener.getsockname()[1]}") == 1
+        answering.join()
+    told = capsys.readouterr().err
+    assert "cannot be reached" in told and told.count("\n") == 1

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from whispergpt_client.arrays import to_array
-from whispergpt_client.errors import WhisperGPTError, closed_early, refused_upgrade, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, closed_early, closed_here, refused_upgrade, timed_out, unreachable
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import AsyncPrompt, async_chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
@@ -105,7 +105,7 @@ class AsyncStream:
         """Connect and send the prompt until the response has begun; does nothing the second time.
 
         Raises:
-            WhisperGPTError: the server refused, or could not be reached.
+            WhisperGPTError: the server refused, or could not be reached; or the stream was closed.
             OSError: the prompt's file cannot be read.
         """
         if self._connection is not None:
@@ -158,6 +158,7 @@ class AsyncStream:
         await self._send_outgoing()
 
     async def _connect(self) -> None:
+        self._check_closed()
         # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
         try:
             self._connection = await connect(
@@ -170,6 +171,11 @@ class AsyncStream:
             raise refused_upgrade(self._url, error) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
+        self._check_closed()  # meanwhile, which could close no more than the connection before this one
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise closed_here()
 
     async def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect anew and resume; raises what was lost where that cannot be."""

@@ -7,6 +7,7 @@ import sys
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Protocol
 
 from whispergpt_client.client import Client
@@ -82,7 +83,8 @@ def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]
 
 @contextmanager
 def _wav_file(path: str) -> Iterator[Sink]:
-    with wave.open(path, "wb") as file:
+    # Opened here: where wave opens it and cannot, what is left of wave's object complains on stderr too.
+    with Path(path).open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(_RATE)

@@ -87,6 +87,11 @@ def refused_upgrade(url: str, refusal: InvalidStatus) -> WhisperGPTError:
     return error_from_envelope(body, status=answer.status_code, retry_after=again)
 
 
+def closed_here() -> WhisperGPTError:
+    """``close`` was called before there was a connection to play on."""
+    return WhisperGPTError("connection_error", "closed", "The stream was closed before it was connected.")
+
+
 def closed_early(closed: ConnectionClosed) -> WhisperGPTError:
     """The server closed the WebSocket before the response was done and said nothing before."""
     frame = closed.rcvd

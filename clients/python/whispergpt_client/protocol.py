@@ -136,7 +136,10 @@ class StreamProtocol:
     def whole(self) -> bool:
         """Whether all audio that was asked for has come."""
         seconds = self._request.seconds
-        return seconds is not None and self.frames >= math.ceil(seconds * self._frame_rate)
+        if seconds is None:
+            return False
+        # As the server rounds: to a millionth of a frame first, which takes binary noise away.
+        return self.frames >= max(1, math.ceil(round(seconds * self._frame_rate, 6)))
 
     def finish(self) -> None:
         """All audio has come, and the connection was lost before the server could say so."""

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.sync.client import ClientConnection, connect
 
 from whispergpt_client.arrays import to_array
-from whispergpt_client.errors import WhisperGPTError, closed_early, refused_upgrade, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, closed_early, closed_here, refused_upgrade, timed_out, unreachable
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import Prompt, chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
@@ -108,7 +108,7 @@ class Stream:
         """Connect and send the prompt until the response has begun; does nothing the second time.
 
         Raises:
-            WhisperGPTError: the server refused, or could not be reached.
+            WhisperGPTError: the server refused, or could not be reached; or the stream was closed.
             OSError: the prompt's file cannot be read.
         """
         if self._connection is not None:
@@ -169,6 +169,7 @@ class Stream:
         self._open.close()
 
     def _connect(self) -> None:
+        self._check_closed()
         # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
         within = min(self._timeout, CONNECT_SECONDS)
         try:
@@ -178,6 +179,11 @@ class Stream:
             raise refused_upgrade(self._url, error) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
+        self._check_closed()  # meanwhile, which could close no more than the connection before this one
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise closed_here()
 
     def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect anew and resume; raises what was lost where that cannot be."""
