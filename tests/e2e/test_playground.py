@@ -205,7 +205,11 @@ def test_who_presses_twice_begins_once(page: Page) -> None:
     expect(page.locator("#prompt_name")).to_contain_text("recording, 1.", timeout=WAIT_MS)
     page.click("#record")
     status_is(page, "Done: 1.00 s.")
-    assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended"]
+    # Another prompt is chosen while the browser still asks: nobody is recorded.
+    page.evaluate("() => record.click()")
+    page.set_input_files("#file", SPEECH)
+    status_is(page, "prompt.flac: 4.0 s")
+    assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended", "ended"]
     assert len(sockets) == 2
     page.click("h1")
     for _ in range(5):  # held down: the first starts it, the others are its repetitions

@@ -25,6 +25,8 @@ export class Playground {
   private readonly picture = new Picture(element<HTMLCanvasElement>("picture"));
   private server = new Server(location.origin, sessionStorage.getItem(KEY));
   private phase: Phase = "idle";
+  /** Whether what has begun is not wanted any more, since something else is. */
+  private unwanted = false;
   /** What the phase is of; settled once it is over. */
   private running: Promise<void> = Promise.resolve();
   private prompt: ChosenPrompt | null = null;
@@ -85,6 +87,7 @@ export class Playground {
     if (!prompt || phase === "starting" || phase === "making" || !this.page.valid) return;
     await this.run(async () => {
       await this.playback.open();
+      if (this.unwanted) return;
       this.picture.begin(prompt.samples);
       const lead = this.page.hearsPromptFirst ? prompt.samples?.slice(-LEAD_SECONDS * SAMPLE_RATE) : null;
       await this.make(prompt.blob, prompt, lead ?? new Float32Array(0));
@@ -99,6 +102,7 @@ export class Playground {
       await this.playback.open();
       this.page.say("Allow the microphone, if the browser asks for it.");
       const recording = await Recording.start();
+      if (this.unwanted) return recording.stop();
       this.recording = recording;
       this.prompt = null;
       this.picture.begin(null);
@@ -195,9 +199,11 @@ export class Playground {
 
   /** Everything that goes on is ended, and over. */
   private async quiet(): Promise<void> {
+    this.unwanted = true;
     this.stop();
     await this.running;
     this.stop();
+    this.unwanted = false;
   }
 
   private async make(source: Prompt, prompt: ChosenPrompt | null, lead: Float32Array): Promise<void> {

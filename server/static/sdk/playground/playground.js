@@ -22,6 +22,8 @@ export class Playground {
     picture = new Picture(element("picture"));
     server = new Server(location.origin, sessionStorage.getItem(KEY));
     phase = "idle";
+    /** Whether what has begun is not wanted any more, since something else is. */
+    unwanted = false;
     /** What the phase is of; settled once it is over. */
     running = Promise.resolve();
     prompt = null;
@@ -83,6 +85,8 @@ export class Playground {
             return;
         await this.run(async () => {
             await this.playback.open();
+            if (this.unwanted)
+                return;
             this.picture.begin(prompt.samples);
             const lead = this.page.hearsPromptFirst ? prompt.samples?.slice(-LEAD_SECONDS * SAMPLE_RATE) : null;
             await this.make(prompt.blob, prompt, lead ?? new Float32Array(0));
@@ -98,6 +102,8 @@ export class Playground {
             await this.playback.open();
             this.page.say("Allow the microphone, if the browser asks for it.");
             const recording = await Recording.start();
+            if (this.unwanted)
+                return recording.stop();
             this.recording = recording;
             this.prompt = null;
             this.picture.begin(null);
@@ -193,9 +199,11 @@ export class Playground {
     }
     /** Everything that goes on is ended, and over. */
     async quiet() {
+        this.unwanted = true;
         this.stop();
         await this.running;
         this.stop();
+        this.unwanted = false;
     }
     async make(source, prompt, lead) {
         const take = new Take(this.page.wanted, prompt);
