@@ -11,6 +11,8 @@ STREAMED_BYTES = 2_000_000_000
 """Who cannot know the size yet (ffmpeg, sox, arecord in a pipe) writes one from here up, or 0."""
 MOST_CHUNKS = 1000
 _FILE, _CHUNK, _SIZES = 12, 8, 16
+_SLIPS = 64
+"""Bytes by which writers are wrong who count a header as sound, or a byte that makes the size even."""
 _KINDS: dict[bytes, tuple[Literal["wav", "aiff"], str, bytes]] = {
     # how a file begins: what it is, its byte order, the chunk that has the sound
     b"RIFF": ("wav", "<", b"data"),
@@ -28,7 +30,7 @@ class SoundChunk:
         coding: the number by which a wav names it; None where it does not.
         claimed: its bytes, as the header has them.
         there: bytes between its header and the file's end.
-        closed: whether another chunk follows an empty one, so that it is not one that was never closed.
+        closed: whether it is empty and another one follows, so that it is not one that was never closed.
     """
 
     kind: Literal["wav", "aiff"]
@@ -44,8 +46,8 @@ class SoundChunk:
 
     @property
     def breaks_off(self) -> bool:
-        """Whether there is less of it than there should be; a byte that only makes the size even does not count."""
-        return not self.open_ended and self.claimed - self.there > 1
+        """Whether there is less of it than there should be."""
+        return not self.open_ended and self.claimed - self.there > _SLIPS
 
 
 def find_sound(file: BinaryIO) -> SoundChunk | None:
@@ -75,7 +77,8 @@ def _find(file: BinaryIO, end: int) -> SoundChunk | None:
             if head[:4] == b"RF64" and size == 0xFFFFFFFF:
                 size = long_size
             following = inside[:4]
-            return SoundChunk(kind, coding, size, end - at - _CHUNK, following.isascii() and following.isalpha())
+            closed = size == 0 and following.isascii() and following.isalpha()
+            return SoundChunk(kind, coding, size, end - at - _CHUNK, closed)
         if name == b"fmt " and len(inside) >= 2:
             (coding,) = struct.unpack_from(f"{order}H", inside)
         elif name == b"ds64" and len(inside) == _SIZES:

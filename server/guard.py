@@ -168,7 +168,7 @@ def _same_host(origin: str, host: str) -> bool:
 
 def _is_here(origin: str) -> bool:
     """Whether a page's host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
-    host = urlsplit(origin).hostname or ""
+    host = (urlsplit(origin).hostname or "").rstrip(".")
     return is_loopback(host) or host.endswith(".localhost")
 
 

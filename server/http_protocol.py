@@ -21,7 +21,7 @@ MOST_HEAD_BYTES = 65_536
 HEAD_SECONDS = 20.0
 ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Also of connections beyond the bound: a server that is full is not one to be killed and started anew."""
-FOR_THOSE = 16
+MOST_BEYOND = 16
 """Connections beyond the bound whose requests are looked at."""
 _PROBE_HEAD_SECONDS = 2.0
 _FULL_RETRY_SECONDS = 5
@@ -37,7 +37,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Whether this one came when there were as many."""
     _running: RequestResponseCycle | None = None
     """The request that is answered, or was last."""
-    _in_head = False
+    body_seconds = 120.0
+    """For the rest of a body whose request is answered already. Set before the server starts."""
+    _in_head = _in_body = False
     _barren = 0
     """Bytes since the last of which anything came: a head, a part of a body, or a body's end."""
     _came = False
@@ -46,14 +48,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         too_many = self._too_many()
-        if too_many > FOR_THOSE:
+        if too_many > MOST_BEYOND:
             self._refuse(self._full())
             return
         self._beyond = too_many > 0
-        self._expect_head()
+        self._wait_for_more(self._head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_came()
+        self._stop_waiting()
         self.pipeline.clear()
         if self._running is not None and self._answering:  # the newest request alone is told by uvicorn
             self._running.disconnected = True
@@ -73,7 +75,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._barren > MOST_HEAD_BYTES:
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
         elif not self._answering and self.timeout_keep_alive_task is None:
-            self._expect_head()  # what came stopped the other clock, and need not be a request
+            # What came stopped the other clock, and need not be a request.
+            self._wait_for_more(self.body_seconds if self._in_body else self._head_seconds)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(ApiError(400, "bad_request", msg))
@@ -81,12 +84,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = True
         if not self._answering:
-            self._expect_head()
+            self._wait_for_more(self._head_seconds)
         super().on_message_begin()
 
     def on_headers_complete(self) -> Any:
-        self._in_head, self._came = False, True
-        self._head_came()
+        self._in_head, self._in_body, self._came = False, True, True
+        self._stop_waiting()
         return super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -94,13 +97,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._came = True
+        self._in_body, self._came = False, True
+        self._stop_waiting()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_head and not self._answering and not self.transport.is_closing():
-            self._expect_head()
+            self._wait_for_more(self._head_seconds)
 
     def handle_websocket_upgrade(self) -> None:
         if self._may_be_served(""):
@@ -138,13 +142,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.write(raw_answer(error))
         self.transport.close()
 
-    def _expect_head(self) -> None:
-        """Begin to wait for one, unless that has begun."""
+    @property
+    def _head_seconds(self) -> float:
+        return _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
+
+    def _wait_for_more(self, seconds: float) -> None:
+        """Close the connection after so long, unless that is so already, or ``_stop_waiting`` comes before."""
         if self._overdue is None:
-            seconds = _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
             self._overdue = self.loop.call_later(seconds, self.transport.close)
 
-    def _head_came(self) -> None:
+    def _stop_waiting(self) -> None:
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None

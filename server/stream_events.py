@@ -18,11 +18,11 @@ MAX_TEXT_BYTES = 262_144
 
 OutputFormat: TypeAlias = Literal["pcm_s16le", "opus"]
 """Of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
-_InputFormat: TypeAlias = Literal["file", "pcm_s16le"]
+InputFormat: TypeAlias = Literal["file", "pcm_s16le"]
 
 
 class InputFields(msgspec.Struct, forbid_unknown_fields=True):
-    format: _InputFormat | UnsetType = UNSET
+    format: InputFormat | UnsetType = UNSET
     sample_rate: int | UnsetType = UNSET
 
 
@@ -129,7 +129,7 @@ _TYPE_NAMES = {
     "array": "a list",
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "session.input.format": get_args(_InputFormat),
+    "session.input.format": get_args(InputFormat),
     "session.output.format": get_args(OutputFormat),
     "session.pace": get_args(Pace),
 }

@@ -13,8 +13,7 @@ from engine.messages import ModelInfo, Pace, SamplingParams
 from server.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from server.errors import bad_value
 from server.parameters import Wishes, check_wishes, find_model, sampling_for
-from server.stream_events import InputFields, OutputFormat, SessionFields
-from server.stream_prompt import InputFormat
+from server.stream_events import InputFields, InputFormat, OutputFormat, SessionFields
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from server.caller import Caller
 from server.engine_handles import PromptHandle
 from server.errors import ApiError, from_audio, wrong_order
 from server.services import Services
+from server.stream_events import InputFormat
 
-InputFormat = Literal["file", "pcm_s16le"]
 _PIECE_BYTES = 131_072
 """Of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
 

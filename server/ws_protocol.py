@@ -14,15 +14,16 @@ from server.errors import ApiError
 from server.raw_answer import raw_answer
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
     from websockets.frames import Frame
     from websockets.http11 import Request
 
 _READ_BYTES = 16_384
 """At once: all frames in what was read are taken apart before anybody else's turn comes."""
 _SMALL_BYTES = 128
-MOST_SMALL_FRAMES = 1_000
+MOST_SMALL_FRAMES = 2_000
 """In a second, of pings, pongs and parts of messages: they cost work and say nothing."""
+_TOO_LARGE = 1009
 _TRY_AGAIN_LATER = 1013
 _POLICY_VIOLATION = 1008
 
@@ -62,18 +63,23 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        refused = self.conn.handshake_exc
+        if refused is not None and not self.transport.is_closing():  # of which uvicorn hears nothing
+            self._refuse(refused.__cause__ or refused)
         self._measure()
 
     def handle_connect(self, event: Request) -> None:
         try:
             self.conn.process_request(event)
         except InvalidHandshake as error:
-            told = f"This is no WebSocket handshake: {error}."
-            self.handshake_complete = self.close_sent = True
-            self.transport.write(raw_answer(ApiError(400, "bad_request", told)))
-            self.transport.close()
+            self._refuse(error)
         else:
             super().handle_connect(event)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:  # also of a handshake that was refused, which uvicorn would log as forgotten
+            self.handshake_complete = True
 
     def handle_text(self, event: Frame) -> None:
         self._unfinished = len(event.data)
@@ -114,8 +120,15 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         super().resume_writing()
         if self._pongs_wait:
             self._pongs_wait = False
+            self._small_frames = 0  # what comes now was sent while nothing was read
             if not self.read_paused:
                 self.transport.resume_reading()
+
+    def _refuse(self, because: BaseException) -> None:
+        self.handshake_complete = self.close_sent = True
+        told = f"This is no WebSocket handshake: {because}."
+        self.transport.write(raw_answer(ApiError(400, "bad_request", told)))
+        self.transport.close()
 
     def _measure(self) -> None:
         """Count what waits for the rest of its message."""
@@ -126,7 +139,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         try:
             self._meter.add(waiting)
         except ApiError as error:
-            self._end(_TRY_AGAIN_LATER, error.message)
+            self._end(_TOO_LARGE if error.status == 413 else _TRY_AGAIN_LATER, error.message)
 
     def _count(self, part: Frame | None = None) -> None:
         if part is not None and len(part.data) >= _SMALL_BYTES:
@@ -143,4 +156,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             return
         self.conn.fail(code, reason)
-        self.handle_parser_exception()
+        if self.conn.close_sent is None:  # the handshake is under way, and nothing can be said
+            self.transport.close()
+        else:
+            self.handle_parser_exception()

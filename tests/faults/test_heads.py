@@ -50,9 +50,19 @@ def test_who_says_nothing_whole_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
 def test_what_is_no_request_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line's end, or a byte of a body that nobody reads, stops the clock of idle connections."""
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(BoundedHttpProtocol, "body_seconds", 0.3)
     whole, body = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
-    ended = asyncio.run(_ended([whole, b"\r\n"], [body, b"a"]))
+    ended = asyncio.run(_ended([whole, 0.1, b"\r\n"], [body, 0.1, b"a"]))
     assert all(seconds < 3 for seconds in ended), ended
+
+
+def test_a_body_that_comes_slowly_does_not_cut_its_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many read their answer once all is sent."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    asked = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
+    again = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    (answer,) = asyncio.run(_answers([asked, *[0.1, b"a"] * 6, again]))
+    assert answer.count(b"HTTP/1.1 204 ") == 2, "it takes another request too"
 
 
 def test_trailers_without_an_end(server: str) -> None:
@@ -95,7 +105,7 @@ def test_what_is_no_request_is_told_so_in_the_envelope(server: str, request_line
 def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves files for what those who are there need."""
     monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 2)
-    monkeypatch.setattr(http_protocol, "FOR_THOSE", 0)
+    monkeypatch.setattr(http_protocol, "MOST_BEYOND", 0)
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
     answers = sorted(asyncio.run(_answers(HALF, HALF, HALF)))
     assert answers[:2] == [b"", b""], "who was there is served on"
@@ -128,8 +138,8 @@ def _check_full(answer: bytes) -> None:
     check_error(json.loads(body)["error"], "connections are open", "try again in 5 s")
 
 
-Beginning = bytes | list[bytes]
-"""What is sent on a connection before nothing more comes; in pieces, each when the one before was answered."""
+Beginning = bytes | list[bytes | float]
+"""What is sent on a connection before nothing more comes; between pieces, seconds."""
 
 
 async def _ended(*beginnings: Beginning) -> list[float]:
@@ -160,10 +170,11 @@ async def _outcomes(beginnings: tuple[Beginning, ...]) -> list[tuple[float, byte
 
     async def one(beginning: Beginning) -> tuple[float, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number, piece in enumerate([beginning] if isinstance(beginning, bytes) else beginning):
-            if number:
-                await reader.readuntil(b"\r\n\r\n")
-            writer.write(piece)
+        for piece in [beginning] if isinstance(beginning, bytes) else beginning:
+            if isinstance(piece, bytes):
+                writer.write(piece)
+            else:
+                await asyncio.sleep(piece)
         began = time.monotonic()
         async with asyncio.timeout(10):
             told = await reader.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ import pytest
 
 from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.attacks.stall import narrow_wire
-from server.ws_protocol import MOST_SMALL_FRAMES
 from tests.support.audio import HOP, SPEECH
 from tests.support.faults import assert_serves
 from tests.support.http import HTTP
@@ -24,6 +24,8 @@ from tests.support.metrics import Metrics, wait_for_idle, wait_until
 FRAME_BYTES = 2 * HOP
 FRAMES = 600
 NARROW = 4096
+PINGS = 50
+"""In a sixteenth of a second: not too fast."""
 STOPPED_SECONDS = 5.0
 """Of not reading, of which the sockets' buffers and the client's queue swallow two."""
 
@@ -143,17 +145,21 @@ def test_answers_to_pings_that_nobody_reads_are_bounded(server: str, between: by
         assert wire.recv(12) == b"HTTP/1.1 101"
         wire.settimeout(2)
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
-        sent, piece = 0, ping * (MOST_SMALL_FRAMES // 20) + between
+        piece = ping * PINGS + between
+        sent = 0
         with pytest.raises(TimeoutError):
             while sent < 5_000_000:
-                wire.sendall(piece)
-                sent += len(piece)
+                at = sent % len(piece)
+                sent += wire.send(piece[at:])
                 time.sleep(0.06)
         wire.settimeout(30)
-        taken = 0
-        while taken < sent / 2:  # once they are taken, more is read
-            taken += len(wire.recv(65_536))
-        wire.sendall(ping)
+        asking = threading.Thread(target=wire.sendall, args=(piece[sent % len(piece) :],))
+        asking.start()  # once pongs are taken, it is read
+        pongs, told = (sent // len(piece) + 1) * PINGS, b""
+        while told.count(b"x" * 125) < pongs:
+            told += (some := wire.recv(65_536))
+            assert some, "it was closed"
+        asking.join()
 
 
 def test_a_whole_answer_that_nobody_takes_is_given_up() -> None:

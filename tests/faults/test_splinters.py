@@ -73,6 +73,15 @@ def test_parts_of_a_size_may_be_many(server: str) -> None:
     assert_serves(server)
 
 
+def test_frames_before_the_handshake_is_over_end_it(server: str) -> None:
+    with raw_connection(server) as wire:
+        wire.sendall(UPGRADE + KEY + PING * 3_000)
+        with suppress(ConnectionResetError):
+            while wire.recv(4096):
+                pass
+    assert_serves(server)
+
+
 def test_messages_without_an_end_count_as_prompts() -> None:
     settings = {"WHISPERGPT_UPLOAD_MEMORY_BYTES": str(3 << 20)}
     begun = bytes([0x82, 0xFF]) + struct.pack("!Q", 8 << 20) + MASK + bytes(2 << 20)
@@ -88,7 +97,17 @@ def test_messages_without_an_end_count_as_prompts() -> None:
         assert_serves(process.url)
 
 
-@pytest.mark.parametrize("rest", [b"\r\n", KEY.replace(b"Key: dGh", b"Key: ")])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"\r\n",
+        KEY.replace(b"Key: dGh", b"Key: "),
+        b"Cookie: " + b"a" * 9_000 + b"\r\n" + KEY,
+        b"X: a\r\n" * 200 + KEY,
+        b"Content-Length: 5\r\n" + KEY,
+    ],
+    ids=["no key", "bad key", "long", "many", "body"],
+)
 def test_what_is_no_handshake_is_told_so(server: str, rest: bytes) -> None:
     with raw_connection(server) as wire:
         wire.sendall(UPGRADE + rest)

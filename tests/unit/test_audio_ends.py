@@ -54,9 +54,17 @@ def chunk(name: bytes, content: bytes) -> bytes:
 def test_an_upload_that_broke_off(kind: str, subtype: str, name: str) -> None:
     whole = encode(speech(2.0), RATE, kind, subtype)
     assert len(read_audio(whole)) >= 2 * RATE
-    for part in (0.02, 0.5, 0.9, 1 - 4 / len(whole)):
+    for part in (0.02, 0.5, 0.9, 1 - 100 / len(whole)):
         message = refused(whole[: int(len(whole) * part)], "undecodable")
         assert f"The {name} file ends early" in message and message.endswith("are there.")
+
+
+@pytest.mark.parametrize("more", [1, 2, 8, 36, 44])
+def test_a_header_that_counted_itself_is_no_upload_that_broke_off(more: int) -> None:
+    wav = encode(speech(1.0))
+    at = wav.index(b"data") + 4
+    claimed = int.from_bytes(wav[at : at + 4], "little") + more
+    assert len(read_audio(wav[:at] + claimed.to_bytes(4, "little") + wav[at + 4 :])) == RATE
 
 
 def test_a_big_endian_wav_that_broke_off() -> None:
