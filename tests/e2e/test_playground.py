@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect, sync_playwright
 
 from benchmarks.attacks.server_process import ServerProcess
 from server.api_keys import add_key
@@ -154,7 +156,7 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     page.click("#stop")
     status_is(page, "Stopped.")
     page.click("#listen")
-    status_is(page, "Done: 1.00 s.")
+    status_is(page, "Heard to the end.")
 
 
 def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
@@ -213,7 +215,9 @@ def test_who_presses_twice_begins_once(page: Page) -> None:
     page.evaluate("() => record.click()")
     page.set_input_files("#file", SPEECH)
     status_is(page, "prompt.flac: 4.0 s")
-    assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended", "ended"]
+    page.wait_for_function(
+        "() => window.tracks.length === 2 && window.tracks.every((one) => one.readyState === 'ended')"
+    )
     assert len(sockets) == 2
     page.click("h1")
     for _ in range(5):  # held down: the first starts it, the others are its repetitions
@@ -266,6 +270,42 @@ def test_a_file_may_be_dropped_anywhere(page: Page) -> None:
     assert page.evaluate(DROP, ["%PDF", "a paper with quite a long name, as papers have.pdf"])
     status_is(page, "does not look like sound (it is application/pdf)")
     expect(page.locator("#go")).to_be_disabled()
+
+
+def test_the_last_choice_counts(page: Page) -> None:
+    def late(route: Route) -> None:
+        page.wait_for_timeout(700)
+        route.continue_()
+
+    page.route("**/prompts/speech.flac", late)
+    page.evaluate("() => document.querySelector('[data-prompt=speech]').click()")
+    page.click("[data-prompt=piano]")
+    status_is(page, "piano.flac")
+    page.wait_for_timeout(1_000)
+    expect(page.locator("#prompt_name")).to_have_text("piano.flac")
+    assert page.input_value("#model") == "piano"
+
+
+def test_a_question_that_nobody_answers_can_be_left(page: Page) -> None:
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
+    page.click("#record")
+    status_is(page, "Allow the microphone")
+    expect(page.locator("#stop")).to_be_focused()
+    page.keyboard.press("Escape")
+    status_is(page, "Stopped.")
+    choose_voice(page, "1")
+    page.press("#seconds", "Enter")
+    status_is(page, "Playing.")
+    page.click("#stop")
+    status_is(page, "Stopped.")
+
+
+def test_a_microphone_that_cannot_be_listened_to_is_closed(page: Page) -> None:
+    page.evaluate(COUNT_MICROPHONES)
+    page.evaluate("() => { AudioContext.prototype.createMediaStreamSource = () => { throw new Error('rates'); }; }")
+    page.click("#record")
+    status_is(page, "This browser cannot record at 24 kHz")
+    assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended"]
 
 
 def test_what_is_too_short_is_not_sent(page: Page, tmp_path: Path) -> None:
@@ -379,6 +419,15 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         choose_voice(page, "60")
         page.click("#go")
         expect(page.locator("#status")).to_have_text("Playing.")
+        everybody = [process.pid, *process.engine_pids()]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        page.click("#stop")  # whatever the server says of it, or does not
+        status_is(page, "Stopped.")
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+        page.click("#go")
+        status_is(page, "Playing.")
         process.kill()
         status_is(page, "The connection was lost; trying to go on for")
         page.click("#stop")
@@ -406,7 +455,7 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
     expect(page.locator("#model option")).not_to_have_count(0)
     small = page.evaluate(
-        "least => [...document.querySelectorAll('button, .button, select, [type=number], .check, header a')]"
+        "least => [...document.querySelectorAll('button:not(.unseen),.button,select,[type=number],.check,header a')]"
         ".filter(one => one.offsetParent && one.getBoundingClientRect().height < least).map(one => one.id)",
         44 if touched else 38,
     )

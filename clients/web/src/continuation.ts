@@ -37,6 +37,8 @@ export interface Told {
 const TRY_SECONDS = 30;
 const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 2;
+/** So long a server may take to say that it has cancelled. */
+const GOODBYE_SECONDS = 2;
 
 export class Continuation {
   private connection: Connection | null = null;
@@ -47,6 +49,7 @@ export class Continuation {
   private playing = false;
   private sampling: Sampling = {};
   private forked: number | null = null;
+  private readonly leaving = new AbortController();
 
   constructor(
     private readonly server: Server,
@@ -82,11 +85,14 @@ export class Continuation {
     if (this.playing) this.connection?.say("response.fork", { seed });
   }
 
-  /** End it; `play` resolves once the server has said so. */
+  /** End it; `play` resolves once the server has said so, or rejects if it does not. */
   cancel(): void {
     this.cancelled = true;
-    if (this.playing) this.connection?.say("response.cancel");
-    else this.connection?.close();
+    this.leaving.abort();
+    if (this.playing) {
+      this.connection?.say("response.cancel");
+      setTimeout(() => this.connection?.close(), 1000 * GOODBYE_SECONDS);
+    } else this.connection?.close();
   }
 
   /** Say how far it was heard, and how often playback stood still. */
@@ -96,7 +102,9 @@ export class Continuation {
   }
 
   private async attempt(begin: (connection: Connection) => Promise<void>): Promise<Done> {
-    this.connection = new Connection(this.dial(await this.server.streamAddress()));
+    const address = await this.server.streamAddress(this.leaving.signal);
+    if (this.cancelled) throw new WhisperGPTError("It was cancelled.", "cancelled");
+    this.connection = new Connection(this.dial(address));
     await this.connection.expect("session.created");
     await begin(this.connection);
     return await this.listen(this.connection);
@@ -148,7 +156,7 @@ export class Continuation {
     this.told.started?.(seed);
     // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
     if (Object.keys(this.sampling).length) connection.say("session.update", { session: this.sampling });
-    if (this.forked !== null) connection.say("response.fork", { seed: this.forked });
+    if (this.forked !== null && this.forked !== seed) connection.say("response.fork", { seed: this.forked });
     if (this.cancelled) connection.say("response.cancel");
   }
 

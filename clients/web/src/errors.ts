@@ -31,6 +31,11 @@ export class WhisperGPTError extends Error {
   }
 }
 
+/** No answer at all. */
+export function unreachable(origin: string): WhisperGPTError {
+  return new WhisperGPTError(`The server at ${new URL(origin).host} cannot be reached; is it running?`, "unreachable");
+}
+
 /** The error of an answer that is none of the wanted ones. */
 export async function errorOf(answer: Response): Promise<WhisperGPTError> {
   const after = Number(answer.headers.get("Retry-After")) || null;

@@ -2,7 +2,7 @@
 
 import { SAMPLE_RATE } from "./events.js";
 import type { JitterReport } from "./jitter.js";
-import { WhisperGPTError } from "./errors.js";
+import { unreachable, WhisperGPTError } from "./errors.js";
 import type { PlayerOrder, PlayerReport } from "./player_worklet.js";
 
 export class Player {
@@ -28,9 +28,13 @@ export class Player {
     if (typeof AudioWorkletNode === "undefined")
       throw new WhisperGPTError("This browser cannot play live audio; one from 2021 or later can (AudioWorklet).", "old_browser");
     const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });
-    await context.audioWorklet.addModule(new URL("./player_worklet.js", import.meta.url));
+    try {
+      await context.audioWorklet.addModule(new URL("./player_worklet.js", import.meta.url));
+    } catch {
+      void context.close();
+      throw unreachable(import.meta.url);
+    }
     const node = new AudioWorkletNode(context, "whispergpt-player", { numberOfInputs: 0, outputChannelCount: [1] });
-    await context.resume();
     return new Player(context, node);
   }
 

@@ -1,6 +1,6 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
 
-import { WhisperGPTError, errorOf } from "./errors.js";
+import { errorOf, unreachable } from "./errors.js";
 
 export interface Model {
   id: string;
@@ -30,8 +30,8 @@ export class Server {
   }
 
   /** The address of a WebSocket, good for one connection, soon. */
-  async streamAddress(): Promise<string> {
-    const { token } = (await (await this.ask("POST", "/v1/tokens")).json()) as { token: string };
+  async streamAddress(signal: AbortSignal | null = null): Promise<string> {
+    const { token } = (await (await this.ask("POST", "/v1/tokens", signal)).json()) as { token: string };
     return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
   }
 
@@ -40,14 +40,13 @@ export class Server {
     return await (await this.ask("GET", promptPath(name))).blob();
   }
 
-  private async ask(method: string, path: string): Promise<Response> {
+  private async ask(method: string, path: string, signal: AbortSignal | null = null): Promise<Response> {
     const headers: Record<string, string> = this.key ? { Authorization: `Bearer ${this.key}` } : {};
     let answer: Response;
     try {
-      answer = await fetch(this.origin + path, { method, headers });
+      answer = await fetch(this.origin + path, { method, headers, signal });
     } catch {
-      const told = `The server at ${new URL(this.origin).host} cannot be reached; is it running?`;
-      throw new WhisperGPTError(told, "unreachable");
+      throw unreachable(this.origin);
     }
     if (!answer.ok) throw await errorOf(answer);
     return answer;

@@ -10,6 +10,8 @@ import { toFloats, toPcm } from "./samples.js";
 const TRY_SECONDS = 30;
 const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 2;
+/** So long a server may take to say that it has cancelled. */
+const GOODBYE_SECONDS = 2;
 export class Continuation {
     server;
     told;
@@ -22,6 +24,7 @@ export class Continuation {
     playing = false;
     sampling = {};
     forked = null;
+    leaving = new AbortController();
     constructor(server, told, dial = (address) => new WebSocket(address)) {
         this.server = server;
         this.told = told;
@@ -56,11 +59,14 @@ export class Continuation {
         if (this.playing)
             this.connection?.say("response.fork", { seed });
     }
-    /** End it; `play` resolves once the server has said so. */
+    /** End it; `play` resolves once the server has said so, or rejects if it does not. */
     cancel() {
         this.cancelled = true;
-        if (this.playing)
+        this.leaving.abort();
+        if (this.playing) {
             this.connection?.say("response.cancel");
+            setTimeout(() => this.connection?.close(), 1000 * GOODBYE_SECONDS);
+        }
         else
             this.connection?.close();
     }
@@ -71,7 +77,10 @@ export class Continuation {
             this.connection?.say("playback.report", { played_frames, underruns });
     }
     async attempt(begin) {
-        this.connection = new Connection(this.dial(await this.server.streamAddress()));
+        const address = await this.server.streamAddress(this.leaving.signal);
+        if (this.cancelled)
+            throw new WhisperGPTError("It was cancelled.", "cancelled");
+        this.connection = new Connection(this.dial(address));
         await this.connection.expect("session.created");
         await begin(this.connection);
         return await this.listen(this.connection);
@@ -129,7 +138,7 @@ export class Continuation {
         // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
         if (Object.keys(this.sampling).length)
             connection.say("session.update", { session: this.sampling });
-        if (this.forked !== null)
+        if (this.forked !== null && this.forked !== seed)
             connection.say("response.fork", { seed: this.forked });
         if (this.cancelled)
             connection.say("response.cancel");

@@ -24,6 +24,10 @@ export class WhisperGPTError extends Error {
         return new WhisperGPTError(body.message, body.code, retryAfter);
     }
 }
+/** No answer at all. */
+export function unreachable(origin) {
+    return new WhisperGPTError(`The server at ${new URL(origin).host} cannot be reached; is it running?`, "unreachable");
+}
 /** The error of an answer that is none of the wanted ones. */
 export async function errorOf(answer) {
     const after = Number(answer.headers.get("Retry-After")) || null;

@@ -1,5 +1,5 @@
 /** The microphone as a stream of samples at the server's rate. */
-import { WhisperGPTError } from "./errors.js";
+import { unreachable, WhisperGPTError } from "./errors.js";
 import { SAMPLE_RATE } from "./events.js";
 const REFUSALS = {
     NotAllowedError: "The microphone was refused; allow it for this page in the browser's settings, or choose a file.",
@@ -11,10 +11,14 @@ export class Microphone {
     stream;
     /** Samples in -1…1, as they are recorded. */
     onSamples = () => { };
+    /** It was unplugged, or taken away in the browser's settings. */
+    onEnded = () => { };
     constructor(context, stream, node) {
         this.context = context;
         this.stream = stream;
         node.port.onmessage = ({ data }) => this.onSamples(data);
+        for (const track of stream.getTracks())
+            track.onended = () => this.onEnded();
     }
     /** Ask for the microphone and listen. Rejects with a sentence that says what stands in the way. */
     static async open() {
@@ -29,11 +33,15 @@ export class Microphone {
             throw new WhisperGPTError(REFUSALS[name] ?? `The microphone cannot be used: ${message}`, "no_microphone");
         }
         const context = new AudioContext({ sampleRate: SAMPLE_RATE });
-        await context.audioWorklet.addModule(new URL("./microphone_worklet.js", import.meta.url));
-        const node = new AudioWorkletNode(context, "whispergpt-microphone", { numberOfOutputs: 0 });
-        context.createMediaStreamSource(stream).connect(node);
-        await context.resume();
-        return new Microphone(context, stream, node);
+        try {
+            return new Microphone(context, stream, await listeningNode(context, stream));
+        }
+        catch (error) {
+            for (const track of stream.getTracks())
+                track.stop(); // or it would stay open, and nobody could close it
+            void context.close();
+            throw error;
+        }
     }
     async close() {
         this.onSamples = () => { };
@@ -41,4 +49,23 @@ export class Microphone {
             track.stop();
         await this.context.close();
     }
+}
+async function listeningNode(context, stream) {
+    try {
+        await context.audioWorklet.addModule(new URL("./microphone_worklet.js", import.meta.url));
+    }
+    catch {
+        throw unreachable(import.meta.url);
+    }
+    const node = new AudioWorkletNode(context, "whispergpt-microphone", { numberOfOutputs: 0 });
+    try {
+        context.createMediaStreamSource(stream).connect(node);
+    }
+    catch {
+        // Firefox, where the microphone has another rate.
+        const told = `This browser cannot record at ${SAMPLE_RATE / 1000} kHz; record elsewhere and choose the file, or try another browser.`;
+        throw new WhisperGPTError(told, "old_browser");
+    }
+    await context.resume();
+    return node;
 }

@@ -1,6 +1,6 @@
 /** Plays samples as they come, through a jitter buffer in the audio thread. */
 import { SAMPLE_RATE } from "./events.js";
-import { WhisperGPTError } from "./errors.js";
+import { unreachable, WhisperGPTError } from "./errors.js";
 export class Player {
     context;
     node;
@@ -24,9 +24,14 @@ export class Player {
         if (typeof AudioWorkletNode === "undefined")
             throw new WhisperGPTError("This browser cannot play live audio; one from 2021 or later can (AudioWorklet).", "old_browser");
         const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });
-        await context.audioWorklet.addModule(new URL("./player_worklet.js", import.meta.url));
+        try {
+            await context.audioWorklet.addModule(new URL("./player_worklet.js", import.meta.url));
+        }
+        catch {
+            void context.close();
+            throw unreachable(import.meta.url);
+        }
         const node = new AudioWorkletNode(context, "whispergpt-player", { numberOfInputs: 0, outputChannelCount: [1] });
-        await context.resume();
         return new Player(context, node);
     }
     /** Play these behind what is in hand. */

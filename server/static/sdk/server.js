@@ -1,5 +1,5 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
-import { WhisperGPTError, errorOf } from "./errors.js";
+import { errorOf, unreachable } from "./errors.js";
 /** Where on a server that recording is. */
 export function promptPath(name) {
     return `/static/prompts/${name}.flac`;
@@ -20,23 +20,22 @@ export class Server {
         return (await (await this.ask("GET", "/v1/models")).json()).data;
     }
     /** The address of a WebSocket, good for one connection, soon. */
-    async streamAddress() {
-        const { token } = (await (await this.ask("POST", "/v1/tokens")).json());
+    async streamAddress(signal = null) {
+        const { token } = (await (await this.ask("POST", "/v1/tokens", signal)).json());
         return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
     }
     /** A recording that the server brings, to try it with: `speech` or `piano`. */
     async bundledPrompt(name) {
         return await (await this.ask("GET", promptPath(name))).blob();
     }
-    async ask(method, path) {
+    async ask(method, path, signal = null) {
         const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
         let answer;
         try {
-            answer = await fetch(this.origin + path, { method, headers });
+            answer = await fetch(this.origin + path, { method, headers, signal });
         }
         catch {
-            const told = `The server at ${new URL(this.origin).host} cannot be reached; is it running?`;
-            throw new WhisperGPTError(told, "unreachable");
+            throw unreachable(this.origin);
         }
         if (!answer.ok)
             throw await errorOf(answer);

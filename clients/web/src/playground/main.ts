@@ -1,12 +1,9 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
 
-import { WhisperGPTError } from "../errors.js";
 import { listenForFiles } from "./files.js";
 import { element, Page } from "./page.js";
 import { Playground } from "./playground.js";
 import { listenForShortcuts } from "./shortcuts.js";
-
-const KEYS: Record<string, string[]> = { " ": ["go", "stop"], escape: ["stop"], f: ["fork"], r: ["record"], l: ["listen"] };
 
 const page = new Page();
 const playground = new Playground(page);
@@ -16,9 +13,7 @@ async function told(act: () => void | Promise<void>): Promise<void> {
   try {
     await act();
   } catch (error) {
-    if (!(error instanceof WhisperGPTError)) console.error(error);
-    const again = error instanceof WhisperGPTError && error.retryAfter ? ` (again in ${error.retryAfter} s)` : "";
-    page.say((error as Error).message + again, "error");
+    page.tell(error as Error);
   }
 }
 
@@ -48,9 +43,5 @@ onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-prompt]"))
   button.addEventListener("click", () => void told(() => playground.chooseBundled(button.dataset["prompt"]!)));
 listenForFiles(element("file"), element("stage"), (file, of) => void told(() => playground.chooseFile(file, of)));
-listenForShortcuts((key) => {
-  const button = KEYS[key]?.map((id) => element<HTMLButtonElement>(id)).find((one) => !one.disabled);
-  button?.click();
-  return button !== undefined;
-});
-void told(async () => void (await playground.listModels()));
+listenForShortcuts({ " ": ["go", "stop"], escape: ["stop"], f: ["fork"], r: ["record"], l: ["listen"] });
+void told(() => playground.listModels());

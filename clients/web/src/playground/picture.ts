@@ -4,7 +4,8 @@ import { FRAME_RATE } from "../events.js";
 import { palette } from "./palette.js";
 import { BANDS, Spectrum } from "./spectrum.js";
 
-const KEPT_FRAMES = 120 * FRAME_RATE;
+/** More than a prompt and all of a take that is kept. */
+const KEPT_FRAMES = 720 * FRAME_RATE;
 /** So much is to be seen at once even on a phone: else the prompt is gone before its continuation is heard. */
 const LEAST_FRAMES = 12 * FRAME_RATE;
 const UNHEARD = 0.4;
@@ -18,14 +19,19 @@ export class Picture {
   private heard: number | null = null;
   private whole = true;
   private stale = true;
+  private colours: { prompt: Uint32Array; sound: Uint32Array; unheard: Uint32Array };
 
   constructor(private readonly canvas: HTMLCanvasElement) {
     const draw = (): void => {
-      if (this.stale) this.draw();
       requestAnimationFrame(draw);
+      if (this.stale) this.draw();
     };
     new ResizeObserver(() => (this.stale = true)).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.stale = true));
+    this.colours = this.mixColours();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.colours = this.mixColours();
+      this.stale = true;
+    });
     requestAnimationFrame(draw);
   }
 
@@ -88,9 +94,7 @@ export class Picture {
     const shown = Math.max(canvas.clientWidth, LEAST_FRAMES, this.whole ? columns.length : 0);
     const first = Math.max(0, columns.length - shown);
     const scale = shown / width;
-    const style = getComputedStyle(canvas);
-    const [prompt, sound] = [palette(style, "--prompt-sound"), palette(style, "--sound")];
-    const unheard = palette(style, "--sound", UNHEARD);
+    const { prompt, sound, unheard } = this.colours;
     const colours = (frame: number): Uint32Array => {
       if (frame < (this.joinedAt ?? Infinity)) return prompt;
       return frame <= (this.heard ?? -1) ? sound : unheard;
@@ -110,6 +114,7 @@ export class Picture {
       }
     }
     brush.putImageData(image, 0, 0);
+    const style = getComputedStyle(canvas);
     const line = (frame: number, colour: string, dashed = false): void => {
       const x = (frame - dropped - first) / scale;
       if (x < 0 || x >= width) return;
@@ -119,5 +124,14 @@ export class Picture {
     for (const fork of this.forks) line(fork, "--join", true);
     if (this.joinedAt !== null) line(this.joinedAt, "--join");
     if (this.heard !== null) line(this.heard, "--now");
+  }
+
+  private mixColours(): Picture["colours"] {
+    const style = getComputedStyle(this.canvas);
+    return {
+      prompt: palette(style, "--prompt-sound"),
+      sound: palette(style, "--sound"),
+      unheard: palette(style, "--sound", UNHEARD),
+    };
   }
 }

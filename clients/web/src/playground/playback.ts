@@ -35,12 +35,17 @@ export class Playback {
 
   give(samples: Float32Array): void {
     this.given += samples.length;
-    this.player!.push(samples);
+    this.player!.push(samples.slice()); // what is given to the player is gone
   }
 
   /** No more will come. */
   finish(): void {
     this.player?.finish();
+  }
+
+  /** Nothing sounds: the loudspeaker need not run. */
+  async rest(): Promise<void> {
+    await this.player?.context.suspend();
   }
 
   get begun(): boolean {

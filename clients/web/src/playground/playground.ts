@@ -8,30 +8,28 @@ import { Server } from "../server.js";
 import { element, type Page, type Phase } from "./page.js";
 import { Picture } from "./picture.js";
 import { Playback } from "./playback.js";
-import { ChosenPrompt } from "./prompt.js";
+import { ChosenPrompt, shortened } from "./prompt.js";
 import { Recording } from "./recording.js";
-import { Take } from "./take.js";
+import { MOST_KEPT_SECONDS, Take } from "./take.js";
 import { save } from "./wav.js";
 
 const KEY = "whispergpt-key";
 /** Of the prompt, where it is to be heard first. */
 const LEAD_SECONDS = 3;
-const KEY_TOLD: Record<string, string> = {
-  no_key: "This server asks for a key; enter yours above.",
-  wrong_key: "The key is not known here.",
-};
+
+/** Whether what asks is still what the page is at: whatever is begun, chosen or stopped takes its place. */
+type Mine = () => boolean;
 
 export class Playground {
   private readonly picture = new Picture(element<HTMLCanvasElement>("picture"));
+  private readonly playback = new Playback();
   private server = new Server(location.origin, sessionStorage.getItem(KEY));
   private phase: Phase = "idle";
-  /** Whether what has begun is not wanted any more, since something else is. */
-  private unwanted = false;
-  /** What the phase is of; settled once it is over. */
-  private running: Promise<void> = Promise.resolve();
+  private turn = 0;
   private prompt: ChosenPrompt | null = null;
   private take: Take | null = null;
-  private readonly playback = new Playback();
+  /** The take that is on its way; it is the page's once it has begun. */
+  private coming: Take | null = null;
   private recording: Recording | null = null;
   private continuation: Continuation | null = null;
   /** Samples played when that was told to the server last. */
@@ -40,71 +38,66 @@ export class Playground {
   constructor(private readonly page: Page) {
     this.playback.onReport = (report, frame, over) => this.showPlayback(report, frame, over);
     page.onSampling = (sampling) => {
-      if (this.take && this.phase === "making") this.take.changed = true;
-      this.continuation?.change(sampling);
+      if (!this.continuation) return;
+      this.continuation.change(sampling);
+      if (this.coming) this.coming.changed = true;
     };
   }
 
-  /** Whether the server lets us: where it wants a key, or another one, the page asks for it. */
-  async listModels(): Promise<boolean> {
-    const access = element("access");
-    try {
-      this.page.listModels(await this.server.models());
-      access.hidden = true;
-      return true;
-    } catch (error) {
-      if (!(error instanceof WhisperGPTError) || !(error.code in KEY_TOLD)) throw error;
-      access.hidden = false;
-      element("key").focus();
-      this.page.say(KEY_TOLD[error.code]!, error.code === "no_key" ? "plain" : "error");
-      return false;
-    }
+  async listModels(): Promise<void> {
+    this.page.listModels(await this.server.models());
   }
 
   async unlock(key: string): Promise<void> {
-    sessionStorage.setItem(KEY, key); // for this tab alone
+    if (!/^[\x21-\x7e]+$/.test(key)) throw new WhisperGPTError("No key has such characters.", "wrong_key");
     this.server = new Server(location.origin, key);
-    if (!(await this.listModels())) return;
+    await this.listModels();
+    sessionStorage.setItem(KEY, key); // for this tab alone
     this.page.say("The key fits.");
     this.page.focusOn("go", "record");
   }
 
   async chooseBundled(name: string): Promise<void> {
-    await this.quiet();
+    const mine = this.begin();
+    const prompt = await ChosenPrompt.read("bundled", await this.server.bundledPrompt(name), `${name}.flac`);
+    if (!mine()) return;
     this.page.chooseModel(name);
-    await this.choose(await ChosenPrompt.read("bundled", await this.server.bundledPrompt(name), `${name}.flac`));
+    this.choose(prompt);
   }
 
   async chooseFile(file: File, of: number): Promise<void> {
-    await this.quiet();
-    await this.choose(await ChosenPrompt.read("file", file, file.name), of > 1 ? "One at a time: " : "");
+    const mine = this.begin();
+    this.page.say(`Reading ${shortened(file.name)} …`);
+    const prompt = await ChosenPrompt.read("file", file, file.name);
+    if (mine()) this.choose(prompt, of > 1 ? "One at a time: " : "");
   }
 
   /** Continue the prompt, or what is being recorded. */
   async go(): Promise<void> {
     if (this.recording) return this.recording.stop();
-    const { prompt, phase } = this;
-    if (!prompt || phase === "starting" || phase === "making" || !this.page.valid) return;
-    await this.run(async () => {
+    const { prompt } = this;
+    if (!prompt || !this.page.valid) return;
+    await this.run(async (mine) => {
       await this.playback.open();
-      if (this.unwanted) return;
-      this.picture.begin(prompt.samples);
+      if (!this.page.knowsModels) await this.listModels();
+      if (!mine()) return;
       const lead = this.page.hearsPromptFirst ? prompt.samples?.slice(-LEAD_SECONDS * SAMPLE_RATE) : null;
-      await this.make(prompt.blob, prompt, lead ?? new Float32Array(0));
+      await this.make(mine, prompt.blob, prompt, lead ?? new Float32Array(0));
     });
   }
 
   /** Record a prompt, sent while it is spoken; or end that, and continue. */
   async record(): Promise<void> {
     if (this.recording) return this.recording.stop();
-    if (this.phase === "starting" || this.phase === "making" || !this.page.valid) return;
-    await this.run(async () => {
+    if (!this.page.valid) return;
+    await this.run(async (mine) => {
       await this.playback.open();
+      if (!this.page.knowsModels) await this.listModels();
       this.page.say("Allow the microphone, if the browser asks for it.");
       const recording = await Recording.start();
-      if (this.unwanted) return recording.stop();
+      if (!mine()) return recording.stop();
       this.recording = recording;
-      this.prompt = null;
+      [this.prompt, this.take] = [null, null];
       this.picture.begin(null);
       recording.onSamples = (samples) => {
         this.picture.push(samples);
@@ -112,20 +105,19 @@ export class Playground {
       };
       this.page.say("Recording; what you say is on its way already.");
       try {
-        await this.make(recording, null, new Float32Array(0));
+        await this.make(mine, recording, null, new Float32Array(0));
       } finally {
-        this.keep(recording);
+        if (this.recording === recording) this.keep(recording);
       }
-      if (this.prompt && !this.take?.samples) this.page.say("Recorded. Press Continue.");
     });
   }
 
   /** End what is going on. What was recorded stays, and can be continued. */
   stop(): void {
-    this.continuation?.cancel();
-    this.recording?.stop();
-    this.playback.start(0);
-    if (this.phase === "ending" || this.phase === "listening") this.rest("Stopped.");
+    if (this.phase === "idle") return;
+    const recorded = this.recording !== null;
+    this.begin();
+    this.page.say(recorded && this.prompt ? "Recorded. Press Continue." : "Stopped.");
   }
 
   /** The same past, another future. */
@@ -135,24 +127,30 @@ export class Playground {
 
   /** Play the prompt, and what was made of it, from the start. */
   async listen(): Promise<void> {
-    const parts = this.take ? this.take.withPrompt() : this.prompt?.samples ? [this.prompt.samples] : [];
-    if (parts.length === 0 || !["idle", "ending"].includes(this.phase)) return;
-    await this.run(async () => {
+    const { take, prompt } = this;
+    const parts = take ? take.withPrompt() : prompt?.samples ? [prompt.samples] : [];
+    if (parts.length === 0) return;
+    await this.run(async (mine) => {
       await this.playback.open();
-      this.playback.start(this.take && !this.take.prompt?.samples ? this.picture.join * FRAME_SAMPLES : 0);
-      for (const part of parts) this.playback.give(part.slice());
+      if (!mine()) return;
+      this.playback.start(take && !take.prompt?.samples ? this.picture.join * FRAME_SAMPLES : 0);
+      for (const part of parts) this.playback.give(part);
       this.playback.finish();
       this.enter("listening");
-      this.page.say(this.take?.samples ? "Prompt and continuation, from the start." : "The prompt.");
+      this.page.say(take ? `Prompt and continuation, from the start.${this.kept(take)}` : "The prompt.");
     });
   }
 
   download(): void {
-    if (this.take) save(this.take.wav(), "continuation.wav");
+    if (!this.take) return;
+    save(this.take.wav(), "continuation.wav");
+    this.page.say(`Saved.${this.kept(this.take)}`);
   }
 
   downloadWithPrompt(): void {
-    if (this.take) save(this.take.wavWithPrompt(), "prompt-and-continuation.wav");
+    if (!this.take) return;
+    save(this.take.wavWithPrompt(), "prompt-and-continuation.wav");
+    this.page.say(`Saved.${this.kept(this.take)}`);
   }
 
   async copySeed(): Promise<void> {
@@ -162,124 +160,122 @@ export class Playground {
   async copyCurl(): Promise<void> {
     if (!this.take) return;
     const command = this.take.curl(location.origin, this.server.key !== null);
-    await this.copy(command, `The command is in the clipboard. ${this.take.difference}`);
+    await this.copy(command, "The command is in the clipboard.", this.take.difference);
   }
 
   useSeed(): void {
     this.page.seed.value = String(this.take?.seed);
   }
 
-  private async choose(prompt: ChosenPrompt, note = ""): Promise<void> {
-    await this.quiet(); // it may have begun again while the file was read
-    this.take = null;
-    this.prompt = prompt.refusal ? null : prompt;
+  private choose(prompt: ChosenPrompt, note = ""): void {
+    if (prompt.refusal) throw new WhisperGPTError(prompt.refusal, "bad_prompt");
+    [this.take, this.prompt] = [null, prompt];
     this.picture.begin(prompt.samples);
     this.page.showPrompt(prompt.shortName, prompt.name);
     this.enter("idle");
-    if (prompt.refusal) throw new WhisperGPTError(prompt.refusal, "bad_prompt");
     const known = prompt.seconds === null ? "this browser cannot show it, but the server may know it." : `${prompt.seconds.toFixed(1)} s.`;
     this.page.say(`${note}${prompt.shortName}: ${known} Press Continue.`);
     this.page.focusOn("go");
   }
 
-  /** Do this and nothing else until it is over. */
-  private async run(act: () => Promise<void>): Promise<void> {
+  /** Whatever went on is over, and something else may begin. */
+  private begin(): Mine {
+    this.continuation?.cancel();
+    this.continuation = null;
+    if (this.recording) this.keep(this.recording);
     this.playback.start(0);
+    this.enter("idle");
+    const turn = ++this.turn;
+    return () => turn === this.turn;
+  }
+
+  /** Do this, unless something else comes. */
+  private async run(act: (mine: Mine) => Promise<void>): Promise<void> {
+    const mine = this.begin();
     this.enter("starting");
-    const running = act().finally(() => {
-      // What came before it failed is still heard.
-      if (this.phase === "ending" || this.phase === "listening") return;
-      const inHand = this.phase === "making" && this.playback.begun && !this.continuation?.cancelled;
-      this.continuation = null;
-      this.enter(inHand ? "ending" : "idle");
-    });
-    this.running = running.catch(() => {});
-    await running;
+    try {
+      await act(mine);
+    } catch (error) {
+      if (mine()) throw error;
+    } finally {
+      if (mine() && this.phase !== "listening") {
+        this.continuation = null;
+        // What came, even before it failed, is heard to its end.
+        this.enter(this.phase === "making" && this.playback.begun ? "ending" : "idle");
+      }
+    }
   }
 
-  /** Everything that goes on is ended, and over. */
-  private async quiet(): Promise<void> {
-    this.unwanted = true;
-    this.stop();
-    await this.running;
-    this.stop();
-    this.unwanted = false;
-  }
-
-  private async make(source: Prompt, prompt: ChosenPrompt | null, lead: Float32Array): Promise<void> {
+  private async make(mine: Mine, source: Prompt, prompt: ChosenPrompt | null, lead: Float32Array): Promise<void> {
     const take = new Take(this.page.wanted, prompt);
-    this.take = take;
+    this.coming = take;
     this.page.show("last_seed", "–");
+    this.page.show("first_audio", "–");
     this.playback.start(this.picture.join * FRAME_SAMPLES - lead.length); // while one records, nobody knows yet
     this.reported = 0;
     if (lead.length) this.playback.give(lead);
-    const continuation = this.continuationOf(take, lead.length);
+    const continuation = this.continuationOf(mine, take, lead.length);
     this.continuation = continuation;
     this.enter(this.recording ? "recording" : "making");
-    try {
-      const done = await continuation.play(source, take.wanted);
-      if (done.status === "failed") throw new WhisperGPTError("It failed on the server.", "failed");
-    } catch (error) {
-      if (!continuation.cancelled) throw error;
-    } finally {
-      this.playback.finish();
-    }
-    if (continuation.cancelled) this.page.say("Stopped.");
-    else {
-      this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
-      this.continuation = null;
-      this.enter("ending");
-    }
+    const done = await continuation.play(source, take.wanted).finally(() => mine() && this.playback.finish());
+    if (!mine()) return;
+    if (done.status === "failed") throw new WhisperGPTError("It failed on the server.", "failed");
+    this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
   }
 
   /** What was recorded is a prompt like any other now, whatever became of it. */
   private keep(recording: Recording): void {
     recording.stop();
     this.recording = null;
-    if (this.prompt || recording.seconds === 0) return;
+    if (recording.seconds === 0) return;
     const prompt = ChosenPrompt.recorded(recording);
-    if (this.take) this.take.prompt = prompt;
     this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, "Save the recording", prompt);
-    if (!prompt.refusal) this.prompt = prompt;
+    this.prompt = prompt.refusal ? null : prompt;
   }
 
-  /** @param lead samples of the prompt that the player was given */
-  private continuationOf(take: Take, lead: number): Continuation {
+  /** @param lead samples of the prompt that are heard first */
+  private continuationOf(mine: Mine, take: Take, lead: number): Continuation {
     let sent = performance.now();
+    /** `act`, if anybody still waits for it. */
+    const ours = <T extends unknown[]>(act: (...told: T) => void) => (...told: T): void => void (mine() && act(...told));
     return new Continuation(this.server, {
-      sent: () => {
+      sent: ours(() => {
         sent = performance.now();
         if (this.recording) this.keep(this.recording);
+        take.prompt ??= this.prompt;
         this.enter("making");
         this.page.say("Reading the prompt …");
-      },
-      prompt: () => {
+      }),
+      prompt: ours(() => {
+        if (take.prompt?.kind !== "recording") this.picture.begin(take.prompt?.samples ?? null);
         this.picture.markJoin();
         this.playback.startedAt(this.picture.join * FRAME_SAMPLES - lead);
-      },
-      started: (seed) => {
+      }),
+      started: ours((seed) => {
+        this.take = take;
         take.seed ??= seed;
         this.page.show("last_seed", String(take.seed));
         this.page.say("Playing.");
-      },
-      forked: (seed, frame) => {
+        this.enter("making");
+      }),
+      forked: ours((seed, frame) => {
         take.forks.push(frame);
         this.picture.markFork(this.picture.join + frame);
         this.page.say(`Another future, of seed ${seed}, begins when the dashed line is reached.`);
-      },
-      audio: (samples) => {
-        if (this.continuation?.cancelled) return;
-        if (take.samples === 0) {
-          this.page.show("first_audio", `${Math.round(performance.now() - sent)} ms`);
-          take.push(samples);
-          this.enter(this.phase);
-        } else take.push(samples);
+      }),
+      audio: ours((samples) => {
+        const first = take.samples === 0;
+        take.push(samples);
         this.picture.push(samples);
         this.playback.give(samples);
-      },
-      refused: (error) => this.page.say(error.message, "error"),
-      reconnecting: (_, left) =>
+        if (!first) return;
+        this.page.show("first_audio", `${Math.round(performance.now() - sent)} ms`);
+        this.enter("making"); // there is something to save now
+      }),
+      refused: ours((error) => this.page.tell(error)),
+      reconnecting: ours((_, left) =>
         this.page.say(`The connection was lost; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
+      ),
     });
   }
 
@@ -287,17 +283,18 @@ export class Playground {
     this.page.show("buffer", `${Math.round(1000 * buffered)} ms`);
     this.page.show("underruns", String(underruns));
     if (played > 0) this.picture.markHeard(frame);
-    const last = this.phase === "ending" || this.phase === "listening";
-    if (last && over) this.rest(this.take?.samples ? `Done: ${this.take.seconds.toFixed(2)} s.` : null);
+    if (over && (this.phase === "ending" || this.phase === "listening")) this.rest();
     if (played - this.reported < SAMPLE_RATE) return;
     this.reported = played;
     this.continuation?.report(Math.max(0, frame - this.picture.join) * FRAME_SAMPLES, underruns);
   }
 
   /** Nothing sounds any more. What went wrong stays said. */
-  private rest(told: string | null): void {
+  private rest(): void {
+    const heard = this.phase === "ending" && this.take ? `Done: ${this.take.seconds.toFixed(2)} s.` : "Heard to the end.";
     this.enter("idle");
-    if (told && element("status").dataset["kind"] !== "error") this.page.say(told);
+    if (element("status").dataset["kind"] !== "error") this.page.say(heard);
+    void this.playback.rest();
   }
 
   private enter(phase: Phase): void {
@@ -308,12 +305,17 @@ export class Playground {
     this.page.enter(phase, { prompt: prompt !== null, audible, take: Boolean(take?.samples), seed: take?.seed != null });
   }
 
-  private async copy(text: string, done: string): Promise<void> {
+  /** What is to be said of a take that was longer than what is kept. */
+  private kept(take: Take): string {
+    return take.seconds > MOST_KEPT_SECONDS ? ` The first ${MOST_KEPT_SECONDS / 60} minutes are kept.` : "";
+  }
+
+  private async copy(text: string, done: string, more = ""): Promise<void> {
     try {
       await navigator.clipboard.writeText(text);
-      this.page.say(done);
+      this.page.say(`${done} ${more}`.trim());
     } catch {
-      this.page.say(text);
+      this.page.say(`Copy this: ${text} ${more && `(${more})`}`.trim());
     }
   }
 }

@@ -9,6 +9,7 @@ const LONGEST_SECONDS = 60;
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
 const LONGEST_NAME = 32;
+const MOST_BYTES = 64 * 1024 * 1024;
 
 export class ChosenPrompt {
   private constructor(
@@ -20,7 +21,8 @@ export class ChosenPrompt {
   ) {}
 
   static async read(kind: "file" | "bundled", blob: Blob, name: string): Promise<ChosenPrompt> {
-    return new ChosenPrompt(kind, blob, name, await decoded(blob));
+    const readable = blob.size > 0 && blob.size <= MOST_BYTES;
+    return new ChosenPrompt(kind, blob, name, readable ? await decoded(blob) : null);
   }
 
   static recorded(recording: Recording): ChosenPrompt {
@@ -34,14 +36,14 @@ export class ChosenPrompt {
 
   /** The name as far as there is room for it; the end of a file's name says most. */
   get shortName(): string {
-    if (this.name.length <= LONGEST_NAME) return this.name;
-    const half = LONGEST_NAME / 2 - 1;
-    return `${this.name.slice(0, half)}…${this.name.slice(-half)}`;
+    return shortened(this.name);
   }
 
   /** Why a server would refuse it, if that can be seen from here. */
   get refusal(): string | null {
     const { seconds } = this;
+    if (this.blob.size === 0) return `${this.shortName} is empty.`;
+    if (this.blob.size > MOST_BYTES) return `${this.shortName} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
     if (seconds === null) {
       if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type)) return null;
       return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
@@ -49,6 +51,12 @@ export class ChosenPrompt {
     if (seconds >= SHORTEST_SECONDS - MARGIN_SECONDS && seconds <= LONGEST_SECONDS + MARGIN_SECONDS) return null;
     return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
   }
+}
+
+export function shortened(name: string): string {
+  if (name.length <= LONGEST_NAME) return name;
+  const half = LONGEST_NAME / 2 - 1;
+  return `${name.slice(0, half)}…${name.slice(-half)}`;
 }
 
 async function decoded(blob: Blob): Promise<Float32Array | null> {

@@ -23,6 +23,7 @@ export class Recording implements AsyncIterable<Float32Array> {
       if (this.samples >= (MOST_SECONDS - 0.1) * SAMPLE_RATE) this.stop();
       this.wake?.();
     };
+    microphone.onEnded = () => this.stop();
   }
 
   static async start(): Promise<Recording> {

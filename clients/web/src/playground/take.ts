@@ -6,7 +6,7 @@ import { promptPath } from "../server.js";
 import type { ChosenPrompt } from "./prompt.js";
 import { wavOf } from "./wav.js";
 
-const MOST_KEPT_SECONDS = 600;
+export const MOST_KEPT_SECONDS = 600;
 
 export class Take {
   private readonly kept: Float32Array[] = [];
@@ -55,14 +55,19 @@ export class Take {
     const key = needsKey ? ["-H 'Authorization: Bearer YOUR_KEY'"] : [];
     const bundled = this.prompt?.kind === "bundled";
     const name = this.prompt?.name ?? "recording.wav";
-    const file = bundled ? `'audio=@-;filename=${name}'` : `'audio=@${name.replaceAll("'", "'\\''")}'`;
+    const file = bundled ? `'audio=@-;filename=${name}'` : quoted(name);
     const command = ["curl --fail-with-body", ...key, "-F", file, ...form, "-o continuation.wav", `${origin}/continue`];
     const fetched = bundled ? `curl -s ${origin}${promptPath(name.replace(/\.flac$/, ""))} | ` : "";
     return fetched + command.join(" ");
   }
 
-  /** What was done while it played, which no command does. */
+  /** What else it takes, and what was done while it played, which no command does. */
   get difference(): string {
+    const saved = this.prompt?.kind === "recording" ? "Save the recording beside it: press its name. " : "";
+    return saved + this.undone;
+  }
+
+  private get undone(): string {
     if (this.forks.length) return `It makes the future before the fork at ${((this.forks[0]! * FRAME_SAMPLES) / SAMPLE_RATE).toFixed(2)} s.`;
     return this.changed ? "It leaves out what the sliders did while it played." : "";
   }
@@ -70,4 +75,10 @@ export class Take {
   private get asked(): number {
     return Math.min(MOST_KEPT_SECONDS, this.wanted.seconds ?? Math.max(1, Math.ceil(this.seconds)));
   }
+}
+
+/** A file's name as curl reads it within a form, as a shell reads that. */
+function quoted(name: string): string {
+  const form = `audio=@"${name.replace(/["\\]/g, "\\$&")}"`;
+  return `'${form.replaceAll("'", "'\\''")}'`;
 }

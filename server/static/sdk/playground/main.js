@@ -1,10 +1,8 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
-import { WhisperGPTError } from "../errors.js";
 import { listenForFiles } from "./files.js";
 import { element, Page } from "./page.js";
 import { Playground } from "./playground.js";
 import { listenForShortcuts } from "./shortcuts.js";
-const KEYS = { " ": ["go", "stop"], escape: ["stop"], f: ["fork"], r: ["record"], l: ["listen"] };
 const page = new Page();
 const playground = new Playground(page);
 /** Do it; what goes wrong is said on the page. */
@@ -13,10 +11,7 @@ async function told(act) {
         await act();
     }
     catch (error) {
-        if (!(error instanceof WhisperGPTError))
-            console.error(error);
-        const again = error instanceof WhisperGPTError && error.retryAfter ? ` (again in ${error.retryAfter} s)` : "";
-        page.say(error.message + again, "error");
+        page.tell(error);
     }
 }
 function onClick(id, act) {
@@ -43,9 +38,5 @@ onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll("[data-prompt]"))
     button.addEventListener("click", () => void told(() => playground.chooseBundled(button.dataset["prompt"])));
 listenForFiles(element("file"), element("stage"), (file, of) => void told(() => playground.chooseFile(file, of)));
-listenForShortcuts((key) => {
-    const button = KEYS[key]?.map((id) => element(id)).find((one) => !one.disabled);
-    button?.click();
-    return button !== undefined;
-});
-void told(async () => void (await playground.listModels()));
+listenForShortcuts({ " ": ["go", "stop"], escape: ["stop"], f: ["fork"], r: ["record"], l: ["listen"] });
+void told(() => playground.listModels());

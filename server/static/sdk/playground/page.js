@@ -1,10 +1,15 @@
 /** The elements of the page, by their ids, and what stands in them. */
+import { WhisperGPTError } from "../errors.js";
 export function element(id) {
     const found = document.getElementById(id);
     if (!found)
         throw new Error(`the page has no #${id}`);
     return found;
 }
+const KEY_TOLD = {
+    no_key: "This server asks for a key; enter yours above.",
+    wrong_key: "The key is not known here.",
+};
 const SLIDERS = ["temperature", "top_k", "top_p"];
 export class Page {
     model = element("model");
@@ -25,6 +30,19 @@ export class Page {
     say(text, kind = "plain") {
         this.status.textContent = text;
         this.status.dataset["kind"] = kind;
+    }
+    /** Say what went wrong; where a key is asked for, ask for it. */
+    tell(error) {
+        const ours = error instanceof WhisperGPTError ? error : null;
+        if (!ours)
+            console.error(error);
+        const asked = ours && KEY_TOLD[ours.code];
+        if (asked) {
+            element("access").hidden = false;
+            element("key").focus();
+        }
+        const again = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
+        this.say((asked ?? error.message) + again, ours?.code === "no_key" ? "plain" : "error");
     }
     show(id, text) {
         element(id).textContent = text;
@@ -64,7 +82,11 @@ export class Page {
     get hearsPromptFirst() {
         return this.promptFirst.checked;
     }
+    get knowsModels() {
+        return this.model.options.length > 0;
+    }
     listModels(models) {
+        element("access").hidden = true;
         const before = this.model.value;
         this.model.replaceChildren(...models.map((model) => new Option(model.id)));
         if (models.some((model) => model.id === before))
@@ -91,15 +113,16 @@ export class Page {
         const focused = document.activeElement;
         this.enable("go", (quiet && prompt) || phase === "recording");
         this.enable("record", quiet || phase === "recording");
-        this.enable("stop", phase !== "idle" && phase !== "starting");
+        this.enable("stop", phase !== "idle");
         this.enable("fork", phase === "making");
         this.enable("listen", phase !== "listening" && quiet && audible);
         for (const id of ["download", "download_all"])
             this.enable(id, take);
         for (const id of ["copy_seed", "copy_curl", "use_seed"])
             this.enable(id, seed);
-        this.model.disabled = !quiet;
-        this.show("record", phase === "recording" ? "Stop recording and continue" : "Record");
+        for (const field of [this.model, this.seconds, this.seed, this.promptFirst])
+            field.disabled = !quiet;
+        this.show("record", phase === "recording" ? "Stop and continue" : "Record");
         element("stage").dataset["phase"] = phase;
         // Who works with keys goes on from what stands in the place of what was pressed.
         if (focused instanceof HTMLButtonElement && focused.disabled)

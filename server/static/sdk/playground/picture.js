@@ -2,7 +2,8 @@
 import { FRAME_RATE } from "../events.js";
 import { palette } from "./palette.js";
 import { BANDS, Spectrum } from "./spectrum.js";
-const KEPT_FRAMES = 120 * FRAME_RATE;
+/** More than a prompt and all of a take that is kept. */
+const KEPT_FRAMES = 720 * FRAME_RATE;
 /** So much is to be seen at once even on a phone: else the prompt is gone before its continuation is heard. */
 const LEAST_FRAMES = 12 * FRAME_RATE;
 const UNHEARD = 0.4;
@@ -16,15 +17,20 @@ export class Picture {
     heard = null;
     whole = true;
     stale = true;
+    colours;
     constructor(canvas) {
         this.canvas = canvas;
         const draw = () => {
+            requestAnimationFrame(draw);
             if (this.stale)
                 this.draw();
-            requestAnimationFrame(draw);
         };
         new ResizeObserver(() => (this.stale = true)).observe(canvas);
-        matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.stale = true));
+        this.colours = this.mixColours();
+        matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+            this.colours = this.mixColours();
+            this.stale = true;
+        });
         requestAnimationFrame(draw);
     }
     /** The frame at which the continuation begins, counted from the prompt's first. */
@@ -80,9 +86,7 @@ export class Picture {
         const shown = Math.max(canvas.clientWidth, LEAST_FRAMES, this.whole ? columns.length : 0);
         const first = Math.max(0, columns.length - shown);
         const scale = shown / width;
-        const style = getComputedStyle(canvas);
-        const [prompt, sound] = [palette(style, "--prompt-sound"), palette(style, "--sound")];
-        const unheard = palette(style, "--sound", UNHEARD);
+        const { prompt, sound, unheard } = this.colours;
         const colours = (frame) => {
             if (frame < (this.joinedAt ?? Infinity))
                 return prompt;
@@ -105,6 +109,7 @@ export class Picture {
             }
         }
         brush.putImageData(image, 0, 0);
+        const style = getComputedStyle(canvas);
         const line = (frame, colour, dashed = false) => {
             const x = (frame - dropped - first) / scale;
             if (x < 0 || x >= width)
@@ -119,5 +124,13 @@ export class Picture {
             line(this.joinedAt, "--join");
         if (this.heard !== null)
             line(this.heard, "--now");
+    }
+    mixColours() {
+        const style = getComputedStyle(this.canvas);
+        return {
+            prompt: palette(style, "--prompt-sound"),
+            sound: palette(style, "--sound"),
+            unheard: palette(style, "--sound", UNHEARD),
+        };
     }
 }

@@ -28,11 +28,15 @@ export class Playback {
     }
     give(samples) {
         this.given += samples.length;
-        this.player.push(samples);
+        this.player.push(samples.slice()); // what is given to the player is gone
     }
     /** No more will come. */
     finish() {
         this.player?.finish();
+    }
+    /** Nothing sounds: the loudspeaker need not run. */
+    async rest() {
+        await this.player?.context.suspend();
     }
     get begun() {
         return this.given > 0;

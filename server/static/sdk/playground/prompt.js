@@ -6,6 +6,7 @@ const LONGEST_SECONDS = 60;
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
 const LONGEST_NAME = 32;
+const MOST_BYTES = 64 * 1024 * 1024;
 export class ChosenPrompt {
     kind;
     blob;
@@ -20,7 +21,8 @@ export class ChosenPrompt {
         this.samples = samples;
     }
     static async read(kind, blob, name) {
-        return new ChosenPrompt(kind, blob, name, await decoded(blob));
+        const readable = blob.size > 0 && blob.size <= MOST_BYTES;
+        return new ChosenPrompt(kind, blob, name, readable ? await decoded(blob) : null);
     }
     static recorded(recording) {
         const samples = recording.all();
@@ -31,14 +33,15 @@ export class ChosenPrompt {
     }
     /** The name as far as there is room for it; the end of a file's name says most. */
     get shortName() {
-        if (this.name.length <= LONGEST_NAME)
-            return this.name;
-        const half = LONGEST_NAME / 2 - 1;
-        return `${this.name.slice(0, half)}…${this.name.slice(-half)}`;
+        return shortened(this.name);
     }
     /** Why a server would refuse it, if that can be seen from here. */
     get refusal() {
         const { seconds } = this;
+        if (this.blob.size === 0)
+            return `${this.shortName} is empty.`;
+        if (this.blob.size > MOST_BYTES)
+            return `${this.shortName} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
         if (seconds === null) {
             if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type))
                 return null;
@@ -48,6 +51,12 @@ export class ChosenPrompt {
             return null;
         return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
     }
+}
+export function shortened(name) {
+    if (name.length <= LONGEST_NAME)
+        return name;
+    const half = LONGEST_NAME / 2 - 1;
+    return `${name.slice(0, half)}…${name.slice(-half)}`;
 }
 async function decoded(blob) {
     try {

@@ -23,6 +23,7 @@ export class Recording {
                 this.stop();
             this.wake?.();
         };
+        microphone.onEnded = () => this.stop();
     }
     static async start() {
         return new Recording(await Microphone.open());

@@ -2,18 +2,26 @@
 const WRITTEN_IN = "select, [type=number], [type=password]";
 /** The space bar does that. */
 const PRESSED = "button, a, [type=checkbox], [type=file]";
-/** @param act whether there was something to do: the key is then not the browser's */
-export function listenForShortcuts(act) {
+/**
+ * @param keys for each key, in lower case, the ids of buttons of which the first that can be pressed is
+ */
+export function listenForShortcuts(keys) {
     document.addEventListener("keydown", (event) => {
-        if (event.repeat || event.ctrlKey || event.metaKey || event.altKey)
+        if (event.ctrlKey || event.metaKey || event.altKey)
             return;
+        // Held down, it would press whatever stands in the place of what it pressed.
+        if (event.key === "Enter" && event.repeat)
+            event.preventDefault();
         const within = event.target;
         const key = event.key.toLowerCase();
-        if (key !== "escape" && within.closest(WRITTEN_IN))
+        if (!(key in keys) || (key !== "escape" && within.closest(WRITTEN_IN)))
             return;
         if (key === " " && within.closest(PRESSED))
             return;
-        if (act(key))
-            event.preventDefault();
+        event.preventDefault(); // a key that is held down would scroll the page
+        if (event.repeat)
+            return;
+        const buttons = keys[key].map((id) => document.getElementById(id));
+        buttons.find((button) => !button.disabled)?.click();
     });
 }

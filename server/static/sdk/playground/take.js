@@ -2,7 +2,7 @@
 import { FRAME_SAMPLES, SAMPLE_RATE } from "../events.js";
 import { promptPath } from "../server.js";
 import { wavOf } from "./wav.js";
-const MOST_KEPT_SECONDS = 600;
+export const MOST_KEPT_SECONDS = 600;
 export class Take {
     wanted;
     prompt;
@@ -46,13 +46,17 @@ export class Take {
         const key = needsKey ? ["-H 'Authorization: Bearer YOUR_KEY'"] : [];
         const bundled = this.prompt?.kind === "bundled";
         const name = this.prompt?.name ?? "recording.wav";
-        const file = bundled ? `'audio=@-;filename=${name}'` : `'audio=@${name.replaceAll("'", "'\\''")}'`;
+        const file = bundled ? `'audio=@-;filename=${name}'` : quoted(name);
         const command = ["curl --fail-with-body", ...key, "-F", file, ...form, "-o continuation.wav", `${origin}/continue`];
         const fetched = bundled ? `curl -s ${origin}${promptPath(name.replace(/\.flac$/, ""))} | ` : "";
         return fetched + command.join(" ");
     }
-    /** What was done while it played, which no command does. */
+    /** What else it takes, and what was done while it played, which no command does. */
     get difference() {
+        const saved = this.prompt?.kind === "recording" ? "Save the recording beside it: press its name. " : "";
+        return saved + this.undone;
+    }
+    get undone() {
         if (this.forks.length)
             return `It makes the future before the fork at ${((this.forks[0] * FRAME_SAMPLES) / SAMPLE_RATE).toFixed(2)} s.`;
         return this.changed ? "It leaves out what the sliders did while it played." : "";
@@ -60,4 +64,9 @@ export class Take {
     get asked() {
         return Math.min(MOST_KEPT_SECONDS, this.wanted.seconds ?? Math.max(1, Math.ceil(this.seconds)));
     }
+}
+/** A file's name as curl reads it within a form, as a shell reads that. */
+function quoted(name) {
+    const form = `audio=@"${name.replace(/["\\]/g, "\\$&")}"`;
+    return `'${form.replaceAll("'", "'\\''")}'`;
 }
