@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.checkpoint import ModelError
 from engine.config import SAMPLE_RATE
 from engine.engine import DeviceError
 from engine.installed import default_models
+from server.errors import ApiError
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
 
@@ -37,7 +39,7 @@ def told_in_one_line() -> Iterator[None]:
     """Turn errors that are written for people into a wrong argument: one line, status 2."""
     try:
         yield
-    except (AudioError, ModelError, DeviceError, ValueError) as error:
+    except (AudioError, ModelError, DeviceError, ApiError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
         raise typer.BadParameter(f"{error.filename or 'a file'}: {error.strerror}") from None
@@ -71,19 +73,28 @@ def default_model() -> str:
     return models[0]
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:
     """Refuse a file that could not be written before any work is done.
 
     Raises:
-        ValueError: its ending is not a known format or its folder is missing.
+        ValueError: its ending is not a known format, its folder is missing, or it is one itself.
     """
-    if path.suffix.lower() not in WRITABLE:
-        raise ValueError(f"{path} does not end in one of {', '.join(WRITABLE)}")
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path} does not end in one of {', '.join(endings)}")
     if not path.resolve().parent.is_dir():
         raise ValueError(f"{path.parent} is not a folder")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder")
 
 
 def write_audio(path: Path, pcm: npt.NDArray[np.int16]) -> None:
-    """Write samples int16 ``[n]`` at 24 kHz in the format of the file's ending."""
-    kind = {".mp3": "MP3", ".opus": "OGG"}.get(path.suffix.lower())
-    soundfile.write(path, pcm, SAMPLE_RATE, format=kind, subtype=WRITABLE[path.suffix.lower()])
+    """Write samples int16 ``[n]`` at 24 kHz in the format of the file's ending.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    ending = path.suffix.lower()
+    encoded = io.BytesIO()  # the file is the system's to write: soundfile's errors say no more than "System error"
+    kind = "OGG" if ending == ".opus" else ending[1:].upper()
+    soundfile.write(encoded, pcm, SAMPLE_RATE, format=kind, subtype=WRITABLE[ending])
+    path.write_bytes(encoded.getbuffer())

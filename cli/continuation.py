@@ -16,7 +16,6 @@ from cli.arguments import check_finite, check_output, default_model, told_in_one
 from engine.audio_file import cut_prompt, read_audio
 from engine.config import FRAME_RATE, Dtype
 from engine.engine import Engine
-from server.errors import ApiError
 from server.parameters import Wishes, check_wishes, frames_for, sampling_for
 
 
@@ -40,11 +39,8 @@ def continuation(
         check_output(output)
         check_finite(seconds=seconds, temperature=temperature, top_p=top_p)
         wishes = Wishes(seed, temperature, top_k, top_p)
-        try:
-            check_wishes(wishes)
-            frames = frames_for(seconds)
-        except ApiError as error:
-            raise ValueError(error.message) from None
+        check_wishes(wishes)
+        frames = frames_for(seconds)
         if not prompt.is_file():
             raise ValueError(f"There is no file {prompt}.")
         audio = cut_prompt(read_audio(prompt))

@@ -18,13 +18,15 @@ import torch
 import typer
 from whispergpt_client import Client, WhisperGPTError
 
-from cli.arguments import check_finite, told_in_one_line
+from cli.arguments import check_finite, check_output, require_matplotlib, told_in_one_line, write_audio
 from cli.main import main
 from engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
+from server.parameters import Wishes, check_wishes, frames_for
 from server.ready_line import wait_until_ready
 
 PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
+PICTURES = (".png", ".jpg", ".svg", ".pdf")
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 
@@ -97,15 +99,20 @@ def draw(audio: Pcm, join: int, path: Path) -> None:
 
 def demo(
     prompt: Annotated[Path, typer.Option(help="The recording to continue.")] = PROMPT,
-    seconds: Annotated[float, typer.Option(help="Seconds of continuation.")] = 6.0,
+    seconds: Annotated[float, typer.Option(help="Seconds of continuation, above 0 and at most 600.")] = 6.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same continuation.")] = 1,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Prompt and continuation, as wav.")] = Path("demo.wav"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Prompt and continuation.")] = Path("demo.wav"),
     picture: Annotated[Path, typer.Option(help="Their spectrogram.")] = Path("demo.png"),
     model: Annotated[str | None, typer.Option(help="A model's name or folder; else the server's default.")] = None,
 ) -> None:
     """Start a server, continue PROMPT through it, and write what came."""
     with told_in_one_line():
+        require_matplotlib("The picture")
+        check_output(output)
+        check_output(picture, PICTURES)
         check_finite(seconds=seconds)
+        check_wishes(Wishes(seed))
+        frames_for(seconds)
         if not prompt.is_file():
             raise ValueError(f"There is no file {prompt}.")
     try:
@@ -128,7 +135,7 @@ def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, 
             raise DemoError(f"The continuation did not complete: {response}.")
         typer.echo(f"Model {stream.session['model']}, fingerprint {stream.session['fingerprint']}.")
     audio = np.concatenate([before, after])
-    soundfile.write(output, audio, SAMPLE_RATE, subtype="PCM_16")
+    write_audio(output, audio)
     draw(audio, len(before), picture)
     typer.echo(f"time to first audio  {response['time_to_first_audio_ms']:.0f} ms")
     typer.echo(f"real-time factor     {response['realtime_factor']:.2f}  (above 1 is faster than playback)")

@@ -76,26 +76,30 @@ def _tell_in_full(command: _Command) -> None:
 
 def _run(name: str, arguments: list[str]) -> int:
     command = command_of(name)
+    called, last, rest = _followed(name, command, arguments)
+    below = ", ".join(getattr(last, "commands", {}))
+    if below and not (rest and rest[0].startswith("-")):
+        said = f"there is no command {rest[0]!r}; there is {below}." if rest else f"Which command? There is {below}."
+        print(f"{called}: {said}", file=sys.stderr)
+        return 2
     try:
         status = command.main(args=arguments, prog_name=f"whispergpt {name}", standalone_mode=False)
     except typer.Abort:
         return 130
     except _ClickError as error:
         said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's words
-        print(f"{_called(name, command, arguments)}: {said}", file=sys.stderr)
+        print(f"{called}: {said}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
 
 
-def _called(name: str, command: _Command, arguments: list[str]) -> str:
-    """The command that was called, with those below it, such as ``whispergpt train lm``."""
-    words = ["whispergpt", name]
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word)
-        if command is None:
-            break
-        words.append(word)
-    return " ".join(words)
+def _followed(name: str, command: _Command, arguments: list[str]) -> tuple[str, _Command, list[str]]:
+    """What was called, such as ``whispergpt train lm``; the command that this is; the arguments left for it."""
+    words, rest = ["whispergpt", name], list(arguments)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest[0]]
+        words.append(rest.pop(0))
+    return " ".join(words), command, rest
 
 
 def _usage() -> str:

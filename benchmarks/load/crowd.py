@@ -10,6 +10,7 @@ from benchmarks.load.heard import Heard, Summary, sum_up
 from benchmarks.load.listener import Listener
 from benchmarks.load.plan import Visit
 from benchmarks.load.playback_clock import PlaybackClock
+from benchmarks.load.reach import key_headers
 from benchmarks.load.voices import Voices
 
 _PULSE_SECONDS = 0.02
@@ -25,6 +26,9 @@ class Crowd:
     Attributes:
         records: one for each who has come, in order.
         lags: how late this program woke, in seconds, every 20 ms: where that is much, it was itself too slow to judge.
+
+    Raises:
+        ValueError: the key has characters that no key has.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class Crowd:
         api_key: str | None = None,
     ) -> None:
         self._address, self._visits, self._voices = address, visits, voices
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = key_headers(api_key)
         self._buffer_seconds, self._model = buffer_seconds, model
         self._began = time.perf_counter()
         self.records: list[Heard] = []

@@ -7,11 +7,12 @@ import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from benchmarks.load.address import server_address
 from benchmarks.load.heard import Heard
 from benchmarks.load.voices import Voices
 from engine.config import SAMPLE_RATE
@@ -220,13 +221,7 @@ def stream_address(url: str) -> str:
     Raises:
         ValueError: it is no such address.
     """
-    parts = urlsplit(url)
-    try:
-        told = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port
-        told = False
-    if not told:
-        raise ValueError(f"'{url}' is not a server's address, such as http://127.0.0.1:8000.")
+    parts = server_address(url)
     return urlunsplit(
         ("wss" if parts.scheme == "https" else "ws", parts.netloc, f"{parts.path.rstrip('/')}/stream", "", "")
     )

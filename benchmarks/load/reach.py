@@ -8,8 +8,10 @@ import os
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from ssl import SSLError
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from benchmarks.load.address import server_address
 
 _PATIENCE_SECONDS = 10.0
 _NOT_ALLOWED = (401, 403)
@@ -19,18 +21,31 @@ class ReachError(RuntimeError):
     """Nobody would be heard; the message is for the user."""
 
 
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """What shows the key to a server; nothing where there is none.
+
+    Raises:
+        ValueError: the key has characters that no key has.
+    """
+    if not api_key:
+        return {}
+    if not all("!" <= letter <= "~" for letter in api_key):
+        raise ValueError("The API key has spaces or other characters that no key has.")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def check_server(url: str, api_key: str | None) -> None:
     """Ask for the models, with the key. Whatever else answers than a no to it is left to the listeners to judge.
 
     Raises:
         ReachError: nothing answers in HTTP, or the server says no to the key.
+        ValueError: the address is none, or the key.
     """
-    parts = urlsplit(url)
+    parts = server_address(url)
     path = f"{parts.path.rstrip('/')}/v1/models"
     asked = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        with build_opener(_Stay).open(Request(asked, headers=headers), timeout=_PATIENCE_SECONDS):
+        with build_opener(_Stay).open(Request(asked, headers=key_headers(api_key)), timeout=_PATIENCE_SECONDS):
             pass
     except HTTPError as answer:
         with answer, contextlib.suppress(ValueError, KeyError, TypeError):  # not in a server's words: a proxy's, say

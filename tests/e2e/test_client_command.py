@@ -11,10 +11,12 @@ import wave
 from pathlib import Path
 
 import pytest
+from whispergpt_client.cli import main
 from whispergpt_client.meter import Meter, level_db
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 
+NOBODY = "http://127.0.0.1:9"
 Done = subprocess.CompletedProcess[bytes]
 
 
@@ -78,6 +80,44 @@ def test_what_is_wrong_is_said_in_a_sentence(server: str, tmp_path: Path) -> Non
     ):
         done = run(server, "-o", str(tmp_path / "out.wav"), *arguments)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and told in done.stderr.decode(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("--seconds", "nan", "must be a finite number, not nan."),
+        ("--seconds", "inf", "must be a finite number, not inf."),
+        ("--seconds", "-1", "must be above 0, not -1."),
+        ("--seconds", "0", "must be above 0, not 0."),
+        ("--seconds", "many", "must be a number, not 'many'."),
+        ("--temperature", "nan", "must be a finite number, not nan."),
+        ("--top-p", "inf", "must be a finite number, not inf."),
+    ],
+)
+def test_numbers_that_are_none_are_wrong_arguments(
+    name: str, value: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--url", NOBODY, str(SPEECH), name, value])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"whispergpt-client: error: argument {name}: {told}"
+
+
+def test_a_file_outlives_that_nobody_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep = tmp_path / "keep.wav"
+    keep.write_bytes(b"what was there before")
+    assert main(["--url", NOBODY, str(SPEECH), "-o", str(keep)]) == 1
+    assert keep.read_bytes() == b"what was there before"
+    assert main(["--url", NOBODY, str(SPEECH), "-o", str(tmp_path / "new.wav")]) == 1
+    assert not (tmp_path / "new.wav").exists()
+    assert "No connection with" in capsys.readouterr().err
+
+
+def test_a_file_outlives_a_refusal(server: str, tmp_path: Path) -> None:
+    keep = tmp_path / "keep.wav"
+    keep.write_bytes(b"what was there before")
+    assert main(["--url", server, str(SPEECH), "--temperature", "9", "-o", str(keep)]) == 1
+    assert keep.read_bytes() == b"what was there before"
 
 
 def test_the_meter_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from cli.arguments import WRITABLE, write_audio
 from cli.main import COMMANDS, command_of, main
 
 
@@ -104,9 +105,11 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "named"),
     [
         (["nonesuch"], "nonesuch"),
-        (["train"], "whispergpt train: "),
-        (["train", "study"], "whispergpt train study: Missing command."),
-        (["train", "nonesuch"], "whispergpt train: No such command 'nonesuch'"),
+        (["keys"], "whispergpt keys: Which command? There is make, list.\n"),
+        (["train"], "whispergpt train: Which command? There is prepare, codec, lm, "),
+        (["train", "study"], "whispergpt train study: Which command? There is "),
+        (["train", "nonesuch"], "whispergpt train: there is no command 'nonesuch'; there is prepare, codec, lm, "),
+        (["train", "--nonesuch"], "whispergpt train: No such option: --nonesuch"),
         (["train", "lm"], "whispergpt train lm: Missing argument"),
         (["train", "lm", "FOLDER", "-o", "FOLDER", "--codec", "nonesuch"], "whispergpt train lm: Invalid value: There"),
         (
@@ -133,12 +136,20 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["serve", "--dtype", "half"], "--dtype"),
         (["continue", "PROMPT", "-o", "out.xyz"], ".wav"),
         (["continue", "PROMPT", "-o", "/nonesuch/out.wav"], "/nonesuch"),
+        (["continue", "PROMPT", "-o", "A.wav"], "A.wav is a folder"),
         (["continue", "/nonesuch.wav", "-o", "OUT"], "/nonesuch.wav"),
         (["continue", "TEXT", "-o", "OUT"], "not audio"),
         (["codec", "PROMPT", "-o", "OUT", "--kbps", "5"], "--kbps"),
         (["codec", "PROMPT", "-o", "OUT", "--kbps", "nan"], "--kbps must be a finite number, not nan."),
         (["demo", "--prompt", "/nonesuch.wav"], "There is no file /nonesuch.wav."),
         (["demo", "--seconds", "inf"], "--seconds must be a finite number, not inf."),
+        (["demo", "--seconds", "-1"], "whispergpt demo: Invalid value: seconds must be "),
+        (["demo", "--seconds", "601"], "whispergpt demo: Invalid value: seconds must be "),
+        (["demo", "--seed", "-1"], "whispergpt demo: Invalid value: seed must be "),
+        (["demo", "--output", "/nonesuch/out.wav"], "/nonesuch is not a folder"),
+        (["demo", "-o", "OUT", "--picture", "/nonesuch/out.png"], "/nonesuch is not a folder"),
+        (["demo", "-o", "OUT", "--picture", "out.xyz"], "out.xyz does not end in one of .png, "),
+        (["demo", "-o", "OUT", "--picture", "A.wav"], "A.wav does not end in one of .png, "),
         (["eval", "/nonesuch", "--model", "speech"], "/nonesuch"),
         (["eval", "FOLDER", "--model", "speech"], "no audio"),
         (["eval", "FOLDER", "--model", "speech", "--condition", "foo"], "for '--condition': 'foo' is not one of"),
@@ -160,9 +171,11 @@ def test_wrong_arguments_are_one_line_and_status_2(
     text = tmp_path / "text.wav"
     text.write_text("This is not audio. " * 100)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.wav").mkdir()
     places = {
         "PROMPT": str(prompt),
         "OUT": str(tmp_path / "o.wav"),
+        "A.wav": str(tmp_path / "a.wav"),
         "TEXT": str(text),
         "FOLDER": str(tmp_path / "empty"),
     }
@@ -198,6 +211,20 @@ def test_a_resume_key_that_cannot_be_one_is_one_line(
     told = capsys.readouterr().err.strip()
     assert told.startswith("whispergpt serve: WHISPERGPT_RESUME_KEY: ") and "\n" not in told, told
     assert os.fsdecode(key) not in told
+
+
+def test_audio_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """Of which every command tells; soundfile has a kind of its own."""
+    (tmp_path / "full.wav").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_audio(tmp_path / "full.wav", np.zeros(24_000, np.int16))
+
+
+@pytest.mark.parametrize("ending", WRITABLE)
+def test_audio_is_written_in_the_format_of_its_ending(ending: str, tmp_path: Path) -> None:
+    write_audio(tmp_path / f"out{ending}", np.zeros(24_000, np.int16))
+    info = soundfile.info(tmp_path / f"out{ending}")
+    assert info.subtype == WRITABLE[ending] and info.duration == pytest.approx(1, abs=0.1)
 
 
 def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

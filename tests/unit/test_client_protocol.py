@@ -128,6 +128,24 @@ def test_all_was_heard() -> None:
     assert not lost_after(149).whole
 
 
+@pytest.mark.parametrize("field", ["seconds", "temperature", "top_p"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_say_is_not_asked(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{field} must be a finite number, not {value}\\.$"):
+        StreamRequest(**{"seconds": 1.0, field: value})
+    if field != "seconds":
+        with pytest.raises(ValueError, match=f"^{field} must be a finite number, not {value}\\.$"):
+            playing(StreamRequest(seconds=1.0)).change_sampling(
+                **{"temperature": None, "top_k": None, "top_p": None, field: value}
+            )
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0])
+def test_nothing_is_not_asked(seconds: float) -> None:
+    with pytest.raises(ValueError, match="^seconds must be above 0, not "):
+        StreamRequest(seconds=seconds)
+
+
 @pytest.mark.parametrize("seconds", [0.001, 0.28, 1.0, 1.12, 2.0, 2.24, 4.48, 20.0, 20.01])
 def test_all_is_what_the_server_makes(seconds: float) -> None:
     """Not a frame more, where 0.28 · 75 is a little above 21 in binary: it could not be resumed for."""

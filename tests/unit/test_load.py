@@ -152,7 +152,13 @@ def run(url: str, *options: str) -> object:
     return ended.value.code
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here", "http://", "http://:80", "http://here:99999"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("127.0.0.1:8000", "ftp://here", "http://", "http://:80", "http://here:99999", "http://[::1"),
+        *("http://127.0.0.1:1/ü", "http://127.0.0.1:1/a b", "http://ä..b", f"http://{'a' * 64}.here", "http://a b"),
+    ],
+)
 def test_an_address_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(url) == 2
     told = capsys.readouterr()
@@ -175,8 +181,17 @@ def test_options_that_do_not_fit(arguments: list[str], said: str, capsys: pytest
     assert said in told.err and told.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("key", ["ключ", "a\nb", "a b"])
+def test_a_key_that_is_none(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("http://127.0.0.1:1", "--api-key", key) == 2
+    told = capsys.readouterr().err
+    assert "The API key has spaces or other characters" in told and told.count("\n") == 1 and key not in told
+
+
 def test_addresses_keep_their_path_and_their_secrecy() -> None:
     assert stream_address("https://host/audio/") == "wss://host/audio/stream"
+    assert stream_address("http://me:word@[::1]:80") == "ws://me:word@[::1]:80/stream"
+    assert stream_address("http://bücher.example:80") == "ws://xn--bcher-kva.example:80/stream"
 
 
 @pytest.mark.parametrize("options", [["--streams", "2", "--stay", "--duration", "1", "--json"], ["--duration", "1"]])
@@ -214,6 +229,11 @@ def answering() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         serving.join()
+
+
+def test_a_host_in_any_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("http://ключ.invalid") == 1
+    assert "http://ключ.invalid cannot be reached: " in capsys.readouterr().err
 
 
 def test_every_listener_fails(answering: str, capsys: pytest.CaptureFixture[str]) -> None:

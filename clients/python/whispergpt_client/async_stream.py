@@ -153,7 +153,7 @@ class AsyncStream:
     async def change_sampling(
         self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
     ) -> None:
-        """Have the next frames drawn differently, in what is not None."""
+        """Have the next frames drawn differently, in what is not None. Raises ValueError where one is not finite."""
         self._protocol.change_sampling(temperature, top_k, top_p)
         await self._send_outgoing()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import wave
 from collections.abc import Iterator, Sequence
@@ -31,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     meter = Meter()
     try:
         prompt = sys.stdin.buffer.read() if options.prompt == "-" else options.prompt
-        with Client(options.url) as client, ExitStack() as open_sinks:
-            sinks = [open_sinks.enter_context(sink) for sink in _sinks(options)]
+        with Client(options.url) as client:
             stream = client.stream(
                 prompt,
                 seconds=None if options.endless else options.seconds,
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 top_p=options.top_p,
                 model=options.model,
             )
-            with stream:
+            # A file that is there already outlives a server that cannot be reached, or refuses.
+            with stream, ExitStack() as open_sinks:
+                sinks = [open_sinks.enter_context(sink) for sink in _sinks(options)]
                 _play(stream, sinks, meter)
     except KeyboardInterrupt:
         return 130
@@ -102,19 +104,37 @@ class _Frames:
         self._file.writeframes(pcm)
 
 
+def _finite(text: str) -> float:
+    """A number as an option's value."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}.") from None
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text}.")
+    return number
+
+
+def _seconds(text: str) -> float:
+    """The same, above 0."""
+    if (seconds := _finite(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}.")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whispergpt-client", description="Continue a recording with a WHISPER-GPT server, and hear it live."
     )
     parser.add_argument("prompt", help="a file of half a second to a minute; - reads it from standard input")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how much to make (default: %(default)g)")
+    parser.add_argument("--seconds", type=_seconds, default=20.0, help="how much to make (default: %(default)g)")
     parser.add_argument("--endless", action="store_true", help="until Ctrl-C")
     parser.add_argument("-o", "--output", help="a wav file instead of the loudspeakers; - is raw s16le at 24 kHz")
     parser.add_argument("--play", action="store_true", help="the loudspeakers besides")
     parser.add_argument("--model", help="one of the server's; its first if left out")
     parser.add_argument("--seed", type=int, help="random if left out")
-    for name, kind in (("temperature", float), ("top-k", int), ("top-p", float)):
+    for name, kind in (("temperature", _finite), ("top-k", int), ("top-p", _finite)):
         parser.add_argument(f"--{name}", type=kind, help="the model's if left out")
     return parser
 

@@ -122,6 +122,9 @@ class Client:
             resume_seconds: for how long to try to go on where a lost connection left off; 0 does not.
             retry_seconds: for how long to ask again where the server has no room, and says when it may have; not for a
                 prompt that comes in chunks.
+
+        Raises:
+            ValueError: a number is not finite, or ``seconds`` are not above 0.
         """
         request = StreamRequest(
             seconds=seconds,

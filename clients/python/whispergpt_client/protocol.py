@@ -33,12 +33,22 @@ class Phase(Enum):
     DONE = auto()
 
 
+def check_finite(**numbers: float | None) -> None:
+    """Raises ValueError where one is nan, inf or -inf, by its name: JSON has no word for it."""
+    for name, value in numbers.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, not {value}.")
+
+
 @dataclass(frozen=True)
 class StreamRequest:
     """What to continue and how; None leaves a parameter to the server.
 
     ``seconds`` None plays until cancelled. ``sample_rate`` set means that the prompt is mono s16le samples
     at that rate, unset that it is a file.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say; or ``seconds`` are not above 0.
     """
 
     seconds: float | None
@@ -49,6 +59,11 @@ class StreamRequest:
     top_k: int | None = None
     top_p: float | None = None
     model: str | None = None
+
+    def __post_init__(self) -> None:
+        check_finite(seconds=self.seconds, temperature=self.temperature, top_p=self.top_p)
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be above 0, not {self.seconds:g}.")
 
     def session(self) -> dict[str, Any]:
         """The ``session`` of a ``session.update``."""
@@ -120,7 +135,12 @@ class StreamProtocol:
                 self._send_fork()
 
     def change_sampling(self, temperature: float | None, top_k: int | None, top_p: float | None) -> None:
-        """Draw the next frames differently, in what is not None; without a response that plays, nothing happens."""
+        """Draw the next frames differently, in what is not None; without a response that plays, nothing happens.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        check_finite(temperature=temperature, top_p=top_p)
         given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         wishes = {name: value for name, value in given.items() if value is not None}
         if self._begun and wishes:

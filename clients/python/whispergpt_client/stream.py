@@ -159,7 +159,7 @@ class Stream:
     def change_sampling(
         self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
     ) -> None:
-        """Have the next frames drawn differently, in what is not None."""
+        """Have the next frames drawn differently, in what is not None. Raises ValueError where one is not finite."""
         self._protocol.change_sampling(temperature, top_k, top_p)
         self._send_outgoing()
 
