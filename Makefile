@@ -17,13 +17,14 @@ demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write d
 	$(BIN)/python -m cli.demo
 
 # What listens to clocks and sockets has the machine to itself; the rest, of which these are, is shared out.
-PATIENT := $(patsubst %,tests/e2e/test_%.py,trained_model demo client_command same_samples dashboard)
+PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
+	client_command same_samples tracing)
 
 test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for some)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/parity $(PATIENT)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PATIENT) tests/unit tests/parity
 	$(BIN)/python -m pytest tests/e2e tests/faults $(addprefix --ignore=,$(PATIENT))
 endif
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 _STATIC = Path(__file__).parent / "static"
@@ -15,8 +16,18 @@ _HEADERS = {
 }
 _INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 
+
+class _Asked(StaticFiles):
+    """Browsers ask each time whether a file has changed: a page does not work with a script of another version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = _HEADERS["Cache-Control"]
+        return response
+
+
 router = APIRouter(include_in_schema=False)
-files = StaticFiles(directory=_STATIC)
+files = _Asked(directory=_STATIC)
 """The playground's script, style and prompts, at /static."""
 
 

@@ -475,3 +475,12 @@ def test_an_audio_element_plays_an_address(page: Page, server: str, wanted: str)
         made["url"],
     )
     assert wrong is None and heard == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/playground.css", "/static/sdk/playground/main.js"])
+def test_a_page_meets_no_script_of_another_version(server: str, path: str) -> None:
+    """A browser that keeps them asks whether they are what they were."""
+    answer = HTTP.get(server + path)
+    assert answer.headers["cache-control"] == "no-cache"
+    again = HTTP.get(server + path, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code in (200, 304) and again.headers["cache-control"] == "no-cache"
