@@ -81,7 +81,7 @@ export class Playground {
       await this.playback.open();
       if (!this.page.knowsModels) await this.listModels();
       if (!mine()) return;
-      const lead = this.page.hearsPromptFirst ? prompt.samples?.slice(-LEAD_SECONDS * SAMPLE_RATE) : null;
+      const lead = this.page.hearsPromptFirst ? prompt.samples?.subarray(-LEAD_SECONDS * SAMPLE_RATE) : null;
       await this.make(mine, prompt.blob, prompt, lead ?? new Float32Array(0));
     });
   }

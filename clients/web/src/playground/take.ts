@@ -27,7 +27,7 @@ export class Take {
 
   push(samples: Float32Array): void {
     this.samples += samples.length;
-    if (this.samples <= MOST_KEPT_SECONDS * SAMPLE_RATE) this.kept.push(samples.slice());
+    if (this.samples <= MOST_KEPT_SECONDS * SAMPLE_RATE) this.kept.push(samples);
   }
 
   get seconds(): number {

@@ -79,7 +79,7 @@ export class Playground {
                 await this.listModels();
             if (!mine())
                 return;
-            const lead = this.page.hearsPromptFirst ? prompt.samples?.slice(-LEAD_SECONDS * SAMPLE_RATE) : null;
+            const lead = this.page.hearsPromptFirst ? prompt.samples?.subarray(-LEAD_SECONDS * SAMPLE_RATE) : null;
             await this.make(mine, prompt.blob, prompt, lead ?? new Float32Array(0));
         });
     }

@@ -23,7 +23,7 @@ export class Take {
     push(samples) {
         this.samples += samples.length;
         if (this.samples <= MOST_KEPT_SECONDS * SAMPLE_RATE)
-            this.kept.push(samples.slice());
+            this.kept.push(samples);
     }
     get seconds() {
         return this.samples / SAMPLE_RATE;
