@@ -16,6 +16,7 @@ from engine.checkpoint import find_model, load_codec, load_model
 from engine.codec import Codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig, MelConfig
 from engine.engine import pick_device
+from training.alteration import UNALTERED, Alteration
 from training.codec_recipe import CodecRecipe
 from training.curves import draw_curves, read_curve
 from training.datasets import AudioSet, load_prepared
@@ -48,6 +49,11 @@ Transpose = Annotated[
     str | None,
     typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
 ]
+LimitBand = Annotated[
+    str | None,
+    typer.Option(help="Learn from copies without what is above so many Hz too, of recordings that reach higher: 8000."),
+]
+Shares = Annotated[str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: their hours.")]
 Bfloat16 = Annotated[
     bool | None,
     typer.Option(
@@ -57,6 +63,7 @@ Bfloat16 = Annotated[
 ]
 
 
+LEAST_LIMIT_HZ = 1_000
 SHOWN_SKIPPED = 5
 """Skipped files that are told of one by one; the manifest has them all."""
 
@@ -93,9 +100,7 @@ def codec(
     steps: Steps = CodecRecipe.steps,
     quantize_from: Annotated[int, typer.Option(help="Step at which codebooks come in.")] = CodecRecipe.quantize_from,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = CodecRecipe.batch,
-    shares: Annotated[
-        str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: by their hours.")
-    ] = None,
+    shares: Shares = None,
     rate: Annotated[float, typer.Option(min=1e-6, help="Peak learning rate.")] = CodecRecipe.peak_rate,
     start_from: Annotated[
         Path | None, typer.Option(help="Folder of a trained codec to start with: to go on, or to learn another sound.")
@@ -139,6 +144,8 @@ def lm(
     steps: Steps = ModelRecipe.steps,
     batch: Batch = ModelRecipe.batch,
     transpose: Transpose = None,
+    limit_band: LimitBand = None,
+    shares: Shares = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
@@ -148,13 +155,14 @@ def lm(
     with told_in_one_line():
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+        copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
         where = pick_device(device)
         trained = load_codec(find_model(codec)).to(where)
         sizes = trained.config
         stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
         config = replace(PRESETS[preset], fine=stage)
-        train, held = _tokens(_load(data), trained, config.mel, data[0] / "tokens", transpose)
-        recipe = ModelRecipe(steps=steps, batch=batch, originals=originals, seed=seed)
+        train, held = _tokens(_load(data), trained, config.mel, data[0] / "tokens", copies)
+        recipe = ModelRecipe(steps=steps, batch=batch, originals=originals, seed=seed, shares=told)
         train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
 
 
@@ -166,17 +174,20 @@ def fine(
     steps: Steps = FineRecipe.steps,
     batch: Batch = FineRecipe.batch,
     transpose: Transpose = None,
+    limit_band: LimitBand = None,
+    shares: Shares = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
 ) -> None:
     """Train a model's fine stage anew, alone, and write a model folder that can be served."""
     with told_in_one_line():
+        copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
         where = pick_device(device)
         loaded = load_model(str(model), where)
-        audio = _load(data)
-        train, held = _tokens(audio, loaded.step.codec, loaded.step.model.config.mel, data[0] / "tokens", transpose)
-        recipe = FineRecipe(steps=steps, batch=batch, seed=seed)
+        mel = loaded.step.model.config.mel
+        train, held = _tokens(_load(data), loaded.step.codec, mel, data[0] / "tokens", copies)
+        recipe = FineRecipe(steps=steps, batch=batch, seed=seed, shares=told)
         train_fine(train, held, loaded, out, recipe, where, product_type(where, bfloat16))
 
 
@@ -191,12 +202,16 @@ def own(
     ] = None,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
+    transpose: Transpose = None,
+    limit_band: LimitBand = None,
+    shares: Shares = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
 ) -> None:
     """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
     with told_in_one_line():
+        copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
         where = pick_device(device)
         loaded = load_model(str(model), where)
         stage, config = loaded.step.model.config.fine, loaded.step.model.config
@@ -204,11 +219,11 @@ def own(
             raise ValueError(f"{model} has no fine stage: `train lm` has it learn from all that it can sound like")
         stage = stage if fine_temperature is None else replace(stage, temperature=fine_temperature)
         cache = data[0] / "tokens"
-        sides = _tokens(_load(data), loaded.step.codec, config.mel, cache, None)
-        train, held = (with_own_sound(side, loaded, stage.temperature, cache) for side in (sides[0][0], sides[1]))
-        recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=seed)
+        sources, held = _tokens(_load(data), loaded.step.codec, config.mel, cache, copies)
+        *train, held = (with_own_sound(side, loaded, stage.temperature, cache) for side in (*sources, held))
+        recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=seed, shares=told)
         config, products = replace(config, fine=stage), product_type(where, bfloat16)
-        train_lm([train], held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded)
+        train_lm(train, held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded)
 
 
 @app.command("install")
@@ -235,11 +250,19 @@ def curves(
 
 
 def _tokens(
-    audio: AudioSet, codec: Codec, mel: MelConfig, cache: Path, transpose: str | None
+    audio: AudioSet, codec: Codec, mel: MelConfig, cache: Path, copies: list[Alteration]
 ) -> tuple[list[Tokens], Tokens]:
-    """To learn from, transposed ones behind the recordings themselves, and to check with."""
-    train = [tokenize(audio.train, codec, mel, cache, shift) for shift in (0.0, *_semitones(transpose))]
+    """Return the tokens to learn from, the recordings before their altered copies, and those to check with."""
+    train = [tokenize(audio.train, codec, mel, cache, alteration) for alteration in (UNALTERED, *copies)]
     return train, tokenize(audio.heldout, codec, mel, cache)
+
+
+def _altered(transpose: str | None, limit_band: str | None) -> list[Alteration]:
+    """Return the copies that are asked for."""
+    return [
+        *(Alteration(semitones=shift) for shift in _semitones(transpose)),
+        *(Alteration(highest_hz=hertz) for hertz in _limits(limit_band)),
+    ]
 
 
 def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:
@@ -262,6 +285,19 @@ def _semitones(given: str | None) -> list[float]:
     if not all(0 < abs(shift) <= 12 for shift in semitones):
         raise ValueError(f"--transpose must be semitones from -12 to 12 with commas between, not {given!r}")
     return semitones
+
+
+def _limits(given: str | None) -> list[float]:
+    try:
+        limits = [float(part) for part in given.split(",")] if given else []
+    except ValueError:
+        limits = [math.nan]
+    if not all(LEAST_LIMIT_HZ <= limit < SAMPLE_RATE / 2 for limit in limits):
+        raise ValueError(
+            f"--limit-band must be Hz from {LEAST_LIMIT_HZ} to below {SAMPLE_RATE // 2} with commas between, "
+            f"not {given!r}"
+        )
+    return limits
 
 
 def _load(folders: list[Path]) -> AudioSet:

@@ -33,7 +33,8 @@ class Batch:
 class TokenCrops:
     """Random crops of groups' streams; the same step draws the same crops.
 
-    ``sources`` are drawn from by their frames: the recordings, and the same transposed.
+    ``sources`` are drawn from by their frames: the recordings, and altered copies. ``shares``: how much of what is
+    drawn comes from each prepared folder, over all sources; None: as much as it has.
 
     ``odds``: how likely a crop's slices are of each version of the sound, if they are of one throughout; a share of
     ``join_share`` changes from the first to the second of ``join`` at a random frame, as slices do where a continuation
@@ -49,13 +50,17 @@ class TokenCrops:
         odds: dict[str, float],
         join: tuple[str, str],
         join_share: float,
+        shares: tuple[float, ...] | None = None,
     ) -> None:
         self.sources, self.size, self.frames, self.seed = sources, batch, frames, seed
         self.spans = [(source, *span) for source in sources for span in source.spans]
         self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
         self.join, self.join_share = join, join_share
-        counts = np.array([count for _, _, count in self.spans], dtype=np.float64)
-        self.odds = counts / counts.sum()
+        odds_of_spans = np.array([count for _, _, count in self.spans], dtype=np.float64)
+        if shares is not None:
+            folders = np.array([folder for source in sources for folder in source.folders])
+            odds_of_spans *= np.array(shares)[folders] / np.bincount(folders, odds_of_spans, len(shares))[folders]
+        self.odds = odds_of_spans / odds_of_spans.sum()
 
     def batch(self, step: int, version: str | None = None) -> Batch:
         """The crops of one step; ``version`` None mixes versions as in training."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from tqdm import trange
 
 from engine.codec import Codec
-from engine.config import HOP, SAMPLE_RATE, MelConfig
+from engine.config import SAMPLE_RATE, MelConfig
 from engine.mel import CausalMel
 from engine.offline import OfflineCodec
+from training.alteration import UNALTERED, Alteration
 from training.datasets import AudioSet
 from training.manifest import Clip
 from training.token_files import TokenFiles
@@ -37,59 +37,67 @@ class Tokens:
     """All clips one behind the other, those of a group (a speaker or a work) together.
 
     ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
-    count of each group, which goes on from clip to clip as one long stream.
+    count of each group, which goes on from clip to clip as one long stream; ``folders``: for each span, the number of
+    the prepared folder that the group is from (empty: all are from one).
     """
 
     codes: _Codes
     mels: dict[str, Mels]
     spans: list[tuple[int, int]]
+    folders: list[int] = field(default_factory=list)
 
 
-def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, semitones: float = 0.0) -> Tokens:
+def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alteration: Alteration = UNALTERED) -> Tokens:
     """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``, or go on with it.
 
     Args:
-        semitones: how much higher every clip is first made, and faster with it, as a record played at another speed.
+        alteration: the change made to every clip first; clips that it leaves as they are are left out.
+
+    Raises:
+        ValueError: the alteration changes no clip.
     """
-    clips = sorted(data.clips, key=lambda c: (c.group, c.path))
-    frames = sum(_frames(samples, semitones) for clip in clips for _, samples in _parts(clip))
+    clips = sorted(alteration.concerned(data), key=lambda c: (c.group, c.path))
+    if not clips:
+        raise ValueError(f"no recording reaches above {alteration.highest_hz:g} Hz, so there is no band to limit")
+    lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
     files = TokenFiles(
         cache,
-        _cache_key(clips, codec, mel, semitones),
+        _cache_key(clips, codec, mel, alteration),
         {
-            "codes": ((frames, codec.config.n_codebooks), np.uint16),
-            "mels": ((len(VERSIONS), frames, mel.n_mels), np.float16),
+            "codes": ((sum(lengths), codec.config.n_codebooks), np.uint16),
+            "mels": ((len(VERSIONS), sum(lengths), mel.n_mels), np.float16),
         },
     )
     if not files.complete:
-        _fill(files, data, clips, codec, mel, semitones)
+        _fill(files, data, clips, codec, mel, alteration)
     spans: list[tuple[int, int]] = []
+    folders: list[int] = []
     position, group = 0, None
-    for clip in clips:
-        frames = sum(_frames(samples, semitones) for _, samples in _parts(clip))
+    for clip, frames in zip(clips, lengths, strict=True):
         if clip.group == group:
             spans[-1] = (spans[-1][0], spans[-1][1] + frames)
         else:
             spans.append((position, frames))
+            folders.append(data.folder_of[clip.shard])
         position, group = position + frames, clip.group
     arrays = files.read()
     mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
-    return Tokens(cast(_Codes, arrays["codes"]), mels, spans)
+    return Tokens(cast(_Codes, arrays["codes"]), mels, spans, folders)
 
 
 def _fill(
-    files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, semitones: float
+    files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, alteration: Alteration
 ) -> None:
     """Go on where an earlier run stopped."""
     device = codec.quantizer.entries[0].device
     slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
     arrays, done = files.begin()
-    position = sum(_frames(samples, semitones) for clip in clips[:done] for _, samples in _parts(clip))
-    what = f"tokens {semitones:+g}" if semitones else "tokens"
+    position = sum(alteration.frames(samples) for clip in clips[:done] for _, samples in _parts(clip))
+    what = f"tokens {alteration}".strip()
     for number in trange(done, len(clips), desc=what, initial=done, total=len(clips), disable=None):
         clip = clips[number]
         for start, samples in _parts(clip):
-            audio = torch.from_numpy(_transposed(data.read(clip, start, samples), semitones)).to(device)
+            audio = torch.from_numpy(alteration.apply(data.read(clip, start, samples))).to(device)
             found = offline.encode(audio)
             heard = (audio, offline.decode(found), offline.decode(found[:1]))
             end = position + found.shape[1]
@@ -103,26 +111,15 @@ def _fill(
 
 
 def _parts(clip: Clip) -> list[tuple[int, int]]:
-    """First sample and samples of each minute of a clip, before it is transposed."""
+    """Return the first sample and the samples of each minute of a clip, before it is altered."""
     return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
 
 
-def _frames(samples: int, semitones: float) -> int:
-    """Whole frames of so many samples, once they are transposed."""
-    return int(samples / 2 ** (semitones / 12)) // HOP
-
-
-def _transposed(samples: npt.NDArray[np.float32], semitones: float) -> npt.NDArray[np.float32]:
-    """``[n]`` played faster or slower, whole frames of it."""
-    frames = _frames(len(samples), semitones)
-    if semitones:
-        samples = soxr.resample(samples, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE)
-        samples = np.pad(samples, (0, max(0, frames * HOP - len(samples))))  # soxr may round a sample off
-    return samples[: frames * HOP]
-
-
-def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, semitones: float) -> str:
-    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], mel, semitones)).encode())
+def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, alteration: Alteration) -> str:
+    how: tuple[object, ...] = (mel, alteration.semitones)
+    if alteration.highest_hz is not None:
+        how = (*how, alteration.highest_hz)
+    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], *how)).encode())
     for weight in codec.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

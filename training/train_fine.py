@@ -34,6 +34,7 @@ class FineRecipe:
     peak_rate: float = 2e-3
     warmup: int = 50
     seed: int = 0
+    shares: tuple[float, ...] | None = None
 
 
 def train_fine(
@@ -60,7 +61,9 @@ def train_fine(
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
     run = Run(out, described, {"fine": model.fine, "optimizer": optimizer})
     crops, check = (
-        TokenCrops(tokens, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, ("original", "decoded"), join_share=0.2)
+        TokenCrops(
+            tokens, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, ("original", "decoded"), 0.2, recipe.shares
+        )
         for tokens in (train, [heldout])
     )
     first, best = run.resume(), run.best("fine_decoded")

@@ -45,7 +45,8 @@ class ModelRecipe:
     ``crop_frames`` is longer than the attention window, so that a window that has slid on is nothing new. A share of
     ``join_share`` of the crops changes, at a random frame, from slices of one version of the sound to another, as they
     do where a continuation joins its prompt; the others are of one version throughout. ``fine_share``: of how many of
-    a crop's frames the finer codes are learnt in one step; ``fine_weight``: their loss's weight.
+    a crop's frames the finer codes are learnt in one step; ``fine_weight``: their loss's weight. ``shares``: see
+    ``TokenCrops``.
     """
 
     steps: int = 1_200
@@ -60,6 +61,7 @@ class ModelRecipe:
     fine_share: float = 0.2
     fine_weight: float = 0.3
     seed: int = 0
+    shares: tuple[float, ...] | None = None
 
     def rate_for(self, config: ModelConfig) -> float:
         """The peak rate of this model: sums over a wider input move by more when all of its weights move alike
@@ -90,7 +92,7 @@ def train_lm(
     ``originals`` alone are learnt from, on those.
 
     Args:
-        train: the recordings first, then the same transposed, if they are to be learnt from too.
+        train: the recordings first, then altered copies of them, if there are any to learn from.
         start: the model to go on from, of the same ``config``.
 
     Raises:
@@ -176,10 +178,10 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
         "decoded": ({"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")),
         "coarse": (dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")),
     }[_heard(sources, config)]
+    share = recipe.join_share
     if recipe.originals:
-        odds = {version: float(version == "original") for version in odds}
-        return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, join_share=0.0)
-    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, recipe.join_share)
+        odds, share = {version: float(version == "original") for version in odds}, 0.0
+    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, share, recipe.shares)
 
 
 @torch.inference_mode()

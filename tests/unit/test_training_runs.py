@@ -16,6 +16,7 @@ from engine.config import HYBRID, SMALL_CODEC, FineConfig
 from engine.mel import mel_filterbank
 from engine.model import WhisperGPT
 from engine.offline import OfflineCodec
+from training.alteration import Alteration
 from training.augmentation import Augmentation, augment
 from training.crops import Crops
 from training.datasets import AudioSet
@@ -209,7 +210,7 @@ def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:
     times = np.arange(24_000 * 61) / 24_000
     sound = (8_000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
     data = AudioSet([Clip("a", "", "g", "train", 0, 0, 24_000 * 61)], [sound], [0])
-    plain, higher = (tokenize(data, codec, HYBRID.mel, tmp_path, shift) for shift in (0.0, 12.0))
+    plain, higher = (tokenize(data, codec, HYBRID.mel, tmp_path, Alteration(semitones=shift)) for shift in (0.0, 12.0))
     assert plain.spans == [(0, 61 * 75)] and higher.spans == [(0, 2287)]
     assert len(higher.codes) == 2287 and all(mels.shape == (2287, 80) for mels in higher.mels.values())
     bands = [int(np.median(tokens.mels["original"][50:-50].argmax(-1))) for tokens in (plain, higher)]

@@ -1,0 +1,81 @@
+"""Altered copies of recordings: their band, which recordings they are made of, and how often they are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from engine.codec import Codec
+from engine.config import HYBRID, SMALL_CODEC
+from training.alteration import Alteration, limit_band, reaches_above
+from training.datasets import AudioSet
+from training.manifest import Clip
+from training.token_crops import TokenCrops
+from training.tokens import VERSIONS, Tokens, tokenize
+
+LENGTH = 48_000
+
+
+def _noise(seed: int, samples: int = LENGTH) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def _level(samples: np.ndarray, low: float, high: float) -> float:
+    """Return the level in dB between two frequencies."""
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    hertz = np.fft.rfftfreq(len(samples), 1 / 24_000)
+    return float(10 * np.log10(power[(hertz >= low) & (hertz < high)].mean() + 1e-12))
+
+
+def test_a_limited_band_ends_at_its_limit_and_is_untouched_below() -> None:
+    sound = _noise(0)
+    limited = limit_band(sound, 8_000)
+    assert limited.shape == sound.shape and limited.dtype == np.float32
+    assert _level(limited, 8_050, 12_000) < _level(sound, 8_050, 12_000) - 60
+    assert _level(limited, 0, 7_600) == pytest.approx(_level(sound, 0, 7_600), abs=0.01)
+    assert len(limit_band(sound[:0], 8_000)) == 0
+
+
+def test_only_recordings_that_reach_above_a_limit_are_copied_below_it(tmp_path: Path) -> None:
+    wide, narrow = _noise(1), limit_band(_noise(2), 8_000)
+    assert reaches_above(wide, 8_000) and not reaches_above(narrow, 8_000)
+    shards = [(sound * 32767).astype(np.int16) for sound in (wide, narrow)]
+    clips = [Clip(f"{n}.wav", f"{n}", f"speaker {n}", "train", n, 0, LENGTH) for n in range(2)]
+    data, codec = AudioSet(clips, shards, [0, 1]), Codec(SMALL_CODEC).eval()
+    plain = tokenize(data, codec, HYBRID.mel, tmp_path)
+    limited = tokenize(data, codec, HYBRID.mel, tmp_path, Alteration(highest_hz=8_000))
+    assert plain.folders == [0, 1] and limited.folders == [0], "the narrow one would be the same again"
+    assert len(plain.codes) == 300 and len(limited.codes) == 150
+    # The highest bins of the mel slices lie above the limit.
+    heard, before = (tokens.mels["original"][:150, -3:].mean() for tokens in (limited, plain))
+    assert heard < before - 2
+    with pytest.raises(ValueError, match="no recording reaches above 11900 Hz"):
+        tokenize(AudioSet(clips[1:], shards, [0, 1]), codec, HYBRID.mel, tmp_path, Alteration(highest_hz=11_900))
+
+
+def test_shares_decide_how_much_comes_from_each_folder() -> None:
+    # Two folders of 1,000 and 9,000 frames in two sources; what a frame hears says which folder it is of.
+    def tokens(count: int) -> Tokens:
+        mels = np.concatenate([np.zeros((count, 4)), np.ones((9 * count, 4))]).astype(np.float16)
+        spans = [(0, count), (count, 9 * count)]
+        return Tokens(np.zeros((10 * count, 8), np.uint16), dict.fromkeys(VERSIONS, mels), spans, [0, 1])
+
+    for shares, expected in ((None, 0.9), ((1.0, 1.0), 0.5), ((3.0, 1.0), 0.25)):
+        crops = TokenCrops(
+            [tokens(100), tokens(300)], 400, 20, 0, {"original": 1.0}, ("original", "decoded"), 0, shares
+        )
+        assert float(crops.batch(0).mels[:, 0, 0].mean()) == pytest.approx(expected, abs=0.08)
+
+
+@pytest.mark.parametrize("given", ["0", "12000", "8000,x", "nan", "-8000"])
+def test_a_limit_that_is_none_is_refused_in_a_sentence(
+    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "lm", str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "speech", "--limit-band", given])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--limit-band must be Hz from 1000 to below 12000" in said and given in said
