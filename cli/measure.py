@@ -11,7 +11,7 @@ import torch
 import typer
 
 from cli.arguments import check_finite, default_model, told_in_one_line
-from cli.measured import head, number, table, tell
+from cli.measured import fault_rows, head, number, table, tell
 from engine.checkpoint import codec_folder, find_model, load_codec
 from engine.engine import Engine
 from engine.messages import SamplingParams
@@ -106,6 +106,8 @@ def codec(
         return
     names = {"payload_kbps": "kbps", "log_mel": "log-mel", "snr_db": "SNR dB", "si_sdr_db": "SI-SDR dB", "pesq": "PESQ"}
     names |= {"visqol": "ViSQOL", "visqol_exp": "ViSQOL exp", "nsim": "NSIM", "word_error_rate": "word errors"}
+    names |= {"comb_db": "comb dB", "frame_correlation": "frame corr.", "high_band_db": "high band dB"}
+    names |= {"band_rise_db": "rise dB", "opened_share": "opened"}
     shown = {key: name for key, name in names.items() if any(row.get(key) is not None for row in report["means"])}
     table(["codec", *shown.values()], [[row["codec"], *(row.get(key) for key in shown)] for row in report["means"]])
     typer.echo(f"means of {len(report['files'])} recordings, {sum(f['seconds'] for f in report['files']):.1f} s")
@@ -156,7 +158,7 @@ def speech(
         [name, row[key], ", ".join(f"{told} {number(row[f'{key}_{of}'])}" for told, of in others.items())]
         for name, key, others in compared
     ]
-    table(["measure", "continuation", "compared with"], rows)
+    table(["measure", "continuation", "compared with"], rows + fault_rows(row))
     below, alike, silent = (number(row[key]) for key in ("dnsmos_below_prompt", "likeness_ratio", "silence_ratio"))
     typer.echo(
         f"{below} below the prompt after the codec; {alike} of the halves' similarity; {silent} of the true silence"
@@ -215,6 +217,7 @@ def piano(
             ],
         ],
     )
+    table(["measure", "continuation", "compared with"], fault_rows(row))
     tell(report, out)
 
 
@@ -263,6 +266,7 @@ def drift(
         ["measure", "a minute", "±", "over the run", "bound", "verdict"],
         [[name, s["per_minute"], s["error"], s["change"], bound, s["verdict"]] for name, bound, s in rows],
     )
+    table(["measure", "stream", "compared with"], fault_rows(report["means"]["figures"]))
     tell(report, out)
 
 

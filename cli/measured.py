@@ -41,6 +41,30 @@ def table(names: Sequence[str], rows: Sequence[Sequence[float | str | None]]) ->
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+FAULTS = {
+    "comb_db": "comb at 75 Hz, dB",
+    "frame_correlation": "correlation a frame later",
+    "high_band_db": "above 8.2 kHz, dB",
+    "band_rise_db": "rise above 8.2 kHz, dB",
+    "opened_share": "share that opens above 8.2 kHz",
+}
+"""Names in tables of the figures of the buzz and of the high band."""
+COMPARED = {"prompt": "the prompt after the codec", "original": "the prompt", "rest": "the true rest"}
+"""Names in tables of what a continuation is compared with, by the ending of its figures' names."""
+
+
+def fault_rows(row: Mapping[str, float | None]) -> list[list[float | str | None]]:
+    """Return table rows of a continuation's faults, each with what it is compared with, from a row of means."""
+    return [
+        [
+            name,
+            row[key],
+            ", ".join(f"{told} {number(row[f'{key}_{of}'])}" for of, told in COMPARED.items() if f"{key}_{of}" in row),
+        ]
+        for key, name in FAULTS.items()
+    ]
+
+
 def number(value: float | None) -> str:
     """Three decimals at most, and a dash where there is none."""
     return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")

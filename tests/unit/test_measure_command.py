@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import soundfile
 import torch
 
 from cli.main import main
+from cli.measured import FAULTS
 from engine.checkpoint import save_model
 from engine.codec import Codec
 from engine.config import CodecConfig, ModelConfig, SamplingDefaults, StackConfig
@@ -70,14 +72,20 @@ def test_codec_and_opus_side_by_side(model: str, tmp_path: Path, run: Run) -> No
     assert report["command"].startswith("whispergpt train measure codec") and "--against opus:12" in report["command"]
     assert report["packages"]["pesq"].count(".") == 2 and "libopus" in report["packages"]["opusenc"]
     rows = {row["codec"]: row for row in report["means"]}
-    assert list(rows) == ["codec 1.5", "codec 0.75", "opus 12"]
-    assert [row["payload_kbps"] for row in rows.values()] == pytest.approx([1.5, 0.75, 12], rel=0.03)
+    assert list(rows) == ["original", "codec 1.5", "codec 0.75", "opus 12"]
+    assert [row["payload_kbps"] for row in rows.values() if "payload_kbps" in row] == pytest.approx(
+        [1.5, 0.75, 12], rel=0.03
+    )
     better, worse = rows["opus 12"], rows["codec 1.5"]
     assert better["log_mel"] < worse["log_mel"] and better["pesq"] > 2 > worse["pesq"] > 1
     assert all(better[name] > worse[name] for name in ("snr_db", "si_sdr_db", "visqol", "visqol_exp", "nsim"))
     assert report["files"][0]["seconds"] == 3 and report["files"][0]["figures"]["opus 12"] == {
-        name: value for name, value in better.items() if name != "codec"
+        name.replace("opened_share", "opens_band"): value for name, value in better.items() if name != "codec"
     }
+    assert rows["original"].keys() == {"codec", "comb_db", "frame_correlation", "high_band_db"}
+    assert abs(rows["original"]["comb_db"]) < 1 and abs(rows["original"]["frame_correlation"]) < 0.15
+    assert rows["original"]["high_band_db"] < -65, "the recording was made at 16 kHz"
+    assert worse["opened_share"] == 1 and worse["high_band_db"] > -30, "what the untrained codec says is noise"
     kept = sorted(path.name.split("flac_")[1] for path in (out / "audio").iterdir())
     assert kept == ["codec_0.75.flac", "codec_1.5.flac", "opus_12.flac", "original.flac"]
 
@@ -92,13 +100,16 @@ def test_of_prepared_folders_the_held_out_clips_are_measured(
     assert len(report["files"]) == 1 and report["files"][0]["seconds"] == 2
     held = json.loads((tmp_path / "data" / "manifest.json").read_text())["heldout"]["groups"]
     assert [report["files"][0]["group"]] == held
-    assert {"visqol", "nsim", "log_mel"} <= report["means"][0].keys() and "pesq" not in report["means"][0]
+    assert {"visqol", "nsim", "log_mel"} <= report["means"][1].keys() and "pesq" not in report["means"][1]
     with pytest.raises(SystemExit) as ended:
         main(("train", "measure", *arguments, "--clip-seconds", "2"))
     shown = capsys.readouterr().out
-    assert not ended.value.code and shown.splitlines()[0].split() == [
-        *("codec", "kbps", "log-mel", "SNR", "dB", "SI-SDR", "dB", "ViSQOL", "NSIM")
+    assert not ended.value.code and re.split(r"  +", shown.splitlines()[0]) == [
+        *("codec", "kbps", "log-mel", "SNR dB", "SI-SDR dB", "ViSQOL", "NSIM"),
+        *("comb dB", "frame corr.", "high band dB", "rise dB", "opened"),
     ]
+    original = next(line for line in shown.splitlines() if line.startswith("original")).split()
+    assert original[1:7] == ["-"] * 6 and "-" not in original[7:10] and original[10:] == ["-", "-"]
 
 
 def test_words_are_counted_against_the_transcript(model: str, tmp_path: Path, run: Run) -> None:
@@ -127,13 +138,16 @@ def test_continued_pieces(model: str, pieces: str, tmp_path: Path, run: Run) -> 
         pace = int(entry["group"][-1]) + 1
         assert entry["figures"]["onsets_true"] == pytest.approx(2 * pace if pace == 1 else pace, abs=1.1)
     assert report["means"]["onsets_nearer_prompt"] >= 0.75, "each of these pieces keeps its pace throughout"
+    for name in FAULTS:
+        row = report["means"]
+        assert row[name] is not None and {f"{name}_prompt", f"{name}_rest"} <= row.keys()
     kept = sorted((tmp_path / "out" / "audio").glob("*continuation.flac"))
     assert len(kept) == 4 and all(len(soundfile.read(path)[0]) == 2 * SAMPLE_RATE for path in kept)
     alone = run(*given, "--slots", "1")
     assert alone["files"] == report["files"], "the company does not matter"
 
 
-def test_continued_voices(model: str, tmp_path: Path, run: Run) -> None:
+def test_continued_voices(model: str, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for package in ("speechmos", "resemblyzer"):
         require_package(package)
     for speaker in ("a", "b"):
@@ -148,6 +162,17 @@ def test_continued_voices(model: str, tmp_path: Path, run: Run) -> None:
     assert 1 >= row["likeness_rest"] > max(row["likeness"], 0.6)
     assert row["likeness_ratio"] == pytest.approx(row["likeness"] / row["likeness_halves"])
     assert row["silence_rest"] == pytest.approx(0.5, abs=0.05)
+    assert row["opened_share"] == np.mean([entry["figures"]["opens_band"] for entry in report["files"]]) == 1
+    assert row["opened_share_rest"] == 0 and row["band_rise_db"] > 30 > abs(row["band_rise_db_rest"])
+    assert abs(row["comb_db_rest"]) < 1 and abs(row["frame_correlation_original"]) < 0.15
+    assert all(row[f"{name}{of}"] is not None for name in FAULTS for of in ("", "_prompt", "_rest"))
+    with pytest.raises(SystemExit) as ended:
+        main(("train", "measure", "speech", str(tmp_path), "--model", model, "--prompts", "1", "--seconds", "2"))
+    shown = capsys.readouterr().out
+    assert not ended.value.code
+    for name in FAULTS.values():
+        line = next(line for line in shown.splitlines() if line.startswith(name))
+        assert "the prompt after the codec" in line and "the true rest" in line and " - " not in line
 
 
 def test_long_streams_are_drawn(model: str, pieces: str, tmp_path: Path, run: Run) -> None:
@@ -162,6 +187,8 @@ def test_long_streams_are_drawn(model: str, pieces: str, tmp_path: Path, run: Ru
             "silence": 12,
         }
         assert part["slopes"]["level"]["verdict"] == "steady"
+        assert {"comb_db", "frame_correlation", "high_band_db_original"} <= part["figures"].keys()
+    assert report["means"]["figures"]["opened_share"] == report["files"][0]["figures"]["opens_band"]
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,27 @@ import pytest
 import soundfile
 import torch
 
-from tests.support.audio import SAMPLE_RATE, Samples, chord, encode, silence, speech
+from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
+from training.measures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
+from training.measures.comb import comb_db
+from training.measures.continuations import Continuation
 from training.measures.drift import MEASURES, courses, fit_slope
+from training.measures.faults import continuation_faults, fault_figures
+from training.measures.frame_correlation import frame_correlation
 from training.measures.listening import Pesq, Visqol
 from training.measures.log_mel import log_mel_distance
 from training.measures.notes import Notes, histogram_distance
 from training.measures.opus import OpusRoundTrip, packet_sizes
 from training.measures.packages import MissingError, need, need_program, versions
-from training.measures.prompts import cut_prompts
+from training.measures.prompts import CutPrompt, cut_prompts
 from training.measures.recordings import find_recordings
 from training.measures.report import Keeper, means
 from training.measures.round_trip import in_16_bits
 from training.measures.signal_ratio import delay, si_sdr_db, snr_db
 from training.measures.silence import recording_level, silent_share
+from training.measures.spectra import power_spectra
 from training.measures.words import word_errors, words_of
 
 
@@ -42,6 +48,31 @@ def tone(hertz: float, seconds: float) -> Samples:
     return np.asarray(
         0.2 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE), np.float32
     )
+
+
+def white(seconds: float, level: float = 0.1, seed: int = 0) -> Samples:
+    return noisy(silence(seconds), level, seed)
+
+
+def buzzing(seconds: float, share: float) -> Samples:
+    """Return noise of which a ``share`` of the energy repeats every frame."""
+    repeated = np.tile(white(HOP / SAMPLE_RATE, seed=1), round(seconds * SAMPLE_RATE) // HOP)
+    return np.asarray(np.sqrt(share) * repeated + np.sqrt(1 - share) * white(seconds)[: len(repeated)], np.float32)
+
+
+def voice(seconds: float, hertz: float, vibrato: float) -> Samples:
+    """Return 60 harmonics, 6 dB weaker an octave, whose pitch swings by a share five times a second."""
+    t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    phase = 2 * np.pi * hertz * (t - vibrato * np.cos(2 * np.pi * 5 * t) / (2 * np.pi * 5))
+    overtones = [n for n in range(1, 61) if n * hertz * (1 + vibrato) < SAMPLE_RATE / 2]
+    return noisy(np.asarray(sum(0.1 / n * np.sin(n * phase) for n in overtones), np.float32), 1e-4)
+
+
+def low_passed(sound: Samples, hertz: float, by: float = 0.0) -> Samples:
+    """Return a sound whose amplitudes above a frequency are multiplied by ``by``."""
+    spectrum = np.fft.rfft(sound)
+    spectrum[np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE) > hertz] *= by
+    return np.asarray(np.fft.irfft(spectrum, len(sound)), np.float32)
 
 
 def test_log_mel_distance_is_nothing_for_the_same_and_grows_with_noise() -> None:
@@ -145,6 +176,109 @@ def test_half_silent_audio_is_half_silence() -> None:
     assert silent_share(half, level) == pytest.approx(0.5, abs=0.01)
     assert silent_share(half * 0.001, level) == 1, "measured by the level of another recording"
     assert silent_share(half * 0.001, recording_level(half * 0.001)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_powers_of_a_window_add_up_to_the_mean_square() -> None:
+    spectra = np.concatenate(list(power_spectra(white(60.0), 9_600, 2_400)))
+    assert len(spectra) == 1 + (60 * SAMPLE_RATE - 9_600) // 2_400, "blocks leave no window out"
+    assert spectra.sum(axis=1).mean() == pytest.approx(0.01, rel=0.01)
+    second = np.concatenate(list(power_spectra(tone(300, 1.0), 960, 480)))
+    assert second.argmax(axis=1).tolist() == [12] * len(second), "300 Hz is bin 12 of 25 Hz"
+
+
+def test_comb_and_correlation_of_noise_are_0_and_grow_with_what_repeats() -> None:
+    combs, correlations = [], []
+    for share in (0.0, 0.1, 0.3, 0.6, 1.0):
+        figures = fault_figures(buzzing(10.0, share))
+        combs.append(figures["comb_db"])
+        correlations.append(figures["frame_correlation"])
+    assert combs[0] == pytest.approx(0, abs=0.3) and combs[-1] is not None and combs[-1] > 60
+    assert combs == sorted(combs, key=lambda value: value or 0.0)
+    assert correlations == pytest.approx([0, 0.1, 0.3, 0.6, 1], abs=0.03), "the correlation is the share that repeats"
+    other = fault_figures(np.tile(white((HOP + 37) / SAMPLE_RATE), 400))
+    assert other["frame_correlation"] == pytest.approx(0, abs=0.2), "another period is no frame"
+    assert other["comb_db"] == pytest.approx(0, abs=10), "nor has it more than a few multiples of 75 Hz"
+
+
+def test_only_what_repeats_above_2_khz_and_up_to_7500_hz_is_a_buzz() -> None:
+    below, above = low_passed(buzzing(10.0, 1.0), 550), low_passed(white(10.0, seed=2), 550)
+    only_low = below + white(10.0, seed=2) - above
+    assert comb_db(only_low) == pytest.approx(0, abs=0.3)
+    assert frame_correlation(only_low) == pytest.approx(0, abs=0.02)
+    high = buzzing(10.0, 1.0)
+    top = high - low_passed(high, 8_000) + low_passed(white(10.0, seed=2), 8_000)
+    assert comb_db(top) == pytest.approx(0, abs=0.3)
+    loud_low = white(10.0, 0.01) + 50 * tone(300, 10.0)
+    assert frame_correlation(loud_low) == pytest.approx(0, abs=0.02), "the filter keeps a loud tone at 300 Hz out"
+
+
+def test_a_voice_at_a_multiple_of_75_hz_does_not_mislead() -> None:
+    for hertz in (150.0, 225.0):
+        natural, machine = (fault_figures(voice(10.0, hertz, vibrato)) for vibrato in (0.03, 0.0))
+        assert natural["comb_db"] is not None and abs(natural["comb_db"]) < 2
+        assert natural["frame_correlation"] == pytest.approx(0, abs=0.1)
+        assert machine["frame_correlation"] is not None and machine["frame_correlation"] > 0.9, (
+            "a pitch that never moves"
+        )
+    read = fault_figures(speech(4.0))
+    assert read["comb_db"] == pytest.approx(0, abs=0.7) and read["frame_correlation"] == pytest.approx(0, abs=0.1)
+
+
+def test_level_above_8_2_khz_is_that_of_the_loudest_half_second() -> None:
+    noise = white(8.0)
+    share = 10 * np.log10((12_000 - 8_200) / 12_000)
+    assert high_band_db(band_levels(noise)) == pytest.approx(share, abs=0.4)
+    assert high_band_db(band_levels(0.1 * noise)) == pytest.approx(share, abs=0.4), "the level does not matter"
+    dull = low_passed(noise, 8_000)
+    levels = band_levels(in_16_bits(dull))
+    assert levels is not None and levels.high == pytest.approx(-101, abs=1), "the rounding alone is left"
+    for seconds in (0.5, 1.0, 4.0):
+        once = dull.copy()
+        once[: round(seconds * SAMPLE_RATE)] = noise[: round(seconds * SAMPLE_RATE)]
+        assert high_band_db(band_levels(once)) == pytest.approx(share, abs=0.7), "half a second is enough"
+
+
+def test_a_continuation_opens_a_band_that_its_prompt_does_not_have() -> None:
+    prompt = band_levels(low_passed(white(3.0), 8_000))
+    half = white(8.0, seed=2)
+    half[SAMPLE_RATE:] = low_passed(half, 8_000)[SAMPLE_RATE:]
+    for sound, opens in (
+        (white(8.0, seed=1), True),
+        (half, True),
+        (low_passed(white(8.0, seed=1), 8_000, by=10 ** (-30 / 20)), True),
+        (low_passed(white(8.0, seed=1), 8_000, by=10 ** (-50 / 20)), False),
+        (low_passed(white(8.0, seed=1), 8_000), False),
+        (white(8.0, 1e-4), False),
+    ):
+        assert opens_band(prompt, band_levels(sound)) is opens
+        assert opens_band(band_levels(white(3.0)), band_levels(sound)) is False, "the prompt has the band itself"
+    assert band_rise_db(prompt, prompt) == 0
+    assert band_rise_db(prompt, band_levels(white(8.0))) == pytest.approx(70, abs=0.6), "no band is -75 dB, white is -5"
+    assert band_rise_db(band_levels(white(8.0)), prompt) == pytest.approx(-70, abs=0.6)
+
+
+def test_what_is_silent_or_too_short_has_no_figures() -> None:
+    for nothing in (silence(0.0), silence(3.0), white(0.39), white(100 / SAMPLE_RATE)):
+        assert set(fault_figures(nothing, white(3.0)).values()) == {None}
+        assert fault_figures(white(3.0), nothing)["opens_band"] is None
+    short = fault_figures(white(0.45), white(3.0))
+    assert [name for name, value in short.items() if value is None] == ["high_band_db", "band_rise_db", "opens_band"]
+    assert set(fault_figures(white(0.5), white(3.0)).values()) & {None} == set()
+    assert frame_correlation(tone(300, 2.0)) is None, "there is nothing above 2 kHz"
+
+
+def test_the_faults_of_a_continuation_stand_beside_those_of_what_it_is_compared_with() -> None:
+    prompt = CutPrompt("a.flac", "a", 0.0, low_passed(white(3.0), 8_000), low_passed(white(4.0, seed=1), 8_000))
+    figures = continuation_faults(prompt, Continuation(low_passed(buzzing(3.0, 0.5), 8_000), buzzing(8.0, 1.0)))
+    assert [round(figures[f"frame_correlation{of}"] or 0, 1) for of in ("", "_prompt", "_original", "_rest")] == [
+        *(1, 0.5, 0, 0)
+    ]
+    assert [figures[f"opens_band{of}"] for of in ("", "_prompt", "_rest")] == [1, 0, 0]
+    assert "opens_band_original" not in figures and figures["band_rise_db_rest"] == 0
+    without = CutPrompt("a.flac", "a", 0.0, prompt.audio, silence(0.0))
+    assert not any(
+        name.endswith("_rest") for name in continuation_faults(without, Continuation(prompt.audio, prompt.audio))
+    )
 
 
 def test_word_errors_are_the_fewest_changes() -> None:

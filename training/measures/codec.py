@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.audio_file import Samples
 from engine.config import HOP, SAMPLE_RATE
+from training.measures.faults import fault_figures, with_shares
 from training.measures.listening import Kind, Pesq, Visqol
 from training.measures.log_mel import log_mel_distance
 from training.measures.recordings import Recording, Recordings
@@ -18,6 +19,7 @@ from training.measures.words import RECOGNIZER, Recognizer, word_errors
 LEAST_SECONDS = 1.0
 """Shorter clips have too little for PESQ and ViSQOL."""
 ORIGINAL = "original"
+"""Name of the originals' row, which shows what sound has that went through no codec."""
 
 
 class CodecMeasures:
@@ -42,7 +44,7 @@ class CodecMeasures:
         """The entry of one recording: samples ``[n]`` at 24 kHz, ``whole`` unless its end is cut off."""
         entry: dict[str, Any] = {"file": recording.name, "group": recording.group, "seconds": len(audio) / SAMPLE_RATE}
         keeper.audio(f"{recording.name} {ORIGINAL}", audio)
-        figures: dict[str, dict[str, float | None]] = {}
+        figures: dict[str, dict[str, float | None]] = {ORIGINAL: fault_figures(audio)}
         decoded = {}
         for trip in trips:
             back = trip(audio)
@@ -56,7 +58,7 @@ class CodecMeasures:
             entry["word_reference"] = "transcript" if told else f"{RECOGNIZER} on the original"
             reference = told or heard
             entry["text"] = {"reference": reference, ORIGINAL: heard}
-            figures[ORIGINAL] = _word_figures(reference, heard)
+            figures[ORIGINAL] |= _word_figures(reference, heard)
             for name, samples in decoded.items():
                 entry["text"][name] = self._recognizer(samples)
                 figures[name] |= _word_figures(reference, entry["text"][name])
@@ -69,6 +71,7 @@ class CodecMeasures:
             "si_sdr_db": si_sdr_db(audio, back),
             **({"pesq": self._pesq(audio, back)} if self._pesq else {}),
             **self._visqol(audio, back),
+            **fault_figures(back, audio),
         }
 
 
@@ -83,7 +86,8 @@ def measure_codec(
     """Measure up to ``most_files`` recordings, the first ``clip_seconds`` of each.
 
     Returns:
-        ``files``, each with its figures by codec; ``means``, one row a codec; ``skipped``.
+        ``files``, each with its figures by codec; ``means``, a row of the originals and one for each codec;
+        ``skipped``.
 
     Raises:
         ValueError: no recording can be measured.
@@ -116,7 +120,7 @@ def _word_figures(reference: str, heard: str) -> dict[str, float | None]:
 
 def _mean_row(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
     """Means over files; word errors are of all files' words together."""
-    row = means(rows)
+    row = with_shares(means(rows))
     if row.pop("words", None):
         errors, words = (sum(r[name] or 0 for r in rows) for name in ("word_errors", "words"))
         row["word_error_rate"] = errors / words

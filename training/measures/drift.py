@@ -13,9 +13,10 @@ from engine.config import SAMPLE_RATE
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from training.measures.continuations import continue_prompts
+from training.measures.faults import continuation_faults, with_shares
 from training.measures.log_mel import log_mel
 from training.measures.prompts import CutPrompt
-from training.measures.report import Keeper
+from training.measures.report import Keeper, means
 from training.measures.silence import frame_levels, recording_level, silent_share
 
 WINDOW_SECONDS = 10.0
@@ -107,7 +108,8 @@ def measure_drift(
     """One stream of ``minutes`` from each prompt, its courses over time, and a verdict on their mean over the streams.
 
     Returns:
-        ``files``: each stream's windows and slopes; ``means``: the windows' means, their slopes and verdicts.
+        ``files``: each stream's windows, slopes, and figures of the buzz and the high band over the whole stream;
+        ``means``: the windows' means, their slopes and verdicts, and the figures' means.
 
     Raises:
         ValueError: it is too short to fit a line.
@@ -118,13 +120,13 @@ def measure_drift(
     for index, (prompt, stream) in enumerate(zip(prompts, made, strict=True)):
         keeper.audio(f"{prompt.file} stream", stream.audio)
         found = courses(stream.audio, recording_level(prompt.audio))
-        entries.append(
-            {"file": prompt.file, "group": prompt.group, "seed": sampling.seed + index, **_with_slopes(found)}
-        )
+        entry = {"file": prompt.file, "group": prompt.group, "seed": sampling.seed + index}
+        entries.append(entry | _with_slopes(found) | {"figures": continuation_faults(prompt, stream)})
     together = {
         measure.name: np.mean([entry["windows"][measure.name] for entry in entries], axis=0) for measure in MEASURES
     }
-    return {"window_seconds": WINDOW_SECONDS, "files": entries, "means": _with_slopes(together)}
+    row = with_shares(means(entry["figures"] for entry in entries))
+    return {"window_seconds": WINDOW_SECONDS, "files": entries, "means": _with_slopes(together) | {"figures": row}}
 
 
 def _with_slopes(found: dict[str, Values]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from engine.audio_file import Samples
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from training.measures.continuations import continue_prompts, keep_continuation
+from training.measures.faults import continuation_faults, with_shares
 from training.measures.notes import Notes, histogram_distance
 from training.measures.prompts import CutPrompt
 from training.measures.recordings import Recordings
@@ -29,7 +30,8 @@ def measure_piano(
     Returns:
         ``files``, one entry a prompt; ``means``, with ``onsets_nearer`` and ``pitch_nearer``: the shares of
         continuations that are nearer to their own piece, where a tie is half, and ``…_nearer_prompt``, what the
-        prompts themselves would have got, which a model can hardly be asked to surpass; ``skipped``.
+        prompts themselves would have got, which a model can hardly be asked to surpass, and ``opened_share``, the
+        share of continuations that open the band above 8.2 kHz; ``skipped``.
 
     Raises:
         ValueError: there is one piece alone.
@@ -46,7 +48,7 @@ def measure_piano(
         elsewhere = [i for i, other in enumerate(prompts) if other.group != prompt.group]
         other = elsewhere[int(draw.integers(len(elsewhere)))]
         heard, before = _Heard(notes, continuation.audio), _Heard(notes, prompt.audio)
-        figures = {
+        figures: dict[str, float | None] = {
             "onsets": heard.onsets,
             "onsets_true": true[index].onsets,
             "onsets_other": true[other].onsets,
@@ -56,10 +58,11 @@ def measure_piano(
             "pitch_distance_other": heard.pitch_from(true[other]),
             "pitch_nearer": _nearer(heard.pitch_from(true[index]), heard.pitch_from(true[other])),
             "pitch_nearer_prompt": _nearer(before.pitch_from(true[index]), before.pitch_from(true[other])),
+            **continuation_faults(prompt, continuation),
         }
         entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
         entries.append(entry | {"other": prompts[other].file, "figures": figures})
-    row = means(entry["figures"] for entry in entries)
+    row = with_shares(means(entry["figures"] for entry in entries))
     return {"files": entries, "means": row, "skipped": recordings.skipped}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from engine.engine import Engine
 from engine.messages import SamplingParams
 from training.measures.continuations import continue_prompts, keep_continuation
+from training.measures.faults import continuation_faults, with_shares
 from training.measures.listening import Dnsmos
 from training.measures.prompts import CutPrompt
 from training.measures.recordings import Recordings
@@ -32,8 +33,8 @@ def measure_speech(
 
     Returns:
         ``files``, one entry a prompt; ``means`` with ``dnsmos_below_prompt`` (how much lower the continuation is than
-        the prompt after the codec), ``likeness_ratio`` (of prompt and continuation, to that of the prompt's halves) and
-        ``silence_ratio`` (to the true rest's); ``skipped``.
+        the prompt after the codec), ``likeness_ratio`` (of prompt and continuation, to that of the prompt's halves),
+        ``silence_ratio`` (to the true rest's) and ``opened_share`` (of continuations above 8.2 kHz); ``skipped``.
 
     Raises:
         MissingError: a package is not installed.
@@ -56,10 +57,11 @@ def measure_speech(
             "likeness_stranger": None if stranger is None else likeness(prompt.audio, stranger.rest),
             "silence": silent_share(continuation.audio, level),
             "silence_rest": silent_share(prompt.rest, level),
+            **continuation_faults(prompt, continuation),
         }
         entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
         entries.append(entry | {"figures": figures})
-    row = means(entry["figures"] for entry in entries)
+    row = with_shares(means(entry["figures"] for entry in entries))
     return {"files": entries, "means": row | _compared(row), "skipped": recordings.skipped}
 
 

@@ -1,0 +1,55 @@
+"""Faults that a codec or a model adds to a sound: a buzz at the frame rate, and a band that its prompt has not."""
+
+from __future__ import annotations
+
+from engine.audio_file import Samples
+from training.measures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
+from training.measures.comb import comb_db
+from training.measures.continuations import Continuation
+from training.measures.frame_correlation import frame_correlation
+from training.measures.prompts import CutPrompt
+from training.measures.report import Figures
+
+
+def fault_figures(audio: Samples, original: Samples | None = None) -> dict[str, float | None]:
+    """Return the figures of one sound ``[n]``.
+
+    Args:
+        audio: the sound.
+        original: the sound ``[m]`` that a codec was given or a model continues, for ``band_rise_db`` and
+            ``opens_band`` (1 or 0). Without it, the sound is an original itself and has neither.
+    """
+    levels, before = band_levels(audio), None if original is None else band_levels(original)
+    figures = {
+        "comb_db": comb_db(audio),
+        "frame_correlation": frame_correlation(audio),
+        "high_band_db": high_band_db(levels, before),
+    }
+    if original is not None:
+        opens = opens_band(before, levels)
+        figures |= {
+            "band_rise_db": band_rise_db(before, levels),
+            "opens_band": None if opens is None else float(opens),
+        }
+    return figures
+
+
+def continuation_faults(prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
+    """Return the figures of a continuation, and those of the three sounds that tell whose faults they are.
+
+    Names end in ``_prompt`` for the prompt after the codec, in ``_original`` for the prompt itself, and in ``_rest``
+    for the true rest, if the prompt was cut with one.
+    """
+    figures = fault_figures(made.audio, prompt.audio)
+    figures |= _ending(fault_figures(made.prompt, prompt.audio), "prompt")
+    figures |= _ending(fault_figures(prompt.audio), "original")
+    return figures | (_ending(fault_figures(prompt.rest, prompt.audio), "rest") if len(prompt.rest) else {})
+
+
+def with_shares(row: Figures) -> dict[str, float | None]:
+    """Return a row of means in which the mean of ``opens_band`` is called ``opened_share``."""
+    return {name.replace("opens_band", "opened_share"): value for name, value in row.items()}
+
+
+def _ending(figures: Figures, ending: str) -> dict[str, float | None]:
+    return {f"{name}_{ending}": value for name, value in figures.items()}
