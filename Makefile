@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures peers lint docs docs-serve web serve image clean
+.PHONY: help demo test measures peers lint docs docs-serve pictures web serve image clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,12 +20,18 @@ demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write d
 PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
 	client_command same_samples tracing)
 
-test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for some)
+# MINUTES limits each half of all tests, which together take about fifteen; pyproject.toml limits each test. ARGS has no limit
+# for the whole, in make's own process group, so that a debugger can read from the terminal.
+MINUTES ?= 25
+PYTEST := $(BIN)/python -m pytest
+LIMITED := exec $(BIN)/python tests/support/within.py $(MINUTES)
+
+test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for some, MINUTES=60 on a slow machine)
 ifdef ARGS
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PATIENT) tests/unit tests/parity
-	$(BIN)/python -m pytest tests/e2e tests/faults $(addprefix --ignore=,$(PATIENT))
+	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(PATIENT) tests/unit tests/parity
+	$(LIMITED) $(PYTEST) tests/e2e tests/faults $(addprefix --ignore=,$(PATIENT))
 endif
 
 measures: $(VENV)/.installed-dev ## Install what `whispergpt train measure` listens with (large; needs a C compiler)
@@ -44,6 +50,9 @@ docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
 
 docs-serve: $(VENV)/.installed-dev ## Show the documentation on http://127.0.0.1:8001 while it is written
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
+
+pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site anew (needs Chromium)
+	$(BIN)/python docs/illustrate.py
 
 web: ## Build what the server sends to browsers from clients/web (needs Node)
 	cd clients/web && npm ci --no-audit --no-fund && npm run build

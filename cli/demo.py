@@ -71,9 +71,9 @@ def _url_when_ready(process: subprocess.Popen[str]) -> str:
         raise DemoError("The server ended before it was ready; what it wrote above says why.") from None
 
 
-def hear_prompt(client: Client, prompt: Path) -> Pcm:
-    """The prompt ``[n]`` as the codec gives it back: what stands before the join when the continuation plays."""
-    with_prompt = client.continue_file(prompt, seconds=1 / FRAME_RATE, include_prompt=True)
+def hear_prompt(client: Client, prompt: Path, model: str | None = None) -> Pcm:
+    """Return the prompt ``[n]`` as the model's codec gives it back, which is what plays before the join."""
+    with_prompt = client.continue_file(prompt, seconds=1 / FRAME_RATE, include_prompt=True, model=model)
     samples, _ = soundfile.read(io.BytesIO(with_prompt.audio), dtype="int16")
     return np.asarray(samples[:-HOP], np.int16)
 

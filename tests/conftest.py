@@ -11,6 +11,7 @@ from whispergpt_client import Client
 from benchmarks.attacks.server_process import ServerProcess
 from tests.support.metrics import wait_for_idle
 
+pytest_plugins = ["tests.support.workers"]
 IDLE_STOP_SECONDS = 15.0
 # A busy machine has no time for as many streams as some tests play at once, and would rightly refuse them; those of
 # admission set their own.

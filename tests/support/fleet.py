@@ -36,6 +36,10 @@ STOP_SECONDS = 20.0
 _NAMESPACE = "serve"
 _STORE_BYTES = 80 * 1024 * 1024
 """Hardly more than the least that Ray takes."""
+_SOCKET = "ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store_1"
+"""Longest path that Ray makes a socket at, below its folder."""
+_SOCKET_BYTES = 107
+"""Most bytes that the path of a Unix socket may have."""
 
 
 class LocalFleet:
@@ -46,7 +50,7 @@ class LocalFleet:
     """
 
     def __init__(self, **environment: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="fleet-"))  # short: sockets lie below, and their paths have a limit
+        self._folder = _short_folder()
         self._patch = pytest.MonkeyPatch()
         self._pids: set[int] = set()
         self._cluster: Cluster | None = None
@@ -56,6 +60,9 @@ class LocalFleet:
         self.url = f"http://127.0.0.1:{self._port}"
         for name, value in {
             "PYTHONPATH": str(ROOT),
+            # Ray keeps its sessions and the address of the newest cluster there, by default for all users in /tmp/ray.
+            "RAY_TMPDIR": str(self._folder),
+            "RAY_AUTH_MODE": "disabled",  # by default it depends on whether the user's home holds a token of Ray's
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray makes the machine's own address of 127.0.0.1
             "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
@@ -138,8 +145,9 @@ class LocalFleet:
     def close(self) -> None:
         """End everything."""
         try:
-            with contextlib.suppress(Exception):
-                self._note_pids()
+            if ray.is_initialized():  # else asking for the replicas would start another cluster
+                with contextlib.suppress(Exception):
+                    self._note_pids()
             ray.shutdown()
             if self._cluster is not None:
                 self._cluster.shutdown()
@@ -151,7 +159,7 @@ class LocalFleet:
     def _start(self) -> None:
         node = {"node_ip_address": "127.0.0.1", "object_store_memory": _STORE_BYTES}
         self._cluster = Cluster()
-        self._cluster.add_node(num_cpus=1, include_dashboard=False, temp_dir=str(self._folder / "ray"), **node)
+        self._cluster.add_node(num_cpus=1, include_dashboard=False, **node)
         for _ in range(NODES - 1):
             self._cluster.add_node(num_cpus=1, **node)
         ray.init(address=self._address(), namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
@@ -180,6 +188,16 @@ class LocalFleet:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         assert not left, f"{len(left)} processes outlived their node"
+
+
+def _short_folder() -> Path:
+    """Make an empty folder whose path leaves room for Ray's sockets: in TMPDIR, or in /tmp if TMPDIR is too long."""
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        folder = Path(tempfile.mkdtemp(prefix="fleet-", dir=parent))
+        if len(os.fsencode(folder / _SOCKET)) <= _SOCKET_BYTES:
+            return folder
+        folder.rmdir()
+    raise RuntimeError("the path of /tmp is too long for the sockets of Ray")
 
 
 def _replica_names() -> list[str]:

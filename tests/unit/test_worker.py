@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,8 +193,10 @@ def test_who_plays_has_frames_while_a_prompt_is_encoded(peer: Peer) -> None:
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> str:
-    return f"ipc://{tmp_path}/engine.sock"
+def endpoint() -> Iterator[str]:
+    """Yield the address of a socket in a new folder; the path of ``tmp_path`` may be too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="worker-") as folder:
+        yield f"ipc://{folder}/engine.sock"
 
 
 def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
