@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,8 @@ from engine.codec import Codec
 from engine.config import PRESETS, SAMPLE_RATE, FineConfig, MelConfig
 from engine.engine import pick_device
 from training.alteration import UNALTERED, Alteration
-from training.codec_recipe import CodecRecipe
+from training.board import require_tensorboard
+from training.codec_recipe import CodecRecipe, gpu_recipe
 from training.curves import draw_curves, read_curve
 from training.datasets import AudioSet, load_prepared
 from training.grouping import GroupBy
@@ -63,6 +64,11 @@ Bfloat16 = Annotated[
 ]
 
 
+Boards = Annotated[
+    Path | None,
+    typer.Option(help="Write the log for TensorBoard too, into a folder of the run's name in this one."),
+]
+
 LEAST_LIMIT_HZ = 1_000
 SHOWN_SKIPPED = 5
 """Skipped files that are told of one by one; the manifest has them all."""
@@ -97,37 +103,63 @@ def prepare(
 def codec(
     data: Data,
     out: Out,
-    steps: Steps = CodecRecipe.steps,
-    quantize_from: Annotated[int, typer.Option(help="Step at which codebooks come in.")] = CodecRecipe.quantize_from,
-    batch: Annotated[int, typer.Option(help="Crops a step.")] = CodecRecipe.batch,
+    preset: Annotated[
+        Literal["cpu", "gpu"] | None,
+        typer.Option(
+            help="Recipe; numbers that are not given are its own. gpu: recordings and crops live on the device, "
+            "large batches, and an adversary at the end. Default: by the device."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps in all.")] = None,
+    quantize_from: Annotated[
+        int | None, typer.Option(min=0, help="Step at which codebooks come in; 0 keeps those of --start-from.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None,
     shares: Shares = None,
-    rate: Annotated[float, typer.Option(min=1e-6, help="Peak learning rate.")] = CodecRecipe.peak_rate,
+    rate: Annotated[float | None, typer.Option(min=1e-6, help="Peak learning rate.")] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Folder of a trained codec to start with: to go on, or to learn another sound.")
     ] = None,
     adversarial_from: Annotated[
         int | None,
-        typer.Option(help="Step from which the codes are final and the decoder learns against discriminators too."),
+        typer.Option(
+            min=0, help="Step from which the codes are final and the decoder learns against discriminators too."
+        ),
     ] = None,
+    adversary_filters: Annotated[int | None, typer.Option(min=1, help="Channels of the discriminators.")] = None,
+    adversary_batch: Annotated[int | None, typer.Option(min=1, help="Crops a step against them.")] = None,
+    decoder_average: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=0.99999, help="Write a moving average of the decoder that learns against them: 0.999, say."
+        ),
+    ] = None,
+    tensorboard: Boards = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
 ) -> None:
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
-        recipe = CodecRecipe(
-            steps=steps,
-            quantize_from=quantize_from,
-            batch=batch,
-            peak_rate=rate,
-            seed=seed,
-            shares=_shares(shares, len(data)),
-            start_from=None if start_from is None else str(start_from),
-            adversarial_from=adversarial_from,
-        )
+        _check_boards(tensorboard)
         where = pick_device(device)
-        audio = _load(data)
-        train_codec(audio.train, audio.heldout, out, recipe, device=where, autocast=product_type(where, bfloat16))
+        start = None if start_from is None else str(start_from)
+        gpu = preset == "gpu" or (preset is None and where.type == "cuda")
+        recipe = gpu_recipe(steps, start, adversarial_from) if gpu else CodecRecipe(start_from=start)
+        given = {
+            "steps": steps,
+            "quantize_from": quantize_from,
+            "batch": batch,
+            "peak_rate": rate,
+            "adversarial_from": adversarial_from,
+            "adversary_filters": adversary_filters,
+            "adversary_batch": adversary_batch,
+            "decoder_average": decoder_average,
+        }
+        told: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        recipe = replace(recipe, **told, seed=seed, shares=_shares(shares, len(data)))
+        audio, products = _load(data), product_type(where, bfloat16)
+        train_codec(audio.train, audio.heldout, out, recipe, device=where, autocast=products, boards=tensorboard)
 
 
 @app.command("lm")
@@ -146,6 +178,7 @@ def lm(
     transpose: Transpose = None,
     limit_band: LimitBand = None,
     shares: Shares = None,
+    tensorboard: Boards = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
@@ -153,6 +186,7 @@ def lm(
 ) -> None:
     """Train a model on a codec's coarse codes and write a model folder that can be served."""
     with told_in_one_line():
+        _check_boards(tensorboard)
         if preset not in PRESETS:
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
@@ -163,7 +197,8 @@ def lm(
         config = replace(PRESETS[preset], fine=stage)
         train, held = _tokens(_load(data), trained, config.mel, data[0] / "tokens", copies)
         recipe = ModelRecipe(steps=steps, batch=batch, originals=originals, seed=seed, shares=told)
-        train_lm(train, held, trained, config, out, recipe, licence, where, product_type(where, bfloat16))
+        products = product_type(where, bfloat16)
+        train_lm(train, held, trained, config, out, recipe, licence, where, products, boards=tensorboard)
 
 
 @app.command("fine")
@@ -176,19 +211,21 @@ def fine(
     transpose: Transpose = None,
     limit_band: LimitBand = None,
     shares: Shares = None,
+    tensorboard: Boards = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
 ) -> None:
     """Train a model's fine stage anew, alone, and write a model folder that can be served."""
     with told_in_one_line():
+        _check_boards(tensorboard)
         copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
         where = pick_device(device)
         loaded = load_model(str(model), where)
         mel = loaded.step.model.config.mel
         train, held = _tokens(_load(data), loaded.step.codec, mel, data[0] / "tokens", copies)
         recipe = FineRecipe(steps=steps, batch=batch, seed=seed, shares=told)
-        train_fine(train, held, loaded, out, recipe, where, product_type(where, bfloat16))
+        train_fine(train, held, loaded, out, recipe, where, product_type(where, bfloat16), tensorboard)
 
 
 @app.command("own")
@@ -205,12 +242,14 @@ def own(
     transpose: Transpose = None,
     limit_band: LimitBand = None,
     shares: Shares = None,
+    tensorboard: Boards = None,
     seed: Seed = 0,
     device: Device = "auto",
     bfloat16: Bfloat16 = None,
 ) -> None:
     """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
     with told_in_one_line():
+        _check_boards(tensorboard)
         copies, told = _altered(transpose, limit_band), _shares(shares, len(data))
         where = pick_device(device)
         loaded = load_model(str(model), where)
@@ -223,7 +262,9 @@ def own(
         *train, held = (with_own_sound(side, loaded, stage.temperature, cache) for side in (*sources, held))
         recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=seed, shares=told)
         config, products = replace(config, fine=stage), product_type(where, bfloat16)
-        train_lm(train, held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded)
+        train_lm(
+            train, held, loaded.step.codec, config, out, recipe, loaded.licence, where, products, loaded, tensorboard
+        )
 
 
 @app.command("install")
@@ -272,7 +313,7 @@ def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:
         shares = tuple(float(part) for part in given.split(","))
     except ValueError:
         shares = ()
-    if len(shares) != folders or min(shares) <= 0:
+    if len(shares) != folders or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"--shares must be {folders} numbers above 0 with commas between, not {given!r}")
     return shares
 
@@ -298,6 +339,11 @@ def _limits(given: str | None) -> list[float]:
             f"not {given!r}"
         )
     return limits
+
+
+def _check_boards(folder: Path | None) -> None:
+    if folder is not None:
+        require_tensorboard()
 
 
 def _load(folders: list[Path]) -> AudioSet:

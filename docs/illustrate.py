@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 SAMPLE_SECONDS = 8.0
 PLAYGROUND_SECONDS = "6"
 PLAYGROUND_SIZE = (1280, 800)
-PIXEL_RATIO = 1.5
+PIXEL_RATIO = 1.25
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 """Paths of browsers that take the picture; the first that exists is used."""
 WAIT_MS = 60_000

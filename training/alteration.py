@@ -16,7 +16,7 @@ EDGE_HZ = 400.0
 """Width in Hz of the slope below a band's limit."""
 LEAST_HIGH_DB = -60.0
 """Level in dB, relative to the whole clip, above which sound beyond a band's limit counts as sound."""
-LOOKED_AT_SECONDS = 10
+LOOKED_AT_SECONDS = 4
 """Seconds from the middle of a clip in which sound beyond a band's limit is looked for."""
 
 Samples = npt.NDArray[np.float32]
@@ -71,6 +71,8 @@ def limit_band(samples: Samples, highest_hz: float) -> Samples:
 
 def reaches_above(samples: Samples, hertz: float) -> bool:
     """Return whether ``[n]`` samples have sound above ``hertz`` that is more than their rounding."""
+    if not len(samples):
+        return False
     power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
     above = power[np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE) > hertz + EDGE_HZ / 2]
     return bool(above.sum() > power.sum() * 10 ** (LEAST_HIGH_DB / 10))

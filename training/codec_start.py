@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from engine.codec import Codec
-from training.crops import Crops
+from training.crops import Batches
 from training.vector_quantization import start_from_kmeans
 
 KMEANS_BATCHES = 80
@@ -27,8 +27,11 @@ def keep_variance(codec: Codec) -> None:
 
 
 @torch.no_grad()
-def start_codebooks(codec: Codec, crops: Crops, step: int, device: torch.device) -> None:
-    """Set the codebooks by k-means of what the encoder makes of random crops, once its latents have unit spread."""
+def start_codebooks(codec: Codec, crops: Batches, step: int, device: torch.device, count: float = 1.0) -> None:
+    """Set the codebooks by k-means of what the encoder makes of random crops, once its latents have unit spread.
+
+    ``count``: vectors that each entry will get in a step.
+    """
     first = 2_000_000 + step  # crops that no training step sees
     latents = torch.cat([codec.encoder(crops.batch(first + i)[:, None].to(device)) for i in range(KMEANS_BATCHES)])
     spread = latents.std()
@@ -36,7 +39,8 @@ def start_codebooks(codec: Codec, crops: Crops, step: int, device: torch.device)
     for weight in last.parameters():
         weight.div_(spread)
     first_again.weight.mul_(spread)
-    start_from_kmeans(codec.quantizer, (latents / spread).transpose(1, 2).reshape(-1, codec.config.dimension))
+    vectors = (latents / spread).transpose(1, 2).reshape(-1, codec.config.dimension)
+    start_from_kmeans(codec.quantizer, vectors, count=count)
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv1d]:

@@ -84,5 +84,6 @@ def _from_cold(step: FrameStep, codes: Tensor, mel: Tensor, window: int) -> Iter
         logits = step.model(torch.stack([codes[part] for part in chosen]), torch.stack([mel[part] for part in chosen]))
         targets = torch.stack([codes[part.start + 1 : part.stop + 1] for part in chosen])
         at = torch.tensor([part.start for part in chosen])[:, None] + torch.arange(1, length + 1)
+        at = at.to(codes.device)
         counted = (at >= length) & (at < total)
         yield F.cross_entropy(logits.transpose(1, 2), targets, reduction="none") * counted, counted

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from engine.config import HOP
 from training.augmentation import Augmentation, Samples, augment
 from training.datasets import AudioSet
+from training.manifest import Clip
 
 SILENCE = 0.01
 """RMS level below which a crop is mostly passed over: pauses teach little, and there are many."""
 SILENCE_KEPT = 0.05
+
+
+class Batches(Protocol):
+    """Crops ``[batch, samples]`` for each step."""
+
+    def batch(self, step: int) -> Tensor:
+        """Return the crops of one step; they are the same whenever they are asked for."""
+        ...
+
+
+def clip_odds(
+    data: AudioSet, samples: int, shares: tuple[float, ...] | None
+) -> tuple[list[Clip], npt.NDArray[np.float64]]:
+    """Return the clips that are longer than ``samples`` and how likely a crop is to be from each; ``shares`` as in
+    ``Crops``.
+
+    Raises:
+        ValueError: no clip is long enough.
+    """
+    clips = [c for c in data.clips if c.samples > samples]
+    if not clips:
+        raise ValueError(f"no clip is as long as a crop of {samples // HOP} frames")
+    weights = np.array([c.samples for c in clips], dtype=np.float64)
+    if shares is not None:
+        folder = np.array([data.folder_of[c.shard] for c in clips])
+        weights *= np.array(shares)[folder] / np.bincount(folder, weights, len(shares))[folder]
+    return clips, weights / weights.sum()
 
 
 class Crops:
@@ -32,14 +63,7 @@ class Crops:
     ) -> None:
         self.data, self.size, self.seed, self.augmentation = data, batch, seed, augmentation
         self.samples = frames * HOP
-        self.clips = [c for c in data.clips if c.samples > self.samples]
-        if not self.clips:
-            raise ValueError(f"no clip is as long as a crop of {frames} frames")
-        weights = np.array([c.samples for c in self.clips], dtype=np.float64)
-        if shares is not None:
-            folder = np.array([data.folder_of[c.shard] for c in self.clips])
-            weights *= np.array(shares)[folder] / np.bincount(folder, weights, len(shares))[folder]
-        self.odds = weights / weights.sum()
+        self.clips, self.odds = clip_odds(data, self.samples, shares)
 
     def batch(self, step: int) -> Tensor:
         """``[batch, samples]`` for one step."""

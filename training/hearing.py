@@ -44,13 +44,14 @@ class Hearings:
         if name not in self._codecs:
             self._codecs[name] = OfflineCodec(step.codec)
         if name not in self._codes:
-            self._codes[name] = self._codecs[name].encode(self._audio)
-            self._sounds[name] = self._sound(self._codecs[name], self._codes[name])
+            audio = self._audio.to(step.codec.quantizer.entries[0].device)
+            self._codes[name] = self._codecs[name].encode(audio)
+            self._sounds[name] = self._sound(self._codecs[name], audio, self._codes[name])
         return self._codes[name][0], step.mel(self._sounds[name][None])[0]
 
-    def _sound(self, codec: OfflineCodec, codes: Tensor) -> Tensor:
+    def _sound(self, codec: OfflineCodec, audio: Tensor, codes: Tensor) -> Tensor:
         if self.condition == "original":
-            return self._audio
+            return audio
         return codec.decode(codes if self.condition == "decoded" else codes[:1])
 
     def name_of(self, codec: Codec) -> str:

@@ -40,7 +40,7 @@ class ReconstructionLoss(nn.Module):
             hertz = torch.linspace(0, SAMPLE_RATE / 2, window // 2 + 1)
             self.register_buffer(f"phase_{window}", 1 / (1 + (hertz / PHASE_HZ) ** 4)[:, None], persistent=False)
 
-    def forward(self, output: Tensor, target: Tensor, mel_weight: float = 1.0) -> dict[str, Tensor]:
+    def forward(self, output: Tensor, target: Tensor, mel_weight: float | Tensor = 1.0) -> dict[str, Tensor]:
         """``[B, samples]`` each → the named terms, ``total`` among them."""
         terms = {name: output.new_zeros(()) for name in ("mel", "loudness", "magnitude", "phase")}
         for window, _ in SCALES:

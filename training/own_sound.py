@@ -22,7 +22,7 @@ from tqdm import trange
 
 from engine.checkpoint import LoadedModel
 from engine.native.check import find_kernels
-from engine.step_path import TILE, step_path
+from engine.step_path import TILE, step_path, whole_tiles
 from engine.streaming import branch, leaf, map_state, rows
 from training.token_files import TokenFiles
 from training.tokens import Mels, Tokens
@@ -75,17 +75,19 @@ class OwnVoice:
         self._step.pack()
         device = self._step.codec.quantizer.entries[0].device
         with torch.inference_mode():
-            self._state = self._step.init_state(SLOTS, device)
+            slots = whole_tiles(SLOTS, device)
+            self._state = self._step.init_state(slots, device)
             # In float32, so that the same is learnt from whatever the processor.
             kernels = find_kernels(self._step, device, "float32")
-            self._path = step_path(self._step, self._state, SLOTS, device, kernels)
+            self._path = step_path(self._step, self._state, slots, device, kernels)
 
     @torch.inference_mode()
     def slices(self, codes: list[npt.NDArray[np.uint16]]) -> list[Tensor]:
         """Of each stream's codes ``[T, K]``, at most ``SLOTS`` streams, the slices ``[T, n_mels]`` as it sounds."""
         map_state(Tensor.zero_, self._state)
         sampler, logits = branch(self._state, "sampler"), leaf(self._state, "logits")
-        leaf(sampler, "seed").copy_(torch.arange(SLOTS))
+        seeds = leaf(sampler, "seed")
+        seeds.copy_(torch.arange(len(seeds)))
         leaf(sampler, "temperature").fill_(1.0)
         leaf(sampler, "top_p").fill_(1.0)
         heard = [[self._prompt(slot, own)] for slot, own in enumerate(codes)]

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from tqdm import tqdm
 
+from training.board import Board
+
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float = 0.0) -> float:
     """Linear warm-up, ``peak`` for the share ``held`` of all steps, then a cosine down to a twentieth of it."""
@@ -25,6 +27,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float =
 
 MAY_CHANGE = "recipe.steps"
 """A run may be given more steps; anything else that differs makes it another run."""
+LATER = {"recipe.adversary_filters": 8, "recipe.on_device": False}
+"""Values that fields of a recipe had before they were fields; runs of that time go on with them."""
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -45,13 +49,19 @@ class Run:
 
     Args:
         parts: what the checkpoint holds, by name.
+        boards: folder for TensorBoard, in which this run gets one of its own name.
 
     Raises:
         ValueError: the folder has a run of another configuration; the message says what differs.
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], parts: Mapping[str, Stateful], save_minutes: float = 3.0
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        parts: Mapping[str, Stateful],
+        save_minutes: float = 3.0,
+        boards: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.parts, self.save_seconds = folder, parts, save_minutes * 60
@@ -60,6 +70,7 @@ class Run:
             _refuse_changes(folder, json.loads(kept.read_text()), json.loads(json.dumps(config)))
         kept.write_text(json.dumps(config, indent=2))
         self._log = (folder / "log.jsonl").open("a")
+        self._board = None if boards is None else Board(boards / folder.resolve().name)
         self._saved = time.monotonic()
 
     def resume(self) -> int:
@@ -71,6 +82,8 @@ class Run:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"])
+        for device, generator in enumerate(state.get("gpu_rng", [])[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(generator, device)
         return int(state["step"])
 
     def save(self, step: int, force: bool = False) -> None:
@@ -80,6 +93,8 @@ class Run:
         partial = self.folder / "last.pt.partial"  # a full disk harms this one and not the last
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "rng": torch.get_rng_state()}
+        if torch.cuda.is_initialized():  # nothing was drawn there otherwise
+            state["gpu_rng"] = torch.cuda.get_rng_state_all()
         try:
             torch.save(state, partial)
             partial.rename(self.folder / "last.pt")
@@ -98,11 +113,14 @@ class Run:
         line = {"step": step, **{k: round(float(v), 5) for k, v in values.items()}}
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
+        if self._board is not None:
+            self._board.add(step, {k: float(v) for k, v in values.items()})
         tqdm.write("  ".join(f"{k} {v}" for k, v in line.items()))
 
 
 def _refuse_changes(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = _flat(before), _flat(now)
+    new = _flat(now)
+    old = {name: value for name, value in LATER.items() if name in new} | _flat(before)
     changed = [
         f"{name} was {old.get(name, 'not there')} and is now {new.get(name, 'not there')}"
         for name in sorted(old | new)

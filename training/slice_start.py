@@ -20,7 +20,7 @@ def start_from_slices(projection: nn.Linear, sources: list[Tokens]) -> None:
     frame.
     """
     spaced = [source.mels["original"][:: max(1, len(source.codes) // FRAMES)] for source in sources]
-    slices = torch.from_numpy(np.concatenate(spaced)).float()
+    slices = torch.from_numpy(np.concatenate(spaced)).float().to(projection.weight.device)
     mean, deviation = slices.mean(0), slices.std(0).clamp_min(1e-3)
     nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
     projection.weight.div_(deviation)

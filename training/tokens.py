@@ -56,9 +56,11 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
     Raises:
         ValueError: the alteration changes no clip.
     """
-    clips = sorted(alteration.concerned(data), key=lambda c: (c.group, c.path))
+    clips = sorted(alteration.concerned(data), key=lambda c: (data.folder_of[c.shard], c.group, c.path))
     if not clips:
-        raise ValueError(f"no recording reaches above {alteration.highest_hz:g} Hz, so there is no band to limit")
+        limit = alteration.highest_hz
+        why = "there are no recordings" if limit is None else f"no recording reaches above {limit:g} Hz"
+        raise ValueError(f"{why}, so there is nothing to encode")
     lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
     files = TokenFiles(
         cache,
@@ -72,14 +74,15 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
         _fill(files, data, clips, codec, mel, alteration)
     spans: list[tuple[int, int]] = []
     folders: list[int] = []
-    position, group = 0, None
+    position, before = 0, None
     for clip, frames in zip(clips, lengths, strict=True):
-        if clip.group == group:
+        folder = data.folder_of[clip.shard]
+        if (folder, clip.group) == before:
             spans[-1] = (spans[-1][0], spans[-1][1] + frames)
         else:
             spans.append((position, frames))
-            folders.append(data.folder_of[clip.shard])
-        position, group = position + frames, clip.group
+            folders.append(folder)
+        position, before = position + frames, (folder, clip.group)
     arrays = files.read()
     mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
     return Tokens(cast(_Codes, arrays["codes"]), mels, spans, folders)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,12 +15,16 @@ from training.codec_check import check_codec
 from training.codec_recipe import CodecRecipe
 from training.codec_start import keep_variance, start_codebooks
 from training.codec_step import CodecStep
-from training.crops import Crops
+from training.codec_steps import CodecSteps, DeviceSteps, HostSteps, host_crops
 from training.datasets import AudioSet
-from training.run import Run, learning_rate
+from training.means import Means
+from training.precision import use_tensor_cores
+from training.run import Run
 from training.vector_quantization import go_on_from_entries
 
 CHECK_BATCHES = 12
+CHECK_CROPS = 8
+"""Crops in each of them, where the batches of training are made for a device."""
 CPU = torch.device("cpu")
 
 
@@ -34,42 +36,44 @@ def train_codec(
     config: CodecConfig = SMALL_CODEC,
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
+    boards: Path | None = None,
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write ``codec.safetensors`` beside the log, at every check.
+
+    Args:
+        boards: folder for TensorBoard.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
             start from is of another shape.
     """
     torch.manual_seed(recipe.seed)
+    if recipe.on_device:
+        use_tensor_cores(device)
     codec = _first_weights(recipe, config).to(device)
     stepper = CodecStep(codec, recipe, device, autocast)
     described = {"recipe": asdict(recipe), "codec": to_dict(config), "train_seconds": train.seconds}
-    run = Run(out, described, stepper.parts)
-    crops = _crops(train, recipe)
-    check = torch.cat([_crops(heldout, recipe).batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
+    run = Run(out, described, stepper.parts, boards=boards)
+    steps: CodecSteps = (DeviceSteps if recipe.on_device else HostSteps)(stepper, train)
+    check_crops = host_crops(heldout, recipe, CHECK_CROPS if recipe.on_device else recipe.batch)
+    check = torch.cat([check_crops.batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
     first = run.resume()
-    sums: defaultdict[str, list[float]] = defaultdict(list)
-    began = time.monotonic()
+    means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="codec", disable=None):
         if step == recipe.quantize_from and step > 0:
-            start_codebooks(codec, crops, step, device)
+            start_codebooks(codec, steps.crops, step, device, recipe.vectors_for_entry)
         if step == recipe.adversarial_from:
             save_codec(codec, out)  # whose codes are final: models can be trained on them from now on
-        rate = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, recipe.held)
-        for name, value in stepper.learn(step, rate, crops.batch(step).to(device)).items():
-            sums[name].append(float(value.detach()))
+        means.add(steps.learn(step))
         if (step + 1) % 100 == 0:
-            means = {name: sum(values) / len(values) for name, values in sums.items()}
-            run.log(step + 1, **means, seconds=(time.monotonic() - began) / len(sums["total"]))
-            began = time.monotonic()
-            sums.clear()
+            run.log(step + 1, **means.take())
         if (step + 1) % 1000 == 0 or step + 1 == recipe.steps:
-            run.log(step + 1, **check_codec(codec, check, stepper.loss_of, recipe.is_quantized(step)))
-            save_codec(codec, out)
+            kept = stepper.kept(step)
+            run.log(step + 1, **check_codec(kept, check, stepper.loss_of, recipe.is_quantized(step)))
+            save_codec(kept, out)
         run.save(step + 1)
     run.save(recipe.steps, force=True)
-    save_codec(codec, out)
+    save_codec(stepper.kept(recipe.steps - 1), out)
 
 
 def _first_weights(recipe: CodecRecipe, config: CodecConfig) -> Codec:
@@ -81,9 +85,5 @@ def _first_weights(recipe: CodecRecipe, config: CodecConfig) -> Codec:
     if codec.config != config:
         raise ValueError(f"the codec in {recipe.start_from} has other sizes than the one to be trained")
     for codebook in codec.quantizer.codebooks:
-        go_on_from_entries(codebook)
+        go_on_from_entries(codebook, recipe.vectors_for_entry)
     return codec.train().requires_grad_()
-
-
-def _crops(data: AudioSet, recipe: CodecRecipe) -> Crops:
-    return Crops(data, recipe.batch, recipe.crop_frames, recipe.seed, recipe.augmentation, recipe.shares)

@@ -45,8 +45,12 @@ def train_fine(
     recipe: FineRecipe,
     device: torch.device,
     autocast: torch.dtype = torch.float32,
+    boards: Path | None = None,
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write a model folder there: that of the best held-out NLL.
+
+    Args:
+        boards: folder for TensorBoard.
 
     Raises:
         ValueError: the model has no fine stage, or ``out`` has a run of another configuration.
@@ -59,7 +63,7 @@ def train_fine(
     start_from_frequencies(model.fine, train)
     optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=0.0)
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
-    run = Run(out, described, {"fine": model.fine, "optimizer": optimizer})
+    run = Run(out, described, {"fine": model.fine, "optimizer": optimizer}, boards=boards)
     crops, check = (
         TokenCrops(
             tokens, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, ("original", "decoded"), 0.2, recipe.shares

@@ -84,6 +84,7 @@ def train_lm(
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
     start: LoadedModel | None = None,
+    boards: Path | None = None,
 ) -> None:
     """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
 
@@ -94,6 +95,7 @@ def train_lm(
     Args:
         train: the recordings first, then altered copies of them, if there are any to learn from.
         start: the model to go on from, of the same ``config``.
+        boards: folder for TensorBoard.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
@@ -116,7 +118,7 @@ def train_lm(
     }
     if start is not None:
         described["of"] = start.digest
-    run = Run(out, described, {"model": model, **optimizer.parts})
+    run = Run(out, described, {"model": model, **optimizer.parts}, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first = run.resume()

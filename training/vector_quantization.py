@@ -13,29 +13,33 @@ REVIVE_BELOW = 0.1
 
 
 @torch.no_grad()
-def start_from_kmeans(quantizer: ResidualVectorQuantizer, vectors: Tensor, iterations: int = 20) -> None:
-    """Set every codebook by k-means of what the ones before it leave of ``vectors`` ``[N, dimension]``."""
+def start_from_kmeans(
+    quantizer: ResidualVectorQuantizer, vectors: Tensor, iterations: int = 20, count: float = 1.0
+) -> None:
+    """Set every codebook by k-means of what the ones before it leave of ``vectors`` ``[N, dimension]``; ``count`` as in
+    ``go_on_from_entries``."""
     residual = vectors
     for codebook in quantizer.codebooks:
         size = codebook.embed.shape[0]
-        centres = residual[torch.randperm(len(residual))[:size]].clone()
+        centres = residual[torch.randperm(len(residual), device=residual.device)[:size]].clone()
         for _ in range(iterations):
             nearest = torch.cdist(residual, centres).argmin(dim=1)
             counts = torch.bincount(nearest, minlength=size)
             sums = torch.zeros_like(centres).index_add_(0, nearest, residual)
             empty = counts == 0
             centres = torch.where(empty[:, None], centres, sums / counts.clamp(min=1)[:, None])
-            centres[empty] = residual[torch.randint(len(residual), (int(empty.sum()),))]
+            others = torch.randint(len(residual), (int(empty.sum()),), device=residual.device)
+            centres[empty] = residual[others]
         codebook.embed.copy_(centres)
-        go_on_from_entries(codebook)
+        go_on_from_entries(codebook, count)
         residual = residual - codebook.decode(codebook.encode(residual))
 
 
 @torch.no_grad()
-def go_on_from_entries(codebook: Codebook) -> None:
-    """Start the running averages from the entries as they are."""
-    codebook.cluster_size.fill_(1.0)
-    codebook.embed_avg.copy_(codebook.embed)
+def go_on_from_entries(codebook: Codebook, count: float = 1.0) -> None:
+    """Start the running averages from the entries as they are, as if each got ``count`` vectors a step."""
+    codebook.cluster_size.fill_(count)
+    codebook.embed_avg.copy_(codebook.embed * count)
     codebook.inited.fill_(1.0)
 
 
@@ -71,13 +75,14 @@ def quantize_for_training(
 
 
 def _update(codebook: Codebook, vectors: Tensor, index: Tensor) -> None:
+    """Take the vectors of one step into a codebook's averages; nothing here waits for values, as a graph must not."""
     size = codebook.embed.shape[0]
-    counts = torch.bincount(index, minlength=size).to(vectors.dtype)
+    counts = vectors.new_zeros(size).index_add_(0, index, vectors.new_ones(len(index)))
     sums = torch.zeros_like(codebook.embed).index_add_(0, index, vectors)
     codebook.cluster_size.lerp_(counts, 1 - DECAY)
     codebook.embed_avg.lerp_(sums, 1 - DECAY)
     dead = codebook.cluster_size < REVIVE_BELOW * len(vectors) / size
-    revived = vectors[torch.randint(len(vectors), (size,))]
+    revived = vectors[torch.randint(len(vectors), (size,), device=vectors.device)]
     share = vectors.new_full((), len(vectors) / size)
     codebook.cluster_size.copy_(torch.where(dead, share, codebook.cluster_size))
     codebook.embed_avg.copy_(torch.where(dead[:, None], revived * share, codebook.embed_avg))

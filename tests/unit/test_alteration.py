@@ -52,8 +52,15 @@ def test_only_recordings_that_reach_above_a_limit_are_copied_below_it(tmp_path: 
     # The highest bins of the mel slices lie above the limit.
     heard, before = (tokens.mels["original"][:150, -3:].mean() for tokens in (limited, plain))
     assert heard < before - 2
-    with pytest.raises(ValueError, match="no recording reaches above 11900 Hz"):
+    with pytest.raises(ValueError, match="no recording reaches above 11900 Hz, so there is nothing to encode"):
         tokenize(AudioSet(clips[1:], shards, [0, 1]), codec, HYBRID.mel, tmp_path, Alteration(highest_hz=11_900))
+
+
+def test_groups_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
+    shards = [(_noise(seed) * 32767).astype(np.int16) for seed in (3, 4)]
+    clips = [Clip(f"{n}.wav", f"{n}", "wav/speaker", "train", n, 0, LENGTH) for n in range(2)]
+    tokens = tokenize(AudioSet(clips, shards, [0, 1]), Codec(SMALL_CODEC).eval(), HYBRID.mel, tmp_path)
+    assert tokens.spans == [(0, 150), (150, 150)] and tokens.folders == [0, 1]
 
 
 def test_shares_decide_how_much_comes_from_each_folder() -> None:
@@ -79,3 +86,14 @@ def test_a_limit_that_is_none_is_refused_in_a_sentence(
     assert ended.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "--limit-band must be Hz from 1000 to below 12000" in said and given in said
+
+
+@pytest.mark.parametrize("given", ["1", "1,0", "nan,1", "inf,1", "-1,2"])
+def test_shares_that_are_none_are_refused_in_a_sentence(
+    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "lm", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "out"), "--codec", "speech"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--shares", given])
+    assert ended.value.code == 2
+    assert "--shares must be 2 numbers above 0" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,100 @@
+"""Functions that a CUDA device replays from a captured graph: hundreds of kernels for the cost of one launch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+Function: TypeAlias = Callable[[], dict[str, Tensor]]
+WARM_UP_RUNS = 3
+"""Runs before a capture, on a stream of their own, as ``torch.cuda.CUDAGraph`` asks for."""
+
+
+class Graphs(Protocol):
+    """Capture of functions as graphs on one device."""
+
+    def warm_up(self, function: Function) -> dict[str, Tensor]:
+        """Run the function as it is, apart from other work."""
+        ...
+
+    def capture(self, function: Function) -> tuple[Callable[[], None], dict[str, Tensor]]:
+        """Return how to replay the function, and the tensors that a replay fills; the function is not run.
+
+        Raises:
+            RuntimeError: it cannot be captured.
+        """
+        ...
+
+
+class CudaGraphs:
+    """Captures on a CUDA device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._aside = device, torch.cuda.Stream(device)
+
+    def warm_up(self, function: Function) -> dict[str, Tensor]:
+        with torch.cuda.device(self._device):
+            self._aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._aside):
+                result = function()
+            torch.cuda.current_stream().wait_stream(self._aside)
+        return result
+
+    def capture(self, function: Function) -> tuple[Callable[[], None], dict[str, Tensor]]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self._device), torch.cuda.graph(graph):
+            result = function()
+        return graph.replay, result
+
+
+def graphs_of(device: torch.device) -> Graphs | None:
+    """Return what captures on a device; None, and a word about it on stderr, where nothing does."""
+    if device.type == "cuda":
+        return CudaGraphs(device)
+    tqdm.write(f"A {device.type} device has no graphs: every step runs operation by operation.", file=sys.stderr)
+    return None
+
+
+class Captured:
+    """A function that is run as it is a few times, then captured, and replayed from then on.
+
+    All runs count, the first ones too.
+
+    Args:
+        function: takes no argument and returns tensors; its random numbers are from the device's own generator.
+        forget: drops what an earlier run left in memory that is not the graph's, such as gradients.
+        graphs: what captures it; None runs it as it is.
+    """
+
+    def __init__(self, function: Function, forget: Callable[[], None], graphs: Graphs | None) -> None:
+        self._function, self._forget, self._graphs = function, forget, graphs
+        self._runs = 0
+        self._replay: Callable[[], None] | None = None
+        self._result: dict[str, Tensor] = {}
+
+    def __call__(self) -> dict[str, Tensor]:
+        """Run it once; the tensors hold until the next call.
+
+        Raises:
+            ValueError: the function cannot be captured.
+        """
+        if self._graphs is None:
+            return self._function()
+        if self._runs < WARM_UP_RUNS:
+            self._runs += 1
+            return self._graphs.warm_up(self._function)
+        if self._replay is None:
+            self._forget()
+            try:
+                self._replay, self._result = self._graphs.capture(self._function)
+            except RuntimeError as error:
+                # torch leaves the device's streams and generators as they are then, so nothing can go on.
+                reason = str(error).partition("\n")[0]
+                raise ValueError(f"a step cannot be captured as a graph: {reason}; --preset cpu needs none") from error
+        self._replay()
+        return self._result
