@@ -76,7 +76,7 @@ class DeviceCrops:
 
 def _check_memory(clips: list[Clip], device: torch.device) -> None:
     """Raise ValueError where the recordings do not fit into what a CUDA device has free."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not torch.cuda.is_available():
         return
     needed, free = 2 * sum(clip.samples for clip in clips), torch.cuda.mem_get_info(device)[0]
     if needed > free:

@@ -332,13 +332,12 @@ def test_a_step_that_cannot_be_captured_ends_the_run_in_a_sentence() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
-@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16], ids=str)
-def test_every_kind_of_step_can_be_captured(products: torch.dtype) -> None:
+def test_every_kind_of_step_can_be_captured() -> None:
     """As far as it can be told without a GPU: nothing waits for values or comes from the CPU, from crops to weights."""
     kinds = set()
     with PretendedGpu() as gpu:
         codec = Codec(SMALL_CODEC).to(GPU)
-        stepper = CodecStep(codec, RECIPE, GPU, products)
+        stepper = CodecStep(codec, RECIPE, GPU, torch.float32)
         crops = DeviceCrops(audio_set([noise(2)]), 2, 10, 0, Augmentation(), None, GPU)
         mel_weight = torch.ones((), device=GPU)
         for step in (0, 2, 4, 6, 7):
