@@ -105,7 +105,7 @@ def test_a_folder_of_audio_must_be_prepared_first(
         (root, f"first run `whispergpt train prepare {root} -o DATA`"),
         (tmp_path, f"first run `whispergpt train prepare {tmp_path} -o DATA`"),
         (tmp_path / "none", "there is no folder"),
-        (ROOT / "docs", "holds no data that"),
+        (ROOT / "deploy", "holds no data that"),
     ):
         assert run_main("train", command, folder, "-o", tmp_path / "run", *codec) == 2
         assert sentence in one_line(capsys)
