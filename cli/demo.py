@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,37 @@ def hear_prompt(client: Client, prompt: Path, model: str | None = None) -> Pcm:
     return np.asarray(samples[:-HOP], np.int16)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A prompt as the codec gives it back and its continuation, both ``[n]``, and what the server said of them."""
+
+    prompt: Pcm
+    continuation: Pcm
+    session: dict[str, Any]
+    response: dict[str, Any]
+
+    @property
+    def audio(self) -> Pcm:
+        """The two, one behind the other."""
+        return np.concatenate([self.prompt, self.continuation])
+
+
+def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | None = None) -> Heard:
+    """Continue ``prompt`` over the WebSocket as fast as the server can, and return what is heard.
+
+    Raises:
+        DemoError: the continuation does not complete.
+        WhisperGPTError: the server refuses or fails.
+    """
+    before = hear_prompt(client, prompt, model)
+    with client.stream(prompt, seconds=seconds, pace="fast", seed=seed, model=model) as stream:
+        after = np.frombuffer(b"".join(stream), "<i2")
+    response = stream.response
+    if response is None or response["status"] != "completed":
+        raise DemoError(f"The continuation did not complete: {response}.")
+    return Heard(before, after, stream.session, response)
+
+
 def draw(audio: Pcm, join: int, path: Path) -> None:
     """A picture of the log-mel slices that the model reads, ``join`` samples into the audio marked."""
     from matplotlib.figure import Figure  # not needed until there is something to draw
@@ -127,22 +159,14 @@ def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, 
     typer.echo("Starting a server …")
     with running_server(["--model", model] if model else []) as url, Client(url) as client:
         typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")
-        before = hear_prompt(client, prompt)
-        with client.stream(prompt, seconds=seconds, pace="fast", seed=seed) as stream:
-            after = np.frombuffer(b"".join(stream), "<i2")
-        response = stream.response
-        if response is None or response["status"] != "completed":
-            raise DemoError(f"The continuation did not complete: {response}.")
-        typer.echo(f"Model {stream.session['model']}, fingerprint {stream.session['fingerprint']}.")
-    audio = np.concatenate([before, after])
-    write_audio(output, audio)
-    draw(audio, len(before), picture)
-    typer.echo(f"time to first audio  {response['time_to_first_audio_ms']:.0f} ms")
-    typer.echo(f"real-time factor     {response['realtime_factor']:.2f}  (above 1 is faster than playback)")
-    typer.echo(
-        f"{output}: {len(before) / SAMPLE_RATE:.2f} s of prompt and {len(after) / SAMPLE_RATE:.2f} s of continuation; "
-        f"{picture}: their spectrogram."
-    )
+        heard = hear(client, prompt, seconds, seed)
+        typer.echo(f"Model {heard.session['model']}, fingerprint {heard.session['fingerprint']}.")
+    write_audio(output, heard.audio)
+    draw(heard.audio, len(heard.prompt), picture)
+    typer.echo(f"time to first audio  {heard.response['time_to_first_audio_ms']:.0f} ms")
+    typer.echo(f"real-time factor     {heard.response['realtime_factor']:.2f}  (above 1 is faster than playback)")
+    before, after = (len(part) / SAMPLE_RATE for part in (heard.prompt, heard.continuation))
+    typer.echo(f"{output}: {before:.2f} s of prompt and {after:.2f} s of continuation; {picture}: their spectrogram.")
 
 
 if __name__ == "__main__":

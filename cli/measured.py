@@ -1,4 +1,4 @@
-"""What `whispergpt train measure` says of itself and prints for people."""
+"""Heads of reports and printed tables of `whispergpt train measure`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def number(value: float | None) -> str:
 
 
 def tell(report: Mapping[str, Any], out: Path | None) -> None:
-    """What was skipped, on stderr, and where the report lies."""
+    """Write to stderr what was skipped, and to stdout where the report lies."""
     skipped = report.get("skipped", [])
     for entry in skipped[:SHOWN_SKIPPED]:
         typer.echo(f"skipped {entry['file']}: {entry['why']}", err=True)

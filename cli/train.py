@@ -306,33 +306,32 @@ def _altered(transpose: str | None, limit_band: str | None) -> list[Alteration]:
     ]
 
 
+def _numbers(given: str | None) -> list[float]:
+    """Return the numbers between commas; NaN alone, which no option takes, where one is not a number."""
+    try:
+        return [float(part) for part in given.split(",")] if given else []
+    except ValueError:
+        return [math.nan]
+
+
 def _shares(given: str | None, folders: int) -> tuple[float, ...] | None:
     if given is None:
         return None
-    try:
-        shares = tuple(float(part) for part in given.split(","))
-    except ValueError:
-        shares = ()
+    shares = tuple(_numbers(given))
     if len(shares) != folders or not all(0 < share < math.inf for share in shares):
         raise ValueError(f"--shares must be {folders} numbers above 0 with commas between, not {given!r}")
     return shares
 
 
 def _semitones(given: str | None) -> list[float]:
-    try:
-        semitones = [float(part) for part in given.split(",")] if given else []
-    except ValueError:
-        semitones = [math.nan]
+    semitones = _numbers(given)
     if not all(0 < abs(shift) <= 12 for shift in semitones):
         raise ValueError(f"--transpose must be semitones from -12 to 12 with commas between, not {given!r}")
     return semitones
 
 
 def _limits(given: str | None) -> list[float]:
-    try:
-        limits = [float(part) for part in given.split(",")] if given else []
-    except ValueError:
-        limits = [math.nan]
+    limits = _numbers(given)
     if not all(LEAST_LIMIT_HZ <= limit < SAMPLE_RATE / 2 for limit in limits):
         raise ValueError(
             f"--limit-band must be Hz from {LEAST_LIMIT_HZ} to below {SAMPLE_RATE // 2} with commas between, "
@@ -353,7 +352,7 @@ def _load(folders: list[Path]) -> AudioSet:
 
 
 def _tell(out: Path, done: Prepared) -> None:
-    """What was read and what was not, on stderr."""
+    """Write to stderr what was read and what was skipped."""
     manifest = done.manifest
     held = sum(clip.samples for clip in manifest.clips if clip.split == "heldout") / SAMPLE_RATE
     rule = ", MAESTRO's by its own split" if any(f.grouping == "maestro" for f in manifest.folders) else ""

@@ -6,56 +6,27 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from playwright.sync_api import expect, sync_playwright
 from whispergpt_client import Client
 
 from cli.arguments import write_audio
-from cli.demo import draw, hear_prompt, running_server
+from cli.demo import draw, hear, running_server
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 SAMPLE_SECONDS = 8.0
+SEED = 1
 PLAYGROUND_SECONDS = "6"
 PLAYGROUND_SIZE = (1280, 800)
 PIXEL_RATIO = 1.25
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-"""Paths of browsers that take the picture; the first that exists is used."""
 WAIT_MS = 60_000
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A prompt and its continuation, int16 at 24 kHz."""
-
-    prompt: npt.NDArray[np.int16]
-    continuation: npt.NDArray[np.int16]
-
-    @property
-    def audio(self) -> npt.NDArray[np.int16]:
-        """The two, one behind the other."""
-        return np.concatenate([self.prompt, self.continuation])
-
-
-def make_sample(url: str, model: str, prompt: Path, seed: int) -> Sample:
-    """Continue ``prompt`` with ``model`` and return what is heard.
-
-    Raises:
-        WhisperGPTError: the server refuses or fails.
-    """
-    with Client(url) as client:
-        heard = hear_prompt(client, prompt, model)
-        with client.stream(prompt, seconds=SAMPLE_SECONDS, pace="fast", seed=seed, model=model) as stream:
-            pcm = np.frombuffer(b"".join(stream), "<i2")
-    return Sample(heard, pcm)
-
-
-def photograph_playground(url: str, chromium: Path, picture: Path) -> None:
+def photograph_playground(url: str, chromium: str, picture: Path) -> None:
     """Let the playground continue the bundled voice and write what it looks like then."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -68,7 +39,7 @@ def photograph_playground(url: str, chromium: Path, picture: Path) -> None:
         page.click("[data-prompt=speech]")
         expect(page.locator("#status")).to_contain_text("Press Continue")
         page.fill("#seconds", PLAYGROUND_SECONDS)
-        page.fill("#seed", "1")
+        page.fill("#seed", f"{SEED}")
         page.click("#go")
         expect(page.locator("#status")).to_contain_text("Done", timeout=WAIT_MS)
         page.screenshot(path=picture)
@@ -78,10 +49,10 @@ def photograph_playground(url: str, chromium: Path, picture: Path) -> None:
 def main() -> int:
     """Make everything; return 1 if no browser is installed, since then one picture stays as it was."""
     (DOCS / "samples").mkdir(exist_ok=True)
-    chromium = next((path for path in map(Path, CHROMIUM) if path.exists()), None)
-    with running_server([]) as url:
-        voice = make_sample(url, "speech", ROOT / "examples" / "prompt.flac", seed=1)
-        piano = make_sample(url, "piano", ROOT / "examples" / "piano.flac", seed=1)
+    chromium = shutil.which("chromium")
+    with running_server([]) as url, Client(url) as client:
+        voice = hear(client, ROOT / "examples" / "prompt.flac", SAMPLE_SECONDS, SEED, "speech")
+        piano = hear(client, ROOT / "examples" / "piano.flac", SAMPLE_SECONDS, SEED, "piano")
         write_audio(DOCS / "samples" / "speech.mp3", voice.audio)
         write_audio(DOCS / "samples" / "piano.mp3", piano.audio)
         draw(voice.audio, len(voice.prompt), DOCS / "demo.png")

@@ -1,4 +1,4 @@
-"""What recordings meet on their way: levels, microphones, rooms and noise, so that a codec is a stranger to none."""
+"""Random changes of recordings: levels, microphones, rooms and noise, so that a codec has met them all."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ QUANTIZE_FROM = 0.35
 
 @dataclass(frozen=True)
 class StepKind:
-    """What is computed in a step; steps of one kind are the same operations.
+    """Kind of a step: steps of one kind compute the same operations.
 
     ``quantized``: the decoder hears codes. ``final``: encoder and codebooks stay as they are, and an adversary is
     there. ``teaches``: the adversary learns. ``learns``: the codec learns.

@@ -44,5 +44,5 @@ def start_codebooks(codec: Codec, crops: Batches, step: int, device: torch.devic
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv1d]:
-    """Those of an encoder or a decoder, in their order."""
+    """Return the convolutions of an encoder or a decoder, in their order."""
     return [m for m in module.modules() if isinstance(m, nn.Conv1d)]

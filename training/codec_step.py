@@ -21,8 +21,9 @@ from training.vector_quantization import quantize_for_training
 
 MOST_GRADIENT = 10.0
 SPREAD_WEIGHT = 1.0
-"""Of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale; the straight-through
-gradient drove it up by half in ten steps, faster than codebooks can follow (measured), until nothing was left."""
+"""Weight of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale; the
+straight-through gradient drove it up by half in ten steps, faster than codebooks can follow (measured), until nothing
+was left."""
 
 
 class CodecStep:

@@ -1,4 +1,4 @@
-"""What context is worth to a model: its NLL by how many frames it has seen. The paper's argument is context."""
+"""Study of context: a model's NLL by how many frames it has seen, which the paper argues about."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def study_context(
 
 @torch.inference_mode()
 def _from_cold(step: FrameStep, codes: Tensor, mel: Tensor, window: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of codes ``[T]`` and slices ``[T, n_mels]``: NLL ``[B, L]`` of frames behind 1 to L frames of context, 0 where
-    they are not ``counted`` ``[B, L]``: beyond the end, or without a window before them."""
+    """Yield the NLL ``[B, L]`` of frames of codes ``[T]`` and slices ``[T, n_mels]`` behind 1 to L frames of context,
+    and which are ``counted`` ``[B, L]``: those beyond the end, or without a window before them, are 0 and are not."""
     length, total = window - 1, len(codes)
     starts = range(0, total - 1, EVERY_FRAMES)
     codes, mel = F.pad(codes, (0, window)), F.pad(mel, (0, 0, 0, window))

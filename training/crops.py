@@ -1,4 +1,4 @@
-"""What a codec's training step sees: random crops with sound in them."""
+"""Random crops with sound in them, for the steps of a codec's training."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from engine.config import HOP
 from training.augmentation import Augmentation, Samples, augment
 from training.datasets import AudioSet
 from training.manifest import Clip
+from training.shares import odds_by_shares
 
 SILENCE = 0.01
 """RMS level below which a crop is mostly passed over: pauses teach little, and there are many."""
@@ -39,11 +40,7 @@ def clip_odds(
     clips = [c for c in data.clips if c.samples > samples]
     if not clips:
         raise ValueError(f"no clip is as long as a crop of {samples // HOP} frames")
-    weights = np.array([c.samples for c in clips], dtype=np.float64)
-    if shares is not None:
-        folder = np.array([data.folder_of[c.shard] for c in clips])
-        weights *= np.array(shares)[folder] / np.bincount(folder, weights, len(shares))[folder]
-    return clips, weights / weights.sum()
+    return clips, odds_by_shares([c.samples for c in clips], [data.folder_of[c.shard] for c in clips], shares)
 
 
 class Crops:

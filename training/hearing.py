@@ -55,7 +55,7 @@ class Hearings:
         return codec.decode(codes if self.condition == "decoded" else codes[:1])
 
     def name_of(self, codec: Codec) -> str:
-        """The same for codecs of the same weights."""
+        """Return one name for all codecs of the same weights."""
         if codec not in self._names:
             digest = hashlib.sha256(repr(codec.config).encode())
             for weight in codec.state_dict().values():

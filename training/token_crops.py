@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.shares import odds_by_shares
 from training.tokens import Tokens
 
 
@@ -56,11 +57,8 @@ class TokenCrops:
         self.spans = [(source, *span) for source in sources for span in source.spans]
         self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
         self.join, self.join_share = join, join_share
-        odds_of_spans = np.array([count for _, _, count in self.spans], dtype=np.float64)
-        if shares is not None:
-            folders = np.array([folder for source in sources for folder in source.folders])
-            odds_of_spans *= np.array(shares)[folders] / np.bincount(folders, odds_of_spans, len(shares))[folders]
-        self.odds = odds_of_spans / odds_of_spans.sum()
+        folders = [folder for source in sources for folder in source.folders]
+        self.odds = odds_by_shares([count for _, _, count in self.spans], folders, shares)
 
     def batch(self, step: int, version: str | None = None) -> Batch:
         """The crops of one step; ``version`` None mixes versions as in training."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 
 from cli.main import main
-from training.manifest import Manifest
+from training.datasets import AudioSet
+from training.manifest import Clip, Manifest
 
 ROOT = Path(__file__).parents[2]
 """Of the repository."""
@@ -32,6 +34,12 @@ def speakers(root: Path, count: int = 4, files: int = 2, seconds: float = 8.0) -
         for file in range(files):
             write(root / f"s{speaker}" / f"{file}.wav", seconds)
     return root
+
+
+def audio_set(sounds: list[npt.NDArray[np.int16]], folders: list[int] | None = None) -> AudioSet:
+    """Return recordings to train on, each of a group of its own, from the prepared folders of these numbers."""
+    clips = [Clip(f"{i}", f"{i}", f"g{i}", "train", i, 0, len(sound)) for i, sound in enumerate(sounds)]
+    return AudioSet(clips, sounds, folders or [0] * len(sounds))
 
 
 def groups_of(manifest: Manifest, split: str) -> set[str]:

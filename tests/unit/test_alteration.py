@@ -10,6 +10,7 @@ import pytest
 from cli.main import main
 from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC
+from tests.support.corpus import audio_set
 from training.alteration import Alteration, limit_band, reaches_above
 from training.datasets import AudioSet
 from training.manifest import Clip
@@ -43,8 +44,7 @@ def test_only_recordings_that_reach_above_a_limit_are_copied_below_it(tmp_path: 
     wide, narrow = _noise(1), limit_band(_noise(2), 8_000)
     assert reaches_above(wide, 8_000) and not reaches_above(narrow, 8_000)
     shards = [(sound * 32767).astype(np.int16) for sound in (wide, narrow)]
-    clips = [Clip(f"{n}.wav", f"{n}", f"speaker {n}", "train", n, 0, LENGTH) for n in range(2)]
-    data, codec = AudioSet(clips, shards, [0, 1]), Codec(SMALL_CODEC).eval()
+    data, codec = audio_set(shards, [0, 1]), Codec(SMALL_CODEC).eval()
     plain = tokenize(data, codec, HYBRID.mel, tmp_path)
     limited = tokenize(data, codec, HYBRID.mel, tmp_path, Alteration(highest_hz=8_000))
     assert plain.folders == [0, 1] and limited.folders == [0], "the narrow one would be the same again"
@@ -53,7 +53,7 @@ def test_only_recordings_that_reach_above_a_limit_are_copied_below_it(tmp_path: 
     heard, before = (tokens.mels["original"][:150, -3:].mean() for tokens in (limited, plain))
     assert heard < before - 2
     with pytest.raises(ValueError, match="no recording reaches above 11900 Hz, so there is nothing to encode"):
-        tokenize(AudioSet(clips[1:], shards, [0, 1]), codec, HYBRID.mel, tmp_path, Alteration(highest_hz=11_900))
+        tokenize(audio_set(shards[1:]), codec, HYBRID.mel, tmp_path, Alteration(highest_hz=11_900))
 
 
 def test_groups_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:

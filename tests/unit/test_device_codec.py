@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from engine.codec import Codec
 from engine.config import HOP, SMALL_CODEC
 from engine.quantizer import Codebook
-from tests.support.corpus import run_main, speakers
-from tests.unit.pretended_gpu import GPU, PretendedGpu
+from tests.support.corpus import audio_set, run_main, speakers
+from tests.support.pretended_gpu import GPU, PretendedGpu
 from training import vector_quantization
 from training.adam import DeviceAdam, set_rate
 from training.augmentation import Augmentation
@@ -33,7 +33,6 @@ from training.codec_step import CodecStep
 from training.crops import SILENCE_KEPT, Crops
 from training.datasets import AudioSet
 from training.device_crops import DeviceCrops
-from training.manifest import Clip
 from training.prepare import prepare
 from training.run import Run
 from training.train_codec import train_codec
@@ -54,11 +53,6 @@ RECIPE = CodecRecipe(
     decoder_average=0.5,
     on_device=True,
 )
-
-
-def audio_set(sounds: list[np.ndarray[Any, np.dtype[np.int16]]], folders: list[int] | None = None) -> AudioSet:
-    clips = [Clip(f"{i}", f"{i}", f"g{i}", "train", i, 0, len(sound)) for i, sound in enumerate(sounds)]
-    return AudioSet(clips, sounds, folders or [0] * len(sounds))
 
 
 def noise(seconds: int, level: float = 3_000.0, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:

@@ -17,14 +17,14 @@ from engine.codec import Codec
 from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from engine.model import WhisperGPT
 from engine.step_path import TorchPath
-from tests.unit.pretended_gpu import GPU, PretendedGpu
+from tests.support.corpus import audio_set
+from tests.support.pretended_gpu import GPU, PretendedGpu
 from training import own_sound, train_fine, train_lm
 from training.band_study import study_bands
 from training.codec_recipe import CodecRecipe
 from training.context_study import study_context
 from training.datasets import AudioSet
 from training.evaluate import evaluate
-from training.manifest import Clip
 from training.slice_start import start_from_slices
 from training.tokens import Tokens, tokenize
 from training.train_codec import train_codec
@@ -40,8 +40,7 @@ SMALL = replace(HYBRID, fine=FineConfig(), stack=replace(HYBRID.stack, window=32
 def data() -> AudioSet:
     """Two recordings of a second and a half."""
     draw = np.random.default_rng(0)
-    sounds = [draw.normal(0, 3_000, 36_000).astype(np.int16) for _ in range(2)]
-    return AudioSet([Clip(f"{i}", f"{i}", f"g{i}", "train", i, 0, 36_000) for i in range(2)], sounds, [0, 0])
+    return audio_set([draw.normal(0, 3_000, 36_000).astype(np.int16) for _ in range(2)])
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from engine.audio_file import Samples
 from engine.config import HOP, SAMPLE_RATE
+from training.measures.comb import WINDOW
 from training.measures.spectra import ROUNDING_POWER
 
 LOWEST_HZ = 2_000
@@ -15,7 +16,7 @@ TAPS = 511
 """Length of the high-pass filter: its edge is 300 Hz wide."""
 KAISER_BETA = 10.0
 """Shape of the filter's window: sound below the edge is weakened by 100 dB."""
-LEAST_SAMPLES = 9_600
+LEAST_SAMPLES = WINDOW
 """Shortest sound (0.4 s) that has a figure, the same as for the comb."""
 
 

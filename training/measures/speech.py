@@ -18,7 +18,7 @@ from training.measures.silence import recording_level, silent_share
 from training.measures.voice import VoiceLikeness
 
 LEAST_REST_SECONDS = 2.0
-"""Of true continuation, for its share of silence."""
+"""Seconds of true continuation that its share of silence needs at least."""
 
 
 def measure_speech(
