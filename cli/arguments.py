@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -71,6 +72,19 @@ def default_model() -> str:
     if not models:
         raise ModelError("No model is installed; name one with --model.")
     return models[0]
+
+
+def audio_source(path: Path) -> bytes | Path:
+    """What ``read_audio`` takes for an argument: a file or a pipe, or for ``-`` what comes on standard input.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    if not path.exists() or path.is_dir():
+        raise ValueError(f"There is no file {path}.")
+    return path
 
 
 def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from cli.arguments import check_finite, check_output, default_model, told_in_one_line, write_audio
+from cli.arguments import audio_source, check_finite, check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import read_audio
 from engine.checkpoint import find_model, load_codec
 from engine.config import SAMPLE_RATE
@@ -19,7 +19,9 @@ from training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
 
 
 def codec(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Audio of any format and length.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Audio of any format and length; - is standard input.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the decoded audio goes.")],
     kbps: Annotated[float, typer.Option(help="Payload: 0.75 for each codebook used.")] = 6.0,
     model: Annotated[str | None, typer.Option(help="Whose codec: a model's name or folder.")] = None,
@@ -31,9 +33,7 @@ def codec(
         check_finite(kbps=kbps)
         loaded = load_codec(find_model(model or default_model()))
         books = codebooks_at(kbps, loaded)
-        if not source.is_file():
-            raise ValueError(f"There is no file {source}.")
-        audio = torch.from_numpy(read_audio(source, max_seconds=None))
+        audio = torch.from_numpy(read_audio(audio_source(source), max_seconds=None))
         offline = OfflineCodec(loaded)
         decoded = offline.decode(offline.encode(audio)[:books])[: len(audio)]
         write_audio(output, to_int16(decoded).numpy())

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from cli.arguments import check_finite, check_output, default_model, told_in_one_line, write_audio
+from cli.arguments import audio_source, check_finite, check_output, default_model, told_in_one_line, write_audio
 from engine.audio_file import cut_prompt, read_audio
 from engine.config import FRAME_RATE, Dtype
 from engine.engine import Engine
@@ -20,7 +20,7 @@ from server.parameters import Wishes, check_wishes, frames_for, sampling_for
 
 
 def continuation(
-    prompt: Annotated[Path, typer.Argument(help="The recording to continue.")],
+    prompt: Annotated[Path, typer.Argument(help="The recording to continue; - is standard input.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the continuation goes.")],
     seconds: Annotated[float, typer.Option(help="Seconds to generate, the prompt not counted.")] = 5.0,
     seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; random when left out.")] = None,
@@ -41,9 +41,7 @@ def continuation(
         wishes = Wishes(seed, temperature, top_k, top_p)
         check_wishes(wishes)
         frames = frames_for(seconds)
-        if not prompt.is_file():
-            raise ValueError(f"There is no file {prompt}.")
-        audio = cut_prompt(read_audio(prompt))
+        audio = cut_prompt(read_audio(audio_source(prompt)))
         engine = Engine.load(model or default_model(), device, dtype=dtype)
         if engine.path.slow_because:
             typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ import soundfile
 
 from cli.arguments import WRITABLE, write_audio
 from cli.main import COMMANDS, command_of, main
+from tests.support.odd_files import wave_header
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,31 @@ def test_help_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch, capsys: py
                 assert {*parameter.opts, *parameter.secondary_opts} <= set(words), path
         for below in getattr(command, "commands", {}).values():
             assert " ".join(below.help.split()) in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin", "pipe"])
+@pytest.mark.parametrize("command", ["continue", "codec"])
+def test_a_prompt_may_come_through_a_pipe(command: str, source: str, prompt: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.wav"
+    more = ["--seconds", "0.2"] if command == "continue" else []
+    if source == "pipe":
+        source = str(tmp_path / "pipe")
+        os.mkfifo(source)
+        writing = threading.Thread(target=Path(source).write_bytes, args=(prompt.read_bytes(),))
+        writing.start()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cli.main", command, source, "-o", output, *more],
+        input=prompt.read_bytes(),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(soundfile.read(output)[0]) == (4_800 if command == "continue" else 24_000)
+
+
+def test_many_channels_do_not_end_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "many.wav").write_bytes(wave_header(16, 24_000) + bytes(24_000 * 16 * 2))
+    assert run("codec", str(tmp_path / "many.wav"), "-o", str(tmp_path / "out.wav")) == 0
 
 
 def test_continue_is_exact_and_repeats(prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

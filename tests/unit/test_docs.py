@@ -216,7 +216,8 @@ def _codes() -> Iterator[str]:
     """Every code that the server's sources give an error."""
     place = {"ApiError": 1, "bad_value": 2, "_refused": 0, "AudioError": 0}
     yield from ("bad_value", "missing_field", "unknown_field")
-    for path in [*(ROOT / "server").glob("*.py"), ROOT / "engine" / "audio_file.py"]:
+    reading = [ROOT / "engine" / "audio_file.py", *(ROOT / "engine" / "audio").glob("*.py")]
+    for path in [*(ROOT / "server").rglob("*.py"), *reading]:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id=name), args=args) if name in place and place[name] < len(args):
