@@ -28,11 +28,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.decoders.start()
         services.supervisor.start()
         try:
             yield
         finally:
             await services.supervisor.stop()
+            services.decoders.close()
             services.audio.close()
             services.live.close()
             services.tracing.close()

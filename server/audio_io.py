@@ -1,4 +1,4 @@
-"""Audio in: files and live PCM, decoded and resampled in a small pool of threads, never on the event loop."""
+"""Live PCM in, and the threads that compute on audio for the server, never on the event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
 
-from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Resampler, Samples, cut_prompt, read_audio, too_long
+from engine.audio_file import MAX_PROMPT_SECONDS, AudioError, Resampler, Samples, cut_prompt, too_long
 from engine.config import HOP, SAMPLE_RATE
 
 MIN_PCM_RATE, MAX_PCM_RATE = 8_000, 192_000
@@ -35,15 +35,6 @@ class AudioPool:
     def close(self) -> None:
         """Let running work end and take no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def decode_prompt(data: bytes) -> bytes:
-    """A whole file as float32 little-endian samples at 24 kHz, in whole frames.
-
-    Raises:
-        AudioError: it is empty, not audio, damaged, too short or too long.
-    """
-    return to_bytes(cut_prompt(read_audio(data)))
 
 
 def to_bytes(samples: Samples) -> bytes:

@@ -6,24 +6,21 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import BinaryIO
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from engine.audio_file import AudioError
 from engine.config import HOP, SAMPLE_RATE
 from engine.messages import Pace, PromptReady
 from server import logs
 from server.accounting import Account
-from server.audio_io import decode_prompt
 from server.caller import Caller
 from server.departure import CLIENT_LEFT, or_gone
 from server.encoders import MEDIA_TYPES, encode, encoder
 from server.engine_handles import StreamHandle
-from server.errors import ApiError, from_audio, internal
+from server.errors import ApiError, internal
 from server.parameters import find_model, sampling_for
 from server.playback import Playback
 from server.services import Services, services_of
@@ -124,11 +121,8 @@ async def begin(
     sampling = sampling_for(form.wishes, model)
     caller.require_room()
     with services.admission.keep_place(link, model, pace) as place:
-        try:
-            with services.tracing.span("decode"):
-                samples = await services.audio.run(_read_and_decode, form.audio)
-        except AudioError as error:
-            raise from_audio(error) from None
+        with services.tracing.span("decode"), form.audio as file:  # its memory is free as soon as it is read
+            samples = await services.decoders.decode(file, caller)
         with services.supervisor.link().open_prompt(model, caller.name) as prompt:
             ready = await prompt.finish(samples, services.tracing)
             plan = StreamPlan(sampling, form.frames, pace)
@@ -141,12 +135,6 @@ async def begin(
         services.playing.streams.add(playback)
         cleanup.callback(services.playing.streams.discard, playback)
     return Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
-
-
-def _read_and_decode(file: BinaryIO) -> bytes:
-    with file:  # its memory is free again as soon as it is read
-        data = file.read()
-    return decode_prompt(data)
 
 
 async def whole_answer(services: Services, begun: Begun, account: Account) -> Response:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import time
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from engine.audio_file import AudioError
 from server.accounting import Account, count_refusal
 from server.admission import UploadMeter
-from server.audio_io import decode_prompt
+from server.caller import Caller
 from server.continuation_answer import StreamedAnswer, answered, begin
 from server.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
 from server.departure import or_gone
 from server.entry import Who
-from server.errors import ApiError, from_audio
+from server.errors import ApiError
 from server.parameters import find_model, sampling_for
 from server.play_addresses import Held
 from server.services import Services, services_of
@@ -40,7 +37,7 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
         meter = UploadMeter(services.admission, services.settings)
         held.callback(meter.release)
         caller.require_room()
-        form = await _checked(services, await read_form(request, meter, services.settings))
+        form = await _checked(services, await read_form(request, meter, services.settings), caller)
         token = services.addresses.hold(Held(form, caller, held))
     except BaseException as error:
         held.close()
@@ -80,17 +77,12 @@ def require_room(services: Services, held: Held) -> None:
     held.caller.require_room()
 
 
-async def _checked(services: Services, form: ContinueForm) -> ContinueForm:
+async def _checked(services: Services, form: ContinueForm, caller: Caller) -> ContinueForm:
     """The form, its audio found to be usable.
 
     Raises:
         ApiError: a model or a parameter is not, or the audio is not.
     """
     sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
-    with form.audio as file:
-        audio = file.read()
-    try:
-        await services.audio.run(decode_prompt, audio)
-    except AudioError as error:
-        raise from_audio(error) from None
-    return replace(form, audio=io.BytesIO(audio))
+    await services.decoders.decode(form.audio, caller)
+    return form

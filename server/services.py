@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from server.admission import Admission
 from server.audio_io import AudioPool
+from server.decoding.pool import DecoderPool
 from server.guard import Guard
 from server.metrics import Metrics
 from server.play_addresses import PlayAddresses
@@ -25,8 +26,10 @@ class Services:
     metrics: Metrics
     supervisor: Supervisor
     admission: Admission
+    decoders: DecoderPool
+    """For uploads: files that nobody has looked into yet."""
     audio: AudioPool
-    """For whole files, which take long."""
+    """For whole files to be written, which take long."""
     live: AudioPool
     """For what comes and goes piece by piece while somebody listens: it waits for no file."""
     playing: Playing
@@ -56,6 +59,7 @@ def make_services(settings: Settings) -> Services:
         metrics=metrics,
         supervisor=supervisor,
         admission=admission,
+        decoders=DecoderPool(settings),
         audio=AudioPool(settings.decode_threads),
         live=AudioPool(settings.decode_threads),
         playing=playing,

@@ -76,7 +76,19 @@ class Settings(BaseSettings):
     prompt_cache_bytes: int = Field(
         default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"
     )
-    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode files; as many for live audio")
+    decode_threads: int = Field(
+        default=2, ge=1, le=64, description="threads that write files in their format; as many for live audio"
+    )
+    decode_processes: int = Field(
+        default=2, ge=1, le=64, description="uploads that are decoded at once; one key has all but one of these"
+    )
+    decode_seconds: int = Field(default=10, ge=1, le=600, description="processor time that decoding an upload may take")
+    decode_memory_bytes: int = Field(
+        default=256 * MIB, ge=32 * MIB, description="memory of each decoder, beside the upload itself"
+    )
+    decode_waiting: int = Field(
+        default=256, ge=1, le=65_536, description="uploads that may wait to be decoded, for each key"
+    )
     max_stream_seconds: float = Field(
         default=86_400.0, gt=0, le=864_000, description="most seconds a response may be asked for over the WebSocket"
     )

@@ -8,7 +8,7 @@ from engine.audio_file import AudioError
 from engine.config import FRAME_RATE
 from engine.messages import ModelInfo
 from server.admission import UploadMeter
-from server.audio_io import PcmPrompt, decode_prompt
+from server.audio_io import PcmPrompt
 from server.caller import Caller
 from server.engine_handles import PromptHandle
 from server.errors import ApiError, from_audio, wrong_order
@@ -66,8 +66,7 @@ class SessionPrompt:
             if self._pcm is not None and self._handle is not None:
                 rest, _ = await self._services.live.run(self._pcm.finish)
             elif kind == "file":
-                # Copied and decoded in a thread: a file may be large.
-                rest = await self._services.audio.run(_decode, self._file)
+                rest = await self._services.decoders.decode(self._file, self._caller)
                 self._handle = self._services.supervisor.link().open_prompt(model, self._caller.name)
             else:
                 told = "There is no audio to commit: send the prompt as binary messages first."
@@ -110,7 +109,3 @@ class SessionPrompt:
         for at in range(0, len(data), _PIECE_BYTES):
             if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
                 await self._handle.append(samples)
-
-
-def _decode(parts: list[bytes]) -> bytes:
-    return decode_prompt(b"".join(parts))

@@ -27,6 +27,7 @@ def schema() -> Schema:
         return app.openapi()
     finally:
         services = services_of(app)
+        services.decoders.close()
         services.audio.close()
         services.live.close()
 

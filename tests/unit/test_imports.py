@@ -15,6 +15,7 @@ NEVER = {"encodec", "torchaudio", "transformers", "matplotlib", "scipy", "libros
     [
         ("cli.main", {"torch", "numpy", "fastapi", "av", "soxr"}),  # so that --help answers at once
         ("server.run", {"torch"}),  # the server computes nothing
+        ("engine.audio.nursery", {"torch", "fastapi", "uvicorn", "pydantic", "zmq", "server"}),  # what decoders have
         ("engine.worker", {"fastapi", "uvicorn", "prometheus_client", "av"}),
     ],
 )

@@ -1,0 +1,154 @@
+"""What a decoder may do: compute, and use the one socket that it has.
+
+Limits of the system hold wherever there is ``setrlimit``: processor time, no new files or sockets, nothing written to
+files, no core dumps; and memory, which macOS does not count. Linux on x86-64 and 64-bit ARM adds a filter of system
+calls (seccomp): network, files, other processes, threads and new machine code are refused. Linux ends a decoder with
+its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import sys
+from pathlib import Path
+
+SOCKET_FD = 3
+"""The one file besides the three standard ones, which lead to /dev/null."""
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
+_SECCOMP_FILTER = 2
+_FIRST_TO_END = "1000"
+"""For the kernel where memory runs out: a decoder before everything else."""
+
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+"""Which numbers below, and what the kernel calls the machine."""
+_CALLS = {
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "fstat": (5, 80),
+    "lseek": (8, 62),
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sched_yield": (24, 124),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "nanosleep": (35, 101),
+    "getpid": (39, 172),
+    "sendto": (44, 206),
+    "recvfrom": (45, 207),
+    "exit": (60, 93),
+    "gettimeofday": (96, 169),
+    "getrusage": (98, 165),
+    "sigaltstack": (131, 132),
+    "gettid": (186, 178),
+    "futex": (202, 98),
+    "restart_syscall": (219, 128),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "clock_nanosleep": (230, 115),
+    "exit_group": (231, 94),
+    "getrandom": (318, 278),
+    "rseq": (334, 293),
+}
+"""Numbers on x86-64 and on 64-bit ARM. Without sched_getaffinity FFmpeg counts one processor and starts no threads."""
+_NOT_EXECUTABLE = {"mmap": (9, 222), "mprotect": (10, 226)}
+"""Calls that are refused if they ask for memory that can be executed."""
+_PROT_EXEC = 4
+_ALLOW, _REFUSE, _END = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
+_LOAD, _EQUAL, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x45, 0x05, 0x06
+_NUMBER_AT, _MACHINE_AT, _THIRD_ARGUMENT_AT = 0, 4, 32
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("value", ctypes.c_uint32))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
+    """Take from this process, for good, all that decoding does not need.
+
+    Args:
+        parent: ends this process with it.
+        cpu_seconds: after so much processor time the system ends this process.
+        memory_bytes: so much more than it has now.
+
+    Returns:
+        Whether there is a filter of system calls.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+    _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
+    _limit(resource.RLIMIT_DATA, _data_bytes() + memory_bytes)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, SOCKET_FD + 1)
+    return _filter(libc)
+
+
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the hard limit is lower already, or the system has none
+        resource.setrlimit(kind, (soft, soft if hard is None else hard))
+
+
+def _data_bytes() -> int:
+    """What RLIMIT_DATA counts of this process: private memory that can be written to."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:  # no Linux
+        return 0
+    return pages * resource.getpagesize()
+
+
+def _filter(libc: ctypes.CDLL) -> bool:
+    if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        return False
+    which, machine = _MACHINES[platform.machine()]
+    program = _program(
+        machine, [numbers[which] for numbers in _CALLS.values()], [n[which] for n in _NOT_EXECUTABLE.values()]
+    )
+    array = (_Instruction * len(program))(*(_Instruction(*step) for step in program))
+    told = _Program(len(program), array)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return False
+    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(told), 0, 0) == 0)
+
+
+def _program(machine: int, allowed: list[int], guarded: list[int]) -> list[tuple[int, int, int, int]]:
+    """The filter, for the kernel's virtual machine: ``(code, steps over if true, if false, value)``."""
+    checks = len(allowed) + len(guarded)
+    # Behind the checks: to "refuse", the guard's two instructions, "refuse", "allow".
+    guard, allow = 1, 4
+    program = [
+        (_LOAD, 0, 0, _MACHINE_AT),
+        (_EQUAL, 1, 0, machine),
+        (_RETURN, 0, 0, _END),
+        (_LOAD, 0, 0, _NUMBER_AT),
+    ]
+    for place, number in enumerate([*allowed, *guarded]):
+        left = checks - place - 1
+        program.append((_EQUAL, left + (allow if place < len(allowed) else guard), 0, number))
+    return [
+        *program,
+        (_JUMP, 0, 0, 2),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT_AT),
+        (_ANY_BIT, 0, 1, _PROT_EXEC),
+        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ALLOW),
+    ]

@@ -1,0 +1,175 @@
+"""The process that decoders come from, and what each of them does: decode one upload, and end.
+
+Run by the server as ``python -m engine.audio.nursery FD CPU_SECONDS MEMORY_BYTES``. It loads the decoders' libraries
+once and forks a decoder whenever it is asked to, which takes milliseconds; it never sees an upload. A decoder confines
+itself before it reads one, and serves no second: what an upload may have done to it ends with it.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import io
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+import numpy as np
+import soundfile
+
+from engine.audio import ffmpeg  # noqa: F401 - loaded here, once
+from engine.audio.confinement import SOCKET_FD, confine
+from engine.audio.wire import (
+    ANSWER,
+    ASK,
+    CONFINED,
+    END,
+    FORK,
+    REFUSED,
+    SAMPLES,
+    TOLD,
+    UNCONFINED,
+    UPLOAD,
+    Refusal,
+)
+from engine.audio_file import AudioError, Memory, cut_prompt, read_audio
+
+NICENESS = 3
+"""Decoders give way to the frame step, which listeners wait for: beside it, they get a third of a processor."""
+
+
+def main(arguments: list[str]) -> int:
+    """Fork and end decoders until the server closes its socket; returns the exit status."""
+    fd, cpu_seconds, memory_bytes = map(int, arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    sample = _warm_up()
+    gc.collect()
+    gc.freeze()
+    null = os.open(os.devnull, os.O_RDWR)
+    with socket.socket(fileno=fd) as control:
+        control.sendall(TOLD.pack(0, _try_filter()))
+        decoders: set[int] = set()
+        try:
+            while _serve(control, decoders, null, sample, cpu_seconds, memory_bytes):
+                pass
+        finally:
+            for pid in decoders:
+                os.kill(pid, signal.SIGKILL)
+    return 0
+
+
+def _serve(
+    control: socket.socket, decoders: set[int], null: int, sample: bytes, cpu_seconds: int, memory_bytes: int
+) -> bool:
+    """Do what the server asks next; False once it is gone."""
+    request, fds = _receive(control)
+    if len(request) < ASK.size:
+        return False
+    what, pid = ASK.unpack(request)
+    status = 0
+    if what == FORK:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_decoder(fds[0], null, sample, parent, cpu_seconds, memory_bytes)
+        decoders.add(pid)
+    elif what == END and pid in decoders:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        decoders.discard(pid)
+    for fd in fds:
+        os.close(fd)
+    control.sendall(TOLD.pack(pid, status))
+    return True
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        request, ancillary, _, _ = control.recvmsg(ASK.size, socket.CMSG_SPACE(array.array("i").itemsize))
+        if 0 < len(request) < ASK.size:
+            request += control.recv(ASK.size - len(request), socket.MSG_WAITALL)
+    except OSError:
+        return b"", []
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return request, list(fds)
+
+
+def _become_decoder(fd: int, null: int, sample: bytes, parent: int, cpu_seconds: int, memory_bytes: int) -> None:
+    status = 1
+    try:
+        for standard in range(SOCKET_FD):
+            os.dup2(null, standard)
+        os.dup2(fd, SOCKET_FD)  # which may be null's, or the control socket's: neither is needed any more
+        os.closerange(SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
+        connection = socket.socket(fileno=SOCKET_FD)
+        confine(parent, cpu_seconds, memory_bytes)
+        # The first pages that a forked process writes to are copied: before an upload waits, and not while it does.
+        cut_prompt(read_audio(sample))
+        _decode_one(connection)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _decode_one(connection: socket.socket) -> None:
+    try:
+        samples = cut_prompt(read_audio(_upload(connection)))
+        kind, answer = SAMPLES, samples.astype("<f4", copy=False).data.cast("B")
+    except AudioError as error:
+        kind, answer = REFUSED, memoryview(msgspec.json.encode(Refusal(error.code, str(error))))
+    except MemoryError:
+        told = "The file takes more memory to decode than a prompt may have."
+        kind, answer = REFUSED, memoryview(msgspec.json.encode(Refusal("undecodable", told)))
+    connection.sendall(ANSWER.pack(kind, answer.nbytes))
+    connection.sendall(answer)
+
+
+def _upload(connection: socket.socket) -> Memory:
+    header = connection.recv(UPLOAD.size, socket.MSG_WAITALL)
+    if len(header) < UPLOAD.size:
+        os._exit(0)  # the server needs this decoder no more
+    (size,) = UPLOAD.unpack(header)
+    memory = Memory(bytes(size))
+    with memory.getbuffer() as view:
+        read = 0
+        while read < size:
+            count = connection.recv_into(view[read:])
+            if not count:
+                os._exit(0)
+            read += count
+    return memory
+
+
+def _sample(kind: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(24_000, np.float32), 48_000, format=kind)
+    return file.getvalue()
+
+
+def _warm_up() -> bytes:
+    """Have everything loaded that is loaded when it is first needed; returns what a decoder can warm up with."""
+    for kind in ("FLAC", "OGG", "MP3"):
+        cut_prompt(read_audio(_sample(kind)))
+    wav = _sample("WAV")
+    cut_prompt(read_audio(wav))
+    return wav
+
+
+def _try_filter() -> int:
+    """Whether a decoder gets a filter of system calls here."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if confine(parent, 1, 0) else 1)
+    _, status = os.waitpid(pid, 0)
+    return CONFINED if status == 0 else UNCONFINED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

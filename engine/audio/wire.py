@@ -1,0 +1,39 @@
+"""What passes between the server and its decoders, over sockets of their own.
+
+The server asks the nursery (``engine.audio.nursery``) for decoders, and tells it to end them. Each decoder gets one
+upload, as its size and its bytes, and answers with samples or with a refusal. Neither side of the second socket trusts
+the other: nothing is unpickled, and no size is believed beyond its bound.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from engine.audio.limits import MAX_PROMPT_SECONDS
+from engine.config import SAMPLE_RATE
+
+ASK = struct.Struct("<ci")
+"""To the nursery: ``FORK`` with a socket beside it, or ``END`` and the pid of a decoder."""
+TOLD = struct.Struct("<ii")
+"""From the nursery: a pid, and the status with which that process ended, as ``os.waitpid`` has it."""
+FORK, END = b"F", b"E"
+CONFINED, UNCONFINED = 1, 0
+"""What the nursery says first, in the place of a status: whether the system lets decoders have a filter."""
+
+UPLOAD = struct.Struct("<Q")
+"""To a decoder: the bytes that follow."""
+ANSWER = struct.Struct("<BI")
+"""From a decoder: ``SAMPLES`` or ``REFUSED``, and the bytes that follow."""
+SAMPLES, REFUSED = 0, 1
+MOST_SAMPLE_BYTES = int(MAX_PROMPT_SECONDS * SAMPLE_RATE) * 4
+"""Float32, mono, 24 kHz."""
+MOST_REFUSAL_BYTES = 4_096
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An ``AudioError``, as a decoder says it."""
+
+    code: str
+    message: str

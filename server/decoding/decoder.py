@@ -1,0 +1,139 @@
+"""One decoder: a process that decodes one upload."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import socket
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+
+from engine.audio.limits import MIN_PROMPT_SECONDS, AudioError
+from engine.audio.resampler import LARGEST_SAMPLE
+from engine.audio.wire import ANSWER, MOST_REFUSAL_BYTES, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, UPLOAD, Refusal
+from engine.config import HOP, SAMPLE_RATE
+from server.decoding.nursery import Nursery
+
+Upload = bytes | list[bytes] | BinaryIO
+"""A file: whole, in pieces, or to be read from its beginning."""
+_PIECE_BYTES = 262_144
+_CODES = frozenset(
+    ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
+)
+_LONGEST_MESSAGE = 400
+_FRAME_BYTES = HOP * 4
+_LEAST_SAMPLE_BYTES = int(MIN_PROMPT_SECONDS * SAMPLE_RATE) // HOP * _FRAME_BYTES
+
+
+class DecoderLost(Exception):
+    """A decoder ended without an answer, or gave none that can be believed.
+
+    Attributes:
+        how: in which way it ended.
+    """
+
+    how = ""
+
+
+class Decoder:
+    """A process that waits for an upload. All methods but ``cut`` block.
+
+    Args:
+        nursery: where it comes from.
+
+    Raises:
+        NurseryError: there is no process to be had.
+    """
+
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._ended: str | None = None
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._pid = nursery.fork(theirs)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def decode(self, upload: Upload) -> bytes:
+        """The upload as float32 samples at 24 kHz, in whole frames.
+
+        Raises:
+            AudioError: the decoder refused it.
+            DecoderLost: the decoder did not survive it, or was cut off.
+        """
+        size, pieces = _open(upload)
+        # Whoever refuses early does not read on: its answer is there all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.sendall(UPLOAD.pack(size))
+            for piece in pieces:
+                self._connection.sendall(piece)
+        try:
+            kind, answer = self._answer()
+        except ConnectionResetError:
+            raise DecoderLost("it ended while it answered") from None
+        if kind == REFUSED:
+            raise _refusal(answer)
+        samples = np.frombuffer(answer, np.float32)
+        if not (np.abs(samples) <= LARGEST_SAMPLE).all():
+            raise DecoderLost("its samples are no numbers")
+        return answer
+
+    def cut(self) -> None:
+        """End the conversation from any thread, at once; ``decode`` raises ``DecoderLost``."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> str:
+        """End the process; returns how it ended: the name of a signal, or an exit status."""
+        if self._ended is None:
+            self._connection.close()
+            status = self._nursery.end(self._pid)
+            if status is None:
+                self._ended = "unknown"
+            else:
+                self._ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return self._ended
+
+    def _answer(self) -> tuple[int, bytes]:
+        header = self._connection.recv(ANSWER.size, socket.MSG_WAITALL)
+        if len(header) < ANSWER.size:
+            raise DecoderLost("it ended without an answer")
+        kind, size = ANSWER.unpack(header)
+        if kind == SAMPLES:
+            believed = _LEAST_SAMPLE_BYTES <= size <= MOST_SAMPLE_BYTES and size % _FRAME_BYTES == 0
+        else:
+            believed = kind == REFUSED and size <= MOST_REFUSAL_BYTES
+        if not believed:
+            raise DecoderLost("its answer is none")
+        # Received straight into the bytes that go to the engine.
+        answer = self._connection.recv(size, socket.MSG_WAITALL)
+        if len(answer) < size:
+            raise DecoderLost("it ended while it answered")
+        return kind, answer
+
+
+def _refusal(answer: bytes) -> AudioError:
+    try:
+        refusal = msgspec.json.decode(answer, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise DecoderLost("its refusal is none") from None
+    if refusal.code not in _CODES or not refusal.message.isprintable() or len(refusal.message) > _LONGEST_MESSAGE:
+        raise DecoderLost("its refusal is none")
+    return AudioError(refusal.code, refusal.message)
+
+
+def _open(upload: Upload) -> tuple[int, Iterator[bytes]]:
+    """The size of an upload, and its pieces."""
+    if isinstance(upload, bytes):
+        return len(upload), iter((upload,))
+    if isinstance(upload, list):
+        return sum(map(len, upload)), iter(upload)
+    size = upload.seek(0, io.SEEK_END)
+    upload.seek(0)
+    return size, iter(lambda: upload.read(_PIECE_BYTES), b"")

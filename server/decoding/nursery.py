@@ -1,0 +1,136 @@
+"""The process that decoders come from, as the server sees it: started, asked, replaced when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import engine
+from engine.audio.wire import ASK, CONFINED, END, FORK, TOLD
+from server import logs
+
+log = logs.get("server.decoding")
+_STOP_SECONDS = 2.0
+_KEPT = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
+"""Of the environment, in which keys stand, decoders have these variables alone."""
+_OWN = {
+    "OPENBLAS_NUM_THREADS": "1",  # a process with threads cannot safely be forked
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+class NurseryError(OSError):
+    """The process that decoders come from cannot be had."""
+
+
+class Nursery:
+    """One run of ``engine.audio.nursery`` at a time. All methods block, for milliseconds once it runs.
+
+    Args:
+        cpu_seconds: processor time of each decoder.
+        memory_bytes: memory of each decoder.
+    """
+
+    def __init__(self, cpu_seconds: int, memory_bytes: int) -> None:
+        self._arguments = [str(cpu_seconds), str(memory_bytes)]
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._closed = False
+
+    def fork(self, connection: socket.socket) -> int:
+        """Give a new decoder the other end of ``connection``; returns its pid.
+
+        Raises:
+            NurseryError: there is no process to be had.
+        """
+        with self._lock:
+            try:
+                return self._ask(FORK, 0, connection)[0]
+            except OSError:
+                self._stop()
+                if self._closed:
+                    raise NurseryError("decoders are not needed any more") from None
+                try:
+                    self._start()
+                    return self._ask(FORK, 0, connection)[0]
+                except OSError as error:
+                    self._stop()
+                    raise NurseryError(f"no process for decoders: {error}") from None
+
+    def end(self, pid: int) -> int | None:
+        """Kill a decoder, if it still runs; returns its exit status, negative for a signal, None if nobody knows it."""
+        with self._lock:
+            try:
+                _, status = self._ask(END, pid)
+            except OSError:
+                return None
+        return os.waitstatus_to_exitcode(status)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def close(self) -> None:
+        """End it and all its decoders."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()  # whoever waits for its answer holds the lock
+        with self._lock:
+            self._stop()
+
+    def _ask(self, what: bytes, pid: int, connection: socket.socket | None = None) -> tuple[int, int]:
+        if self._control is None:
+            raise NurseryError("it does not run")
+        request = ASK.pack(what, pid)
+        if connection is None:
+            self._control.sendall(request)
+        else:
+            socket.send_fds(self._control, [request], [connection.fileno()])
+        return self._told()
+
+    def _told(self) -> tuple[int, int]:
+        assert self._control is not None
+        answer = self._control.recv(TOLD.size, socket.MSG_WAITALL)
+        if len(answer) < TOLD.size:
+            raise NurseryError("it ended")
+        pid, status = TOLD.unpack(answer)
+        return int(pid), int(status)
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            environment = {name: value for name, value in os.environ.items() if name in _KEPT}
+            # The project may be found by the folder that the server was started in, where decoders do not look.
+            root = str(Path(engine.__file__).resolve().parents[1])
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine.audio.nursery", str(theirs.fileno()), *self._arguments],
+                env=environment | _OWN,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        _, confined = self._told()
+        if confined != CONFINED:
+            log.warning("decoders have limits alone: this system lets them have no filter of system calls")
+
+    def _stop(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_STOP_SECONDS)
+        self._control = self._process = None

@@ -1,0 +1,165 @@
+"""Decoders for uploads: warm processes, shared by turns between callers, each within its time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from engine.audio.limits import AudioError
+from server import logs
+from server.caller import Caller
+from server.decoding.decoder import Decoder, DecoderLost, Upload
+from server.decoding.nursery import Nursery, NurseryError
+from server.decoding.turns import TooManyWait, Turns
+from server.errors import ApiError, from_audio
+from server.settings import Settings
+
+log = logs.get("server.decoding")
+WALL_SECONDS = 10.0
+"""By the clock, for each second of processor time that an upload may take: the machine may be busy."""
+_RETRY_SECONDS = 1
+
+
+class DecoderPool:
+    """Decoders that wait for uploads; nothing runs before ``start``.
+
+    A caller with a key has all decoders but one at most: another's upload finds one free, whatever this one sends.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._nursery = Nursery(settings.decode_seconds, settings.decode_memory_bytes + settings.max_upload_bytes)
+        self._turns = Turns(settings.decode_processes, settings.decode_waiting)
+        self._threads = ThreadPoolExecutor(settings.decode_processes, thread_name_prefix="decoder")
+        self._warm: list[Decoder] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to make decoders, in the background."""
+        for _ in range(self._settings.decode_processes):
+            self._threads.submit(self._prepare)
+
+    @property
+    def nursery_pid(self) -> int | None:
+        """The process that decoders come from; None while there is none."""
+        return self._nursery.pid
+
+    async def decode(self, upload: Upload, caller: Caller) -> bytes:
+        """A whole file as float32 little-endian samples at 24 kHz, in whole frames. Cancelling ends its decoder.
+
+        Raises:
+            ApiError: the file is no prompt, with ``AudioError``'s code; 429, the caller has too many waiting, or its
+                turn did not come; 503, there are no processes to be had.
+        """
+        await self._wait_for_turn(caller)
+        loop, job = asyncio.get_running_loop(), _Job()
+        work = loop.run_in_executor(self._threads, self._work, job, upload)
+        work.add_done_callback(lambda done: self._renew_after(done, job, caller))
+        wall = WALL_SECONDS * self._settings.decode_seconds
+        watch = loop.call_later(wall, job.cut, f"took longer than {wall:g} s to decode")
+        try:
+            return await asyncio.shield(work)
+        except AudioError as error:
+            raise from_audio(error) from None
+        except DecoderLost as lost:
+            log.warning("decoder lost", why=str(lost), ended=lost.how)
+            raise from_audio(self._refusal(job, lost)) from None
+        except NurseryError as error:
+            log.error("no decoder", why=str(error))
+            told = "The server has no process to decode audio with just now; try again in a moment."
+            raise ApiError(503, "no_decoder", told, retry_after=_RETRY_SECONDS) from None
+        finally:
+            watch.cancel()
+            job.cut("was given up")
+
+    def close(self) -> None:
+        """End all decoders and take no more uploads."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._nursery.close()
+
+    async def _wait_for_turn(self, caller: Caller) -> None:
+        limit, most = self._settings.queue_seconds, self._settings.decode_processes
+        if caller.name:
+            most = max(1, most - 1)
+        try:
+            async with asyncio.timeout(limit):
+                await self._turns.take(caller, most)
+        except TooManyWait:
+            told = f"{self._settings.decode_waiting} of your prompts wait to be decoded already; send fewer at once."
+            raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
+        except TimeoutError:
+            told = f"The prompt's turn to be decoded did not come within {limit:g} s; send fewer at once."
+            raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
+
+    def _work(self, job: _Job, upload: Upload) -> bytes:
+        """In a thread: have a decoder decode."""
+        try:
+            decoder = self._warm.pop()
+        except IndexError:
+            decoder = Decoder(self._nursery)
+        job.begin(decoder)
+        try:
+            return decoder.decode(upload)
+        except DecoderLost as lost:
+            lost.how = decoder.end()
+            raise
+
+    def _renew_after(self, work: asyncio.Future[bytes], job: _Job, caller: Caller) -> None:
+        """Once a decoder is done: replace it by another, and only then let the next one in."""
+        if work.cancelled() or self._closed:
+            return
+        work.exception()  # which ``decode`` told, if anybody still listened
+        renewed = asyncio.get_running_loop().run_in_executor(self._threads, self._renew, job)
+        renewed.add_done_callback(lambda _: self._turns.give_back(caller))
+
+    def _renew(self, job: _Job) -> None:
+        if job.decoder is not None:
+            job.decoder.end()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        try:
+            self._warm.append(Decoder(self._nursery))
+        except NurseryError as error:  # the next upload tries again
+            if not self._closed:
+                log.error("no decoder", why=str(error))
+
+    def _refusal(self, job: _Job, lost: DecoderLost) -> AudioError:
+        seconds = self._settings.decode_seconds
+        if lost.how == "SIGXCPU":
+            told = f"The file takes more than {seconds} s of processor time to decode."
+        elif job.cut_because is not None:
+            told = f"The file {job.cut_because}."
+        else:
+            told = "The file made its decoder crash: it is damaged, or coded in a way that is not read."
+        return AudioError("undecodable", told)
+
+
+class _Job:
+    """One upload on its way through a decoder.
+
+    Attributes:
+        decoder: None until there is one.
+        cut_because: why it was ended early; None if it was not.
+    """
+
+    def __init__(self) -> None:
+        self.decoder: Decoder | None = None
+        self.cut_because: str | None = None
+        self._lock = threading.Lock()
+
+    def begin(self, decoder: Decoder) -> None:
+        """Have the decoder, which is cut off at once if the job was ended before it began."""
+        with self._lock:
+            self.decoder = decoder
+            if self.cut_because is not None:
+                decoder.cut()
+
+    def cut(self, why: str) -> None:
+        """End it early; without effect once it is done."""
+        with self._lock:
+            self.cut_because = self.cut_because or why
+            if self.decoder is not None:
+                self.decoder.cut()

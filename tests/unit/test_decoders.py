@@ -1,0 +1,296 @@
+"""Decoders in processes of their own: what they give back, and what becomes of those that end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.audio.limits import AudioError
+from engine.audio.wire import ANSWER, MOST_SAMPLE_BYTES, REFUSED, SAMPLES
+from engine.audio_file import cut_prompt, read_audio
+from server.caller import Caller
+from server.decoding.decoder import Decoder, DecoderLost
+from server.decoding.nursery import Nursery
+from server.decoding.pool import DecoderPool
+from server.errors import ApiError
+from server.settings import Settings
+from tests.support.audio import encode, encode_with_ffmpeg, speech
+from tests.support.odd_files import film, wave_header
+from tests.support.processes import alive, busy_child, children, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = encode(speech(2.0))
+ANYBODY = Caller()
+
+
+@cache
+def slow_upload() -> bytes:
+    """Seconds of work: 59 seconds of noise on 64 channels."""
+    noise = np.random.default_rng(0).standard_normal((24_000, 64)) * 0.01
+    return encode(noise, 48_000, "OGG", "VORBIS") * 118
+
+
+def expected(data: bytes) -> bytes:
+    return cut_prompt(read_audio(data)).astype("<f4").tobytes()
+
+
+@contextlib.asynccontextmanager
+async def started(**settings: float) -> AsyncIterator[DecoderPool]:
+    pool = DecoderPool(Settings(**settings))
+    pool.start()
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+async def refusal(pool: DecoderPool, data: bytes, caller: Caller = ANYBODY) -> ApiError:
+    with pytest.raises(ApiError) as refused:
+        await pool.decode(data, caller)
+    return refused.value
+
+
+async def busy(pool: DecoderPool) -> int:
+    """The decoder that works."""
+    assert pool.nursery_pid is not None
+    return await asyncio.to_thread(wait_for, lambda: busy_child(pool.nursery_pid or 0))
+
+
+async def test_samples_are_those_of_this_process() -> None:
+    stereo = np.repeat(speech(2.0, 48_000)[:, None], 2, 1)
+    files = [
+        SHORT,
+        encode(speech(2.0, 44_100), 44_100, "FLAC"),
+        encode(stereo, 48_000, "OGG", "OPUS") * 2,
+        encode(speech(2.0), format="MP3"),
+        encode_with_ffmpeg(speech(2.0), 24_000, "ipod", "aac"),
+        encode_with_ffmpeg(speech(2.0, 48_000), 48_000, "webm", "libopus"),
+        encode_with_ffmpeg(speech(2.0), 24_000, "adts", "aac"),
+        film("matroska", [("alac", speech(2.0, 48_000), True)]),
+        wave_header(24, 24_000) + bytes(24_000 * 24 * 2),
+    ]
+    async with started() as pool:
+        for data in files:
+            assert await pool.decode(data, ANYBODY) == expected(data)
+        cut = [SHORT[at : at + 1_000] for at in range(0, len(SHORT), 1_000)]
+        assert await pool.decode(cut, ANYBODY) == expected(SHORT)
+        assert await pool.decode(io.BytesIO(SHORT), ANYBODY) == expected(SHORT)
+
+
+async def test_refusals_come_through() -> None:
+    cases = [(b"", 415), (b"text" * 99, 415), (SHORT[:3_000], 422), (encode(speech(0.1)), 422)]
+    async with started(max_upload_bytes=2**20) as pool:
+        for data, status in cases:
+            with pytest.raises(AudioError) as here:
+                cut_prompt(read_audio(data))
+            error = await refusal(pool, data)
+            assert (error.status, error.code) == (status, here.value.code)
+            assert error.message.startswith(str(here.value).rstrip("."))
+        assert "more memory" in (await refusal(pool, bytes(2**29))).message
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_a_crash_costs_one_upload() -> None:
+    async with started() as pool:
+        await pool.decode(SHORT, ANYBODY)
+        hostile = asyncio.create_task(refusal(pool, slow_upload()))
+        pid = await busy(pool)
+        os.kill(pid, signal.SIGSTOP)
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT), "another decoder takes it meanwhile"
+        os.kill(pid, signal.SIGSEGV)
+        os.kill(pid, signal.SIGCONT)
+        error = await hostile
+        assert (error.status, error.code, error.param) == (422, "undecodable", "audio")
+        assert "crash" in error.message and error.message.endswith(".")
+        for _ in range(4):
+            assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_processor_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.decoding.pool.WALL_SECONDS", 100.0)  # on a machine that is busy with other tests
+    async with started(decode_seconds=1) as pool:
+        error = await refusal(pool, slow_upload())
+        assert (error.status, error.message) == (422, "The file takes more than 1 s of processor time to decode.")
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_a_decoder_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.decoding.pool.WALL_SECONDS", 2.0)
+    async with started(decode_seconds=4) as pool:
+        await pool.decode(SHORT, ANYBODY)
+        hostile = asyncio.create_task(refusal(pool, slow_upload()))
+        os.kill(await busy(pool), signal.SIGSTOP)
+        error = await hostile
+        assert (error.status, error.message) == (422, "The file took longer than 8 s to decode.")
+
+
+async def test_who_leaves_ends_its_decoder() -> None:
+    async with started(decode_processes=1) as pool:
+        await pool.decode(SHORT, ANYBODY)
+        left = asyncio.create_task(pool.decode(slow_upload(), ANYBODY))
+        pid = await busy(pool)
+        os.kill(pid, signal.SIGSTOP)  # it would not end by itself
+        left.cancel()
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        await asyncio.to_thread(wait_for, lambda: not alive(pid))
+
+
+async def test_one_key_leaves_a_decoder_to_others() -> None:
+    one, other = Caller("one"), Caller("other")
+    async with started() as pool:
+        await pool.decode(SHORT, one)
+        slow = [asyncio.create_task(pool.decode(slow_upload(), one)) for _ in range(3)]
+        os.kill(await busy(pool), signal.SIGSTOP)
+        for _ in range(3):
+            assert await pool.decode(SHORT, other) == expected(SHORT)
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+
+
+async def test_what_one_key_has_waiting_is_bounded() -> None:
+    one, other = Caller("one"), Caller("other")
+    async with started(decode_waiting=2, queue_seconds=1) as pool:
+        await pool.decode(SHORT, one)
+        slow = asyncio.create_task(pool.decode(slow_upload(), one))
+        os.kill(await busy(pool), signal.SIGSTOP)
+        waiting = [asyncio.create_task(refusal(pool, SHORT, one)) for _ in range(2)]
+        await asyncio.sleep(0)
+        error = await refusal(pool, SHORT, one)
+        assert (error.status, error.code, error.retry_after) == (429, "no_capacity", 1)
+        assert await pool.decode(SHORT, other) == expected(SHORT)
+        assert {(error.status, "did not come" in error.message) for error in await asyncio.gather(*waiting)} == {
+            (429, True)
+        }
+        slow.cancel()
+
+
+async def test_another_nursery_is_started_where_one_is_lost() -> None:
+    async with started() as pool:
+        await pool.decode(SHORT, ANYBODY)
+        lost = pool.nursery_pid
+        assert lost is not None
+        os.kill(lost, signal.SIGKILL)
+        for _ in range(5):
+            with contextlib.suppress(ApiError):  # the decoders that it had are lost with it
+                await pool.decode(SHORT, ANYBODY)
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        assert pool.nursery_pid != lost
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def files_of(pid: int) -> list[str] | None:
+    """What a process has open; None before it has taken leave of what it was forked with."""
+    held = sorted(Path(f"/proc/{pid}/fd").iterdir(), key=lambda path: int(path.name))
+    return [str(path.readlink()) for path in held] if len(held) <= 4 else None
+
+
+async def test_decoders_know_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPERGPT_RESUME_KEY", "a-key-that-signs-tokens")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    async with started() as pool:
+        await pool.decode(SHORT, ANYBODY)
+        assert pool.nursery_pid is not None
+        for pid in (pool.nursery_pid, *children(pool.nursery_pid)):
+            known = environment_of(pid)
+            assert b"PATH=" in known and b"WHISPERGPT" not in known and b"AWS" not in known
+
+
+async def test_decoders_have_one_socket_and_no_file() -> None:
+    async with started() as pool:
+        await pool.decode(SHORT, ANYBODY)
+        assert pool.nursery_pid is not None
+        decoders = await asyncio.to_thread(wait_for, lambda: children(pool.nursery_pid or 0))
+        held = await asyncio.to_thread(wait_for, lambda: files_of(decoders[0]))
+        assert held[:3] == ["/dev/null"] * 3 and held[3].startswith("socket:") and len(held) == 4
+
+
+def test_decoders_end_with_their_server() -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from tests.unit import test_decoders as t\n"
+        "async def main():\n"
+        "    pool = t.DecoderPool(t.Settings())\n"
+        "    pool.start()\n"
+        "    await pool.decode(t.SHORT, t.ANYBODY)\n"
+        "    task = asyncio.create_task(pool.decode(t.slow_upload(), t.ANYBODY))\n"
+        "    await t.busy(pool)\n"
+        "    print(pool.nursery_pid, flush=True)\n"
+        "    await task\n"
+        "asyncio.run(main())\n"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert server.stdout is not None
+    nursery = int(server.stdout.readline())
+    decoders = children(nursery)
+    assert decoders
+    for pid in decoders:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    server.kill()
+    server.wait()
+    wait_for(lambda: not any(map(alive, [nursery, *decoders])))
+
+
+class Liar(Nursery):
+    """In the place of a decoder that an upload has taken over: it answers what it likes."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(1, 1)
+        self._answer = answer
+
+    def fork(self, connection: socket.socket) -> int:
+        ours = connection.dup()
+
+        def answer() -> None:
+            with ours:
+                ours.recv(100_000)
+                ours.sendall(self._answer)
+
+        threading.Thread(target=answer).start()
+        return 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\0",
+        ANSWER.pack(SAMPLES, 2**32 - 1),
+        ANSWER.pack(SAMPLES, MOST_SAMPLE_BYTES + 1_280),
+        ANSWER.pack(SAMPLES, 0),
+        ANSWER.pack(SAMPLES, 48_000 + 1) + bytes(48_001),
+        ANSWER.pack(SAMPLES, 51_200) + bytes(100),
+        ANSWER.pack(SAMPLES, 51_200) + np.full(12_800, np.nan, "<f4").tobytes(),
+        ANSWER.pack(SAMPLES, 51_200) + np.full(12_800, 1e30, "<f4").tobytes(),
+        ANSWER.pack(7, 2) + b"{}",
+        ANSWER.pack(REFUSED, 2**31),
+        ANSWER.pack(REFUSED, 2) + b"{}",
+        ANSWER.pack(REFUSED, 4) + b"\xff\xfe\0\0",
+        ANSWER.pack(REFUSED, 34) + b'{"code":"wrong_key","message":"x"}',
+        ANSWER.pack(REFUSED, 44) + b'{"code":"undecodable","message":"two\\nlines"}'[:44],
+    ],
+)
+def test_a_decoder_is_not_believed(answer: bytes) -> None:
+    decoder = Decoder(Liar(answer))
+    with pytest.raises(DecoderLost):
+        decoder.decode(SHORT[:1_000])
+    decoder.end()
