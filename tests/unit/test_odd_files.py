@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -39,6 +43,28 @@ def test_many_channels_through_ffmpeg(channels: int, rate: int) -> None:
     pcm = (np.repeat(tone(1.0, rate=rate)[:, None], channels, 1) * 32_767).astype("<i2").tobytes()
     audio = read_audio(wave_header(channels, rate) + pcm)
     assert len(audio) == 24_000 and pitch(audio) == 440
+
+
+def test_a_file_with_its_own_order_of_channels(tmp_path: Path) -> None:
+    """PyAV frees the list of channels twice, which ends the process: hence another."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="aiff") as out:
+        stream = out.add_stream("pcm_s16be", rate=24_000, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8 * 24_000), np.int16), format="s16", layout="7.1")
+        frame.sample_rate = 24_000
+        for part in (frame, None):
+            out.mux(stream.encode(part))
+    (tmp_path / "a.aiff").write_bytes(file.getvalue())
+    script = (
+        "import sys\n"
+        "from engine.audio.ffmpeg import read_with_ffmpeg\n"
+        "from engine.audio.source import Memory\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "for _ in range(20):\n"
+        "    assert sum(len(block.samples) for block in read_with_ffmpeg(Memory(data), data[:12])) == 24_000\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "a.aiff"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_work_of_a_second_is_bounded_by_the_header() -> None:
