@@ -1,28 +1,48 @@
-"""uvicorn's HTTP, with bounds on what comes before a request is known: how many connect, how long heads are and take.
+"""uvicorn's HTTP, with bounds on what comes before a request is known and on what waits behind one.
 
-What is refused here has the envelope of every other error, and who speaks HTTP/1.0 gets bodies that end with their
-connection, for chunks came with 1.1.
+How many clients connect, how long heads are and take, and how much is sent ahead of answers: all is bounded. One
+request of a connection is parsed at a time. An ``Upgrade`` that is no WebSocket handshake is ignored, so that no body
+is ever parsed as a request. What is refused here has the envelope of every other error.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
+from server.handshake import is_handshake
 from server.raw_answer import raw_answer
+from server.reading_flow import ReadingFlow
+from server.request_head import check_host, check_start, split_absolute
+from server.unchunked import unchunked
+from server.unparsed import Unparsed
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+    from uvicorn._types import ASGI3Application
 
 MOST_HEAD_BYTES = 65_536
+MOST_URL_BYTES = 8_192
+MOST_HEADERS = 128
 HEAD_SECONDS = 20.0
 ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Also of connections beyond the bound: a server that is full is not one to be killed and started anew."""
 MOST_BEYOND = 16
 """Connections beyond the bound whose requests are looked at."""
+MOST_WAITING_BYTES = 16_384
+"""Bytes behind a request that is being answered, above which nothing more is read from its connection."""
+PROBE_SECONDS = 1.0
+"""Time after which a client that sends nothing more is asked whether it still waits for its answer."""
+_MOST_PROBE_SECONDS = 30.0
+_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PIECES_AT_ONCE = 16
+"""Pieces of one connection that are parsed before other connections have their turn."""
+_PIECE_BYTES = 65_536
+_CHUNKED_PIECE_BYTES = 4_096
+"""As above where each byte may cost a call: chunks may be as small as that."""
 _PROBE_HEAD_SECONDS = 2.0
 _FULL_RETRY_SECONDS = 5
 
@@ -33,20 +53,39 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     most_connections: int | None = None
     """Of all kinds at once; None for no bound. Set before the server starts."""
-    _beyond = False
-    """Whether this one came when there were as many."""
-    _running: RequestResponseCycle | None = None
-    """The request that is answered, or was last."""
+    most_waiting_bytes: int | None = None
+    """Bytes behind requests that are being answered, of all connections together; None for no bound. Set before the
+    server starts."""
+    waiting_bytes = 0
+    """How many there are now."""
     body_seconds = 120.0
     """For the rest of a body whose request is answered already. Set before the server starts."""
+    flow: ReadingFlow
+    _beyond = False
+    """Whether this connection came when there were as many as there may be."""
     _in_head = _in_body = False
+    _left: int | None = None
+    """Bytes of the body that have not come; None for a chunked one."""
     _barren = 0
     """Bytes since the last of which anything came: a head, a part of a body, or a body's end."""
     _came = False
+    _asked_headers: list[tuple[bytes, bytes]] | None = None
+    """Headers of a request whose upgrade is ignored, while it is parsed anew without it."""
+    _refusal: ApiError | None = None
+    """Why the parser was stopped."""
+    _handshake = False
+    _counted = 0
+    """Bytes of this connection in ``waiting_bytes``."""
+    _sent_all = False
+    """Whether the client closed its side of the connection."""
+    _turn: asyncio.Handle | None = None
     _overdue: asyncio.TimerHandle | None = None
+    _probe: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = ReadingFlow(transport)
+        self._unparsed = Unparsed()
         too_many = self._too_many()
         if too_many > MOST_BEYOND:
             self._refuse(self._full())
@@ -56,79 +95,220 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self.pipeline.clear()
-        if self._running is not None and self._answering:  # the newest request alone is told by uvicorn
-            self._running.disconnected = True
-            self._running.message_event.set()
+        for timer in (self._turn, self._probe):
+            if timer is not None:
+                timer.cancel()
+        self._unparsed.clear()
+        self._count_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():  # it was refused
             return
-        self._came = False
-        super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
-        self._barren = 0 if self._came else self._barren + len(data)
-        if self._barren > MOST_HEAD_BYTES and self._answering:
-            self.transport.close()
-        elif self._barren > MOST_HEAD_BYTES:
-            self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
-        elif not self._answering and self.timeout_keep_alive_task is None:
-            # What came stopped the other clock, and need not be a request.
-            self._wait_for_more(self.body_seconds if self._in_body else self._head_seconds)
+        self._unset_keepalive_if_required()
+        self._unparsed.add(data)
+        self._read_on()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection while an answer is owed: some clients close their side once they have said all."""
+        self._sent_all = self.flow.held = True  # there is nothing to be read, whoever asks for it
+        if self._owing:
+            self._ask_whether_there(PROBE_SECONDS)
+        return self._owing
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(ApiError(400, "bad_request", msg))
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        if not self._answering:
-            self._wait_for_more(self._head_seconds)
+        self._wait_for_more(self._head_seconds)
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        if len(self.url) + len(url) > MOST_URL_BYTES:
+            self._stop_parsing(ApiError(414, "uri_too_long", f"The address is longer than {MOST_URL_BYTES} bytes."))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:  # a trailer of a chunked body is no header
+            return
+        if len(self.headers) >= MOST_HEADERS:
+            told = f"The request has more than {MOST_HEADERS} headers."
+            self._stop_parsing(ApiError(431, "too_many_headers", told))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> Any:
+        method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
+        if self._asked_headers is None:
+            self._check_head(method, version)
+            self._handshake = is_handshake(method, version, self.headers)
+            if self.parser.should_upgrade() and not self._handshake:
+                return  # the parser would skip the body: the request is parsed anew
+        else:
+            self.headers[:] = self._asked_headers
         self._in_head, self._in_body, self._came = False, True, True
+        names = dict(self.headers)
+        self._left = None if b"transfer-encoding" in names else int(names.get(b"content-length", b"0"))
         self._stop_waiting()
-        return super().on_headers_complete()
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._came = True
+        if self._left is not None:
+            self._left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._in_head:  # of a request that is parsed anew
+            return
         self._in_body, self._came = False, True
         self._stop_waiting()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_head and not self._answering and not self.transport.is_closing():
-            self._wait_for_more(self._head_seconds)
+        if not self.transport.is_closing() and (self._unparsed or self._sent_all):
+            self._unset_keepalive_if_required()
+            self._read_on()
 
     def handle_websocket_upgrade(self) -> None:
-        if self._may_be_served(""):
-            super().handle_websocket_upgrade()
-        else:
+        """Hand the connection over, with what came behind the handshake."""
+        if not self._may_be_served(""):
             self._refuse(self._full())
+            return
+        rest = self._unparsed.counted(len(self._unparsed))
+        self._unparsed.clear()
+        self._count_waiting()
+        self.flow.release()
+        self.flow.resume_reading()
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        if rest and isinstance(protocol, asyncio.Protocol):
+            protocol.data_received(rest)
+
+    def _should_upgrade(self) -> bool:
+        return self._handshake and self._should_upgrade_to_ws()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
         if self._beyond:  # the next probe needs its place
             cycle.keep_alive = False
         if not self._may_be_served(cycle.scope["path"]):
             app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
-            app = _unchunked(cycle, app)
+            app = unchunked(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _read_on(self) -> None:
+        """Parse what came, up to the end of the request that is being answered."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        pieces = 0
+        while self._unparsed and (self._in_head or self._in_body or not self._answering):
+            if pieces == _PIECES_AT_ONCE:
+                self._turn = self.loop.call_soon(self._read_on)
+                break
+            pieces += 1
+            self._parse(self._next_piece())
+            if self.transport.is_closing():
+                self._unparsed.clear()
+            if self.transport.get_protocol() is not self:
+                return
+        self._count_waiting()
+        if self.transport.is_closing():
+            return
+        if self._sent_all:
+            if not self._owing:
+                self.transport.close()
+            return
+        if self._too_much_waits:
+            self._forget_what_waits()
+        elif len(self._unparsed) > MOST_WAITING_BYTES:
+            self.flow.hold()
+        else:
+            self.flow.release()
+        if not self._answering and self.timeout_keep_alive_task is None and self._turn is None:
+            # What came stopped the other clock, and need not be a request.
+            self._wait_for_more(self.body_seconds if self._in_body else self._head_seconds)
+
+    def _next_piece(self) -> bytes:
+        if self._in_body and self._left is not None:
+            return self._unparsed.counted(min(self._left, _PIECE_BYTES))
+        most = MOST_HEAD_BYTES + 1 - self._barren
+        return self._unparsed.until_blank_line(min(most, _CHUNKED_PIECE_BYTES) if self._in_body else most)
+
+    def _parse(self, piece: bytes) -> None:
+        self._came, self._refusal = False, None
+        try:
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                self._parse_without_upgrade()
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or ApiError(400, "bad_request", "Invalid HTTP request received."))
+            return
+        self._barren = 0 if self._came else self._barren + len(piece)
+        if self._barren > MOST_HEAD_BYTES:
+            self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse the head of a request anew, without what made the parser end behind it."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._asked_headers = self.headers
+        try:
+            self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        finally:
+            self._asked_headers = None
+
+    def _check_head(self, method: str, version: str) -> None:
+        try:
+            check_start(method, version)
+            check_host(version, [value for name, value in self.headers if name == b"host"])
+        except ApiError as error:
+            self._stop_parsing(error)
+        self.url, host = split_absolute(self.url)
+        if host is not None:  # it counts instead of the header (RFC 9112, 3.2.2)
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"] + [(b"host", host)]
+
+    def _stop_parsing(self, error: ApiError) -> NoReturn:
+        """Leave a callback of the parser, which raises an error of its own then."""
+        self._refusal = error
+        raise error
 
     @property
     def _answering(self) -> bool:
-        return self._running is not None and not self._running.response_complete
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _owing(self) -> bool:
+        """Whether the client gets another answer without sending anything more."""
+        return self._turn is not None or (self._answering and not self._in_body)
 
     def _too_many(self) -> int:
         """Connections there are beyond the bound."""
         return 0 if self.most_connections is None else max(0, len(self.connections) - self.most_connections)
+
+    @property
+    def _too_much_waits(self) -> bool:
+        most = self.most_waiting_bytes
+        return most is not None and self._counted > 0 and BoundedHttpProtocol.waiting_bytes > most
+
+    def _forget_what_waits(self) -> None:
+        """End the connection behind the answer that is under way."""
+        self._unparsed.clear()
+        self._count_waiting()
+        self.flow.hold()
+        if self._answering:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
 
     def _may_be_served(self, path: str) -> bool:
         return path in ALWAYS_ANSWERED or not (self._beyond and self._too_many())
@@ -138,9 +318,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return ApiError(503, "too_many_connections", told, retry_after=_FULL_RETRY_SECONDS)
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer before there is a request, and close."""
-        self.transport.write(raw_answer(error))
+        """Answer before there is a request, and close. An answer that is under way is cut instead."""
+        if not (self._in_body and self._answering and self.cycle.response_started):
+            self.transport.write(raw_answer(error))
         self.transport.close()
+
+    def _count_waiting(self) -> None:
+        """Bring ``waiting_bytes`` up to date."""
+        BoundedHttpProtocol.waiting_bytes += len(self._unparsed) - self._counted
+        self._counted = len(self._unparsed)
+
+    def _ask_whether_there(self, seconds: float) -> None:
+        """Send what means nothing, again and again until an answer begins: of a client that closed its side, and one
+        that is gone, this server sees the same, until it sends."""
+
+        def ask() -> None:
+            waits = self._answering and not self.cycle.response_started
+            if waits and self.cycle.scope["http_version"] != "1.0" and not self.transport.is_closing():
+                self.transport.write(_PROBE)
+            self._ask_whether_there(min(2 * seconds, _MOST_PROBE_SECONDS))
+
+        self._probe = self.loop.call_later(seconds, ask)
 
     @property
     def _head_seconds(self) -> float:
@@ -155,24 +353,3 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
-
-
-def _unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """``app``, with bodies of unknown size sent as they are; uvicorn closes the connection of an HTTP/1.0 request."""
-
-    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        sized = True
-
-        async def plainly(message: ASGISendEvent) -> None:
-            nonlocal sized
-            if message["type"] == "http.response.start":
-                sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", []))
-                if not sized:
-                    cycle.chunked_encoding = False
-            elif message["type"] == "http.response.body" and not sized:
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        await app(scope, receive, plainly)
-
-    return run

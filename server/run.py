@@ -104,6 +104,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services = services_of(app)
     services.guard.announce()
     BoundedHttpProtocol.most_connections = most_connections()
+    BoundedHttpProtocol.most_waiting_bytes = settings.pipelined_memory_bytes
     BoundedHttpProtocol.body_seconds = settings.upload_seconds
     BoundedWebSocketProtocol.make_meter = lambda: UploadMeter(services.admission, settings)
     config = uvicorn.Config(

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one prompt, as it is sent")
     max_message_bytes: int = Field(default=16 * MIB, ge=1024, description="one WebSocket message")
     upload_memory_bytes: int = Field(default=512 * MIB, ge=1024, description="all prompts being received, together")
+    pipelined_memory_bytes: int = Field(
+        default=32 * MIB, ge=1024, description="what clients send behind requests that are being answered, together"
+    )
     upload_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="longest time a request may take to send its body"
     )

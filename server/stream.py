@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Request, Response, WebSocket
 
 from server import logs
 from server.accounting import Account, count_refusal
 from server.errors import ApiError, internal
+from server.handshake import asks_for_websocket
 from server.services import services_of
 from server.stream_response import ROUTE
 from server.stream_session import StreamSession
@@ -50,8 +51,12 @@ async def stream(websocket: WebSocket) -> None:
 
 
 @router.api_route(ROUTE, methods=["GET", "HEAD", "POST"], include_in_schema=False)
-async def no_page() -> None:
-    """For whoever asks for it as for a page."""
+async def no_page(request: Request) -> Response:
+    """Refuse whoever asks for it as for a page, or with half a handshake."""
+    if asks_for_websocket(request.headers.raw):
+        needed = "a GET of HTTP/1.1 without a body, with Sec-WebSocket-Key and Sec-WebSocket-Version"
+        told = f"This is no WebSocket handshake, which is {needed}."
+        return ApiError(400, "bad_request", told).response({"Connection": "close"})
     told = f"{ROUTE} is a WebSocket: open it with a WebSocket client, not as a page."
     raise ApiError(426, "not_a_websocket", told)
 

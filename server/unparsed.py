@@ -1,0 +1,48 @@
+"""Bytes of a connection that were received and not parsed yet, cut so that no piece holds more than one request."""
+
+from __future__ import annotations
+
+_BLANK_LINE = b"\r\n\r\n"
+
+
+class Unparsed:
+    """A request's head ends with an empty line, and so does a chunked body: a piece that ends with the first empty line
+    in it cannot reach into another request. Where no piece is asked for, bytes wait as they came."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._seen = b""
+        """End of what was handed out, where it may be the beginning of an empty line."""
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def add(self, data: bytes) -> None:
+        """Append what was received."""
+        self._bytes += data
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._bytes.clear()
+        self._seen = b""
+
+    def until_blank_line(self, most: int) -> bytes:
+        """Hand out bytes up to the end of the first empty line, at most ``most``."""
+        begun = len(self._seen)
+        found = (self._seen + self._bytes[: max(0, most)]).find(_BLANK_LINE)
+        if found < 0:
+            piece = self._take(most)
+            self._seen = (self._seen + piece)[1 - len(_BLANK_LINE) :]
+            return piece
+        self._seen = b""
+        return self._take(found + len(_BLANK_LINE) - begun)
+
+    def counted(self, most: int) -> bytes:
+        """Hand out at most ``most`` bytes of a body of known size."""
+        self._seen = b""
+        return self._take(most)
+
+    def _take(self, count: int) -> bytes:
+        piece = bytes(self._bytes[:count])
+        del self._bytes[:count]
+        return piece

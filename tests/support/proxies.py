@@ -1,0 +1,78 @@
+"""nginx and Caddy in front of a server, configured as ``docs/proxies.md`` says, but for names, ports and TLS."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.support.metrics import wait_until
+from tests.support.tools import require_tool
+
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "proxies.md"
+_NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {rest}
+}}
+"""
+
+
+@contextmanager
+def proxy(name: str, server: str, folder: Path) -> Iterator[str]:
+    """Run ``nginx`` or ``caddy`` in front of ``server``; gives the proxy's URL. Skips where it is not installed."""
+    tool = require_tool(name)
+    port = _free_port()
+    text, there = _documented(name), urlsplit(server).netloc
+    assert "127.0.0.1:8000" in text
+    text = text.replace("127.0.0.1:8000", there)
+    if name == "nginx":
+        text = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port};", text)
+        text = re.sub(r"ssl_certificate.*\n", "\n", text).replace("/var/log/nginx", str(folder))
+        text = re.sub(r"^# (map .*)$", r"\1", text, flags=re.MULTILINE)
+        file = folder / "nginx.conf"
+        file.write_text(_NGINX.format(folder=folder, rest=text))
+        command = [tool, "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
+    else:
+        file = folder / "Caddyfile"
+        options = "{\n    admin off\n    auto_https off\n}\n"
+        file.write_text(options + text.replace("audio.example.org", f"http://127.0.0.1:{port}"))
+        command = [tool, "run", "--config", str(file), "--adapter", "caddyfile"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        wait_until(lambda: process.poll() is not None or _answers(port), f"{name} listens")
+        assert process.poll() is None, (folder / "log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _documented(name: str) -> str:
+    found = re.search(rf"```{name}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found, f"{_PAGE} has no block of {name}"
+    return found[1]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as wire:
+        return wire.connect_ex(("127.0.0.1", port)) == 0
