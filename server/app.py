@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from server import continuation, entry, errors, health, models, pages, play, stream
 from server.context import RequestContext
+from server.host_check import HostCheck
 from server.security_headers import SecurityHeaders
 from server.services import make_services
 from server.settings import Settings
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(RequestContext)
     app.add_middleware(SecurityHeaders)
     return app

@@ -123,7 +123,7 @@ class Guard:
         if origin is None or origin in self._origins or "*" in self._origins:
             return
         ours = _same_host(origin, connection.headers.get("host", ""))
-        if not ours or (self._own_pages_alone and not _is_here(origin)):
+        if not ours or (self._own_pages_alone and not is_own_name(urlsplit(origin).hostname or "")):
             raise ApiError(
                 403,
                 "wrong_origin",
@@ -166,9 +166,9 @@ def _same_host(origin: str, host: str) -> bool:
         return False
 
 
-def _is_here(origin: str) -> bool:
-    """Whether a page's host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
-    host = (urlsplit(origin).hostname or "").rstrip(".")
+def is_own_name(host: str) -> bool:
+    """Return whether a host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
+    host = host.rstrip(".").lower()
     return is_loopback(host) or host.endswith(".localhost")
 
 

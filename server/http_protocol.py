@@ -86,6 +86,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = ReadingFlow(transport)
         self._unparsed = Unparsed()
+        if hasattr(transport, "max_size"):  # asyncio's own reads four times as much at once
+            transport.max_size = _PIECE_BYTES
         too_many = self._too_many()
         if too_many > MOST_BEYOND:
             self._refuse(self._full())

@@ -28,14 +28,16 @@ class Unparsed:
 
     def until_blank_line(self, most: int) -> bytes:
         """Hand out bytes up to the end of the first empty line, at most ``most``."""
-        begun = len(self._seen)
-        found = (self._seen + self._bytes[: max(0, most)]).find(_BLANK_LINE)
-        if found < 0:
+        # An empty line that has begun already ends within the first bytes; any other is in what waits alone.
+        begun = (self._seen + self._bytes[: len(_BLANK_LINE) - 1]).find(_BLANK_LINE)
+        found = begun - len(self._seen) if begun >= 0 else self._bytes.find(_BLANK_LINE, 0, most)
+        end = found + len(_BLANK_LINE)
+        if (begun < 0 and found < 0) or end > most:
             piece = self._take(most)
             self._seen = (self._seen + piece)[1 - len(_BLANK_LINE) :]
             return piece
         self._seen = b""
-        return self._take(found + len(_BLANK_LINE) - begun)
+        return self._take(end)
 
     def counted(self, most: int) -> bytes:
         """Hand out at most ``most`` bytes of a body of known size."""

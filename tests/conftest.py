@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from whispergpt_client import Client
 
 from benchmarks.attacks.server_process import ServerProcess
 from tests.support.metrics import wait_for_idle
 
+# The same examples in every run, and nothing kept between runs; a slow machine is no failure.
+hypothesis.settings.register_profile("project", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("project")
 pytest_plugins = ["tests.support.workers"]
 IDLE_STOP_SECONDS = 15.0
 # A busy machine has no time for as many streams as some tests play at once, and would rightly refuse them; those of

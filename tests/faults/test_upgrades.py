@@ -18,8 +18,8 @@ from tests.support.proxies import proxy
 from tests.support.tools import require_tool
 from tests.support.wire import Answer, answers_to, exchange
 
-HIDDEN = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Request-Id: from-the-body\r\n\r\n"
-LAST = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Request-Id: the-last\r\nConnection: close\r\n\r\n"
+HIDDEN = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: from-the-body\r\n\r\n"
+LAST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: the-last\r\nConnection: close\r\n\r\n"
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 UPGRADES = {
     "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
@@ -49,7 +49,7 @@ FRAMINGS = {
 
 
 def _head(framing: bytes, upgrade: bytes, line: bytes = b"POST /health/live HTTP/1.1") -> bytes:
-    return line + b"\r\nHost: a\r\nX-Request-Id: the-first\r\n" + upgrade + framing + b"\r\n"
+    return line + b"\r\nHost: localhost\r\nX-Request-Id: the-first\r\n" + upgrade + framing + b"\r\n"
 
 
 def _writes(head: bytes, body: bytes, how: str) -> list[bytes]:
@@ -100,14 +100,14 @@ def test_a_handshake_that_is_refused_ends_its_connection(server: str) -> None:
 
 
 def test_connect_is_refused_and_nothing_is_read_behind_it(server: str) -> None:
-    (told,) = answers_to(server, b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN)
+    (told,) = answers_to(server, b"CONNECT a:443 HTTP/1.1\r\nHost: localhost\r\n\r\n" + HIDDEN)
     assert told.status == 400 and b"no proxy" in told.body
 
 
 def test_what_is_expected_first_is_told_with_an_upgrade_too(server: str) -> None:
     with raw_connection(server) as wire:
         fields, body = FRAMINGS["sized"]
-        head = b"POST /continue HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        head = b"POST /continue HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         wire.sendall(head + b"Expect: 100-continue\r\n" + UPGRADES["h2c"] + fields + b"\r\n")
         go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
         assert wire.recv(len(go_on), socket.MSG_WAITALL) == go_on

@@ -1,0 +1,53 @@
+"""Requests by another name than this machine's own are refused where nobody is asked for a key.
+
+A page whose host's name is made to lead to this machine (DNS rebinding) could read what the server answers: for a
+browser it is of the same origin. Its requests are told by their ``Host``.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.accounting import count_refusal
+from server.errors import POLICY_VIOLATION, ApiError
+from server.guard import is_loopback, is_own_name
+from server.services import services_of
+from server.settings import Settings
+
+
+class HostCheck:
+    """ASGI middleware: of a server that is open because it listens on loopback, and of no other."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._checks = settings.keys is None and not settings.open and is_loopback(settings.host)
+        self._names = {_name(urlsplit(origin).netloc) for origin in settings.cors_origins}
+        if "*" in settings.cors_origins:
+            self._checks = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = Headers(scope=scope).get("host") if self._checks and scope["type"] in ("http", "websocket") else None
+        if host is None or self._is_ours(_name(host)):
+            await self._app(scope, receive, send)
+            return
+        told = (
+            "This server is for its own machine: it answers requests to localhost and loopback addresses, "
+            "and to the hosts that WHISPERGPT_CORS_ORIGINS names."
+        )
+        error = ApiError(403, "wrong_host", told, close_code=POLICY_VIOLATION)
+        count_refusal(services_of(scope["app"]).metrics, error)
+        await error.response()(scope, receive, send)
+
+    def _is_ours(self, name: str | None) -> bool:
+        return name is not None and (name in self._names or is_own_name(name))
+
+
+def _name(host: str) -> str | None:
+    """The name in a ``Host`` header, in lower case and without a port; None where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
