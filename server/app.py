@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from server import continuation, entry, errors, health, models, pages, play, stream
 from server.context import RequestContext
 from server.host_check import HostCheck
+from server.methods import HeadAsGet
 from server.security_headers import SecurityHeaders
 from server.services import make_services
 from server.settings import Settings
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
+    app.add_middleware(HeadAsGet)
     app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(RequestContext)
     app.add_middleware(SecurityHeaders)

@@ -35,9 +35,9 @@ _FORM: dict[str, Any] = {
         },
         "response_format": {
             "type": "string",
-            "enum": ["wav", "flac", "mp3", "opus", "pcm"],
+            "enum": ["wav", "flac", "mp3", "opus", "ogg", "pcm"],
             "default": "wav",
-            "description": "pcm is s16le mono 24 kHz, opus is Ogg Opus.",
+            "description": "pcm is s16le mono 24 kHz; opus, or ogg, is Ogg Opus. Case does not matter.",
         },
         "stream": {"type": "boolean", "default": False},
     },

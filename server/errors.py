@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from engine.audio_file import READABLE, AudioError
+from server.methods import allowed_methods
 
 _TYPES = {
     401: "authentication_error",
@@ -138,10 +139,10 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             told = ApiError(404, "not_found", f"There is nothing at {request.url.path}; GET /docs lists what there is.")
         elif error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            told = ApiError(
-                405, "method_not_allowed", f"{request.method} is not for {request.url.path}; use {allowed}."
-            )
+            # Within the folder of files the address is no route's any more, and there is GET alone.
+            allowed = allowed_methods(request.app.router.routes, request.scope) or "GET, HEAD"
+            words = f"{request.method} is not for {request.url.path}; use {allowed}."
+            return ApiError(405, "method_not_allowed", words).response({"Allow": allowed})
         else:
             told = ApiError(error.status_code, "http_error", str(error.detail))
         return told.response(dict(error.headers or {}))

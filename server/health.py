@@ -9,14 +9,12 @@ from server.services import services_of
 router = APIRouter(tags=["operations"])
 
 
-@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="The process answers")
 async def live() -> dict[str, str]:
     """Always 200 while the event loop runs."""
     return {"status": "live"}
 
 
-@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="Every model has really generated, and new work is taken")
 async def ready(request: Request) -> dict[str, object]:
     """200, or 503 while starting, restarting or draining."""

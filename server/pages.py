@@ -31,14 +31,12 @@ files = _Asked(directory=_STATIC)
 """The playground's script, style and prompts, at /static."""
 
 
-@router.head("/")
 @router.get("/")
 async def playground() -> FileResponse:
     """A prompt in, and hear it go on."""
     return FileResponse(_STATIC / "index.html", headers=_HEADERS)
 
 
-@router.head("/docs")
 @router.get("/docs")
 async def docs() -> FileResponse:
     """The HTTP interface, drawn from /openapi.json, and the WebSocket's messages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import AsyncExitStack, ExitStack
 
@@ -14,6 +15,7 @@ from server.caller import Caller
 from server.continuation_answer import StreamedAnswer, answered, begin
 from server.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
 from server.departure import or_gone
+from server.encoders import MEDIA_TYPES, Format
 from server.entry import Who
 from server.errors import ApiError
 from server.parameters import find_model, sampling_for
@@ -23,6 +25,10 @@ from server.upload import ContinueForm, read_form
 
 router = APIRouter()
 ROUTE = "/v1/play"
+FIRST_BYTES: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
+"""Bytes that a body begins with, whatever is in it; pcm begins with sound."""
+_PROBE = re.compile(r"bytes ?= ?0-([01])")
+"""Range that Safari asks for first, to see what is there."""
 
 
 @router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
@@ -51,8 +57,13 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
 
 @router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)
 async def play(request: Request) -> Response:
-    """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener."""
+    """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener.
+
+    A player that asks for the first two bytes (``Range: bytes=0-1``) gets them, and the address stays good.
+    """
     token = request.query_params.get("token", "")
+    if probe := _PROBE.fullmatch(request.headers.get("range", "")[:64].strip()):
+        return _probed(services_of(request.app).addresses.look(token).form.response_format, int(probe[1]))
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         require_room(services, services.addresses.look(token))  # who has to come again finds the address again
@@ -64,6 +75,30 @@ async def play(request: Request) -> Response:
         return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
 
     return await answered(request, ROUTE, work)
+
+
+@router.head(ROUTE, include_in_schema=False)
+async def look(request: Request) -> Response:
+    """Say what an address would play, which stays good."""
+    held = services_of(request.app).addresses.look(request.query_params.get("token", ""))
+    return Response(headers=_head(held.form.response_format))
+
+
+def _probed(wanted: Format, last: int) -> Response:
+    """Answer with the first bytes of a body, up to the one numbered ``last``, without making the rest.
+
+    Raises:
+        ApiError: 416, they are not known before it plays.
+    """
+    if wanted not in FIRST_BYTES:
+        told = f"The first bytes of {wanted} are sound, which is not there before it plays; ask without a Range."
+        raise ApiError(416, "no_range", told)
+    headers = _head(wanted) | {"Content-Range": f"bytes 0-{last}/*"}
+    return Response(FIRST_BYTES[wanted][: last + 1], 206, headers)
+
+
+def _head(wanted: Format) -> dict[str, str]:
+    return {"Content-Type": MEDIA_TYPES[wanted], "Cache-Control": "no-store"}
 
 
 def require_room(services: Services, held: Held) -> None:

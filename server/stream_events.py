@@ -135,6 +135,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _SHOWN = 40
 """Characters of a text that is told back to who sent it."""
+_SHOWN_NAME = 100
+"""Characters of the name of a field, as above."""
 
 
 def parse_event(text: str) -> ClientEvent:
@@ -157,7 +159,8 @@ def parse_event(text: str) -> ClientEvent:
     if kind is None:
         raise bad_value("type", f"The message has no 'type'; there is {', '.join(_TYPES)}.", "missing_field")
     if kind not in _TYPES:
-        raise bad_value("type", f"There is no type '{str(kind)[:100]}'; there is {', '.join(_TYPES)}.", "unknown_type")
+        shown = f"'{kind[:100]}'" if isinstance(kind, str) else _shown(message, "type")
+        raise bad_value("type", f"There is no type {shown}; there is {', '.join(_TYPES)}.", "unknown_type")
     try:
         event: ClientEvent = msgspec.convert(message, ClientEvent)
     except msgspec.ValidationError as error:
@@ -172,7 +175,8 @@ def _explain(text: str, message: dict[str, Any]) -> ApiError:
     if where in _CHOICES:
         return bad_value(where, f"{where} must be {' or '.join(_CHOICES[where])}, not {_shown(message, where)}.")
     if named := _FIELD.search(what):
-        where = f"{where}.{named[1]}" if where else named[1]
+        name = named[1][:_SHOWN_NAME]
+        where = f"{where}.{name}" if where else name
         missing = "missing" in what
         code = "missing_field" if missing else "unknown_field"
         sentence = f"The field '{where}' is missing." if missing else f"There is no field '{where}' here."

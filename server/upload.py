@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import BinaryIO, get_args
@@ -35,6 +36,13 @@ _FORMATS: tuple[Format, ...] = get_args(Format)
 _DEFAULT_SECONDS = 5.0
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 64
+_MAX_CONTENT_TYPE = 512
+"""Characters of the request's Content-Type: the time that its parser takes grows with their square."""
+_MAX_DISPOSITION = 1024
+"""Bytes of a part's Content-Disposition, for the same reason."""
+_ALIASES: dict[str, Format] = {"ogg": "opus"}
+_QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,19 @@ class _InMemoryParser(MultiPartParser):
         """The field being read."""
         return self._current_part.field_name
 
+    def on_headers_finished(self) -> None:
+        """Take a part for a file too where its name is written the extended way alone (``filename*=``)."""
+        part = self._current_part
+        disposition = part.content_disposition or b""
+        if len(disposition) > _MAX_DISPOSITION:
+            raise MultiPartException(f"A Content-Disposition is longer than {_MAX_DISPOSITION} bytes.")
+        if (
+            _EXTENDED_NAME.search(_QUOTED.sub(b"", disposition))
+            and b"filename" not in parse_options_header(disposition)[1]
+        ):
+            part.content_disposition = disposition + b'; filename="file"'  # no name is used
+        super().on_headers_finished()
+
 
 async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> ContinueForm:
     """Read and check the form.
@@ -70,7 +91,10 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     if request.query_params:
         name = next(iter(request.query_params))
         raise bad_value(name[:100], "Parameters go into the form, not into the URL.", "unknown_field")
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise bad_value(None, f"The Content-Type is longer than {_MAX_CONTENT_TYPE} characters.", "bad_form")
+    if not content_type.lower().startswith("multipart/form-data"):
         raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
     if _charset(request) not in ("utf-8", "utf8", "us-ascii"):
         raise bad_value(None, "The form's text must be UTF-8; leave the charset out.", "bad_form")
@@ -137,6 +161,8 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
             raise bad_value(name, f"The field '{name}' must be text, not a file.")
     if audio is None:
         raise bad_value("audio", f"The field 'audio' is missing: send a file; {READABLE} are read.", "missing_field")
+    # A form of HTML sends the fields that are left empty too.
+    texts = {name: value for name, value in texts.items() if value.strip()}
     wishes = Wishes(
         seed=whole_number(texts["seed"], "seed") if "seed" in texts else None,
         temperature=number(texts["temperature"], "temperature") if "temperature" in texts else None,
@@ -157,7 +183,8 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
 
 
 def _format(text: str) -> Format:
+    wanted = text.strip().lower()
     for known in _FORMATS:
-        if text == known:
+        if known == _ALIASES.get(wanted, wanted):
             return known
     raise bad_value("response_format", f"response_format must be {', '.join(_FORMATS)}, not '{text[:40]}'.")

@@ -105,11 +105,46 @@ def test_arrays_in_and_out(client: Client) -> None:
         to_wav(np.zeros(10, np.int64), SAMPLE_RATE)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/health/live", "/health/ready"])
+GETS = (
+    "/",
+    "/docs",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/v1/models",
+    "/openapi.json",
+    "/static/playground.css",
+)
+
+
+@pytest.mark.parametrize("path", GETS)
 def test_a_head_is_answered_as_a_get_without_its_body(server: str, path: str) -> None:
     whole, head = HTTP.get(server + path), HTTP.head(server + path)
     assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    if path != "/metrics":  # which counts what was asked meanwhile
+        assert head.headers["content-length"] == str(len(whole.content))
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        *((path, "GET, HEAD") for path in GETS),
+        ("/continue", "POST"),
+        ("/v1/tokens", "POST"),
+        ("/v1/play", "GET, HEAD, POST"),
+    ],
+)
+def test_a_405_lists_what_there_is(server: str, path: str, allowed: str) -> None:
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+        answer = HTTP.request(method, server + path)
+        assert (answer.status_code == 405) is (method not in allowed.split(", ")), method
+        if answer.status_code == 405:
+            assert answer.headers["allow"] == allowed
+            if method != "HEAD":
+                assert allowed in answer.json()["error"]["message"]
+    listed = HTTP.get(f"{server}/openapi.json").json()["paths"]
+    assert all("head" not in methods for methods in listed.values())
 
 
 def test_http_1_0_gets_what_http_1_1_gets(server: str, short_prompt: bytes) -> None:

@@ -13,6 +13,7 @@ import pytest
 from engine.audio_file import read_audio
 from server.admission import Admission, UploadMeter
 from server.caller import Caller
+from server.encoders import MEDIA_TYPES
 from server.errors import ApiError
 from server.play_addresses import Held, PlayAddresses
 from server.settings import Settings
@@ -65,6 +66,30 @@ def test_what_is_wrong_is_said_before_there_is_an_address(
 ) -> None:
     refused = HTTP.post(f"{server}/v1/play", data=data, files={"audio": audio or SPEECH.read_bytes()})
     assert refused.status_code == status and refused.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus"])
+def test_an_address_survives_a_look(server: str, name: str) -> None:
+    """As Safari looks before it plays."""
+    url = server + address(server, seconds="0.2", response_format=name, seed="4").json()["url"]
+    for _ in range(2):
+        head = HTTP.head(url)
+        assert (head.status_code, head.headers["content-type"]) == (200, MEDIA_TYPES[name])  # type: ignore[index]
+        probe = HTTP.get(url, headers={"Range": "bytes=0-1"})
+        assert (probe.status_code, probe.headers["content-range"], len(probe.content)) == (206, "bytes 0-1/*", 2)
+        assert probe.headers["content-type"] == head.headers["content-type"]
+        assert HTTP.get(url, headers={"Range": "bytes=0-0"}).content == probe.content[:1]
+    whole = HTTP.get(url, headers={"Range": "bytes=0-"})
+    assert whole.status_code == 200 and whole.content[:2] == probe.content
+    for answer in (HTTP.get(url, headers={"Range": "bytes=0-1"}), HTTP.head(url)):
+        assert answer.status_code == 404, "it was played"
+
+
+def test_the_first_bytes_of_pcm_are_not_known(server: str) -> None:
+    url = server + address(server, seconds="0.2", response_format="pcm").json()["url"]
+    probe = HTTP.get(url, headers={"Range": "bytes=0-1"})
+    assert probe.status_code == 416 and probe.json()["error"]["code"] == "no_range"
+    assert HTTP.get(url).status_code == 200
 
 
 def test_an_address_of_no_token(server: str) -> None:

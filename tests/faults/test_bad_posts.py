@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_continued(server: str, name: str) -> None:
 
 
 WRONG_NUMBERS = {
-    "seconds": ["-1", "0", "600.1", "1e300", "inf", "nan", "five", ""],
+    "seconds": ["-1", "0", "600.1", "1e300", "inf", "nan", "five"],
     "seed": ["-1", str(2**53), "9" * 40, "1.5", "inf", "seven"],
     "temperature": ["-0.1", "2.1", "1e300", "inf", "nan", "warm"],
     "top_k": ["-1", "1025", "9" * 40, "1.5", "nan", "many"],
@@ -114,6 +114,16 @@ BAD_REQUESTS: dict[str, dict[str, Any]] = {
         "content": b"--line\r\n\r\n--line--",
         "headers": {"content-type": "multipart/form-data; boundary=line; charset=undefined"},
     },
+    "a type that its parser takes long for": {
+        "content": b"--X\r\n\r\n",
+        "headers": {"content-type": "multipart/form-data" + ";" * 60_000},
+    },
+    "a part whose header its parser takes long for": {
+        "content": b'--line\r\nContent-Disposition: form-data; name="audio"'
+        + b";" * 2_000
+        + b"\r\n\r\n\r\n--line--\r\n",
+        "headers": {"content-type": "multipart/form-data; boundary=line"},
+    },
     "multipart that is none": {
         "content": GOOD_PROMPT,
         "headers": {"content-type": "multipart/form-data; boundary=line"},
@@ -136,6 +146,44 @@ def test_audio_without_a_file_name(server: str, content: bytes) -> None:
     answer = post(server, content=head + content + b"\r\n--line--\r\n", headers=headers)
     check(answer, 400, "audio", "must be a file", "no file name")
     assert answer.json()["error"]["code"] == "not_a_file"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "status"),
+    [
+        (b"form-data; name=\"audio\"; filename*=UTF-8''d%C3%A9j%C3%A0.wav", 200),
+        (b'form-data; name="audio"; filename="a.wav"; filename*=UTF-8\'\'b.wav', 200),
+        (b"form-data; name=audio; FILENAME*0*=UTF-8''long; filename*1=er.wav", 200),
+        (b'form-data; name="audio"; x="; filename*=no"', 400),
+    ],
+)
+def test_a_file_name_in_the_extended_form(server: str, disposition: bytes, status: int) -> None:
+    head = b"--line\r\nContent-Disposition: " + disposition + b"\r\n\r\n"
+    fields = b'\r\n--line\r\nContent-Disposition: form-data; name="seconds"\r\n\r\n0.04\r\n--line--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=line"}
+    answer = post(server, content=head + GOOD_PROMPT + fields, headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+def test_fields_that_are_left_empty_are_left_out(server: str) -> None:
+    """As a form of HTML sends them."""
+    empty = dict.fromkeys(
+        ["seed", "temperature", "top_k", "top_p", "model", "include_prompt", "response_format", "stream"], ""
+    )
+    answer = post(server, data={**empty, "seconds": "0.04"}, files={"audio": GOOD_PROMPT})
+    assert answer.status_code == 200 and answer.headers["content-type"] == "audio/wav"
+    assert answer.headers["x-seed"].isdigit()
+    answer = post(server, data={"seconds": " ", "top_k": "1"}, files={"audio": GOOD_PROMPT})
+    assert len(answer.content) == 44 + 5 * 2 * SAMPLE_RATE, "five seconds unless others are asked for"
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("WAV", "audio/wav"), ("Flac", "audio/flac"), ("ogg", "audio/ogg"), (" OGG", "audio/ogg"), ("Opus", "audio/ogg")],
+)
+def test_names_of_formats_in_any_case(server: str, name: str, media_type: str) -> None:
+    answer = post(server, data={"response_format": name, "seconds": "0.04"}, files={"audio": GOOD_PROMPT})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
 
 
 def test_a_body_that_grows_beyond_all_bounds(server: str) -> None:
