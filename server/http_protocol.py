@@ -17,7 +17,7 @@ from server.errors import ApiError
 from server.handshake import is_handshake
 from server.raw_answer import raw_answer
 from server.reading_flow import ReadingFlow
-from server.request_head import check_host, check_start, split_absolute
+from server.request_head import check_host, check_size, check_start, split_absolute
 from server.unchunked import unchunked
 from server.unparsed import Unparsed
 
@@ -137,6 +137,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.headers) >= MOST_HEADERS:
             told = f"The request has more than {MOST_HEADERS} headers."
             self._stop_parsing(ApiError(431, "too_many_headers", told))
+        try:
+            check_size(name, value)
+        except ApiError as error:
+            self._stop_parsing(error)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> Any:

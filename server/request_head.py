@@ -13,6 +13,26 @@ _HOST = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._~%-]{1,40})?\]|[A-Za-z0-9._~!$&'()*+,;=%-]{0,255})(:[0-9]{0,5})?"
 )
 
+MOST_LIST_BYTES = 4_096
+_LISTS = frozenset(
+    {
+        *(b"accept", b"accept-encoding", b"access-control-request-headers", b"baggage", b"if-match"),
+        *(b"if-none-match", b"range", b"traceparent", b"tracestate", b"x-forwarded-for"),
+    }
+)
+"""Headers that libraries take apart on the event loop, which have no bound of their own there."""
+
+
+def check_size(name: bytes, value: bytes) -> None:
+    """Check the size of one header.
+
+    Raises:
+        ApiError: 431, it is a list that is longer than anybody needs.
+    """
+    if len(value) > MOST_LIST_BYTES and name.lower() in _LISTS:
+        told = f"The header {name.decode('ascii', 'replace')} is longer than {MOST_LIST_BYTES} bytes."
+        raise ApiError(431, "too_many_headers", told)
+
 
 def check_start(method: str, version: str) -> None:
     """Check what the first line says.

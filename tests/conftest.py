@@ -13,7 +13,8 @@ from benchmarks.attacks.server_process import ServerProcess
 from tests.support.metrics import wait_for_idle
 
 # The same examples in every run, and nothing kept between runs; a slow machine is no failure.
-hypothesis.settings.register_profile("project", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("project", max_examples=50, derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=1_000_000, database=None, deadline=None)
 hypothesis.settings.load_profile("project")
 pytest_plugins = ["tests.support.workers"]
 IDLE_STOP_SECONDS = 15.0

@@ -15,6 +15,7 @@ from server.http_protocol import BoundedHttpProtocol
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.metrics import wait_for_idle
+from tests.support.wire import answers_to
 
 HALF = b"GET / HTTP/1.1\r\nHost:"
 
@@ -100,6 +101,34 @@ def test_what_is_no_request_is_told_so_in_the_envelope(server: str, request_line
             head, _, body = answer.read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"application/json" in head
     check_error(json.loads(body)["error"], "request")
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "words"),
+    [
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "8192 bytes"),
+        (b"GET /?" + b"a&" * 5_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "8192 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 128 + b"\r\n", 431, "128 headers"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nRange: bytes=" + b"0-1," * 2_000 + b"\r\n\r\n", 431, "4096 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nACCEPT: " + b"a;q=1," * 2_000 + b"\r\n\r\n", 431, "accept"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: " + b"::1," * 2_000 + b"\r\n\r\n", 431, "4096"),
+        (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 400, "HTTP/1.1"),
+    ],
+    ids=["long address", "long query", "many headers", "many ranges", "long list", "many proxies", "other version"],
+)
+def test_what_would_take_long_to_read_is_refused_before(server: str, head: bytes, status: int, words: str) -> None:
+    (answer,) = answers_to(server, head)
+    assert answer.status == status and answer.headers["connection"] == "close"
+    check_error(json.loads(answer.body)["error"], words)
+
+
+def test_a_trailer_is_no_header(server: str) -> None:
+    """What stands behind a body does not count as if it stood in front."""
+    head = b"POST /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: first\r\nTransfer-Encoding: chunked\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    trailer = b"0\r\nHost: evil.example\r\nX-Request-Id: second\r\n\r\n"
+    told = answers_to(server, head + trailer + last)
+    assert [answer.status for answer in told] == [405, 200] and told[0].headers["x-request-id"] == "first"
 
 
 def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
