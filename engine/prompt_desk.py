@@ -2,7 +2,8 @@
 
 Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce; but while
 somebody waits for a prompt, those who are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`).
-After each chunk both pass to the prompt that is nearest to its end, so that a long one does not hold a short one up.
+After each chunk both pass to the owner for whom least was done, and of that owner's prompts to the one nearest to its
+end, so that a long one does not hold a short one up.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class _Arriving:
     remembered: bool = True
     committed_at: float | None = None
 
-    def after(self, now: float) -> tuple[bool, float]:
-        """Sorts whose turn is next: who waits for a whole prompt before who still speaks, then who has least to do."""
+    def after(self, now: float, worked: int) -> tuple[bool, int, float]:
+        """Return the sort key of the next turn: committed prompts first, then the owner for whom least was done, then
+        the fewest frames left, less a credit for waiting."""
         waited = 0.0 if self.committed_at is None else now - self.committed_at
-        return self.committed_at is None, self.encoder.frames_left - waited * WAITING_FRAMES
+        return self.committed_at is None, worked, self.encoder.frames_left - waited * WAITING_FRAMES
 
 
 class PromptDesk:
@@ -71,6 +73,8 @@ class PromptDesk:
         self._cache, self._notify = PromptCache(cache_bytes), notify
         self._changed = threading.Condition()
         self._arriving: dict[int, _Arriving] = {}
+        self._worked: dict[str, int] = {}
+        """Frames that were worked on for each owner, since the desk was empty last."""
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -95,7 +99,7 @@ class PromptDesk:
         """Expect a prompt for the model of ``engine``."""
         arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
         with self._changed:
-            self._arriving[prompt_id] = arriving
+            self._add(arriving)
 
     def recall(self, prompt_id: int, engine: Engine, memory: Memory) -> None:
         """Make a prompt of what a stream had behind it.
@@ -105,7 +109,7 @@ class PromptDesk:
         """
         arriving = _Arriving(prompt_id, engine, "", engine.recall(memory), False, time.monotonic())
         with self._changed:
-            self._arriving[prompt_id] = arriving
+            self._add(arriving)
             self._changed.notify_all()
 
     def append(self, prompt_id: int, samples: Samples) -> None:
@@ -198,11 +202,15 @@ class PromptDesk:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                in_turn = sorted(self._arriving.values(), key=lambda arriving: arriving.after(now))
+                worked = self._worked
+                in_turn = sorted(
+                    self._arriving.values(), key=lambda arriving: arriving.after(now, worked[arriving.owner])
+                )
                 for stage in reversed(Stage):
                     for arriving in in_turn:
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
                             self._busy.add((arriving.engine, stage))
+                            self._worked[arriving.owner] += CHUNK_FRAMES
                             return arriving, stage
                 self._changed.wait()
         return None
@@ -213,6 +221,17 @@ class PromptDesk:
             if arriving.remembered:
                 self._cache.add(_key(arriving), prompt)
             self._end(arriving, prompt)
+
+    def _add(self, arriving: _Arriving) -> None:
+        """Expect a prompt. An owner who had none begins level with the one for whom least was done."""
+        owners = {other.owner for other in self._arriving.values()}
+        if not owners:
+            self._worked.clear()
+        elif arriving.owner not in owners:
+            least = min(self._worked[owner] for owner in owners)
+            self._worked[arriving.owner] = max(self._worked.get(arriving.owner, 0), least)
+        self._worked.setdefault(arriving.owner, 0)
+        self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
