@@ -12,6 +12,7 @@ from server.caller import Caller
 from server.engine_handles import PromptHandle, StreamHandle
 from server.engine_link import EngineLink
 from server.errors import ApiError
+from server.held_bytes import ConnectionBytes, Pot, Share
 from server.places import Place
 from server.settings import Settings
 from server.stream_plan import StreamPlan
@@ -27,15 +28,26 @@ class Admission:
         self.idle = asyncio.Event()
         """Set while nobody is being served."""
         self.idle.set()
-        self.upload_bytes = 0
+        again, share = settings.retry_after_seconds, settings.memory_share
+        self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again)
+        self.control = Pot(settings.control_memory_bytes, share, "control messages", again)
 
-    def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace) -> Place:
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of all prompts that are being received, and of messages on their way to be one."""
+        return self.uploads.bytes
+
+    def connection_bytes(self) -> ConnectionBytes:
+        """Return the count of a new WebSocket connection."""
+        return ConnectionBytes(self.uploads, self.control)
+
+    def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace, caller: Caller | None = None) -> Place:
         """Promise a place to whom a prompt is now made ready for: who is let in so far is not sent away after it.
 
         Raises:
             ApiError: as ``require_room``.
         """
-        return link.places.keep(model.id, pace, self.require_room(link, model, pace))
+        return link.places.keep(model.id, pace, self.require_room(link, model, pace), caller)
 
     def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
         """Refuse early, before any work is done for the request; returns whether nobody has to end first.
@@ -78,9 +90,13 @@ class Admission:
         plan: StreamPlan,
         caller: Caller,
         place: Place | None = None,
+        prompt_paid: bool = False,
     ) -> StreamHandle:
         """Put a stream of ``caller`` in line for a slot, in the ``place`` that was kept for it, if one was. Whoever
         starts it closes it.
+
+        Args:
+            prompt_paid: as in ``Caller.enter``.
 
         Raises:
             ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
@@ -89,7 +105,7 @@ class Admission:
             plan = replace(plan, promised=place.at_once)
         else:
             self.require_room(link, prompt.model, plan.pace)
-        visit = caller.enter(plan.frames)
+        visit = caller.enter(plan.frames, prompt_paid)
         try:
             return link.start_stream(prompt, plan, visit)
         except ApiError:
@@ -171,32 +187,33 @@ class Admission:
 
 
 class UploadMeter:
-    """The bytes of one prompt being received, within its own limit and that of all together."""
+    """The bytes of one body being received, within the limit of a prompt and the caller's share of the memory."""
 
-    def __init__(self, admission: Admission, settings: Settings) -> None:
-        self._admission, self._settings = admission, settings
-        self.bytes = 0
+    def __init__(self, admission: Admission, settings: Settings, caller: Caller) -> None:
+        self._share, self._limit = Share(admission.uploads, caller), settings.max_upload_bytes
 
     def add(self, count: int) -> None:
         """Count ``count`` more bytes.
 
         Raises:
-            ApiError: 413, this prompt is too large; 429, all prompts together are.
+            ApiError: 413, this prompt is too large; 429, the caller's share of the memory is used up.
         """
-        limit = self._settings.max_upload_bytes
-        if self.bytes + count > limit:
-            raise ApiError(
-                413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio"
-            )
-        if self._admission.upload_bytes + count > self._settings.upload_memory_bytes:
-            raise _come_again("Too many prompts are being received at once", self._settings.retry_after_seconds)
-        self.bytes += count
-        self._admission.upload_bytes += count
+        require_size(self._share.bytes + count, self._limit)
+        self._share.set(self._share.bytes + count)
 
     def release(self) -> None:
         """Give the bytes back."""
-        self._admission.upload_bytes -= self.bytes
-        self.bytes = 0
+        self._share.set(0)
+
+
+def require_size(size: int, limit: int) -> None:
+    """Refuse a prompt of ``size`` bytes that is too large.
+
+    Raises:
+        ApiError: 413.
+    """
+    if size > limit:
+        raise ApiError(413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio")
 
 
 def _seconds_left(streams: Iterable[StreamHandle]) -> list[float]:

@@ -42,6 +42,11 @@ def to_bytes(samples: Samples) -> bytes:
     return samples.astype("<f4", copy=False).tobytes()
 
 
+def seconds_of(samples: bytes) -> float:
+    """Return how long samples are that ``to_bytes`` made."""
+    return len(samples) / (4 * SAMPLE_RATE)
+
+
 class PcmPrompt:
     """s16le mono PCM of any cut into messages → float32 samples at 24 kHz, in whole frames.
 

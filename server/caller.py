@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 
 from engine.config import FRAME_RATE
 from server.errors import ApiError
@@ -17,33 +18,59 @@ _CONNECTIONS_A_STREAM = 4
 
 
 class Caller:
-    """The holder of a key, or anybody where no key is asked for (``name`` is empty then).
+    """The holder of a key, or anybody where no key is asked for (``name`` and ``identity`` are empty then).
 
-    Audio is counted when it is asked for, and what was not made is given back. The allowance fills up steadily, to a
-    minute's worth at most; who has any left may ask for more than that, and waits the longer after it.
+    Audio is counted when it is asked for, and what was not made is given back. The seconds of a prompt are counted too,
+    unless it is remembered. The allowance fills up steadily, to a minute's worth at most; who has any left may ask for
+    more than that, and waits the longer after it.
 
     Args:
+        name: the key's label, for people: a key that replaces another may have the same.
+        identity: the key's digest, which decides whose sessions, prompts and addresses are whose.
         streams: at once; None for no bound.
         audio_seconds_a_minute: None for no bound.
+        alone: whether there is no other caller, so that nothing has to be left for one.
     """
 
-    def __init__(self, name: str = "", streams: int | None = None, audio_seconds_a_minute: float | None = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str = "",
+        streams: int | None = None,
+        audio_seconds_a_minute: float | None = None,
+        identity: str = "",
+        alone: bool = False,
+    ) -> None:
+        self.name, self.identity, self.alone = name, identity, alone
         self._streams, self._a_minute = streams, audio_seconds_a_minute
-        self._playing = self._connected = 0
+        self._playing = self._places = self._connected = 0
+        self._prompt_turns = _turns(streams)
         self._left, self._at = audio_seconds_a_minute or 0.0, time.monotonic()
 
-    def bound(self, streams: int | None, audio_seconds_a_minute: float | None) -> None:
-        """Other bounds from now on; what was used stays used."""
+    def bound(self, streams: int | None, audio_seconds_a_minute: float | None, name: str) -> None:
+        """Set other bounds and another label from now on; what was used stays used."""
         if audio_seconds_a_minute != self._a_minute:
             used = 0.0 if self._a_minute is None else self._a_minute - self._now_left()
             self._left = (audio_seconds_a_minute or 0.0) - used
-        self._streams, self._a_minute = streams, audio_seconds_a_minute
+        if streams != self._streams:
+            self._prompt_turns = _turns(streams)
+        self.name, self._streams, self._a_minute = name, streams, audio_seconds_a_minute
 
     @property
     def has_room(self) -> bool:
-        """Whether it may have another stream now."""
-        return self._streams is None or self._playing < self._streams
+        """Whether it may have another stream now, beside those that play and those that a place is kept for."""
+        return self._streams is None or self._playing + self._places < self._streams
+
+    def keep_place(self) -> None:
+        """Count a place that is kept for one of its streams."""
+        self._places += 1
+
+    def give_place_back(self) -> None:
+        """Count a place less."""
+        self._places -= 1
+
+    def prompt_turn(self) -> AbstractAsyncContextManager[None]:
+        """Return a context in which a prompt of it is worked on; of prompts beyond its streams each waits there."""
+        return self._prompt_turns or nullcontext()
 
     def require_room(self) -> None:
         """Refuse early, before any work is done.
@@ -51,6 +78,10 @@ class Caller:
         Raises:
             ApiError: 429, a stream would be one too many, or the allowance is used up.
         """
+        self._require_stream()
+        self.pay(0.0)
+
+    def _require_stream(self) -> None:
         if self._streams is not None and not self.has_room:
             raise ApiError(
                 429,
@@ -59,7 +90,6 @@ class Caller:
                 "end one, or try again once it has ended.",
                 retry_after=1,
             )
-        self.pay(0.0)
 
     @contextmanager
     def connection(self) -> Iterator[None]:
@@ -82,23 +112,39 @@ class Caller:
         finally:
             self._connected -= 1
 
-    def enter(self, frames: int | None) -> Visit:
-        """A stream of so many frames begins; None has no end yet.
+    def enter(self, frames: int | None, prompt_paid: bool = False) -> Visit:
+        """Count a stream of so many frames, which begins; None has no end yet.
+
+        Args:
+            prompt_paid: whether its prompt was let in and paid for, and this is the first stream of it: what the prompt
+                has used of the allowance does not keep the stream out.
 
         Raises:
             ApiError: 429, as ``require_room``.
         """
-        self.require_room()
+        self._require_stream()
         seconds = _PAID_AHEAD_SECONDS if frames is None else frames / FRAME_RATE
-        self.pay(seconds)
+        if prompt_paid:
+            self.charge(seconds)
+        else:
+            self.pay(seconds)
         self._playing += 1
         return Visit(self, seconds, endless=frames is None)
 
     def leave(self, unused_seconds: float) -> None:
         """One of its streams is over; called by the visit."""
         self._playing -= 1
+        self.pay_back(max(0.0, unused_seconds))
+
+    def charge(self, seconds: float) -> None:
+        """Count seconds of audio that were let in already, whatever is left of the allowance."""
         if self._a_minute is not None:
-            self._left = min(self._a_minute, self._now_left() + max(0.0, unused_seconds))
+            self._left = self._now_left() - seconds
+
+    def pay_back(self, seconds: float) -> None:
+        """Give back seconds that were counted and cost nothing."""
+        if self._a_minute is not None:
+            self._left = min(self._a_minute, self._now_left() + seconds)
 
     def pay(self, seconds: float) -> None:
         """Count seconds of audio.
@@ -153,5 +199,13 @@ class Visit:
             self._caller.leave(self._paid - frames / FRAME_RATE)
 
 
+def _turns(streams: int | None) -> asyncio.Semaphore | None:
+    return None if streams is None else asyncio.Semaphore(streams)
+
+
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+STRANGER = Caller()
+"""A client of which it is not known yet who it is."""

@@ -26,7 +26,7 @@ async def continue_recording(request: Request, caller: Who) -> Response:
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         cleanup.enter_context(caller.connection())
-        meter = UploadMeter(services.admission, services.settings)
+        meter = UploadMeter(services.admission, services.settings, caller)
         cleanup.callback(meter.release)
         form = await read_form(request, meter, services.settings)
         received = time.perf_counter()

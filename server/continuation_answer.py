@@ -16,6 +16,7 @@ from engine.config import HOP, SAMPLE_RATE
 from engine.messages import Pace, PromptReady
 from server import logs
 from server.accounting import Account
+from server.audio_io import seconds_of
 from server.caller import Caller
 from server.departure import CLIENT_LEFT, or_gone
 from server.encoders import MEDIA_TYPES, encode, encoder
@@ -120,14 +121,19 @@ async def begin(
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
     caller.require_room()
-    with services.admission.keep_place(link, model, pace) as place:
+    with services.admission.keep_place(link, model, pace, caller) as place:
         with services.tracing.span("decode"), form.audio as file:  # its memory is free as soon as it is read
             samples = await services.decoders.decode(file, caller)
-        with services.supervisor.link().open_prompt(model, caller.name) as prompt:
-            ready = await prompt.finish(samples, services.tracing)
-            plan = StreamPlan(sampling, form.frames, pace)
-            stream = services.admission.start_stream(link, prompt, plan, caller, place)
-            cleanup.callback(stream.close)
+        seconds = seconds_of(samples)
+        caller.pay(seconds)
+        async with caller.prompt_turn():
+            with services.supervisor.link().open_prompt(model, caller.identity) as prompt:
+                ready = await prompt.finish(samples, services.tracing)
+                if ready.known:
+                    caller.pay_back(seconds)
+                plan = StreamPlan(sampling, form.frames, pace)
+                stream = services.admission.start_stream(link, prompt, plan, caller, place, prompt_paid=True)
+                cleanup.callback(stream.close)
     with services.tracing.span("queue"):
         queue_seconds = await services.admission.wait_for_slot(link, stream)
     playback = Playback(stream, services.metrics, services.tracing, route, received, realtime=pace == "realtime")

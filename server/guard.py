@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.requests import HTTPConnection
 
 from server import logs
@@ -17,9 +21,19 @@ from server.settings import Settings
 
 log = logs.get("server.guard")
 _POLICY_VIOLATION = 1008
-_ANYBODY = Caller()
+_ANYBODY = Caller(alone=True)
 _NO_TOKEN = "none-needed"
 _PORTS = {"http": 80, "https": 443}
+_SETTLE_SECONDS = 2.0
+"""A file that changed so lately may change again within one tick of the file system's clock."""
+
+
+class _Stamp(NamedTuple):
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
 
 
 class Guard:
@@ -31,9 +45,12 @@ class Guard:
 
     def __init__(self, settings: Settings) -> None:
         self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
-        self._read_at: tuple[int, int] | None = None
+        self._stamp: _Stamp | None = None
+        self._settled_at = 0.0
+        """When the file, if it has not changed again, need not be read again."""
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
+        """By the digest of their key."""
         self.tokens = EntryTokens(settings.token_seconds, settings.seal_key)
         self.made_key: str | None = None
         """A key that was made for this run, since none is configured and others can reach the server."""
@@ -42,7 +59,8 @@ class Guard:
         self._own_pages_alone = self.open and not settings.open
         """Whether it is so because this machine alone can reach the server: pages of another name cannot be its own."""
         if self._path is not None:
-            self._read_at, self._keys = self._stamp(), read_keys(self._path)
+            self._stamp, self._keys = _stamp_of(self._path), read_keys(self._path)
+            self._settled_at = time.monotonic() + _SETTLE_SECONDS
             if not self._keys:
                 raise KeyFileError(
                     f"{self._path} has no keys; `whispergpt keys make NAME --file {self._path}` makes one"
@@ -58,16 +76,20 @@ class Guard:
             ApiError: 401, no key or a wrong one; 403, a page of another origin; 429, too many tokens were used.
         """
         digest = self._let_in(connection)
-        return _ANYBODY if digest is None else self._caller(digest)
+        if digest is None:
+            return _ANYBODY
+        caller = self._caller(digest)
+        structlog.contextvars.bind_contextvars(key=caller.name)
+        return caller
 
     def require_known(self, caller: Caller) -> None:
         """Who came in before may go on.
 
         Raises:
-            ApiError: 401, the caller's key was taken away meanwhile.
+            ApiError: 401, the caller's key was taken away meanwhile, or replaced by one of the same name.
         """
         self._follow_file()
-        if not self.open and all(key.name != caller.name for key in self._keys.values()):
+        if not self.open and caller.identity not in self._keys:
             raise _refused("wrong_key", "The key was taken away; what plays may play on, and nothing more.")
 
     def token_for(self, connection: HTTPConnection) -> str:
@@ -112,10 +134,16 @@ class Guard:
 
     def _caller(self, digest: str) -> Caller:
         key = self._keys[digest]
-        caller = self._callers.get(key.name)
+        caller = self._callers.get(digest)
         if caller is None:
-            caller = self._callers[key.name] = Caller(key.name, key.streams, key.audio_seconds_a_minute)
+            caller = Caller(key.name, key.streams, key.audio_seconds_a_minute, digest)
+            self._callers[digest] = caller
+            self._count_callers()
         return caller
+
+    def _count_callers(self) -> None:
+        for caller in self._callers.values():
+            caller.alone = len(self._keys) == 1
 
     def _check_origin(self, connection: HTTPConnection) -> None:
         """Browsers say which page calls; one of another host may only if it is named in the settings."""
@@ -133,26 +161,37 @@ class Guard:
 
     def _follow_file(self) -> None:
         """A key that was added or taken out counts from the next call on; a file that is broken changes nothing."""
-        if self._path is None or (stamp := self._stamp()) == self._read_at:
+        if self._path is None:
             return
-        self._read_at = stamp
+        stamp, now = _stamp_of(self._path), time.monotonic()
+        changed = stamp != self._stamp
+        if changed:
+            self._stamp, self._settled_at = stamp, now + _SETTLE_SECONDS
+        elif now >= self._settled_at or stamp is None:
+            return
         try:
-            self._keys = read_keys(self._path)
+            keys = read_keys(self._path)
         except KeyFileError as error:
-            log.error("the keys stay as they were", reason=str(error))
+            if changed:
+                log.error("the keys stay as they were", reason=str(error))
             return
-        for key in self._keys.values():
-            if key.name in self._callers:
-                self._callers[key.name].bound(key.streams, key.audio_seconds_a_minute)
-        log.info("keys read again", keys=len(self._keys))
+        if keys == self._keys:
+            return
+        self._keys = keys
+        for digest, key in keys.items():
+            if digest in self._callers:
+                self._callers[digest].bound(key.streams, key.audio_seconds_a_minute, key.name)
+        self._count_callers()
+        log.info("keys read again", keys=len(keys))
 
-    def _stamp(self) -> tuple[int, int] | None:
-        assert self._path is not None
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    """What changes with the file's content, also where a copy keeps size and time of modification."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _same_host(origin: str, host: str) -> bool:

@@ -8,9 +8,15 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from server.line_limit import LineLimit
 
-def configure(level: str = "info") -> None:
-    """Send the logs of the server, of uvicorn and of every library through one formatter to stderr."""
+
+def configure(level: str = "info", lines_a_second: float = 0.0) -> None:
+    """Send the logs of the server, of uvicorn and of every library through one formatter to stderr.
+
+    Args:
+        lines_a_second: of one kind and one key, on average; 0 for no bound.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -36,6 +42,8 @@ def configure(level: str = "info") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    if lines_a_second:
+        handler.addFilter(LineLimit(lines_a_second))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -69,7 +69,8 @@ class Metrics:
         )
         self.sessions_open = self._gauge("sessions_open", "WebSocket sessions", ())
         self.requests_open = self._gauge("requests_open", "Continuations over HTTP that are being served", ())
-        self.upload_bytes = self._gauge("upload_bytes", "Prompts being received, all together", ())
+        self.upload_bytes = self._gauge("upload_bytes", "Bytes of prompts that are not worked on yet, all together", ())
+        self.control_bytes = self._gauge("control_bytes", "Bytes of control messages that wait to be handled", ())
         self.playback_lead = self._gauge(
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
         )

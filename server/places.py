@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from engine.messages import Pace
+from server.caller import Caller
 
 
 class Place:
@@ -14,11 +15,16 @@ class Place:
 
     Args:
         at_once: whether it is a place to play in, and not one in the line.
+        caller: whose stream it is for; it counts as one of the caller's streams.
     """
 
-    def __init__(self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool) -> None:
-        self._kept, self._for, self.at_once = kept, (model, pace), at_once
+    def __init__(
+        self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool, caller: Caller | None
+    ) -> None:
+        self._kept, self._for, self.at_once, self._caller = kept, (model, pace), at_once, caller
         self._kept[self._for] += 1
+        if caller is not None:
+            caller.keep_place()
         self.over = False
 
     def __enter__(self) -> Self:
@@ -34,6 +40,8 @@ class Place:
         if not self.over:
             self.over = True
             self._kept[self._for] -= 1
+            if self._caller is not None:
+                self._caller.give_place_back()
 
     def take(self, model: str, pace: Pace) -> bool:
         """Give it back for a stream that starts now; returns whether it was still kept, and for such a stream."""
@@ -48,9 +56,9 @@ class Places:
     def __init__(self) -> None:
         self._kept: Counter[tuple[str, Pace]] = Counter()
 
-    def keep(self, model: str, pace: Pace, at_once: bool) -> Place:
-        """One more."""
-        return Place(self._kept, model, pace, at_once)
+    def keep(self, model: str, pace: Pace, at_once: bool, caller: Caller | None = None) -> Place:
+        """Keep one more."""
+        return Place(self._kept, model, pace, at_once, caller)
 
     def kept(self, model: str | None = None, pace: Pace | None = None) -> int:
         """How many are: all, or those for one model, for one pace."""

@@ -40,7 +40,7 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
         services.admission.enter_request()
         request.state.cleanup.callback(services.admission.leave_request)
         held.enter_context(caller.connection())
-        meter = UploadMeter(services.admission, services.settings)
+        meter = UploadMeter(services.admission, services.settings, caller)
         held.callback(meter.release)
         caller.require_room()
         form = await _checked(services, await read_form(request, meter, services.settings), caller)

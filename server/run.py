@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 
 from server import logs
-from server.admission import UploadMeter
+from server.allocator import return_large_blocks
 from server.api_keys import KeyFileError
 from server.app import create_app
 from server.http_protocol import BoundedHttpProtocol
@@ -89,8 +89,9 @@ def serve(settings: Settings) -> None:
     Raises:
         ServeError: the address cannot be used, the models cannot be loaded, or ``strict`` and the engine crashed.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_lines)
     warn_of_unknown_variables()
+    return_large_blocks()
     listener = _listen(settings)
     with listener:
         asyncio.run(_serve(settings, listener))
@@ -106,7 +107,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     BoundedHttpProtocol.most_connections = most_connections()
     BoundedHttpProtocol.most_waiting_bytes = settings.pipelined_memory_bytes
     BoundedHttpProtocol.body_seconds = settings.upload_seconds
-    BoundedWebSocketProtocol.make_meter = lambda: UploadMeter(services.admission, settings)
+    BoundedWebSocketProtocol.count_bytes = services.admission.connection_bytes
     config = uvicorn.Config(
         app,
         http=BoundedHttpProtocol,

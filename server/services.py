@@ -53,6 +53,7 @@ def make_services(settings: Settings) -> Services:
     metrics.sessions_open.set_function(lambda: admission.sessions)
     metrics.requests_open.set_function(lambda: admission.requests)
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
+    metrics.control_bytes.set_function(lambda: admission.control.bytes)
     return Services(
         settings=settings,
         guard=Guard(settings),

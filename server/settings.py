@@ -64,9 +64,29 @@ class Settings(BaseSettings):
     max_requests: int = Field(default=256, ge=1, le=65_536, description="continuations over HTTP at once")
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one prompt, as it is sent")
     max_message_bytes: int = Field(default=16 * MIB, ge=1024, description="one WebSocket message")
-    upload_memory_bytes: int = Field(default=512 * MIB, ge=1024, description="all prompts being received, together")
+    upload_memory_bytes: int = Field(
+        default=512 * MIB,
+        ge=1024,
+        description="all prompts, from the arrival of their first byte until they are worked on, together",
+    )
     pipelined_memory_bytes: int = Field(
         default=32 * MIB, ge=1024, description="what clients send behind requests that are being answered, together"
+    )
+    control_memory_bytes: int = Field(
+        default=32 * MIB, ge=65_536, description="all control messages that wait to be handled, together"
+    )
+    memory_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of both that one key may take of what other keys leave, and one connection of what its "
+        "key's others leave of that; where there is one key or none, connections alone have shares",
+    )
+    prompt_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="longest time from a prompt's first audio over the WebSocket to its commit",
     )
     upload_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="longest time a request may take to send its body"
@@ -134,6 +154,9 @@ class Settings(BaseSettings):
 
     cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list, description="web origins that may call")
     log_level: str = Field(default="info", description="debug, info, warning or error")
+    log_lines: float = Field(
+        default=50.0, ge=0, description="log lines a second of one kind and one key, on average; 0 for no bound"
+    )
 
     @property
     def seal_key(self) -> str | None:

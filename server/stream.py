@@ -25,10 +25,13 @@ async def stream(websocket: WebSocket) -> None:
     services = services_of(websocket.app)
     cleanup: AsyncExitStack = websocket.state.cleanup
     await websocket.accept()
-    socket = StreamSocket(websocket, services.settings.send_seconds, services.metrics)
+    count_bytes = services.admission.connection_bytes
+    socket = StreamSocket(websocket, services.settings.send_seconds, services.metrics, count_bytes)
+    cleanup.callback(socket.held.close)
     begun = False
     try:
         caller = services.guard.caller_of(websocket)
+        socket.held.belong_to(caller)
         services.supervisor.link()  # starting and draining are told before anything else
         services.admission.enter_session()
         cleanup.callback(services.admission.leave_session)

@@ -117,6 +117,8 @@ _TYPES = (
     "response.resume",
     "playback.report",
 )
+_BASE64_AUDIO = "input_audio_buffer.append"
+"""The event with which audio is sent to OpenAI's Realtime API."""
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")
 _MISMATCH = re.compile(r"^Expected `([^`]*)`, got `[^`]*`$")
@@ -156,6 +158,9 @@ def parse_event(text: str) -> ClientEvent:
     if not isinstance(message, dict):
         raise bad_value(None, "The message must be a JSON object with a 'type'.", "invalid_json")
     kind = message.get("type")
+    if kind == _BASE64_AUDIO:
+        told = f"/stream takes audio as binary messages, not as base64 in {_BASE64_AUDIO}; send the bytes themselves."
+        raise bad_value("type", told, "unknown_type")
     if kind is None:
         raise bad_value("type", f"The message has no 'type'; there is {', '.join(_TYPES)}.", "missing_field")
     if kind not in _TYPES:
@@ -166,6 +171,23 @@ def parse_event(text: str) -> ClientEvent:
     except msgspec.ValidationError as error:
         raise _explain(str(error), message) from None
     return event
+
+
+def require_audio(data: bytes) -> None:
+    """Refuse a binary message that is an event.
+
+    Raises:
+        ApiError: it is one whole JSON object with a type, which nobody sends as audio.
+    """
+    if len(data) > MAX_TEXT_BYTES or not (data.startswith(b"{") and data.rstrip().endswith(b"}")):
+        return
+    try:
+        message = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return
+    if isinstance(message, dict) and isinstance(message.get("type"), str):
+        told = "The event came as a binary message, which is for audio; send JSON as a text message."
+        raise bad_value("type", told, "event_as_binary")
 
 
 def _explain(text: str, message: dict[str, Any]) -> ApiError:

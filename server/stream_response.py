@@ -45,6 +45,7 @@ class Wanted:
         from_frame: the first that is sent.
         resumed: whether it is the rest of one of another time or place.
         place: kept for it while its prompt was made ready.
+        prompt_paid: whether it is the first of a prompt that was paid for.
     """
 
     prompt: PromptHandle
@@ -57,6 +58,7 @@ class Wanted:
     from_frame: int = 0
     resumed: bool = False
     place: Place | None = None
+    prompt_paid: bool = False
 
     @property
     def skipped(self) -> int:
@@ -220,7 +222,10 @@ class StreamResponse:
         wanted, link = self._wanted, self._services.supervisor.link()
         if wanted.prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
-        return self._services.admission.start_stream(link, wanted.prompt, wanted.plan, self._caller, wanted.place)
+        admission = self._services.admission
+        return admission.start_stream(
+            link, wanted.prompt, wanted.plan, self._caller, wanted.place, prompt_paid=wanted.prompt_paid
+        )
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import assert_never
 
 from server import logs
@@ -16,6 +18,7 @@ from server.places import Place
 from server.resume_tokens import model_of, unusable
 from server.services import Services
 from server.stream_events import (
+    MAX_TEXT_BYTES,
     BufferClear,
     BufferCommit,
     ClientEvent,
@@ -29,6 +32,7 @@ from server.stream_events import (
     SessionFields,
     SessionUpdate,
     parse_event,
+    require_audio,
 )
 from server.stream_options import StreamOptions
 from server.stream_prompt import SessionPrompt
@@ -38,7 +42,7 @@ from server.stream_socket import Incoming, StreamSocket
 log = logs.get("server.stream")
 _INBOX = 16
 _INBOX_BYTES = 1_048_576
-"""What waits to be handled; a message that is larger waits alone."""
+"""Bytes of audio that wait to be handled; a message that is larger waits alone."""
 _PLACE_SECONDS = 1.0
 """How long a place is kept for who has committed a prompt and has not asked for a response yet."""
 
@@ -49,9 +53,9 @@ class StreamSession:
     def __init__(self, services: Services, socket: StreamSocket, caller: Caller, session_id: str) -> None:
         self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
         self._options = StreamOptions(find_model(services.supervisor.link().models, None))
-        self._prompt = SessionPrompt(services, caller)
+        self._prompt = SessionPrompt(services, caller, socket.held)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
-        self._inbox_bytes = 0
+        self._inbox_bytes = {str: 0, bytes: 0}
         self._taken = asyncio.Event()
         self._response: StreamResponse | None = None
         self._place: Place | None = None
@@ -67,31 +71,47 @@ class StreamSession:
             ApiError: the session must be closed with this error.
             ClientGone: the client left.
         """
+        end: BaseException | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self._receive())
-                tasks.create_task(self._converse())
-                tasks.create_task(self._close_when_draining())
+            await self._run_tasks()
         except BaseExceptionGroup as group:
             # The first that ended decides; the others were cancelled for it.
-            raise group.exceptions[0] from None
+            end = group.exceptions[0]
         finally:
             # A task that is cancelled before its first step never runs its own clean-up.
             if self._response is not None:
                 self._response.close()
             self._give_place_back()
             self._prompt.clear()
+            self._tasks = None
+            while not self._inbox.empty():
+                self._inbox.get_nowait()
+        # Raised out here, and let go of, the error refers neither to the group nor to itself: messages that its frames
+        # hold are freed with it, and not when the garbage collector comes.
+        try:
+            if end is not None:
+                raise end
+        finally:
+            del end
+
+    async def _run_tasks(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._receive())
+            tasks.create_task(self._converse())
+            tasks.create_task(self._close_when_draining())
 
     async def _receive(self) -> None:
         # Always reading: that is how a client that leaves is noticed at once, whatever is under way.
         while True:
             message = await self._socket.receive()
-            while self._inbox_bytes and self._inbox_bytes + len(message.content) > _INBOX_BYTES:
+            kind, most = (str, MAX_TEXT_BYTES) if isinstance(message.content, str) else (bytes, _INBOX_BYTES)
+            while self._inbox_bytes[kind] and self._inbox_bytes[kind] + len(message.content) > most:
                 self._taken.clear()
                 await self._taken.wait()
-            self._inbox_bytes += len(message.content)
+            self._inbox_bytes[kind] += len(message.content)
             await self._inbox.put(message)
+            del message  # it is no longer this task's, which waits for the next
 
     async def _converse(self) -> None:
         await self._socket.send_event("session.created", session=self._options.describe(self._id))
@@ -99,6 +119,7 @@ class StreamSession:
             message = await self._next()
             if self._response is not None:
                 await self._response.say_created()
+            refusal: ApiError | None = None
             try:
                 await self._handle(message)
             except ApiError as error:
@@ -106,15 +127,27 @@ class StreamSession:
                     if self._response is None:  # else that one ends, as what it is
                         Account(self._services.metrics, ROUTE).refuse(error)
                     raise
-                count_refusal(self._services.metrics, error)
-                log.info("message refused", code=error.code, param=error.param)
-                await self._socket.send_error(error)
+                refusal = error.with_traceback(None)  # whose frames hold the message
+            del message  # gone before the client, which may not read, is told anything
+            self._socket.held.handled()
+            if refusal is not None:
+                await self._refuse(refusal)
             self._quiet_since = time.monotonic()
+
+    async def _refuse(self, error: ApiError) -> None:
+        """Tell the client what was refused; the session goes on."""
+        count_refusal(self._services.metrics, error)
+        log.info("message refused", code=error.code, param=error.param)
+        await self._socket.send_error(error)
 
     async def _next(self) -> Incoming:
         idle = self._services.settings.idle_seconds
         while True:
             left = idle if self._response else self._quiet_since + idle - time.monotonic()
+            prompt_left = self._prompt_left()
+            if prompt_left <= 0:
+                await self._forget_prompt()
+                continue
             if left <= 0:
                 raise ApiError(
                     408,
@@ -123,23 +156,42 @@ class StreamSession:
                     close_code=GOING_AWAY,
                 )
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(left, prompt_left)):
                     message = await self._inbox.get()
             except TimeoutError:
                 continue
-            self._inbox_bytes -= len(message.content)
+            self._socket.held.take()
+            self._inbox_bytes[type(message.content)] -= len(message.content)
             self._taken.set()
             return message
+
+    def _prompt_left(self) -> float:
+        """Return the seconds that are left to commit the prompt."""
+        if self._prompt.began is None:
+            return inf
+        return self._prompt.began + self._services.settings.prompt_seconds - time.monotonic()
+
+    async def _forget_prompt(self) -> None:
+        self._prompt.clear()
+        told = (
+            f"The prompt was not committed within {self._services.settings.prompt_seconds:g} s of its first audio, "
+            "and is forgotten; send it again."
+        )
+        await self._refuse(ApiError(408, "prompt_timeout", told, "audio"))
 
     async def _handle(self, message: Incoming) -> None:
         options = self._options
         if isinstance(message.content, bytes):
-            if self._prompt.state == "empty" and self._response is None:
-                # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
-                link = self._services.supervisor.link()
-                self._services.admission.require_room(link, options.model, options.pace)
-                self._caller.pay(0.0)  # refuses whose allowance is used up
-            await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
+            require_audio(message.content)
+            with self._response_spared():
+                if self._prompt.state == "empty":
+                    # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
+                    self._services.guard.require_known(self._caller)
+                    if self._response is None:
+                        link = self._services.supervisor.link()
+                        self._services.admission.require_room(link, options.model, options.pace)
+                    self._caller.pay(0.0)  # refuses whose allowance is used up
+                await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
             return
         event: ClientEvent = parse_event(message.content)
         match event:
@@ -152,7 +204,8 @@ class StreamSession:
                 await self._socket.send_event("input_audio_buffer.cleared")
             case BufferCommit():
                 self._services.guard.require_known(self._caller)
-                seconds = await self._commit()
+                with self._response_spared():
+                    seconds = await self._commit()
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
             case ResponseCreate():
                 self._services.guard.require_known(self._caller)
@@ -171,11 +224,22 @@ class StreamSession:
             case _:
                 assert_never(event)
 
+    @contextmanager
+    def _response_spared(self) -> Iterator[None]:
+        """Keep the connection open where there is no room for the next prompt while a response plays."""
+        try:
+            yield
+        except ApiError as error:
+            if self._response is not None and error.status == 429:
+                error.close_code = None
+            raise
+
     async def _commit(self) -> float:
         """Have the prompt worked on; who would find no place afterwards is told so before."""
         options, services, place = self._options, self._services, None
         if self._prompt.state == "collecting" and self._response is None and self._caller.has_room:
-            place = services.admission.keep_place(services.supervisor.link(), options.model, options.pace)
+            link = services.supervisor.link()
+            place = services.admission.keep_place(link, options.model, options.pace, self._caller)
             self._place = place
         try:
             seconds = await self._prompt.commit(options.model, options.input_format)
@@ -207,6 +271,8 @@ class StreamSession:
                 wanted.place.give_back()
             if fields.resume_token is not None:
                 wanted.prompt.close()  # the response has it; the session's own prompt stays as it is
+        if wanted.prompt_paid:
+            self._prompt.unused = False
         self._response = response
         self._silent.clear()
 
@@ -227,7 +293,16 @@ class StreamSession:
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
         output = options.output_format
-        return Wanted(prompt, options.sampling, frames, options.pace, output, began, place=self._place)
+        return Wanted(
+            prompt,
+            options.sampling,
+            frames,
+            options.pace,
+            output,
+            began,
+            place=self._place,
+            prompt_paid=self._prompt.unused,
+        )
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
         """The rest of a response of another time or place."""
@@ -237,17 +312,19 @@ class StreamSession:
         token = self._services.tokens.open(sealed)
         model = model_of(token, link.models)
         start = token.first_sent(fields.from_frame)
-        self._caller.require_room()
         self._give_place_back()  # a session has one at most
+        self._caller.require_room()
         with ExitStack() as undo:
-            place = undo.enter_context(self._services.admission.keep_place(link, model, self._options.pace))
-            prompt = undo.enter_context(link.recall_prompt(model, token.memory))
-            try:
-                await prompt.made()
-            except ApiError as error:
-                if error.code == "bad_token":
-                    raise unusable("another version of the server made it") from None
-                raise
+            admission, pace = self._services.admission, self._options.pace
+            place = undo.enter_context(admission.keep_place(link, model, pace, self._caller))
+            async with self._caller.prompt_turn():
+                prompt = undo.enter_context(link.recall_prompt(model, token.memory))
+                try:
+                    await prompt.made()
+                except ApiError as error:
+                    if error.code == "bad_token":
+                        raise unusable("another version of the server made it") from None
+                    raise
             undo.pop_all()  # they are the response's now
         pace, output = self._options.pace, self._options.output_format
         return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, True, place)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.errors import ApiError
+from server.held_bytes import ConnectionBytes
 from server.metrics import Metrics
 
 _REASON_BYTES = 120
@@ -31,14 +33,21 @@ class Incoming:
 class StreamSocket:
     """Sends events and audio, receives messages; any end of the connection is ``ClientGone``."""
 
-    def __init__(self, websocket: WebSocket, send_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self, websocket: WebSocket, send_seconds: float, metrics: Metrics, count_bytes: Callable[[], ConnectionBytes]
+    ) -> None:
         self._websocket, self._send_seconds, self._metrics = websocket, send_seconds, metrics
+        held = getattr(websocket.state, "held", None)
+        self._counts = held is None  # where another server than ours takes the messages from the network
+        self.held: ConnectionBytes = held or count_bytes()
+        """The count of what this connection holds."""
 
     async def receive(self) -> Incoming:
         """The next message.
 
         Raises:
             ClientGone: there is none.
+            ApiError: the client's share of the memory is used up.
         """
         try:
             message = await self._websocket.receive()
@@ -47,7 +56,10 @@ class StreamSocket:
         if message["type"] == "websocket.disconnect":
             raise ClientGone
         text = message.get("text")
-        return Incoming(text if text is not None else message["bytes"], time.perf_counter())
+        content = text if text is not None else message["bytes"]
+        if self._counts:
+            self.held.come(len(content), text is not None)
+        return Incoming(content, time.perf_counter())
 
     async def send_event(self, kind: str, **fields: Any) -> None:
         """Send one event.

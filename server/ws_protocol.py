@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidHandshake
 
-from server.admission import UploadMeter
 from server.errors import ApiError
+from server.held_bytes import ConnectionBytes
 from server.raw_answer import raw_answer
 
 if TYPE_CHECKING:
@@ -29,16 +29,19 @@ _POLICY_VIOLATION = 1008
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Counts what is no message yet as prompts are counted, and ends who sends splinters. Reads nothing more from who
-    pings and takes no pongs, until they are taken."""
+    """Counts what comes from its arrival, and ends who sends splinters. Reads nothing more from who pings and takes no
+    pongs, until they are taken.
 
-    make_meter: Callable[[], UploadMeter] | None = None
-    """For the bytes of unfinished messages. Set before the server starts; None for no bound on all together."""
+    The app finds the count as ``state.held``, and notes there what it has handled.
+    """
+
+    count_bytes: Callable[[], ConnectionBytes] | None = None
+    """Makes the count of a connection. Set before the server starts; None for no bound."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        make_meter = type(self).make_meter
-        self._meter = make_meter() if make_meter else None
+        count_bytes = type(self).count_bytes
+        self._held = count_bytes() if count_bytes else None
         self._unfinished = 0
         """Bytes of the frames of a message whose last one has not come."""
         self._small_frames = 0
@@ -56,8 +59,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         # The connection's objects hold each other, so that their memory is given back late.
         self.conn.reader.discard()
         self.frames = []
-        if self._meter:
-            self._meter.release()
+        self._forget_audio()
+        if self._held:
+            self._held.arrive(0)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -68,6 +72,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._refuse(refused.__cause__ or refused)
         self._measure()
 
+    def _forget_audio(self) -> None:
+        """Drop the audio that waits: what was said beside it may still count, but no answer can come to audio."""
+        for _ in range(self.queue.qsize()):
+            event = self.queue.get_nowait()
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": b""} if event.get("bytes") else event)
+
     def handle_connect(self, event: Request) -> None:
         try:
             self.conn.process_request(event)
@@ -75,6 +85,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._refuse(error)
         else:
             super().handle_connect(event)
+            if self._held and not self.handshake_complete:
+                self.scope["state"]["held"] = self._held
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
@@ -84,20 +96,30 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_text(self, event: Frame) -> None:
         self._unfinished = len(event.data)
         super().handle_text(event)
+        _empty(event)
 
     def handle_bytes(self, event: Frame) -> None:
         self._unfinished = len(event.data)
         super().handle_bytes(event)
+        _empty(event)
 
     def handle_cont(self, event: Frame) -> None:
         self._unfinished += len(event.data)
         super().handle_cont(event)
         if not event.fin:
             self._count(event)
+        _empty(event)
 
     def send_receive_event_to_app(self) -> None:
+        size, self._unfinished = self._unfinished, 0
+        if self._held and not self.close_sent:
+            try:
+                self._held.come(size, self.curr_msg_data_type == "text")
+            except ApiError as error:
+                self.frames = []
+                self._end_for(error)
+                return
         super().send_receive_event_to_app()
-        self._unfinished = 0
 
     def handle_ping(self) -> None:
         super().handle_ping()
@@ -132,14 +154,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _measure(self) -> None:
         """Count what waits for the rest of its message."""
-        waiting = len(self.conn.reader.buffer) + self._unfinished
-        if self._meter is None or waiting == self._meter.bytes:
+        if self._held is None:
             return
-        self._meter.release()
         try:
-            self._meter.add(waiting)
+            self._held.arrive(len(self.conn.reader.buffer) + self._unfinished)
         except ApiError as error:
-            self._end(_TOO_LARGE if error.status == 413 else _TRY_AGAIN_LATER, error.message)
+            self._end_for(error)
 
     def _count(self, part: Frame | None = None) -> None:
         if part is not None and len(part.data) >= _SMALL_BYTES:
@@ -152,6 +172,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             told = f"More than {MOST_SMALL_FRAMES} pings, pongs or splinters of messages came in a second."
             self._end(_POLICY_VIOLATION, told)
 
+    def _end_for(self, error: ApiError) -> None:
+        self._end(_TOO_LARGE if error.status == 413 else _TRY_AGAIN_LATER, error.message)
+
     def _end(self, code: int, reason: str) -> None:
         if self.transport.is_closing():
             return
@@ -160,3 +183,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
         else:
             self.handle_parser_exception()
+
+
+def _empty(frame: Frame) -> None:
+    """Drop a frame's payload, which is in its message now: the parser refers to its last frame until the next comes."""
+    frame.data = b""

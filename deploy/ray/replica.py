@@ -31,7 +31,7 @@ class Replica:
 
     def __init__(self) -> None:
         settings = fleet_settings(bool(ray.get_gpu_ids()))
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, settings.log_lines)
         warn_of_unknown_variables()
         self._app = create_app(settings)
 

@@ -18,8 +18,8 @@ from engine.audio.wire import ANSWER, MOST_REFUSAL_BYTES, MOST_SAMPLE_BYTES, REF
 from engine.config import HOP, SAMPLE_RATE
 from server.decoding.nursery import Nursery
 
-Upload = bytes | list[bytes] | BinaryIO
-"""A file: whole, in pieces, or to be read from its beginning."""
+Upload = bytes | bytearray | BinaryIO
+"""A file: whole, or to be read from its beginning."""
 _PIECE_BYTES = 262_144
 _CODES = frozenset(
     ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
@@ -128,12 +128,10 @@ def _refusal(answer: bytes) -> AudioError:
     return AudioError(refusal.code, refusal.message)
 
 
-def _open(upload: Upload) -> tuple[int, Iterator[bytes]]:
+def _open(upload: Upload) -> tuple[int, Iterator[bytes | bytearray]]:
     """The size of an upload, and its pieces."""
-    if isinstance(upload, bytes):
+    if isinstance(upload, bytes | bytearray):
         return len(upload), iter((upload,))
-    if isinstance(upload, list):
-        return sum(map(len, upload)), iter(upload)
     size = upload.seek(0, io.SEEK_END)
     upload.seek(0)
     return size, iter(lambda: upload.read(_PIECE_BYTES), b"")

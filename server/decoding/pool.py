@@ -81,7 +81,7 @@ class DecoderPool:
 
     async def _wait_for_turn(self, caller: Caller) -> None:
         limit, most = self._settings.queue_seconds, self._settings.decode_processes
-        if caller.name:
+        if not caller.alone:
             most = max(1, most - 1)
         try:
             async with asyncio.timeout(limit):

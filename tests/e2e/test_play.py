@@ -104,16 +104,19 @@ def test_addresses_end_and_give_their_memory_back() -> None:
         admission, addresses = Admission(settings), PlayAddresses(0.05, most=2)
 
         def hold() -> str:
-            meter, cleanup = UploadMeter(admission, settings), ExitStack()
+            meter, cleanup = UploadMeter(admission, settings, Caller()), ExitStack()
             meter.add(1000)
             cleanup.callback(meter.release)
-            return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), Caller(), cleanup))
+            try:
+                return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), Caller(), cleanup))
+            except ApiError:
+                cleanup.close()
+                raise
 
         first = hold()
         hold()
         with pytest.raises(ApiError, match="2 addresses wait"):
             hold()
-        admission.upload_bytes -= 1000  # of the one that was refused: its request gives it back
         addresses.take(first).cleanup.close()
         assert admission.upload_bytes == 1000
         await asyncio.sleep(0.1)

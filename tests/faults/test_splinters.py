@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from benchmarks.attacks.server_process import ServerProcess
+from server.stream_events import MAX_TEXT_BYTES
 from tests.support.faults import assert_serves, check_error
 from tests.support.http import raw_connection
 from tests.support.metrics import Metrics, wait_until
@@ -84,16 +85,18 @@ def test_frames_before_the_handshake_is_over_end_it(server: str) -> None:
 
 
 def test_messages_without_an_end_count_as_prompts() -> None:
-    settings = {"WHISPERGPT_UPLOAD_MEMORY_BYTES": str(3 << 20)}
+    """But for as many of their bytes as a control message may have."""
+    settings = {"WHISPERGPT_UPLOAD_MEMORY_BYTES": str(5 << 20)}
     begun = bytes([0x82, 0xFF]) + struct.pack("!Q", 8 << 20) + MASK + bytes(2 << 20)
+    counted = (2 << 20) - MAX_TEXT_BYTES
     with ServerProcess("--max-streams", "2", environment=settings) as process:
         with socket_to(process.url) as first:
             first.sendall(begun)
-            wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == 2 << 20, "it is counted")
+            wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == counted, "it is counted")
             with socket_to(process.url) as second:
                 second.sendall(begun)
                 code, reason = close_of(second)
-            assert code == 1013 and reason.startswith("Too many prompts are being received at once")
+            assert code == 1013 and reason.startswith("Too many bytes of prompts wait here")
         wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == 0, "it is given back")
         assert_serves(process.url)
 
