@@ -28,7 +28,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keys]:
         "single": (1, None),
         "greedy": (1, None),
         "frugal": (None, 30.0),
-        "going": (None, 12.0),
+        "going": (None, 16.0),
         "fleeting": (None, None),
     }
     return file, {name: add_key(file, name, *bound) for name, bound in bounds.items()}

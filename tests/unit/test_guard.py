@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from server.caller import Caller
 from server.entry_tokens import EntryTokens
 from server.errors import ApiError
 from server.guard import Guard, is_loopback
+from server.places import Places
 from server.seal import Seal
 from server.settings import Settings
 
@@ -275,6 +277,120 @@ def test_a_guard_follows_its_file(tmp_path: Path) -> None:
         guard.require_known(known)
     with pytest.raises(KeyFileError, match="has no keys"):
         Guard(Settings(keys=file))
+
+
+def replace_key(file: Path, name: str) -> str:
+    """Make another key of the same name in the place of one."""
+    kept = [block for block in file.read_text().split("\n\n") if f'"{name}"' not in block]
+    file.write_text("\n\n".join(kept))
+    return add_key(file, name, 1, 60)
+
+
+def test_a_key_is_not_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    old = add_key(file, "studio", 1, 60)
+    add_key(file, "guest", None, None)
+    guard = Guard(Settings(keys=file))
+    before = guard.caller_of(with_key(old))
+    visit, token = before.enter(75 * 60), guard.token_for(with_key(old))
+    new = replace_key(file, "studio")
+    after = guard.caller_of(with_key(new))
+    assert after is not before and after.name == before.name and after.identity != before.identity
+    with pytest.raises(ApiError, match="taken away") as refused:
+        guard.require_known(before)
+    assert (refused.value.status, refused.value.close_code) == (401, 1008)
+    guard.require_known(after)
+    assert refusal_of(guard, with_key(old)).code == "wrong_key"
+    assert refusal_of(guard, call({}, f"token={token}", "websocket")).code == "wrong_token"
+    after.enter(75 * 60).close(0)  # what the first has used is nothing to the second
+    visit.close(0)
+
+
+def test_a_file_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys.toml", tmp_path / "others.toml"
+    old, new = add_key(file, "studio", None, None), add_key(other, "studio", None, None)
+    for one in (file, other):
+        os.utime(one, (1, 1))
+    assert file.stat().st_size == other.stat().st_size
+    guard = Guard(Settings(keys=file))
+    guard._settled_at = 0.0
+    content = other.read_bytes()
+    other.replace(file)
+    assert guard.caller_of(with_key(new)).name == "studio"
+    assert refusal_of(guard, with_key(old)).code == "wrong_key"
+    guard._settled_at = 0.0
+    file.write_bytes(content.replace(digest_of(new).encode(), digest_of(old).encode()))
+    os.utime(file, (1, 1))
+    assert guard.caller_of(with_key(old)).name == "studio", "written over, in the same place"
+
+
+def test_a_file_that_changed_lately_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have changed twice within one tick of the file system's clock."""
+    file = tmp_path / "keys.toml"
+    old = add_key(file, "studio", None, None)
+    guard = Guard(Settings(keys=file))
+    stamp = guard._stamp
+    monkeypatch.setattr("server.guard._stamp_of", lambda _: stamp)
+    new = replace_key(file, "studio")
+    assert guard.caller_of(with_key(new)).name == "studio" and refusal_of(guard, with_key(old)).code == "wrong_key"
+
+
+def test_whether_there_is_another_key_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    key = add_key(file, "studio", None, None)
+    guard = Guard(Settings(keys=file))
+    caller = guard.caller_of(with_key(key))
+    assert caller.alone and Guard(Settings()).caller_of(call()).alone
+    add_key(file, "guest", None, None)
+    assert guard.caller_of(with_key(key)) is caller and not caller.alone
+
+
+def test_places_count_as_streams() -> None:
+    caller, places = Caller("studio", streams=2), Places()
+    first = places.keep("speech", "realtime", True, caller)
+    with places.keep("speech", "realtime", True, caller):
+        assert not caller.has_room
+        with pytest.raises(ApiError, match="2 streams at once"):
+            caller.enter(75)
+    assert first.take("speech", "realtime")
+    first.give_back()
+    caller.enter(75), caller.enter(75)
+    assert not caller.has_room
+
+
+def test_prompts_are_paid_for(clock: Clock) -> None:
+    caller = Caller("studio", audio_seconds_a_minute=60)
+    caller.pay(50)
+    caller.charge(20)  # of a prompt that was let in
+    with pytest.raises(ApiError, match="try again in 10 s"):
+        caller.pay(1)
+    caller.enter(75 * 5, prompt_paid=True)  # what the prompt used does not keep its first stream out
+    with pytest.raises(ApiError, match="try again in 15 s"):
+        caller.enter(75)
+    caller.pay_back(20)
+    caller.pay(1)
+    Caller().charge(1e9)
+
+
+async def test_prompts_beyond_the_streams_of_a_key_wait_their_turn() -> None:
+    caller, order = Caller("studio", streams=2), []
+    done = asyncio.Event()
+
+    async def work(number: int) -> None:
+        async with caller.prompt_turn():
+            order.append(number)
+            await done.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(4):
+            tasks.create_task(work(number))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert order == [0, 1]
+        done.set()
+    assert order == [0, 1, 2, 3]
+    async with Caller().prompt_turn(), Caller().prompt_turn():
+        pass
 
 
 def test_a_token_stands_for_its_key(tmp_path: Path) -> None:

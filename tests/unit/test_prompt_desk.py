@@ -111,6 +111,26 @@ def test_a_short_prompt_does_not_wait_for_a_long_one(desk: Desk, engine: Engine)
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
 
 
+def test_prompts_of_one_owner_do_not_hold_up_those_of_another(desk: Desk, engine: Engine) -> None:
+    """Eight of seven seconds are ready before another's twenty would have had their turn, if all were one line."""
+    for number in range(8):
+        desk.send(number, engine, noise(7, seed=number), "hog")
+    desk.send(8, engine, noise(20), "bob")
+    ended = [finished.prompt_id for finished in desk.wait(9)]
+    assert ended.index(8) <= 5, ended
+
+
+def test_who_comes_back_has_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:
+    desk.desk.open(1, engine, "hog")
+    desk.desk._worked["hog"] = 1_000
+    desk.desk.open(2, engine, "bob")
+    assert desk.desk._worked == {"hog": 1_000, "bob": 1_000}
+    desk.desk.drop(1)
+    desk.desk._worked["bob"] = 5_000
+    desk.desk.open(3, engine, "hog")
+    assert desk.desk._worked == {"hog": 5_000, "bob": 5_000}
+
+
 def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> None:
     desk.desk.open(1, engine, "")
     encoder = desk.desk._arriving[1].encoder

@@ -22,7 +22,7 @@ from server.open_files import most_connections
 from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
 from server.run import _listen
 from server.settings import Settings
-from server.stream_events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event
+from server.stream_events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event, require_audio
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(5, 375), (0.1 + 0.2, 23), (1 / 75, 1), (1e-9, 1), (600, 45_000)])
@@ -126,6 +126,28 @@ def test_a_wrong_value_is_told_with_what_there_is(session: str, told: str) -> No
     with pytest.raises(ApiError) as refused:
         parse_event(f'{{"type": "session.update", "session": {session}}}')
     assert (refused.value.message, refused.value.code) == (told, "bad_value")
+
+
+def test_audio_in_base64_is_told_where_it_goes() -> None:
+    with pytest.raises(ApiError, match="takes audio as binary messages, not as base64") as refused:
+        parse_event('{"type": "input_audio_buffer.append", "audio": "AAAA"}')
+    assert (refused.value.code, refused.value.param, refused.value.close_code) == ("unknown_type", "type", None)
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"type": "input_audio_buffer.commit"}', b'{"type":"anything"}\n', b'{"event_id": "a", "type": "x"} ']
+)
+def test_an_event_in_a_binary_message_is_told_so(event: bytes) -> None:
+    with pytest.raises(ApiError, match="send JSON as a text message") as refused:
+        require_audio(event)
+    assert (refused.value.code, refused.value.param, refused.value.close_code) == ("event_as_binary", "type", None)
+
+
+@pytest.mark.parametrize(
+    "audio", [b"", b"{", b"{}", b'{"a": 1}', b'{"type": 1}', b"{" * 60_000 + b"}", b"\x00\x01", b'{"type": "x"' * 9]
+)
+def test_what_is_no_event_is_audio(audio: bytes) -> None:
+    require_audio(audio)
 
 
 def test_good_messages_are_read() -> None:
