@@ -11,12 +11,18 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
 from benchmarks.attacks.drain import drain
 from benchmarks.attacks.fuzz import fuzz
+from benchmarks.attacks.hold import KEYS as HOLD_KEYS
+from benchmarks.attacks.hold import SETTINGS as SMALL_MEMORY
+from benchmarks.attacks.hold import hold
 from benchmarks.attacks.kill import kill
 from benchmarks.attacks.overload import overload
 from benchmarks.attacks.prompts import MODEL
@@ -25,6 +31,7 @@ from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.attacks.stall import stall
 from benchmarks.attacks.steady import steady
 from benchmarks.attacks.vanish import vanish
+from server.api_keys import add_key
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
 """Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
@@ -34,12 +41,14 @@ _NO_LINE = {"WHISPERGPT_MAX_WAITING": "0", "WHISPERGPT_PROMPT_CACHE_BYTES": "0"}
 
 @dataclass(frozen=True)
 class Attack:
-    """``count``: of what, if it is not said; ``settings``: of the server that is attacked."""
+    """``count``: of what, if it is not said; ``settings``: of the server that is attacked; ``keys``: that it asks for,
+    with the streams that each may have."""
 
     run: Callable[[ServerProcess, int, int], Coroutine[Any, Any, dict[str, Any]]]
     count: int
     of: str
     settings: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, int | None] = field(default_factory=dict)
 
 
 ATTACKS = {
@@ -50,6 +59,7 @@ ATTACKS = {
     "drain": Attack(drain, 8, "listeners at SIGTERM", SHORT_DRAIN),
     "schedules": Attack(schedules, 1_000, "random schedules", _ROOM),
     "steady": Attack(steady, 60, "minutes at four fifths of the limit", _NO_LINE),
+    "hold": Attack(hold, 10, "minutes of one key that holds all it can get", SMALL_MEMORY, HOLD_KEYS),
     "overload": Attack(overload, 10, "minutes at twice the limit", _NO_LINE),
 }
 
@@ -57,7 +67,12 @@ ATTACKS = {
 def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]:
     """Start a server, attack it, and say what was measured; ``held`` says whether all was as it must be."""
     chosen = ATTACKS[name]
-    with ServerProcess("--model", MODEL, environment=chosen.settings) as served:
+    with TemporaryDirectory() as folder, ExitStack() as running:
+        file = Path(folder) / "keys.toml"
+        keys = {key: add_key(file, key, streams, None) for key, streams in chosen.keys.items()}
+        asked_for = ("--keys", str(file)) if keys else ()
+        served = running.enter_context(ServerProcess("--model", MODEL, *asked_for, environment=chosen.settings))
+        served.keys = keys
         began = time.monotonic()
         measured = asyncio.run(chosen.run(served, chosen.count if count is None else count, seed))
     return {"attack": name, "seconds": round(time.monotonic() - began, 1)} | measured

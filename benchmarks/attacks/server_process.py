@@ -29,6 +29,8 @@ class ServerProcess:
     """
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT) -> None:
+        self.keys: dict[str, str] = {}
+        """By name, where whoever started it made some."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it must outlive this method
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", *arguments],
@@ -78,12 +80,20 @@ class ServerProcess:
         """The processes that generate: children of the server that run the engine's worker."""
         return [pid for pid in self._children() if b"engine.worker" in _command_line(pid)]
 
+    def resident_mb(self) -> float:
+        """Return the memory of the server and of all processes below it, what they share counted once."""
+        pids = [self.pid]
+        for pid in pids:
+            pids += self._children(pid)
+        return sum(_proportional_kb(pid) for pid in pids) / 1024
+
     def log(self) -> str:
         """Everything that it wrote to stderr so far."""
         # Read at an offset: a seek would move the position at which the server writes.
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
-    def _children(self) -> list[int]:
+    def _children(self, of: int | None = None) -> list[int]:
+        parent_pid = self.pid if of is None else of
         children = []
         for entry in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -91,7 +101,7 @@ class ServerProcess:
                 parent = int(entry.read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == self._process.pid:
+            if parent == parent_pid:
                 children.append(int(entry.parent.name))
         return children
 
@@ -103,6 +113,15 @@ class ServerProcess:
             raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
         except EOFError:
             raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}") from None
+
+
+def _proportional_kb(pid: int) -> int:
+    """Return the process's memory, of pages that several processes share a part; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def _command_line(pid: int) -> bytes:

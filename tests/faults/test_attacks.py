@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks import drain, ear, kill, schedules, stall, vanish, visitors
+from benchmarks.attacks import drain, ear, hold, kill, schedules, stall, vanish, visitors
 from benchmarks.attacks.__main__ import ATTACKS, attack
 from benchmarks.attacks.visitors import Visitors
 from benchmarks.load.heard import Summary
@@ -40,6 +40,16 @@ def test_what_must_hold_holds(
         monkeypatch.setattr(module, constant, value)
     measured = attack(name, count)
     assert measured["held"], measured
+
+
+def test_one_key_that_holds_all_it_can_get_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory, and in what it keeps of others: how fast a machine is, is not a test's business."""
+    for constant, value in (("MINUTE_SECONDS", 12.0), ("PIPELINES", 1), ("DECODED", 1)):
+        monkeypatch.setattr(hold, constant, value)
+    measured = attack("hold", 1)
+    assert measured["bounded"] and not measured["left"], measured
+    assert measured["hog"]["fill_inbox: MiB"] and measured["hog"]["leave_uncommitted: MiB"], measured
+    assert measured["most_upload_mb"] > 1 and isinstance(measured["held"], bool), measured
 
 
 @pytest.mark.parametrize("name", ["steady", "overload"])
