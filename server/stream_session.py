@@ -203,12 +203,13 @@ class StreamSession:
                 self._give_place_back()
                 await self._socket.send_event("input_audio_buffer.cleared")
             case BufferCommit():
-                self._services.guard.require_known(self._caller)
                 with self._response_spared():
+                    self._services.guard.require_known(self._caller)
                     seconds = await self._commit()
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
             case ResponseCreate():
-                self._services.guard.require_known(self._caller)
+                with self._response_spared():
+                    self._services.guard.require_known(self._caller)
                 await self._create(event.response, message.at)
             case ResponseCancel():
                 if self._response is None:
@@ -226,11 +227,11 @@ class StreamSession:
 
     @contextmanager
     def _response_spared(self) -> Iterator[None]:
-        """Keep the connection open where there is no room for the next prompt while a response plays."""
+        """Keep the connection open where a response plays, and there is no room for more or the key was taken away."""
         try:
             yield
         except ApiError as error:
-            if self._response is not None and error.status == 429:
+            if self._response is not None and error.status in (401, 429):
                 error.close_code = None
             raise
 

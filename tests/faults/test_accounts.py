@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,16 @@ def test_places_of_prompts_are_within_a_keys_streams(process: ServerProcess, key
     assert least >= slack - 2
 
 
+def events_until(socket: LiveSocket, last: str) -> list[dict[str, Any]]:
+    """All that is said until an event, audio left out."""
+    events: list[dict[str, Any]] = []
+    while not events or events[-1]["type"] != last:
+        message = socket.receive()
+        if isinstance(message, dict):
+            events.append(message)
+    return events
+
+
 def test_a_session_of_a_key_that_was_replaced_opens_nothing_more(
     process: ServerProcess, keys: Keys, file: Path
 ) -> None:
@@ -220,7 +231,11 @@ def test_a_session_of_a_key_that_was_replaced_opens_nothing_more(
         kept = [block for block in file.read_text().split("\n\n") if '"replaced"' not in block]
         file.write_text("\n\n".join(kept))
         new = add_key(file, "replaced", None, None)
-        assert playing.read_response()[1]["status"] == "completed", "what plays plays on"
+        playing.event("input_audio_buffer.clear")
+        playing.send(GOOD_PROMPT)
+        told = events_until(playing, "response.done")
+        errors = [event["error"]["code"] for event in told if event["type"] == "error"]
+        assert errors == ["wrong_key"] and told[-1]["response"]["status"] == "completed", "what plays plays on"
         waiting.event("response.create", response={"seconds": 1})
         assert waiting.expect_error()["code"] == "wrong_key" and waiting.expect_close() == 1008
         playing.event("input_audio_buffer.clear")
