@@ -64,7 +64,7 @@ def serve(
         run_server(settings)
     except ServeError as error:
         typer.echo(f"whispergpt serve: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(error.status) from None
 
 
 class _WrongError(ValueError):

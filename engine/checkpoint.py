@@ -10,22 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
 
 from engine.codec import Codec
-from engine.config import CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
+from engine.config import HOP, CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
 from engine.frame_step import FrameStep
 from engine.installed import INSTALLED, installed_models, model_folder
 from engine.model import WhisperGPT
-from engine.quantizer import TRAINING_ONLY
+from engine.weights_file import WeightsFileError, load_module, weights_of
 
 FORMAT = 1
+MAX_CONFIG_BYTES = 2**20
+MAX_LICENCE_CHARACTERS = 1000
 
 
 class ModelError(ValueError):
@@ -64,14 +67,18 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
     """
     folder = find_model(name_or_folder)
     config = _read_config(folder)
-    model, defaults = _build_model(folder, config)
-    _load_weights(model, folder / "model.safetensors")
+    sizes, defaults, licence = _described(folder, config)
     codec = load_codec(folder)
+    _check_pair(folder, sizes, codec.config)
+    try:
+        model = load_module(partial(WhisperGPT, sizes), folder / "model.safetensors")
+    except WeightsFileError as error:
+        raise ModelError(str(error)) from None
     return LoadedModel(
         id=folder.name,
         step=FrameStep(codec, model).eval().requires_grad_(False).to(device),
         defaults=defaults,
-        licence=_licence(config),
+        licence=licence,
         digest=_digest(folder),
     )
 
@@ -83,15 +90,10 @@ def describe_model(name_or_folder: str) -> dict[str, Any]:
         ModelError: it is missing or its ``config.json`` does not describe a model.
     """
     folder = find_model(name_or_folder)
-    config = _read_config(folder)
+    sizes, defaults, licence = _described(folder, _read_config(folder))
     with torch.device("meta"):
-        model, defaults = _build_model(folder, config)
-    return {
-        "id": folder.name,
-        "parameters": model.parameter_count(),
-        "defaults": to_dict(defaults),
-        "licence": _licence(config),
-    }
+        parameters = WhisperGPT(sizes).parameter_count()
+    return {"id": folder.name, "parameters": parameters, "defaults": to_dict(defaults), "licence": licence}
 
 
 def load_codec(folder: Path) -> Codec:
@@ -118,11 +120,15 @@ def _codec_of(folder: Path, described: Any) -> Codec:
         folder = codec_folder(folder)
         described = _read_config(folder).get("codec")
     try:
-        codec = Codec(from_dict(CodecConfig, described))
+        sizes = from_dict(CodecConfig, described)
+        if prod(sizes.ratios) != HOP:
+            raise ValueError(f"the product of its ratios is {prod(sizes.ratios)} and must be {HOP}, one frame")
     except ValueError as error:
-        raise ModelError(f"{folder / 'config.json'} does not describe a codec: {error}") from None
-    _load_weights(codec, folder / "codec.safetensors")
-    return codec.eval()
+        raise ModelError(f"{folder / 'config.json'} does not describe a codec: {error}.") from None
+    try:
+        return load_module(partial(Codec, sizes), folder / "codec.safetensors").eval()
+    except WeightsFileError as error:
+        raise ModelError(str(error)) from None
 
 
 def codec_folder(folder: Path) -> Path:
@@ -134,19 +140,26 @@ def codec_folder(folder: Path) -> Path:
     described = _read_config(folder).get("codec")
     if not isinstance(described, dict) or "of" not in described:
         return folder
-    name = str(described["of"])
-    beside = (folder.resolve().parent / name, INSTALLED / name)
+    name = described["of"]
+    if not isinstance(name, str) or not 0 < len(name) <= 255 or "\0" in name:
+        raise ModelError(f"{folder / 'config.json'} names no model that its codec is of.")
+    beside = (folder.resolve().parent / name, INSTALLED / name) if name == Path(name).name else ()
     found = next((lender for lender in beside if (lender / "codec.safetensors").is_file()), None)
-    if found is None or name != Path(name).name:
+    if found is None:
         raise ModelError(f"{folder} uses the codec of {name!r}, which is neither beside it nor installed.")
-    if codec_hash(found) != described.get("sha256"):
+    try:
+        same = codec_hash(found) == described.get("sha256")
+    except OSError as error:
+        raise ModelError(f"{found / 'codec.safetensors'} cannot be read: {error.strerror}.") from None
+    if not same:
         raise ModelError(f"{folder} was trained on another codec than {found / 'codec.safetensors'} is now.")
     return found
 
 
 def codec_hash(folder: Path) -> str:
     """SHA-256 of the codec's weights that lie in a model folder, in hex."""
-    return hashlib.sha256((folder / "codec.safetensors").read_bytes()).hexdigest()
+    with (folder / "codec.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_codec(codec: Codec, folder: Path) -> None:
@@ -166,25 +179,39 @@ def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: Sampling
 
 def _save_codec_weights(codec: Codec, folder: Path) -> None:
     """What inference needs of a codec, in half precision."""
-    weights = {k: v for k, v in codec.state_dict().items() if not k.endswith(TRAINING_ONLY)}
-    _save_half(weights, folder / "codec.safetensors")
+    _save_half(weights_of(codec), folder / "codec.safetensors")
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
 
 
-def _build_model(folder: Path, config: dict[str, Any]) -> tuple[WhisperGPT, SamplingDefaults]:
+def _described(folder: Path, config: dict[str, Any]) -> tuple[ModelConfig, SamplingDefaults, str]:
+    """Sizes, sampling defaults and licence of a model, as its ``config.json`` gives them.
+
+    Raises:
+        ModelError: they are missing, of another type or out of range.
+    """
     try:
-        return WhisperGPT(from_dict(ModelConfig, config["model"])), from_dict(
-            SamplingDefaults, config.get("sampling", {})
+        if "model" not in config:
+            raise ValueError("it has no 'model'")
+        licence = config.get("licence", "unknown")
+        if not isinstance(licence, str) or len(licence) > MAX_LICENCE_CHARACTERS:
+            raise ValueError(f"its licence is not a text of at most {MAX_LICENCE_CHARACTERS} characters")
+        defaults = from_dict(SamplingDefaults, config.get("sampling", {}))
+        return from_dict(ModelConfig, config["model"]), defaults, licence
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}.") from None
+
+
+def _check_pair(folder: Path, model: ModelConfig, codec: CodecConfig) -> None:
+    """Raise ModelError where a model's fine stage is for another codec's codes."""
+    fine = model.fine
+    if fine is not None and (fine.n_codebooks, fine.dimension) != (codec.n_codebooks, codec.dimension):
+        raise ModelError(
+            f"{folder / 'config.json'} does not describe a model: its fine stage is for {fine.n_codebooks} codebooks "
+            f"of dimension {fine.dimension}, and its codec has {codec.n_codebooks} of {codec.dimension}."
         )
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}") from None
-
-
-def _licence(config: dict[str, Any]) -> str:
-    return str(config.get("licence", "unknown"))
 
 
 def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -194,27 +221,18 @@ def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
     partial.rename(path)  # whole or as it was: it may be read while training goes on
 
 
-def _load_weights(module: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from None
-    wanted = {k for k in module.state_dict() if not k.endswith(TRAINING_ONLY)}
-    if wanted != set(weights):
-        odd = sorted(wanted ^ set(weights))[0]
-        raise ModelError(f"{path} does not fit its config.json: {odd!r} is missing or unexpected.")
-    try:
-        module.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
-    except RuntimeError:
-        raise ModelError(f"{path} does not fit the sizes in its config.json.") from None
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from None
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ValueError(f"it is longer than {MAX_CONFIG_BYTES} bytes")
+        config = msgspec.json.decode(text)  # unlike json it takes no NaN, and no number beyond what a float holds
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{path} is not a model description of format {FORMAT}.")
     return config
@@ -225,5 +243,7 @@ def _digest(folder: Path) -> str:
     for name in ("config.json", "model.safetensors", "codec.safetensors"):
         path = folder / name
         if path.exists():
-            digest.update(path.read_bytes())
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
     return digest.hexdigest()[:8]

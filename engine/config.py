@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias, TypeVar
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+
+import msgspec
 
 SAMPLE_RATE = 24_000
 """Samples per second of everything inside the engine."""
@@ -16,18 +18,30 @@ CODEBOOK_SIZE = 1024
 Dtype: TypeAlias = Literal["auto", "float32"]
 """Of products; ``auto`` is bfloat16 where the processor has units for it."""
 
+# Ranges of what config.json may say. They bound what a folder can make the engine build before its weights are compared
+# with it, and leave out what no step can compute.
+Width: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
+Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
+Window: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+"""Frames; rotary positions repeat after 8192 (``engine.rotary.PERIOD``)."""
+Temperature: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2)]
+_WIDEST_HEAD = 1024
+_NARROWEST_BAND_HZ = 100.0
+
 
 @dataclass(frozen=True)
 class CodecConfig:
     """The EnCodec architecture (arXiv 2210.13438, section 3.1): SEANet, an LSTM, residual vector quantisation."""
 
-    n_filters: int = 32
-    dimension: int = 128
-    n_codebooks: int = 8
-    ratios: tuple[int, ...] = (8, 5, 4, 2)
-    lstm_layers: int = 2
-    kernel_size: int = 7
-    residual_kernel_size: int = 3
+    n_filters: Annotated[int, msgspec.Meta(ge=2, le=1024)] = 32
+    dimension: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
+    n_codebooks: Annotated[int, msgspec.Meta(ge=1, le=32)] = 8
+    ratios: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1, le=HOP)], ...], msgspec.Meta(min_length=1, max_length=8)
+    ] = (8, 5, 4, 2)
+    lstm_layers: Annotated[int, msgspec.Meta(ge=0, le=8)] = 2
+    kernel_size: Kernel = 7
+    residual_kernel_size: Kernel = 3
     pad_mode: Literal["reflect", "constant"] = "reflect"
 
     @property
@@ -46,27 +60,37 @@ SMALL_CODEC = CodecConfig(n_filters=16, pad_mode="constant")
 class MelConfig:
     """Causal log-mel slices on a fixed scale (no normalisation by a maximum, which would look ahead)."""
 
-    n_mels: int = 80
-    window: int = 1024
-    floor: float = 1e-5
-    low_hz: float = 40.0
-    high_hz: float = 12_000.0
+    n_mels: Annotated[int, msgspec.Meta(ge=1, le=512)] = 80
+    window: Annotated[int, msgspec.Meta(le=8192)] = 1024
+    floor: Annotated[float, msgspec.Meta(ge=1e-30, le=1)] = 1e-5
+    low_hz: Annotated[float, msgspec.Meta(ge=0)] = 40.0
+    high_hz: Annotated[float, msgspec.Meta(le=SAMPLE_RATE / 2)] = 12_000.0
 
     def __post_init__(self) -> None:
         if self.window < HOP:
             raise ValueError(f"a mel window of {self.window} samples is shorter than a frame")
+        if not self.high_hz - self.low_hz >= _NARROWEST_BAND_HZ:
+            raise ValueError(f"mel bands from {self.low_hz:g} to {self.high_hz:g} Hz are too narrow")
 
 
 @dataclass(frozen=True)
 class StackConfig:
     """One decoder-only stack. ``window`` is how many frames a position attends to, itself included."""
 
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    hidden: int
-    window: int
+    width: Width
+    layers: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    heads: Width
+    kv_heads: Width
+    hidden: Annotated[int, msgspec.Meta(ge=1, le=131_072)]
+    window: Window
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % self.heads or self.head_width % 2 or self.head_width > _WIDEST_HEAD:
+            raise ValueError(
+                f"a width of {self.width} does not make {self.heads} heads of an even width up to {_WIDEST_HEAD}"
+            )
+        if self.kv_heads < 1 or self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} keys and values")
 
     @property
     def head_width(self) -> int:
@@ -80,10 +104,10 @@ class FineConfig:
     ``temperature``: of the finer codes, whatever the coarse one's is (0 excepted, which is greedy throughout).
     """
 
-    width: int = 256
-    n_codebooks: int = 8
-    dimension: int = 128
-    temperature: float = 0.2
+    width: Width = 256
+    n_codebooks: Annotated[int, msgspec.Meta(ge=2, le=32)] = 8
+    dimension: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
+    temperature: Temperature = 0.2
 
 
 @dataclass(frozen=True)
@@ -94,7 +118,7 @@ class ModelConfig:
     """
 
     stack: StackConfig
-    code_width: int
+    code_width: Width
     spectrogram: StackConfig | None = None
     mel: MelConfig = field(default_factory=MelConfig)
     fine: FineConfig | None = None
@@ -126,36 +150,39 @@ PRESETS: dict[str, ModelConfig] = {"gpt-s": GPT_S, "gpt-l": GPT_L, "hybrid": HYB
 class SamplingDefaults:
     """What a model samples with when a request does not say."""
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: Temperature = 1.0
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=CODEBOOK_SIZE)] = 0
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
 
 _T = TypeVar("_T")
 
 
-def from_dict(kind: type[_T], values: dict[str, Any]) -> _T:
+def from_dict(kind: type[_T], values: Any) -> _T:
     """Build a config dataclass from parsed JSON.
 
     Raises:
-        ValueError: a key is unknown or a value does not fit, naming it.
+        ValueError: a key is unknown or missing, or a value has another type or is out of range, naming it.
     """
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = set(values) - set(known)
-    if unknown:
-        raise ValueError(f"unknown {kind.__name__} field: {', '.join(sorted(unknown))}")
-    nested: dict[str, type] = {"stack": StackConfig, "spectrogram": StackConfig, "mel": MelConfig, "fine": FineConfig}
-    built: dict[str, Any] = {}
-    for key, value in values.items():
-        if key in nested and isinstance(value, dict):
-            value = from_dict(nested[key], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        built[key] = value
+    _refuse_unknown(kind, values)
     try:
-        return kind(**built)
-    except TypeError as error:
-        raise ValueError(f"incomplete {kind.__name__}: {error}") from None
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def _refuse_unknown(kind: type[Any], values: Any) -> None:
+    """Raise ValueError for a key that ``kind``, or a config within it, does not have; msgspec ignores those."""
+    if not isinstance(values, dict):
+        return
+    unknown = set(values) - {known.name for known in fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown {kind.__name__} field: {', '.join(sorted(map(str, unknown)))}")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        for within in (hints[name], *get_args(hints[name])):
+            if is_dataclass(within):
+                _refuse_unknown(within, value)  # type: ignore[arg-type]
 
 
 def to_dict(config: Any) -> dict[str, Any]:

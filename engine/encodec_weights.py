@@ -20,6 +20,7 @@ from engine.codec import Codec
 from engine.config import ENCODEC_24KHZ
 from engine.quantizer import TRAINING_ONLY
 from engine.user_cache import user_cache
+from engine.weights_file import first_not_finite
 
 NAME = "encodec_24khz"
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
@@ -56,6 +57,8 @@ def load_encodec(source: str | Path = NAME, url: str = URL) -> Codec:
             found, expected = tuple(weights[key].shape), tuple(tensor.shape)
             raise WeightsError(f"{path} is not an encodec_24khz checkpoint: {key} is {found} and should be {expected}.")
         wanted[key] = weights[key]
+    if odd := first_not_finite(wanted):
+        raise WeightsError(f"{path} holds numbers that are NaN or infinite, in {odd!r}.")
     codec.load_state_dict(wanted)
     return codec.eval()
 

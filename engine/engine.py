@@ -26,6 +26,7 @@ from engine.native.check import find_kernels
 from engine.prompt import Prompt, PromptEncoder
 from engine.prompt_path import PromptState, prompt_path
 from engine.recall import RecallError, frames_remembered_exactly, recalled
+from engine.room import require_room
 from engine.scheduler import Scheduler, Stream
 from engine.slot import fill_sampler, fill_slot
 from engine.step_path import TILE, NativePath, step_path, whole_tiles
@@ -123,6 +124,7 @@ class Engine:
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
             kept_in = self.kernels.weights.dtype if self.kernels.weights else torch.float32
+            require_room(model, slots, device, kept_in)
             state = model.step.init_state(slots, device, kept_in)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]
             self.path = step_path(model.step, state, slots, device, self.kernels)
@@ -149,7 +151,13 @@ class Engine:
             DeviceError: the device is not there.
         """
         picked = pick_device(device)
-        return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype)
+        try:
+            return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype)
+        except (MemoryError, RuntimeError) as error:
+            # torch has a type of its own for a GPU's memory alone.
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+                raise ModelError(f"There is not enough memory for the model {name_or_folder!r}.") from None
+            raise
 
     @property
     def dtype(self) -> str:

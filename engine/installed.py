@@ -26,8 +26,11 @@ def default_models() -> list[str]:
 def model_folder(name_or_folder: str) -> Path | None:
     """The folder of an installed model or of a path; None where there is neither."""
     for folder in (INSTALLED / name_or_folder, Path(name_or_folder)):
-        if (folder / "config.json").is_file():
-            return folder
+        try:
+            if (folder / "config.json").is_file():
+                return folder
+        except (OSError, ValueError):  # a name that is too long, a folder that may not be looked into
+            continue
     return None
 
 

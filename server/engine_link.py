@@ -48,7 +48,14 @@ _HANGS = "The engine hangs and is being restarted; try again in a moment."
 
 
 class EngineLoadFailed(Exception):
-    """The engine could not start; the message is for the user."""
+    """The engine could not start; the message is for the user.
+
+    ``status``: what the server then exits with, 2 where a model or a device that was named cannot be used.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class EngineLink:
@@ -98,7 +105,7 @@ class EngineLink:
 
     def _begin(self, event: Event) -> None:
         if isinstance(event, LoadFailed):
-            raise EngineLoadFailed(event.message)
+            raise EngineLoadFailed(event.message, status=2)
         if not isinstance(event, Ready) or not event.models:
             raise EngineLoadFailed(f"the engine began with {type(event).__name__} and not with its models")
         self.models = {model.id: model for model in event.models}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
-from server.memory_bound import memory_bound
+from engine.memory_bound import memory_bound
 
 _NO_PROCESS = 0
 """A pid that none has: its metrics are left out."""

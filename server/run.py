@@ -32,7 +32,11 @@ _ACCEPTED_AT_ONCE = 64
 
 
 class ServeError(Exception):
-    """The server could not start or go on; the message is for the user."""
+    """The server could not start or go on; the message is for the user, the process exits with ``status``."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _Server(uvicorn.Server):
@@ -136,7 +140,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         announce.cancel()
         failed.cancel()
     if failed.done() and not failed.cancelled():
-        raise ServeError(failed.result())
+        raise ServeError(failed.result(), services.supervisor.exit_status)
 
 
 async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
@@ -175,4 +179,5 @@ if __name__ == "__main__":
     try:
         serve(Settings())
     except ServeError as problem:
-        sys.exit(f"whispergpt serve: {problem}")
+        sys.stderr.write(f"whispergpt serve: {problem}\n")
+        sys.exit(problem.status)

@@ -34,6 +34,8 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self._fatal = asyncio.Event()
         self.failure = ""
+        self.exit_status = 1
+        """What the server exits with once it has failed."""
 
     def start(self) -> None:
         """Begin, in the background."""
@@ -110,7 +112,7 @@ class Supervisor:
                 link = await self._started()
             except (EngineLoadFailed, OSError) as error:
                 if fingerprints is None or self._settings.strict:
-                    self._fail(str(error))
+                    self._fail(str(error), error.status if isinstance(error, EngineLoadFailed) else 1)
                     return
                 log.error("the engine did not start again", error=str(error))
             else:
@@ -158,8 +160,8 @@ class Supervisor:
             raise
         return link
 
-    def _fail(self, message: str) -> None:
-        self.state, self.failure = "failed", message
+    def _fail(self, message: str, status: int = 1) -> None:
+        self.state, self.failure, self.exit_status = "failed", message, status
         self._fatal.set()
 
 

@@ -66,7 +66,7 @@ def test_unknown_fields_are_named() -> None:
 
 
 def test_missing_fields_are_named() -> None:
-    with pytest.raises(ValueError, match=r"incomplete StackConfig: .*'layers'"):
+    with pytest.raises(ValueError, match="StackConfig: .*required field `layers`"):
         from_dict(StackConfig, {"width": 8})
 
 

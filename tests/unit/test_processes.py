@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
+from engine.memory_bound import memory_bound
 from server.loop_lag import watch_loop_lag
-from server.memory_bound import memory_bound
 from server.processes import Processes
 
 
