@@ -24,7 +24,7 @@ from engine.config import HOP, CodecConfig, ModelConfig, SamplingDefaults, from_
 from engine.frame_step import FrameStep
 from engine.installed import INSTALLED, installed_models, model_folder
 from engine.model import WhisperGPT
-from engine.weights_file import WeightsFileError, load_module, weights_of
+from engine.weights_file import WeightsFileError, load_module, outline, weights_of
 
 FORMAT = 1
 MAX_CONFIG_BYTES = 2**20
@@ -91,8 +91,7 @@ def describe_model(name_or_folder: str) -> dict[str, Any]:
     """
     folder = find_model(name_or_folder)
     sizes, defaults, licence = _described(folder, _read_config(folder))
-    with torch.device("meta"):
-        parameters = WhisperGPT(sizes).parameter_count()
+    parameters = outline(partial(WhisperGPT, sizes)).parameter_count()
     return {"id": folder.name, "parameters": parameters, "defaults": to_dict(defaults), "licence": licence}
 
 

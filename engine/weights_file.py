@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from engine.quantizer import TRAINING_ONLY
 
@@ -33,8 +34,7 @@ def load_module(make: Callable[[], _Module], path: Path) -> _Module:
     Raises:
         WeightsFileError: the file is missing or damaged, does not fit the module, or holds NaN or infinite numbers.
     """
-    with torch.device("meta"):
-        wanted = weights_of(make())
+    wanted = weights_of(outline(make))
     _check_container(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -46,6 +46,31 @@ def load_module(make: Callable[[], _Module], path: Path) -> _Module:
     except (OSError, SafetensorError) as error:
         raise WeightsFileError(f"{path} cannot be read: {error}.") from None
     return module
+
+
+def outline(make: Callable[[], _Module]) -> _Module:
+    """Make a module on the meta device: names and shapes, without memory for numbers."""
+    with torch.device("meta"), _NoFirstNumbers():
+        return make()
+
+
+class _NoFirstNumbers(TorchFunctionMode):
+    """Leaves tensors as they are where a module would draw its first weights.
+
+    On the meta device torch would import its compiler for that, which takes seconds.
+    """
+
+    _FILLING = frozenset({"normal_", "uniform_", "zeros_", "zero_", "fill_", "constant_", "kaiming_uniform_"})
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        if getattr(function, "__name__", "") in self._FILLING:
+            return arguments[0] if arguments else options["tensor"]
+        if function is torch.randn:
+            function = torch.empty
+        return function(*arguments, **options)
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -28,23 +29,27 @@ _STOP_SECONDS = 5.0
 class EngineProcess:
     """One run of ``engine.worker`` and the socket to it, each direction a bounded queue.
 
-    A new run gets a new folder and socket: nothing of a dead run can reach the next.
+    A new run gets a new socket: nothing of a dead run can reach the next. On Linux its name is no file, so a server
+    that is killed leaves none behind; only processes of this user are let in. Elsewhere it is in a folder of mode 700.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folder = Path(tempfile.mkdtemp(prefix="whispergpt-"))  # mkdtemp gives mode 700
-        self._has_folder = True
+        self._folder = None if sys.platform == "linux" else Path(tempfile.mkdtemp(prefix="whispergpt-"))
         self._context = zmq.asyncio.Context()
         try:
             self._socket = self._context.socket(zmq.PAIR)
         except zmq.ZMQError as error:
-            self._folder.rmdir()
+            self._remove_folder()
             raise OSError(error.errno, f"no socket to the engine ({error.strerror})") from None
         self._socket.setsockopt(zmq.SNDHWM, settings.command_queue)
         self._socket.setsockopt(zmq.RCVHWM, settings.event_queue)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._endpoint = f"ipc://{self._folder}/engine.sock"
+        if self._folder is None:
+            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.geteuid())
+            self._endpoint = f"ipc://@whispergpt-{secrets.token_hex(16)}"
+        else:
+            self._endpoint = f"ipc://{self._folder}/engine.sock"
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -58,8 +63,11 @@ class EngineProcess:
         try:
             self._socket.bind(self._endpoint)
         except zmq.ZMQError as error:
-            told = f"no socket to the engine at {self._endpoint} ({error.strerror}); TMPDIR says where"
-            raise OSError(error.errno, told) from None
+            where = "" if self._folder is None else "; TMPDIR says where"
+            raise OSError(
+                error.errno, f"no socket to the engine at {self._endpoint} ({error.strerror}){where}"
+            ) from None
+        parent = str(os.getpid())  # said, not asked for: by the time that the child can ask, this process may be gone
         arguments = [
             self._endpoint,
             "--device",
@@ -72,8 +80,8 @@ class EngineProcess:
             str(self._settings.prompt_cache_bytes),
             "--most-load",
             str(self._settings.max_load),
-            "--parent",  # said, not asked for: by the time that it can ask, this process may be gone
-            str(os.getpid()),
+            "--parent",
+            parent,
         ]
         if self._settings.strict:
             arguments.append("--exact")
@@ -84,6 +92,8 @@ class EngineProcess:
             sys.executable,
             "-P",  # a file random.py where the server was started would be imported as Python's
             "-m",
+            "engine.child",
+            parent,
             "engine.worker",
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
@@ -151,9 +161,9 @@ class EngineProcess:
 
     def _remove_folder(self) -> None:
         """Once both processes have the socket nobody needs its name, and a server that is killed would leave it."""
-        if self._has_folder:
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._has_folder = False
+            self._folder = None
 
     async def _log_output(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from engine.native.compiler import BUILD_SECONDS, Compilation, CompilerError, CompilerTimeout
 from engine.native.kernels import KERNELS, Kernel
 from engine.user_cache import user_cache
 
@@ -30,7 +31,6 @@ bfloat16 besides."""
 _BF16 = "-bf16"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
-BUILD_SECONDS = 300
 
 
 class NativeError(RuntimeError):
@@ -132,24 +132,22 @@ def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Pat
         NativeError: there is no compiler, or it fails.
         OSError: the folder cannot be written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with Compilation(_command(level, *flags), folder, shared=True) as made:
+            # Renamed into place: another process finds it whole or not at all.
+            return made.replace(folder / (name or _file_name(level)))
+    except CompilerError as error:
+        raise NativeError(str(error)) from error
+
+
+def _command(level: str, *flags: str) -> list[str]:
+    """The compiler and its arguments but for the output."""
     # The mark of its level makes the system's loader refuse the library on a lesser processor.
     instructions = level.removesuffix(_BF16)
     made_for = [f"-march={instructions}", f"-Wl,-z,{instructions}"]
     made_for += ["-mavx512bf16"] if level.endswith(_BF16) else []
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch) / "library.so"
-        command = [*_compiler(), *FLAGS, *made_for, *flags, str(SOURCES / "library.cpp"), "-o", str(made)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise NativeError(f"the C++ compiler took more than {BUILD_SECONDS} s") from None
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["without a word"]
-            told = next((line for line in lines if "error:" in line), lines[-1])
-            raise NativeError(f"the C++ compiler failed: {told}")
-        # Renamed into place: another process finds it whole or not at all.
-        return made.replace(folder / (name or _file_name(level)))
+    return [*_compiler(), *FLAGS, *made_for, *flags, str(SOURCES / "library.cpp")]
 
 
 def _compiler() -> list[str]:
@@ -162,30 +160,45 @@ def _compiler() -> list[str]:
 
 
 def _from_cache(level: str) -> Library:
-    """What this user's compiler has built, or builds now; where no cache can be kept, for this process alone."""
+    """What this user's compiler has built, or builds now; where it cannot be kept, for this process alone."""
     version = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, timeout=BUILD_SECONDS)
     name = _file_name(level, version.stdout)
-    folder = _cache()
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="whispergpt-kernels-") as passing:
-            return open_library(build(level, Path(passing), name=name))
-    kept = folder / name
-    if _is_ours(kept):
-        try:
-            return open_library(kept)
-        except NativeError:
-            pass  # damaged: built anew
-    return open_library(build(level, folder, name=name))
+    try:
+        folder = _cache()
+        kept = folder / name
+        if _is_ours(kept):
+            try:
+                return open_library(kept)
+            except NativeError:
+                pass  # damaged: built anew
+        return open_library(build(level, folder, name=name))
+    except (NativeError, OSError) as error:
+        if isinstance(error.__cause__, CompilerTimeout):
+            raise
+        unkept = error
+    try:
+        with Compilation(_command(level), Path(tempfile.gettempdir()), shared=False) as made:
+            found = open_library(made.rename(made.with_name(name)))
+    except CompilerError as error:
+        raise NativeError(str(error)) from error
+    sys.stderr.write(f"The compiled kernels are not kept, so each start compiles them anew: {unkept}.\n")
+    return found
 
 
-def _cache() -> Path | None:
-    """The user's folder for builds; None where there is none that only the user can write."""
+def _cache() -> Path:
+    """The user's folder for builds.
+
+    Raises:
+        OSError: there is none that only the user can write.
+    """
     try:
         folder = user_cache()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):
-        return None
-    return folder if _is_ours(folder) and os.access(folder, os.W_OK) else None
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
+    if not _is_ours(folder):
+        raise OSError(f"{folder} belongs to somebody else, or others may write it")
+    return folder
 
 
 def _is_ours(path: Path) -> bool:

@@ -246,6 +246,16 @@ def test_more_streams_than_memory_are_refused_before_they_are_kept(good: Path) -
         Engine.load(str(good), "cpu", max_streams=10_000_000)
 
 
+def test_a_folder_is_checked_without_torchs_compiler() -> None:
+    code = (
+        "import sys, torch\nfrom engine.checkpoint import describe_model, load_model\n"
+        "describe_model('speech')\nload_model('speech', torch.device('cpu'))\n"
+        "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_a_name_that_is_no_path_is_no_model() -> None:
     for name in ("x" * 5000, "a\0b"):
         with pytest.raises(ModelError, match="There is no model"):

@@ -1,0 +1,121 @@
+"""A server that is killed, at any point of its start and after it, leaves no process, file or shared memory behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.attacks.server_process import ROOT, START_SECONDS
+from tests.support.kernels import kernels_expected
+from tests.support.metrics import wait_until
+
+END_SECONDS = 10.0
+"""What ends by itself does so at once; this is for a busy machine."""
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+class Start:
+    """A server that is starting, and every process that descends from it, wherever they belong by now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary, self.cache = folder / "temporary", folder / "cache"
+        self.temporary.mkdir()
+        self._output = (folder / "output").open("w+")
+        self._marked = f"STARTED_FOR={folder}"
+        name, _, value = self._marked.partition("=")
+        self._shared = set(_SHARED_MEMORY.iterdir())
+        self._server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", "--model", "speech"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(self.temporary),
+                "WHISPERGPT_CACHE": str(self.cache),
+                name: value,
+            },
+            stdout=self._output,
+            stderr=self._output,
+        )
+
+    def processes(self, command: bytes = b"") -> list[int]:
+        """Those that run this command, in whose environment the mark is."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                marked = self._marked.encode() in (folder / "environ").read_bytes().split(b"\0")
+                if marked and command in (folder / "cmdline").read_bytes().replace(b"\0", b" "):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def output(self) -> str:
+        return (self.temporary.parent / "output").read_text()
+
+    def kill(self) -> None:
+        self._server.kill()
+        self._server.wait()
+
+    def check_nothing_is_left(self) -> None:
+        wait_until(lambda: not self.processes(), "every process has ended", END_SECONDS)
+        left = [*self.temporary.iterdir(), *(path for path in self.cache.glob("*") if path.suffix != ".so")]
+        assert left == [] and set(_SHARED_MEMORY.iterdir()) <= self._shared
+
+    def close(self) -> None:
+        self._output.close()
+        for pid in [self._server.pid, *self.processes()]:
+            if pid != self._server.pid or self._server.poll() is None:
+                os.kill(pid, signal.SIGKILL)
+        self._server.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started = Start(tmp_path)
+    yield started
+    started.close()
+
+
+def has_torch(pid: int) -> bool:
+    try:
+        return b"libtorch" in Path(f"/proc/{pid}/maps").read_bytes()
+    except OSError:
+        return False
+
+
+POINTS: dict[str, Callable[[Start], bool]] = {
+    "the engine is a process": lambda start: len(start.processes(b"engine.")) > 0,
+    "the engine imports torch": lambda start: any(map(has_torch, start.processes(b"engine.worker"))),
+    "kernels are compiled": lambda start: len(start.processes(b"cc1plus")) > 0,
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_server_that_is_killed_as_it_starts(start: Start, point: str) -> None:
+    if point == "kernels are compiled" and not kernels_expected():
+        pytest.skip("this machine has no compiler, or no kernels are for it")
+    wait_until(lambda: POINTS[point](start), point, START_SECONDS)
+    start.kill()
+    start.check_nothing_is_left()
+
+
+def test_a_stopped_engine_ends_with_its_server(start: Start) -> None:
+    wait_until(lambda: POINTS["the engine imports torch"](start), "the engine imports torch", START_SECONDS)
+    (engine,) = start.processes(b"engine.worker")
+    os.kill(engine, signal.SIGSTOP)
+    start.kill()
+    start.check_nothing_is_left()
+
+
+def test_a_ready_server_that_is_killed(start: Start) -> None:
+    wait_until(lambda: "\nready http" in f"\n{start.output()}", "the server is ready", START_SECONDS)
+    for engine in start.processes(b"engine.worker"):
+        os.kill(engine, signal.SIGSTOP)
+    start.kill()
+    start.check_nothing_is_left()
