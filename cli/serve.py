@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from engine.installed import installed_models, model_folder
 from server.api_keys import KeyFileError, read_keys
+from server.metrics_token import MetricsTokenError, read_token
 from server.run import ServeError
 from server.run import serve as run_server
 from server.settings import Settings
@@ -90,6 +91,11 @@ def _check(settings: Settings) -> None:
             read_keys(settings.keys)
         except KeyFileError as error:
             raise _WrongError("keys", str(error)) from None
+    if settings.metrics_token_file is not None:
+        try:
+            read_token(settings.metrics_token_file)
+        except MetricsTokenError as error:
+            raise _WrongError("metrics_token_file", str(error)) from None
 
 
 def _may_be_host(host: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.services import services_of
+from server.errors import ApiError
+from server.metrics_token import sends_token
+from server.services import Services, services_of
 
 router = APIRouter(tags=["operations"])
 
@@ -24,9 +26,22 @@ async def ready(request: Request) -> dict[str, object]:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format, or OpenMetrics. Asks for a key unless ``WHISPERGPT_OPEN_METRICS`` is set."""
+    """Prometheus' text format, or OpenMetrics. Asks for a key, or for the token of ``WHISPERGPT_METRICS_TOKEN_FILE``,
+    unless ``WHISPERGPT_OPEN_METRICS`` is set."""
     services = services_of(request.app)
-    if not services.settings.open_metrics:
-        services.guard.caller_of(request)
+    _require_permission(services, request)
     body, content_type = services.metrics.render(request.headers.get("accept", ""))
     return Response(body, media_type=content_type)
+
+
+def _require_permission(services: Services, request: Request) -> None:
+    """Raise ApiError where the caller may not see the metrics. With a token, an open server's are not open."""
+    settings = services.settings
+    if settings.open_metrics:
+        return
+    if settings.metrics_token_file is not None:
+        if sends_token(request, settings.metrics_token_file):
+            return
+        if services.guard.open:
+            raise ApiError(401, "wrong_key", "Metrics need their token; send `Authorization: Bearer TOKEN`.")
+    services.guard.caller_of(request)

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     keys: Path | None = Field(default=None, description="file of API keys, as `whispergpt keys make` writes it")
     open: bool = Field(default=False, description="ask nobody for a key, wherever the server listens")
     open_metrics: bool = Field(default=False, description="ask nobody for a key at /metrics")
+    metrics_token_file: Path | None = Field(
+        default=None, description="file of a token that opens /metrics, which an open server then asks for too"
+    )
     tracing: bool = Field(default=False, description="send OpenTelemetry spans; needs the extra `tracing`")
     token_seconds: float = Field(default=60.0, gt=0, le=3600, description="how long a token of /v1/tokens is good for")
     strict: bool = Field(

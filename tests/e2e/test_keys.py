@@ -196,6 +196,27 @@ def test_metrics_can_be_open(keys: tuple[Path, Keys]) -> None:
         assert HTTP.get(f"{process.url}/v1/models").status_code == 401
 
 
+@pytest.mark.parametrize("open_", [True, False])
+def test_metrics_have_a_token_of_their_own(keys: tuple[Path, Keys], tmp_path: Path, open_: bool) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n")
+    arguments = ["--open"] if open_ else ["--keys", str(keys[0])]
+    with ServerProcess(*arguments, environment={"WHISPERGPT_METRICS_TOKEN_FILE": str(token)}) as process:
+
+        def status(path: str, key: str | None = None) -> int:
+            return HTTP.get(f"{process.url}{path}", headers=bearer(key) if key else {}).status_code
+
+        assert [status("/metrics"), status("/metrics", "another-of-some-length")] == [401, 401]
+        assert status("/metrics", "a-token-of-some-length") == 200
+        if not open_:
+            assert status("/v1/models", "a-token-of-some-length") == 401
+            assert status("/metrics", keys[1]["free"]) == 200
+        token.write_text("rotated-and-long-enough")
+        assert [status("/metrics", old) for old in ("a-token-of-some-length", "rotated-and-long-enough")] == [401, 200]
+        token.write_text("")
+        assert status("/metrics", "rotated-and-long-enough") == 401
+
+
 def test_a_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
     for file, told in ((tmp_path / "none.toml", "No such file"), (tmp_path, "directory")):
         with pytest.raises(RuntimeError, match=told) as ended:

@@ -116,6 +116,31 @@ def test_compose_shuts_its_services_in(name: str) -> None:
         assert how == {"condition": "service_healthy"} and "healthcheck" in SERVICES[needed]
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_bounds_what_a_service_takes(name: str) -> None:
+    assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", SERVICES[name]["mem_limit"])
+    assert 64 <= SERVICES[name]["pids_limit"] <= 1024
+
+
+def test_compose_lets_nobody_in_unasked() -> None:
+    """Passwords and tokens are in files that are never in the repository; without them compose starts nothing."""
+    for secret in COMPOSE["secrets"].values():
+        assert secret["file"].startswith("./secrets/")
+    assert "/deploy/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert {name: service["secrets"] for name, service in SERVICES.items()} == {
+        "server": ["metrics-token"],
+        "prometheus": ["metrics-token"],
+        "grafana": ["grafana-password"],
+    }
+    assert SERVICES["server"]["environment"]["WHISPERGPT_METRICS_TOKEN_FILE"] == "/run/secrets/metrics-token"
+    assert "WHISPERGPT_OPEN_METRICS" not in SERVICES["server"]["environment"]
+    (scrape,) = load("prometheus/prometheus.yml")["scrape_configs"]
+    assert scrape["authorization"] == {"credentials_file": "/run/secrets/metrics-token"}
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/grafana-password"
+    assert grafana["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
 def test_compose_parts_find_each_other() -> None:
     (scrape,) = load("prometheus/prometheus.yml")["scrape_configs"]
     (source,) = load("grafana/provisioning/datasources/prometheus.yaml")["datasources"]

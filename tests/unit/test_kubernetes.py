@@ -61,7 +61,7 @@ def test_the_schemas_would_tell() -> None:
 
 
 def test_no_manifest_is_left_out() -> None:
-    others = {"kustomization", "prometheus-adapter", "rayservice"}
+    others = {"kustomization", "prometheus-adapter", "podmonitor", "rayservice", "rayservice-networkpolicy"}
     assert {path.stem for path in FOLDER.glob("*.yaml")} == {*manifests(), *others}
 
 
@@ -117,22 +117,98 @@ def test_secrets_come_from_a_secret() -> None:
         mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
         assert mounts["keys"]["mountPath"] == str(settings.keys.parent) and mounts["keys"]["readOnly"]
         (volume,) = (volume for volume in template["spec"]["volumes"] if volume["name"] == "keys")
-        assert volume["secret"]["items"] == [{"key": settings.keys.name, "path": settings.keys.name}]
+        files = [settings.keys.name, "metrics-token"]
+        assert volume["secret"]["items"] == [{"key": name, "path": name} for name in files]
+        assert not settings.open_metrics and settings.metrics_token_file == settings.keys.parent / "metrics-token"
 
 
 def test_pods_have_no_rights() -> None:
     for spec in (pod_of(read("deployment")), *(template["spec"] for template in ray_templates())):
         assert spec["enableServiceLinks"] is False, "the Service would set WHISPERGPT_PORT"
+        assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == 10001
         for container in spec["containers"]:
             may = container["securityContext"]
             assert may["capabilities"] == {"drop": ["ALL"]} and may["allowPrivilegeEscalation"] is False
             mounted = {mount["name"] for mount in container["volumeMounts"]}
-            assert mounted == {volume["name"] for volume in spec["volumes"]}
+            assert mounted == {volume["name"] for volume in spec["volumes"] if "projected" not in volume}
             assert container["resources"]["requests"] == container["resources"]["limits"]
+            assert container["resources"]["limits"].keys() == {"cpu", "memory", "ephemeral-storage"}
+        for volume in spec["volumes"]:
+            assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"]
     (container,) = pod_of(read("deployment"))["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert {"/tmp", "/var/cache/whispergpt"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_only_rays_autoscaler_has_a_token_for_kubernetes() -> None:
+    cluster = read("rayservice")["spec"]["rayClusterConfig"]
+    head, worker = ray_templates()
+    (volume,) = (volume for volume in head["spec"]["volumes"] if "projected" in volume)
+    sources = [next(iter(source)) for source in volume["projected"]["sources"]]
+    assert sources == ["serviceAccountToken", "configMap", "downwardAPI"]
+    assert not [volume for volume in worker["spec"]["volumes"] if "projected" in volume]
+    options = cluster["autoscalerOptions"]
+    (mount,) = options["volumeMounts"]
+    assert mount == {
+        "name": volume["name"],
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+        "readOnly": True,
+    }
+    assert options["securityContext"] == head["spec"]["containers"][0]["securityContext"]
+    # What KubeRay makes of it: a container in the head's pod.
+    sidecar = {"name": "autoscaler", "image": "whispergpt:ray"}
+    sidecar |= {name: options[name] for name in ("resources", "securityContext", "volumeMounts")}
+    spec = {**head["spec"], "containers": [*head["spec"]["containers"], sidecar]}
+    check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "head"}, "spec": spec})
+
+
+def test_network_policies_select_the_pods_on_ray() -> None:
+    path = FOLDER / "rayservice-networkpolicy.yaml"
+    policies: list[dict[str, Any]] = list(yaml.safe_load_all(path.read_text()))
+    for policy in policies:
+        check(policy)
+    for policy in (read("networkpolicy"), *policies):
+        assert policy["spec"]["podSelector"]["matchLabels"], "an empty selector is the whole namespace's"
+    fleet, autoscaler = (policy["spec"] for policy in policies)
+    head, worker = (template["metadata"]["labels"] for template in ray_templates())
+
+    def selects(spec: dict[str, Any], labels: dict[str, str]) -> bool:
+        return bool(spec["podSelector"]["matchLabels"].items() <= labels.items())
+
+    assert [selects(fleet, head), selects(fleet, worker)] == [True, True]
+    assert [selects(autoscaler, head), selects(autoscaler, worker)] == [True, False]
+    assert fleet["policyTypes"] == ["Ingress", "Egress"] and "ingress" not in autoscaler
+    own = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "whispergpt-ray"}}}]
+    ports = {
+        container["name"]: container["ports"]
+        for template in ray_templates()
+        for container in template["spec"]["containers"]
+    }
+    (public,) = [rule["ports"] for rule in fleet["ingress"] if "from" not in rule]
+    assert [port["port"] for port in public] == [port["containerPort"] for port in ports["ray-worker"]] == [8000]
+    for rule in fleet["ingress"]:
+        if rule.get("from") == own:
+            assert "ports" not in rule, "Ray's processes find each other at ports of their choice"
+        elif "from" in rule:
+            (peer,) = rule["from"]
+            assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "kuberay-operator"}
+            assert {port["port"] for port in rule["ports"]} <= {8265, 52365}
+    assert fleet["egress"][0] == {"to": own}
+    assert all("to" in rule for rule in fleet["egress"]), "to nobody else"
+
+
+def test_prometheus_scrapes_with_the_token() -> None:
+    monitor = read("podmonitor")
+    labels = read("deployment")["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (container,) = pod_of(read("deployment"))["containers"]
+    assert (endpoint["port"], endpoint["path"]) == (container["ports"][0]["name"], "/metrics")
+    token = endpoint["authorization"]["credentials"]
+    (volume,) = (volume for volume in pod_of(read("deployment"))["volumes"] if volume["name"] == "keys")
+    assert token["name"] == volume["secret"]["secretName"]
+    assert token["key"] in [item["key"] for item in volume["secret"]["items"]]
 
 
 def test_the_autoscaler_asks_for_what_the_adapter_makes() -> None:
