@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures peers lint docs docs-serve pictures web serve image clean
+.PHONY: help demo test measures peers lint docs docs-serve pictures web serve image lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +60,19 @@ web: ## Build what the server sends to browsers from clients/web (needs Node)
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
 
-image: ## Build the container image (IMAGE=name:tag, ACCELERATOR=cuda, BUILDER=podman)
-	$(or $(BUILDER),docker) build --build-arg ACCELERATOR=$(or $(ACCELERATOR),cpu) -t $(IMAGE) .
+# BASE_IMAGE=python:3.11-slim-bookworm@sha256:… builds on the very bytes that were looked at. The list of parts is made by
+# the image's own Python, which gets the program on standard input.
+BUILDER ?= docker
+SBOM ?= build/sbom.json
+
+image: ## Build the container image and list its parts in build/sbom.json (IMAGE=name:tag, ACCELERATOR=cuda, BUILDER=podman, BASE_IMAGE=…)
+	$(BUILDER) build --build-arg ACCELERATOR=$(or $(ACCELERATOR),cpu) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t $(IMAGE) .
+	@mkdir -p $(dir $(SBOM))
+	$(BUILDER) run --rm -i --network none --read-only --entrypoint python $(IMAGE) - < deploy/image/sbom.py > $(SBOM).partial
+	mv $(SBOM).partial $(SBOM)
+
+lock: ## Write the image's requirements with their hashes from constraints.txt (needs uv)
+	$(PYTHON) deploy/image/lock.py
 
 clean: ## Remove the environment, caches and what the demo wrote
 	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png

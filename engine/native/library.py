@@ -28,6 +28,7 @@ SHIPPED = Path(__file__).parent / "built"
 LEVELS = {"x86-64-v4-bf16": "AVX512", "x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
 """Processor levels that kernels are built for, highest first, and what torch calls them; ``-bf16`` has units for
 bfloat16 besides."""
+_MACHINES = ("x86_64", "AMD64")
 _BF16 = "-bf16"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
@@ -79,7 +80,7 @@ def processor_levels() -> list[str]:
     if not _multiplies_bfloat16():
         levels = [level for level in levels if not level.endswith(_BF16)]
     for index, level in enumerate(levels):
-        if platform.machine() in ("x86_64", "AMD64") and capability.startswith(LEVELS[level]):
+        if platform.machine() in _MACHINES and capability.startswith(LEVELS[level]):
             return levels[index:]
     raise NativeError(f"there are no kernels for this processor ({platform.machine()}, {capability})")
 
@@ -220,6 +221,9 @@ def _file_name(level: str, compiler: str = "") -> str:
 
 def main() -> int:
     """Build for every level into the package, as an image does that may run on any of them."""
+    if platform.machine() not in _MACHINES:
+        sys.stdout.write(f"There are no kernels for {platform.machine()}: torch runs the step.\n")
+        return 0
     for level in LEVELS:
         try:
             made = build(level, SHIPPED)
