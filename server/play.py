@@ -43,7 +43,8 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
         meter = UploadMeter(services.admission, services.settings, caller)
         held.callback(meter.release)
         caller.require_room()
-        form = await _checked(services, await read_form(request, meter, services.settings), caller)
+        form = await read_form(request, meter, services.settings)
+        await or_gone(request.receive, _check(services, form, caller))
         token = services.addresses.hold(Held(form, caller, held))
     except BaseException as error:
         held.close()
@@ -112,12 +113,11 @@ def require_room(services: Services, held: Held) -> None:
     held.caller.require_room()
 
 
-async def _checked(services: Services, form: ContinueForm, caller: Caller) -> ContinueForm:
-    """The form, its audio found to be usable.
+async def _check(services: Services, form: ContinueForm, caller: Caller) -> None:
+    """Find out whether the form's audio can be used.
 
     Raises:
-        ApiError: a model or a parameter is not, or the audio is not.
+        ApiError: a model or a parameter cannot be used, or the audio cannot.
     """
     sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
     await services.decoders.decode(form.audio, caller)
-    return form

@@ -102,8 +102,8 @@ def _read(container: InputContainer, kind: str | None, max_seconds: float | None
     tells_its_end = name.startswith("mov")
     if tells_its_end:
         check_length(claimed, padded, max_seconds)
-    # Where a file has its own order of channels, PyAV frees the list of it with each look at it: here, once. The decoder
-    # is told no order instead, which an average does not need.
+    # Where a file has its own order of channels, PyAV frees the list of it with each look: here, once. The decoder is
+    # told no order instead, which an average does not need.
     if channels := stream.codec_context.channels:
         stream.codec_context.layout = f"{channels} channels"
     pieces = _Pieces(container, stream)

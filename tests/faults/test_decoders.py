@@ -118,11 +118,12 @@ def test_a_decoder_that_crashes_costs_its_upload_alone(
     assert running(NURSERY, process.pid) == nursery
 
 
-def test_who_hangs_up_takes_its_decoder_along(process: ServerProcess, alice: Visitor) -> None:
+@pytest.mark.parametrize("path", ["/continue", "/v1/play"])
+def test_who_hangs_up_takes_its_decoder_along(process: ServerProcess, alice: Visitor, path: str) -> None:
     nursery = running(NURSERY, process.pid)
     body = HTTP.build_request("POST", f"{alice.url}/continue", **alice.form(slow_upload()))
     content = body.read()
-    head = f"POST /continue HTTP/1.1\r\nHost: x\r\nAuthorization: {alice.headers['Authorization']}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {alice.headers['Authorization']}\r\n"
     head += f"Content-Type: {body.headers['content-type']}\r\nContent-Length: {len(content)}\r\n\r\n"
     with raw_connection(alice.url) as connection:
         connection.sendall(head.encode() + content)
