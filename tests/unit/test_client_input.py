@@ -1,4 +1,7 @@
-"""Whatever a client sends is read or refused with a sentence. ``--hypothesis-profile=long`` tries for longer."""
+"""Whatever a client sends is read or refused with a sentence.
+
+To try until interrupted: ``pytest THIS_FILE -k form --hypothesis-profile=long --timeout=0 -o faulthandler_timeout=0``.
+"""
 
 from __future__ import annotations
 
