@@ -125,6 +125,7 @@ def main() -> int:
             env={**os.environ, "TMPDIR": str(scratch)},  # what the compiler itself keeps meanwhile
             start_new_session=True,
         )
+        stack.callback(process.wait)
         stack.callback(_end, process)
         threading.Thread(target=_wait_for_parent, args=(process, done), daemon=True).start()
         try:
