@@ -49,7 +49,7 @@ class LineLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line may be written."""
         facts: dict[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": str(record.msg)}
-        kind = record.name, str(facts["event"])
+        kind = record.name, str(facts.get("event", ""))
         now = time.monotonic()
         a_second = self._a_second if record.levelno < _ONCE else self._a_second / 10
         allowed = True

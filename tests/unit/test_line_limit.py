@@ -67,6 +67,11 @@ def test_what_was_left_out_is_told(clock: Clock) -> None:
     assert limit.filter(last) and last.getMessage() == "Invalid (100 more like this were left out)"
 
 
+def test_a_library_may_log_what_it_likes() -> None:
+    strange = logging.LogRecord("library", logging.INFO, "", 0, {"no": "event"}, None, None)  # type: ignore[arg-type]
+    assert LineLimit(50).filter(strange)
+
+
 def test_what_is_remembered_of_sessions_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_limit, "_MOST_BUCKETS", 100)
     limit = LineLimit(1e9)
