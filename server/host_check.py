@@ -19,14 +19,15 @@ from server.settings import Settings
 
 
 class HostCheck:
-    """ASGI middleware: of a server that is open because it listens on loopback, and of no other."""
+    """ASGI middleware. Checks where the settings name hosts, and where a server is open since it is on loopback."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._checks = settings.keys is None and not settings.open and is_loopback(settings.host)
-        self._names = {_name(urlsplit(origin).netloc) for origin in settings.cors_origins}
-        if "*" in settings.cors_origins:
-            self._checks = False
+        here_alone = settings.keys is None and not settings.open and is_loopback(settings.host)
+        self._checks = bool(settings.hosts) or (here_alone and "*" not in settings.cors_origins)
+        self._names = {_name(urlsplit(origin).netloc) for origin in settings.cors_origins} | {
+            _name(host) for host in settings.hosts
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = Headers(scope=scope).get("host") if self._checks and scope["type"] in ("http", "websocket") else None
@@ -34,8 +35,8 @@ class HostCheck:
             await self._app(scope, receive, send)
             return
         told = (
-            "This server is for its own machine: it answers requests to localhost and loopback addresses, "
-            "and to the hosts that WHISPERGPT_CORS_ORIGINS names."
+            "This server answers requests to localhost and loopback addresses, and to the hosts that "
+            "WHISPERGPT_HOSTS and WHISPERGPT_CORS_ORIGINS name."
         )
         error = ApiError(403, "wrong_host", told, close_code=POLICY_VIOLATION)
         count_refusal(services_of(scope["app"]).metrics, error)

@@ -156,6 +156,11 @@ class Settings(BaseSettings):
     )
 
     cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=list, description="web origins that may call")
+    hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="names that requests may come to, without ports, beside localhost; without any, all names, or "
+        "localhost alone where the server is open because it listens on loopback",
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error")
     log_lines: float = Field(
         default=50.0, ge=0, description="log lines a second of one kind and one key, on average; 0 for no bound"
@@ -166,7 +171,7 @@ class Settings(BaseSettings):
         """What seals are made with (``resume_key``); None for one of this process's own."""
         return None if self.resume_key is None else self.resume_key.get_secret_value()
 
-    @field_validator("model", "cors_origins", mode="before")
+    @field_validator("model", "cors_origins", "hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -94,9 +94,11 @@ def test_names_that_the_settings_know() -> None:
         ({"host": "0.0.0.0"}, 200),
         ({"keys": Path("keys.toml")}, 200),
         ({"cors_origins": ["*"]}, 200),
+        ({"open": True, "host": "0.0.0.0", "hosts": ["server"]}, 403),
+        ({"open": True, "host": "0.0.0.0", "hosts": ["server", "ANY.example"]}, 200),
     ],
 )
-async def test_servers_that_others_reach_go_by_any_name(settings: dict[str, Any], status: int) -> None:
+async def test_servers_that_others_reach_go_by_any_name_unless_told(settings: dict[str, Any], status: int) -> None:
     app = FastAPI()
     app.state.services = make_services(Settings())
     app.add_middleware(HostCheck, settings=Settings(**settings))

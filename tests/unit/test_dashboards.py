@@ -147,6 +147,9 @@ def test_compose_parts_find_each_other() -> None:
     for address in (scrape["static_configs"][0]["targets"][0], source["url"].removeprefix("http://")):
         name, port = address.split(":")
         assert any(published.endswith(f":{port}") for published in SERVICES[name]["ports"])
+    # The server answers to the name that Prometheus calls it by, and else to its machine's own alone.
+    scraped, _ = scrape["static_configs"][0]["targets"][0].split(":")
+    assert SERVICES["server"]["environment"]["WHISPERGPT_HOSTS"] == scraped
     for rules in load("prometheus/prometheus.yml")["rule_files"]:
         assert mounted("prometheus", f"/etc/prometheus/{rules}").is_file()
     (provider,) = load("grafana/provisioning/dashboards/whispergpt.yaml")["providers"]
