@@ -187,7 +187,7 @@ def test_a_form_is_read_or_refused(body: bytes, content_type: str, sizes: list[i
         headers = [(b"content-type", content_type.encode("latin-1"))]
         scope = {"type": "http", "method": "POST", "path": "/continue", "query_string": b"", "headers": headers}
         admission = Admission(SETTINGS)
-        meter = UploadMeter(admission, SETTINGS)
+        meter = UploadMeter(admission, SETTINGS, Caller())
         try:
             form = await read_form(Request(scope, receive), meter, SETTINGS)
         except ApiError as error:
