@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from benchmarks.dashboards.listeners import LISTENERS
 from tests.support.faults import GOOD_PROMPT
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
-from tests.support.prometheus import DEPLOYED, PrometheusProcess, free_port
+from tests.support.prometheus import DEPLOYED, PrometheusProcess, configuration, free_port
 from tests.support.tools import require_tool
 
 DOWN = "WhispergptServerDown"
@@ -22,15 +23,24 @@ DOWN = "WhispergptServerDown"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["check", "config", "prometheus.yml"],
         ["check", "rules", "alerts.yml"],
         *(["test", "rules", f"tests/{test.name}"] for test in sorted((DEPLOYED / "tests").glob("*.yml"))),
     ],
     ids=" ".join,
 )
 def test_promtool(arguments: list[str]) -> None:
+    _check(DEPLOYED, *arguments)
+
+
+def test_promtool_takes_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yml").write_text(configuration(tmp_path))
+    shutil.copy(DEPLOYED / "alerts.yml", tmp_path)
+    _check(tmp_path, "check", "config", "prometheus.yml")
+
+
+def _check(folder: Path, *arguments: str) -> None:
     command = [require_tool("promtool"), *arguments]
-    done = subprocess.run(command, cwd=DEPLOYED, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

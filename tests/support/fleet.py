@@ -129,8 +129,8 @@ class LocalFleet:
         return dict(asked)
 
     def niceness(self) -> set[int]:
-        """That replicas and their engines run with."""
-        pids = [pid for replica in self.playing() for pid in (replica, *_children(replica))]
+        """Return what replicas and their engines run with. Decoders give way to these."""
+        pids = [pid for replica in self.playing() for pid in (replica, *_children(replica)) if not _decodes(pid)]
         return {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids}
 
     def nodes(self) -> set[str]:
@@ -207,6 +207,10 @@ def _replica_names() -> list[str]:
 
 def _runs(pid: int) -> bool:
     return Path(f"/proc/{pid}/exe").exists()
+
+
+def _decodes(pid: int) -> bool:
+    return b"engine.audio.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _children(pid: int) -> set[int]:

@@ -25,6 +25,14 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def configuration(folder: Path) -> str:
+    """Return the deployed configuration, with the token for ``/metrics`` in ``folder`` instead of a secret."""
+    deployed, secret = (DEPLOYED / "prometheus.yml").read_text(), "/run/secrets/metrics-token"
+    assert deployed.count(secret) == 1
+    (folder / "metrics-token").write_text("token-of-a-test")
+    return deployed.replace(secret, str(folder / "metrics-token"))
+
+
 class PrometheusProcess(Prometheus):
     """Scrapes one server every half second, and lets alerts wait for no longer than that.
 
@@ -35,7 +43,7 @@ class PrometheusProcess(Prometheus):
 
     def __init__(self, folder: Path, target: str) -> None:
         program = require_tool("prometheus")
-        deployed = (DEPLOYED / "prometheus.yml").read_text()
+        deployed = configuration(folder)
         assert deployed.count(" 5s") == 2 and deployed.count('"server:8000"') == 1
         hurried = deployed.replace(" 5s", " 500ms").replace("server:8000", target)
         (folder / "prometheus.yml").write_text(hurried)
