@@ -73,6 +73,7 @@ class RecallPrompt(msgspec.Struct, tag=True):
     prompt_id: int
     model: str
     memory: Memory
+    owner: str = ""
 
 
 class DropPrompt(msgspec.Struct, tag=True):

@@ -101,13 +101,13 @@ class PromptDesk:
         with self._changed:
             self._add(arriving)
 
-    def recall(self, prompt_id: int, engine: Engine, memory: Memory) -> None:
+    def recall(self, prompt_id: int, engine: Engine, memory: Memory, owner: str = "") -> None:
         """Make a prompt of what a stream had behind it.
 
         Raises:
             RecallError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, "", engine.recall(memory), False, time.monotonic())
+        arriving = _Arriving(prompt_id, engine, owner, engine.recall(memory), False, time.monotonic())
         with self._changed:
             self._add(arriving)
             self._changed.notify_all()

@@ -143,7 +143,7 @@ class Worker:
     def _recall_prompt(self, command: m.RecallPrompt) -> None:
         if engine := self._engine_for_prompt(command):
             try:
-                self._desk.recall(command.prompt_id, engine, command.memory)
+                self._desk.recall(command.prompt_id, engine, command.memory, command.owner)
             except RecallError as error:
                 self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
 

@@ -90,13 +90,13 @@ class Admission:
         plan: StreamPlan,
         caller: Caller,
         place: Place | None = None,
-        prompt_paid: bool = False,
+        prompt_seconds: float = 0.0,
     ) -> StreamHandle:
         """Put a stream of ``caller`` in line for a slot, in the ``place`` that was kept for it, if one was. Whoever
         starts it closes it.
 
         Args:
-            prompt_paid: as in ``Caller.enter``.
+            prompt_seconds: as in ``Caller.enter``.
 
         Raises:
             ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
@@ -105,7 +105,7 @@ class Admission:
             plan = replace(plan, promised=place.at_once)
         else:
             self.require_room(link, prompt.model, plan.pace)
-        visit = caller.enter(plan.frames, prompt_paid)
+        visit = caller.enter(plan.frames, prompt_seconds)
         try:
             return link.start_stream(prompt, plan, visit)
         except ApiError:
@@ -200,6 +200,14 @@ class UploadMeter:
         """
         require_size(self._share.bytes + count, self._limit)
         self._share.set(self._share.bytes + count)
+
+    def hold(self, count: int) -> None:
+        """Count ``count`` bytes instead: what the body was decoded to, say.
+
+        Raises:
+            ApiError: 413 or 429, the caller's share of the memory does not have them.
+        """
+        self._share.set(count)
 
     def release(self) -> None:
         """Give the bytes back."""

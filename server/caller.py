@@ -112,22 +112,19 @@ class Caller:
         finally:
             self._connected -= 1
 
-    def enter(self, frames: int | None, prompt_paid: bool = False) -> Visit:
+    def enter(self, frames: int | None, prompt_seconds: float = 0.0) -> Visit:
         """Count a stream of so many frames, which begins; None has no end yet.
 
         Args:
-            prompt_paid: whether its prompt was let in and paid for, and this is the first stream of it: what the prompt
-                has used of the allowance does not keep the stream out.
+            prompt_seconds: paid for a prompt of which this is the first stream: what the prompt has used of the
+                allowance does not keep the stream out.
 
         Raises:
             ApiError: 429, as ``require_room``.
         """
         self._require_stream()
         seconds = _PAID_AHEAD_SECONDS if frames is None else frames / FRAME_RATE
-        if prompt_paid:
-            self.charge(seconds)
-        else:
-            self.pay(seconds)
+        self.pay(seconds, prompt_seconds)
         self._playing += 1
         return Visit(self, seconds, endless=frames is None)
 
@@ -146,8 +143,11 @@ class Caller:
         if self._a_minute is not None:
             self._left = min(self._a_minute, self._now_left() + seconds)
 
-    def pay(self, seconds: float) -> None:
+    def pay(self, seconds: float, paid_before: float = 0.0) -> None:
         """Count seconds of audio.
+
+        Args:
+            paid_before: seconds counted already that do not matter for whether any of the allowance is left.
 
         Raises:
             ApiError: 429, the allowance is used up.
@@ -155,7 +155,7 @@ class Caller:
         if self._a_minute is None:
             return
         left = self._now_left()
-        if left <= 0:
+        if left + paid_before <= 0:
             wait = max(1, math.ceil(-left / self._a_minute * 60))
             raise ApiError(
                 429,

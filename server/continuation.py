@@ -30,8 +30,7 @@ async def continue_recording(request: Request, caller: Who) -> Response:
         cleanup.callback(meter.release)
         form = await read_form(request, meter, services.settings)
         received = time.perf_counter()
-        begun = await or_gone(request.receive, begin(services, ROUTE, caller, form, received, cleanup))
-        meter.release()
+        begun = await or_gone(request.receive, begin(services, ROUTE, caller, form, received, cleanup, meter))
         if form.stream:
             return StreamedAnswer(services, begun, account)
         return await or_gone(request.receive, whole_answer(services, begun, account))

@@ -16,6 +16,7 @@ from engine.config import HOP, SAMPLE_RATE
 from engine.messages import Pace, PromptReady
 from server import logs
 from server.accounting import Account
+from server.admission import UploadMeter
 from server.audio_io import seconds_of
 from server.caller import Caller
 from server.departure import CLIENT_LEFT, or_gone
@@ -106,6 +107,8 @@ async def begin(
     form: ContinueForm,
     received: float,
     cleanup: AsyncExitStack,
+    meter: UploadMeter,
+    decoded: bytes | None = None,
     pace: Pace = "fast",
 ) -> Begun:
     """Decode and encode the prompt and wait for a slot, which ``cleanup`` gives back.
@@ -113,6 +116,8 @@ async def begin(
     Args:
         route: for the metrics.
         received: when the body's last byte came, on ``time.perf_counter``'s clock.
+        meter: counts the upload, and then what it was decoded to, until the engine has that.
+        decoded: samples of the prompt, where it is decoded already.
 
     Raises:
         ApiError: the prompt cannot be used, there is no room, or the engine is gone.
@@ -121,19 +126,32 @@ async def begin(
     model = find_model(link.models, form.model)
     sampling = sampling_for(form.wishes, model)
     caller.require_room()
-    with services.admission.keep_place(link, model, pace, caller) as place:
+    services.admission.require_room(link, model, pace)
+    if decoded is None:  # in its turn, which takes no place from others
         with services.tracing.span("decode"), form.audio as file:  # its memory is free as soon as it is read
-            samples = await services.decoders.decode(file, caller)
-        seconds = seconds_of(samples)
+            decoded = await services.decoders.decode(file, caller)
+        meter.hold(len(decoded))
+    seconds = seconds_of(decoded)
+    with services.admission.keep_place(link, model, pace, caller) as place:
         caller.pay(seconds)
-        async with caller.prompt_turn():
-            with services.supervisor.link().open_prompt(model, caller.identity) as prompt:
-                ready = await prompt.finish(samples, services.tracing)
-                if ready.known:
-                    caller.pay_back(seconds)
-                plan = StreamPlan(sampling, form.frames, pace)
-                stream = services.admission.start_stream(link, prompt, plan, caller, place, prompt_paid=True)
-                cleanup.callback(stream.close)
+        paid = seconds
+        try:
+            async with caller.prompt_turn():
+                with link.open_prompt(model, caller.identity) as prompt:
+                    await prompt.append(decoded)
+                    del decoded
+                    meter.release()
+                    ready = await prompt.commit(services.tracing)
+                    if ready.known:
+                        caller.pay_back(paid)
+                        paid = 0.0
+                    plan = StreamPlan(sampling, form.frames, pace)
+                    stream = services.admission.start_stream(link, prompt, plan, caller, place, paid)
+                    cleanup.callback(stream.close)
+        except ApiError as error:
+            if error.status >= 500:  # the server's fault, and not the key's
+                caller.pay_back(paid)
+            raise
     with services.tracing.span("queue"):
         queue_seconds = await services.admission.wait_for_slot(link, stream)
     playback = Playback(stream, services.metrics, services.tracing, route, received, realtime=pace == "realtime")

@@ -69,25 +69,16 @@ class PromptHandle:
             self._raise_if_failed()
             await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
 
-    async def commit(self) -> PromptReady:
+    async def commit(self, tracing: Tracing) -> PromptReady:
         """Say that the prompt is whole, and wait until it is encoded and prefilled.
 
         Raises:
             ApiError: the engine refused the prompt, is gone or hangs.
         """
-        self._raise_if_failed()
-        self.link.post(CommitPrompt(self.prompt_id))
-        return await self.made()
-
-    async def finish(self, samples: bytes, tracing: Tracing) -> PromptReady:
-        """Add the last samples and commit.
-
-        Raises:
-            ApiError: as ``append`` and ``commit``.
-        """
         with tracing.span("prompt", model=self.model.id):
-            await self.append(samples)
-            ready = await self.commit()
+            self._raise_if_failed()
+            self.link.post(CommitPrompt(self.prompt_id))
+            ready = await self.made()
             tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
             tracing.past("prefill", ready.prefill_seconds)
         return ready

@@ -177,14 +177,14 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
-    def recall_prompt(self, model: ModelInfo, memory: Memory) -> PromptHandle:
-        """Have a prompt made of what a stream had behind it.
+    def recall_prompt(self, model: ModelInfo, memory: Memory, owner: str) -> PromptHandle:
+        """Have a prompt of ``owner`` made of what a stream had behind it.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(RecallPrompt(prompt.prompt_id, model.id, memory))
+        self.post(RecallPrompt(prompt.prompt_id, model.id, memory, owner))
         return prompt
 
     def start_stream(

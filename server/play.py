@@ -44,8 +44,9 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
         held.callback(meter.release)
         caller.require_room()
         form = await read_form(request, meter, services.settings)
-        await or_gone(request.receive, _check(services, form, caller))
-        token = services.addresses.hold(Held(form, caller, held))
+        decoded = await or_gone(request.receive, _decode(services, form, caller))
+        meter.hold(len(decoded))
+        token = services.addresses.hold(Held(form, decoded, caller, meter, held))
     except BaseException as error:
         held.close()
         if isinstance(error, ApiError):
@@ -72,7 +73,9 @@ async def play(request: Request) -> Response:
         cleanup.callback(held.cleanup.close)
         services.guard.require_known(held.caller)
         asked = time.perf_counter()
-        beginning = begin(services, ROUTE, held.caller, held.form, asked, cleanup, "realtime")
+        beginning = begin(
+            services, ROUTE, held.caller, held.form, asked, cleanup, held.meter, held.take_decoded(), "realtime"
+        )
         return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
 
     return await answered(request, ROUTE, work)
@@ -113,11 +116,12 @@ def require_room(services: Services, held: Held) -> None:
     held.caller.require_room()
 
 
-async def _check(services: Services, form: ContinueForm, caller: Caller) -> None:
-    """Find out whether the form's audio can be used.
+async def _decode(services: Services, form: ContinueForm, caller: Caller) -> bytes:
+    """Return the samples of the form's audio, which is closed.
 
     Raises:
         ApiError: a model or a parameter cannot be used, or the audio cannot.
     """
     sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
-    await services.decoders.decode(form.audio, caller)
+    with form.audio as file:
+        return await services.decoders.decode(file, caller)

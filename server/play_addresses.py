@@ -7,18 +7,33 @@ import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from server.admission import UploadMeter
 from server.caller import Caller
 from server.errors import ApiError
 from server.upload import ContinueForm
 
 
-@dataclass(frozen=True)
+@dataclass
 class Held:
-    """What an address plays. Whoever takes it closes ``cleanup``: it gives back what holding the form takes."""
+    """What an address plays.
+
+    Attributes:
+        form: its audio is closed.
+        decoded: samples of its prompt, until they are taken.
+        meter: counts these.
+        cleanup: gives back what holding all this takes; whoever takes the address closes it.
+    """
 
     form: ContinueForm
+    decoded: bytes | None
     caller: Caller
+    meter: UploadMeter
     cleanup: ExitStack
+
+    def take_decoded(self) -> bytes | None:
+        """Hand out the samples, which are kept here no longer."""
+        decoded, self.decoded = self.decoded, None
+        return decoded
 
 
 class PlayAddresses:

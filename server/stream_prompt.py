@@ -12,11 +12,14 @@ from server.admission import require_size
 from server.audio_io import PcmPrompt, seconds_of
 from server.caller import Caller
 from server.engine_handles import PromptHandle
+from server.engine_link import EngineLink
 from server.errors import ApiError, from_audio, wrong_order
 from server.held_bytes import ConnectionBytes
 from server.services import Services
 from server.stream_events import InputFormat
 
+_SAMPLE_BYTES = 4
+"""Bytes of a float32 sample."""
 _PIECE_BYTES = 131_072
 """Of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
 
@@ -24,19 +27,21 @@ _PIECE_BYTES = 131_072
 class SessionPrompt:
     """Empty, then collecting, then committed. A prompt that is refused is forgotten: the next starts from nothing.
 
-    Its seconds are paid for: a file's when it is committed, those of PCM as they come.
+    Its seconds are paid for: a file's when it is committed, those of PCM as they come. One that came too late stays
+    forgotten until it is cleared or committed, so that the rest of it is not taken for another.
 
     Attributes:
-        unused: whether it is committed and paid for, and no response has been made of it.
+        paid_seconds: paid for it, until a response has been made of it; 0 where nothing is.
         began: when its first audio came (``time.monotonic``); None where none has, or it is committed.
     """
 
     def __init__(self, services: Services, caller: Caller, held: ConnectionBytes) -> None:
-        self.state: Literal["empty", "collecting", "committed"] = "empty"
-        self.unused = False
+        self.state: Literal["empty", "collecting", "committed", "forgotten"] = "empty"
+        self.paid_seconds = 0.0
         self.began: float | None = None
         self._services, self._caller, self._held = services, caller, held
         self._file = bytearray()
+        self._decoded: bytes | None = None
         self._pcm: PcmPrompt | None = None
         self._pcm_bytes = 0
         self._handle: PromptHandle | None = None
@@ -45,8 +50,10 @@ class SessionPrompt:
         """More of the prompt.
 
         Raises:
-            ApiError: the prompt is committed, too large, too long, or the engine is gone.
+            ApiError: the prompt is committed, too large, too long, too late, or the engine is gone.
         """
+        if self.state == "forgotten":
+            raise self.too_late()
         if self.state == "committed":
             raise wrong_order("The prompt is committed; send input_audio_buffer.clear before another.")
         if self.state == "empty":
@@ -67,39 +74,58 @@ class SessionPrompt:
             self.clear()
             raise from_audio(error) from None
 
-    async def commit(self, model: ModelInfo, kind: InputFormat) -> float:
-        """Encode what came; returns its seconds.
+    async def decode(self, kind: InputFormat) -> None:
+        """Decode a file that came, and pay for its seconds; PCM is decoded as it comes.
+
+        Raises:
+            ApiError: there is nothing to commit, or it cannot be used. Where there is no room now, the file is kept.
+        """
+        if self.state == "forgotten":
+            self.clear()
+            raise self.too_late()
+        if self.state == "committed":
+            raise wrong_order("The prompt is committed already; send response.create, or input_audio_buffer.clear.")
+        if kind != "file" or self._pcm is not None or self._decoded is not None:
+            return
+        try:
+            decoded = await self._services.decoders.decode(self._file, self._caller)
+            self._held.hold_prompt(max(len(self._file), len(decoded)))
+            self._caller.pay(seconds_of(decoded))
+        except ApiError as error:
+            if error.status not in (429, 503):
+                self.clear()
+            raise
+        self.paid_seconds = seconds_of(decoded)
+        self._decoded, self._file = decoded, bytearray()
+
+    async def commit(self, link: EngineLink, model: ModelInfo) -> float:
+        """Encode what came and was decoded; returns its seconds. Audio that the server failed to encode costs nothing.
 
         Raises:
             ApiError: there is nothing to commit, or it cannot be used.
         """
-        if self.state == "committed":
-            raise wrong_order("The prompt is committed already; send response.create, or input_audio_buffer.clear.")
         try:
-            if self._pcm is not None and self._handle is not None:
-                rest, _ = await self._services.live.run(self._pcm.finish)
-            elif kind == "file":
-                rest = await self._services.decoders.decode(self._file, self._caller)
-                self._caller.pay(seconds_of(rest))
-                self._handle = self._services.supervisor.link().open_prompt(model, self._caller.identity)
-            else:
-                told = "There is no audio to commit: send the prompt as binary messages first."
-                raise ApiError(415, "empty_audio", told, "audio")
+            rest = await self._rest()
+            self._handle = self._handle or link.open_prompt(model, self._caller.identity)
             async with self._caller.prompt_turn():
-                ready = await self._handle.finish(rest, self._services.tracing)
-            seconds = ready.frames / FRAME_RATE
+                await self._handle.append(rest)
+                self._decoded = None
+                seconds = (self._pcm_bytes + len(rest)) / _SAMPLE_BYTES / SAMPLE_RATE
+                del rest
+                self._held.hold_prompt(_kept_bytes(seconds))
+                ready = await self._handle.commit(self._services.tracing)
             if ready.known:
-                self._caller.pay_back(seconds)
-            self._held.hold_prompt(_kept_bytes(seconds))
+                self._pay_back()
         except AudioError as error:
             self.clear()
             raise from_audio(error) from None
-        except ApiError:
+        except ApiError as error:
+            if error.status >= 500:
+                self._pay_back()
             self.clear()
             raise
-        self.state, self.unused, self.began = "committed", True, None
-        self._file, self._pcm = bytearray(), None
-        return seconds
+        self.state, self.began, self._pcm = "committed", None, None
+        return ready.frames / FRAME_RATE
 
     def committed(self) -> PromptHandle:
         """The committed prompt, to continue.
@@ -112,12 +138,42 @@ class SessionPrompt:
         return self._handle
 
     def clear(self) -> None:
-        """Forget everything; streams started from the prompt go on."""
+        """Forget everything; streams started from the prompt go on. What was decoded and not encoded costs nothing."""
+        if self._decoded is not None:
+            self._pay_back()
         if self._handle is not None:
             self._handle.close()
-        self._handle, self._pcm, self._file, self._pcm_bytes = None, None, bytearray(), 0
+        self._handle, self._pcm, self._file, self._decoded, self._pcm_bytes = None, None, bytearray(), None, 0
         self._held.hold_prompt(0)
-        self.state, self.unused, self.began = "empty", False, None
+        self.state, self.paid_seconds, self.began = "empty", 0.0, None
+
+    def forget(self) -> None:
+        """Forget a prompt that was not committed in time, and what still comes of it."""
+        self.clear()
+        self.state = "forgotten"
+
+    def too_late(self) -> ApiError:
+        """Return the error for a prompt that was not committed in time."""
+        told = (
+            f"The prompt was not committed within {self._services.settings.prompt_seconds:g} s of its first audio, "
+            "and is forgotten; send input_audio_buffer.clear, and the prompt again."
+        )
+        return ApiError(408, "prompt_timeout", told, "audio")
+
+    def _pay_back(self) -> None:
+        self._caller.pay_back(self.paid_seconds)
+        self.paid_seconds = 0.0
+
+    async def _rest(self) -> bytes:
+        """Return the samples that the engine has not got yet."""
+        if self._pcm is not None:
+            rest, _ = await self._services.live.run(self._pcm.finish)
+            self._charge(rest)
+            return rest
+        if self._decoded is None:
+            told = "There is no audio to commit: send the prompt as binary messages first."
+            raise ApiError(415, "empty_audio", told, "audio")
+        return self._decoded
 
     async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
         self._pcm = self._pcm or PcmPrompt(rate)
@@ -126,10 +182,14 @@ class SessionPrompt:
             self._handle = self._services.supervisor.link().open_prompt(model, self._caller.identity)
         for at in range(0, len(data), _PIECE_BYTES):
             if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
-                self._caller.charge(seconds_of(samples))
-                self._pcm_bytes += _kept_bytes(seconds_of(samples))
-                self._held.hold_prompt(self._pcm_bytes)
+                self._charge(samples)
+                self._pcm_bytes += len(samples)
+                self._held.hold_prompt(_kept_bytes(self._pcm_bytes / _SAMPLE_BYTES / SAMPLE_RATE))
                 await self._handle.append(samples)
+
+    def _charge(self, samples: bytes) -> None:
+        self._caller.charge(seconds_of(samples))
+        self.paid_seconds += seconds_of(samples)
 
 
 def _kept_bytes(seconds: float) -> int:

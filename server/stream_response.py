@@ -45,7 +45,7 @@ class Wanted:
         from_frame: the first that is sent.
         resumed: whether it is the rest of one of another time or place.
         place: kept for it while its prompt was made ready.
-        prompt_paid: whether it is the first of a prompt that was paid for.
+        prompt_seconds: paid for the prompt, where this is its first response.
     """
 
     prompt: PromptHandle
@@ -58,7 +58,7 @@ class Wanted:
     from_frame: int = 0
     resumed: bool = False
     place: Place | None = None
-    prompt_paid: bool = False
+    prompt_seconds: float = 0.0
 
     @property
     def skipped(self) -> int:
@@ -224,7 +224,7 @@ class StreamResponse:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
         admission = self._services.admission
         return admission.start_stream(
-            link, wanted.prompt, wanted.plan, self._caller, wanted.place, prompt_paid=wanted.prompt_paid
+            link, wanted.prompt, wanted.plan, self._caller, wanted.place, prompt_seconds=wanted.prompt_seconds
         )
 
     async def _send_audio(self, stream: StreamHandle) -> Status:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import assert_never
 
+from engine.config import FRAME_RATE
 from server import logs
 from server.accounting import Account, count_refusal
 from server.caller import Caller
@@ -172,12 +173,8 @@ class StreamSession:
         return self._prompt.began + self._services.settings.prompt_seconds - time.monotonic()
 
     async def _forget_prompt(self) -> None:
-        self._prompt.clear()
-        told = (
-            f"The prompt was not committed within {self._services.settings.prompt_seconds:g} s of its first audio, "
-            "and is forgotten; send it again."
-        )
-        await self._refuse(ApiError(408, "prompt_timeout", told, "audio"))
+        self._prompt.forget()
+        await self._refuse(self._prompt.too_late())
 
     async def _handle(self, message: Incoming) -> None:
         options = self._options
@@ -238,12 +235,13 @@ class StreamSession:
     async def _commit(self) -> float:
         """Have the prompt worked on; who would find no place afterwards is told so before."""
         options, services, place = self._options, self._services, None
+        link = services.supervisor.link()
+        await self._prompt.decode(options.input_format)  # in its turn, which takes no place from others
         if self._prompt.state == "collecting" and self._response is None and self._caller.has_room:
-            link = services.supervisor.link()
             place = services.admission.keep_place(link, options.model, options.pace, self._caller)
             self._place = place
         try:
-            seconds = await self._prompt.commit(options.model, options.input_format)
+            seconds = await self._prompt.commit(link, options.model)
         except BaseException:
             if place is not None:
                 place.give_back()
@@ -272,8 +270,8 @@ class StreamSession:
                 wanted.place.give_back()
             if fields.resume_token is not None:
                 wanted.prompt.close()  # the response has it; the session's own prompt stays as it is
-        if wanted.prompt_paid:
-            self._prompt.unused = False
+        if fields.resume_token is None:
+            self._prompt.paid_seconds = 0.0
         self._response = response
         self._silent.clear()
 
@@ -302,7 +300,7 @@ class StreamSession:
             output,
             began,
             place=self._place,
-            prompt_paid=self._prompt.unused,
+            prompt_seconds=self._prompt.paid_seconds,
         )
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
@@ -319,16 +317,29 @@ class StreamSession:
             admission, pace = self._services.admission, self._options.pace
             place = undo.enter_context(admission.keep_place(link, model, pace, self._caller))
             async with self._caller.prompt_turn():
-                prompt = undo.enter_context(link.recall_prompt(model, token.memory))
+                prompt = undo.enter_context(link.recall_prompt(model, token.memory, self._caller.identity))
                 try:
-                    await prompt.made()
+                    seconds = (await prompt.made()).frames / FRAME_RATE
                 except ApiError as error:
                     if error.code == "bad_token":
                         raise unusable("another version of the server made it") from None
                     raise
             undo.pop_all()  # they are the response's now
+        self._caller.charge(seconds)  # it was worked on as a prompt is
         pace, output = self._options.pace, self._options.output_format
-        return Wanted(prompt, token.sampling, token.frames, pace, output, began, token.frame, start, True, place)
+        return Wanted(
+            prompt,
+            token.sampling,
+            token.frames,
+            pace,
+            output,
+            began,
+            first_frame=token.frame,
+            from_frame=start,
+            resumed=True,
+            place=place,
+            prompt_seconds=seconds,
+        )
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

@@ -364,7 +364,9 @@ def test_prompts_are_paid_for(clock: Clock) -> None:
     caller.charge(20)  # of a prompt that was let in
     with pytest.raises(ApiError, match="try again in 10 s"):
         caller.pay(1)
-    caller.enter(75 * 5, prompt_paid=True)  # what the prompt used does not keep its first stream out
+    caller.enter(75 * 5, prompt_seconds=20)  # what the prompt used does not keep its first stream out
+    with pytest.raises(ApiError, match="try again in 15 s"):
+        caller.enter(75, prompt_seconds=10)  # what other streams used does
     with pytest.raises(ApiError, match="try again in 15 s"):
         caller.enter(75)
     caller.pay_back(20)
