@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 CLIENT_LEFT = 499
 """The status of an answer to nobody."""
@@ -36,3 +40,18 @@ async def or_gone(receive: Callable[[], Awaitable[Message]], work: Coroutine[Any
 async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def while_open(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+    """Return ``app``, whose answer ends with its connection: asyncio logs what is written to one that is lost."""
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def if_open(message: ASGISendEvent) -> None:
+            if cycle.transport.is_closing():
+                cycle.disconnected = True  # the loop tells the protocol only after this task's turn
+                await asyncio.sleep(0)
+            await send(message)
+
+        await app(scope, receive, if_open)
+
+    return run

@@ -110,8 +110,8 @@ _NONE = _Message(0, True)
 class ConnectionBytes:
     """The bytes of one WebSocket connection: of what is no message yet, of messages that wait, and of its prompt.
 
-    Text and audio are counted in different pots, so that no prompt keeps a control message out. Of what is no message
-    yet, so much counts as text as a text may be long.
+    Text and audio are counted in different pots, so that no prompt keeps a control message out. Of a text that is no
+    whole message yet, as much counts as text as a text may be long.
 
     Args:
         prompts: the pot for audio.
@@ -121,6 +121,7 @@ class ConnectionBytes:
     def __init__(self, prompts: Pot, control: Pot) -> None:
         self._prompts, self._control = Share(prompts, STRANGER), Share(control, STRANGER)
         self._arriving = self._texts = self._audio = self._prompt = 0
+        self._text_arrives = True
         self._waiting: deque[_Message] = deque()
         self._current = _NONE
         self._over = False
@@ -130,17 +131,23 @@ class ConnectionBytes:
         self._prompts.belong_to(caller)
         self._control.belong_to(caller)
 
-    def arrive(self, count: int) -> None:
-        """Note how many bytes came that are no whole message yet.
+    def arrive(self, count: int, is_text: bool) -> None:
+        """Note how many bytes came that are no whole message yet, and whether they are text.
 
         Raises:
             ApiError: 413 or 429, the caller's share is used up; nothing is noted then.
         """
-        if count != self._arriving:
+        if (count, is_text) == (self._arriving, self._text_arrives):
+            return
+        before, self._text_arrives = self._text_arrives, is_text
+        try:
             self._settle(arriving=count)
+        except ApiError:
+            self._text_arrives = before
+            raise
 
     def come(self, size: int, is_text: bool) -> None:
-        """Note a whole message, which waits from now on.
+        """Note a whole message, which arrives no longer and waits from now on.
 
         Raises:
             ApiError: as ``arrive``.
@@ -149,9 +156,9 @@ class ConnectionBytes:
             return
         message = _Message(size + MESSAGE_OVERHEAD_BYTES, is_text)
         if is_text:
-            self._settle(texts=self._texts + message.size)
+            self._settle(arriving=0, texts=self._texts + message.size)
         else:
-            self._settle(audio=self._audio + message.size)
+            self._settle(arriving=0, audio=self._audio + message.size)
         self._waiting.append(message)
 
     def take(self) -> None:
@@ -197,7 +204,7 @@ class ConnectionBytes:
         texts = self._texts if texts is None else texts
         audio = self._audio if audio is None else audio
         prompt = self._prompt if prompt is None else prompt
-        begun_text = min(arriving, MAX_TEXT_BYTES)
+        begun_text = min(arriving, MAX_TEXT_BYTES) if self._text_arrives else 0
         before = self._control.bytes
         self._control.set(max(0, begun_text + texts - FREE_CONTROL_BYTES))
         try:

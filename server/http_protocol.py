@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server.departure import while_open
 from server.errors import ApiError
 from server.handshake import is_handshake
 from server.raw_answer import raw_answer
@@ -37,6 +38,8 @@ MOST_WAITING_BYTES = 16_384
 PROBE_SECONDS = 1.0
 """Time after which a client that sends nothing more is asked whether it still waits for its answer."""
 _MOST_PROBE_SECONDS = 30.0
+_SECOND_PROBE_SECONDS = 0.1
+"""Time between two probes that belong together: the first makes a client that is gone say so, the second hears it."""
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PIECES_AT_ONCE = 16
 """Pieces of one connection that are parsed before other connections have their turn."""
@@ -202,6 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
+        app = while_open(cycle, app)
         super()._start_asgi_task(cycle, app)
 
     def _read_on(self) -> None:
@@ -227,7 +231,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self._owing:
                 self.transport.close()
             return
-        if self._too_much_waits:
+        if self._too_much_waits and not self._in_body:  # the rest of a body belongs to a request that is known
             self._forget_what_waits()
         elif len(self._unparsed) > MOST_WAITING_BYTES:
             self.flow.hold()
@@ -335,16 +339,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._counted = len(self._unparsed)
 
     def _ask_whether_there(self, seconds: float) -> None:
-        """Send what means nothing, again and again until an answer begins: of a client that closed its side, and one
-        that is gone, this server sees the same, until it sends."""
+        """Probe the client after so long, and again and again until an answer begins: a client that closed its side
+        and one that is gone look the same to this server until it sends.
+
+        HTTP/1.0 knows no interim answers: there a client whose answer does not begin in time counts as gone.
+        """
+        asked = self.cycle
 
         def ask() -> None:
-            waits = self._answering and not self.cycle.response_started
-            if waits and self.cycle.scope["http_version"] != "1.0" and not self.transport.is_closing():
+            if self._unanswered and self.cycle.scope["http_version"] == "1.0":
+                if self.cycle is asked:
+                    self.transport.close()
+                    return
+            elif self._unanswered:
                 self.transport.write(_PROBE)
-            self._ask_whether_there(min(2 * seconds, _MOST_PROBE_SECONDS))
+                self._probe = self.loop.call_later(_SECOND_PROBE_SECONDS, ask_again)
+                return
+            self._ask_whether_there(later)
 
+        def ask_again() -> None:
+            if self._unanswered:
+                self.transport.write(_PROBE)
+            self._ask_whether_there(later)
+
+        later = min(2 * seconds, _MOST_PROBE_SECONDS)
         self._probe = self.loop.call_later(seconds, ask)
+
+    @property
+    def _unanswered(self) -> bool:
+        """Whether the client waits for an answer of which nothing was sent."""
+        return self._answering and not self.cycle.response_started and not self.transport.is_closing()
 
     @property
     def _head_seconds(self) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidHandshake
+from websockets.frames import Opcode
+from websockets.streams import StreamReader
 
 from server.errors import ApiError
 from server.held_bytes import ConnectionBytes
@@ -28,6 +30,27 @@ _TRY_AGAIN_LATER = 1013
 _POLICY_VIOLATION = 1008
 
 
+class _FrameReader(StreamReader):
+    """The parser's reader, which notes the kind of the frame that is under way.
+
+    The parser asks whether the stream ended before each frame, and reads the frame's first two bytes next.
+    """
+
+    opcode: int | None = None
+    """Of the frame whose beginning came; None between frames and in the handshake."""
+    _at_start = False
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        self._at_start, self.opcode = True, None
+        return (yield from super().at_eof())
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        data = yield from super().read_exact(n)
+        if self._at_start:
+            self._at_start, self.opcode = False, data[0] & 0x0F
+        return data
+
+
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """Counts what comes from its arrival, and ends who sends splinters. Reads nothing more from who pings and takes no
     pongs, until they are taken.
@@ -42,6 +65,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         count_bytes = type(self).count_bytes
         self._held = count_bytes() if count_bytes else None
+        self.conn.reader = self._reader = _FrameReader()
+        self.conn.parser = self.conn.parse()  # the other one has the other reader
+        next(self.conn.parser)
         self._unfinished = 0
         """Bytes of the frames of a message whose last one has not come."""
         self._small_frames = 0
@@ -61,7 +87,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.frames = []
         self._forget_audio()
         if self._held:
-            self._held.arrive(0)
+            self._held.arrive(0, is_text=False)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -157,9 +183,16 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._held is None:
             return
         try:
-            self._held.arrive(len(self.conn.reader.buffer) + self._unfinished)
+            self._held.arrive(len(self.conn.reader.buffer) + self._unfinished, self._text_arrives)
         except ApiError as error:
             self._end_for(error)
+
+    @property
+    def _text_arrives(self) -> bool:
+        """Whether what waits for the rest of its message belongs to a text, or may do so."""
+        if self.conn.current_size is not None:  # a message of several frames is under way
+            return self.curr_msg_data_type == "text"
+        return self._reader.opcode != Opcode.BINARY
 
     def _count(self, part: Frame | None = None) -> None:
         if part is not None and len(part.data) >= _SMALL_BYTES:

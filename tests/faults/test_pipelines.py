@@ -125,6 +125,38 @@ def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(mo
     asyncio.run(run())
 
 
+def test_where_all_together_send_too_much_a_body_is_still_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a body in small chunks, some waits as well, for the turn of other connections."""
+    monkeypatch.setattr(BoundedHttpProtocol, "most_waiting_bytes", 1_000)
+    count, sizes = 6_000, []
+
+    async def takes_all(scope: Any, receive: Any, send: Any) -> None:
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            size, more = size + len(message["body"]), message["more_body"]
+        sizes.append(size)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def run() -> None:
+        answers = Answers()
+        async with serving(takes_all) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(head + b"4\r\n\r\n\r\n\r\n" * count + b"0\r\n\r\n")
+            try:
+                async with asyncio.timeout(60):
+                    answers.feed(await reader.read())
+            finally:
+                writer.transport.abort()
+        assert [answer.status for answer in answers.all] == [204] and sizes == [4 * count]
+
+    asyncio.run(run())
+
+
 def test_a_body_that_nobody_takes_is_not_read_without_end() -> None:
     """Sized or in chunks: what an app does not ask for stays with its client."""
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from benchmarks.attacks.server_process import ServerProcess
+from server.held_bytes import FREE_CONTROL_BYTES
 from server.stream_events import MAX_TEXT_BYTES
 from tests.support.faults import assert_serves, check_error
 from tests.support.http import raw_connection
@@ -28,6 +29,16 @@ BEGUN = bytes([0x02, 0x80]) + MASK
 SPLINTER = bytes([0x00, 0x80]) + MASK
 PING = bytes([0x89, 0x80]) + MASK
 PONG = bytes([0x8A, 0x80]) + MASK
+
+PART = bytes([0x00, 0xFE]) + struct.pack("!H", 1_024) + MASK + bytes(1_024)
+HALF = b"\xfe" + struct.pack("!H", 9_000) + MASK
+"""Size and mask of a frame of 9,000 bytes."""
+
+
+def held_bytes(process: ServerProcess) -> tuple[float, float]:
+    """Return how many bytes count as prompts, and how many as control messages."""
+    metrics = Metrics(process.url)
+    return metrics.sum("whispergpt_upload_bytes"), metrics.sum("whispergpt_control_bytes")
 
 
 @contextmanager
@@ -61,10 +72,9 @@ def test_splinters_end_their_connection(server: str, frames: bytes) -> None:
 
 def test_parts_of_a_size_may_be_many(server: str) -> None:
     """A prompt that is sent in frames of 1 KiB, as some libraries do, is one message in the end."""
-    part = bytes([0x00, 0xFE]) + struct.pack("!H", 1024) + MASK + bytes(1024)
     end = bytes([0x80, 0x80]) + MASK
     with socket_to(server) as wire:
-        wire.sendall(BEGUN + part * 3_000 + end)
+        wire.sendall(BEGUN + PART * 3_000 + end)
         said = json.dumps({"type": "input_audio_buffer.commit"}).encode()
         wire.sendall(bytes([0x81, 0x80 | len(said)]) + MASK + said)
         with wire.makefile("rb") as answer:
@@ -85,19 +95,31 @@ def test_frames_before_the_handshake_is_over_end_it(server: str) -> None:
 
 
 def test_messages_without_an_end_count_as_prompts() -> None:
-    """But for as many of their bytes as a control message may have."""
+    """All of their bytes, in one frame or in several; of a text, what is more than a control message may have."""
     settings = {"WHISPERGPT_UPLOAD_MEMORY_BYTES": str(5 << 20)}
     begun = bytes([0x82, 0xFF]) + struct.pack("!Q", 8 << 20) + MASK + bytes(2 << 20)
-    counted = (2 << 20) - MAX_TEXT_BYTES
     with ServerProcess("--max-streams", "2", environment=settings) as process:
+        for begin, audio, text in (
+            (bytes([0x82, *HALF]) + bytes(8_000), 8_000, 0),
+            (PING + bytes([0x82, *HALF]) + bytes(8_000), 8_000, 0),
+            (BEGUN + bytes([0x00, *HALF]) + bytes(8_000), 8_000, 0),
+            (BEGUN + PART + PING + PART[:-1], 2 * 1_024 - 1, 0),
+            (bytes([0x81, *HALF]) + bytes(8_000), 0, 8_000),
+            (bytes([0x01, 0x80]) + MASK + PART * 300, 300 * 1_024 - MAX_TEXT_BYTES, MAX_TEXT_BYTES),
+        ):
+            with socket_to(process.url) as wire:
+                wire.sendall(begin)
+                counted = (audio, max(0, text - FREE_CONTROL_BYTES))
+                wait_until(lambda: held_bytes(process) == counted, "it is counted")  # noqa: B023
+            wait_until(lambda: held_bytes(process) == (0, 0), "it is given back")
         with socket_to(process.url) as first:
             first.sendall(begun)
-            wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == counted, "it is counted")
+            wait_until(lambda: held_bytes(process) == (2 << 20, 0), "it is counted")
             with socket_to(process.url) as second:
                 second.sendall(begun)
                 code, reason = close_of(second)
             assert code == 1013 and reason.startswith("Too many bytes of prompts wait here")
-        wait_until(lambda: Metrics(process.url).sum("whispergpt_upload_bytes") == 0, "it is given back")
+        wait_until(lambda: held_bytes(process) == (0, 0), "it is given back")
         assert_serves(process.url)
 
 

@@ -79,12 +79,14 @@ class Connection:
 
 def test_a_message_is_counted_until_it_is_handled() -> None:
     one, text = Connection(), 10_000
-    one.held.arrive(5_000)
-    assert one.bytes == (0, 5_000 - FREE_CONTROL_BYTES), "it may be text"
-    one.held.arrive(MAX_TEXT_BYTES + 7)
-    assert one.bytes == (7, MAX_TEXT_BYTES - FREE_CONTROL_BYTES), "so much is audio"
+    one.held.arrive(5_000, is_text=True)
+    assert one.bytes == (0, 5_000 - FREE_CONTROL_BYTES)
+    one.held.arrive(MAX_TEXT_BYTES + 7, is_text=True)
+    assert one.bytes == (7, MAX_TEXT_BYTES - FREE_CONTROL_BYTES), "no text is longer"
+    one.held.arrive(5_000, is_text=False)
+    assert one.bytes == (5_000, 0)
     one.held.come(1_000_000, is_text=False)
-    one.held.arrive(0)
+    assert one.bytes == (1_000_000 + MESSAGE_OVERHEAD_BYTES, 0), "it arrives no longer"
     one.held.come(text, is_text=True)
     counted = (1_000_000 + MESSAGE_OVERHEAD_BYTES, text + MESSAGE_OVERHEAD_BYTES - FREE_CONTROL_BYTES)
     assert one.bytes == counted
@@ -110,9 +112,9 @@ def test_small_control_messages_are_never_refused() -> None:
         for _ in range(40):
             fill(Share(room, hog), 997)
     for _ in range(10):
-        one.held.arrive(100)
+        one.held.arrive(100, is_text=True)
         one.held.come(100, is_text=True)
-        one.held.arrive(0)
+        one.held.arrive(0, is_text=True)
     with pytest.raises(ApiError):
         one.held.come(200_000, is_text=True)
     with pytest.raises(ApiError):
@@ -123,3 +125,20 @@ def test_small_control_messages_are_never_refused() -> None:
         one.held.handled()
     one.held.close()
     assert one.bytes == before, "what was refused was never counted"
+
+
+def test_audio_that_arrives_leaves_the_room_of_control_messages_alone() -> None:
+    prompts, control = pot(2**30), pot(2**20)
+    for _ in range(130):
+        ConnectionBytes(prompts, control).arrive(MAX_TEXT_BYTES, is_text=False)
+    assert (prompts.bytes, control.bytes) == (130 * MAX_TEXT_BYTES, 0)
+    ConnectionBytes(prompts, control).come(200_000, is_text=True)
+
+
+def test_what_is_refused_keeps_its_kind() -> None:
+    one = Connection(prompts=100_000, control=100_000)
+    one.held.arrive(10_000, is_text=True)
+    with pytest.raises(ApiError):
+        one.held.arrive(90_000, is_text=False)
+    one.held.hold_prompt(1)
+    assert one.bytes == (1, 10_000 - FREE_CONTROL_BYTES)
