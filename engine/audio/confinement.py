@@ -22,6 +22,10 @@ SOCKET_FD = 3
 """The one file besides the three standard ones, which lead to /dev/null."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
 _SECCOMP_FILTER = 2
+_ALL, _DATA = 0, 5
+"""Columns of /proc/self/statm: all addresses, and private memory that can be written to, which RLIMIT_DATA counts."""
+_SPARE_BYTES = 64 * 2**20
+"""Addresses that a decoder may have beyond its memory: an allocator may reserve some."""
 _FIRST_TO_END = "1000"
 """For the kernel where memory runs out: a decoder before everything else."""
 
@@ -60,12 +64,14 @@ _CALLS = {
     "rseq": (334, 293),
 }
 """Numbers on x86-64 and on 64-bit ARM. Without sched_getaffinity FFmpeg counts one processor and starts no threads."""
-_NOT_EXECUTABLE = {"mmap": (9, 222), "mprotect": (10, 226)}
-"""Calls that are refused if they ask for memory that can be executed."""
+_MPROTECT, _MMAP = (10, 226), (9, 222)
+"""Calls that are refused if they ask for memory that can be executed, and mmap for memory that no limit counts."""
 _PROT_EXEC = 4
+_UNCOUNTED = 0x1 | 0x100
+"""Flags of mmap: MAP_SHARED, a bit of MAP_SHARED_VALIDATE too, and MAP_GROWSDOWN. RLIMIT_DATA counts neither."""
 _ALLOW, _REFUSE, _END = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 _LOAD, _EQUAL, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x45, 0x05, 0x06
-_NUMBER_AT, _MACHINE_AT, _THIRD_ARGUMENT_AT = 0, 4, 32
+_NUMBER_AT, _MACHINE_AT, _THIRD_ARGUMENT_AT, _FOURTH_ARGUMENT_AT = 0, 4, 32, 40
 
 
 class _Instruction(ctypes.Structure):
@@ -95,7 +101,9 @@ def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
     if os.getppid() != parent:
         os._exit(1)
     _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
-    _limit(resource.RLIMIT_DATA, _data_bytes() + memory_bytes)
+    _limit(resource.RLIMIT_DATA, _pages(_DATA) + memory_bytes)
+    if sys.platform == "linux":  # what the first limit does not count: shared memory, stacks, and tables of pages
+        _limit(resource.RLIMIT_AS, _pages(_ALL) + memory_bytes + _SPARE_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, SOCKET_FD + 1)
@@ -107,10 +115,10 @@ def _limit(kind: int, soft: int, hard: int | None = None) -> None:
         resource.setrlimit(kind, (soft, soft if hard is None else hard))
 
 
-def _data_bytes() -> int:
-    """What RLIMIT_DATA counts of this process: private memory that can be written to."""
+def _pages(column: int) -> int:
+    """Return the bytes that a column of /proc/self/statm tells of this process."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        pages = int(Path("/proc/self/statm").read_text().split()[column])
     except OSError:  # no Linux
         return 0
     return pages * resource.getpagesize()
@@ -119,10 +127,7 @@ def _data_bytes() -> int:
 def _filter(libc: ctypes.CDLL) -> bool:
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
         return False
-    which, machine = _MACHINES[platform.machine()]
-    program = _program(
-        machine, [numbers[which] for numbers in _CALLS.values()], [n[which] for n in _NOT_EXECUTABLE.values()]
-    )
+    program = _program(*_MACHINES[platform.machine()])
     array = (_Instruction * len(program))(*(_Instruction(*step) for step in program))
     told = _Program(len(program), array)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -130,23 +135,25 @@ def _filter(libc: ctypes.CDLL) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(told), 0, 0) == 0)
 
 
-def _program(machine: int, allowed: list[int], guarded: list[int]) -> list[tuple[int, int, int, int]]:
-    """The filter, for the kernel's virtual machine: ``(code, steps over if true, if false, value)``."""
-    checks = len(allowed) + len(guarded)
-    # Behind the checks: to "refuse", the guard's two instructions, "refuse", "allow".
-    guard, allow = 1, 4
+def _program(which: int, machine: int) -> list[tuple[int, int, int, int]]:
+    """Return the filter for the kernel's virtual machine: ``(code, steps over if true, if false, value)``."""
+    # Behind the checks: to "refuse", two instructions for flags, two for protection, "refuse", "allow".
+    flags, protection, allow = 1, 3, 6
+    checks = [(numbers[which], allow) for numbers in _CALLS.values()]
+    checks += [(_MPROTECT[which], protection), (_MMAP[which], flags)]
     program = [
         (_LOAD, 0, 0, _MACHINE_AT),
         (_EQUAL, 1, 0, machine),
         (_RETURN, 0, 0, _END),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    for place, number in enumerate([*allowed, *guarded]):
-        left = checks - place - 1
-        program.append((_EQUAL, left + (allow if place < len(allowed) else guard), 0, number))
+    for place, (number, target) in enumerate(checks):
+        program.append((_EQUAL, len(checks) - place - 1 + target, 0, number))
     return [
         *program,
-        (_JUMP, 0, 0, 2),
+        (_JUMP, 0, 0, 4),
+        (_LOAD, 0, 0, _FOURTH_ARGUMENT_AT),
+        (_ANY_BIT, 2, 0, _UNCOUNTED),
         (_LOAD, 0, 0, _THIRD_ARGUMENT_AT),
         (_ANY_BIT, 0, 1, _PROT_EXEC),
         (_RETURN, 0, 0, _REFUSE),
