@@ -8,12 +8,14 @@ itself before it reads one, and serves no second: what an upload may have done t
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import io
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -25,8 +27,11 @@ from engine.audio.wire import (
     ANSWER,
     ASK,
     CONFINED,
+    DONE,
     END,
+    FAILED,
     FORK,
+    NOT_READY,
     REFUSED,
     SAMPLES,
     TOLD,
@@ -72,10 +77,13 @@ def _serve(
     status = 0
     if what == FORK:
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become_decoder(fds[0], null, sample, parent, cpu_seconds, memory_bytes)
-        decoders.add(pid)
+        try:
+            if not fds:
+                raise OSError(errno.EBADF, "no socket came with the request")
+            pid = _fork(lambda: _become_decoder(fds[0], null, sample, parent, cpu_seconds, memory_bytes))
+            decoders.add(pid)
+        except OSError as error:  # no room for a process just now: those under way go on
+            pid, status = -1, error.errno or errno.EAGAIN
     elif what == END and pid in decoders:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
@@ -84,6 +92,26 @@ def _serve(
         os.close(fd)
     control.sendall(TOLD.pack(pid, status))
     return True
+
+
+def _fork(work: Callable[[], int]) -> int:
+    """Run ``work`` in a new process, which ends with the status that it returns; returns the pid.
+
+    The new process leaves by ``os._exit`` whatever happens: nothing of what the caller does next or cleans up is its.
+
+    Raises:
+        OSError: the system has no room for a process.
+    """
+    parent = os.getpid()
+    status = NOT_READY
+    try:
+        pid = os.fork()
+        if pid == 0:
+            status = work()
+        return pid
+    finally:
+        if os.getpid() != parent:
+            os._exit(status)
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -100,21 +128,20 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return request, list(fds)
 
 
-def _become_decoder(fd: int, null: int, sample: bytes, parent: int, cpu_seconds: int, memory_bytes: int) -> None:
-    status = 1
+def _become_decoder(fd: int, null: int, sample: bytes, parent: int, cpu_seconds: int, memory_bytes: int) -> int:
+    for standard in range(SOCKET_FD):
+        os.dup2(null, standard)
+    os.dup2(fd, SOCKET_FD)  # which may be null's, or the control socket's: neither is needed any more
+    os.closerange(SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    connection = socket.socket(fileno=SOCKET_FD)
+    confine(parent, cpu_seconds, memory_bytes)
+    # The first pages that a forked process writes to are copied: before an upload waits, and not while it does.
+    cut_prompt(read_audio(sample))
     try:
-        for standard in range(SOCKET_FD):
-            os.dup2(null, standard)
-        os.dup2(fd, SOCKET_FD)  # which may be null's, or the control socket's: neither is needed any more
-        os.closerange(SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
-        connection = socket.socket(fileno=SOCKET_FD)
-        confine(parent, cpu_seconds, memory_bytes)
-        # The first pages that a forked process writes to are copied: before an upload waits, and not while it does.
-        cut_prompt(read_audio(sample))
         _decode_one(connection)
-        status = 0
-    finally:
-        os._exit(status)
+    except Exception:  # the server learns of it by the exit status
+        return FAILED
+    return DONE
 
 
 def _decode_one(connection: socket.socket) -> None:
@@ -133,7 +160,7 @@ def _decode_one(connection: socket.socket) -> None:
 def _upload(connection: socket.socket) -> Memory:
     header = connection.recv(UPLOAD.size, socket.MSG_WAITALL)
     if len(header) < UPLOAD.size:
-        os._exit(0)  # the server needs this decoder no more
+        os._exit(DONE)  # the server needs this decoder no more
     (size,) = UPLOAD.unpack(header)
     memory = Memory(bytes(size))
     with memory.getbuffer() as view:
@@ -141,7 +168,7 @@ def _upload(connection: socket.socket) -> Memory:
         while read < size:
             count = connection.recv_into(view[read:])
             if not count:
-                os._exit(0)
+                os._exit(DONE)
             read += count
     return memory
 
@@ -164,9 +191,7 @@ def _warm_up() -> bytes:
 def _try_filter() -> int:
     """Whether a decoder gets a filter of system calls here."""
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if confine(parent, 1, 0) else 1)
+    pid = _fork(lambda: 0 if confine(parent, 1, 0) else 1)
     _, status = os.waitpid(pid, 0)
     return CONFINED if status == 0 else UNCONFINED
 

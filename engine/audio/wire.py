@@ -17,7 +17,10 @@ from engine.config import SAMPLE_RATE
 ASK = struct.Struct("<ci")
 """To the nursery: ``FORK`` with a socket beside it, or ``END`` and the pid of a decoder."""
 TOLD = struct.Struct("<ii")
-"""From the nursery: a pid, and the status with which that process ended, as ``os.waitpid`` has it."""
+"""From the nursery: a pid, and the status with which that process ended, as ``os.waitpid`` has it.
+
+Where there is no decoder to be had: -1, and the number of the system's error.
+"""
 FORK, END = b"F", b"E"
 CONFINED, UNCONFINED = 1, 0
 """What the nursery says first, in the place of a status: whether the system lets decoders have a filter."""
@@ -27,6 +30,8 @@ UPLOAD = struct.Struct("<Q")
 ANSWER = struct.Struct("<BI")
 """From a decoder: ``SAMPLES`` or ``REFUSED``, and the bytes that follow."""
 SAMPLES, REFUSED = 0, 1
+DONE, NOT_READY, FAILED = 0, 1, 2
+"""Exit status of a decoder: it answered or was not needed, failed before it could take an upload, failed at one."""
 MOST_SAMPLE_BYTES = int(MAX_PROMPT_SECONDS * SAMPLE_RATE) * 4
 """Float32, mono, 24 kHz."""
 MOST_REFUSAL_BYTES = 4_096

@@ -14,9 +14,19 @@ import numpy as np
 
 from engine.audio.limits import MIN_PROMPT_SECONDS, AudioError
 from engine.audio.resampler import LARGEST_SAMPLE
-from engine.audio.wire import ANSWER, MOST_REFUSAL_BYTES, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, UPLOAD, Refusal
+from engine.audio.wire import (
+    ANSWER,
+    DONE,
+    MOST_REFUSAL_BYTES,
+    MOST_SAMPLE_BYTES,
+    NOT_READY,
+    REFUSED,
+    SAMPLES,
+    UPLOAD,
+    Refusal,
+)
 from engine.config import HOP, SAMPLE_RATE
-from server.decoding.nursery import Nursery
+from server.decoding.nursery import Nursery, NurseryError
 
 Upload = bytes | bytearray | BinaryIO
 """A file: whole, or to be read from its beginning."""
@@ -25,6 +35,9 @@ _CODES = frozenset(
     ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
 )
 _LONGEST_MESSAGE = 400
+_UNKNOWN = "unknown"
+_BLAMELESS = frozenset((_UNKNOWN, "SIGKILL", "SIGTERM", "SIGHUP", f"status {DONE}", f"status {NOT_READY}"))
+"""Ways to end that an upload does not cause: the system or somebody killed the decoder, or it never was ready."""
 _FRAME_BYTES = HOP * 4
 _LEAST_SAMPLE_BYTES = int(MIN_PROMPT_SECONDS * SAMPLE_RATE) // HOP * _FRAME_BYTES
 
@@ -37,6 +50,19 @@ class DecoderLost(Exception):
     """
 
     how = ""
+
+    @property
+    def blames_upload(self) -> bool:
+        """Whether the upload may be the cause, so that another decoder would fare no better."""
+        return True
+
+
+class DecoderDied(DecoderLost):
+    """A decoder ended before it had answered."""
+
+    @property
+    def blames_upload(self) -> bool:
+        return self.how not in _BLAMELESS
 
 
 class Decoder:
@@ -52,13 +78,21 @@ class Decoder:
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._ended: str | None = None
-        self._connection, theirs = socket.socketpair()
+        try:
+            self._connection, theirs = socket.socketpair()
+        except OSError as error:
+            raise NurseryError(f"no socket for a decoder: {error}") from None
         with theirs:
             try:
-                self._pid = nursery.fork(theirs)
+                self._child = nursery.fork(theirs)
             except BaseException:
                 self._connection.close()
                 raise
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the nursery was started again since, and this decoder ended with the one before."""
+        return self._child.run != self._nursery.run
 
     def decode(self, upload: Upload) -> bytes:
         """The upload as float32 samples at 24 kHz, in whole frames.
@@ -76,7 +110,7 @@ class Decoder:
         try:
             kind, answer = self._answer()
         except ConnectionResetError:
-            raise DecoderLost("it ended while it answered") from None
+            raise DecoderDied("it ended while it answered") from None
         if kind == REFUSED:
             raise _refusal(answer)
         samples = np.frombuffer(answer, np.float32)
@@ -93,17 +127,13 @@ class Decoder:
         """End the process; returns how it ended: the name of a signal, or an exit status."""
         if self._ended is None:
             self._connection.close()
-            status = self._nursery.end(self._pid)
-            if status is None:
-                self._ended = "unknown"
-            else:
-                self._ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+            self._ended = _named(self._nursery.end(self._child))
         return self._ended
 
     def _answer(self) -> tuple[int, bytes]:
         header = self._connection.recv(ANSWER.size, socket.MSG_WAITALL)
         if len(header) < ANSWER.size:
-            raise DecoderLost("it ended without an answer")
+            raise DecoderDied("it ended without an answer")
         kind, size = ANSWER.unpack(header)
         if kind == SAMPLES:
             believed = _LEAST_SAMPLE_BYTES <= size <= MOST_SAMPLE_BYTES and size % _FRAME_BYTES == 0
@@ -114,8 +144,18 @@ class Decoder:
         # Received straight into the bytes that go to the engine.
         answer = self._connection.recv(size, socket.MSG_WAITALL)
         if len(answer) < size:
-            raise DecoderLost("it ended while it answered")
+            raise DecoderDied("it ended while it answered")
         return kind, answer
+
+
+def _named(status: int | None) -> str:
+    """Return an exit status as the log has it."""
+    if status is None:
+        return _UNKNOWN
+    try:
+        return signal.Signals(-status).name if status < 0 else f"status {status}"
+    except ValueError:  # a real-time signal
+        return f"signal {-status}"
 
 
 def _refusal(answer: bytes) -> AudioError:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import engine
 from engine.audio.wire import ASK, CONFINED, END, FORK, TOLD
@@ -29,6 +30,13 @@ class NurseryError(OSError):
     """The process that decoders come from cannot be had."""
 
 
+class Child(NamedTuple):
+    """A decoder's process: its pid, and the run of the nursery that it came from."""
+
+    pid: int
+    run: int
+
+
 class Nursery:
     """One run of ``engine.audio.nursery`` at a time. All methods block, for milliseconds once it runs.
 
@@ -43,32 +51,39 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._closed = False
+        self.run = 0
+        """Counts starts: the decoders of an earlier run have ended with it."""
 
-    def fork(self, connection: socket.socket) -> int:
-        """Give a new decoder the other end of ``connection``; returns its pid.
+    def fork(self, connection: socket.socket) -> Child:
+        """Give a new decoder the other end of ``connection``; returns its process.
 
         Raises:
             NurseryError: there is no process to be had.
         """
         with self._lock:
             try:
-                return self._ask(FORK, 0, connection)[0]
+                pid, error_number = self._ask(FORK, 0, connection)
             except OSError:
                 self._stop()
                 if self._closed:
                     raise NurseryError("decoders are not needed any more") from None
                 try:
                     self._start()
-                    return self._ask(FORK, 0, connection)[0]
+                    pid, error_number = self._ask(FORK, 0, connection)
                 except OSError as error:
                     self._stop()
                     raise NurseryError(f"no process for decoders: {error}") from None
+            if pid < 0:  # it runs on, and so do its decoders
+                raise NurseryError(f"no process for a decoder: {os.strerror(error_number)}")
+            return Child(pid, self.run)
 
-    def end(self, pid: int) -> int | None:
+    def end(self, child: Child) -> int | None:
         """Kill a decoder, if it still runs; returns its exit status, negative for a signal, None if nobody knows it."""
         with self._lock:
+            if child.run != self.run:  # another process may have its pid by now
+                return None
             try:
-                _, status = self._ask(END, pid)
+                _, status = self._ask(END, child.pid)
             except OSError:
                 return None
         return os.waitstatus_to_exitcode(status)
@@ -104,6 +119,7 @@ class Nursery:
         return int(pid), int(status)
 
     def _start(self) -> None:
+        self.run += 1
         self._control, theirs = socket.socketpair()
         with theirs:
             environment = {name: value for name, value in os.environ.items() if name in _KEPT}

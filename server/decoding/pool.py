@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -94,17 +95,41 @@ class DecoderPool:
             raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
 
     def _work(self, job: _Job, upload: Upload) -> bytes:
-        """In a thread: have a decoder decode."""
+        """In a thread: have a decoder decode, and another one if the first was killed by something else."""
         try:
             decoder = self._warm.pop()
         except IndexError:
-            decoder = Decoder(self._nursery)
+            decoder = self._fork()
+        try:
+            return self._try(decoder, job, upload)
+        except DecoderLost as lost:
+            if lost.blames_upload or job.cut_because is not None:
+                raise
+            log.warning("decoder killed, trying another", why=str(lost), ended=lost.how)
+        try:
+            return self._try(self._fork(), job, upload)
+        except DecoderLost as lost:
+            if lost.blames_upload or job.cut_because is not None:
+                raise
+            raise NurseryError(f"two decoders of one upload were killed, the second: {lost.how}") from None
+
+    def _try(self, decoder: Decoder, job: _Job, upload: Upload) -> bytes:
         job.begin(decoder)
         try:
             return decoder.decode(upload)
         except DecoderLost as lost:
             lost.how = decoder.end()
             raise
+
+    def _fork(self) -> Decoder:
+        """Make a decoder. Where that took a new nursery, the decoders that waited have ended with the old one."""
+        decoder = Decoder(self._nursery)
+        for waiting in self._warm[:]:
+            if waiting.outlived:
+                with contextlib.suppress(ValueError):  # another thread has just taken it, and learns of its end
+                    self._warm.remove(waiting)
+                    waiting.end()
+        return decoder
 
     def _renew_after(self, work: asyncio.Future[bytes], job: _Job, caller: Caller) -> None:
         """Once a decoder is done: replace it by another, and only then let the next one in."""
@@ -121,7 +146,7 @@ class DecoderPool:
 
     def _prepare(self) -> None:
         try:
-            self._warm.append(Decoder(self._nursery))
+            self._warm.append(self._fork())
         except NurseryError as error:  # the next upload tries again
             if not self._closed:
                 log.error("no decoder", why=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -19,11 +20,11 @@ import numpy as np
 import pytest
 
 from engine.audio.limits import AudioError
-from engine.audio.wire import ANSWER, MOST_SAMPLE_BYTES, REFUSED, SAMPLES
+from engine.audio.wire import ANSWER, ASK, FORK, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, TOLD, UPLOAD
 from engine.audio_file import cut_prompt, read_audio
 from server.caller import Caller
 from server.decoding.decoder import Decoder, DecoderLost
-from server.decoding.nursery import Nursery
+from server.decoding.nursery import Child, Nursery, NurseryError
 from server.decoding.pool import DecoderPool
 from server.errors import ApiError
 from server.settings import Settings
@@ -180,14 +181,164 @@ async def test_what_one_key_has_waiting_is_bounded() -> None:
 async def test_another_nursery_is_started_where_one_is_lost() -> None:
     async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
+        idle = await idle_decoders(pool)
         lost = pool.nursery_pid
         assert lost is not None
         os.kill(lost, signal.SIGKILL)
-        for _ in range(5):
-            with contextlib.suppress(ApiError):  # the decoders that it had are lost with it
-                await pool.decode(SHORT, ANYBODY)
+        await asyncio.to_thread(wait_for, lambda: not any(map(alive, idle)))
         assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
         assert pool.nursery_pid != lost
+        assert not any(decoder.outlived for decoder in pool._warm)
+        for _ in range(3):
+            assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def idle_decoders(pool: DecoderPool) -> list[int]:
+    """Wait until there is a decoder for each place; returns their pids."""
+
+    def found() -> list[int]:
+        pids = children(pool.nursery_pid or 0)
+        return pids if len(pids) == len(pool._warm) == Settings().decode_processes else []
+
+    return await asyncio.to_thread(wait_for, found)
+
+
+async def test_idle_decoders_that_are_killed_cost_no_upload() -> None:
+    async with started() as pool:
+        idle = await idle_decoders(pool)
+        for pid in idle:
+            os.kill(pid, signal.SIGKILL)
+        for _ in idle:
+            assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+@pytest.mark.parametrize("killed", ["decoders", "nursery"])
+async def test_an_upload_whose_decoder_is_killed_gets_another(killed: str) -> None:
+    async with started() as pool:
+        idle = await idle_decoders(pool)
+        for pid in idle:
+            os.kill(pid, signal.SIGSTOP)  # they hold what is sent to them
+        uploads = [asyncio.create_task(pool.decode(SHORT, ANYBODY)) for _ in idle]
+        await asyncio.to_thread(wait_for, lambda: not pool._warm)
+        for pid in idle if killed == "decoders" else [pool.nursery_pid]:
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        assert await asyncio.gather(*uploads) == [expected(SHORT)] * len(idle)
+
+
+async def test_an_upload_whose_decoder_is_killed_twice_is_told_to_come_again() -> None:
+    async with started() as pool:
+        await idle_decoders(pool)
+        upload = asyncio.create_task(refusal(pool, slow_upload()))
+        for _ in range(2):
+            pid = await busy(pool)
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(wait_for, lambda pid=pid: not alive(pid))
+        error = await upload
+        assert (error.status, error.code, error.retry_after) == (503, "no_decoder", 1)
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_no_socket_for_a_decoder_is_no_fault_of_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_socket() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with started() as pool:
+        await idle_decoders(pool)
+        with monkeypatch.context() as full:
+            full.setattr(socket, "socketpair", no_socket)
+            with pytest.raises(NurseryError):
+                Decoder(Nursery(1, 1))
+            pool._prepare()
+            for _ in range(Settings().decode_processes):
+                assert await pool.decode(SHORT, ANYBODY) == expected(SHORT), "one that was ready"
+            error = await refusal(pool, SHORT)
+            assert (error.status, error.code, error.retry_after) == (503, "no_decoder", 1)
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_a_fork_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = Nursery._ask
+
+    def no_room(nursery: Nursery, what: bytes, pid: int, connection: socket.socket | None = None) -> tuple[int, int]:
+        return (-1, errno.EAGAIN) if what == FORK else ask(nursery, what, pid, connection)
+
+    async with started(decode_processes=1) as pool:
+        await pool.decode(SHORT, ANYBODY)
+        before = pool.nursery_pid
+        with monkeypatch.context() as full:
+            full.setattr(Nursery, "_ask", no_room)
+            while (error := await first_refusal(pool)) is None:
+                pass
+            assert (error.status, error.code, error.retry_after) == (503, "no_decoder", 1)
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        assert pool.nursery_pid == before
+
+
+async def first_refusal(pool: DecoderPool) -> ApiError | None:
+    try:
+        await pool.decode(SHORT, ANYBODY)
+    except ApiError as error:
+        return error
+    return None
+
+
+FAILING_NURSERY = """
+import errno, os, sys
+from engine.audio import nursery
+fork, become, forks = os.fork, nursery._become_decoder, iter(["filter", "", "no room", "lost", ""])
+
+def failing_fork():
+    global fate
+    fate = next(forks)
+    if fate == "no room":
+        raise OSError(errno.EAGAIN, "no room")
+    return fork()
+
+def failing_decoder(*arguments):
+    if fate == "lost":
+        raise RuntimeError("in the child, before it is a decoder")
+    return become(*arguments)
+
+os.fork, nursery._become_decoder = failing_fork, failing_decoder
+sys.exit(nursery.main(sys.argv[1:]))
+"""
+
+
+def decoded(connection: socket.socket) -> bool:
+    """Whether the decoder at the other end is alive and decodes."""
+    connection.sendall(UPLOAD.pack(len(SHORT)) + SHORT)
+    answer = connection.recv(ANSWER.size, socket.MSG_WAITALL)
+    return answer == ANSWER.pack(SAMPLES, len(expected(SHORT)))
+
+
+def test_a_nursery_survives_forks_that_fail() -> None:
+    control, theirs = socket.socketpair()
+    command = [sys.executable, "-c", FAILING_NURSERY, str(theirs.fileno()), "10", str(2**28)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    nursery = subprocess.Popen(command, pass_fds=(theirs.fileno(),), env=environment)
+    theirs.close()
+
+    def ask(*connections: socket.socket) -> tuple[int, ...]:
+        socket.send_fds(control, [ASK.pack(FORK, 0)], [connection.fileno() for connection in connections])
+        for connection in connections:
+            connection.close()
+        return TOLD.unpack(control.recv(TOLD.size, socket.MSG_WAITALL))
+
+    with control:
+        control.recv(TOLD.size, socket.MSG_WAITALL)
+        (first, a), (unborn, b), (stillborn, c), (last, d) = (socket.socketpair() for _ in range(4))
+        with first, unborn, stillborn, last:
+            pid, _ = ask(a)
+            assert alive(pid)
+            assert ask(b) == (-1, errno.EAGAIN)
+            assert unborn.recv(1) == b"", "nobody holds the other end"
+            assert ask() == (-1, errno.EBADF)
+            assert ask(c)[0] > 0
+            assert stillborn.recv(1) == b""
+            assert ask(d)[0] > 0
+            assert alive(pid) and decoded(first) and decoded(last)
+    assert nursery.wait(10) == 0
 
 
 def environment_of(pid: int) -> bytes:
@@ -256,7 +407,7 @@ class Liar(Nursery):
         super().__init__(1, 1)
         self._answer = answer
 
-    def fork(self, connection: socket.socket) -> int:
+    def fork(self, connection: socket.socket) -> Child:
         ours = connection.dup()
 
         def answer() -> None:
@@ -265,7 +416,7 @@ class Liar(Nursery):
                 ours.sendall(self._answer)
 
         threading.Thread(target=answer).start()
-        return 0
+        return Child(0, self.run)
 
 
 @pytest.mark.parametrize(
