@@ -102,8 +102,8 @@ def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
         os._exit(1)
     _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     _limit(resource.RLIMIT_DATA, _pages(_DATA) + memory_bytes)
-    if sys.platform == "linux":  # what the first limit does not count: shared memory, stacks, and tables of pages
-        _limit(resource.RLIMIT_AS, _pages(_ALL) + memory_bytes + _SPARE_BYTES)
+    if addresses := _pages(_ALL):  # for what RLIMIT_DATA does not count: shared memory, stacks, tables of pages
+        _limit(resource.RLIMIT_AS, addresses + memory_bytes + _SPARE_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, SOCKET_FD + 1)
@@ -116,7 +116,7 @@ def _limit(kind: int, soft: int, hard: int | None = None) -> None:
 
 
 def _pages(column: int) -> int:
-    """Return the bytes that a column of /proc/self/statm tells of this process."""
+    """Return the bytes that a column of /proc/self/statm tells of this process; 0 where there is no such file."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[column])
     except OSError:  # no Linux

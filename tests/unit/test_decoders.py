@@ -30,7 +30,7 @@ from server.errors import ApiError
 from server.settings import Settings
 from tests.support.audio import encode, encode_with_ffmpeg, speech
 from tests.support.odd_files import film, wave_header
-from tests.support.processes import alive, busy_child, children, wait_for
+from tests.support.processes import alive, busy_child, children, stat, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = encode(speech(2.0))
@@ -193,12 +193,18 @@ async def test_another_nursery_is_started_where_one_is_lost() -> None:
             assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
 
 
+def waits(pid: int) -> bool:
+    """Return whether a decoder has left the nursery's files behind and sleeps, until something is sent to it."""
+    return stat(pid)[:1] == ["S"] and files_of(pid) is not None
+
+
 async def idle_decoders(pool: DecoderPool) -> list[int]:
-    """Wait until there is a decoder for each place; returns their pids."""
+    """Wait until a decoder for each place is confined and waits for an upload; returns their pids."""
 
     def found() -> list[int]:
         pids = children(pool.nursery_pid or 0)
-        return pids if len(pids) == len(pool._warm) == Settings().decode_processes else []
+        ready = len(pids) == len(pool._warm) == Settings().decode_processes and all(map(waits, pids))
+        return pids if ready else []
 
     return await asyncio.to_thread(wait_for, found)
 
