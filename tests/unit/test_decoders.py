@@ -363,7 +363,7 @@ async def test_decoders_know_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
         assert pool.nursery_pid is not None
-        for pid in (pool.nursery_pid, *children(pool.nursery_pid)):
+        for pid in (pool.nursery_pid, *await idle_decoders(pool)):
             known = environment_of(pid)
             assert b"PATH=" in known and b"WHISPERGPT" not in known and b"AWS" not in known
 
@@ -371,9 +371,8 @@ async def test_decoders_know_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_decoders_have_one_socket_and_no_file() -> None:
     async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
-        assert pool.nursery_pid is not None
-        decoders = await asyncio.to_thread(wait_for, lambda: children(pool.nursery_pid or 0))
-        held = await asyncio.to_thread(wait_for, lambda: files_of(decoders[0]))
+        held = files_of((await idle_decoders(pool))[0])
+        assert held is not None
         assert held[:3] == ["/dev/null"] * 3 and held[3].startswith("socket:") and len(held) == 4
 
 
