@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from benchmarks.attacks.server_process import ServerProcess
 from benchmarks.attacks.stall import narrow_wire
@@ -82,6 +83,17 @@ def fill(process: ServerProcess, key: str, open_sessions: ExitStack) -> list[Liv
     return full
 
 
+def close_code(socket: LiveSocket) -> int | None:
+    """Return how the server closed a session; None where it is open."""
+    try:
+        while True:
+            socket.receive(within=1)
+    except TimeoutError:
+        return None
+    except ConnectionClosed as closed:
+        return None if closed.rcvd is None else closed.rcvd.code
+
+
 def test_one_key_leaves_memory_to_others(process: ServerProcess, keys: Keys) -> None:
     with ExitStack() as sessions, session(process, keys["other"]) as listener:
         listener.commit(GOOD_PROMPT)
@@ -91,12 +103,12 @@ def test_one_key_leaves_memory_to_others(process: ServerProcess, keys: Keys) -> 
         assert uploads(process) < 17 * MIB, "half of all"
         assert post(process, keys["other"]) == 200
         with session(process, keys["other"]) as socket:
-            socket.commit(encode(np.zeros(60 * 16_000, np.float32), rate=16_000))
+            socket.commit(encode(np.zeros(30 * 16_000, np.float32), rate=16_000))
         listener.event("response.pause")  # a control message, however full the pot of prompts is
         while isinstance(message := listener.receive(), bytes):
             pass
         assert message["type"] == "response.paused"
-        assert hogs[-1].expect_close() == 1013, "what exceeds a share is refused"
+        assert {close_code(hog) for hog in hogs} == {None, 1013}, "what exceeds a share is refused"
     wait_until(lambda: uploads(process) == 0, "all is given back")
 
 
