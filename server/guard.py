@@ -16,11 +16,10 @@ from server import logs
 from server.api_keys import ApiKey, KeyFileError, digest_of, make_key, read_keys
 from server.caller import Caller
 from server.entry_tokens import EntryTokens
-from server.errors import ApiError
+from server.errors import POLICY_VIOLATION, ApiError
 from server.settings import Settings
 
 log = logs.get("server.guard")
-_POLICY_VIOLATION = 1008
 _ANYBODY = Caller(alone=True)
 _NO_TOKEN = "none-needed"
 _PORTS = {"http": 80, "https": 443}
@@ -156,7 +155,7 @@ class Guard:
                 403,
                 "wrong_origin",
                 "Pages of that origin may not use this server; WHISPERGPT_CORS_ORIGINS names those that may.",
-                close_code=_POLICY_VIOLATION,
+                close_code=POLICY_VIOLATION,
             )
 
     def _follow_file(self) -> None:
@@ -220,4 +219,4 @@ def is_loopback(host: str) -> bool:
 
 
 def _refused(code: str, message: str) -> ApiError:
-    return ApiError(401, code, message, close_code=_POLICY_VIOLATION)
+    return ApiError(401, code, message, close_code=POLICY_VIOLATION)

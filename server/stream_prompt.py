@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 from engine.audio_file import AudioError
-from engine.config import FRAME_RATE, SAMPLE_RATE
+from engine.config import FRAME_RATE
 from engine.messages import ModelInfo
 from server.admission import require_size
 from server.audio_io import PcmPrompt, seconds_of
@@ -18,8 +18,6 @@ from server.held_bytes import ConnectionBytes
 from server.services import Services
 from server.stream_events import InputFormat
 
-_SAMPLE_BYTES = 4
-"""Bytes of a float32 sample."""
 _PIECE_BYTES = 131_072
 """Of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
 
@@ -110,9 +108,9 @@ class SessionPrompt:
             async with self._caller.prompt_turn():
                 await self._handle.append(rest)
                 self._decoded = None
-                seconds = (self._pcm_bytes + len(rest)) / _SAMPLE_BYTES / SAMPLE_RATE
+                kept = _kept_bytes(self._pcm_bytes + len(rest))
                 del rest
-                self._held.hold_prompt(_kept_bytes(seconds))
+                self._held.hold_prompt(kept)
                 ready = await self._handle.commit(self._services.tracing)
             if ready.known:
                 self._pay_back()
@@ -184,7 +182,7 @@ class SessionPrompt:
             if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
                 self._charge(samples)
                 self._pcm_bytes += len(samples)
-                self._held.hold_prompt(_kept_bytes(self._pcm_bytes / _SAMPLE_BYTES / SAMPLE_RATE))
+                self._held.hold_prompt(_kept_bytes(self._pcm_bytes))
                 await self._handle.append(samples)
 
     def _charge(self, samples: bytes) -> None:
@@ -192,6 +190,6 @@ class SessionPrompt:
         self.paid_seconds += seconds_of(samples)
 
 
-def _kept_bytes(seconds: float) -> int:
-    """Return what the engine keeps of so many seconds of a prompt: 16-bit samples, beside which all else is little."""
-    return round(seconds * SAMPLE_RATE) * 2
+def _kept_bytes(float_bytes: int) -> int:
+    """Return what the engine keeps of so many bytes of float32 samples: 16 bits of each; all else is little."""
+    return float_bytes // 2

@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidHandshake
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from server.errors import ApiError
+from server.errors import POLICY_VIOLATION, ApiError
 from server.held_bytes import ConnectionBytes
 from server.raw_answer import raw_answer
 
@@ -25,9 +25,6 @@ _READ_BYTES = 16_384
 _SMALL_BYTES = 128
 MOST_SMALL_FRAMES = 2_000
 """In a second, of pings, pongs and parts of messages: they cost work and say nothing."""
-_TOO_LARGE = 1009
-_TRY_AGAIN_LATER = 1013
-_POLICY_VIOLATION = 1008
 
 
 class _FrameReader(StreamReader):
@@ -203,10 +200,10 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self._small_frames += 1
         if self._small_frames > MOST_SMALL_FRAMES:
             told = f"More than {MOST_SMALL_FRAMES} pings, pongs or splinters of messages came in a second."
-            self._end(_POLICY_VIOLATION, told)
+            self._end(POLICY_VIOLATION, told)
 
     def _end_for(self, error: ApiError) -> None:
-        self._end(_TOO_LARGE if error.status == 413 else _TRY_AGAIN_LATER, error.message)
+        self._end(error.close_code or POLICY_VIOLATION, error.message)
 
     def _end(self, code: int, reason: str) -> None:
         if self.transport.is_closing():

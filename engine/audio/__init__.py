@@ -1,4 +1,4 @@
 """Reads untrusted audio files: their limits, the two decoders, and the confined process in which the server decodes.
 
-``engine.audio_file`` is the way in. Modules here import one another and ``engine.config``, nothing else of the project.
+``engine.audio_file`` is the way in. Modules here import one another, ``engine.config`` and ``engine.child``.
 """

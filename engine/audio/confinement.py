@@ -11,16 +11,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import os
 import platform
 import resource
-import signal
 import sys
 from pathlib import Path
 
+from engine.child import end_with_parent
+
 SOCKET_FD = 3
 """The one file besides the three standard ones, which lead to /dev/null."""
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 1, 38, 22
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22
 _SECCOMP_FILTER = 2
 _ALL, _DATA = 0, 5
 """Columns of /proc/self/statm: all addresses, and private memory that can be written to, which RLIMIT_DATA counts."""
@@ -95,11 +95,7 @@ def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if sys.platform == "linux":
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with_parent(parent)
     _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     _limit(resource.RLIMIT_DATA, _pages(_DATA) + memory_bytes)
     if addresses := _pages(_ALL):  # for what RLIMIT_DATA does not count: shared memory, stacks, tables of pages
@@ -107,7 +103,7 @@ def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, SOCKET_FD + 1)
-    return _filter(libc)
+    return _filter()
 
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:
@@ -124,12 +120,13 @@ def _pages(column: int) -> int:
     return pages * resource.getpagesize()
 
 
-def _filter(libc: ctypes.CDLL) -> bool:
+def _filter() -> bool:
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
         return False
     program = _program(*_MACHINES[platform.machine()])
     array = (_Instruction * len(program))(*(_Instruction(*step) for step in program))
     told = _Program(len(program), array)
+    libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(told), 0, 0) == 0)

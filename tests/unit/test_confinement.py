@@ -120,7 +120,7 @@ def test_memory_and_processor_time_end() -> None:
 def test_limits_alone_count_shared_memory_and_stacks_too() -> None:
     head = (
         "import mmap, os; from engine.audio import confinement as c\n"
-        "c._filter = lambda libc: False\n"
+        "c._filter = lambda: False\n"
         "c.confine(os.getppid(), 1, 64 * 2**20)\n"
         "mmap.mmap(-1, {} * 2**20, {} | mmap.MAP_ANON)\n"
     )
