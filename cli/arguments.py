@@ -1,4 +1,4 @@
-"""What subcommands share: loading by name with errors that are one line, and writing audio."""
+"""Helpers of several subcommands: loading by name with errors of one line, and writing audio."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def default_model() -> str:
 
 
 def audio_source(path: Path) -> bytes | Path:
-    """What ``read_audio`` takes for an argument: a file or a pipe, or for ``-`` what comes on standard input.
+    """Return an argument as ``read_audio`` takes it: a path, or for ``-`` the bytes of standard input.
 
     Raises:
         ValueError: there is no such file.

@@ -77,7 +77,7 @@ class _WrongError(ValueError):
 
 
 def _check(settings: Settings) -> None:
-    """What can be seen before anything is started."""
+    """Check the arguments before anything is started."""
     if not _may_be_host(settings.host):
         raise _WrongError("host", f"'{settings.host}' is neither an address nor a name")
     for name in settings.model:

@@ -185,7 +185,7 @@ class Guard:
 
 
 def _stamp_of(path: Path) -> _Stamp | None:
-    """What changes with the file's content, also where a copy keeps size and time of modification."""
+    """Return numbers that change with a file, also where a copy keeps its size and time of modification."""
     try:
         found = path.stat()
     except OSError:

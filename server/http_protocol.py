@@ -45,7 +45,7 @@ _PIECES_AT_ONCE = 16
 """Pieces of one connection that are parsed before other connections have their turn."""
 _PIECE_BYTES = 65_536
 _CHUNKED_PIECE_BYTES = 4_096
-"""As above where each byte may cost a call: chunks may be as small as that."""
+"""Bytes of such a piece of a chunked body, where each byte may cost a call."""
 _PROBE_HEAD_SECONDS = 2.0
 _FULL_RETRY_SECONDS = 5
 

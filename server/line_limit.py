@@ -11,7 +11,7 @@ from typing import Any
 _SESSION_LINES, _SESSION_LINES_A_SECOND = 10, 1.0
 """Lines of one kind that one request or session may cause at once, and on average after that."""
 _BURST_SECONDS = 4.0
-"""Of the average, that may come at once."""
+"""Seconds of the average rate that may come at once."""
 _MOST_BUCKETS = 10_000
 _ONCE = logging.ERROR
 """From this level on lines are long, and one request should not cause many: they have a tenth of the rate."""

@@ -15,7 +15,7 @@ from server.upload import ContinueForm
 
 @dataclass
 class Held:
-    """What an address plays.
+    """Continuation that an address plays.
 
     Attributes:
         form: its audio is closed.

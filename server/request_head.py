@@ -1,4 +1,4 @@
-"""What the head of a request must be, before anything is done with it: version, method, address and ``Host``."""
+"""Checks of a request's head before anything is done with it: version, method, address and ``Host``."""
 
 from __future__ import annotations
 

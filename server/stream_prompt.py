@@ -19,7 +19,7 @@ from server.services import Services
 from server.stream_events import InputFormat
 
 _PIECE_BYTES = 131_072
-"""Of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
+"""Bytes of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
 
 
 class SessionPrompt:

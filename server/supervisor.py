@@ -35,7 +35,7 @@ class Supervisor:
         self._fatal = asyncio.Event()
         self.failure = ""
         self.exit_status = 1
-        """What the server exits with once it has failed."""
+        """Exit status of the server once it has failed."""
 
     def start(self) -> None:
         """Begin, in the background."""

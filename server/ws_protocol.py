@@ -34,7 +34,7 @@ class _FrameReader(StreamReader):
     """
 
     opcode: int | None = None
-    """Of the frame whose beginning came; None between frames and in the handshake."""
+    """Kind of the frame whose beginning came; None between frames and in the handshake."""
     _at_start = False
 
     def at_eof(self) -> Generator[None, None, bool]:

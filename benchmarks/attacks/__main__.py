@@ -36,7 +36,7 @@ from server.api_keys import add_key
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
 """Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
 _NO_LINE = {"WHISPERGPT_MAX_WAITING": "0", "WHISPERGPT_PROMPT_CACHE_BYTES": "0"}
-"""Who has no place is told so; otherwise time to first audio would be that of the line. No prompt comes twice."""
+"""Settings without a queue, whose wait would count as time to first audio, and without remembered prompts."""
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,12 @@ LISTENERS = 2
 MINUTE_SECONDS = 60.0
 QUIET_MINUTES = 1.0
 VISIT_SECONDS = 0.5
-"""Between two visits of the other key whose first audio is measured."""
+"""Seconds between two visits of the other key, whose first audio is measured."""
 MOST_MB = 96.0
-"""Besides the bounds: what two files take while they are decoded, and what an allocator may keep."""
+"""Megabytes besides the bounds, for two files that are being decoded and for what an allocator keeps."""
 MOST_SLOWER = 2.0
 PIPELINES, INBOXES, UNCOMMITTED, CLEARED, DECODED = 8, 2, 2, 2, 2
-"""Of connections that pipeline, without a key; and of what one key of two streams may have open, eight in all."""
+"""Connections of each kind: pipelining ones have no key, the other eight are all that a key of two streams may open."""
 _PIPELINED = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n" * 6_000
 _AGAIN_SECONDS = 0.2
 _HELD_SECONDS = 5.0

@@ -73,7 +73,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the server itself."""
+        """The server's process id, not the engine's."""
         return self._process.pid
 
     def engine_pids(self) -> list[int]:

@@ -14,11 +14,11 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 PYTHON = "3.11"
-"""That of the base image."""
+"""Python version of the base image."""
 EXTRAS = ("tracing", "ray")
 _CUDA = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 _BUILD = "setuptools"
-"""What the project itself is built with, beside what it needs."""
+"""Package that builds the project and is no dependency of it."""
 
 
 def locked(*extras: str) -> list[str]:

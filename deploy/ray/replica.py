@@ -20,7 +20,7 @@ class ReplicaError(Exception):
 
 
 class Replica:
-    """What Ray Serve calls. The app is made in the replica's own process; its lifespan starts and stops the engine.
+    """Deployment on Ray Serve. The app is made in the replica's own process; its lifespan starts and stops the engine.
 
     Raises:
         ReplicaError: a setting that the replicas of a fleet must share is missing.

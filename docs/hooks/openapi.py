@@ -21,7 +21,7 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 
 
 def schema() -> Schema:
-    """That of an app which is not started."""
+    """Return the schema of an app that is not started."""
     app = create_app(Settings(host="127.0.0.1", keys=None, tracing=False))
     try:
         return app.openapi()

@@ -1,4 +1,4 @@
-"""What a decoder may do: compute, and use the one socket that it has.
+"""Confinement of a decoder, which may compute, and use the one socket that it has.
 
 Limits of the system hold wherever there is ``setrlimit``: processor time, no new files or sockets, nothing written to
 files, no core dumps; and memory, which macOS does not count. Linux on x86-64 and 64-bit ARM adds a filter of system

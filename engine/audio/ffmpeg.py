@@ -1,4 +1,4 @@
-"""What libsndfile does not read (mp3, m4a, webm, …), by FFmpeg.
+"""Reading of what libsndfile cannot (mp3, m4a, webm, …), by FFmpeg.
 
 It may use no protocol and open no second file, and of its formats and decoders only those of ``READABLE`` are let in: a
 playlist that names an address or ``/etc/passwd`` is not audio. The work is bounded by pieces per second. Samples are

@@ -1,4 +1,4 @@
-"""What audio may be: the largest sizes, and the errors that say so."""
+"""Limits of audio, and the errors that tell of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What libsndfile reads: wav, flac, ogg, aiff and their kin, several joined ones too.
+"""Reading by libsndfile: wav, flac, ogg, aiff and their kin, several joined ones too.
 
 It gets no mp3: its libmpg123 writes to stderr what it thinks of one.
 """

@@ -86,7 +86,7 @@ def open_source(source: bytes | Path | Memory) -> Source:
 
 
 def part_of(file: Source, start: int, end: int | None = None) -> Source:
-    """The same file from ``start`` to ``end``, as one of its own."""
+    """Return the part of a file from ``start`` to ``end`` as a file of its own."""
     return Named(Section(file, start, end))
 
 

@@ -1,4 +1,4 @@
-"""What passes between the server and its decoders, over sockets of their own.
+"""Messages between the server and its decoders, over sockets of their own.
 
 The server asks the nursery (``engine.audio.nursery``) for decoders, and tells it to end them. Each decoder gets one
 upload, as its size and its bytes, and answers with samples or with a refusal. Neither side of the second socket trusts
@@ -23,7 +23,7 @@ Where there is no decoder to be had: -1, and the number of the system's error.
 """
 FORK, END = b"F", b"E"
 CONFINED, UNCONFINED = 1, 0
-"""What the nursery says first, in the place of a status: whether the system lets decoders have a filter."""
+"""First word of the nursery, in place of a status: whether the system lets decoders have a filter."""
 
 UPLOAD = struct.Struct("<Q")
 """To a decoder: the bytes that follow."""

@@ -18,7 +18,7 @@ from server import logs
 log = logs.get("server.decoding")
 _STOP_SECONDS = 2.0
 _KEPT = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
-"""Of the environment, in which keys stand, decoders have these variables alone."""
+"""Variables of the environment that decoders get; others may hold keys."""
 _OWN = {
     "OPENBLAS_NUM_THREADS": "1",  # a process with threads cannot safely be forked
     "OMP_NUM_THREADS": "1",

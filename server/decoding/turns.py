@@ -1,4 +1,4 @@
-"""Whose turn is next: places are shared by callers in a circle, however much each of them asks for."""
+"""Turns of callers: places go round in a circle, however much each of them asks for."""
 
 from __future__ import annotations
 
