@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import io
 import json
-import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
-import soundfile
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from benchmarks.attacks.footprint import footprint, metrics, settled
-from benchmarks.attacks.prompts import EXAMPLE, short_prompt
+from benchmarks.attacks.hog import attacking
+from benchmarks.attacks.prompts import EXAMPLE, noise
 from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.attacks.stall import NARROW, narrow_wire
 from benchmarks.load.crowd import Crowd
 from benchmarks.load.listener import stream_address
 from benchmarks.load.plan import Mix, steady
@@ -53,121 +46,13 @@ VISIT_SECONDS = 0.5
 MOST_MB = 96.0
 """Megabytes besides the bounds, for two files that are being decoded and for what an allocator keeps."""
 MOST_SLOWER = 2.0
-PIPELINES, INBOXES, UNCOMMITTED, CLEARED, DECODED = 8, 2, 2, 2, 2
-"""Connections of each kind: pipelining ones have no key, the other eight are all that a key of two streams may open."""
-_PIPELINED = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n" * 6_000
-_AGAIN_SECONDS = 0.2
-_HELD_SECONDS = 5.0
+_HOG_STARTS_SECONDS = 5.0
 _SAMPLE_SECONDS = 1.0
-
-
-@dataclass
-class _Hog:
-    """One key's attackers, until they are cancelled; ``done`` counts what each kind of them got done."""
-
-    url: str
-    headers: dict[str, str]
-    done: Counter[str] = field(default_factory=Counter)
-
-    async def run(self) -> None:
-        """Attack in every way at once."""
-        kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
-            (self._pipeline, PIPELINES),
-            (self._fill_inbox, INBOXES),
-            (self._leave_uncommitted, UNCOMMITTED),
-            (self._commit_and_clear, CLEARED),
-            (self._have_decoded, DECODED),
-        ]
-        async with asyncio.TaskGroup() as tasks:
-            for kind, count in kinds:
-                for number in range(count):
-                    tasks.create_task(self._again(kind, number))
-
-    async def _again(self, once: Callable[[int], Awaitable[None]], number: int) -> None:
-        """Attack anew whenever the server has ended an attack."""
-        while True:
-            try:
-                await once(number)
-            except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, httpx.HTTPError):
-                self.done[f"{once.__name__.strip('_')}: refused"] += 1
-            await asyncio.sleep(_AGAIN_SECONDS)
-
-    async def _pipeline(self, _number: int) -> None:
-        """Send requests and read no answer."""
-        address = urlsplit(self.url)
-        with socket.socket() as wire:
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
-            wire.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(wire, (address.hostname, address.port))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HELD_SECONDS):
-                    await loop.sock_sendall(wire, _PIPELINED)
-                    await asyncio.sleep(_HELD_SECONDS)
-        self.done["pipeline"] += 1
-
-    async def _fill_inbox(self, _number: int) -> None:
-        """Send prompts behind an event whose answer cannot be sent, since nothing is read."""
-        wire = await asyncio.to_thread(narrow_wire, self.url, NARROW)
-        async with self._connect(sock=wire, max_queue=1) as session:
-            await self._say(session, "session.update", session={"pace": "fast"})
-            await session.send(short_prompt())
-            await self._say(session, "input_audio_buffer.commit")
-            await self._say(session, "response.create", response={"seconds": 600})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2 * _HELD_SECONDS):
-                    while True:
-                        await self._say(session, "playback.report", played_frames=9_999_999)
-                        await session.send(bytes(3 * MIB))
-                        self.done["fill_inbox: MiB"] += 3
-            session.transport.abort()
-
-    async def _leave_uncommitted(self, _number: int) -> None:
-        """Send a prompt that is never committed."""
-        async with self._connect() as session:
-            reading = asyncio.create_task(self._read(session))
-            try:
-                for _ in range(2):
-                    await session.send(bytes(3 * MIB))
-                    self.done["leave_uncommitted: MiB"] += 3
-                await asyncio.wait([reading], timeout=2 * _HELD_SECONDS)
-            finally:
-                reading.cancel()
-
-    async def _commit_and_clear(self, number: int) -> None:
-        """Have prompts worked on for ever, and make nothing of them."""
-        random = np.random.default_rng(number)
-        async with self._connect() as session:
-            for seconds in (30.0, *[0.6] * 20):
-                await session.send(_noise(random, seconds))
-                for kind in ("input_audio_buffer.commit", "input_audio_buffer.clear"):
-                    await self._say(session, kind)
-                while json.loads(await session.recv())["type"] != "input_audio_buffer.cleared":
-                    pass
-                self.done["commit_and_clear"] += 1
-
-    async def _have_decoded(self, _number: int) -> None:
-        """Send little that is much once it is decoded."""
-        async with httpx.AsyncClient(timeout=120, headers=self.headers) as http:
-            answer = await http.post(f"{self.url}/v1/play", files={"audio": _bomb()}, data={"seconds": "1"})
-        self.done[f"have_decoded: {answer.status_code}"] += 1
-
-    def _connect(self, **more: Any) -> connect:
-        address = stream_address(self.url)
-        return connect(address, additional_headers=self.headers, compression=None, max_size=None, **more)
-
-    async def _say(self, session: ClientConnection, kind: str, /, **fields: Any) -> None:
-        await session.send(json.dumps({"type": kind, **fields}))
-
-    async def _read(self, session: ClientConnection) -> None:
-        async for _ in session:
-            pass
 
 
 async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     """``count`` minutes in which one key holds all that it can get, and another listens and comes anew all the time."""
-    hog = _Hog(served.url, key_headers(served.keys["hog"]))
-    key = served.keys["other"]
+    key, done = served.keys["other"], Counter[str]()
     seconds = count * MINUTE_SECONDS
     await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # all that is made at a first time is made
     quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
@@ -175,13 +60,12 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     plan = steady(Mix(live=0.0), LISTENERS, seconds, seed)
     others = Crowd(stream_address(served.url), plan, Voices([EXAMPLE]), buffer_seconds=0.05, api_key=key)
     listening = asyncio.create_task(others.run())
-    attacking = asyncio.create_task(hog.run())
     watching = asyncio.create_task(_most_held(served))
-    await asyncio.sleep(min(2.0, seconds / 4))
-    amid = await _visits(served.url, key, seconds - min(2.0, seconds / 4), seed + 1)
-    await listening
+    with attacking(served.url, served.keys["hog"], done):
+        await asyncio.sleep(min(_HOG_STARTS_SECONDS, seconds / 4))
+        amid = await _visits(served.url, key, seconds - min(_HOG_STARTS_SECONDS, seconds / 4), seed + 1)
+        await listening
     most = await _stopped(watching)
-    await _stopped(attacking)
     bound_mb = UPLOAD_MB + CONTROL_MB + MOST_MB
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
@@ -191,7 +75,7 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     grown = most.resident_mb - resident_mb
     return {
         "minutes": count,
-        "hog": dict(hog.done),
+        "hog": dict(done),
         "most_upload_mb": most.upload_mb,
         "grown_mb": grown,
         "bound_mb": bound_mb,
@@ -251,7 +135,7 @@ async def _visits(url: str, key: str, seconds: float, seed: int) -> _Visits:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
-            found.first_audio.append(await _first_audio(url, key, _noise(random, 2.0)))
+            found.first_audio.append(await _first_audio(url, key, noise(random, 2.0)))
         except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, ValueError) as error:
             found.failed.append(f"{type(error).__name__}: {error}")
         await asyncio.sleep(VISIT_SECONDS)
@@ -282,23 +166,6 @@ async def _stopped(task: asyncio.Task[Any]) -> Any:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         return await task
-
-
-def _noise(random: np.random.Generator, seconds: float) -> bytes:
-    """Return a wav that no other is like."""
-    out = io.BytesIO()
-    soundfile.write(out, random.normal(0, 0.05, round(seconds * 24_000)), 24_000, format="WAV", subtype="PCM_16")
-    return out.getvalue()
-
-
-@functools.cache
-def _bomb() -> bytes:
-    """Return 58 seconds of silence in 8 channels at 192 kHz: 89 million samples in some 100 kB."""
-    out = io.BytesIO()
-    with soundfile.SoundFile(out, "w", 192_000, 8, subtype="PCM_16", format="FLAC") as file:
-        for _ in range(58):
-            file.write(np.zeros((192_000, 8), np.int16))
-    return out.getvalue()
 
 
 def _as_json(found: Percentiles | None) -> dict[str, float] | None:

@@ -1,0 +1,205 @@
+"""A key's attackers, in a process of their own: they hold all that a server lets one key hold.
+
+``python -m benchmarks.attacks.hog URL`` reads the key from its input, attacks until SIGTERM, and prints as JSON how
+often each attack was made. It runs at the lowest priority: an attacker elsewhere takes no time of the server's
+processors, except what the server itself spends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import soundfile
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from benchmarks.attacks.prompts import noise, short_prompt
+from benchmarks.attacks.stall import NARROW, narrow_wire
+from benchmarks.load.listener import stream_address
+from benchmarks.load.reach import key_headers
+
+MIB = 1024 * 1024
+PIPELINES, INBOXES, UNCOMMITTED, CLEARED, DECODED = 8, 2, 2, 2, 2
+"""Connections of each kind: pipelining ones have no key, the other eight are all that a key of two streams may open."""
+_PIPELINED = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n" * 6_000
+_MESSAGE_MIB = 3
+_AGAIN_SECONDS = 0.2
+_HELD_SECONDS = 5.0
+_END_SECONDS = 30.0
+_NICENESS = 19
+
+
+@contextlib.contextmanager
+def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
+    """Attack the server for as long as the context lasts, and then add to ``done`` what was done."""
+    hog = subprocess.Popen(
+        [sys.executable, "-m", __name__, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert hog.stdin is not None
+    try:
+        hog.stdin.write(key)
+        hog.stdin.close()
+        yield
+        if hog.poll() is not None:
+            raise RuntimeError(f"the attackers ended by themselves, with status {hog.returncode}")
+        hog.terminate()
+        done.update(json.loads(_told(hog)))
+    finally:
+        hog.kill()
+        hog.wait()
+
+
+def _told(hog: subprocess.Popen[str]) -> str:
+    """Return what the attackers printed at their end."""
+    assert hog.stdout is not None
+    hog.wait(_END_SECONDS)
+    return hog.stdout.read()
+
+
+@dataclass
+class Hog:
+    """One key's attackers, until they are cancelled; ``done`` counts what each kind of them got done."""
+
+    url: str
+    headers: dict[str, str]
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def run(self) -> None:
+        """Attack in every way at once."""
+        kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
+            (self._pipeline, PIPELINES),
+            (self._fill_inbox, INBOXES),
+            (self._leave_uncommitted, UNCOMMITTED),
+            (self._commit_and_clear, CLEARED),
+            (self._have_decoded, DECODED),
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            for kind, count in kinds:
+                for number in range(count):
+                    tasks.create_task(self._again(kind, number))
+
+    async def _again(self, once: Callable[[int], Awaitable[None]], number: int) -> None:
+        """Attack anew whenever the server has ended an attack."""
+        while True:
+            try:
+                await once(number)
+            except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, httpx.HTTPError):
+                self.done[f"{once.__name__.strip('_')}: refused"] += 1
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _pipeline(self, _number: int) -> None:
+        """Send requests and read no answer."""
+        address = urlsplit(self.url)
+        with socket.socket() as wire:
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
+            wire.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(wire, (address.hostname, address.port))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HELD_SECONDS):
+                    await loop.sock_sendall(wire, _PIPELINED)
+                    await asyncio.sleep(_HELD_SECONDS)
+        self.done["pipeline"] += 1
+
+    async def _fill_inbox(self, _number: int) -> None:
+        """Send prompts behind an event whose answer cannot be sent, since nothing is read."""
+        wire = await asyncio.to_thread(narrow_wire, self.url, NARROW)
+        async with self._connect(sock=wire, max_queue=1) as session:
+            await self._say(session, "session.update", session={"pace": "fast"})
+            await session.send(short_prompt())
+            await self._say(session, "input_audio_buffer.commit")
+            await self._say(session, "response.create", response={"seconds": 600})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * _HELD_SECONDS):
+                    while True:
+                        await self._say(session, "playback.report", played_frames=9_999_999)
+                        await session.send(bytes(_MESSAGE_MIB * MIB))
+                        self.done["fill_inbox: MiB"] += _MESSAGE_MIB
+            session.transport.abort()
+
+    async def _leave_uncommitted(self, _number: int) -> None:
+        """Send a prompt that is never committed."""
+        async with self._connect() as session:
+            reading = asyncio.create_task(self._read(session))
+            try:
+                for _ in range(2):
+                    await session.send(bytes(_MESSAGE_MIB * MIB))
+                    self.done["leave_uncommitted: MiB"] += _MESSAGE_MIB
+                await asyncio.wait([reading], timeout=2 * _HELD_SECONDS)
+            finally:
+                reading.cancel()
+
+    async def _commit_and_clear(self, number: int) -> None:
+        """Have prompts worked on for ever, and make nothing of them."""
+        random = np.random.default_rng(number)
+        async with self._connect() as session:
+            for seconds in (30.0, *[0.6] * 20):
+                await session.send(noise(random, seconds))
+                for kind in ("input_audio_buffer.commit", "input_audio_buffer.clear"):
+                    await self._say(session, kind)
+                while json.loads(await session.recv())["type"] != "input_audio_buffer.cleared":
+                    pass
+                self.done["commit_and_clear"] += 1
+
+    async def _have_decoded(self, _number: int) -> None:
+        """Send little that is much once it is decoded."""
+        async with httpx.AsyncClient(timeout=120, headers=self.headers) as http:
+            answer = await http.post(f"{self.url}/v1/play", files={"audio": _bomb()}, data={"seconds": "1"})
+        self.done[f"have_decoded: {answer.status_code}"] += 1
+
+    def _connect(self, **more: Any) -> connect:
+        address = stream_address(self.url)
+        return connect(address, additional_headers=self.headers, compression=None, max_size=None, **more)
+
+    async def _say(self, session: ClientConnection, kind: str, /, **fields: Any) -> None:
+        await session.send(json.dumps({"type": kind, **fields}))
+
+    async def _read(self, session: ClientConnection) -> None:
+        async for _ in session:
+            pass
+
+
+@functools.cache
+def _bomb() -> bytes:
+    """Return 58 seconds of silence in 8 channels at 192 kHz: 89 million samples in some 100 kB."""
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", 192_000, 8, subtype="PCM_16", format="FLAC") as file:
+        for _ in range(58):
+            file.write(np.zeros((192_000, 8), np.int16))
+    return out.getvalue()
+
+
+async def _attack(hog: Hog) -> None:
+    """Attack until SIGTERM."""
+    attacks = asyncio.create_task(hog.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, attacks.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await attacks
+
+
+def main() -> None:
+    """Attack the server whose address is the argument, with the key that standard input has."""
+    os.nice(_NICENESS)
+    hog = Hog(sys.argv[1], key_headers(sys.stdin.read()))
+    asyncio.run(_attack(hog))
+    print(json.dumps(hog.done))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
