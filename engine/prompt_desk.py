@@ -33,6 +33,9 @@ WAITING_FRAMES = 10 * FRAME_RATE
 LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
 _LOWEST_PRIORITY = 19
+HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
+"""Frames, each counted once a stage, by which an owner who sends a prompt now and then is ahead of one whose prompts
+never end: a usual prompt does not share its turns with them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ class PromptDesk:
         self._changed = threading.Condition()
         self._arriving: dict[int, _Arriving] = {}
         self._worked: dict[str, int] = {}
-        """Frames that were worked on for each owner, since the desk was empty last."""
+        """Frames that were worked on for each owner, each counted once a stage, from ``_start`` on."""
+        self._start = 0
+        """Where an owner who is new begins beside others. It never falls, so that owners who take turns in coming gain
+        nothing."""
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -223,14 +229,12 @@ class PromptDesk:
             self._end(arriving, prompt)
 
     def _add(self, arriving: _Arriving) -> None:
-        """Expect a prompt. An owner who had none begins level with the one for whom least was done."""
-        owners = {other.owner for other in self._arriving.values()}
-        if not owners:
-            self._worked.clear()
-        elif arriving.owner not in owners:
-            least = min(self._worked[owner] for owner in owners)
-            self._worked[arriving.owner] = max(self._worked.get(arriving.owner, 0), least)
-        self._worked.setdefault(arriving.owner, 0)
+        """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others."""
+        here = {other.owner for other in self._arriving.values()}
+        if here and arriving.owner not in here:
+            self._start = max(self._start, min(self._worked[owner] for owner in here) - HEAD_START_FRAMES)
+        self._worked = {owner: done for owner, done in self._worked.items() if owner in here or done > self._start}
+        self._worked.setdefault(arriving.owner, self._start if here else self._start + HEAD_START_FRAMES)
         self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:

@@ -16,7 +16,7 @@ from engine.audio_file import AudioError
 from engine.engine import Engine
 from engine.prompt import Prompt, PromptEncoder, Stage
 from engine.prompt_cache import PromptCache, PromptKey
-from engine.prompt_desk import Finished, PromptDesk
+from engine.prompt_desk import HEAD_START_FRAMES, Finished, PromptDesk
 
 Samples = npt.NDArray[np.float32]
 
@@ -120,15 +120,33 @@ def test_prompts_of_one_owner_do_not_hold_up_those_of_another(desk: Desk, engine
     assert ended.index(8) <= 5, ended
 
 
-def test_who_comes_back_has_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:
+def test_an_owner_who_comes_now_and_then_goes_first(desk: Desk, engine: Engine) -> None:
+    """Its prompt does not share its turns with prompts that came before and never end."""
+    for number in range(2):
+        desk.send(number, engine, noise(6, seed=number), "hog")
+    desk.send(2, engine, noise(9, seed=2), "bob")
+    ended = [finished.prompt_id for finished in desk.wait(3)]
+    assert ended.index(2) == 0, ended
+
+
+def test_who_comes_back_has_a_head_start_and_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:
     desk.desk.open(1, engine, "hog")
-    desk.desk._worked["hog"] = 1_000
+    desk.desk._worked["hog"] = 10_000
     desk.desk.open(2, engine, "bob")
-    assert desk.desk._worked == {"hog": 1_000, "bob": 1_000}
+    assert desk.desk._worked == {"hog": 10_000, "bob": 10_000 - HEAD_START_FRAMES}
+    desk.desk.open(3, engine, "eve")
+    assert desk.desk._worked["eve"] == 10_000 - HEAD_START_FRAMES, "newcomers gain nothing on each other"
+    desk.desk.drop(3)
+    desk.desk._worked["bob"] = 10_400
     desk.desk.drop(1)
-    desk.desk._worked["bob"] = 5_000
-    desk.desk.open(3, engine, "hog")
-    assert desk.desk._worked == {"hog": 5_000, "bob": 5_000}
+    desk.desk.drop(2)
+    desk.desk.open(4, engine, "bob")
+    desk.desk.open(5, engine, "hog")
+    assert desk.desk._worked["bob"] == 10_400 and desk.desk._worked["hog"] == 10_000, "what was used stays used"
+    desk.desk._worked["bob"] = 50_000
+    desk.desk.drop(5)
+    desk.desk.open(6, engine, "eve")
+    assert desk.desk._worked == {"bob": 50_000, "eve": 50_000 - HEAD_START_FRAMES}, "who is far behind is forgotten"
 
 
 def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> None:
@@ -185,7 +203,7 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(engine: Engine) -> No
 
 _NICE = """
 import os, threading
-from engine.prompt_desk import PromptDesk
+from engine.prompt_desk import HEAD_START_FRAMES, PromptDesk
 os.nice(15)
 os.setuid(65534) if os.getuid() == 0 else None  # nobody may not raise a priority, as root may
 desk = PromptDesk(0, lambda: None)
