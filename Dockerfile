@@ -40,7 +40,7 @@ RUN pip install --no-deps --no-build-isolation --no-index . \
     && pip install -c constraints.txt torch \
     && pip check \
     && pip uninstall -y pip \
-    && cd / && python -m engine.native.library
+    && cd / && python -m whispergpt.engine.native.library
 
 
 FROM ${BASE_IMAGE}

@@ -14,7 +14,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
-	$(BIN)/python -m cli.demo
+	$(BIN)/python -m whispergpt.cli.demo
 
 # What listens to clocks and sockets has the machine to itself; the rest, of which these are, is shared out.
 PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
@@ -91,7 +91,7 @@ $(VENV)/.installed: $(PINS) | $(BIN)/python
 	@touch $@
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
-# --no-deps. What it needs besides torch is in the `test` extra; engine/encodec_reference.py does without the rest.
+# --no-deps. What it needs besides torch is in the `test` extra; engine/checkpoints/encodec_reference.py does without the rest.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e clients/python -e '.[dev]'
 	$(PIP_INSTALL) --no-deps encodec

@@ -13,14 +13,14 @@ from math import log2, prod
 import torch
 from torch import Tensor, nn
 
-from engine.config import CODEBOOK_SIZE, HOP, StackConfig
-from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
-from engine.fine_stage import FineStage
-from engine.frame_step import FrameStep
-from engine.mel import CausalMel
-from engine.model import WhisperGPT
-from engine.seanet import Decoder
-from engine.streaming import State, branch, state_bytes
+from whispergpt.engine.config import CODEBOOK_SIZE, HOP, StackConfig
+from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.seanet import Decoder
+from whispergpt.engine.model.streaming import State, branch, state_bytes
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 
 def flops_per_frame(step: FrameStep) -> dict[str, float]:

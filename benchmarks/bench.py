@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.arithmetic import flops_per_frame, traffic_per_frame
-from benchmarks.ceiling import gemm_gflops
-from benchmarks.ours import OurRunner, measure_single
-from benchmarks.peers.peer import Sizes
-from benchmarks.peers.process import PEERS, Skipped, run_peer
-from benchmarks.preset import Preset, build_preset
-from benchmarks.quality import snr_db
-from benchmarks.realtime import Run, curve, estimate, most_streams
-from benchmarks.report import Loaded, Report
-from engine.config import Dtype
-from engine.engine import dtype_name
-from engine.processors import usable_processors
+from whispergpt.benchmarks.arithmetic import flops_per_frame, traffic_per_frame
+from whispergpt.benchmarks.ceiling import gemm_gflops
+from whispergpt.benchmarks.ours import OurRunner, measure_single
+from whispergpt.benchmarks.peers.peer import Sizes
+from whispergpt.benchmarks.peers.process import PEERS, Skipped, run_peer
+from whispergpt.benchmarks.preset import Preset, build_preset
+from whispergpt.benchmarks.quality import snr_db
+from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
+from whispergpt.benchmarks.report import Loaded, Report
+from whispergpt.engine.backends.processors import usable_processors
+from whispergpt.engine.config import Dtype
+from whispergpt.engine.engine import dtype_name
 
 FULL_RUN = 30.0
 """Seconds that the contract's number of streams was played for."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from engine.processors import usable_processors
+from whispergpt.engine.backends.processors import usable_processors
 
 SIZES = (512, 1024, 1536, 2048)
 

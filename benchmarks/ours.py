@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.percentiles import Percentiles
-from benchmarks.preset import prompt_audio
-from engine.audio_file import Samples
-from engine.checkpoint import LoadedModel
-from engine.config import Dtype
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from engine.prompt import Prompt
-from engine.prompt_desk import PromptDesk
-from engine.scheduler import Stream
+from whispergpt.benchmarks.preset import prompt_audio
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.config import Dtype
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.streams.scheduler import Stream
+from whispergpt.load.percentiles import Percentiles
 
 FEWEST_SLOTS = 16
 PROMPT_SECONDS = 3.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.report import Report
-from engine.config import FRAME_RATE
+from whispergpt.benchmarks.report import Report
+from whispergpt.engine.config import FRAME_RATE
 
 
 def plot_curve(report: Report, path: Path) -> None:

@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.audio_file import Samples
-from engine.checkpoint import LoadedModel, load_model
-from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, FRAME_RATE, HOP, HYBRID, SAMPLE_RATE, FineConfig, SamplingDefaults
-from engine.encodec_weights import CHECKPOINT, load_encodec
-from engine.frame_step import FrameStep
-from engine.installed import installed_models
-from engine.model import WhisperGPT
-from engine.user_cache import user_cache
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model
+from whispergpt.engine.checkpoints.encodec_weights import CHECKPOINT, load_encodec
+from whispergpt.engine.checkpoints.installed import installed_models
+from whispergpt.engine.checkpoints.user_cache import user_cache
+from whispergpt.engine.config import ENCODEC_24KHZ, FRAME_RATE, HOP, HYBRID, SAMPLE_RATE, FineConfig, SamplingDefaults
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 Preset = Literal["default", "encodec_24khz"]
 

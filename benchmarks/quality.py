@@ -8,13 +8,13 @@ import math
 import torch
 from torch import Tensor
 
-from benchmarks.preset import prompt_audio
-from engine.config import HOP
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from engine.slot import fill_slot
-from engine.step_path import step_path, whole_tiles
-from engine.streaming import leaf, rows
+from whispergpt.benchmarks.preset import prompt_audio
+from whispergpt.engine.backends.step_path import step_path, whole_tiles
+from whispergpt.engine.config import HOP
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.model.streaming import leaf, rows
+from whispergpt.engine.streams.slot import fill_slot
 
 FULL_SCALE = 32767.0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from engine.config import FRAME_RATE
+from whispergpt.engine.config import FRAME_RATE
 
 LEAD_SECONDS = 0.2
 """How late playback starts, and so how late a frame may come."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.arithmetic import Traffic
-from benchmarks.ours import Single
-from benchmarks.peers.process import Skipped
-from benchmarks.realtime import Point, Search
-from engine.config import FRAME_RATE
+from whispergpt.benchmarks.arithmetic import Traffic
+from whispergpt.benchmarks.ours import Single
+from whispergpt.benchmarks.peers.process import Skipped
+from whispergpt.benchmarks.realtime import Point, Search
+from whispergpt.engine.config import FRAME_RATE
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Report:
         again: the number of streams once more, after the peers.
         flops: operations of one frame of one stream, by stage.
         ceilings: matrix products in GFLOP/s, by dtype: in the step's own and in float32.
-        peers: as ``benchmarks.peers.measure`` gave them.
+        peers: as ``whispergpt.benchmarks.peers.measure`` gave them.
         slow_because: why this engine did not run on its fast path, where it did not.
     """
 

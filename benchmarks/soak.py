@@ -1,8 +1,8 @@
 """Does a stream get slower or larger with age? An hour of sound, made as fast as it goes, beside young streams.
 
-``python -m benchmarks.soak --minutes 60`` prints a line a minute of sound, as JSON, and at last the change. In each
-minute the old stream and a fresh one take turns, a second of sound each, so that what the machine does meanwhile
-meets both.
+``python -m whispergpt.benchmarks.soak --minutes 60`` prints a line a minute of sound, as JSON, and at last the change.
+In each minute the old stream and a fresh one take turns, a second of sound each, so that what the machine does
+meanwhile meets both.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.preset import build_preset, prompt_audio
-from engine.config import FRAME_RATE
-from engine.engine import Engine, pick_device
-from engine.messages import SamplingParams
-from engine.prompt import Prompt
-from engine.scheduler import Stream
+from whispergpt.benchmarks.preset import build_preset, prompt_audio
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.engine import Engine, pick_device
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.streams.scheduler import Stream
 
 TURN_FRAMES = FRAME_RATE
 TURNS = 60
@@ -86,7 +86,7 @@ def _resident_mb() -> float:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=int, default=60, help="of sound")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()

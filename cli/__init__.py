@@ -1,0 +1,1 @@
+"""The ``whispergpt`` command, a file per subcommand."""

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import soundfile
 import typer
 
-from engine.audio_file import AudioError
-from engine.checkpoint import ModelError
-from engine.config import SAMPLE_RATE
-from engine.engine import DeviceError
-from engine.installed import default_models
-from server.errors import ApiError
+from whispergpt.engine.audio.audio_file import AudioError
+from whispergpt.engine.checkpoints.checkpoint import ModelError
+from whispergpt.engine.checkpoints.installed import default_models
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.engine import DeviceError
+from whispergpt.server.errors import ApiError
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
 

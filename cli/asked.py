@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.arguments import told_in_one_line
-from engine.checkpoint import load_model
-from engine.engine import pick_device
-from training.grouping import GroupBy
-from training.hearing import Condition
+from whispergpt.cli.arguments import told_in_one_line
+from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.engine.engine import pick_device
+from whispergpt.training.data.grouping import GroupBy
+from whispergpt.training.lm.hearing import Condition
 
 AudioDir = Annotated[
     Path, typer.Argument(help="Folder of audio, LibriSpeech's layout or any; of a prepared one, what is held out.")

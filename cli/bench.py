@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.bench import FULL_RUN, Options
-from benchmarks.bench import bench as run_bench
-from benchmarks.plot import plot_curve
-from benchmarks.preset import Preset
-from cli.arguments import require_matplotlib, told_in_one_line
-from engine.config import Dtype
-from engine.encodec_weights import WeightsError
-from engine.engine import pick_device
+from whispergpt.benchmarks.bench import FULL_RUN, Options
+from whispergpt.benchmarks.bench import bench as run_bench
+from whispergpt.benchmarks.plot import plot_curve
+from whispergpt.benchmarks.preset import Preset
+from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.engine.checkpoints.encodec_weights import WeightsError
+from whispergpt.engine.config import Dtype
+from whispergpt.engine.engine import pick_device
 
 
 def bench(

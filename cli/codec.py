@@ -9,13 +9,20 @@ from typing import Annotated
 import torch
 import typer
 
-from cli.arguments import audio_source, check_finite, check_output, default_model, told_in_one_line, write_audio
-from engine.audio_file import read_audio
-from engine.checkpoint import find_model, load_codec
-from engine.config import SAMPLE_RATE
-from engine.frame_step import to_int16
-from engine.offline import OfflineCodec
-from training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
+from whispergpt.cli.arguments import (
+    audio_source,
+    check_finite,
+    check_output,
+    default_model,
+    told_in_one_line,
+    write_audio,
+)
+from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.model.frame_step import to_int16
+from whispergpt.training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
 
 
 def codec(

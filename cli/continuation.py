@@ -12,11 +12,18 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from cli.arguments import audio_source, check_finite, check_output, default_model, told_in_one_line, write_audio
-from engine.audio_file import cut_prompt, read_audio
-from engine.config import FRAME_RATE, Dtype
-from engine.engine import Engine
-from server.parameters import Wishes, check_wishes, frames_for, sampling_for
+from whispergpt.cli.arguments import (
+    audio_source,
+    check_finite,
+    check_output,
+    default_model,
+    told_in_one_line,
+    write_audio,
+)
+from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
+from whispergpt.engine.config import FRAME_RATE, Dtype
+from whispergpt.engine.engine import Engine
+from whispergpt.server.parameters import Wishes, check_wishes, frames_for, sampling_for
 
 
 def continuation(

@@ -19,14 +19,14 @@ import torch
 import typer
 from whispergpt_client import Client, WhisperGPTError
 
-from cli.arguments import check_finite, check_output, require_matplotlib, told_in_one_line, write_audio
-from cli.main import main
-from engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
-from engine.mel import CausalMel
-from server.parameters import Wishes, check_wishes, frames_for
-from server.ready_line import wait_until_ready
+from whispergpt.cli.arguments import check_finite, check_output, require_matplotlib, told_in_one_line, write_audio
+from whispergpt.cli.main import main
+from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.load.example import PROMPT
+from whispergpt.server.parameters import Wishes, check_wishes, frames_for
+from whispergpt.server.ready_line import wait_until_ready
 
-PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
 PICTURES = (".png", ".jpg", ".svg", ".pdf")
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
@@ -45,7 +45,7 @@ def running_server(arguments: list[str]) -> Iterator[str]:
     Raises:
         DemoError: it does not become ready, or does not stop with status 0.
     """
-    command = [sys.executable, "-m", "cli.main", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "whispergpt.cli.main", "serve", "--port", "0", *arguments]
     quiet = {**os.environ, "WHISPERGPT_LOG_LEVEL": "warning"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet)
     try:

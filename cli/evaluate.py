@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.arguments import counted
-from cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
-from training.evaluate import evaluate as evaluate_models
+from whispergpt.cli.arguments import counted
+from whispergpt.cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
+from whispergpt.training.lm.evaluate import evaluate as evaluate_models
 
 
 def evaluate(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.arguments import counted, told_in_one_line
-from server.api_keys import add_key, read_keys
+from whispergpt.cli.arguments import counted, told_in_one_line
+from whispergpt.server.access.api_keys import add_key, read_keys
 
 app = typer.Typer(
     add_completion=False,

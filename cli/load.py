@@ -13,17 +13,17 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from benchmarks.load.crowd import Crowd
-from benchmarks.load.listener import stream_address
-from benchmarks.load.page import write_page
-from benchmarks.load.plan import Mix, Span, open_loop, steady
-from benchmarks.load.reach import ReachError, check_server
-from benchmarks.load.report import LoadReport, summary_table
-from benchmarks.load.voices import Voices
-from benchmarks.percentiles import Percentiles
-from cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.example import PROMPT
+from whispergpt.load.listener import stream_address
+from whispergpt.load.page import write_page
+from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.plan import Mix, Span, open_loop, steady
+from whispergpt.load.reach import ReachError, check_server
+from whispergpt.load.report import LoadReport, summary_table
+from whispergpt.load.voices import Voices
 
-_PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.flac"
 _SHARE = {"min": 0.0, "max": 1.0}
 
 
@@ -63,7 +63,7 @@ def load(
         visits = (
             steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
         )
-        crowd = Crowd(stream_address(url), visits, Voices(prompt or [_PROMPT]), buffer_ms / 1e3, model, api_key)
+        crowd = Crowd(stream_address(url), visits, Voices(prompt or [PROMPT]), buffer_ms / 1e3, model, api_key)
         plan = {
             "streams": streams,
             "duration": duration,
@@ -73,7 +73,7 @@ def load(
             "leave": leave,
             "slow": slow,
             "live": live,
-            "prompt": [path.name for path in prompt or [_PROMPT]],
+            "prompt": [path.name for path in prompt or [PROMPT]],
             "model": model,
             "buffer_ms": buffer_ms,
             "seed": seed,

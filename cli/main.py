@@ -10,19 +10,19 @@ from typing import Any, TypeAlias
 import typer
 from typer.main import get_command
 
-from engine.installed import package_version
+from whispergpt.engine.checkpoints.installed import package_version
 
 COMMANDS = {
-    "serve": ("cli.serve", "Serve models over HTTP and WebSocket."),
-    "continue": ("cli.continuation", "Continue a recording, without a server."),
-    "eval": ("cli.evaluate", "Measure models' next-code NLL over a folder of audio."),
-    "codec": ("cli.codec", "Send audio through the codec and back."),
-    "models": ("cli.models", "List the installed models."),
-    "train": ("cli.train", "Train a codec or a model from folders of audio."),
-    "bench": ("cli.bench", "Measure how many streams this machine plays, and what peers would."),
-    "load": ("cli.load", "Send listeners to a running server, and tell what they heard."),
-    "keys": ("cli.keys", "Make and list the API keys of a server."),
-    "demo": ("cli.demo", "Start a server, continue a prompt, keep what it said."),
+    "serve": ("whispergpt.cli.serve", "Serve models over HTTP and WebSocket."),
+    "continue": ("whispergpt.cli.continuation", "Continue a recording, without a server."),
+    "eval": ("whispergpt.cli.evaluate", "Measure models' next-code NLL over a folder of audio."),
+    "codec": ("whispergpt.cli.codec", "Send audio through the codec and back."),
+    "models": ("whispergpt.cli.models", "List the installed models."),
+    "train": ("whispergpt.cli.train.commands", "Train a codec or a model from folders of audio."),
+    "bench": ("whispergpt.cli.bench", "Measure how many streams this machine plays, and what peers would."),
+    "load": ("whispergpt.cli.load", "Send listeners to a running server, and tell what they heard."),
+    "keys": ("whispergpt.cli.keys", "Make and list the API keys of a server."),
+    "demo": ("whispergpt.cli.demo", "Start a server, continue a prompt, keep what it said."),
 }
 """Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""
 
@@ -60,7 +60,7 @@ def command_of(name: str) -> _Command:
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)
-        app.command(name=name)(getattr(module, COMMANDS[name][0].removeprefix("cli.")))
+        app.command(name=name)(getattr(module, COMMANDS[name][0].rpartition(".")[2]))
     app.rich_markup_mode = None
     command = get_command(app)
     _tell_in_full(command)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from engine.checkpoint import describe_model
-from engine.installed import installed_models
+from whispergpt.engine.checkpoints.checkpoint import describe_model
+from whispergpt.engine.checkpoints.installed import installed_models
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False) -> None:

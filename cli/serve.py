@@ -12,12 +12,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from engine.installed import installed_models, model_folder
-from server.api_keys import KeyFileError, read_keys
-from server.metrics_token import MetricsTokenError, read_token
-from server.run import ServeError
-from server.run import serve as run_server
-from server.settings import Settings
+from whispergpt.engine.checkpoints.installed import installed_models, model_folder
+from whispergpt.server.access.api_keys import KeyFileError, read_keys
+from whispergpt.server.access.metrics_token import MetricsTokenError, read_token
+from whispergpt.server.run import ServeError
+from whispergpt.server.run import serve as run_server
+from whispergpt.server.settings import Settings
 
 _LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 

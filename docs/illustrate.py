@@ -13,8 +13,8 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 from whispergpt_client import Client
 
-from cli.arguments import write_audio
-from cli.demo import draw, hear, running_server
+from whispergpt.cli.arguments import write_audio
+from whispergpt.cli.demo import draw, hear, running_server
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

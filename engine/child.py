@@ -1,4 +1,5 @@
-"""A process that ends with its parent, however that ends: ``python -P -m engine.child PARENT_PID MODULE ARGUMENTS…``.
+"""A process that ends with its parent, however that ends: ``python -P -m whispergpt.engine.child PARENT_PID
+MODULE ARGUMENTS…``.
 
 It ties itself to the parent before it imports the module, which may take seconds, and then runs it as ``python -m``
 would.

@@ -23,7 +23,7 @@ Dtype: TypeAlias = Literal["auto", "float32"]
 Width: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
 Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Window: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
-"""Frames; rotary positions repeat after 8192 (``engine.rotary.PERIOD``)."""
+"""Frames; rotary positions repeat after 8192 (``whispergpt.engine.model.rotary.PERIOD``)."""
 Temperature: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=2)]
 _WIDEST_HEAD = 1024
 _NARROWEST_BAND_HZ = 100.0

@@ -14,23 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.audio_file import Samples
-from engine.capacity import MOST_LOAD, StepCost
-from engine.checkpoint import LoadedModel, ModelError, load_model
-from engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from engine.frame_step import LOST
-from engine.installed import package_version
-from engine.memories import Memories
-from engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
-from engine.native.check import find_kernels
-from engine.prompt import Prompt, PromptEncoder
-from engine.prompt_path import PromptState, prompt_path
-from engine.recall import RecallError, frames_remembered_exactly, recalled
-from engine.room import require_room
-from engine.scheduler import Scheduler, Stream
-from engine.slot import fill_sampler, fill_slot
-from engine.step_path import TILE, NativePath, step_path, whole_tiles
-from engine.streaming import leaf, rows
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.backends.prompt_path import PromptState, prompt_path
+from whispergpt.engine.backends.step_path import TILE, NativePath, step_path, whole_tiles
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_model
+from whispergpt.engine.checkpoints.installed import package_version
+from whispergpt.engine.checkpoints.room import require_room
+from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
+from whispergpt.engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.engine.model.frame_step import LOST
+from whispergpt.engine.model.streaming import leaf, rows
+from whispergpt.engine.native.check import find_kernels
+from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder
+from whispergpt.engine.prompts.recall import RecallError, frames_remembered_exactly, recalled
+from whispergpt.engine.streams.capacity import MOST_LOAD, StepCost
+from whispergpt.engine.streams.memories import Memories
+from whispergpt.engine.streams.scheduler import Scheduler, Stream
+from whispergpt.engine.streams.slot import fill_sampler, fill_slot
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""

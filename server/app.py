@@ -9,13 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from server import continuation, entry, errors, health, models, pages, play, stream
-from server.context import RequestContext
-from server.host_check import HostCheck
-from server.methods import HeadAsGet
-from server.security_headers import SecurityHeaders
-from server.services import make_services
-from server.settings import Settings
+from whispergpt.server import errors
+from whispergpt.server.edge.host_check import HostCheck
+from whispergpt.server.edge.methods import HeadAsGet
+from whispergpt.server.edge.request_context import RequestContext
+from whispergpt.server.edge.security_headers import SecurityHeaders
+from whispergpt.server.http import continuation, entry, health, models, pages, play
+from whispergpt.server.services import make_services
+from whispergpt.server.session import route as stream
+from whispergpt.server.settings import Settings
 
 _DESCRIPTION = (
     "Continues a recording, live: an audio prompt in, its continuation out, over HTTP or the WebSocket /stream."

@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from engine.audio_file import READABLE, AudioError
-from server.methods import allowed_methods
+from whispergpt.engine.audio.audio_file import READABLE, AudioError
+from whispergpt.server.edge.methods import allowed_methods
 
 _TYPES = {
     401: "authentication_error",

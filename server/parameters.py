@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.config import CODEBOOK_SIZE, FRAME_RATE
-from engine.messages import ModelInfo, SamplingParams
-from server.errors import ApiError, bad_value
+from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE
+from whispergpt.engine.messages import ModelInfo, SamplingParams
+from whispergpt.server.errors import ApiError, bad_value
 
 MAX_SECONDS = 600.0
 """Most seconds of continuation over HTTP."""

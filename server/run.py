@@ -12,17 +12,17 @@ from types import FrameType
 
 import uvicorn
 
-from server import logs
-from server.allocator import return_large_blocks
-from server.api_keys import KeyFileError
-from server.app import create_app
-from server.http_protocol import BoundedHttpProtocol
-from server.open_files import most_connections
-from server.ready_line import say_ready
-from server.services import Services, services_of
-from server.settings import Settings, warn_of_unknown_variables
-from server.tracing import TracingError
-from server.ws_protocol import BoundedWebSocketProtocol
+from whispergpt.server.access.api_keys import KeyFileError
+from whispergpt.server.app import create_app
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
+from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
+from whispergpt.server.observe import logs
+from whispergpt.server.observe.allocator import return_large_blocks
+from whispergpt.server.observe.tracing import TracingError
+from whispergpt.server.open_files import most_connections
+from whispergpt.server.ready_line import say_ready
+from whispergpt.server.services import Services, services_of
+from whispergpt.server.settings import Settings, warn_of_unknown_variables
 
 log = logs.get("server.run")
 _FLUSH_SECONDS = 5

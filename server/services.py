@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from server.admission import Admission
-from server.audio_io import AudioPool
-from server.decoding.pool import DecoderPool
-from server.guard import Guard
-from server.metrics import Metrics
-from server.play_addresses import PlayAddresses
-from server.playback import Playing
-from server.resume_tokens import ResumeTokens
-from server.settings import Settings
-from server.supervisor import Supervisor
-from server.tracing import Tracing
+from whispergpt.server.access.guard import Guard
+from whispergpt.server.admission.admission import Admission
+from whispergpt.server.audio.audio_io import AudioPool
+from whispergpt.server.audio.playback import Playing
+from whispergpt.server.decoding.pool import DecoderPool
+from whispergpt.server.http.play_addresses import PlayAddresses
+from whispergpt.server.link.supervisor import Supervisor
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.observe.tracing import Tracing
+from whispergpt.server.settings import Settings
+from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
 
 @dataclass(frozen=True)

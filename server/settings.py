@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine.capacity import MOST_LOAD
-from engine.config import Dtype
-from server import logs
+from whispergpt.engine.config import Dtype
+from whispergpt.engine.streams.capacity import MOST_LOAD
+from whispergpt.server.observe import logs
 
 log = logs.get("server.settings")
 

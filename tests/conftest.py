@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 from whispergpt_client import Client
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.metrics import wait_for_idle
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 # The same examples in every run, and nothing kept between runs; a slow machine is no failure.
 hypothesis.settings.register_profile("project", max_examples=50, derandomize=True, database=None, deadline=None)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from engine.checkpoint import codec_hash, load_model
-from engine.installed import INSTALLED, installed_models
+from whispergpt.engine.checkpoints.checkpoint import codec_hash, load_model
+from whispergpt.engine.checkpoints.installed import INSTALLED, installed_models
 
 
 def install_model(run: Path, name: str, replacing: bool = False) -> Path:

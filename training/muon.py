@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.run import Stateful
+from whispergpt.training.run import Stateful
 
 STEPS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from tqdm import tqdm
 
-from training.board import Board
+from whispergpt.training.board import Board
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float = 0.0) -> float:

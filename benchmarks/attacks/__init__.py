@@ -1,1 +1,4 @@
-"""Attacks on a real server over real sockets, and what must hold meanwhile: ``python -m benchmarks.attacks NAME``."""
+"""Attacks on a real server over real sockets, and what must hold meanwhile.
+
+``python -m whispergpt.benchmarks.attacks NAME`` runs one.
+"""

@@ -1,4 +1,5 @@
-"""``python -m benchmarks.attacks NAME --count N``: starts a server, attacks it, prints what was measured as JSON.
+"""``python -m whispergpt.benchmarks.attacks NAME --count N``: starts a server, attacks it, prints what was measured as
+JSON.
 
 The exit status is 1 where something that must hold did not.
 """
@@ -17,21 +18,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
-from benchmarks.attacks.drain import drain
-from benchmarks.attacks.fuzz import fuzz
-from benchmarks.attacks.hold import KEYS as HOLD_KEYS
-from benchmarks.attacks.hold import SETTINGS as SMALL_MEMORY
-from benchmarks.attacks.hold import hold
-from benchmarks.attacks.kill import kill
-from benchmarks.attacks.overload import overload
-from benchmarks.attacks.prompts import MODEL
-from benchmarks.attacks.schedules import schedules
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.attacks.stall import stall
-from benchmarks.attacks.steady import steady
-from benchmarks.attacks.vanish import vanish
-from server.api_keys import add_key
+from whispergpt.benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
+from whispergpt.benchmarks.attacks.drain import drain
+from whispergpt.benchmarks.attacks.fuzz import fuzz
+from whispergpt.benchmarks.attacks.hold import KEYS as HOLD_KEYS
+from whispergpt.benchmarks.attacks.hold import SETTINGS as SMALL_MEMORY
+from whispergpt.benchmarks.attacks.hold import hold
+from whispergpt.benchmarks.attacks.kill import kill
+from whispergpt.benchmarks.attacks.overload import overload
+from whispergpt.benchmarks.attacks.schedules import schedules
+from whispergpt.benchmarks.attacks.stall import stall
+from whispergpt.benchmarks.attacks.steady import steady
+from whispergpt.benchmarks.attacks.tools.prompts import MODEL
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.vanish import vanish
+from whispergpt.server.access.api_keys import add_key
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
 """Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
@@ -80,7 +81,7 @@ def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.attacks", description=__doc__)
     parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
     parser.add_argument("--count", type=int, help="how many of them")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks.ear import Ear, in_place, judge
-from benchmarks.attacks.prompts import MODEL
-from benchmarks.attacks.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.ear import Ear, in_place, judge
+from whispergpt.benchmarks.attacks.tools.prompts import MODEL
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 SECONDS = 30.0
 DRAIN_SECONDS = 3.0

@@ -12,10 +12,10 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.attacks.footprint import footprint, settled
-from benchmarks.attacks.prompts import short_prompt
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.load.listener import stream_address
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
+from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.load.listener import stream_address
 
 SESSION_MESSAGES = 50
 UPLOAD_SHARE = 0.1

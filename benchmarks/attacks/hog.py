@@ -1,7 +1,7 @@
 """A key's attackers, in a process of their own: they hold all that a server lets one key hold.
 
-``python -m benchmarks.attacks.hog URL`` reads the key from its input, attacks until SIGTERM, and prints as JSON how
-often each attack was made. It runs at the lowest priority: an attacker elsewhere takes no time of the server's
+``python -m whispergpt.benchmarks.attacks.hog URL`` reads the key from its input, attacks until SIGTERM, and prints as
+JSON how often each attack was made. It runs at the lowest priority: an attacker elsewhere takes no time of the server's
 processors, except what the server itself spends on it.
 """
 
@@ -29,10 +29,10 @@ import soundfile
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from benchmarks.attacks.prompts import noise, short_prompt
-from benchmarks.attacks.stall import NARROW, narrow_wire
-from benchmarks.load.listener import stream_address
-from benchmarks.load.reach import key_headers
+from whispergpt.benchmarks.attacks.stall import NARROW, narrow_wire
+from whispergpt.benchmarks.attacks.tools.prompts import noise, short_prompt
+from whispergpt.load.listener import stream_address
+from whispergpt.load.reach import key_headers
 
 MIB = 1024 * 1024
 PIPELINES, INBOXES, UNCOMMITTED, CLEARED, DECODED = 8, 2, 2, 2, 2

@@ -14,16 +14,17 @@ import numpy as np
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from benchmarks.attacks.footprint import footprint, metrics, settled
-from benchmarks.attacks.hog import attacking
-from benchmarks.attacks.prompts import EXAMPLE, noise
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.load.crowd import Crowd
-from benchmarks.load.listener import stream_address
-from benchmarks.load.plan import Mix, steady
-from benchmarks.load.reach import key_headers
-from benchmarks.load.voices import Voices
-from benchmarks.percentiles import Percentiles
+from whispergpt.benchmarks.attacks.hog import attacking
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
+from whispergpt.benchmarks.attacks.tools.prompts import noise
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.example import PROMPT
+from whispergpt.load.listener import stream_address
+from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.plan import Mix, steady
+from whispergpt.load.reach import key_headers
+from whispergpt.load.voices import Voices
 
 MIB = 1024 * 1024
 UPLOAD_MB, CONTROL_MB = 64, 8
@@ -58,7 +59,7 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
     before, resident_mb = await footprint(served), served.resident_mb()
     plan = steady(Mix(live=0.0), LISTENERS, seconds, seed)
-    others = Crowd(stream_address(served.url), plan, Voices([EXAMPLE]), buffer_seconds=0.05, api_key=key)
+    others = Crowd(stream_address(served.url), plan, Voices([PROMPT]), buffer_seconds=0.05, api_key=key)
     listening = asyncio.create_task(others.run())
     watching = asyncio.create_task(_most_held(served))
     with attacking(served.url, served.keys["hog"], done):

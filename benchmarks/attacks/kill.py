@@ -12,8 +12,8 @@ from typing import Any
 
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks.ear import Ear, Seam, in_place, judge
-from benchmarks.attacks.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.ear import Ear, Seam, in_place, judge
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 LISTENERS = 8
 SECONDS = 9.0

@@ -9,8 +9,8 @@ from typing import Any
 
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks.prompts import short_prompt
-from benchmarks.attacks.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 STREAMS = 32
 FRAMES = 30

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.attacks.footprint import footprint, settled
-from benchmarks.attacks.prompts import EXAMPLE, short_prompt
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.load.crowd import Crowd
-from benchmarks.load.listener import stream_address
-from benchmarks.load.plan import Mix, steady
-from benchmarks.load.voices import Voices
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
+from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.example import PROMPT
+from whispergpt.load.listener import stream_address
+from whispergpt.load.plan import Mix, steady
+from whispergpt.load.voices import Voices
 
 LISTENERS = 2
 """Who read, and are judged."""
@@ -65,7 +66,7 @@ async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
 
 def _listeners(url: str, seconds: float, seed: int) -> Crowd:
     visits = steady(Mix(live=0.0), LISTENERS, seconds, seed)
-    return Crowd(stream_address(url), visits, Voices([EXAMPLE]), buffer_seconds=0.05)
+    return Crowd(stream_address(url), visits, Voices([PROMPT]), buffer_seconds=0.05)
 
 
 async def _stall(url: str, seed: int) -> ClientConnection:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.attacks.visitors import visitors
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.visitors import visitors
 
 LOAD = 0.8
 """Of the limit that the server itself measured."""

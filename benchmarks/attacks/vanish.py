@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.attacks.footprint import footprint, settled
-from benchmarks.attacks.prompts import short_prompt
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.load.listener import stream_address
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
+from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.load.listener import stream_address
 
 AT_ONCE = 32
 WARM_UP = 300

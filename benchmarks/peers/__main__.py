@@ -1,4 +1,4 @@
-"""One peer, measured in a process of its own: ``python -m benchmarks.peers MODULE OPTIONS``, JSON on stdout.
+"""One peer, measured in a process of its own: ``python -m whispergpt.benchmarks.peers MODULE OPTIONS``, JSON on stdout.
 
 ``OPTIONS`` is JSON: the sizes, the seconds of a run and the device.
 """
@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import Any, cast
 
-from benchmarks.peers import MISSING
+from whispergpt.benchmarks.peers import MISSING
 
 SHAPES = 64
 """Batch sizes that may be compiled before torch gives a function up."""
@@ -25,12 +25,12 @@ def main() -> int:
         sys.stderr.flush()
 
     try:
-        module: Any = import_module(f"benchmarks.peers.{name}")
+        module: Any = import_module(f"whispergpt.benchmarks.peers.{name}")
         import torch  # only now: whoever named no peer need not wait for it
 
-        from benchmarks.peers.measure import measure
-        from benchmarks.peers.peer import Sizes
-        from engine.processors import usable_processors
+        from whispergpt.benchmarks.peers.measure import measure
+        from whispergpt.benchmarks.peers.peer import Sizes
+        from whispergpt.engine.backends.processors import usable_processors
 
         torch.set_num_threads(usable_processors())
         torch._dynamo.config.recompile_limit = SHAPES

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.peers.peer import PeerModule, PeerRunner, Sizes, Variant
-from benchmarks.realtime import Point, Run, curve, estimate, most_streams
+from whispergpt.benchmarks.peers.peer import PeerModule, PeerRunner, Sizes, Variant
+from whispergpt.benchmarks.realtime import Point, Run, curve, estimate, most_streams
 
 Tell = Callable[[str], None]
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.peer import Sizes, Variant
-from engine.config import CODEBOOK_SIZE, CodecConfig, StackConfig
+from whispergpt.benchmarks.peers.peer import Sizes, Variant
+from whispergpt.engine.config import CODEBOOK_SIZE, CodecConfig, StackConfig
 
 NAME = "Moshi's streaming SEANet + StreamingTransformer"
 CHUNKS = (1, 2, 4, 8)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from engine.config import CodecConfig, StackConfig, from_dict
+from whispergpt.engine.config import CodecConfig, StackConfig, from_dict
 
 DType = Literal["float32", "bfloat16"]
 

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.peer import Sizes, Variant, window_frames
-from engine.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, StackConfig
-from engine.encodec_reference import import_encodec
+from whispergpt.benchmarks.peers.peer import Sizes, Variant, window_frames
+from whispergpt.engine.checkpoints.encodec_reference import import_encodec
+from whispergpt.engine.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, StackConfig
 
 NAME = "plain PyTorch loop + encodec on windows"
 CHUNKS = (8, 15, 25, 50)

@@ -13,9 +13,10 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from benchmarks.peers import MISSING
-from benchmarks.peers.peer import Sizes
-from engine.user_cache import user_cache
+import whispergpt
+from whispergpt.benchmarks.peers import MISSING
+from whispergpt.benchmarks.peers.peer import Sizes
+from whispergpt.engine.checkpoints.user_cache import user_cache
 
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
@@ -41,11 +42,11 @@ def run_peer(
 ) -> dict[str, Any] | Skipped:
     """Measure one of ``PEERS``. Its progress goes to ``tell``, line by line."""
     options = json.dumps({"sizes": asdict(sizes), "seconds": seconds, "device": device})
-    paths = [str(Path(__file__).parents[2])]
+    paths = [str(Path(whispergpt.__file__).parents[1])]
     if module == "moshi_streaming":
         paths.append(str(peer_packages()))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "benchmarks.peers", module, options]
+    command = [sys.executable, "-m", "whispergpt.benchmarks.peers", module, options]
     last, pipe = "", subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         deadline = Timer(MOST_SECONDS, process.kill)

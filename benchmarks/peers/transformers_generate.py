@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from benchmarks.peers.peer import Sizes, Variant, window_frames
-from engine.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, CodecConfig, StackConfig
+from whispergpt.benchmarks.peers.peer import Sizes, Variant, window_frames
+from whispergpt.engine.config import CODEBOOK_SIZE, HOP, SAMPLE_RATE, CodecConfig, StackConfig
 
 NAME = "Transformers generate + EncodecModel on windows"
 CHUNKS = (8, 15, 25, 50)

@@ -1,4 +1,5 @@
-"""The fleet as an application of Ray Serve: ``serve.yaml`` names ``deploy.ray.app:fleet``, and says how large it is.
+"""The fleet as an application of Ray Serve: ``serve.yaml`` names ``whispergpt.deploy.ray.app:fleet``, and says how
+large it is.
 
 What is there for an operator to choose is in ``serve.yaml``: Ray applies a change of it to the replicas that run, where
 one made here would replace them all.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from ray import serve
 
-from deploy.ray.replica import Replica
+from whispergpt.deploy.ray.replica import Replica
 
 _MOST_REQUESTS = 4096
 """Of one replica at once, sessions too. More than WHISPERGPT_MAX_SESSIONS and WHISPERGPT_MAX_REQUESTS together, so that

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deploy.ray.policy import PLAYING, SLACK
+from whispergpt.deploy.ray.policy import PLAYING, SLACK
 
 if TYPE_CHECKING:
-    from server.engine_link import EngineLink
+    from whispergpt.server.link.engine_link import EngineLink
 
 
 def load_of(link: EngineLink) -> Mapping[str, float]:

@@ -7,12 +7,12 @@ import asyncio
 import ray
 from fastapi import FastAPI
 
-from deploy.ray.load import load_of
-from server import logs
-from server.app import create_app
-from server.errors import ApiError
-from server.services import Services, services_of
-from server.settings import Settings, warn_of_unknown_variables
+from whispergpt.deploy.ray.load import load_of
+from whispergpt.server.app import create_app
+from whispergpt.server.errors import ApiError
+from whispergpt.server.observe import logs
+from whispergpt.server.services import Services, services_of
+from whispergpt.server.settings import Settings, warn_of_unknown_variables
 
 
 class ReplicaError(Exception):

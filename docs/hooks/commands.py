@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 from markdown_table import fill, table
 from mkdocs.structure.pages import Page
 
-from cli.main import COMMANDS, command_of
+from whispergpt.cli.main import COMMANDS, command_of
 
 PAGE = "commands.md"
 # Typer carries its own copy of click, whose classes have no public name.

@@ -1,4 +1,4 @@
-"""Fills ``operating.md`` with every metric of the server, from ``server/metrics.py`` itself."""
+"""Fills ``operating.md`` with every metric of the server, from ``server/observe/metrics.py`` itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from markdown_table import fill, table
 from mkdocs.structure.pages import Page
 from prometheus_client.metrics import MetricWrapperBase
 
-from server.metrics import Metrics
+from whispergpt.server.observe.metrics import Metrics
 
 PAGE = "operating.md"
 

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from markdown_table import fill, table
 from mkdocs.structure.pages import Page
 
-from server.app import create_app
-from server.services import services_of
-from server.settings import Settings
+from whispergpt.server.app import create_app
+from whispergpt.server.services import services_of
+from whispergpt.server.settings import Settings
 
 PAGE = "http.md"
 Schema: TypeAlias = dict[str, Any]

@@ -11,8 +11,8 @@ from mkdocs.structure.pages import Page
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from cli.serve import serve
-from server.settings import Settings
+from whispergpt.cli.serve import serve
+from whispergpt.server.settings import Settings
 
 PAGE = "operating.md"
 

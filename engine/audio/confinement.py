@@ -16,7 +16,7 @@ import resource
 import sys
 from pathlib import Path
 
-from engine.child import end_with_parent
+from whispergpt.engine.child import end_with_parent
 
 SOCKET_FD = 3
 """The one file besides the three standard ones, which lead to /dev/null."""

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
 
-from engine.audio.limits import (
+from whispergpt.engine.audio.limits import (
     ENCODER_PADDING_SECONDS,
     READABLE,
     AudioError,
@@ -29,7 +29,7 @@ from engine.audio.limits import (
     mix,
     not_audio,
 )
-from engine.audio.source import Source
+from whispergpt.engine.audio.source import Source
 
 MOST_PIECES_A_SECOND = 1000
 """Packets and frames together; Opus at its shortest has 800."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import struct
 
-from engine.audio.limits import AudioError
-from engine.audio.source import Source, part_of
+from whispergpt.engine.audio.limits import AudioError
+from whispergpt.engine.audio.source import Source, part_of
 
 MOST_LINKS = 1_000
 """Each takes a decoder of its own; an hour of radio has about twenty."""

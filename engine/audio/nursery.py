@@ -1,8 +1,8 @@
 """The process that decoders come from, and what each of them does: decode one upload, and end.
 
-Run by the server as ``python -m engine.audio.nursery FD CPU_SECONDS MEMORY_BYTES``. It loads the decoders' libraries
-once and forks a decoder whenever it is asked to, which takes milliseconds; it never sees an upload. A decoder confines
-itself before it reads one, and serves no second: what an upload may have done to it ends with it.
+Run by the server as ``python -m whispergpt.engine.audio.nursery FD CPU_SECONDS MEMORY_BYTES``. It loads the decoders'
+libraries once and forks a decoder whenever it is asked to, which takes milliseconds; it never sees an upload. A decoder
+confines itself before it reads one, and serves no second: what an upload may have done to it ends with it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import msgspec
 import numpy as np
 import soundfile
 
-from engine.audio import ffmpeg  # noqa: F401 - loaded here, once
-from engine.audio.confinement import SOCKET_FD, confine
-from engine.audio.wire import (
+from whispergpt.engine.audio import ffmpeg  # noqa: F401 - loaded here, once
+from whispergpt.engine.audio.audio_file import AudioError, Memory, cut_prompt, read_audio
+from whispergpt.engine.audio.confinement import SOCKET_FD, confine
+from whispergpt.engine.audio.wire import (
     ANSWER,
     ASK,
     CONFINED,
@@ -39,7 +40,6 @@ from engine.audio.wire import (
     UPLOAD,
     Refusal,
 )
-from engine.audio_file import AudioError, Memory, cut_prompt, read_audio
 
 NICENESS = 3
 """Decoders give way to the frame step, which listeners wait for: beside it, they get a third of a processor."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from engine.audio.limits import AudioError, Samples, check_rate
-from engine.config import SAMPLE_RATE
+from whispergpt.engine.audio.limits import AudioError, Samples, check_rate
+from whispergpt.engine.config import SAMPLE_RATE
 
 LARGEST_SAMPLE = 65_536.0
 """Full scale is 1; some float files hold 16-bit values unscaled. Anything larger is no sound."""

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import soundfile
 
-from engine.audio.limits import AudioError, Block, check_length, check_size, cut_short, mix, not_audio
-from engine.audio.links import links_of
-from engine.audio.sound_chunk import SoundChunk
-from engine.audio.source import Source
+from whispergpt.engine.audio.limits import AudioError, Block, check_length, check_size, cut_short, mix, not_audio
+from whispergpt.engine.audio.links import links_of
+from whispergpt.engine.audio.sound_chunk import SoundChunk
+from whispergpt.engine.audio.source import Source
 
 BLOCK_VALUES = 262_144
 UNKNOWN_FRAMES = 2**62

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from engine.audio.limits import AudioError
+from whispergpt.engine.audio.limits import AudioError
 
 _ID3 = 10
 """Bytes of an ID3v2 header, and of a footer."""

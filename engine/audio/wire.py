@@ -1,8 +1,8 @@
 """Messages between the server and its decoders, over sockets of their own.
 
-The server asks the nursery (``engine.audio.nursery``) for decoders, and tells it to end them. Each decoder gets one
-upload, as its size and its bytes, and answers with samples or with a refusal. Neither side of the second socket trusts
-the other: nothing is unpickled, and no size is believed beyond its bound.
+The server asks the nursery (``whispergpt.engine.audio.nursery``) for decoders, and tells it to end them. Each decoder
+gets one upload, as its size and its bytes, and answers with samples or with a refusal. Neither side of the second
+socket trusts the other: nothing is unpickled, and no size is believed beyond its bound.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import struct
 
 import msgspec
 
-from engine.audio.limits import MAX_PROMPT_SECONDS
-from engine.config import SAMPLE_RATE
+from whispergpt.engine.audio.limits import MAX_PROMPT_SECONDS
+from whispergpt.engine.config import SAMPLE_RATE
 
 ASK = struct.Struct("<ci")
 """To the nursery: ``FORK`` with a socket beside it, or ``END`` and the pid of a decoder."""

@@ -1,1 +1,4 @@
-"""The frame step as compiled kernels for CPUs: `src/` has them, `program.py` lays them out as `frame_step.py` says."""
+"""The frame step as compiled kernels for CPUs: ``src/`` has them, ``frame_program`` lays them out as the modules say.
+
+It may import ``engine.model`` and ``engine.checkpoints``.
+"""

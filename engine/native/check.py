@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import HOP, Dtype
-from engine.frame_step import FrameStep
-from engine.native.codec_program import DecodeProgram, EncodeProgram
-from engine.native.frame_program import FrameProgram
-from engine.native.library import Library, NativeError, load_library, processor_levels
-from engine.native.read_program import ReadProgram
-from engine.native.weights import Weights
-from engine.streaming import State, branch, clone, leaf, map_state
+from whispergpt.engine.config import HOP, Dtype
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, branch, clone, leaf, map_state
+from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
+from whispergpt.engine.native.frame_program import FrameProgram
+from whispergpt.engine.native.library import Library, NativeError, load_library, processor_levels
+from whispergpt.engine.native.read_program import ReadProgram
+from whispergpt.engine.native.weights import Weights
 
 SLOTS = 2
 PROMPT_FRAMES = 8

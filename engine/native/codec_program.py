@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import HOP
-from engine.native import kernels as k
-from engine.native.emitter import STAGES, Signal
-from engine.native.layers import LayerEmitter, check_codec
-from engine.native.weights import Weights
-from engine.streaming import State
+from whispergpt.engine.config import HOP
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.streaming import State
+from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.emitter import STAGES, Signal
+from whispergpt.engine.native.layers import LayerEmitter, check_codec
+from whispergpt.engine.native.weights import Weights
 
 
 class ConsecutiveProgram(LayerEmitter):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.native import kernels as k
-from engine.native.weights import Weights
+from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.weights import Weights
 
 STAGES = ("lm", "fine", "codec", "mel")
 

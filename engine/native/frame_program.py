@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.config import HOP
-from engine.fine_stage import FineStage
-from engine.frame_step import FrameStep
-from engine.native import kernels as k
-from engine.native.emitter import STAGES, Signal
-from engine.native.layers import LayerEmitter, check_sizes
-from engine.native.weights import Weights
-from engine.streaming import State, branch, leaf
+from whispergpt.engine.config import HOP
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.emitter import STAGES, Signal
+from whispergpt.engine.native.layers import LayerEmitter, check_sizes
+from whispergpt.engine.native.weights import Weights
 
 
 class FrameProgram(LayerEmitter):

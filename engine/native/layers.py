@@ -8,19 +8,19 @@ from math import gcd, prod
 import torch
 from torch import Tensor, nn
 
-from engine.cache import places_of
-from engine.config import HOP, CodecConfig
-from engine.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
-from engine.frame_step import FrameStep
-from engine.mel import CausalMel
-from engine.model import WhisperGPT
-from engine.native import kernels as k
-from engine.native.emitter import Emitter, Signal
-from engine.native.library import NativeError
-from engine.rotary import PERIOD
-from engine.seanet import Decoder, Encoder, ResidualBlock
-from engine.streaming import State, branch, leaf
-from engine.transformer import Stack
+from whispergpt.engine.config import HOP, CodecConfig
+from whispergpt.engine.model.cache import places_of
+from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.rotary import PERIOD
+from whispergpt.engine.model.seanet import Decoder, Encoder, ResidualBlock
+from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.model.transformer import Stack
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.emitter import Emitter, Signal
+from whispergpt.engine.native.library import NativeError
 
 _LANES = 16  # of the widest vectors: what the kernels take whole is a multiple of this
 

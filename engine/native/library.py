@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from engine.native.compiler import BUILD_SECONDS, Compilation, CompilerError, CompilerTimeout
-from engine.native.kernels import KERNELS, Kernel
-from engine.user_cache import user_cache
+from whispergpt.engine.checkpoints.user_cache import user_cache
+from whispergpt.engine.native.compiler import BUILD_SECONDS, Compilation, CompilerError, CompilerTimeout
+from whispergpt.engine.native.kernels import KERNELS, Kernel
 
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.config import HOP
-from engine.frame_step import FrameStep
-from engine.native import kernels as k
-from engine.native.codec_program import ConsecutiveProgram
-from engine.native.emitter import Signal
-from engine.native.layers import check_sizes
-from engine.native.weights import Weights
-from engine.streaming import State, branch, leaf
+from whispergpt.engine.config import HOP
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.codec_program import ConsecutiveProgram
+from whispergpt.engine.native.emitter import Signal
+from whispergpt.engine.native.layers import check_sizes
+from whispergpt.engine.native.weights import Weights
 
 
 class ReadProgram(ConsecutiveProgram):

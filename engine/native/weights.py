@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.native.library import Library
+from whispergpt.engine.native.library import Library
 
 _Key = tuple[int, torch.Size, tuple[int, ...], int, bool]
 

@@ -1,4 +1,4 @@
 """Decodes uploads in processes that may do nothing else, by turns between callers; routes use ``DecoderPool`` alone.
 
-Modules here import ``engine.audio`` and the server's settings and errors, and no route.
+Modules here import ``whispergpt.engine.audio`` and the server's settings and errors, and no route.
 """

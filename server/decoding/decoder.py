@@ -12,9 +12,9 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from engine.audio.limits import MIN_PROMPT_SECONDS, AudioError
-from engine.audio.resampler import LARGEST_SAMPLE
-from engine.audio.wire import (
+from whispergpt.engine.audio.limits import MIN_PROMPT_SECONDS, AudioError
+from whispergpt.engine.audio.resampler import LARGEST_SAMPLE
+from whispergpt.engine.audio.wire import (
     ANSWER,
     DONE,
     MOST_REFUSAL_BYTES,
@@ -25,8 +25,8 @@ from engine.audio.wire import (
     UPLOAD,
     Refusal,
 )
-from engine.config import HOP, SAMPLE_RATE
-from server.decoding.nursery import Nursery, NurseryError
+from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.server.decoding.nursery import Nursery, NurseryError
 
 Upload = bytes | bytearray | BinaryIO
 """A file: whole, or to be read from its beginning."""

@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-import engine
-from engine.audio.wire import ASK, CONFINED, END, FORK, TOLD
-from server import logs
+import whispergpt
+from whispergpt.engine.audio.wire import ASK, CONFINED, END, FORK, TOLD
+from whispergpt.server.observe import logs
 
 log = logs.get("server.decoding")
 _STOP_SECONDS = 2.0
@@ -38,7 +38,7 @@ class Child(NamedTuple):
 
 
 class Nursery:
-    """One run of ``engine.audio.nursery`` at a time. All methods block, for milliseconds once it runs.
+    """One run of ``whispergpt.engine.audio.nursery`` at a time. All methods block, for milliseconds once it runs.
 
     Args:
         cpu_seconds: processor time of each decoder.
@@ -124,10 +124,10 @@ class Nursery:
         with theirs:
             environment = {name: value for name, value in os.environ.items() if name in _KEPT}
             # The project may be found by the folder that the server was started in, where decoders do not look.
-            root = str(Path(engine.__file__).resolve().parents[1])
+            root = str(Path(whispergpt.__file__).parents[1])
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "engine.audio.nursery", str(theirs.fileno()), *self._arguments],
+                [sys.executable, "-P", "-m", "whispergpt.engine.audio.nursery", str(theirs.fileno()), *self._arguments],
                 env=environment | _OWN,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -7,14 +7,14 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from engine.audio.limits import AudioError
-from server import logs
-from server.caller import Caller
-from server.decoding.decoder import Decoder, DecoderLost, Upload
-from server.decoding.nursery import Nursery, NurseryError
-from server.decoding.turns import TooManyWait, Turns
-from server.errors import ApiError, from_audio
-from server.settings import Settings
+from whispergpt.engine.audio.limits import AudioError
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.decoding.decoder import Decoder, DecoderLost, Upload
+from whispergpt.server.decoding.nursery import Nursery, NurseryError
+from whispergpt.server.decoding.turns import TooManyWait, Turns
+from whispergpt.server.errors import ApiError, from_audio
+from whispergpt.server.observe import logs
+from whispergpt.server.settings import Settings
 
 log = logs.get("server.decoding")
 WALL_SECONDS = 10.0

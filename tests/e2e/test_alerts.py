@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.dashboards.listeners import LISTENERS
 from tests.support.faults import GOOD_PROMPT
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
 from tests.support.prometheus import DEPLOYED, PrometheusProcess, configuration, free_port
 from tests.support.tools import require_tool
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.deploy.grafana.generator.listeners import LISTENERS
 
 DOWN = "WhispergptServerDown"
 

@@ -16,14 +16,14 @@ import torch
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
 from whispergpt_client.protocol import StreamProtocol, StreamRequest
 
-from benchmarks.attacks.server_process import ServerProcess
-from engine.checkpoint import save_model
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from engine.model import WhisperGPT
 from tests.support.audio import HOP, SPEECH
 from tests.support.cuttable import CuttableWire
 from tests.support.metrics import wait_for_idle, wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.engine.checkpoints.checkpoint import save_model
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 FRAME_BYTES = 2 * HOP
 SECONDS = 5.0

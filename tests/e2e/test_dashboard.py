@@ -12,16 +12,16 @@ import pytest
 import yaml
 from whispergpt_client import Client, WhisperGPTError
 
-from benchmarks.dashboards.catalogue import DASHBOARDS
-from benchmarks.dashboards.panel import Panel
-from benchmarks.dashboards.picture import draw
-from benchmarks.load.crowd import Crowd
-from benchmarks.load.listener import stream_address
-from benchmarks.load.plan import Mix, Span, steady
-from benchmarks.load.voices import Voices
 from tests.support.audio import SPEECH, encode, speech
 from tests.support.metrics import wait_for_idle
 from tests.support.prometheus import DEPLOYED, PrometheusProcess
+from whispergpt.deploy.grafana.generator.catalogue import DASHBOARDS
+from whispergpt.deploy.grafana.generator.panel import Panel
+from whispergpt.deploy.grafana.generator.picture import draw
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.listener import stream_address
+from whispergpt.load.plan import Mix, Span, steady
+from whispergpt.load.voices import Voices
 
 PANELS = [pytest.param(panel, id=f"{page.name} {panel.title}") for page in DASHBOARDS for panel in page.panels]
 ALERTS = [

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_demo_writes_what_it_says(tmp_path: Path) -> None:
     audio, picture = tmp_path / "demo.wav", tmp_path / "demo.png"
     demo = subprocess.run(
-        [sys.executable, "-m", "cli.demo", "--seconds", "1", "--output", audio, "--picture", picture],
+        [sys.executable, "-m", "whispergpt.cli.demo", "--seconds", "1", "--output", audio, "--picture", picture],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -33,7 +33,7 @@ def test_demo_writes_what_it_says(tmp_path: Path) -> None:
 
 def test_demo_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     demo = subprocess.run(
-        [sys.executable, "-m", "cli.demo", "--model", "no-such-model", "--output", tmp_path / "demo.wav"],
+        [sys.executable, "-m", "whispergpt.cli.demo", "--model", "no-such-model", "--output", tmp_path / "demo.wav"],
         cwd=ROOT,
         capture_output=True,
         text=True,

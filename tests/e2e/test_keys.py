@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.api_keys import add_key
 from tests.support.audio import SPEECH, pcm_of, samples_of, speech
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.access.api_keys import add_key
 
 Keys = dict[str, str]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import HOP, SPEECH
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import wait_for_idle
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 FRAME_BYTES = 2 * HOP
 SECONDS = 8.0

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.attacks.server_process import ROOT, ServerProcess
 from tests.support.metrics import wait_for_idle
+from whispergpt.benchmarks.attacks.tools.server_process import ROOT, ServerProcess
 
 
 def load(url: str, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "cli.main", "load", url, "--json", *arguments]
+    command = [sys.executable, "-m", "whispergpt.cli.main", "load", url, "--json", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 
-from engine.audio_file import read_audio
 from tests.support.audio import HOP, SAMPLE_RATE, SPEECH
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import wait_for_idle
+from whispergpt.engine.audio.audio_file import read_audio
 
 SECONDS = 3.0
 

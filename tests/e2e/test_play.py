@@ -10,17 +10,17 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from engine.audio_file import read_audio
-from server.admission import Admission, UploadMeter
-from server.caller import Caller
-from server.encoders import MEDIA_TYPES
-from server.errors import ApiError
-from server.play_addresses import Held, PlayAddresses
-from server.settings import Settings
-from server.upload import ContinueForm
 from tests.support.audio import HOP, SAMPLE_RATE, SPEECH, encode, speech
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
+from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.admission import Admission, UploadMeter
+from whispergpt.server.audio.encoders import MEDIA_TYPES
+from whispergpt.server.errors import ApiError
+from whispergpt.server.http.play_addresses import Held, PlayAddresses
+from whispergpt.server.http.upload import ContinueForm
+from whispergpt.server.settings import Settings
 
 
 def address(server: str, **data: str) -> httpx.Response:

@@ -16,12 +16,12 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect, sync_playwright
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.api_keys import add_key
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
 from tests.support.tools import require_tool
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.access.api_keys import add_key
 
 MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 """Chromium's own device, which beeps once a second."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from whispergpt_client import AsyncClient, Client
 
-from benchmarks.attacks.server_process import ROOT
 from tests.support.audio import SPEECH, encode, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
+from whispergpt.benchmarks.attacks.tools.server_process import ROOT
 
 SEED = 20_241_210
 SHORT = encode(speech(1.0, 16_000), 16_000, "FLAC")
@@ -147,7 +147,7 @@ def test_defaults_are_those_that_models_names(client: Client) -> None:
 def test_the_command_line_gives_the_servers_samples(client: Client, tmp_path: Path) -> None:
     served = client.continue_file(SPEECH, seconds=1, seed=SEED)
     target = tmp_path / "continuation.wav"
-    command = [sys.executable, "-m", "cli.main", "continue", str(SPEECH), "-o", str(target), "--json"]
+    command = [sys.executable, "-m", "whispergpt.cli.main", "continue", str(SPEECH), "-o", str(target), "--json"]
     finished = subprocess.run(
         [*command, "--seconds", "1", "--seed", str(SEED)], cwd=ROOT, capture_output=True, text=True
     )

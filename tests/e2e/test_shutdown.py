@@ -7,9 +7,9 @@ import time
 import httpx
 from whispergpt_client import Client
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import HOP, SPEECH
 from tests.support.http import HTTP
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 
 def test_sigterm_lets_a_playing_stream_finish() -> None:

@@ -12,10 +12,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from whispergpt_client import Client
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import SPEECH
 from tests.support.http import HTTP
 from tests.support.metrics import wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

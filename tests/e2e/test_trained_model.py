@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from whispergpt_client import Client
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import encode, samples_of, speech
 from tests.support.corpus import run_main, speakers
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 CODEC = ("--steps", 12, "--quantize-from", 4, "--adversarial-from", 8, "--batch", 2)
 

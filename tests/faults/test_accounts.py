@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.attacks.stall import narrow_wire
-from server.api_keys import add_key
 from tests.faults.test_splinters import KEY, UPGRADE
 from tests.support.audio import encode
 from tests.support.faults import GOOD_PROMPT, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_until
+from whispergpt.benchmarks.attacks.stall import narrow_wire
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.access.api_keys import add_key
 
 MIB = 1024 * 1024
 PROMPT_SECONDS = 20.0

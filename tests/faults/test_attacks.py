@@ -1,4 +1,4 @@
-"""The attacks of ``python -m benchmarks.attacks``, scaled down to seconds."""
+"""The attacks of ``python -m whispergpt.benchmarks.attacks``, scaled down to seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy.typing as npt
 import pytest
 from whispergpt_client import AsyncClient
 
-from benchmarks.attacks import drain, ear, hold, kill, schedules, stall, vanish, visitors
-from benchmarks.attacks.__main__ import ATTACKS, attack
-from benchmarks.attacks.visitors import Visitors
-from benchmarks.load.heard import Summary
-from benchmarks.load.plan import Mix, Span
-from benchmarks.percentiles import Percentiles
-from engine.config import HOP
+from whispergpt.benchmarks.attacks import drain, hold, kill, schedules, stall, vanish
+from whispergpt.benchmarks.attacks.__main__ import ATTACKS, attack
+from whispergpt.benchmarks.attacks.tools import ear, visitors
+from whispergpt.benchmarks.attacks.tools.visitors import Visitors
+from whispergpt.engine.config import HOP
+from whispergpt.load.heard import Summary
+from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.plan import Mix, Span
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from engine import messages as m
-from engine.capacity import Capacity, StepCost
-from engine.checkpoint import LoadedModel, ModelError
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from engine.engine import Engine
-from engine.frame_step import FrameStep
-from engine.messages import SamplingParams
-from engine.model import WhisperGPT
-from engine.native.library import NativeError
-from engine.prompt import Prompt
-from engine.prompt_desk import PromptDesk
-from engine.scheduler import Stream
-from engine.slot import fill_slot
-from engine.streaming import branch, leaf, map_state
-from engine.worker import Worker
+from whispergpt.engine import messages as m
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import branch, leaf, map_state
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.native.library import NativeError
+from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.streams.capacity import Capacity, StepCost
+from whispergpt.engine.streams.scheduler import Stream
+from whispergpt.engine.streams.slot import fill_slot
 
 FRAMES = 30
 
@@ -37,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
-            patched.setattr("engine.native.check.load_library", _no_kernels)
+            patched.setattr("whispergpt.engine.native.check.load_library", _no_kernels)
         model = LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
         yield Engine(model, torch.device("cpu"), 4)
 
@@ -112,7 +112,7 @@ def test_memory_that_runs_out_at_a_start_is_one_streams_end(engine: Engine, monk
 
     prompt = prompt_for(engine)
     wanted = play(engine, [stream(engine, prompt, 1)])
-    monkeypatch.setattr("engine.engine.fill_slot", full)
+    monkeypatch.setattr("whispergpt.engine.engine.fill_slot", full)
     streams = [stream(engine, prompt, 1), stream(engine, prompt, 2)]
     report = engine.step()
     assert report.failed == [streams[1]] and [frame.stream for frame in report.frames] == [streams[0]]

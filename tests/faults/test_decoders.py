@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.api_keys import add_key
 from tests.support.audio import encode, speech
 from tests.support.faults import check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.live_socket import LiveSocket
 from tests.support.odd_files import wave_header
 from tests.support.processes import alive, busy_child, children, running, wait_for
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.access.api_keys import add_key
 
-NURSERY = "engine.audio.nursery"
+NURSERY = "whispergpt.engine.audio.nursery"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from server.http_protocol import BoundedHttpProtocol
 from tests.support.audio import HOP, samples_of
 from tests.support.faults import GOOD_PROMPT
 from tests.support.http import HTTP, raw_connection
@@ -18,6 +17,7 @@ from tests.support.memory_wire import MemoryWire
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
 from tests.support.uvicorn_server import serving
 from tests.support.wire import answers_to
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

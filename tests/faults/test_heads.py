@@ -10,12 +10,12 @@ from http.client import HTTPResponse
 import pytest
 import uvicorn
 
-from server import http_protocol
-from server.http_protocol import BoundedHttpProtocol
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.metrics import wait_for_idle
 from tests.support.wire import answers_to
+from whispergpt.server.edge import http_protocol
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 HALF = b"GET / HTTP/1.1\r\nHost:"
 

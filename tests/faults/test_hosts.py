@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.host_check import HostCheck
-from server.services import make_services
-from server.settings import Settings
 from tests.support.faults import check_error
 from tests.support.wire import Answer, answers_to
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.edge.host_check import HostCheck
+from whispergpt.server.services import make_services
+from whispergpt.server.settings import Settings
 
 ROUTES = ("/metrics", "/v1/models", "/health/live", "/", "/docs", "/openapi.json", "/static/playground.css", "/none")
 

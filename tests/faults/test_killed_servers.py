@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.attacks.server_process import ROOT, START_SECONDS
 from tests.support.kernels import kernels_expected
 from tests.support.metrics import wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ROOT, START_SECONDS
 
 END_SECONDS = 10.0
 """What ends by itself does so at once; this is for a busy machine."""
@@ -31,7 +31,7 @@ class Start:
         name, _, value = self._marked.partition("=")
         self._shared = set(_SHARED_MEMORY.iterdir())
         self._server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", "--model", "speech"],
+            [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", "--model", "speech"],
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
@@ -90,8 +90,8 @@ def has_torch(pid: int) -> bool:
 
 
 POINTS: dict[str, Callable[[Start], bool]] = {
-    "the engine is a process": lambda start: len(start.processes(b"engine.")) > 0,
-    "the engine imports torch": lambda start: any(map(has_torch, start.processes(b"engine.worker"))),
+    "the engine is a process": lambda start: len(start.processes(b"whispergpt.engine.")) > 0,
+    "the engine imports torch": lambda start: any(map(has_torch, start.processes(b"whispergpt.engine.process.worker"))),
     "kernels are compiled": lambda start: len(start.processes(b"cc1plus")) > 0,
 }
 
@@ -107,7 +107,7 @@ def test_a_server_that_is_killed_as_it_starts(start: Start, point: str) -> None:
 
 def test_a_stopped_engine_ends_with_its_server(start: Start) -> None:
     wait_until(lambda: POINTS["the engine imports torch"](start), "the engine imports torch", START_SECONDS)
-    (engine,) = start.processes(b"engine.worker")
+    (engine,) = start.processes(b"whispergpt.engine.process.worker")
     os.kill(engine, signal.SIGSTOP)
     start.kill()
     start.check_nothing_is_left()
@@ -115,7 +115,7 @@ def test_a_stopped_engine_ends_with_its_server(start: Start) -> None:
 
 def test_a_ready_server_that_is_killed(start: Start) -> None:
     wait_until(lambda: "\nready http" in f"\n{start.output()}", "the server is ready", START_SECONDS)
-    for engine in start.processes(b"engine.worker"):
+    for engine in start.processes(b"whispergpt.engine.process.worker"):
         os.kill(engine, signal.SIGSTOP)
     start.kill()
     start.check_nothing_is_left()

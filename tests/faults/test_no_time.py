@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
 
-from benchmarks.attacks.server_process import ServerProcess
 from tests.support.audio import chord, encode
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 SETTINGS = {"WHISPERGPT_MAX_LOAD": "0.001", "WHISPERGPT_MAX_WAITING": "1", "WHISPERGPT_QUEUE_SECONDS": "3"}
 """A machine a thousand times slower than this one: there is time for one."""

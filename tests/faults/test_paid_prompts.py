@@ -15,13 +15,13 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.api_keys import add_key
 from tests.support.audio import encode, speech
 from tests.support.faults import GOOD_PROMPT, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.access.api_keys import add_key
 
 BEARS = 1_000_000
 """Bytes of prompts that one connection of a key may hold: a quarter of all."""

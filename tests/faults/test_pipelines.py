@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from server.http_protocol import MOST_WAITING_BYTES, BoundedHttpProtocol
 from tests.support.faults import assert_serves
 from tests.support.uvicorn_server import serving
 from tests.support.wire import Answers, answers_to
+from whispergpt.server.edge.http_protocol import MOST_WAITING_BYTES, BoundedHttpProtocol
 
 SMALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from benchmarks.attacks.server_process import ROOT, START_SECONDS
-from engine.installed import INSTALLED
+from whispergpt.benchmarks.attacks.tools.server_process import ROOT, START_SECONDS
+from whispergpt.engine.checkpoints.installed import INSTALLED
 
 
 def break_config(folder: Path) -> str:
@@ -45,7 +45,7 @@ def test_a_model_that_cannot_be_used_ends_the_start(tmp_path: Path, spoil: objec
     shutil.copytree(INSTALLED / "speech", folder)
     assert callable(spoil)
     told = spoil(folder)
-    command = [sys.executable, "-P", "-m", "cli.main", "serve", "--port", "0", "--model", str(folder)]
+    command = [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", "--model", str(folder)]
     done = subprocess.run(
         command,
         cwd=tmp_path,

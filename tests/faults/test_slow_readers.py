@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.attacks.server_process import ServerProcess
-from benchmarks.attacks.stall import narrow_wire
 from tests.support.audio import HOP, SPEECH
 from tests.support.faults import assert_serves
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from whispergpt.benchmarks.attacks.stall import narrow_wire
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 FRAME_BYTES = 2 * HOP
 FRAMES = 600

@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from benchmarks.attacks.server_process import ServerProcess
-from server.held_bytes import FREE_CONTROL_BYTES
-from server.stream_events import MAX_TEXT_BYTES
 from tests.support.faults import assert_serves, check_error
 from tests.support.http import raw_connection
 from tests.support.metrics import Metrics, wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.server.admission.held_bytes import FREE_CONTROL_BYTES, MAX_TEXT_BYTES
 
 UPGRADE = (
     b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

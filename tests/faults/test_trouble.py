@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from whispergpt_client import Client, WhisperGPTError
 
-from benchmarks.attacks.server_process import START_SECONDS, ServerProcess
 from tests.support.audio import HOP, SPEECH
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
 
 SETTINGS = {
     "WHISPERGPT_MAX_WAITING": "0",

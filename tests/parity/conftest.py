@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, HOP, CodecConfig
-from engine.encodec_reference import import_encodec
-from engine.encodec_weights import fold_weight_norm
+from whispergpt.engine.checkpoints.encodec_reference import import_encodec
+from whispergpt.engine.checkpoints.encodec_weights import fold_weight_norm
+from whispergpt.engine.config import ENCODEC_24KHZ, HOP, CodecConfig
+from whispergpt.engine.model.codec import Codec
 
 Pair = tuple[Any, Codec]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
+from whispergpt.engine.model.codec import Codec
 
 TOLERANCE = 1e-5
 # Whole frames; not whole; shorter than the first convolution's padding (6); shorter than a frame.

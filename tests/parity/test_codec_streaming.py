@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig
-from engine.streaming import State, clone, copy_into, reset, rows
+from whispergpt.engine.config import ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.streaming import State, clone, copy_into, reset, rows
 
 TOLERANCE = 1e-5
 CPU = torch.device("cpu")

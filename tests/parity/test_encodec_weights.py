@@ -18,9 +18,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine import encodec_weights
-from engine.encodec_reference import import_encodec
-from engine.encodec_weights import CHECKPOINT, NAME, URL, WeightsError, fetch_checkpoint, load_encodec
+from whispergpt.engine.checkpoints import encodec_weights
+from whispergpt.engine.checkpoints.encodec_reference import import_encodec
+from whispergpt.engine.checkpoints.encodec_weights import (
+    CHECKPOINT,
+    NAME,
+    URL,
+    WeightsError,
+    fetch_checkpoint,
+    load_encodec,
+)
 
 Published = tuple[Any, Path]
 
@@ -184,10 +191,10 @@ def test_name_and_address_are_those_of_the_package() -> None:
 
 def test_serving_imports_neither_encodec_nor_torchaudio() -> None:
     program = """
-import importlib, pathlib, pkgutil, sys
-root = pathlib.Path.cwd()
-for package in ("engine", "server"):
-    for module in pkgutil.iter_modules([str(root / package)], package + "."):
+import importlib, pkgutil, sys
+import whispergpt.engine, whispergpt.server
+for package in (whispergpt.engine, whispergpt.server):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
             print(module.name)
@@ -197,7 +204,7 @@ assert not {"encodec", "torchaudio"} & set(sys.modules), "imported for serving"
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "engine.codec" in done.stdout.split()
+    assert "whispergpt.engine.model.codec" in done.stdout.split()
 
 
 def test_the_stand_in_for_torchaudio_is_gone_after_the_import() -> None:

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig
-from engine.fine_stage import FineStage
-from engine.frame_step import FrameStep
-from engine.mel import CausalMel
-from engine.model import WhisperGPT
-from engine.sampling import draw, gumbel_noise
-from engine.streaming import State, branch, leaf
 from tests.support.prompts import prefill
-from training.fine_loss import fine_loss
-from training.token_crops import Batch
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.sampling import draw, gumbel_noise
+from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.data.token_crops import Batch
+from whispergpt.training.lm.fine_loss import fine_loss
 
 PROMPT_FRAMES = 40
 FRAMES = 12

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.engine import Engine
-from engine.graph_path import GPU_TILE
-from engine.messages import SamplingParams
-from engine.prompt import Prompt
+from whispergpt.engine.backends.graph_path import GPU_TILE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.prompts.prompt import Prompt
 
 pytestmark = [
     pytest.mark.gpu,

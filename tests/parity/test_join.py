@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC
-from engine.frame_step import FrameStep
-from engine.mel import CausalMel
-from engine.model import WhisperGPT
-from engine.streaming import branch, leaf
 from tests.support.prompts import prefill
+from whispergpt.engine.config import HYBRID, SMALL_CODEC
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.streaming import branch, leaf
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 PROMPT_FRAMES = 40
 FRAMES = 30

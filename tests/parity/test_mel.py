@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.config import HOP, MelConfig
-from engine.mel import CausalMel, mel_filterbank
-from engine.streaming import reset
+from whispergpt.engine.config import HOP, MelConfig
+from whispergpt.engine.model.mel import CausalMel, mel_filterbank
+from whispergpt.engine.model.streaming import reset
 
 CPU = torch.device("cpu")
 CONFIG = MelConfig()

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.config import GPT_L, GPT_S, HYBRID, ModelConfig
-from engine.model import WhisperGPT
-from engine.rotary import PERIOD, Rotary, rotate
-from engine.streaming import copy_into, leaf, rows
+from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, ModelConfig
+from whispergpt.engine.model.rotary import PERIOD, Rotary, rotate
+from whispergpt.engine.model.streaming import copy_into, leaf, rows
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 FRAMES = 75
 

@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
-from engine.frame_step import FrameStep
-from engine.model import WhisperGPT
-from engine.native.check import find_kernels
-from engine.native.codec_program import DecodeProgram, EncodeProgram
-from engine.native.library import load_library
-from engine.native.read_program import ReadProgram
-from engine.native.weights import Weights
-from engine.prompt import Prompt, PromptEncoder, Stage
-from engine.prompt_path import NativePromptPath, PromptState
-from engine.streaming import State, branch, leaf
 from tests.support.audio import speech
 from tests.support.kernels import kernels_expected
 from tests.support.prompts import prefill
-from training.codec_start import keep_variance
+from whispergpt.engine.backends.prompt_path import NativePromptPath, PromptState
+from whispergpt.engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.native.check import find_kernels
+from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
+from whispergpt.engine.native.library import load_library
+from whispergpt.engine.native.read_program import ReadProgram
+from whispergpt.engine.native.weights import Weights
+from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
+from whispergpt.training.codec.start import keep_variance
 
 CPU = torch.device("cpu")
 FRAMES = 40

@@ -10,14 +10,27 @@ import numpy as np
 import pytest
 import torch
 
-from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, FineConfig, ModelConfig
-from engine.frame_step import FrameStep
-from engine.model import WhisperGPT
-from engine.native import library
-from engine.native.check import find_kernels
-from engine.native.frame_program import FrameProgram
-from engine.native.library import (
+from tests.support.kernels import kernels_expected
+from tests.support.rings import paired, unpaired_keys, unpaired_values
+from whispergpt.engine.backends.step_path import NativePath, StepPath, TorchPath, step_path
+from whispergpt.engine.config import (
+    ENCODEC_24KHZ,
+    GPT_L,
+    GPT_S,
+    HYBRID,
+    SMALL_CODEC,
+    CodecConfig,
+    FineConfig,
+    ModelConfig,
+)
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, branch, clone, leaf, map_state
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.native import library
+from whispergpt.engine.native.check import find_kernels
+from whispergpt.engine.native.frame_program import FrameProgram
+from whispergpt.engine.native.library import (
     FLAGS,
     Library,
     NativeError,
@@ -29,12 +42,8 @@ from engine.native.library import (
     open_library,
     processor_levels,
 )
-from engine.native.read_program import ReadProgram
-from engine.native.weights import Weights
-from engine.step_path import NativePath, StepPath, TorchPath, step_path
-from engine.streaming import State, branch, clone, leaf, map_state
-from tests.support.kernels import kernels_expected
-from tests.support.rings import paired, unpaired_keys, unpaired_values
+from whispergpt.engine.native.read_program import ReadProgram
+from whispergpt.engine.native.weights import Weights
 
 SLOTS = 5
 DTYPES = [torch.float32, torch.bfloat16]
@@ -295,7 +304,7 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
+    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path)
     _load_once.cache_clear()
     step = frame_step(*MODELS["hybrid"])
     path = path_of(step)
@@ -351,8 +360,8 @@ def test_a_failing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_builds_are_kept_and_damaged_ones_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path)
-    monkeypatch.setattr("engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path)
+    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
     first = _from_cache(processor_levels()[0])
     (kept,) = (tmp_path / "whispergpt").glob("*.so")
     made = kept.stat().st_mtime_ns

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.codec import Codec
-from engine.config import HOP, SMALL_CODEC, CodecConfig
-from engine.native.library import NativeError
-from engine.offline import CHUNK_FRAMES, KERNEL_FRAMES, OfflineCodec
 from tests.support.audio import speech
 from tests.support.kernels import kernels_expected
-from training.codec_start import keep_variance
+from whispergpt.engine.backends.offline import CHUNK_FRAMES, KERNEL_FRAMES, OfflineCodec
+from whispergpt.engine.config import HOP, SMALL_CODEC, CodecConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.native.library import NativeError
+from whispergpt.training.codec.start import keep_variance
 
 
 def codec_of(config: CodecConfig) -> Codec:
@@ -64,6 +64,6 @@ def test_without_a_compiler_torch_does(monkeypatch: pytest.MonkeyPatch, tmp_path
     def none(level: str | None = None) -> None:
         raise NativeError("there is no compiler")
 
-    monkeypatch.setattr("engine.native.check.load_library", none)
+    monkeypatch.setattr("whispergpt.engine.native.check.load_library", none)
     offline = OfflineCodec(codec_of(SMALL_CODEC))
     assert offline._weights is None and offline.encode(audio(8_000)).shape == (8, 25)

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoint import LoadedModel
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from engine.engine import Engine
-from engine.frame_step import FrameStep
-from engine.mel import CausalMel
-from engine.messages import SamplingParams
-from engine.model import WhisperGPT
-from engine.offline import OfflineCodec
-from engine.scheduler import Stream
-from training.own_sound import OWN, PROMPT_FRAMES, STRETCH_FRAMES, OwnVoice, with_own_sound
-from training.tokens import Tokens
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.streams.scheduler import Stream
+from whispergpt.training.data.tokens import Tokens
+from whispergpt.training.lm.own_sound import OWN, PROMPT_FRAMES, STRETCH_FRAMES, OwnVoice, with_own_sound
 
 FRAMES = 60
 TEMPERATURE = 0.3

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoint import LoadedModel
-from engine.code_history import CodeHistory
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
-from engine.engine import CHECKPOINT_EVERY, Engine
-from engine.frame_step import FrameStep
-from engine.messages import Base, Memory, SamplingParams
-from engine.model import WhisperGPT
-from engine.recall import RecallError, frames_of_influence, frames_remembered, pack_codes, unpack_codes
-from engine.scheduler import Stream
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.engine import CHECKPOINT_EVERY, Engine
+from whispergpt.engine.messages import Base, Memory, SamplingParams
+from whispergpt.engine.model.code_history import CodeHistory
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.prompts.recall import (
+    RecallError,
+    frames_of_influence,
+    frames_remembered,
+    pack_codes,
+    unpack_codes,
+)
+from whispergpt.engine.streams.scheduler import Stream
 
 WINDOW = 64
 SAMPLING = SamplingParams(seed=5, temperature=0.9, top_k=0, top_p=1.0)

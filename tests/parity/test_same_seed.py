@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.engine import TILE, Engine
-from engine.messages import SamplingParams
-from engine.native.library import NativeError
-from engine.prompt import Prompt, Stage
-from engine.scheduler import Stream
 from tests.support.kernels import kernels_expected
+from whispergpt.engine.engine import TILE, Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.native.library import NativeError
+from whispergpt.engine.prompts.prompt import Prompt, Stage
+from whispergpt.engine.streams.scheduler import Stream
 
 SEEDS = 10
 FRAMES = 24
@@ -30,7 +30,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The default model on the path that this machine gets, and on torch's, which a machine without kernels gets."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
-            patched.setattr("engine.native.check.load_library", no_kernels)
+            patched.setattr("whispergpt.engine.native.check.load_library", no_kernels)
         loaded = Engine.load("speech", "cpu", max_streams=2 * TILE)
         native = request.param == "as picked" and kernels_expected()
         assert loaded.path.name.startswith("native" if native else "torch")

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.codec import Codec
-from engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
-from engine.frame_step import FrameStep
-from engine.model import WhisperGPT
-from engine.streaming import branch, clone, leaf, map_state
+from whispergpt.engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import branch, clone, leaf, map_state
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 SLOTS = 3
 LOOKS_FROM_THE_HOST = ("aten._local_scalar_dense", "aten.item", "aten.nonzero", "aten.masked_select", "aten.is_nonzero")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from cli.main import main
-from training.datasets import AudioSet
-from training.manifest import Clip, Manifest
+from whispergpt.cli.main import main
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip, Manifest
 
 ROOT = Path(__file__).parents[2]
 """Of the repository."""

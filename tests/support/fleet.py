@@ -210,7 +210,7 @@ def _runs(pid: int) -> bool:
 
 
 def _decodes(pid: int) -> bool:
-    return b"engine.audio.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"whispergpt.engine.audio.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _children(pid: int) -> set[int]:

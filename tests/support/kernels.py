@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from engine.native.library import NativeError, processor_levels
+from whispergpt.engine.native.library import NativeError, processor_levels
 
 
 def kernels_expected() -> bool:

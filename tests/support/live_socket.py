@@ -12,7 +12,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from benchmarks.attacks.stall import narrow_wire
+from whispergpt.benchmarks.attacks.stall import narrow_wire
 
 WAIT_SECONDS = 30.0
 

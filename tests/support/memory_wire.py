@@ -8,8 +8,8 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from server.http_protocol import BoundedHttpProtocol
 from tests.support.wire import Answer, Answers
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 
 class _Transport(asyncio.Transport):

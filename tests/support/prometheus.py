@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from benchmarks.attacks.server_process import ROOT
-from benchmarks.dashboards.prometheus import Prometheus, PrometheusError
 from tests.support.metrics import wait_until
 from tests.support.tools import require_tool
+from whispergpt.benchmarks.attacks.tools.server_process import ROOT
+from whispergpt.deploy.grafana.generator.prometheus import Prometheus, PrometheusError
 
 DEPLOYED = ROOT / "deploy" / "prometheus"
 

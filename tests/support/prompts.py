@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from engine.frame_step import FrameStep
-from engine.streaming import State
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State
 
 
 def prefill(step: FrameStep, codes: Tensor, state: State, start: int) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.cache import BLOCK
-from engine.streaming import State
+from whispergpt.engine.model.cache import BLOCK
+from whispergpt.engine.model.streaming import State
 
 
 def paired(state: State) -> State:

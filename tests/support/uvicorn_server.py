@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from server.http_protocol import BoundedHttpProtocol
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 
 @asynccontextmanager

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from engine.checkpoint import load_codec
-from engine.codec import Codec
-from engine.config import SMALL_CODEC
-from training.adversary import Adversary
-from training.augmentation import Augmentation
-from training.balancer import Balancer
-from training.codec_recipe import CodecRecipe
-from training.codec_step import CodecStep
-from training.datasets import AudioSet
-from training.manifest import Clip
-from training.train_codec import train_codec
+from whispergpt.engine.checkpoints.checkpoint import load_codec
+from whispergpt.engine.config import SMALL_CODEC
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.codec.adversary import Adversary
+from whispergpt.training.codec.balancer import Balancer
+from whispergpt.training.codec.recipe import CodecRecipe
+from whispergpt.training.codec.step import CodecStep
+from whispergpt.training.codec.train import train_codec
+from whispergpt.training.data.augmentation import Augmentation
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
 
 CPU = torch.device("cpu")
 

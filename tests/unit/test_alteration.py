@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.main import main
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC
 from tests.support.corpus import audio_set
-from training.alteration import Alteration, limit_band, reaches_above
-from training.datasets import AudioSet
-from training.manifest import Clip
-from training.token_crops import TokenCrops
-from training.tokens import VERSIONS, Tokens, tokenize
+from whispergpt.cli.main import main
+from whispergpt.engine.config import HYBRID, SMALL_CODEC
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.data.alteration import Alteration, limit_band, reaches_above
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
+from whispergpt.training.data.token_crops import TokenCrops
+from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
 
 LENGTH = 48_000
 

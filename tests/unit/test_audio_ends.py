@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio_file import AudioError, Samples, read_audio
 from tests.support.audio import encode, encode_with_ffmpeg, speech
+from whispergpt.engine.audio.audio_file import AudioError, Samples, read_audio
 
 RATE = 24_000
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.attacks.fuzz import mutated
-from benchmarks.attacks.prompts import short_prompt
-from engine.audio_file import AudioError, Resampler, Samples, cut_prompt, read_audio
+from whispergpt.benchmarks.attacks.fuzz import mutated
+from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
+from whispergpt.engine.audio.audio_file import AudioError, Resampler, Samples, cut_prompt, read_audio
 
 TONE = 440.0
 ENCODER_PADDING = 0.06
@@ -546,7 +546,7 @@ def test_the_resampler_refuses_rates_and_samples() -> None:
 
 
 def test_a_damaged_header_leaves_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sends the decoder to before the beginning; found by ``python -m benchmarks.attacks fuzz``."""
+    """It sends the decoder to before the beginning; found by ``python -m whispergpt.benchmarks.attacks fuzz``."""
     traces: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", traces.append)
     whole = short_prompt("AIFF")

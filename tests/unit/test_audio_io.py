@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from engine.audio_file import AudioError, cut_prompt
-from server.audio_io import PcmPrompt
+from whispergpt.engine.audio.audio_file import AudioError, cut_prompt
+from whispergpt.server.audio.audio_io import PcmPrompt
 
 
 @pytest.mark.parametrize("rate", [8_000, 24_000, 44_100, 192_000])

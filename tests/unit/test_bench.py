@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import held_up
-from benchmarks.arithmetic import decoder_flops, flops_per_frame, mel_flops, stack_flops, traffic_per_frame
-from benchmarks.peers import measure as peer_measure
-from benchmarks.peers.measure import Probe
-from benchmarks.peers.peer import PeerRunner, Sizes, Variant
-from benchmarks.peers.process import Skipped, run_peer
-from benchmarks.realtime import ADJACENT, LEAD_SECONDS, Clock, Point, curve, estimate, most_streams, play
-from benchmarks.soak import soak
-from cli.main import main
-from engine.codec import Codec
-from engine.config import ENCODEC_24KHZ, FRAME_RATE, HYBRID, SMALL_CODEC, FineConfig
-from engine.engine import Engine
-from engine.frame_step import FrameStep
-from engine.model import WhisperGPT
-from engine.seanet import Decoder
-from engine.streaming import branch
+from whispergpt.benchmarks import prompt_interference
+from whispergpt.benchmarks.arithmetic import decoder_flops, flops_per_frame, mel_flops, stack_flops, traffic_per_frame
+from whispergpt.benchmarks.peers import measure as peer_measure
+from whispergpt.benchmarks.peers.measure import Probe
+from whispergpt.benchmarks.peers.peer import PeerRunner, Sizes, Variant
+from whispergpt.benchmarks.peers.process import Skipped, run_peer
+from whispergpt.benchmarks.realtime import ADJACENT, LEAD_SECONDS, Clock, Point, curve, estimate, most_streams, play
+from whispergpt.benchmarks.soak import soak
+from whispergpt.cli.main import main
+from whispergpt.engine.config import ENCODEC_24KHZ, FRAME_RATE, HYBRID, SMALL_CODEC, FineConfig
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.seanet import Decoder
+from whispergpt.engine.model.streaming import branch
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 torch.set_num_threads(1)
 
@@ -183,11 +183,11 @@ def test_a_real_peer_says_how_it_was_run(monkeypatch: pytest.MonkeyPatch) -> Non
     """The plain loop at tiny sizes, every variant of it but the compiled ones."""
     if find_spec("encodec") is None:
         pytest.skip("needs the encodec package")
-    from benchmarks.peers import plain_loop
+    from whispergpt.benchmarks.peers import plain_loop
 
     monkeypatch.setattr(plain_loop, "CHUNKS", (2, 4))
     monkeypatch.setattr(torch, "compile", no_compiler)
-    monkeypatch.setattr("benchmarks.realtime.MOST_STREAMS", 2)
+    monkeypatch.setattr("whispergpt.benchmarks.realtime.MOST_STREAMS", 2)
     monkeypatch.setattr(peer_measure, "curve", lambda runner, seconds: curve(runner, 0.01, most=2))
     sizes = Sizes(replace(HYBRID.stack, layers=1, window=16), replace(SMALL_CODEC, n_filters=2))
     said = peer_measure.measure(plain_loop, sizes, torch.device("cpu"), 0.2, lambda line: None)  # type: ignore[arg-type]
@@ -221,11 +221,11 @@ def one_thread() -> Iterator[None]:
 def test_the_command_says_all_that_the_contract_names(
     capsys: pytest.CaptureFixture[str], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.ceiling.SIZES", (256,))
+    monkeypatch.setattr("whispergpt.benchmarks.ceiling.SIZES", (256,))
     peer = {"name": "a peer", "realtime_streams": 4, "variant": {}}
-    monkeypatch.setattr("benchmarks.bench.PEERS", ("a_peer", "nobody"))
+    monkeypatch.setattr("whispergpt.benchmarks.bench.PEERS", ("a_peer", "nobody"))
     monkeypatch.setattr(
-        "benchmarks.bench.run_peer", lambda name, *rest: peer if name == "a_peer" else run_peer(name, *rest)
+        "whispergpt.benchmarks.bench.run_peer", lambda name, *rest: peer if name == "a_peer" else run_peer(name, *rest)
     )
     with pytest.raises(SystemExit) as left:
         main(["bench", "--json", "--seconds", "0.2", "--curve"])
@@ -263,9 +263,9 @@ def test_a_wrong_preset_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_prompts_hold_up_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["held_up", "--streams", "2", "--seconds", "1"])
-    monkeypatch.setattr("benchmarks.held_up.PROMPT_SECONDS", 1)
-    assert held_up.main() == 0
+    monkeypatch.setattr("sys.argv", ["prompt_interference", "--streams", "2", "--seconds", "1"])
+    monkeypatch.setattr("whispergpt.benchmarks.prompt_interference.PROMPT_SECONDS", 1)
+    assert prompt_interference.main() == 0
     told = json.loads(capsys.readouterr().out)
     assert told["prompts_read"] > 0 and 0 < told["step_ms"]["p50"] <= told["step_ms"]["p99"]
     assert told["held_up_ms"]["p99"] == pytest.approx(

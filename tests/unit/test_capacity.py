@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.capacity import Capacity, StepCost
-from engine.config import FRAME_RATE
-from engine.engine import Engine
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.streams.capacity import Capacity, StepCost
 
 FRAME = 1 / FRAME_RATE
 

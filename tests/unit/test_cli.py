@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from cli.arguments import WRITABLE, write_audio
-from cli.main import COMMANDS, command_of, main
 from tests.support.odd_files import wave_header
+from whispergpt.cli.arguments import WRITABLE, write_audio
+from whispergpt.cli.main import COMMANDS, command_of, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +84,7 @@ def test_a_prompt_may_come_through_a_pipe(command: str, source: str, prompt: Pat
         writing = threading.Thread(target=Path(source).write_bytes, args=(prompt.read_bytes(),))
         writing.start()
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli.main", command, source, "-o", output, *more],
+        [sys.executable, "-P", "-m", "whispergpt.cli.main", command, source, "-o", output, *more],
         input=prompt.read_bytes(),
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

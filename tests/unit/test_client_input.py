@@ -15,19 +15,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.requests import HTTPConnection, Request
 
-from server.admission import Admission, UploadMeter
-from server.caller import Caller
-from server.entry_tokens import EntryTokens
-from server.errors import ApiError
-from server.guard import Guard
-from server.parameters import number, truth, whole_number
-from server.play_addresses import PlayAddresses
-from server.resume_tokens import ResumeTokens
-from server.seal import Seal
-from server.settings import Settings
-from server.stream_events import parse_event
-from server.upload import ContinueForm, read_form
 from tests.support.memory_wire import MemoryWire
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.access.guard import Guard
+from whispergpt.server.admission.admission import Admission, UploadMeter
+from whispergpt.server.errors import ApiError
+from whispergpt.server.http.play_addresses import PlayAddresses
+from whispergpt.server.http.upload import ContinueForm, read_form
+from whispergpt.server.parameters import number, truth, whole_number
+from whispergpt.server.session.events import parse_event
+from whispergpt.server.settings import Settings
+from whispergpt.server.tokens.entry_tokens import EntryTokens
+from whispergpt.server.tokens.resume_tokens import ResumeTokens
+from whispergpt.server.tokens.seal import Seal
 
 MOST_TOLD = 1_000
 """Characters of an error's sentence, however long what it is about was."""

@@ -15,7 +15,7 @@ from whispergpt_client.errors import refused_upgrade
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.resumption import Checkpoint, Resumption
 
-from server.parameters import frames_for
+from whispergpt.server.parameters import frames_for
 
 
 def event(type: str, **fields: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import (
+from whispergpt.engine.config import (
     CODEBOOK_SIZE,
     ENCODEC_24KHZ,
     FRAME_RATE,

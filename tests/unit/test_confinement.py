@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.audio import confinement
+from whispergpt.engine.audio import confinement
 
 ROOT = Path(__file__).resolve().parents[2]
 FILTERED = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 TRIALS = """
 import ctypes, json, mmap, os, signal, socket, sys
 from pathlib import Path
-from engine.audio.confinement import confine
+from whispergpt.engine.audio.confinement import confine
 libc = ctypes.CDLL(None, use_errno=True)
 pair = socket.socketpair()
 parent = os.getppid()
@@ -110,7 +110,7 @@ def test_the_filter_lets_decoders_have_private_memory_without_code_alone(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS counts no memory")
 def test_memory_and_processor_time_end() -> None:
-    head = "import os; from engine.audio.confinement import confine; confine(os.getppid(), 1, 64 * 2**20)\n"
+    head = "import os; from whispergpt.engine.audio.confinement import confine; confine(os.getppid(), 1, 64 * 2**20)\n"
     assert run(head + "while True: pass").returncode == -24, "SIGXCPU"
     assert "MemoryError" in run(head + "bytearray(128 * 2**20)").stderr
     assert run(head + "bytearray(32 * 2**20)").returncode == 0
@@ -119,7 +119,7 @@ def test_memory_and_processor_time_end() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS counts no memory")
 def test_limits_alone_count_shared_memory_and_stacks_too() -> None:
     head = (
-        "import mmap, os; from engine.audio import confinement as c\n"
+        "import mmap, os; from whispergpt.engine.audio import confinement as c\n"
         "c._filter = lambda: False\n"
         "c.confine(os.getppid(), 1, 64 * 2**20)\n"
         "mmap.mmap(-1, {} * 2**20, {} | mmap.MAP_ANON)\n"
@@ -130,7 +130,8 @@ def test_limits_alone_count_shared_memory_and_stacks_too() -> None:
 
 
 def test_a_decoder_writes_no_file(tmp_path: Path) -> None:
-    head = "import os; from engine.audio.confinement import confine; fd = os.open({!r}, os.O_CREAT | os.O_WRONLY)\n"
+    head = "import os; from whispergpt.engine.audio.confinement import confine\n"
+    head += "fd = os.open({!r}, os.O_CREAT | os.O_WRONLY)\n"
     script = head.format(str(tmp_path / "a")) + "confine(os.getppid(), 1, 2**26)\nos.write(fd, b'secret')"
     assert run(script).returncode != 0
     assert (tmp_path / "a").read_bytes() == b""

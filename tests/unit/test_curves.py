@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from training.curves import read_curve
+from whispergpt.cli.main import main
+from whispergpt.training.study.curves import read_curve
 
 
 def run(folder: Path, heldout: list[float]) -> Path:

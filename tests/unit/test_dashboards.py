@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.dashboards.__main__ import main
-from benchmarks.dashboards.catalogue import DASHBOARDS
-from benchmarks.dashboards.grafana import as_json
+from whispergpt.deploy.grafana.generator.__main__ import main
+from whispergpt.deploy.grafana.generator.catalogue import DASHBOARDS
+from whispergpt.deploy.grafana.generator.grafana import as_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -43,7 +43,7 @@ def mounted(service: str, inside: str) -> Path:
 def test_grafana_has_what_the_catalogue_says() -> None:
     files = {path.name: path.read_text() for path in (DEPLOY / "grafana" / "dashboards").iterdir()}
     assert files == {f"{dashboard.name}.json": as_json(dashboard) for dashboard in DASHBOARDS}, (
-        "run: python -m benchmarks.dashboards write deploy/grafana/dashboards"
+        "run: python -m whispergpt.deploy.grafana.generator write deploy/grafana/dashboards"
     )
 
 

@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.audio.limits import AudioError
-from engine.audio.wire import ANSWER, ASK, FORK, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, TOLD, UPLOAD
-from engine.audio_file import cut_prompt, read_audio
-from server.caller import Caller
-from server.decoding.decoder import Decoder, DecoderLost
-from server.decoding.nursery import Child, Nursery, NurseryError
-from server.decoding.pool import DecoderPool
-from server.errors import ApiError
-from server.settings import Settings
 from tests.support.audio import encode, encode_with_ffmpeg, speech
 from tests.support.odd_files import film, wave_header
 from tests.support.processes import alive, busy_child, children, stat, wait_for
+from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
+from whispergpt.engine.audio.limits import AudioError
+from whispergpt.engine.audio.wire import ANSWER, ASK, FORK, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, TOLD, UPLOAD
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.decoding.decoder import Decoder, DecoderLost
+from whispergpt.server.decoding.nursery import Child, Nursery, NurseryError
+from whispergpt.server.decoding.pool import DecoderPool
+from whispergpt.server.errors import ApiError
+from whispergpt.server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = encode(speech(2.0))
@@ -120,7 +120,9 @@ async def test_a_crash_costs_one_upload() -> None:
 
 
 async def test_processor_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.decoding.pool.WALL_SECONDS", 100.0)  # on a machine that is busy with other tests
+    monkeypatch.setattr(
+        "whispergpt.server.decoding.pool.WALL_SECONDS", 100.0
+    )  # on a machine that is busy with other tests
     async with started(decode_seconds=1) as pool:
         error = await refusal(pool, slow_upload())
         assert (error.status, error.message) == (422, "The file takes more than 1 s of processor time to decode.")
@@ -128,7 +130,7 @@ async def test_processor_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_decoder_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.decoding.pool.WALL_SECONDS", 2.0)
+    monkeypatch.setattr("whispergpt.server.decoding.pool.WALL_SECONDS", 2.0)
     async with started(decode_seconds=4) as pool:
         await pool.decode(SHORT, ANYBODY)
         hostile = asyncio.create_task(refusal(pool, slow_upload()))
@@ -291,7 +293,7 @@ async def first_refusal(pool: DecoderPool) -> ApiError | None:
 
 FAILING_NURSERY = """
 import errno, os, sys
-from engine.audio import nursery
+from whispergpt.engine.audio import nursery
 fork, become, forks = os.fork, nursery._become_decoder, iter(["filter", "", "no room", "lost", ""])
 
 def failing_fork():

@@ -17,25 +17,25 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from engine.codec import Codec
-from engine.config import HOP, SMALL_CODEC
-from engine.quantizer import Codebook
 from tests.support.corpus import audio_set, run_main, speakers
 from tests.support.pretended_gpu import GPU, PretendedGpu
-from training import vector_quantization
-from training.adam import DeviceAdam, set_rate
-from training.augmentation import Augmentation
-from training.averaged import Averaged
-from training.board import Board
-from training.captured import WARM_UP_RUNS, Captured, Function
-from training.codec_recipe import CodecRecipe, gpu_recipe
-from training.codec_step import CodecStep
-from training.crops import SILENCE_KEPT, Crops
-from training.datasets import AudioSet
-from training.device_crops import DeviceCrops
-from training.prepare import prepare
-from training.run import Run
-from training.train_codec import train_codec
+from whispergpt.engine.config import HOP, SMALL_CODEC
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.quantizer import Codebook
+from whispergpt.training.adam import DeviceAdam, set_rate
+from whispergpt.training.board import Board
+from whispergpt.training.codec import vector_quantization
+from whispergpt.training.codec.averaged import Averaged
+from whispergpt.training.codec.captured import WARM_UP_RUNS, Captured, Function
+from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
+from whispergpt.training.codec.step import CodecStep
+from whispergpt.training.codec.train import train_codec
+from whispergpt.training.data.augmentation import Augmentation
+from whispergpt.training.data.crops import SILENCE_KEPT, Crops
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.device_crops import DeviceCrops
+from whispergpt.training.data.prepare import prepare
+from whispergpt.training.run import Run
 
 CPU = torch.device("cpu")
 PLAIN = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
@@ -213,7 +213,7 @@ def test_interrupted_and_resumed_on_the_device_equals_uninterrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "save", partialmethod(Run.save, force=True))
-    monkeypatch.setattr("training.train_codec.CHECK_BATCHES", 1)
+    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
     data, recipe = audio_set([noise(2), noise(2, seed=1)]), replace(RECIPE, quantize_from=0)
     train_codec(data, data, tmp_path / "straight", recipe)
     real = CodecStep.begin
@@ -379,8 +379,8 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_one_command_trains_both_stages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.train_codec.CHECK_BATCHES", 1)
-    monkeypatch.setattr("training.codec_start.KMEANS_BATCHES", 14)
+    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
+    monkeypatch.setattr("whispergpt.training.codec.start.KMEANS_BATCHES", 14)
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
     small = ("--batch", 2, "--adversary-batch", 2, "--adversary-filters", 2, "--device", "cpu", "--preset", "gpu")
     run = ("train", "codec", tmp_path / "data", "-o", tmp_path / "run", *small, "--tensorboard", tmp_path / "boards")
@@ -400,7 +400,7 @@ def test_one_command_trains_both_stages(
 
 
 def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.train_codec.CHECK_BATCHES", 1)
+    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
     run = ("train", "codec", tmp_path / "data", "-o", tmp_path / "run", "--device", "cpu", "--steps", 1, "--batch", 2)
     assert run_main(*run) == 0
@@ -443,7 +443,7 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
 def test_tensorboard_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("training.board.find_spec", lambda name: None)
+    monkeypatch.setattr("whispergpt.training.board.find_spec", lambda name: None)
     assert run_main("train", "codec", tmp_path, "-o", tmp_path / "run", "--tensorboard", tmp_path / "boards") == 2
     assert "install whispergpt[tensorboard]" in capsys.readouterr().err
 

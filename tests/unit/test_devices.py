@@ -12,22 +12,22 @@ import pytest
 import soundfile
 import torch
 
-from engine.checkpoint import LoadedModel, load_model, save_model
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
-from engine.model import WhisperGPT
-from engine.step_path import TorchPath
 from tests.support.corpus import audio_set
 from tests.support.pretended_gpu import GPU, PretendedGpu
-from training import own_sound, train_fine, train_lm
-from training.band_study import study_bands
-from training.codec_recipe import CodecRecipe
-from training.context_study import study_context
-from training.datasets import AudioSet
-from training.evaluate import evaluate
-from training.slice_start import start_from_slices
-from training.tokens import Tokens, tokenize
-from training.train_codec import train_codec
+from whispergpt.engine.backends.step_path import TorchPath
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model, save_model
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.codec.recipe import CodecRecipe
+from whispergpt.training.codec.train import train_codec
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.tokens import Tokens, tokenize
+from whispergpt.training.lm import own_sound, train_fine, train_lm
+from whispergpt.training.lm.evaluate import evaluate
+from whispergpt.training.lm.slice_start import start_from_slices
+from whispergpt.training.study.band_study import study_bands
+from whispergpt.training.study.context_study import study_context
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN"),
@@ -55,7 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fewer_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
     monkeypatch.setattr(train_fine, "CHECK_BATCHES", 1)
-    monkeypatch.setattr("training.train_codec.CHECK_BATCHES", 1)
+    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_a_codec(
     data: AudioSet, tmp_path: Path, on_device: bool, monkeypatch: pytest.MonkeyPatch, own_flags: None
 ) -> None:
     """All its stages; the graphs are left out, for a pretended GPU has none."""
-    monkeypatch.setattr("training.codec_steps.graphs_of", lambda device: None)
-    monkeypatch.setattr("training.codec_start.KMEANS_BATCHES", 52)
+    monkeypatch.setattr("whispergpt.training.codec.steps.graphs_of", lambda device: None)
+    monkeypatch.setattr("whispergpt.training.codec.start.KMEANS_BATCHES", 52)
     recipe = CodecRecipe(
         steps=6,
         quantize_from=1,

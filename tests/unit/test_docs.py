@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,13 @@ import torch
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from cli.main import COMMANDS
-from engine.checkpoint import load_model
-from engine.streaming import State, branch, leaf, state_bytes
-from server.metrics import Metrics
-from server.settings import Settings
-from server.stream_events import ClientEvent, InputFields, OutputFields, ResponseFields, SessionFields
+import whispergpt
+from whispergpt.cli.main import COMMANDS
+from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.session.events import ClientEvent, InputFields, OutputFields, ResponseFields, SessionFields
+from whispergpt.server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -77,7 +79,7 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert all(f"WHISPERGPT_{name.upper()}" in built["operating.html"] for name in Settings.model_fields)
     assert "POST /continue" in built["http.html"] and "GET /v1/play" in built["http.html"]
     assert all(f"whispergpt {name}" in built["commands.html"] for name in COMMANDS)
-    assert 'id="engine.engine.Engine.step"' in built["api/engine.html"]
+    assert 'id="whispergpt.engine.engine.Engine.step"' in built["api/engine.html"]
     assert 'id="whispergpt_client.Client.stream"' in built["api/client.html"]
 
 
@@ -189,10 +191,19 @@ def test_variables_and_metrics_are_real(page: Path) -> None:
     assert all(any(metric.startswith(name) for metric in _metrics()) for name in begun)
 
 
+def test_the_package_says_how_it_is_used() -> None:
+    """Its docstring has the example of the page, which ``test_examples_run`` runs, and all public names are there."""
+    (example, *_) = blocks(DOCS / "api" / "engine.md", "python")
+    assert textwrap.indent(example, "    ") in (whispergpt.__doc__ or "")
+    assert all(getattr(whispergpt, name) for name in whispergpt.__all__)
+
+
 @cache
 def _variables() -> set[str]:
     """Settings, and what else is read from the environment."""
-    sources = [path for folder in ("engine", "cli", "clients/python", "deploy") for path in (ROOT / folder).rglob("*")]
+    sources = [
+        path for folder in ("engine", "cli", "load", "clients/python", "deploy") for path in (ROOT / folder).rglob("*")
+    ]
     read = {
         word for path in sources if path.suffix == ".py" for word in re.findall(r"WHISPERGPT_\w+", path.read_text())
     }
@@ -216,7 +227,7 @@ def _codes() -> Iterator[str]:
     """Every code that the server's sources give an error."""
     place = {"ApiError": 1, "bad_value": 2, "_refused": 0, "AudioError": 0}
     yield from ("bad_value", "missing_field", "unknown_field")
-    reading = [ROOT / "engine" / "audio_file.py", *(ROOT / "engine" / "audio").glob("*.py")]
+    reading = (ROOT / "engine" / "audio").glob("*.py")
     for path in [*(ROOT / "server").rglob("*.py"), *reading]:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
@@ -231,7 +242,7 @@ def _codes() -> Iterator[str]:
 def test_the_page_of_the_protocol_has_all_events_and_fields() -> None:
     page = (DOCS / "protocol.md").read_text()
     said = {event.__struct_config__.tag for event in get_args(ClientEvent)}
-    for path in (ROOT / "server").glob("stream*.py"):
+    for path in (ROOT / "server" / "session").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "send_event":
                 said |= {str(kind.value) for kind in node.args[:1] if isinstance(kind, ast.Constant)}

@@ -15,14 +15,14 @@ import soundfile
 import torch
 import torch.nn.functional as F
 
-from cli.main import main
-from engine.checkpoint import save_model
-from engine.codec import Codec
-from engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, SamplingDefaults, StackConfig
-from engine.model import WhisperGPT
 from tests.support.audio import SAMPLE_RATE
 from tests.support.corpus import one_line, run_main, speakers
-from training.bootstrap import FEWEST_GROUPS, interval
+from whispergpt.cli.main import main
+from whispergpt.engine.checkpoints.checkpoint import save_model
+from whispergpt.engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, SamplingDefaults, StackConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.lm.bootstrap import FEWEST_GROUPS, interval
 
 Evaluate = Callable[..., dict[str, Any]]
 SMALL_STACK = StackConfig(256, 1, 4, 1, 64, 32)
@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_whole_sequence(
     folder: Path, models: dict[str, str], evaluate: Evaluate, condition: str
 ) -> None:
     """Against codec and model run over each whole file at once."""
-    from engine.checkpoint import load_model
+    from whispergpt.engine.checkpoints.checkpoint import load_model
 
     step = load_model(models["hybrid"], torch.device("cpu")).step
     nll, frames = 0.0, 0

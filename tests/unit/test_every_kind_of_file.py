@@ -12,11 +12,11 @@ import av
 import numpy as np
 import soundfile
 
-from server.caller import Caller
-from server.decoding.pool import DecoderPool
-from server.errors import ApiError
-from server.settings import Settings
 from tests.support.audio import Samples, encode
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.decoding.pool import DecoderPool
+from whispergpt.server.errors import ApiError
+from whispergpt.server.settings import Settings
 
 FILES = 200
 SECONDS = 1.5

@@ -11,20 +11,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.fleet.__main__ import main, simulate
-from benchmarks.fleet.agenda import Agenda
-from benchmarks.fleet.autoscaler import Autoscaler
-from benchmarks.fleet.desk import Desk, PromptWork
-from benchmarks.fleet.machine import Costs, Machine
-from benchmarks.fleet.plan import Plan, Surge
-from benchmarks.fleet.profile import MEASURED, Curve, Profile, read_profile
-from benchmarks.fleet.region import Region
-from benchmarks.fleet.report import FleetReport, draw
-from benchmarks.fleet.router import Router
-from benchmarks.load.plan import Mix, Span
-from engine.capacity import MOST_LOAD
-from engine.config import FRAME_RATE
-from server.settings import Settings
+from whispergpt.benchmarks.simulation.__main__ import main, simulate
+from whispergpt.benchmarks.simulation.agenda import Agenda
+from whispergpt.benchmarks.simulation.autoscaler import Autoscaler
+from whispergpt.benchmarks.simulation.desk import Desk, PromptWork
+from whispergpt.benchmarks.simulation.machine import Costs, Machine
+from whispergpt.benchmarks.simulation.plan import Plan, Surge
+from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile, read_profile
+from whispergpt.benchmarks.simulation.region import Region
+from whispergpt.benchmarks.simulation.report import FleetReport, draw
+from whispergpt.benchmarks.simulation.router import Router
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.streams.capacity import MOST_LOAD
+from whispergpt.load.plan import Mix, Span
+from whispergpt.server.settings import Settings
 
 CURVE = Curve([1, 4, 16, 64], [0.001, 0.002, 0.0045, 0.0135])
 PROFILE = Profile(

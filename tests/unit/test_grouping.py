@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.corpus import groups_of, one_line, run_main, write
-from training.grouping import choose_heldout, lay_out
-from training.prepare import prepare
+from whispergpt.training.data.grouping import choose_heldout, lay_out
+from whispergpt.training.data.prepare import prepare
 
 
 def test_librispeech_is_grouped_by_speaker_wherever_the_root_is(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ import pytest
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 
-from cli.main import main
-from server import caller as caller_module
-from server import entry_tokens as entry_module
-from server.api_keys import KeyFileError, add_key, digest_of, read_keys
-from server.caller import Caller
-from server.entry_tokens import EntryTokens
-from server.errors import ApiError
-from server.guard import Guard, is_loopback
-from server.places import Places
-from server.seal import Seal
-from server.settings import Settings
+from whispergpt.cli.main import main
+from whispergpt.server.access import caller as caller_module
+from whispergpt.server.access.api_keys import KeyFileError, add_key, digest_of, read_keys
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.access.guard import Guard, is_loopback
+from whispergpt.server.errors import ApiError
+from whispergpt.server.link.places import Places
+from whispergpt.server.settings import Settings
+from whispergpt.server.tokens import entry_tokens as entry_module
+from whispergpt.server.tokens.entry_tokens import EntryTokens
+from whispergpt.server.tokens.seal import Seal
 
 
 class Clock:
@@ -330,7 +330,7 @@ def test_a_file_that_changed_lately_is_read_again(tmp_path: Path, monkeypatch: p
     old = add_key(file, "studio", None, None)
     guard = Guard(Settings(keys=file))
     stamp = guard._stamp
-    monkeypatch.setattr("server.guard._stamp_of", lambda _: stamp)
+    monkeypatch.setattr("whispergpt.server.access.guard._stamp_of", lambda _: stamp)
     new = replace_key(file, "studio")
     assert guard.caller_of(with_key(new)).name == "studio" and refusal_of(guard, with_key(old)).code == "wrong_key"
 

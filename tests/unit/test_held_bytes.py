@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from server.caller import Caller
-from server.errors import ApiError
-from server.held_bytes import FREE_CONTROL_BYTES, MESSAGE_OVERHEAD_BYTES, ConnectionBytes, Pot, Share
-from server.stream_events import MAX_TEXT_BYTES
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.held_bytes import (
+    FREE_CONTROL_BYTES,
+    MESSAGE_OVERHEAD_BYTES,
+    ConnectionBytes,
+    Pot,
+    Share,
+)
+from whispergpt.server.errors import ApiError
+from whispergpt.server.session.events import MAX_TEXT_BYTES
 
 MOST = 1024
 

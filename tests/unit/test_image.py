@@ -84,7 +84,7 @@ def stages() -> list[str]:
 
 def test_the_last_stage_has_no_compiler_and_installs_nothing() -> None:
     build, last = stages()
-    assert "g++" in build and "engine.native.library" in build
+    assert "g++" in build and "whispergpt.engine.native.library" in build
     for word in ("apt-get", "g++", "pip "):
         assert word not in last
     assert "COPY --from=build /opt/whispergpt /opt/whispergpt" in last and "USER whispergpt" in last

@@ -13,10 +13,13 @@ NEVER = {"encodec", "torchaudio", "transformers", "matplotlib", "scipy", "libros
 @pytest.mark.parametrize(
     ("module", "besides"),
     [
-        ("cli.main", {"torch", "numpy", "fastapi", "av", "soxr"}),  # so that --help answers at once
-        ("server.run", {"torch"}),  # the server computes nothing
-        ("engine.audio.nursery", {"torch", "fastapi", "uvicorn", "pydantic", "zmq", "server"}),  # what decoders have
-        ("engine.worker", {"fastapi", "uvicorn", "prometheus_client", "av"}),
+        ("whispergpt.cli.main", {"torch", "numpy", "fastapi", "av", "soxr"}),  # so that --help answers at once
+        ("whispergpt.server.run", {"torch"}),  # the server computes nothing
+        (
+            "whispergpt.engine.audio.nursery",
+            {"torch", "fastapi", "uvicorn", "pydantic", "zmq", "whispergpt.server"},
+        ),  # what decoders have
+        ("whispergpt.engine.process.worker", {"fastapi", "uvicorn", "prometheus_client", "av"}),
     ],
 )
 def test_imports_stay_light(module: str, besides: set[str]) -> None:

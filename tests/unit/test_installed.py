@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import engine.checkpoint
-import engine.installed
-import training.install
-from engine.checkpoint import ModelError, load_model, save_model
-from engine.codec import Codec
-from engine.config import GPT_S, HYBRID, SMALL_CODEC, ModelConfig, SamplingDefaults
-from engine.installed import default_models, installed_models
-from engine.model import WhisperGPT
 from tests.support.corpus import run_main
+from whispergpt.engine.checkpoints import checkpoint
+from whispergpt.engine.checkpoints import installed as models_at
+from whispergpt.engine.checkpoints.checkpoint import ModelError, load_model, save_model
+from whispergpt.engine.checkpoints.installed import default_models, installed_models
+from whispergpt.engine.config import GPT_S, HYBRID, SMALL_CODEC, ModelConfig, SamplingDefaults
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training import install
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for installed models with nothing in it."""
     folder = tmp_path / "installed"
     folder.mkdir()
-    for module in (engine.checkpoint, engine.installed, training.install):
+    for module in (checkpoint, models_at, install):
         monkeypatch.setattr(module, "INSTALLED", folder)
     return folder
 
@@ -79,15 +79,15 @@ def test_a_lent_codec_is_found_beside_the_model_first(
 ) -> None:
     """So that a folder of models can be moved to another machine whole."""
     for run, name in ((make("one", HYBRID, 0), "voices"), (make("two", GPT_S, 0), "borrower")):
-        training.install.install_model(run, name)
+        install.install_model(run, name)
     moved = installed.rename(installed.parent / "moved")
     assert load_model(str(moved / "borrower"), CPU).step.codec.config == SMALL_CODEC
 
 
 def test_a_codec_that_is_not_the_one_is_refused(installed: Path, make: Callable[[str, ModelConfig, int], Path]) -> None:
     for run, name in ((make("one", HYBRID, 0), "lender"), (make("two", GPT_S, 0), "borrower")):
-        training.install.install_model(run, name)
-    training.install.install_model(make("three", HYBRID, 1), "lender", replacing=True)
+        install.install_model(run, name)
+    install.install_model(make("three", HYBRID, 1), "lender", replacing=True)
     with pytest.raises(ModelError, match="borrower was trained on another codec than .*lender.* is now"):
         load_model("borrower", CPU)
     shutil.rmtree(installed / "lender")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.native import compiler
-from engine.native.compiler import Compilation, CompilerError
-from engine.native.library import FLAGS, _from_cache, processor_levels
 from tests.support.kernels import kernels_expected
 from tests.support.metrics import wait_until
 from tests.support.small_disk import small_disk
+from whispergpt.engine.native import compiler
+from whispergpt.engine.native.compiler import Compilation, CompilerError
+from whispergpt.engine.native.library import FLAGS, _from_cache, processor_levels
 
 SLOW = ["sh", "-c", "sleep 600 & sleep 600"]
 """In the compiler's place: it has a child, as g++ has, and never ends by itself."""
@@ -30,8 +30,8 @@ def test_a_cache_that_takes_nothing_is_done_without(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
     with small_disk(tmp_path / "cache", options) as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
         found = _from_cache(processor_levels()[0])
@@ -45,14 +45,14 @@ def test_a_cache_that_takes_nothing_is_done_without(
 
 @pytest.mark.skipif(not kernels_expected(), reason="this machine has no compiler, or no kernels are for it")
 def test_what_only_can_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
+    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
     with small_disk(tmp_path / "cache", "mode=700") as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
         _from_cache(processor_levels()[0])
         (kept,) = cache.iterdir()
         subprocess.run(["mount", "-o", "remount,ro", cache], check=True)
-        monkeypatch.setattr("engine.native.library.Compilation", None)  # nothing is compiled
+        monkeypatch.setattr("whispergpt.engine.native.library.Compilation", None)  # nothing is compiled
         assert _from_cache(processor_levels()[0]).name == f"native-{kept.stem.removeprefix('kernels-')}"
 
 
@@ -70,7 +70,8 @@ def processes_of(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_a_builder_that_is_killed_leaves_nothing(tmp_path: Path, ending: signal.Signals) -> None:
-    code = f"from engine.native.compiler import *\nwith Compilation({SLOW!r}, Path({str(tmp_path)!r}), True): pass"
+    code = "from whispergpt.engine.native.compiler import *\n"
+    code += f"with Compilation({SLOW!r}, Path({str(tmp_path)!r}), True): pass"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         wait_until(lambda: len(processes_of(tmp_path)) == 3, "the compiler and its children run")

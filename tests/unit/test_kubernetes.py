@@ -13,9 +13,9 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from deploy.ray.policy import SlackPolicy
-from server.settings import Settings
 from tests.support.tools import require_tool
+from whispergpt.deploy.ray.policy import SlackPolicy
+from whispergpt.server.settings import Settings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FOLDER = DEPLOY / "kubernetes"
@@ -272,7 +272,7 @@ def test_both_fleets_on_ray_are_what_ray_reads() -> None:
     theirs = yaml.safe_load(read("rayservice")["spec"]["serveConfigV2"])
     assert theirs == ours
     (application,) = ServeDeploySchema.model_validate(ours).applications
-    assert application.import_path == "deploy.ray.app:fleet"
+    assert application.import_path == "whispergpt.deploy.ray.app:fleet"
     (deployment,) = ours["applications"][0]["deployments"]
     scaling = deployment["autoscaling_config"]
     policy = scaling["policy"]

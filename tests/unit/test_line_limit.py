@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from server import line_limit
-from server.line_limit import LineLimit
+from whispergpt.server.observe import line_limit
+from whispergpt.server.observe.line_limit import LineLimit
 
 
 class Clock:

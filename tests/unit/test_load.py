@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from benchmarks.load.heard import Heard, listening, sum_up
-from benchmarks.load.listener import stream_address
-from benchmarks.load.plan import Mix, Span, open_loop, steady
-from benchmarks.load.playback_clock import PlaybackClock
-from benchmarks.load.voices import Voices
-from cli.main import main
-from engine.audio_file import read_audio
 from tests.support.audio import SAMPLE_RATE, SPEECH
+from whispergpt.cli.main import main
+from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.load.heard import Heard, listening, sum_up
+from whispergpt.load.listener import stream_address
+from whispergpt.load.plan import Mix, Span, open_loop, steady
+from whispergpt.load.playback_clock import PlaybackClock
+from whispergpt.load.voices import Voices
 
 MIX = Mix(Span(5, 15), Span(1, 3), leave=0.5, slow=0.25, live=0.25)
 

@@ -13,16 +13,16 @@ import pytest
 import soundfile
 import torch
 
-from cli.main import main
-from cli.measured import FAULTS
-from engine.checkpoint import save_model
-from engine.codec import Codec
-from engine.config import CodecConfig, ModelConfig, SamplingDefaults, StackConfig
-from engine.model import WhisperGPT
 from tests.support.audio import SAMPLE_RATE, SPEECH, chord, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
-from training.prepare import prepare
+from whispergpt.cli.main import main
+from whispergpt.cli.train.measured import FAULTS
+from whispergpt.engine.checkpoints.checkpoint import save_model
+from whispergpt.engine.config import CodecConfig, ModelConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.data.prepare import prepare
 
 Run = Callable[..., dict[str, Any]]
 

@@ -12,25 +12,25 @@ import torch
 from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
-from training.measures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
-from training.measures.comb import comb_db
-from training.measures.continuations import Continuation
-from training.measures.drift import MEASURES, courses, fit_slope
-from training.measures.faults import continuation_faults, fault_figures
-from training.measures.frame_correlation import frame_correlation
-from training.measures.listening import Pesq, Visqol
-from training.measures.log_mel import log_mel_distance
-from training.measures.notes import Notes, histogram_distance
-from training.measures.opus import OpusRoundTrip, packet_sizes
-from training.measures.packages import MissingError, need, need_program, versions
-from training.measures.prompts import CutPrompt, cut_prompts
-from training.measures.recordings import find_recordings
-from training.measures.report import Keeper, means
-from training.measures.round_trip import in_16_bits
-from training.measures.signal_ratio import delay, si_sdr_db, snr_db
-from training.measures.silence import recording_level, silent_share
-from training.measures.spectra import power_spectra
-from training.measures.words import word_errors, words_of
+from whispergpt.training.measures.continuations import Continuation
+from whispergpt.training.measures.drift import MEASURES, courses, fit_slope
+from whispergpt.training.measures.faults import continuation_faults, fault_figures
+from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
+from whispergpt.training.measures.figures.comb import comb_db
+from whispergpt.training.measures.figures.frame_correlation import frame_correlation
+from whispergpt.training.measures.figures.listening import Pesq, Visqol
+from whispergpt.training.measures.figures.log_mel import log_mel_distance
+from whispergpt.training.measures.figures.notes import Notes, histogram_distance
+from whispergpt.training.measures.figures.packages import MissingError, need, need_program, versions
+from whispergpt.training.measures.figures.signal_ratio import delay, si_sdr_db, snr_db
+from whispergpt.training.measures.figures.silence import recording_level, silent_share
+from whispergpt.training.measures.figures.spectra import power_spectra
+from whispergpt.training.measures.figures.words import word_errors, words_of
+from whispergpt.training.measures.opus import OpusRoundTrip, packet_sizes
+from whispergpt.training.measures.prompts import CutPrompt, cut_prompts
+from whispergpt.training.measures.recordings import find_recordings
+from whispergpt.training.measures.report import Keeper, means
+from whispergpt.training.measures.round_trip import in_16_bits
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.checkpoint import ModelError, load_model, save_model
-from engine.codec import Codec
-from engine.config import SMALL_CODEC, FineConfig, ModelConfig, SamplingDefaults, StackConfig
-from engine.engine import Engine
-from engine.model import WhisperGPT
-from engine.rotary import PERIOD
+from whispergpt.engine.checkpoints.checkpoint import ModelError, load_model, save_model
+from whispergpt.engine.config import SMALL_CODEC, FineConfig, ModelConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.rotary import PERIOD
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 ROOM_BYTES = 192 * 2**20
 """What loading may take beyond the interpreter; the good folder takes 20 MB, a hostile one asks for up to terabytes."""
@@ -160,7 +160,7 @@ LOAD_ALL = """
 import json, resource, sys
 from pathlib import Path
 import torch
-from engine.checkpoint import ModelError, load_model
+from whispergpt.engine.checkpoints.checkpoint import ModelError, load_model
 cpu = torch.device("cpu")
 room, good, *folders = sys.argv[1:]
 load_model(good, cpu)
@@ -248,7 +248,7 @@ def test_more_streams_than_memory_are_refused_before_they_are_kept(good: Path) -
 
 def test_a_folder_is_checked_without_torchs_compiler() -> None:
     code = (
-        "import sys, torch\nfrom engine.checkpoint import describe_model, load_model\n"
+        "import sys, torch\nfrom whispergpt.engine.checkpoints.checkpoint import describe_model, load_model\n"
         "describe_model('speech')\nload_model('speech', torch.device('cpu'))\n"
         "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])"
     )

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config import HYBRID, FineConfig
-from engine.model import WhisperGPT
-from training.muon import ModelOptimizer, Muon, orthogonal
+from whispergpt.engine.config import HYBRID, FineConfig
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.muon import ModelOptimizer, Muon, orthogonal
 
 SHAPES = [(48, 48), (96, 32), (32, 96)]
 

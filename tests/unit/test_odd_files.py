@@ -13,9 +13,9 @@ import av
 import numpy as np
 import pytest
 
-from engine.audio_file import AudioError, read_audio
 from tests.support.audio import Samples, encode, encode_with_ffmpeg, speech
 from tests.support.odd_files import RATE, film, id3_tag, wave_header, with_itunes_gaps
+from whispergpt.engine.audio.audio_file import AudioError, read_audio
 
 
 def tone(seconds: float, hertz: float = 440.0, rate: int = RATE) -> Samples:
@@ -57,8 +57,8 @@ def test_a_file_with_its_own_order_of_channels(tmp_path: Path) -> None:
     (tmp_path / "a.aiff").write_bytes(file.getvalue())
     script = (
         "import sys\n"
-        "from engine.audio.ffmpeg import read_with_ffmpeg\n"
-        "from engine.audio.source import Memory\n"
+        "from whispergpt.engine.audio.ffmpeg import read_with_ffmpeg\n"
+        "from whispergpt.engine.audio.source import Memory\n"
         "data = open(sys.argv[1], 'rb').read()\n"
         "for _ in range(20):\n"
         "    assert sum(len(block.samples) for block in read_with_ffmpeg(Memory(data), data[:12])) == 24_000\n"
@@ -214,15 +214,15 @@ def test_a_header_that_is_too_long_is_refused_before_anything_is_decoded(monkeyp
     flac = encode(np.zeros(61 * 8_000, np.float32), 8_000, "FLAC")
     m4a = encode_with_ffmpeg(np.zeros(62 * 24_000, np.float32), 24_000, "ipod", "aac")
     monkeypatch.setattr(soundfile.SoundFile, "read", never)
-    monkeypatch.setattr("engine.audio.ffmpeg._Pieces.frames", never)
+    monkeypatch.setattr("whispergpt.engine.audio.ffmpeg._Pieces.frames", never)
     assert "60 s" in refused(flac, "too_long")
     assert "60 s" in refused(m4a, "too_long")
 
 
 def test_foreign_packets_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.audio.ffmpeg.MOST_FOREIGN", 20)
+    monkeypatch.setattr("whispergpt.engine.audio.ffmpeg.MOST_FOREIGN", 20)
     data = film("matroska", [("pcm_s16le", tone(2.0), True)])
-    monkeypatch.setattr("engine.audio.ffmpeg.Discard", _Keep)
+    monkeypatch.setattr("whispergpt.engine.audio.ffmpeg.Discard", _Keep)
     assert "beside its audio" in refused(data, "undecodable")
 
 

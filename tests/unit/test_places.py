@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.messages import Load, ModelInfo, Ready
-from server.engine_link import EngineLink
-from server.metrics import Metrics
-from server.places import Places
-from server.settings import Settings
+from whispergpt.engine.messages import Load, ModelInfo, Ready
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.places import Places
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.settings import Settings
 
 
 def test_a_place_is_given_back_once() -> None:

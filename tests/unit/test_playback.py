@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from engine.messages import ModelInfo, SamplingParams
-from server.encoders import encoder
-from server.engine_handles import StreamHandle
-from server.metrics import Metrics
-from server.playback import Playback, Playing
-from server.stream_plan import StreamPlan
-from server.tracing import Tracing
+from whispergpt.engine.messages import ModelInfo, SamplingParams
+from whispergpt.server.audio.encoders import encoder
+from whispergpt.server.audio.playback import Playback, Playing
+from whispergpt.server.link.engine_handles import StreamHandle
+from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.observe.tracing import Tracing
 
 FRAME = (np.sin(np.arange(320) / 7) * 9_000).astype("<i2").tobytes()
 

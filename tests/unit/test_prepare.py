@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.corpus import ROOT, SHARD, all_files, one_line, run_main, speakers, write
-from training.datasets import load_prepared
-from training.journal import JOURNAL
-from training.manifest import MANIFEST, read_manifest
-from training.prepare import prepare
+from whispergpt.training.data.datasets import load_prepared
+from whispergpt.training.data.journal import JOURNAL
+from whispergpt.training.data.manifest import MANIFEST, read_manifest
+from whispergpt.training.data.prepare import prepare
 
 # --- bad input
 
@@ -132,7 +132,7 @@ def in_a_process(folder: Path, out: Path, file_bytes: int | None = None) -> subp
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
     code = (
-        "import sys; from pathlib import Path; from training.prepare import prepare\n"
+        "import sys; from pathlib import Path; from whispergpt.training.data.prepare import prepare\n"
         f"try: prepare([Path(sys.argv[1])], Path(sys.argv[2]), workers=1, shard_samples={SHARD})\n"
         "except ValueError as error: sys.exit(str(error))"
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.audio_file import read_audio
-from engine.config import HOP
 from tests.support.corpus import ROOT, SHARD, one_line, run_main, speakers, write
-from training.datasets import load_prepared
-from training.manifest import MANIFEST
-from training.prepare import prepare
+from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.engine.config import HOP
+from whispergpt.training.data.datasets import load_prepared
+from whispergpt.training.data.manifest import MANIFEST
+from whispergpt.training.data.prepare import prepare
 
 
 def test_prepared_audio_is_the_files_audio(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from server.http_protocol import BoundedHttpProtocol
-from server.reading_flow import ReadingFlow
-from server.ws_protocol import BoundedWebSocketProtocol
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
+from whispergpt.server.edge.reading_flow import ReadingFlow
+from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
 
 
 def test_uvicorn_is_bounded_by_the_version_that_this_was_written_for() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
-from engine.memory_bound import memory_bound
-from server.loop_lag import watch_loop_lag
-from server.processes import Processes
+from whispergpt.engine.checkpoints.memory_bound import memory_bound
+from whispergpt.server.observe.loop_lag import watch_loop_lag
+from whispergpt.server.observe.processes import Processes
 
 
 def test_an_engine_is_measured_while_there_is_one() -> None:

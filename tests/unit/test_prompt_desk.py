@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.audio_file import AudioError
-from engine.engine import Engine
-from engine.prompt import Prompt, PromptEncoder, Stage
-from engine.prompt_cache import PromptCache, PromptKey
-from engine.prompt_desk import HEAD_START_FRAMES, Finished, PromptDesk
+from whispergpt.engine.audio.audio_file import AudioError
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.prompts.cache import PromptCache, PromptKey
+from whispergpt.engine.prompts.desk import HEAD_START_FRAMES, Finished, PromptDesk
+from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 
 Samples = npt.NDArray[np.float32]
 
@@ -203,7 +203,7 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(engine: Engine) -> No
 
 _NICE = """
 import os, threading
-from engine.prompt_desk import HEAD_START_FRAMES, PromptDesk
+from whispergpt.engine.prompts.desk import HEAD_START_FRAMES, PromptDesk
 os.nice(15)
 os.setuid(65534) if os.getuid() == 0 else None  # nobody may not raise a priority, as root may
 desk = PromptDesk(0, lambda: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.quantizer import Codebook, ResidualVectorQuantizer
+from whispergpt.engine.model.quantizer import Codebook, ResidualVectorQuantizer
 
 
 def quantizer(n_codebooks: int = 4, dimension: int = 16) -> ResidualVectorQuantizer:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.recipes import packages, performance, piano, scores, speech, texts
-from training.recipes.audio_folder import update_table, whole_seconds, write_flac, write_table
+from whispergpt.training.recipes import packages, performance, piano, scores, speech, texts
+from whispergpt.training.recipes.audio_folder import update_table, whole_seconds, write_flac, write_table
 
 ROOT = Path(__file__).parents[2]
 NOTES = [
@@ -215,7 +215,7 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 def test_a_recipe_that_cannot_run_says_so_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "training.recipes.piano", "-o", str(tmp_path / "piano")],
+        [sys.executable, "-m", "whispergpt.training.recipes.piano", "-o", str(tmp_path / "piano")],
         cwd=ROOT,
         env={**os.environ, "PATH": str(tmp_path)},  # no fluidsynth there, and music21 may be missing too
         capture_output=True,

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from engine.messages import Base, Checkpoint, Memory, ModelInfo, SamplingParams
-from server.errors import ApiError
-from server.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
+from whispergpt.engine.messages import Base, Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.server.errors import ApiError
+from whispergpt.server.tokens.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 
 SAMPLING = SamplingParams(7, 0.9, 10, 0.95)
 POINT = Checkpoint(3, 150, SAMPLING, Memory(bytes(range(80)), Base(40, b"state")))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from engine.sampling import gumbel_noise, sample
+from whispergpt.engine.model.sampling import gumbel_noise, sample
 
 
 def draw(

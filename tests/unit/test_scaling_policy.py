@@ -9,11 +9,11 @@ import pytest
 from ray import cloudpickle
 from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 
-from deploy.ray.load import load_of
-from deploy.ray.policy import PLAYING, REST, SLACK, SPARE, Load, SlackPolicy, replicas_wanted
-from deploy.ray.replica import ReplicaError, fleet_settings
-from server.engine_link import EngineLink
-from server.places import Places
+from whispergpt.deploy.ray.load import load_of
+from whispergpt.deploy.ray.policy import PLAYING, REST, SLACK, SPARE, Load, SlackPolicy, replicas_wanted
+from whispergpt.deploy.ray.replica import ReplicaError, fleet_settings
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.places import Places
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_slack_is_kept_and_the_number_does_not_swing(capacity: int) -> None:
 
 def test_ray_gets_the_policy_whole() -> None:
     """Ray sends it to its controller by value, and calls it with what replicas report."""
-    sent = AutoscalingPolicy(policy_function="deploy.ray.policy:SlackPolicy", policy_kwargs={"spare": 0.5, "rest": 0.5})
+    sent = AutoscalingPolicy(
+        policy_function="whispergpt.deploy.ray.policy:SlackPolicy", policy_kwargs={"spare": 0.5, "rest": 0.5}
+    )
     policy = cloudpickle.loads(sent.get_serialized_policy_def())(**sent.policy_kwargs)
     told = {PLAYING: {"a": 3.0, "b": 4.0}, SLACK: {"a": 1.0}}  # the last has said half of it
     context = cast(AutoscalingContext, SimpleNamespace(aggregated_metrics=told, target_num_replicas=1))

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio_file import AudioError, cut_prompt, read_audio
-from server.audio_io import PcmPrompt
-from server.encoders import Format, encode, encoder
-from server.errors import ApiError
-from server.open_files import most_connections
-from server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
-from server.run import _listen
-from server.settings import Settings
-from server.stream_events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event, require_audio
+from whispergpt.engine.audio.audio_file import AudioError, cut_prompt, read_audio
+from whispergpt.server.audio.audio_io import PcmPrompt
+from whispergpt.server.audio.encoders import Format, encode, encoder
+from whispergpt.server.errors import ApiError
+from whispergpt.server.open_files import most_connections
+from whispergpt.server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
+from whispergpt.server.run import _listen
+from whispergpt.server.session.events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event, require_audio
+from whispergpt.server.settings import Settings
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(5, 375), (0.1 + 0.2, 23), (1 / 75, 1), (1e-9, 1), (600, 45_000)])
@@ -225,7 +225,7 @@ def test_small_messages_leave_at_once() -> None:
 def test_connections_leave_files_for_other_needs(hard: int, connections: int) -> None:
     """In a process of its own: what is lowered cannot be raised again."""
     code = (
-        "import resource; from server.open_files import most_connections;"
+        "import resource; from whispergpt.server.open_files import most_connections;"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (20, {hard})); print(most_connections())"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

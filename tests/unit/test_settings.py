@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, unknown_variables
+from whispergpt.server.settings import Settings, unknown_variables
 
 
 def test_what_kubernetes_says_of_a_service_is_told_apart_from_a_port(monkeypatch: pytest.MonkeyPatch) -> None:

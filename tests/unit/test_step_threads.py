@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from engine.step_threads import StepThreads
+from whispergpt.engine.backends.step_threads import StepThreads
 
 
 def native_id(parts: threading.Barrier) -> int:

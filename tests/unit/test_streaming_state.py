@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.streaming import State, clone, copy_into, keep, map_state, reset, rows, state_bytes
+from whispergpt.engine.model.streaming import State, clone, copy_into, keep, map_state, reset, rows, state_bytes
 
 
 def tree() -> State:

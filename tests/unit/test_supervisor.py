@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.supervisor import pause_after
+from whispergpt.server.link.supervisor import pause_after
 
 
 def test_pauses_double_up_to_the_longest() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.tables import fill
+from whispergpt.training.study.tables import fill
 
 
 def model(name: str, nll: float, above: float | None) -> dict[str, object]:
@@ -92,7 +92,9 @@ def test_a_typed_number_is_found_out(tmp_path: Path) -> None:
     written.write_text("<!-- table: evaluation eval.json -->\n<!-- end of table -->\n")
 
     def command(*more: str) -> int:
-        return subprocess.run([sys.executable, "-m", "training.tables", str(written), *more], check=False).returncode
+        return subprocess.run(
+            [sys.executable, "-m", "whispergpt.training.study.tables", str(written), *more], check=False
+        ).returncode
 
     assert command("--check") == 1
     assert command() == 0 and command("--check") == 0

@@ -15,29 +15,29 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from cli.main import main
-from engine.checkpoint import save_model
-from engine.codec import Codec
-from engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
-from engine.engine import Engine
-from engine.fine_stage import FineStage
-from engine.model import WhisperGPT
-from engine.quantizer import ResidualVectorQuantizer
-from training import train_lm
-from training.augmentation import Augmentation
-from training.codec_recipe import CodecRecipe
-from training.codec_start import start_codebooks
-from training.crops import Crops
-from training.datasets import find_audio, load_prepared
-from training.fine_start import start_from_frequencies
-from training.prepare import prepare
-from training.run import Run, learning_rate
-from training.slice_start import start_from_slices
-from training.token_crops import Batch, TokenCrops
-from training.tokens import Tokens, tokenize
-from training.train_codec import train_codec
-from training.unigram import unigram_score
-from training.vector_quantization import quantize_for_training, start_from_kmeans
+from whispergpt.cli.main import main
+from whispergpt.engine.checkpoints.checkpoint import save_model
+from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.codec.recipe import CodecRecipe
+from whispergpt.training.codec.start import start_codebooks
+from whispergpt.training.codec.train import train_codec
+from whispergpt.training.codec.vector_quantization import quantize_for_training, start_from_kmeans
+from whispergpt.training.data.augmentation import Augmentation
+from whispergpt.training.data.crops import Crops
+from whispergpt.training.data.datasets import find_audio, load_prepared
+from whispergpt.training.data.prepare import prepare
+from whispergpt.training.data.token_crops import Batch, TokenCrops
+from whispergpt.training.data.tokens import Tokens, tokenize
+from whispergpt.training.lm import train_lm
+from whispergpt.training.lm.fine_start import start_from_frequencies
+from whispergpt.training.lm.slice_start import start_from_slices
+from whispergpt.training.lm.unigram import unigram_score
+from whispergpt.training.run import Run, learning_rate
 
 RECIPE = CodecRecipe(steps=7, quantize_from=3, adversarial_from=5, batch=2, crop_frames=10, mel_from=(1, 3))
 

@@ -11,23 +11,23 @@ import pytest
 import torch
 from torch import nn
 
-from engine.codec import Codec
-from engine.config import HYBRID, SMALL_CODEC, FineConfig
-from engine.mel import mel_filterbank
-from engine.model import WhisperGPT
-from engine.offline import OfflineCodec
-from training.alteration import Alteration
-from training.augmentation import Augmentation, augment
-from training.crops import Crops
-from training.datasets import AudioSet
-from training.fine_loss import fine_loss
-from training.losses import ReconstructionLoss
-from training.manifest import Clip
-from training.muon import ModelOptimizer
-from training.run import Run, learning_rate
-from training.token_crops import TokenCrops
-from training.tokens import VERSIONS, Tokens, tokenize
-from training.train_lm import ModelRecipe, _crops
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.mel import mel_filterbank
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.codec.losses import ReconstructionLoss
+from whispergpt.training.data.alteration import Alteration
+from whispergpt.training.data.augmentation import Augmentation, augment
+from whispergpt.training.data.crops import Crops
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
+from whispergpt.training.data.token_crops import TokenCrops
+from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
+from whispergpt.training.lm.fine_loss import fine_loss
+from whispergpt.training.lm.train_lm import ModelRecipe, _crops
+from whispergpt.training.muon import ModelOptimizer
+from whispergpt.training.run import Run, learning_rate
 
 ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
@@ -183,7 +183,7 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
     sounds = [draw.normal(0, 2_000, 24_000).astype(np.int16) for _ in range(5)]
     data = AudioSet([Clip(f"{n}", f"{n}", "g", "train", n, 0, 24_000) for n in range(5)], sounds, [0] * 5)
     whole = tokenize(data, codec, HYBRID.mel, tmp_path / "whole")
-    monkeypatch.setattr("training.token_files.FLUSH_EVERY", 2)
+    monkeypatch.setattr("whispergpt.training.data.token_files.FLUSH_EVERY", 2)
     real, encoded = OfflineCodec.encode, []
 
     def until_it_is_killed(self: OfflineCodec, audio: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.decoding.turns import TooManyWait, Turns
+from whispergpt.server.decoding.turns import TooManyWait, Turns
 
 
 class Visitors:

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import zmq
 
-from engine import messages as m
-from engine.capacity import Capacity, StepCost
-from engine.engine import Engine
-from engine.prompt_desk import PromptDesk
-from engine.worker import Worker
+from whispergpt.engine import messages as m
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.streams.capacity import Capacity, StepCost
 
 SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
@@ -200,7 +200,16 @@ def endpoint() -> Iterator[str]:
 
 
 def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "engine.worker", endpoint, "--device", "cpu", "--parent", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "whispergpt.engine.process.worker",
+        endpoint,
+        "--device",
+        "cpu",
+        "--parent",
+        str(os.getpid()),
+    ]
     return subprocess.Popen([*command, *arguments])
 
 
@@ -258,7 +267,7 @@ def test_the_process_ends_with_its_parent(endpoint: str) -> None:
         socket.bind(endpoint)
         parent_code = (
             "import os, subprocess, sys, time\n"
-            f"command = [sys.executable, '-m', 'engine.worker', {endpoint!r}, '--model', 'speech']\n"
+            f"command = [sys.executable, '-m', 'whispergpt.engine.process.worker', {endpoint!r}, '--model', 'speech']\n"
             "p = subprocess.Popen([*command, '--parent', str(os.getpid())])\n"
             "print(p.pid, flush=True)\n"
             "time.sleep(600)\n"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.audio_file import Samples
-from engine.config import HOP, SAMPLE_RATE
-from training.measures.faults import fault_figures, with_shares
-from training.measures.listening import Kind, Pesq, Visqol
-from training.measures.log_mel import log_mel_distance
-from training.measures.recordings import Recording, Recordings
-from training.measures.report import Keeper, means
-from training.measures.round_trip import RoundTrip, in_16_bits
-from training.measures.signal_ratio import si_sdr_db, snr_db
-from training.measures.words import RECOGNIZER, Recognizer, word_errors
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.training.measures.faults import fault_figures, with_shares
+from whispergpt.training.measures.figures.listening import Kind, Pesq, Visqol
+from whispergpt.training.measures.figures.log_mel import log_mel_distance
+from whispergpt.training.measures.figures.signal_ratio import si_sdr_db, snr_db
+from whispergpt.training.measures.figures.words import RECOGNIZER, Recognizer, word_errors
+from whispergpt.training.measures.recordings import Recording, Recordings
+from whispergpt.training.measures.report import Keeper, means
+from whispergpt.training.measures.round_trip import RoundTrip, in_16_bits
 
 LEAST_SECONDS = 1.0
 """Shorter clips have too little for PESQ and ViSQOL."""

@@ -11,13 +11,13 @@ import numpy as np
 from msgspec.structs import replace
 from tqdm import tqdm
 
-from engine.audio_file import Samples
-from engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from training.measures.prompts import CutPrompt
-from training.measures.report import Keeper
-from training.measures.round_trip import as_heard
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.report import Keeper
+from whispergpt.training.measures.round_trip import as_heard
 
 
 @dataclass(frozen=True)

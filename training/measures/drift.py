@@ -8,16 +8,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.audio_file import Samples
-from engine.config import SAMPLE_RATE
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from training.measures.continuations import continue_prompts
-from training.measures.faults import continuation_faults, with_shares
-from training.measures.log_mel import log_mel
-from training.measures.prompts import CutPrompt
-from training.measures.report import Keeper, means
-from training.measures.silence import frame_levels, recording_level, silent_share
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.training.measures.continuations import continue_prompts
+from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.figures.log_mel import log_mel
+from whispergpt.training.measures.figures.silence import frame_levels, recording_level, silent_share
+from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.report import Keeper, means
 
 WINDOW_SECONDS = 10.0
 FIRST_WINDOWS = 6

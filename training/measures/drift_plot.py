@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from training.measures.drift import FIRST_WINDOWS, MEASURES
-from training.measures.packages import need
+from whispergpt.training.measures.drift import FIRST_WINDOWS, MEASURES
+from whispergpt.training.measures.figures.packages import need
 
 PLOT = "drift.png"
 LABELS = {"level": "level (dBFS)", "spectrum": "log-mel distance\nto the first minute", "silence": "share of silence"}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.audio_file import Samples
-from training.measures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
-from training.measures.comb import comb_db
-from training.measures.continuations import Continuation
-from training.measures.frame_correlation import frame_correlation
-from training.measures.prompts import CutPrompt
-from training.measures.report import Figures
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.training.measures.continuations import Continuation
+from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
+from whispergpt.training.measures.figures.comb import comb_db
+from whispergpt.training.measures.figures.frame_correlation import frame_correlation
+from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.report import Figures
 
 
 def fault_figures(audio: Samples, original: Samples | None = None) -> dict[str, float | None]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import soundfile
 
-from engine.audio_file import Samples
-from engine.config import SAMPLE_RATE
-from training.measures.packages import need_program
-from training.measures.round_trip import Decoded, in_16_bits
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.training.measures.figures.packages import need_program
+from whispergpt.training.measures.round_trip import Decoded, in_16_bits
 
 LEAST_KBPS, MOST_KBPS = 6.0, 256.0
 HEADERS = 2

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.audio_file import Samples
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from training.measures.continuations import continue_prompts, keep_continuation
-from training.measures.faults import continuation_faults, with_shares
-from training.measures.notes import Notes, histogram_distance
-from training.measures.prompts import CutPrompt
-from training.measures.recordings import Recordings
-from training.measures.report import Keeper, means
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.training.measures.continuations import continue_prompts, keep_continuation
+from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.figures.notes import Notes, histogram_distance
+from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.recordings import Recordings
+from whispergpt.training.measures.report import Keeper, means
 
 
 def measure_piano(

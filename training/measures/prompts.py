@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples
-from engine.config import HOP, SAMPLE_RATE
-from training.measures.recordings import Recordings
+from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples
+from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.training.measures.recordings import Recordings
 
 
 @dataclass(frozen=True)

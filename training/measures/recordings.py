@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from engine.audio_file import AudioError, Samples, read_audio
-from engine.config import SAMPLE_RATE
-from training.datasets import find_audio, load_prepared
-from training.grouping import folder_name, label, lay_out
-from training.journal import JOURNAL
-from training.manifest import MANIFEST
-from training.measures.transcripts import find_transcripts
+from whispergpt.engine.audio.audio_file import AudioError, Samples, read_audio
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.training.data.datasets import find_audio, load_prepared
+from whispergpt.training.data.grouping import folder_name, label, lay_out
+from whispergpt.training.data.journal import JOURNAL
+from whispergpt.training.data.manifest import MANIFEST
+from whispergpt.training.measures.figures.transcripts import find_transcripts
 
 
 @dataclass(frozen=True)

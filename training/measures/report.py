@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from engine.audio_file import Samples
-from engine.config import SAMPLE_RATE
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import SAMPLE_RATE
 
 REPORT = "report.json"
 

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from engine.audio_file import Samples
-from engine.codec import Codec
-from engine.config import CODEBOOK_SIZE, FRAME_RATE, SAMPLE_RATE
-from engine.frame_step import to_int16
-from engine.offline import OfflineCodec
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE, SAMPLE_RATE
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import to_int16
 
 BITS_PER_CODE = CODEBOOK_SIZE.bit_length() - 1
 KBPS_PER_CODEBOOK = FRAME_RATE * BITS_PER_CODE / 1000

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.engine import Engine
-from engine.messages import SamplingParams
-from training.measures.continuations import continue_prompts, keep_continuation
-from training.measures.faults import continuation_faults, with_shares
-from training.measures.listening import Dnsmos
-from training.measures.prompts import CutPrompt
-from training.measures.recordings import Recordings
-from training.measures.report import Keeper, means
-from training.measures.silence import recording_level, silent_share
-from training.measures.voice import VoiceLikeness
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.training.measures.continuations import continue_prompts, keep_continuation
+from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.figures.listening import Dnsmos
+from whispergpt.training.measures.figures.silence import recording_level, silent_share
+from whispergpt.training.measures.figures.voice import VoiceLikeness
+from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.recordings import Recordings
+from whispergpt.training.measures.report import Keeper, means
 
 LEAST_REST_SECONDS = 2.0
 """Seconds of true continuation that its share of silence needs at least."""

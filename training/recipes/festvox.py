@@ -1,6 +1,7 @@
 """Real studio speech for the codec: the recordings in Debian's festvox-ru, one Russian speaker, 1.66 hours at 16 kHz.
 
-``python -m training.recipes.festvox -o audio/festvox-ru`` writes one folder for the one speaker and ``festvox-ru.tsv``.
+``python -m whispergpt.training.recipes.festvox -o audio/festvox-ru`` writes one folder for the one speaker and
+``festvox-ru.tsv``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import soundfile
 import typer
 from tqdm import tqdm
 
-from training.recipes.audio_folder import run, whole_seconds, write_flac, write_table
-from training.recipes.packages import from_debian
+from whispergpt.training.recipes.audio_folder import run, whole_seconds, write_flac, write_table
+from whispergpt.training.recipes.packages import from_debian
 
 PACKAGE = "festvox-ru"
 VOICE = "usr/share/festival/voices/russian/msu_ru_nsh_clunits"

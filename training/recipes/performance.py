@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.recipes.packages import library
-from training.recipes.scores import Note
+from whispergpt.training.recipes.packages import library
+from whispergpt.training.recipes.scores import Note
 
 PIANOS = 4
 """General MIDI programs 0 to 3: acoustic grand, bright, electric grand and honky-tonk."""

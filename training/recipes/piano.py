@@ -1,7 +1,8 @@
 """Bach on a piano: scores of music21's corpus, played a little differently each, rendered by FluidSynth.
 
-``python -m training.recipes.piano -o audio/piano`` writes one folder a work (BWV number), a flac and the MIDI file it
-was rendered from for each piece, ``piano.tsv`` with what was made and ``left-out.tsv`` with what was not, and why.
+``python -m whispergpt.training.recipes.piano -o audio/piano`` writes one folder a work (BWV number), a flac and the
+MIDI file it was rendered from for each piece, ``piano.tsv`` with what was made and ``left-out.tsv`` with what was not,
+and why.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import soxr
 import typer
 from tqdm import tqdm
 
-from engine.config import SAMPLE_RATE
-from training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac, write_table
-from training.recipes.packages import require
-from training.recipes.performance import Style, perform, style_of, write_midi
-from training.recipes.scores import Piece, ScoreError, bach_folder, pieces, read_notes
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac, write_table
+from whispergpt.training.recipes.packages import require
+from whispergpt.training.recipes.performance import Style, perform, style_of, write_midi
+from whispergpt.training.recipes.scores import Piece, ScoreError, bach_folder, pieces, read_notes
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 RENDER_RATE = 48_000

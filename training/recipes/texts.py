@@ -7,7 +7,7 @@ import warnings
 import zlib
 from pathlib import Path
 
-from training.recipes.packages import from_debian, library
+from whispergpt.training.recipes.packages import from_debian, library
 
 PACKAGE = "r-cran-janeaustenr"
 DATA = "usr/lib/R/site-library/janeaustenr/data"

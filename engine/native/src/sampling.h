@@ -1,4 +1,4 @@
-// Drawing the coarse code, and what a step gives back: the same rules as engine/sampling.py.
+// Drawing the coarse code, and what a step gives back: the same rules as engine/model/sampling.py.
 #pragma once
 #include <algorithm>
 #include <numeric>

@@ -1,0 +1,82 @@
+"""What a server and its engine hold of the machine: files, threads, memory, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+
+_SETTLE_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of both processes together; ``busy``: streams that play or wait."""
+
+    files: int
+    threads: int
+    resident_mb: float
+    busy: int
+
+    def as_json(self) -> dict[str, float]:
+        return asdict(self)
+
+    def leaked(self, before: Footprint, most_mb: float) -> list[str]:
+        """What there is more of than ``before``, in words."""
+        found = [
+            f"{now - then} {name} more"
+            for name, now, then in (("files", self.files, before.files), ("threads", self.threads, before.threads))
+            if now > then
+        ]
+        if self.busy:
+            found.append(f"{self.busy} streams left")
+        if self.resident_mb > before.resident_mb + most_mb:
+            found.append(f"{self.resident_mb - before.resident_mb:.0f} MB more")
+        return found
+
+
+async def footprint(served: ServerProcess) -> Footprint:
+    """As it is now."""
+    said = await metrics(served.url)
+    held = [_of_process(pid) for pid in (served.pid, *served.engine_pids())]
+    return Footprint(
+        files=round(sum(one[0] for one in held)),
+        threads=round(sum(one[1] for one in held)),
+        resident_mb=sum(one[2] for one in held),
+        busy=round(said["whispergpt_streams_active"] + said["whispergpt_streams_waiting"]),
+    )
+
+
+def _of_process(pid: int) -> tuple[float, float, float]:
+    """Files, threads, resident megabytes."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return files, float(status["Threads"]), float(status["VmRSS"].split()[0]) / 1024
+
+
+async def settled(served: ServerProcess, before: Footprint, most_mb: float) -> Footprint:
+    """As it is once nothing is left over, or after a minute and a half."""
+    until = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        now = await footprint(served)
+        if not now.leaked(before, most_mb) or time.monotonic() > until:
+            return now
+        await asyncio.sleep(1)
+
+
+async def metrics(url: str) -> dict[str, float]:
+    """Each metric's samples, added up over their labels but those of histograms' buckets."""
+    async with httpx.AsyncClient(timeout=30) as http:
+        text = (await http.get(f"{url}/metrics")).text
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if not sample.name.endswith("_bucket"):
+                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums

@@ -1,0 +1,131 @@
+"""A real server in its own process, as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from whispergpt.server.ready_line import wait_until_ready
+
+ROOT = Path(__file__).resolve().parents[3]
+START_SECONDS = 180.0
+"""How long loading, compiling and a first generation may take on a busy machine."""
+STOP_SECONDS = 60.0
+
+
+class ServerProcess:
+    """``whispergpt serve`` on a free port, with what it printed.
+
+    Args:
+        arguments: more of the command line.
+        environment: settings added to this process's environment.
+        folder: where it is started.
+    """
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT) -> None:
+        self.keys: dict[str, str] = {}
+        """By name, where whoever started it made some."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it must outlive this method
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        try:
+            self.url = self._wait_for_ready_line()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def terminate(self) -> None:
+        """Send SIGTERM and return at once."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for the end and return the exit status. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it, if it still runs, and its engine too."""
+        engines = self.engine_pids() if self._process.poll() is None else []
+        self._process.kill()
+        self._process.wait()
+        for pid in engines:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        """The server's process id, not the engine's."""
+        return self._process.pid
+
+    def engine_pids(self) -> list[int]:
+        """The processes that generate: children of the server that run the engine's worker."""
+        return [pid for pid in self._children() if b"whispergpt.engine.process.worker" in _command_line(pid)]
+
+    def resident_mb(self) -> float:
+        """Return the memory of the server and of all processes below it, what they share counted once."""
+        pids = [self.pid]
+        for pid in pids:
+            pids += self._children(pid)
+        return sum(_proportional_kb(pid) for pid in pids) / 1024
+
+    def log(self) -> str:
+        """Everything that it wrote to stderr so far."""
+        # Read at an offset: a seek would move the position at which the server writes.
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
+
+    def _children(self, of: int | None = None) -> list[int]:
+        parent_pid = self.pid if of is None else of
+        children = []
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                # "pid (name) state parent …": the name may hold spaces.
+                parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == parent_pid:
+                children.append(int(entry.parent.name))
+        return children
+
+    def _wait_for_ready_line(self) -> str:
+        assert self._process.stdout is not None
+        try:
+            return wait_until_ready(self._process.stdout, START_SECONDS)
+        except TimeoutError:
+            raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
+        except EOFError:
+            raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}") from None
+
+
+def _proportional_kb(pid: int) -> int:
+    """Return the process's memory, of pages that several processes share a part; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""

@@ -1,0 +1,124 @@
+"""Listeners who come at random and leave again, for some minutes: what they heard, and what it cost the server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.example import PROMPT
+from whispergpt.load.heard import Summary
+from whispergpt.load.listener import stream_address
+from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.plan import Mix, Visit, open_loop
+from whispergpt.load.voices import Voices
+
+MOST_MB = 40.0
+BUFFER_SECONDS = 0.05
+MINUTE_SECONDS = 60.0
+WARM_SECONDS = 60.0
+"""Of as many listeners as the server says at its start that it bears: it learns what they cost besides steps."""
+MIX = Mix()
+_STEPS, _SECONDS = "whispergpt_frame_step_seconds_count", "whispergpt_frame_step_seconds_sum"
+_FRAMES = "whispergpt_frames_total"
+
+
+@dataclass(frozen=True)
+class Visitors:
+    """Minutes of it.
+
+    Attributes:
+        limit: the real-time streams that the server says it bears, once it has had listeners for a minute.
+        streams: listeners at once, on average, had nobody been refused.
+        minutes: the step and the footprint of each minute.
+        left: streams that were still there when all had gone.
+        lag_ms: how late the listeners' own program was.
+    """
+
+    limit: float
+    streams: float
+    minutes: list[dict[str, float]]
+    summary: Summary
+    left: int
+    lag_ms: Percentiles
+
+    @property
+    def slower(self) -> float:
+        """A stream's share of the step, the last third of the time beside the first."""
+        return self._last("frame_ms") / self._first("frame_ms") - 1
+
+    @property
+    def grown_mb(self) -> float:
+        return self._last("resident_mb") - self._first("resident_mb")
+
+    @property
+    def whole(self) -> bool:
+        """Whether everybody who was let in heard all without a gap, and nothing was kept of them."""
+        summary = self.summary
+        return (
+            not summary.listeners.get("failed") and not summary.underruns and self.grown_mb < MOST_MB and not self.left
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "limit": self.limit,
+            "streams": self.streams,
+            "minutes": self.minutes,
+            "heard": self.summary.as_json(),
+            "generator_lag_p99_ms": self.lag_ms.p99,
+            "frame_slower": self.slower,
+            "grown_mb": self.grown_mb,
+            "left": self.left,
+        }
+
+    def _first(self, name: str) -> float:
+        return mean(minute[name] for minute in self.minutes[: self._third])
+
+    def _last(self, name: str) -> float:
+        return mean(minute[name] for minute in self.minutes[-self._third :])
+
+    @property
+    def _third(self) -> int:
+        return max(1, len(self.minutes) // 3)
+
+
+async def visitors(served: ServerProcess, load: float, count: int, seed: int) -> Visitors:
+    """``count`` minutes at ``load`` times the limit that the server itself measured."""
+    limit = await _learnt(served, seed)
+    visits = open_loop(MIX, load * limit, count * MINUTE_SECONDS, seed)
+    crowd = _crowd(served, visits)
+    running = asyncio.create_task(crowd.run())
+    minutes = []
+    before = await metrics(served.url)
+    for _ in range(count):
+        await asyncio.sleep(MINUTE_SECONDS)
+        now, held = await metrics(served.url), await footprint(served)
+        steps, frames, seconds = (now[name] - before.get(name, 0.0) for name in (_STEPS, _FRAMES, _SECONDS))
+        before = now
+        step = {"step_ms": 1e3 * seconds / steps, "streams_a_step": frames / steps, "frame_ms": 1e3 * seconds / frames}
+        minutes.append(step | held.as_json() | {"limit": now["whispergpt_streams_limit"]})
+    await running
+    after = await settled(served, await footprint(served), MOST_MB)
+    lag = Percentiles.of([1e3 * one for one in crowd.lags])
+    return Visitors(limit, load * limit, minutes, crowd.summary(), after.busy, lag)
+
+
+async def _learnt(served: ServerProcess, seed: int) -> float:
+    """The limit as it was in the second half of ``WARM_SECONDS``, on average."""
+    begins = (await metrics(served.url))["whispergpt_streams_limit"]
+    running = asyncio.create_task(_crowd(served, open_loop(MIX, begins, WARM_SECONDS, seed + 1)).run())
+    await asyncio.sleep(WARM_SECONDS / 2)
+    told: list[float] = []
+    while not running.done() and len(told) < WARM_SECONDS / 2:
+        told.append((await metrics(served.url))["whispergpt_streams_limit"])
+        await asyncio.sleep(1)
+    await running
+    return mean(told) if told else begins
+
+
+def _crowd(served: ServerProcess, visits: list[Visit]) -> Crowd:
+    return Crowd(stream_address(served.url), visits, Voices([PROMPT]), BUFFER_SECONDS)

@@ -1,0 +1,54 @@
+"""What real continuations take on the way to their listeners, by format: ``python -m
+whispergpt.benchmarks.simulation.bandwidth``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import get_args
+
+from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import SamplingParams
+from whispergpt.load.example import PROMPT
+from whispergpt.server.audio.encoders import Format, encoder
+
+MESSAGE_FRAMES = 6
+"""80 ms, the most that one message holds."""
+SECONDS = 20
+SEEDS = range(3)
+PROMPTS = {"speech": PROMPT, "piano": PROMPT.with_name("piano.flac")}
+
+
+def continuation(engine: Engine, model: str, seed: int) -> bytes:
+    """s16le samples of ``SECONDS``."""
+    defaults = engine.model.defaults
+    sampling = SamplingParams(seed, defaults.temperature, defaults.top_k, defaults.top_p)
+    stream = engine.stream(engine.encode_prompt(read_audio(PROMPTS[model])), sampling, SECONDS * FRAME_RATE)
+    return b"".join(frame.pcm.astype("<i2").tobytes() for frame in engine.generate(stream))
+
+
+def bits_per_second(wanted: Format, pcm: bytes) -> float:
+    """Of a body that is sent while it grows, message by message as the server groups frames."""
+    size, message = len(pcm) // 2, 2 * HOP * MESSAGE_FRAMES
+    out = encoder(wanted, size)
+    body = sum(len(out.push(pcm[start : start + message])) for start in range(0, len(pcm), message))
+    return 8 * (body + len(out.finish())) * SAMPLE_RATE / size
+
+
+def main() -> int:
+    """Print kilobits a second for each model, format and seed."""
+    told = {}
+    for model in PROMPTS:
+        engine = Engine.load(model, "cpu")
+        sounds = [continuation(engine, model, seed) for seed in SEEDS]
+        told[model] = {
+            wanted: [round(bits_per_second(wanted, pcm) / 1000, 1) for pcm in sounds] for wanted in get_args(Format)
+        }
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""What a machine costs, for the simulation: ``python -m whispergpt.benchmarks.simulation.measure -o FILE`` on one that
+has nothing else to do. It takes a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+import msgspec
+import numpy as np
+import torch
+
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.ours import OurRunner
+from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile
+from whispergpt.engine import messages as m
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.backends.processors import usable_processors
+from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import Checkpoint, SamplingParams
+from whispergpt.engine.model.streaming import state_bytes
+from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.prompts.recall import frames_remembered
+from whispergpt.engine.streams.capacity import Capacity
+from whispergpt.engine.streams.scheduler import Stream
+from whispergpt.load.crowd import Crowd
+from whispergpt.load.example import PROMPT
+from whispergpt.load.listener import stream_address
+from whispergpt.load.plan import Mix, steady
+from whispergpt.load.voices import Voices
+from whispergpt.server.tokens.resume_tokens import ResumeTokens
+
+MODEL = "speech"
+COMMAND = "python -m whispergpt.benchmarks.simulation.measure"
+TURNS, WARM = 60, 3
+"""Of which the median is what a turn for so many streams takes."""
+SPREAD_STREAMS, SPREAD_TURNS, QUANTILES = 16, 1000, 41
+SHORT_SECONDS, LONG_SECONDS, PROMPTS = 1.0, 5.0, 15
+RECALLED_SECONDS, RECALLS = 20.0, 7
+AT_ONCE, BESIDE_SECONDS = 2, 8.0
+LISTENERS, LISTENING_SECONDS = 16, 20.0
+_OPEN = {"WHISPERGPT_PROMPT_CACHE_BYTES": "0", "WHISPERGPT_MAX_LOAD": "0"}
+
+
+class _Turns:
+    """The worker's loop for so many streams, messages packed and thrown away.
+
+    Attributes:
+        prompts: how many became ready meanwhile.
+    """
+
+    def __init__(self, runner: OurRunner, desk: PromptDesk) -> None:
+        self._runner, self.prompts = runner, 0
+        model = runner.engine.model.id
+        capacity = Capacity({model: runner.engine.step_cost()}, most_load=0)
+        self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
+
+    def _send(self, event: m.Event) -> None:
+        m.pack(event)
+        self.prompts += isinstance(event, m.PromptReady)
+
+    def seconds(self) -> float:
+        """Of one turn."""
+        began = time.perf_counter()
+        self._worker.turn()
+        return time.perf_counter() - began
+
+    def taken(self, streams: int, turns: int, paced: bool = True) -> list[float]:
+        """Seconds of each turn, one in a frame's time: as a server has them, with caches and processors gone cold
+        between. Not ``paced``: one behind the other.
+        """
+        self._runner.prepare(streams)
+        taken: list[float] = []
+        for _ in range(turns + WARM):
+            taken.append(self.seconds())
+            if paced:
+                time.sleep(max(0.0, 1 / FRAME_RATE - taken[-1]))
+        return taken[WARM:]
+
+
+class _Prompts:
+    """A desk where prompts are waited for, or kept coming."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._done = engine, threading.Event()
+        self.desk = PromptDesk(cache_bytes=0, notify=self._done.set)
+        self._number = 0
+        self.close = self.desk.close
+
+    def seconds(self, audio: Samples | m.Memory) -> float:
+        """That one takes, from its commit on, with nothing else to do."""
+        self._done.clear()
+        began = time.perf_counter()
+        self._bring(audio)
+        while not self.desk.finished():
+            self._done.wait(1.0)
+            self._done.clear()
+        return time.perf_counter() - began
+
+    def keep_coming(self) -> None:
+        """Have ``AT_ONCE`` in work."""
+        while len(self.desk) < AT_ONCE:
+            self._bring(_sound(LONG_SECONDS, self._number))
+
+    def _bring(self, audio: Samples | m.Memory) -> None:
+        self._number += 1
+        if isinstance(audio, m.Memory):
+            self.desk.recall(self._number, self._engine, audio)
+            return
+        self.desk.open(self._number, self._engine, owner="")
+        self.desk.append(self._number, audio)
+        self.desk.commit(self._number)
+
+
+def _sound(seconds: float, seed: int) -> Samples:
+    sound: Samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    return sound
+
+
+def _checkpoint(engine: Engine) -> Checkpoint:
+    """Of a stream that has as much behind it as a token holds."""
+    prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
+    stream = Stream(1, prompt, SamplingParams(0, 1.0, 0, 1.0), frames=None, credit=None, checkpoints=True)
+    engine.start(stream)
+    said: list[Checkpoint] = []
+    while len(said) < 2:  # the first stands at its beginning
+        said += engine.step().checkpoints
+    engine.cancel(stream)
+    return said[-1]
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What listeners cost beside the steps, in seconds of all cores for each second that one listens."""
+
+    start_seconds: float
+    listener_share: float
+    generator_share: float
+
+
+async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
+    visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
+    crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
+    server, own = _cpu_seconds(served.pid), _own_seconds()
+    await crowd.run()
+    summary = crowd.summary()
+    if summary.listeners.get("completed") != LISTENERS:
+        raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
+    return _cpu_seconds(served.pid) - server, _own_seconds() - own, summary.audio_seconds
+
+
+def _server() -> _Server:
+    began = time.perf_counter()
+    with ServerProcess("--model", MODEL, environment=_OPEN) as served:
+        start = time.perf_counter() - began
+        server, own, heard = asyncio.run(_serve_some(served))
+    cores = usable_processors()
+    return _Server(start, server / heard / cores, own / heard / cores)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of one process, all its threads (proc(5): utime and stime, in ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(name: str) -> Profile:
+    """Measure this machine, with whatever else it does at the moment."""
+    device = torch.device("cpu")
+    runner = OurRunner(load_model(MODEL, device), device)
+    runner.prepare(64)  # as many slots as a server has
+    engine = runner.engine
+    runner.prepare(0)
+    step = engine.step_cost()
+    with closing(_Prompts(engine)) as prompts:
+        turns = _Turns(runner, prompts.desk)
+        turn = [median(turns.taken(streams, TURNS)) for streams in step.streams]
+        taken = turns.taken(SPREAD_STREAMS, SPREAD_TURNS)
+        spread = np.quantile(np.array(taken) / median(taken), np.linspace(0, 1, QUANTILES))
+        runner.prepare(0)
+        short, long = (
+            median(prompts.seconds(_sound(seconds, seed)) for seed in range(PROMPTS))
+            for seconds in (SHORT_SECONDS, LONG_SECONDS)
+        )
+        checkpoint = _checkpoint(engine)
+        recall = median(prompts.seconds(checkpoint.memory) for _ in range(RECALLS))
+        alone = turns.taken(SPREAD_STREAMS, TURNS, paced=False)
+        runner.prepare(SPREAD_STREAMS)
+        beside, began = [], time.perf_counter()
+        while (passed := time.perf_counter() - began) < BESIDE_SECONDS:
+            prompts.keep_coming()
+            beside.append(turns.seconds())
+    server = _server()
+    rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)
+    token = ResumeTokens(None).seal(checkpoint, engine.info(), frames=None)
+    slot = state_bytes(engine.model.step.init_state(1, device, engine.path.dtype))
+    return Profile(
+        machine=name,
+        model=MODEL,
+        command=COMMAND,
+        date=time.strftime("%Y-%m-%d"),
+        cores=usable_processors(),
+        step=Curve(step.streams, step.seconds),
+        turn=Curve(step.streams, turn),
+        spread=[round(float(one), 3) for one in spread],
+        prompt_least=max(0.0, short - rate * SHORT_SECONDS),
+        prompt_rate=rate,
+        recall_frames=frames_remembered(engine.model.step.model.config),
+        recall_seconds=recall,
+        prompts_slow=mean(beside) / mean(alone),
+        prompts_share=turns.prompts * long / passed,
+        listener_share=server.listener_share,
+        generator_share=server.generator_share,
+        start_seconds=server.start_seconds,
+        slot_bytes=slot,
+        token_bytes=len(token),
+    )
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--name", required=True, help="of this machine, for people")
+    parser.add_argument("-o", "--output", type=Path, default=MEASURED)
+    options = parser.parse_args()
+    profile = measure(options.name)
+    options.output.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

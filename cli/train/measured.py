@@ -1,0 +1,81 @@
+"""Heads of reports and printed tables of `whispergpt train measure`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from whispergpt.training.measures.report import REPORT
+
+SHOWN_SKIPPED = 5
+"""Skipped recordings that are told of one by one; the report has them all."""
+
+
+def head(context: typer.Context, packages: Mapping[str, str]) -> dict[str, Any]:
+    """The beginning of a report: the command with every flag spelt out, defaults too, and the versions it ran with."""
+    flags: dict[str, Any] = {}
+    words, sources = ["whispergpt", "train", "measure", str(context.command.name)], []
+    for parameter in context.command.params:
+        value = context.params[str(parameter.name)]
+        several = isinstance(value, list | tuple)
+        plain = [str(one) if isinstance(one, Path) else one for one in (value if several else [value])]
+        if parameter.param_type_name == "argument":
+            sources = [str(one) for one in plain]
+            continue
+        flags[str(parameter.name)] = plain if several else plain[0]
+        for one in plain:
+            if one is not None and one is not False:
+                words += [parameter.opts[-1], *([] if one is True else [str(one)])]
+    return {"command": shlex.join([*words, *sources]), "flags": flags, "packages": dict(packages)}
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[float | str | None]]) -> None:
+    """Print rows under names, in columns as wide as they need."""
+    cells = [list(names), *([one if isinstance(one, str) else number(one) for one in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    for row in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+FAULTS = {
+    "comb_db": "comb at 75 Hz, dB",
+    "frame_correlation": "correlation a frame later",
+    "high_band_db": "above 8.2 kHz, dB",
+    "band_rise_db": "rise above 8.2 kHz, dB",
+    "opened_share": "share that opens above 8.2 kHz",
+}
+"""Names in tables of the figures of the buzz and of the high band."""
+COMPARED = {"prompt": "the prompt after the codec", "original": "the prompt", "rest": "the true rest"}
+"""Names in tables of what a continuation is compared with, by the ending of its figures' names."""
+
+
+def fault_rows(row: Mapping[str, float | None]) -> list[list[float | str | None]]:
+    """Return table rows of a continuation's faults, each with what it is compared with, from a row of means."""
+    return [
+        [
+            name,
+            row[key],
+            ", ".join(f"{told} {number(row[f'{key}_{of}'])}" for of, told in COMPARED.items() if f"{key}_{of}" in row),
+        ]
+        for key, name in FAULTS.items()
+    ]
+
+
+def number(value: float | None) -> str:
+    """Three decimals at most, and a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def tell(report: Mapping[str, Any], out: Path | None) -> None:
+    """Write to stderr what was skipped, and to stdout where the report lies."""
+    skipped = report.get("skipped", [])
+    for entry in skipped[:SHOWN_SKIPPED]:
+        typer.echo(f"skipped {entry['file']}: {entry['why']}", err=True)
+    if len(skipped) > SHOWN_SKIPPED:
+        typer.echo(f"… and {len(skipped) - SHOWN_SKIPPED} more", err=True)
+    if out is not None:
+        typer.echo(f"{out / REPORT} has every file's figures")

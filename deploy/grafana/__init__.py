@@ -1,0 +1,1 @@
+"""Grafana's dashboards: ``generator`` makes them, ``provisioning`` has them loaded."""

@@ -1,0 +1,91 @@
+"""Whole recordings through the codec, in bounded memory: the streaming codec on one slot, chunk by chunk."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whispergpt.engine.config import HOP
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.streaming import State, map_state
+from whispergpt.engine.native.check import find_codec_kernels
+from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
+
+CHUNK_FRAMES = 150
+"""Frames at once for torch: two seconds stay in a processor's cache."""
+KERNEL_FRAMES = 32
+
+
+class OfflineCodec:
+    """A codec for whole recordings: compiled kernels on a CPU that they are made for, three times as fast as torch.
+
+    The codec's weights are not to be changed any more.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec.eval()
+        self._device = codec.quantizer.entries[0].device
+        self._encoder: tuple[EncodeProgram, State] | None = None
+        self._decoders: dict[int, tuple[DecodeProgram, State]] = {}
+        # With reflection padding the first chunk is not like the others.
+        plain = codec.config.pad_mode == "constant"
+        self._weights = find_codec_kernels(codec, self._device).weights if plain else None
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Tensor:
+        """Audio ``[n]`` at 24 kHz → codes ``[K, ceil(n / 320)]``, the last frame filled up with silence."""
+        whole = F.pad(audio, (0, -len(audio) % HOP))
+        # Some codecs cannot start with less.
+        whole = F.pad(whole, (0, max(0, self.codec.config.frames_to_prime * HOP - len(whole))))
+        found = self._encode_by_kernels(whole) if self._weights else self._encode_by_torch(whole)
+        return found[:, : -(-len(audio) // HOP)]
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes of the first k codebooks ``[k, T]`` → audio ``[T·320]``."""
+        missing = max(0, self.codec.config.frames_to_prime - codes.shape[1])
+        padded = F.pad(codes, (0, missing))
+        audio = self._decode_by_kernels(padded) if self._weights else self._decode_by_torch(padded)
+        return audio[: codes.shape[1] * HOP]
+
+    def _encode_by_torch(self, audio: Tensor) -> Tensor:
+        state = self.codec.init_encoder_state(1, self._device)
+        chunks = audio[None, None].split(CHUNK_FRAMES * HOP, dim=2)
+        return torch.cat([self.codec.encode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0]
+
+    def _decode_by_torch(self, codes: Tensor) -> Tensor:
+        state = self.codec.init_decoder_state(1, self._device)
+        chunks = codes[None].split(CHUNK_FRAMES, dim=2)
+        return torch.cat([self.codec.decode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0, 0]
+
+    def _encode_by_kernels(self, audio: Tensor) -> Tensor:
+        assert self._weights is not None
+        if self._encoder is None:  # made once: a program packs weights, which stay as long as the codec
+            state = self.codec.init_encoder_state(1, self._device)
+            self._encoder = EncodeProgram(self.codec, state, KERNEL_FRAMES, self._weights), state
+        program, state = self._encoder
+        map_state(torch.Tensor.zero_, state)
+        codes = []
+        for chunk in audio.view(-1, HOP).split(KERNEL_FRAMES):
+            program.audio[: len(chunk)] = chunk.numpy()
+            program.run(len(chunk))
+            codes.append(program.codes[:, : len(chunk)].astype(np.int64))
+        return torch.from_numpy(np.concatenate(codes, axis=1))
+
+    def _decode_by_kernels(self, codes: Tensor) -> Tensor:
+        assert self._weights is not None
+        if len(codes) not in self._decoders:
+            state = self.codec.init_decoder_state(1, self._device)
+            program = DecodeProgram(self.codec, len(codes), state, KERNEL_FRAMES, self._weights)
+            self._decoders[len(codes)] = program, state
+        program, state = self._decoders[len(codes)]
+        map_state(torch.Tensor.zero_, state)
+        audio = []
+        for chunk in codes.split(KERNEL_FRAMES, dim=1):
+            frames = chunk.shape[1]
+            program.codes[:, :frames] = chunk.numpy()
+            program.run(frames)
+            audio.append(program.audio[:frames].flatten())
+        return torch.from_numpy(np.concatenate(audio))

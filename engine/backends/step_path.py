@@ -1,0 +1,122 @@
+"""Ways to run the frame step for some of the slots: compiled kernels on a CPU they are made for, captured graphs on a
+GPU, torch elsewhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from whispergpt.engine.backends.graph_path import GPU_TILE, GraphPath
+from whispergpt.engine.backends.processors import usable_processors
+from whispergpt.engine.backends.stage_clock import StageClock
+from whispergpt.engine.backends.step_threads import StepThreads
+from whispergpt.engine.config import HOP
+from whispergpt.engine.model.frame_step import LOST, FrameStep
+from whispergpt.engine.model.streaming import State, leaf, rows
+from whispergpt.engine.native.check import Kernels
+from whispergpt.engine.native.frame_program import FrameProgram
+from whispergpt.engine.native.weights import Weights
+
+TILE = 8
+"""Slots that torch steps together. The last bits of its matrix products depend on their number of rows, so every step
+has this many, whoever plays: that is how the same seed gives the same codes in any company."""
+STREAMS_PER_THREAD = 4
+"""Fewer are not worth waking another thread for."""
+
+Codes = npt.NDArray[np.int32]
+Samples = npt.NDArray[np.int16]
+
+
+class StepPath(Protocol):
+    """``name`` stands in the fingerprint, and ``dtype``, that of products; ``slow_because`` says why it is not the fast
+    one, where it is not."""
+
+    name: str
+    dtype: torch.dtype
+    slow_because: str | None
+
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        """One frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, to be read before the next step.
+
+        Codes are ``LOST`` where a slot's numbers are no longer finite.
+
+        The seconds of each stage are added to ``stages``.
+        """
+        ...
+
+
+def whole_tiles(streams: int, device: torch.device) -> int:
+    """The slots that so many streams need there."""
+    tile = GPU_TILE if device.type == "cuda" else TILE
+    return -(-streams // tile) * tile
+
+
+def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
+    """How steps run where these ``kernels`` were found; ``state`` has room for whole tiles."""
+    if device.type == "cuda":
+        return GraphPath(frame_step, state, slots, device)
+    if kernels.weights is None:
+        return TorchPath(frame_step, state, slots, device, kernels.missing_because)
+    return NativePath(frame_step, state, slots, kernels.weights)
+
+
+class NativePath:
+    """Compiled kernels: each stream's frame depends on nobody else's, however many there are."""
+
+    slow_because: str | None = None
+
+    def __init__(
+        self, frame_step: FrameStep, state: State, slots: int, weights: Weights, threads: int | None = None
+    ) -> None:
+        self._program = FrameProgram(frame_step, state, slots, weights)
+        self._logits = leaf(state, "logits").numpy()
+        self._threads = StepThreads(threads or usable_processors())
+        self.name, self.dtype = weights.library.name, weights.dtype
+
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        count = len(slots)
+        wanted = np.array(slots, dtype=np.int32)
+        parts = max(1, min(self._threads.count, count // STREAMS_PER_THREAD))
+        bounds = [count * part // parts for part in range(parts + 1)]
+        done = self._threads.run([partial(self._program.run, wanted, begin, end) for begin, end in pairwise(bounds)])
+        if stages is not None:
+            for stage in done[0]:
+                seconds = max(part[stage] for part in done)
+                if seconds > 0:  # a model has not all stages
+                    stages[stage] = stages.get(stage, 0.0) + seconds
+        codes = self._program.codes[:count]
+        finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
+        codes[~finite] = LOST
+        return codes, self._program.samples[:count]
+
+
+class TorchPath:
+    """The frame step as torch runs it, in tiles."""
+
+    dtype = torch.float32
+
+    def __init__(
+        self, frame_step: FrameStep, state: State, slots: int, device: torch.device, slow_because: str | None = None
+    ) -> None:
+        self._frame_step, self._device, self.slow_because = frame_step, device, slow_because
+        self._tiles = [rows(state, first, first + TILE) for first in range(0, slots, TILE)]
+        self.name = f"torch-tile{TILE}"
+
+    @torch.inference_mode()
+    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        codes = np.zeros((len(slots), self._frame_step.books), np.int32)
+        samples = np.zeros((len(slots), HOP), np.int16)
+        for tile in sorted({slot // TILE for slot in slots}):
+            places = [i for i, slot in enumerate(slots) if slot // TILE == tile]
+            within = [slots[i] % TILE for i in places]
+            active = torch.zeros(TILE, dtype=torch.bool)
+            active[within] = True
+            clock = None if stages is None else StageClock(self._device, stages)
+            tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
+            codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
+        return codes, samples

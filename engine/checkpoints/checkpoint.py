@@ -1,0 +1,248 @@
+"""Model folders: ``config.json`` and safetensors, read and written. Nothing here unpickles.
+
+A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors`` and
+``MODEL_CARD.md``. Instead of weights of its own its codec may be ``"codec": "encodec_24khz"`` in the config, the
+published one, or ``"codec": {"of": NAME, "sha256": ...}``, that of a model folder beside it or of an installed model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import save_file
+
+from whispergpt.engine.checkpoints.installed import INSTALLED, installed_models, model_folder
+from whispergpt.engine.checkpoints.weights_file import WeightsFileError, load_module, outline, weights_of
+from whispergpt.engine.config import HOP, CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+
+FORMAT = 1
+MAX_CONFIG_BYTES = 2**20
+MAX_LICENCE_CHARACTERS = 1000
+
+
+class ModelError(ValueError):
+    """A model that cannot be found or read; the message is written for the user."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run. ``digest``: the first eight hex digits of the SHA-256 of its files."""
+
+    id: str
+    step: FrameStep
+    defaults: SamplingDefaults
+    licence: str
+    digest: str
+
+
+def find_model(name_or_folder: str) -> Path:
+    """The folder of an installed model or of a path.
+
+    Raises:
+        ModelError: there is neither.
+    """
+    folder = model_folder(name_or_folder)
+    if folder is not None:
+        return folder
+    known = ", ".join(installed_models()) or "none"
+    raise ModelError(f"There is no model {name_or_folder!r}: not installed ({known}) and not a model folder.")
+
+
+def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
+    """Load a model folder in float32.
+
+    Raises:
+        ModelError: it is missing, damaged or of another format; the message names the file.
+    """
+    folder = find_model(name_or_folder)
+    config = _read_config(folder)
+    sizes, defaults, licence = _described(folder, config)
+    codec = load_codec(folder)
+    _check_pair(folder, sizes, codec.config)
+    try:
+        model = load_module(partial(WhisperGPT, sizes), folder / "model.safetensors")
+    except WeightsFileError as error:
+        raise ModelError(str(error)) from None
+    return LoadedModel(
+        id=folder.name,
+        step=FrameStep(codec, model).eval().requires_grad_(False).to(device),
+        defaults=defaults,
+        licence=licence,
+        digest=_digest(folder),
+    )
+
+
+def describe_model(name_or_folder: str) -> dict[str, Any]:
+    """Name, parameters, sampling defaults and licence of a model, without reading its weights.
+
+    Raises:
+        ModelError: it is missing or its ``config.json`` does not describe a model.
+    """
+    folder = find_model(name_or_folder)
+    sizes, defaults, licence = _described(folder, _read_config(folder))
+    parameters = outline(partial(WhisperGPT, sizes)).parameter_count()
+    return {"id": folder.name, "parameters": parameters, "defaults": to_dict(defaults), "licence": licence}
+
+
+def load_codec(folder: Path) -> Codec:
+    """The codec of a model folder, or of the folder of a codec's training, in float32 on the CPU.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    return _codec_of(folder, _read_config(folder).get("codec"))
+
+
+def _codec_of(folder: Path, described: Any) -> Codec:
+    if described == "encodec_24khz":
+        # Only here, for those who have the published weights.
+        from whispergpt.engine.checkpoints.encodec_weights import WeightsError, load_encodec
+
+        try:
+            return load_encodec("encodec_24khz").eval()
+        except WeightsError as error:
+            raise ModelError(str(error)) from None
+    if not isinstance(described, dict):
+        raise ModelError(f"{folder / 'config.json'} does not describe a codec.")
+    if "of" in described:
+        folder = codec_folder(folder)
+        described = _read_config(folder).get("codec")
+    try:
+        sizes = from_dict(CodecConfig, described)
+        if prod(sizes.ratios) != HOP:
+            raise ValueError(f"the product of its ratios is {prod(sizes.ratios)} and must be {HOP}, one frame")
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a codec: {error}.") from None
+    try:
+        return load_module(partial(Codec, sizes), folder / "codec.safetensors").eval()
+    except WeightsFileError as error:
+        raise ModelError(str(error)) from None
+
+
+def codec_folder(folder: Path) -> Path:
+    """Where the weights of a model's codec lie: in its own folder, or in that of the model that lends it.
+
+    Raises:
+        ModelError: the lender is missing, or its codec is another by now: codes mean nothing under any but their own.
+    """
+    described = _read_config(folder).get("codec")
+    if not isinstance(described, dict) or "of" not in described:
+        return folder
+    name = described["of"]
+    if not isinstance(name, str) or not 0 < len(name) <= 255 or "\0" in name:
+        raise ModelError(f"{folder / 'config.json'} names no model that its codec is of.")
+    beside = (folder.resolve().parent / name, INSTALLED / name) if name == Path(name).name else ()
+    found = next((lender for lender in beside if (lender / "codec.safetensors").is_file()), None)
+    if found is None:
+        raise ModelError(f"{folder} uses the codec of {name!r}, which is neither beside it nor installed.")
+    try:
+        same = codec_hash(found) == described.get("sha256")
+    except OSError as error:
+        raise ModelError(f"{found / 'codec.safetensors'} cannot be read: {error.strerror}.") from None
+    if not same:
+        raise ModelError(f"{folder} was trained on another codec than {found / 'codec.safetensors'} is now.")
+    return found
+
+
+def codec_hash(folder: Path) -> str:
+    """SHA-256 of the codec's weights that lie in a model folder, in hex."""
+    with (folder / "codec.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_codec(codec: Codec, folder: Path) -> None:
+    """Write a folder from which ``load_codec`` loads it."""
+    _save_codec_weights(codec, folder)
+    _write_config(folder, {"codec": to_dict(codec.config)})
+
+
+def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: SamplingDefaults, licence: str) -> None:
+    """Write a whole model folder but for its card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_half(model.state_dict(), folder / "model.safetensors")
+    _save_codec_weights(codec, folder)
+    sizes = {"model": to_dict(model.config), "codec": to_dict(codec.config)}
+    _write_config(folder, {**sizes, "sampling": to_dict(defaults), "licence": licence})
+
+
+def _save_codec_weights(codec: Codec, folder: Path) -> None:
+    """What inference needs of a codec, in half precision."""
+    _save_half(weights_of(codec), folder / "codec.safetensors")
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
+
+
+def _described(folder: Path, config: dict[str, Any]) -> tuple[ModelConfig, SamplingDefaults, str]:
+    """Sizes, sampling defaults and licence of a model, as its ``config.json`` gives them.
+
+    Raises:
+        ModelError: they are missing, of another type or out of range.
+    """
+    try:
+        if "model" not in config:
+            raise ValueError("it has no 'model'")
+        licence = config.get("licence", "unknown")
+        if not isinstance(licence, str) or len(licence) > MAX_LICENCE_CHARACTERS:
+            raise ValueError(f"its licence is not a text of at most {MAX_LICENCE_CHARACTERS} characters")
+        defaults = from_dict(SamplingDefaults, config.get("sampling", {}))
+        return from_dict(ModelConfig, config["model"]), defaults, licence
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'} does not describe a model: {error}.") from None
+
+
+def _check_pair(folder: Path, model: ModelConfig, codec: CodecConfig) -> None:
+    """Raise ModelError where a model's fine stage is for another codec's codes."""
+    fine = model.fine
+    if fine is not None and (fine.n_codebooks, fine.dimension) != (codec.n_codebooks, codec.dimension):
+        raise ModelError(
+            f"{folder / 'config.json'} does not describe a model: its fine stage is for {fine.n_codebooks} codebooks "
+            f"of dimension {fine.dimension}, and its codec has {codec.n_codebooks} of {codec.dimension}."
+        )
+
+
+def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, partial)
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a container serves as another user
+    partial.rename(path)  # whole or as it was: it may be read while training goes on
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ValueError(f"it is longer than {MAX_CONFIG_BYTES} bytes")
+        config = msgspec.json.decode(text)  # unlike json it takes no NaN, and no number beyond what a float holds
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path} is not a model description of format {FORMAT}.")
+    return config
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors", "codec.safetensors"):
+        path = folder / name
+        if path.exists():
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()[:8]

@@ -1,0 +1,30 @@
+"""Memory for what an engine keeps of its streams: compared with what there is, before any of it is taken."""
+
+from __future__ import annotations
+
+import torch
+
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError
+from whispergpt.engine.checkpoints.memory_bound import memory_bound
+from whispergpt.engine.model.streaming import State
+
+
+def require_room(model: LoadedModel, slots: int, device: torch.device, kept_in: torch.dtype) -> None:
+    """Refuse more slots than the device's memory could hold; attention windows are only numbers in ``config.json``.
+
+    Raises:
+        ModelError: there is not as much memory; the message says how much it would take.
+    """
+    wanted = _bytes_of(model.step.init_state(slots, torch.device("meta"), kept_in))
+    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bound()
+    if wanted > there:
+        raise ModelError(
+            f"The model {model.id!r} keeps {wanted / 2**30:.1f} GiB for {slots} streams, and there are "
+            f"{there / 2**30:.1f} GiB of memory; allow fewer streams (--max-streams)."
+        )
+
+
+def _bytes_of(state: State) -> int:
+    return sum(
+        _bytes_of(held) if isinstance(held, dict) else held.numel() * held.element_size() for held in state.values()
+    )

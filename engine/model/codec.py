@@ -1,0 +1,61 @@
+"""The codec: audio to codes and back, offline in one call or streaming in chunks of whole frames.
+
+How a stream starts exact. The encoder and the decoder are causal: output up to frame t depends on input up to
+frame t and on what stands *before* the first frame. With zero padding that is silence, and a fresh state is
+silence too: any first chunk is exact. With reflection padding (the published weights) every layer mirrors its own
+first inputs, so the first chunk is passed with ``cold=True`` and must hold ``frames_to_prime`` frames (seven);
+a prompt always does. After that both kinds go on frame by frame, equal to the offline result.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from whispergpt.engine.config import HOP, CodecConfig
+from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
+from whispergpt.engine.model.seanet import Decoder, Encoder
+from whispergpt.engine.model.streaming import State
+
+
+class Codec(nn.Module):
+    """EnCodec's architecture; ``state_dict`` has EnCodec's names, with weight normalisation folded in."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantizer = ResidualVectorQuantizer(config.dimension, config.n_codebooks)
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Tensor:
+        """Audio ``[B, 1, samples]`` → codes ``[B, n_codebooks, ceil(samples / 320)]``."""
+        return self.quantizer.encode(self.encoder(audio))
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes of the first K codebooks ``[B, K, T]`` → audio ``[B, 1, T·320]``."""
+        return self.decoder(self.quantizer.decode(codes))
+
+    def init_encoder_state(self, slots: int, device: torch.device) -> State:
+        """State of ``slots`` fresh encoders."""
+        return self.encoder.init_state(slots, device)
+
+    def init_decoder_state(self, slots: int, device: torch.device) -> State:
+        """State of ``slots`` fresh decoders."""
+        return self.decoder.init_state(slots, device)
+
+    def encode_step(self, audio: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
+        """The next chunk of audio ``[B, 1, T·320]`` → codes ``[B, n_codebooks, T]``.
+
+        Raises:
+            ValueError: the chunk is not whole frames, or is a cold start too short for reflection padding.
+        """
+        if audio.shape[-1] % HOP:
+            raise ValueError(f"{audio.shape[-1]} samples are not whole frames of {HOP}")
+        return self.quantizer.encode(self.encoder.step(audio, state, active, cold))
+
+    def decode_step(self, codes: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
+        """The next codes ``[B, K, T]`` → audio ``[B, 1, T·320]``, exactly what ``decode`` gives at that place."""
+        return self.decoder.step(self.quantizer.decode(codes), state, active, cold)

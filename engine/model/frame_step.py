@@ -1,0 +1,138 @@
+"""The frame step: one frame of sound for every slot at once. Everything else in this package exists to feed it.
+
+The codec and the spectrogram are inside the autoregressive loop: what the model hears next is the mel slice of
+the very samples that the listener gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from whispergpt.engine.config import CODEBOOK_SIZE
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.quantizer import Codebook
+from whispergpt.engine.model.sampling import sample
+from whispergpt.engine.model.streaming import State, branch, keep, leaf
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+
+LOST = -1
+"""In the place of a code."""
+
+
+class FrameStep(nn.Module):
+    """Model, codec and spectrogram as one step over slots, and the same three over a prompt's chunk."""
+
+    def __init__(self, codec: Codec, model: WhisperGPT) -> None:
+        super().__init__()
+        self.codec, self.model = codec, model
+        self.mel = CausalMel(model.config.mel)
+
+    @property
+    def books(self) -> int:
+        """Codebooks that a generated frame has codes of."""
+        return 1 if self.model.fine is None else self.codec.config.n_codebooks
+
+    def pack(self) -> None:
+        """Lay the weights out as the steps need them; they are not to be changed any more."""
+        for module in self.modules():
+            if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM | Codebook):
+                module.pack()
+
+    def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
+        """All that ``slots`` streams own, zeroed: caches, convolution contexts, spectrogram tails and samplers.
+
+        ``kept_in``: dtype of the caches, float32 or bfloat16.
+        """
+
+        def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
+            return torch.zeros(slots, *shape, dtype=dtype, device=device)
+
+        sampler: State = {
+            "seed": zeros(torch.int64),
+            "frame": zeros(torch.int64),
+            "temperature": zeros(torch.float32),
+            "top_k": zeros(torch.int64),
+            "top_p": zeros(torch.float32),
+        }
+        state: State = {
+            "logits": zeros(torch.float32, CODEBOOK_SIZE),
+            "sampler": sampler,
+            "decoder": self.codec.init_decoder_state(slots, device),
+            "mel": self.mel.init_state(slots, device),
+            "model": self.model.init_state(slots, device, kept_in),
+        }
+        if self.model.fine is not None:
+            state["latent"] = zeros(torch.float32, self.codec.config.dimension)
+        return state
+
+    def forward(self, state: State, active: Tensor, mark: Callable[[str], None] | None = None) -> tuple[Tensor, Tensor]:
+        """One frame of every slot; rows where ``active`` ``[B]`` is False stay as they are.
+
+        ``mark`` is told the name of each stage as it ends, for steps that are timed.
+
+        Returns:
+            The frame's codes, int64 ``[B, K]`` (K is 1 without a fine stage), and its samples, int16 ``[B, 320]``.
+            Codes of ``LOST`` say that a slot's numbers are no longer finite: no frame can follow this one.
+        """
+        mark = mark or _unmarked
+        sampler = branch(state, "sampler")
+        code = sample(leaf(state, "logits"), **sampler)  # type: ignore[arg-type]
+        mark("lm")
+        codes = code[:, None]
+        if self.model.fine is not None:
+            codes = self._finer(self.model.fine, code, state, active)
+            mark("fine")
+        samples = self.codec.decode_step(codes[:, :, None], branch(state, "decoder"), active)[:, 0]
+        mark("codec")
+        mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0] if self.model.hybrid else None
+        mark("mel")
+        logits = self.model.step(code, mel, branch(state, "model"), active)
+        keep(leaf(state, "logits"), logits, active)
+        leaf(sampler, "frame").add_(active)
+        finite = logits.isfinite().all(dim=-1) & samples.isfinite().all(dim=-1)
+        codes = torch.where(finite[:, None], codes, LOST)
+        mark("lm")
+        return codes, to_int16(samples)
+
+    def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
+        """All codes of the frame ``[B, K]``."""
+        sampler, previous = branch(state, "sampler"), leaf(state, "latent")
+        drawn = (leaf(sampler, name) for name in ("seed", "frame", "temperature"))
+        hidden = leaf(branch(state, "model"), "hidden")
+        codes, latent = fine.draw(hidden, previous, coarse, self.codec.quantizer.entries, *drawn)
+        keep(previous, latent, active)
+        return codes
+
+    def hear(self, codes: Tensor, state: State, start: int) -> Tensor:
+        """A chunk of one stream's prompt through the decoder: all its codes ``[1, K, T]`` behind ``start`` frames.
+
+        Returns:
+            The chunk as the codec gives it back, float32 ``[1, T·320]``.
+        """
+        if self.model.fine is not None:
+            keep(leaf(state, "latent"), self.codec.quantizer.decode(codes[:, :, -1:])[:, :, 0], None)
+        return self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
+
+    def read(self, coarse: Tensor, samples: Tensor, state: State, start: int) -> None:
+        """The same chunk through spectrogram and model: coarse codes ``[1, T]`` and samples as ``hear`` gave them.
+
+        The prompt is read as it sounds after the codec, so that nothing jumps where the continuation joins.
+        """
+        mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
+        logits = self.model.extend(coarse, mel, branch(state, "model"), start)
+        keep(leaf(state, "logits"), logits[:, -1], None)
+
+
+def to_int16(samples: Tensor) -> Tensor:
+    """Float samples to 16 bits, clipped at full scale."""
+    return (samples.clamp(-1.0, 1.0) * 32767.0).round().to(torch.int16)
+
+
+def _unmarked(stage: str) -> None:
+    """Steps that are not timed pass their stages by."""

@@ -1,0 +1,109 @@
+"""WHISPER-GPT (arXiv 2412.11449, figure 1 right) and the token-only GPT: one stack, with or without its spectrogram.
+
+For each frame the mel slice goes through a few light causal blocks; what they learn of it is concatenated with
+the embedding of the frame's coarse code, and the stack predicts the next frame's coarse code.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from whispergpt.engine.config import CODEBOOK_SIZE, ModelConfig
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.streaming import State, branch, keep, leaf
+from whispergpt.engine.model.transformer import Stack
+
+SCALE = 0.02
+"""Standard deviation of weights before training (Radford et al. 2019)."""
+
+
+class WhisperGPT(nn.Module):
+    """Codes and slices in, logits of the next coarse code out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.code_embedding = nn.Embedding(CODEBOOK_SIZE, config.code_width)
+        self.slice_projection: nn.Linear | None = None
+        self.slice_stack: Stack | None = None
+        if config.spectrogram:
+            self.slice_projection = nn.Linear(config.mel.n_mels, config.spectrogram.width)
+            self.slice_stack = Stack(config.spectrogram)
+        self.stack = Stack(config.stack)
+        self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
+        self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
+        self.apply(_init_weights)
+        if self.slice_stack is not None:
+            # Both halves of what the stack reads begin equally large, or what it hears drowns what was said.
+            nn.init.constant_(self.slice_stack.norm.weight, SCALE)
+        for name, weight in self.named_parameters():
+            if name.endswith(("output.weight", "down.weight")):
+                nn.init.normal_(weight, std=SCALE / (2 * config.stack.layers) ** 0.5)
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether the model reads mel slices."""
+        return self.slice_stack is not None
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def forward(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Coarse codes ``[B, T]`` and slices ``[B, T, n_mels]`` (hybrid only) → logits ``[B, T, 1024]`` of code t+1."""
+        return self.head(self.hidden(codes, mel))
+
+    def hidden(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
+        """The states ``[B, T, width]`` that predict frame t+1, from what ``forward`` takes."""
+        x = self.code_embedding(codes)
+        if self.slice_stack is not None and self.slice_projection is not None:
+            assert mel is not None, "a hybrid model needs mel slices"
+            x = torch.cat([x, self.slice_stack(self.slice_projection(mel))], dim=-1)
+        return self.stack(x)
+
+    def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
+        """Empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
+        state: State = {
+            "position": torch.zeros(slots, dtype=torch.int64, device=device),
+            "stack": self.stack.init_state(slots, device, kept_in),
+        }
+        if self.slice_stack is not None:
+            state["slices"] = self.slice_stack.init_state(slots, device, kept_in)
+        if self.fine is not None:
+            # What predicts the next frame: the fine stage reads it once the coarse code is drawn.
+            state["hidden"] = torch.zeros(slots, self.config.stack.width, device=device)
+        return state
+
+    def extend(self, codes: Tensor, mel: Tensor | None, state: State, start: int) -> Tensor:
+        """T frames of one stream behind ``start`` frames: ``[1, T]``, ``[1, T, n_mels]`` → logits ``[1, T, 1024]``."""
+        x = self.code_embedding(codes)
+        if self.slice_stack is not None and self.slice_projection is not None:
+            assert mel is not None
+            x = torch.cat([x, self.slice_stack.extend(self.slice_projection(mel), branch(state, "slices"), start)], -1)
+        x = self.stack.extend(x, branch(state, "stack"), start)
+        position = leaf(state, "position")
+        position.fill_(start + codes.shape[1])
+        if self.fine is not None:
+            keep(leaf(state, "hidden"), x[:, -1], None)
+        return self.head(x)
+
+    def step(self, codes: Tensor, mel: Tensor | None, state: State, active: Tensor) -> Tensor:
+        """One frame of every slot, ``[B]`` and ``[B, n_mels]`` → logits ``[B, 1024]``; only active slots move on."""
+        position = leaf(state, "position")
+        x = self.code_embedding(codes)[:, None]
+        if self.slice_stack is not None and self.slice_projection is not None:
+            assert mel is not None
+            slices = self.slice_projection(mel)[:, None]
+            x = torch.cat([x, self.slice_stack.step(slices, branch(state, "slices"), position)], dim=-1)
+        x = self.stack.step(x, branch(state, "stack"), position)
+        position.add_(active)
+        if self.fine is not None:
+            keep(leaf(state, "hidden"), x[:, 0], active)
+        return self.head(x[:, 0])
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=SCALE)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,346 @@
+"""The engine in its own process: commands in, one report per step out, over a ZeroMQ socket.
+
+Run as ``python -m whispergpt.engine.process.worker ENDPOINT --model speech``. The loop does, in turn: commands, one
+frame step of each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its
+parent is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import zmq
+
+from whispergpt.engine import messages as m
+from whispergpt.engine.checkpoints.checkpoint import ModelError
+from whispergpt.engine.config import Dtype
+from whispergpt.engine.engine import DeviceError, Engine, StepReport
+from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
+from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.prompts.recall import RecallError
+from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity
+from whispergpt.engine.streams.scheduler import Stream
+
+MAX_PROMPTS = 512
+"""Prompts held at once; each is about two megabytes."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may hold Python while another waits: a prompt's must never keep the step's for long."""
+IDLE_SECONDS = 1.0
+"""Longest sleep, after which the parent is looked for."""
+BEAT_SECONDS = 0.5
+"""At least so often the server hears that all is well."""
+QUEUED_MESSAGES = 4096
+
+
+class Worker:
+    """Engines by model name, and the prompts and streams that the server knows by number.
+
+    Args:
+        engines: by the names that commands use.
+        send: takes each event.
+        desk: where prompts are encoded.
+        capacity: of the machine; it learns from every step.
+    """
+
+    def __init__(
+        self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk, capacity: Capacity
+    ) -> None:
+        self.engines, self._send, self._desk, self._capacity = engines, send, desk, capacity
+        self._prompts: dict[int, tuple[Engine, Prompt]] = {}
+        self._streams: dict[int, tuple[Engine, Stream]] = {}
+        self._load: dict[str, tuple[int, int, int]] = {}
+        self._told: dict[str, float] = {}
+        self.draining = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether a draining worker has nothing left to play."""
+        return self.draining and not self._streams
+
+    def handle(self, command: m.Command) -> None:
+        """Carry out one command; what it names and is not known any more is ignored. What goes wrong with a prompt or a
+        stream is its own end, and nobody else's."""
+        try:
+            self._carry_out(command)
+        except Exception:
+            traceback.print_exc()
+            self._give_up(command)
+
+    def _give_up(self, command: m.Command) -> None:
+        match command:
+            case m.Drain():
+                raise RuntimeError("the engine cannot drain")
+            case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
+                if known := self._streams.pop(command.stream_id, None):
+                    engine, stream = known
+                    engine.scheduler.end(stream, "failed")
+                self._send(m.StreamEnded(command.stream_id, "failed", known[1].generated if known else 0))
+            case _:
+                self._desk.drop(command.prompt_id)
+                self._send(m.PromptFailed(command.prompt_id, "internal", UNUSABLE))
+
+    def _carry_out(self, command: m.Command) -> None:
+        match command:
+            case m.OpenPrompt():
+                self._open_prompt(command)
+            case m.AppendPrompt():
+                self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
+            case m.CommitPrompt():
+                self._desk.commit(command.prompt_id)
+            case m.RecallPrompt():
+                self._recall_prompt(command)
+            case m.DropPrompt():
+                self._desk.drop(command.prompt_id)
+                self._prompts.pop(command.prompt_id, None)
+            case m.StartStream():
+                self._start_stream(command)
+            case m.CancelStream():
+                self._cancel_stream(command.stream_id)
+            case m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
+                if command.stream_id in self._streams:
+                    self._control(*self._streams[command.stream_id], command)
+            case m.Drain():
+                self.draining = True
+
+    def turn(self) -> float | None:
+        """One frame step of every model, and what the prompts' desk has finished.
+
+        Returns:
+            Seconds until there is more to do, None if nothing will be without a command or a finished prompt.
+
+        Raises:
+            RuntimeError: prompts cannot be encoded any more.
+        """
+        playing = {name: engine.scheduler.listened for name, engine in self.engines.items()}
+        awaited = self._desk.awaited
+        for name, engine in self.engines.items():
+            engine.scheduler.most_listened = self._capacity.most(name, playing, engine.scheduler.slots)
+            engine.scheduler.prompts_wait = awaited
+            began = time.perf_counter()
+            report = engine.step()
+            self._report(name, engine, report)
+            if report.frames:
+                self._capacity.observe(name, len(report.frames), time.perf_counter() - began)
+            playing[name] = engine.scheduler.listened
+        for finished in self._desk.finished():
+            self._finish_prompt(finished)
+        due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
+        return min(due, default=None)
+
+    def _open_prompt(self, command: m.OpenPrompt) -> None:
+        if engine := self._engine_for_prompt(command):
+            self._desk.open(command.prompt_id, engine, command.owner)
+
+    def _recall_prompt(self, command: m.RecallPrompt) -> None:
+        if engine := self._engine_for_prompt(command):
+            try:
+                self._desk.recall(command.prompt_id, engine, command.memory, command.owner)
+            except RecallError as error:
+                self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
+
+    def _engine_for_prompt(self, command: m.OpenPrompt | m.RecallPrompt) -> Engine | None:
+        """The engine of a new prompt's model; None where it was refused."""
+        if command.model not in self.engines:
+            self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
+        elif len(self._desk) + len(self._prompts) >= MAX_PROMPTS:
+            self._send(m.PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
+        else:
+            return self.engines[command.model]
+        return None
+
+    def _finish_prompt(self, finished: Finished) -> None:
+        prompt = finished.outcome
+        if not isinstance(prompt, Prompt):
+            self._send(m.PromptFailed(finished.prompt_id, prompt.code, str(prompt)))
+            return
+        self._prompts[finished.prompt_id] = (finished.engine, prompt)
+        self._send(
+            m.PromptReady(
+                finished.prompt_id,
+                prompt.frames,
+                0.0 if finished.known else prompt.encode_seconds,
+                0.0 if finished.known else prompt.prefill_seconds,
+                prompt.decoded.numpy().astype("<i2").tobytes(),
+                finished.known,
+            )
+        )
+
+    def _start_stream(self, command: m.StartStream) -> None:
+        if command.prompt_id not in self._prompts:
+            self._send(m.StreamEnded(command.stream_id, "failed", 0))
+            return
+        engine, prompt = self._prompts[command.prompt_id]
+        stream = Stream(
+            command.stream_id,
+            prompt,
+            command.sampling,
+            command.frames,
+            command.pace,
+            first_frame=command.first_frame,
+            skipped=command.skipped,
+            checkpoints=command.checkpoints,
+            resumed=command.resumed,
+            promised=command.promised,
+        )
+        self._streams[command.stream_id] = (engine, stream)
+        engine.start(stream)
+
+    def _cancel_stream(self, stream_id: int) -> None:
+        if stream_id not in self._streams:
+            return
+        engine, stream = self._streams.pop(stream_id)
+        engine.cancel(stream)
+        self._send(m.StreamEnded(stream_id, "cancelled", stream.generated))
+
+    def _control(
+        self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream | m.Acknowledge
+    ) -> None:
+        match command:
+            case m.ChangeSampling():
+                engine.change_sampling(stream, command.sampling)
+                self._send(m.SamplingChanged(stream.id, stream.next_frame))
+            case m.HoldStream():
+                engine.scheduler.hold(stream, command.held)
+            case m.Acknowledge():
+                stream.acknowledged = max(stream.acknowledged, command.frames)
+
+    def _report(self, name: str, engine: Engine, report: StepReport) -> None:
+        now = time.monotonic()
+        for stream in report.started:
+            self._send(m.StreamStarted(stream.id, now - stream.queued_at))
+        if report.frames:
+            frames = [m.Frame(f.stream.id, f.index, f.pcm.astype("<i2").tobytes()) for f in report.frames]
+            self._send(m.StepDone(name, frames, report.seconds, report.stages))
+        for checkpoint in report.checkpoints:
+            self._send(checkpoint)
+        for stream in report.failed:
+            self._streams.pop(stream.id, None)
+            self._send(m.StreamEnded(stream.id, "failed", stream.generated))
+        for stream in report.ended:
+            self._streams.pop(stream.id, None)
+            self._send(m.StreamEnded(stream.id, "completed", stream.generated))
+        load = (engine.scheduler.active, engine.scheduler.waiting, engine.scheduler.most_listened)
+        if self._load.get(name) != load or now > self._told.get(name, 0.0) + BEAT_SECONDS:
+            self._load[name], self._told[name] = load, now
+            self._send(m.Load(name, *load))
+
+
+def serve(
+    endpoint: str,
+    models: list[str],
+    device: str,
+    max_streams: int,
+    prompt_cache_bytes: int,
+    most_load: float,
+    exact: bool,
+    dtype: Dtype,
+    parent: int,
+) -> int:
+    """Load the models, say ``Ready``, and work until drained, or until ``parent`` is not the process's parent any more.
+    Returns the exit status."""
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
+    socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
+    socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
+    socket.set(zmq.LINGER, 2000)
+    socket.connect(endpoint)
+
+    def send(event: m.Event) -> None:
+        socket.send(m.pack(event))
+
+    try:
+        engines: dict[str, Engine] = {}
+        for name in models:
+            engine = Engine.load(name, device, max_streams, exact, dtype)
+            engine.warm_up()
+            if engine.model.id in engines:
+                raise ModelError(f"The model {engine.model.id!r} is given twice.")
+            engines[engine.model.id] = engine
+    except (ModelError, DeviceError) as error:
+        send(m.LoadFailed(str(error)))
+        return 2
+    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, most_load)
+    # What lives as long as the process need not be looked through again and again: that takes 80 ms, for everybody.
+    gc.collect()
+    gc.freeze()
+    send(m.Ready([engine.info() for engine in engines.values()]))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    wake, waker = _alarm()
+    desk = PromptDesk(prompt_cache_bytes, waker)
+    _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
+    desk.close()
+    return 0
+
+
+def _alarm() -> tuple[int, Callable[[], None]]:
+    """A descriptor that can be read from once the function was called, from whichever thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+
+    def ring() -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it rings already
+            os.write(writer, b".")
+
+    return reader, ring
+
+
+def _loop(socket: zmq.Socket[bytes], wake: int, worker: Worker, parent: int) -> None:
+    poller = zmq.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.register(wake, zmq.POLLIN)
+    wait: float | None = 0.0
+    while not worker.finished and os.getppid() == parent:
+        timeout = IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)
+        ready = dict(poller.poll(int(timeout * 1000)))
+        if wake in ready:
+            os.read(wake, 4096)
+        if socket in ready:
+            for _ in range(QUEUED_MESSAGES):
+                try:
+                    data = socket.recv(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                worker.handle(m.unpack_command(data))
+        wait = worker.turn()
+
+
+def main() -> int:
+    """The command line that the server starts."""
+    parser = argparse.ArgumentParser(prog="whispergpt.engine.process.worker", description=__doc__)
+    parser.add_argument("endpoint", help="ZeroMQ address to connect to")
+    parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="of products")
+    parser.add_argument("--max-streams", type=int, default=64)
+    parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
+    parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
+    parser.add_argument("--exact", action="store_true", help="streams go on elsewhere with the very same samples")
+    parser.add_argument("--parent", type=int, required=True, help="pid of the process that starts this one")
+    options = parser.parse_args()
+    # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return serve(
+        options.endpoint,
+        options.model,
+        options.device,
+        options.max_streams,
+        options.prompt_cache_bytes,
+        options.most_load,
+        options.exact,
+        options.dtype,
+        options.parent,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

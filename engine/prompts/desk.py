@@ -1,0 +1,256 @@
+"""Prompts on their way in, worked through beside the frame steps by two threads: each takes any stage that is due.
+
+Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce; but while
+somebody waits for a prompt, those who are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`).
+After each chunk both pass to the owner for whom least was done, and of that owner's prompts to the one nearest to its
+end, so that a long one does not hold a short one up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from whispergpt.engine.audio.audio_file import AudioError, Samples
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import Memory
+from whispergpt.engine.prompts.cache import PromptCache, PromptKey
+from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
+
+CHUNK_FRAMES = 32
+"""Of one prompt before the next has its turn."""
+THREADS = 2
+UNUSABLE = "The engine could not take this prompt in; try again."
+WAITING_FRAMES = 10 * FRAME_RATE
+"""A second that somebody has waited counts as so many frames that are done: nobody waits for ever."""
+LOWER_PRIORITY = 10
+"""Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
+_LOWEST_PRIORITY = 19
+HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
+"""Frames, each counted once a stage, by which an owner who sends a prompt now and then is ahead of one whose prompts
+never end: a usual prompt does not share its turns with them."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A prompt that is ready, or the error of one that cannot be used. ``known``: it was in the cache."""
+
+    prompt_id: int
+    engine: Engine
+    outcome: Prompt | AudioError
+    known: bool = False
+
+
+@dataclass
+class _Arriving:
+    prompt_id: int
+    engine: Engine
+    owner: str
+    encoder: PromptEncoder
+    remembered: bool = True
+    committed_at: float | None = None
+
+    def after(self, now: float, worked: int) -> tuple[bool, int, float]:
+        """Return the sort key of the next turn: committed prompts first, then the owner for whom least was done, then
+        the fewest frames left, less a credit for waiting."""
+        waited = 0.0 if self.committed_at is None else now - self.committed_at
+        return self.committed_at is None, worked, self.encoder.frames_left - waited * WAITING_FRAMES
+
+
+class PromptDesk:
+    """Takes prompts by number; ``finished`` gives them back.
+
+    Args:
+        cache_bytes: room for prompts that may be sent again.
+        notify: called from another thread whenever ``finished`` has something new.
+    """
+
+    def __init__(self, cache_bytes: int, notify: Callable[[], None] = lambda: None) -> None:
+        self._cache, self._notify = PromptCache(cache_bytes), notify
+        self._changed = threading.Condition()
+        self._arriving: dict[int, _Arriving] = {}
+        self._worked: dict[str, int] = {}
+        """Frames that were worked on for each owner, each counted once a stage, from ``_start`` on."""
+        self._start = 0
+        """Where an owner who is new begins beside others. It never falls, so that owners who take turns in coming gain
+        nothing."""
+        self._finished: deque[Finished] = deque()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._busy: set[tuple[Engine, Stage]] = set()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"prompts-{number}", daemon=True) for number in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        """Prompts on their way in."""
+        return len(self._arriving)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a prompt that is whole."""
+        with self._changed:
+            return any(arriving.committed_at is not None for arriving in self._arriving.values())
+
+    def open(self, prompt_id: int, engine: Engine, owner: str) -> None:
+        """Expect a prompt for the model of ``engine``."""
+        arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
+        with self._changed:
+            self._add(arriving)
+
+    def recall(self, prompt_id: int, engine: Engine, memory: Memory, owner: str = "") -> None:
+        """Make a prompt of what a stream had behind it.
+
+        Raises:
+            RecallError: that is not of this model.
+        """
+        arriving = _Arriving(prompt_id, engine, owner, engine.recall(memory), False, time.monotonic())
+        with self._changed:
+            self._add(arriving)
+            self._changed.notify_all()
+
+    def append(self, prompt_id: int, samples: Samples) -> None:
+        """More of a prompt, mono float32 ``[n]`` at 24 kHz; one that is not known is ignored."""
+        with self._changed:
+            if arriving := self._arriving.get(prompt_id):
+                try:
+                    arriving.encoder.push(samples)
+                except AudioError as error:
+                    self._end(arriving, error)
+                self._changed.notify_all()
+
+    def commit(self, prompt_id: int) -> None:
+        """The prompt is whole."""
+        with self._changed:
+            if arriving := self._arriving.get(prompt_id):
+                try:
+                    arriving.encoder.commit()
+                except AudioError as error:
+                    self._end(arriving, error)
+                    return
+                arriving.committed_at = time.monotonic()
+                if known := self._cache.find(_key(arriving)):
+                    self._end(arriving, known, known=True)
+                else:
+                    self._finish_if_ready(arriving)  # a live one may be all read before it is committed
+                self._changed.notify_all()
+
+    def drop(self, prompt_id: int) -> None:
+        """Forget a prompt that is on its way in, or was finished and not taken yet."""
+        with self._changed:
+            self._arriving.pop(prompt_id, None)
+            self._finished = deque(done for done in self._finished if done.prompt_id != prompt_id)
+
+    def finished(self) -> list[Finished]:
+        """Every prompt that ended since the last call.
+
+        Raises:
+            RuntimeError: a thread failed; the desk works no more.
+        """
+        with self._changed:
+            if self._failure is not None:
+                raise RuntimeError("prompts cannot be encoded any more") from self._failure
+            ended = list(self._finished)
+            self._finished.clear()
+        return ended
+
+    def close(self) -> None:
+        """End the threads, after the chunks they are at."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        try:
+            _lower_priority()
+            while (due := self._next()) is not None:
+                self._advance(*due)
+        except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
+            self._failure = error
+            self._notify()
+            if not isinstance(error, Exception):
+                raise
+
+    def _advance(self, arriving: _Arriving, stage: Stage) -> None:
+        """One chunk of one prompt. What goes wrong with it is that prompt's end, and nobody else's."""
+        failure = None
+        try:
+            arriving.encoder.work(stage, CHUNK_FRAMES)
+        except Exception as error:
+            failure = error
+        with self._changed:
+            self._busy.remove((arriving.engine, stage))
+            try:
+                if failure is None:
+                    self._finish_if_ready(arriving)
+            except Exception as error:
+                failure = error
+            if failure is not None:
+                traceback.print_exception(failure)
+                if arriving.prompt_id in self._arriving:
+                    self._end(arriving, AudioError("internal", UNUSABLE))
+            self._changed.notify_all()
+
+    def _next(self) -> tuple[_Arriving, Stage] | None:
+        """A chunk that waits for a stage, the last one first, of the prompt whose turn it is; None once the desk is
+        closed. The stage is nobody else's until it is done."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                worked = self._worked
+                in_turn = sorted(
+                    self._arriving.values(), key=lambda arriving: arriving.after(now, worked[arriving.owner])
+                )
+                for stage in reversed(Stage):
+                    for arriving in in_turn:
+                        if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
+                            self._busy.add((arriving.engine, stage))
+                            self._worked[arriving.owner] += CHUNK_FRAMES
+                            return arriving, stage
+                self._changed.wait()
+        return None
+
+    def _finish_if_ready(self, arriving: _Arriving) -> None:
+        if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
+            prompt = arriving.encoder.result()
+            if arriving.remembered:
+                self._cache.add(_key(arriving), prompt)
+            self._end(arriving, prompt)
+
+    def _add(self, arriving: _Arriving) -> None:
+        """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others."""
+        here = {other.owner for other in self._arriving.values()}
+        if here and arriving.owner not in here:
+            self._start = max(self._start, min(self._worked[owner] for owner in here) - HEAD_START_FRAMES)
+        self._worked = {owner: done for owner, done in self._worked.items() if owner in here or done > self._start}
+        self._worked.setdefault(arriving.owner, self._start if here else self._start + HEAD_START_FRAMES)
+        self._arriving[arriving.prompt_id] = arriving
+
+    def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
+        del self._arriving[arriving.prompt_id]
+        self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known))
+        self._notify()
+
+
+def _key(arriving: _Arriving) -> PromptKey:
+    return PromptKey(arriving.engine.model.id, arriving.owner, arriving.encoder.digest)
+
+
+def _lower_priority() -> None:
+    """Of this thread, where threads have a priority of their own."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        # From where it is: a process that is nice itself, as Ray's are, may not raise it.
+        lower = min(_LOWEST_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread) + LOWER_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, thread, lower)

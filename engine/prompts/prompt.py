@@ -1,0 +1,196 @@
+"""Prompts: audio is encoded, decoded and read in chunks, while it arrives, into the state from which streams start."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
+from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptState
+from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
+from whispergpt.engine.messages import FROM_SILENCE, Base
+from whispergpt.engine.model.frame_step import to_int16
+from whispergpt.engine.model.streaming import State, state_bytes
+from whispergpt.engine.prompts.recall import Bases
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt ready to be continued, any number of times.
+
+    ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
+    the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
+    first, in a recalled one; ``base``: the decoder's state from which the stream can be made again.
+    """
+
+    codes: Tensor
+    decoded: Tensor
+    state: State
+    encode_seconds: float
+    prefill_seconds: float
+    start: int = 0
+    base: Base = FROM_SILENCE
+
+    @property
+    def frames(self) -> int:
+        return int(self.codes.shape[1])
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes."""
+        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.base.decoder)
+
+
+class Stage(IntEnum):
+    """What is done with each chunk, one after the other."""
+
+    ENCODE = 0
+    DECODE = 1
+    READ = 2
+
+
+class PromptEncoder:
+    """One prompt on its way in: ``push`` samples as they come, ``commit`` when that was all.
+
+    Meanwhile ``work`` takes chunk after chunk through the stages, each in a thread of its own or all in one, until the
+    prompt ``is_ready``. No stage is worked on by two threads at once.
+
+    Args:
+        influence: as ``Bases`` has it.
+    """
+
+    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
+        self._path, self._state = path, state
+        self._lock = threading.Lock()  # of what waits to be encoded
+        self._waiting: list[Samples] = []
+        self._waiting_samples = 0
+        self._received = 0
+        self._committed = False
+        self._encoded: deque[Tensor] = deque()
+        self._decoded: deque[Heard] = deque()
+        self._read: list[Heard] = []
+        self._read_frames = 0
+        self._hash = hashlib.sha256()
+        self._seconds = dict.fromkeys(Stage, 0.0)
+        self._start, self._bases = 0, Bases(FROM_SILENCE, influence)
+
+    @classmethod
+    def recalling(
+        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, base: Base
+    ) -> PromptEncoder:
+        """A prompt whose codes ``[K, T]`` behind ``base`` are known: whole, and still to be decoded and read."""
+        encoder = cls(path, state, influence)
+        encoder._start, encoder._bases = base.start, Bases(base, influence)
+        encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
+        encoder._received = codes.shape[1] * HOP
+        encoder._committed = True
+        return encoder
+
+    def push(self, samples: Samples) -> None:
+        """Take mono float32 samples ``[n]`` at 24 kHz.
+
+        Raises:
+            AudioError: the prompt is longer than 60 seconds (``too_long``).
+        """
+        self._received += len(samples)
+        if self._received > MAX_PROMPT_SECONDS * SAMPLE_RATE:
+            raise too_long()
+        self._hash.update(np.ascontiguousarray(samples).data)
+        with self._lock:
+            self._waiting.append(samples)
+            self._waiting_samples += len(samples)
+
+    def commit(self) -> None:
+        """Nothing more comes; what is less than a frame is left out.
+
+        Raises:
+            AudioError: the prompt is shorter than 0.5 seconds (``too_short``).
+        """
+        # What arrives may have been cut to whole frames already: half a second is then 37 frames, a little less.
+        if self._received < int(MIN_PROMPT_SECONDS * FRAME_RATE) * HOP:
+            raise too_short(self._received / SAMPLE_RATE)
+        self._committed = True
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of all samples so far."""
+        return self._hash.digest()
+
+    @property
+    def frames_left(self) -> int:
+        """That came and are not through yet."""
+        return self._received // HOP - self._read_frames
+
+    def can(self, stage: Stage) -> bool:
+        """Whether a chunk waits for a stage."""
+        if stage == Stage.DECODE:
+            return bool(self._encoded)
+        if stage == Stage.READ:
+            return bool(self._decoded)
+        least = 1 if self._committed else self._path.sizes(self._state.encoded)[0]
+        return self._waiting_samples >= least * HOP
+
+    def work(self, stage: Stage, most: int | None = None) -> None:
+        """One chunk through a stage; to be encoded, of at most ``most`` frames where its size is free."""
+        began = time.perf_counter()
+        match stage:
+            case Stage.ENCODE:
+                self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
+            case Stage.DECODE:
+                self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
+                self._bases.note(self._state.decoded, lambda: self._path.sounding(self._state))
+            case Stage.READ:
+                heard = self._decoded.popleft()
+                self._path.read(self._state, heard)
+                self._read.append(heard)
+                self._read_frames += heard.codes.shape[1]
+        self._seconds[stage] += time.perf_counter() - began
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all of a committed prompt is through."""
+        return self._committed and not self.frames_left
+
+    def result(self) -> Prompt:
+        """The prompt, once it is ready."""
+        assert self.is_ready
+        self._path.settle(self._state)
+        return Prompt(
+            torch.cat([heard.codes for heard in self._read], dim=1).cpu(),
+            to_int16(torch.cat([heard.audio for heard in self._read])).cpu(),
+            self._state.stream,
+            self._seconds[Stage.ENCODE],
+            self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
+            self._start,
+            self._bases.oldest,
+        )
+
+    def finish(self) -> Prompt:
+        """Commit and do all that is left, here.
+
+        Raises:
+            AudioError: the prompt is too short.
+        """
+        self.commit()
+        while not self.is_ready:
+            for stage in Stage:
+                if self.can(stage):
+                    self.work(stage)
+        return self.result()
+
+    def _next_samples(self, most: int | None) -> Samples:
+        """Those of the next chunk, ``[T·320]``."""
+        fewest, room = self._path.sizes(self._state.encoded)
+        with self._lock:
+            frames = min(self._waiting_samples // HOP, room, max(fewest, most or room))
+            joined = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+            self._waiting, self._waiting_samples = [joined[frames * HOP :]], len(joined) - frames * HOP
+        return joined[: frames * HOP]

@@ -1,0 +1,202 @@
+"""Who is stepped next: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
+
+Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While a few of them have
+too little, they are stepped alone, for a step of few is shorter, and the others live on their lead meanwhile. Where
+many have too little, all are stepped together, for that makes most frames in a second. Who has enough is stepped with
+all others who are due within a frame's time: one step for thirty costs a third of thirty steps, and the time that it
+saves is for prompts and newcomers. While somebody waits for a prompt, who is well ahead waits too: their listeners
+hear nothing of it. What is left is for ``fast``.
+
+Plain bookkeeping without tensors, so that it can be read and tested by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import CREDIT_FRAMES, Pace, SamplingParams
+from whispergpt.engine.prompts.prompt import Prompt
+
+LEAD_FRAMES = 2 * FRAME_RATE - 2
+"""Frames that a real-time stream is kept ahead of its listener's playback clock. With those that come early, for
+company, it is 2 s ahead and no more."""
+SHORT_LEAD_SECONDS = 0.75
+"""What does as a lead while somebody waits for a prompt, which has the processors meanwhile."""
+TOGETHER_SECONDS = 1 / FRAME_RATE
+"""Whoever is due so soon is stepped with who is due now: each stream has a phase of its own, and a step has a price."""
+GRAIN_SECONDS = 0.001
+"""Sleep counts in milliseconds: what is left of one is not waited for."""
+SAFE_LEAD_SECONDS = 0.5
+"""With less, a stream goes before those that have more, and before all that are not listened to while they are made."""
+CATCH_UP = 2
+"""Frames in a frame's time for a stream that is safe and new: what it would take to be 2 s ahead at once is for others.
+"""
+FEW = 4
+"""One in so many is few: stepped alone they cost the others little."""
+
+Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
+
+
+@dataclass(eq=False)
+class Stream:
+    """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
+
+    ``first_frame``: how many it had before it came here; ``skipped``: how many from there on its listener has already;
+    ``checkpoints``: what it can go on from is wanted; ``resumed``: it goes on from elsewhere; ``promised``: it takes a
+    free slot whatever the limit is by now.
+    """
+
+    id: int
+    prompt: Prompt
+    sampling: SamplingParams
+    frames: int | None
+    pace: Pace = "fast"
+    credit: int | None = CREDIT_FRAMES
+    status: Status = "waiting"
+    slot: int = -1
+    generated: int = 0
+    acknowledged: int = 0
+    queued_at: float = field(default_factory=time.monotonic)
+    first_frame_at: float | None = None
+    held_at: float | None = None
+    first_frame: int = 0
+    skipped: int = 0
+    checkpoints: bool = False
+    resumed: bool = False
+    promised: bool = False
+
+    @property
+    def next_frame(self) -> int:
+        """The frame that comes next, counted from where the stream began, be it elsewhere."""
+        return self.first_frame + self.generated
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "cancelled", "failed")
+
+    def lead(self, now: float) -> float:
+        """Seconds of audio that are made and not played, if it plays since the first frame that is heard; 0 before."""
+        if self.first_frame_at is None:
+            return 0.0
+        played_until = now if self.held_at is None else self.held_at
+        return (self.generated - self.skipped) / FRAME_RATE - (played_until - self.first_frame_at)
+
+
+class Scheduler:
+    """Places streams into ``slots`` slots, lowest first, in the order they came, those that go on from elsewhere first.
+
+    Args:
+        slots: streams that play at once.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.slots, self._clock = slots, clock
+        self.most_listened = slots
+        """Real-time streams that may play at once; those that play already are never more than held back by it."""
+        self.prompts_wait = False
+        """Whether somebody waits for a prompt to be worked through."""
+        self._by_slot: list[Stream | None] = [None] * slots
+        self._waiting: deque[Stream] = deque()
+
+    @property
+    def active(self) -> int:
+        return sum(s is not None for s in self._by_slot)
+
+    @property
+    def listened(self) -> int:
+        """Real-time streams in slots, those that are held too: they come back."""
+        return sum(s is not None and s.pace == "realtime" for s in self._by_slot)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def add(self, stream: Stream) -> None:
+        """Queue a stream for the next free slot: behind all others, or before new ones if it goes on from
+        elsewhere."""
+        place = sum(1 for other in self._waiting if other.resumed) if stream.resumed else len(self._waiting)
+        self._waiting.insert(place, stream)
+
+    def admit(self) -> list[Stream]:
+        """Move waiting streams into free slots and return them: who must wait for time does not hold up `fast` ones."""
+        placed: list[Stream] = []
+        for slot, held in enumerate(self._by_slot):
+            if held is None and self._waiting:
+                hurried = self.listened < self.most_listened
+                stream = next((s for s in self._waiting if hurried or s.pace == "fast" or s.promised), None)
+                if stream is None:
+                    break
+                self._waiting.remove(stream)
+                stream.slot, stream.status = slot, "playing"
+                self._by_slot[slot] = stream
+                placed.append(stream)
+        return placed
+
+    def runnable(self) -> list[Stream]:
+        """Playing streams that are to have their next frame now, in slot order; nobody where nobody is due."""
+        now = self._clock()
+        waits = [(s, self._due_in(s, now)) for s in self._by_slot if s is not None]
+        if all(wait > GRAIN_SECONDS for _, wait in waits):
+            return []
+        due = [s for s, wait in waits if wait <= TOGETHER_SECONDS]
+        listened = [s for s in due if s.pace == "realtime"]
+        urgent = [s for s in listened if s.lead(now) < SAFE_LEAD_SECONDS]
+        if not urgent:
+            return due
+        return urgent if len(urgent) * FEW <= self.active else listened
+
+    def next_due(self) -> float | None:
+        """Seconds until a paced stream is due; 0 if one is now, None if nothing will be without a command."""
+        now = self._clock()
+        waits = [self._due_in(s, now) for s in self._by_slot if s is not None]
+        soonest = min(waits, default=float("inf"))
+        return None if soonest == float("inf") else max(0.0, soonest)
+
+    def advance(self, stream: Stream) -> None:
+        """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
+        now = self._clock()
+        if stream.first_frame_at is not None:
+            stream.first_frame_at += max(0.0, -stream.lead(now))  # who ran dry waited that long, and goes on from here
+        elif stream.generated >= stream.skipped:
+            stream.first_frame_at = now
+        stream.generated += 1
+        if stream.frames is not None and stream.generated >= stream.frames:
+            self.end(stream, "completed")
+
+    def hold(self, stream: Stream, held: bool) -> None:
+        """Stop a stream where it is, in its slot or its place in the queue, or let it go on."""
+        if held and stream.held_at is None:
+            stream.held_at = self._clock()
+        elif not held and stream.held_at is not None:
+            if stream.first_frame_at is not None:
+                stream.first_frame_at += self._clock() - max(stream.held_at, stream.first_frame_at)
+            stream.held_at = None
+
+    def end(self, stream: Stream, status: Literal["completed", "cancelled", "failed"]) -> None:
+        """Take a stream out of its slot, or of the queue, at once."""
+        if stream.ended:
+            return
+        if stream.status == "waiting":
+            self._waiting.remove(stream)
+        else:
+            self._by_slot[stream.slot] = None
+        stream.status = status
+
+    def _due_in(self, stream: Stream, now: float) -> float:
+        """Seconds until the stream may be stepped; infinite while it is held, or its reader has to catch up first."""
+        if stream.held_at is not None:
+            return float("inf")
+        if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
+            return float("inf")
+        if stream.pace == "fast" or stream.first_frame_at is None:
+            return 0.0
+        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - stream.first_frame_at)
+        full = SHORT_LEAD_SECONDS if self.prompts_wait else LEAD_FRAMES / FRAME_RATE
+        above = stream.lead(now) + 1 / FRAME_RATE - min(wanted, full)
+        return above if wanted > full else above / CATCH_UP

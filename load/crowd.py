@@ -1,0 +1,80 @@
+"""All listeners of a run: sent out when their time comes, whether or not the server keeps up (an open loop)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from whispergpt.load.heard import Heard, Summary, sum_up
+from whispergpt.load.listener import Listener
+from whispergpt.load.plan import Visit
+from whispergpt.load.playback_clock import PlaybackClock
+from whispergpt.load.reach import key_headers
+from whispergpt.load.voices import Voices
+
+_PULSE_SECONDS = 0.02
+
+
+class Crowd:
+    """Everybody who comes.
+
+    Args:
+        address: of the server's ``/stream``.
+        buffer_seconds: what each listener's player holds before it plays.
+
+    Attributes:
+        records: one for each who has come, in order.
+        lags: how late this program woke, in seconds, every 20 ms: where that is much, it was itself too slow to judge.
+
+    Raises:
+        ValueError: the key has characters that no key has.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        visits: Sequence[Visit],
+        voices: Voices,
+        buffer_seconds: float,
+        model: str | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._address, self._visits, self._voices = address, visits, voices
+        self._headers = key_headers(api_key)
+        self._buffer_seconds, self._model = buffer_seconds, model
+        self._began = time.perf_counter()
+        self.records: list[Heard] = []
+        self.lags: list[float] = []
+
+    def now(self) -> float:
+        """Seconds after the run began."""
+        return time.perf_counter() - self._began
+
+    def summary(self) -> Summary:
+        """What is known so far."""
+        return sum_up(self.records)
+
+    async def run(self) -> None:
+        """Until the last listener is gone; cancelled, all leave at once and their records say so."""
+        self._began = time.perf_counter()
+        pulse = asyncio.create_task(self._pulse())
+        try:
+            async with asyncio.TaskGroup() as listeners:
+                for visit in self._visits:
+                    await asyncio.sleep(visit.at - self.now())
+                    record = Heard(visit, PlaybackClock(self._buffer_seconds), self.now())
+                    self.records.append(record)
+                    listener = Listener(self._address, record, self._voices, self.now, self._model, self._headers)
+                    listeners.create_task(listener.run())
+        finally:
+            pulse.cancel()
+            for record in self.records:
+                if record.outcome in ("waiting", "playing"):
+                    record.outcome = "left"
+
+    async def _pulse(self) -> None:
+        while True:
+            asleep = self.now()
+            await asyncio.sleep(_PULSE_SECONDS)
+            self.lags.append(self.now() - asleep - _PULSE_SECONDS)

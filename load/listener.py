@@ -1,0 +1,227 @@
+"""One listener: connects, sends a prompt, listens, and goes, as its visit says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlunsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.load.address import server_address
+from whispergpt.load.heard import Heard
+from whispergpt.load.voices import Voices
+
+PATIENCE_SECONDS = 30.0
+"""How long a listener waits for the server's next message."""
+_LIVE_SECONDS = 0.1
+_REFUSALS = ("capacity_error", "unavailable_error")
+_REFUSED_STATUS = (429, 503)
+_MESSAGES_WAITING = 16
+
+
+class _Told(Exception):
+    """The server said ``error``."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("message")))
+        self.refusal = error.get("type") in _REFUSALS
+
+
+class Listener:
+    """Writes everything that happens into its record, and raises nothing but being cancelled.
+
+    Args:
+        now: seconds after the run began.
+        model: for ``session.update``; None leaves it to the server.
+        headers: of the connection: the key, where the server asks for one.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        record: Heard,
+        voices: Voices,
+        now: Callable[[], float],
+        model: str | None,
+        headers: dict[str, str],
+    ) -> None:
+        self._address, self._record, self._voices, self._now, self._model = address, record, voices, now, model
+        self._headers = headers
+        self._sent_at = record.came
+
+    async def run(self) -> None:
+        """From the connection to the end."""
+        record = self._record
+        try:
+            opening = connect(
+                self._address,
+                compression=None,
+                open_timeout=PATIENCE_SECONDS,
+                close_timeout=2,
+                max_queue=_MESSAGES_WAITING,
+                additional_headers=self._headers,
+            )
+            async with opening as connection:
+                await self._ask(connection)
+                await self._listen(connection)
+        except _Told as told:
+            self._refused(str(told)) if told.refusal else self._failed(str(told))
+        except ConnectionClosed as closed:
+            reason = closed.rcvd.reason if closed.rcvd else "no word"
+            code = closed.rcvd.code if closed.rcvd else 1006
+            self._refused(reason) if code == 1013 else self._failed(f"closed with {code}: {reason}")
+        except InvalidStatus as error:
+            status = error.response.status_code
+            told_so = f"HTTP {status} instead of a WebSocket"
+            self._refused(told_so) if status in _REFUSED_STATUS else self._failed(told_so)
+        except TimeoutError:
+            self._failed(f"nothing came for {PATIENCE_SECONDS:g} s")
+        except (OSError, InvalidHandshake) as error:
+            self._failed(f"no connection: {error}")
+        except (ValueError, KeyError, TypeError) as error:
+            self._failed(f"a message that is no event: {error!r}")
+        finally:
+            record.ended = self._now()
+            record.clock.end(record.ended, complete=record.outcome == "completed")
+
+    async def _ask(self, connection: ClientConnection) -> None:
+        visit = self._record.visit
+        await self._expect(connection, "session.created")
+        source = {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE} if visit.live else {"format": "file"}
+        session: dict[str, Any] = {"input": source, "seed": visit.seed, "pace": "realtime"}
+        if self._model:
+            session["model"] = self._model
+        await self._say(connection, "session.update", session=session)
+        await self._expect(connection, "session.updated")
+        if visit.live:
+            await self._speak(connection)
+        else:
+            self._sent_at = self._now()
+            await connection.send(self._voices.file(visit))
+        await self._say(connection, "input_audio_buffer.commit")
+        self._record.asked = self._now()
+        await self._say(connection, "response.create", response={"seconds": visit.seconds})
+        await self._expect(connection, "response.created")
+
+    async def _speak(self, connection: ClientConnection) -> None:
+        """The prompt as a microphone gives it: so much at a time, and no sooner than it was said."""
+        pcm = self._voices.pcm(self._record.visit)
+        step = round(_LIVE_SECONDS * SAMPLE_RATE)
+        began = self._sent_at = self._now()
+        for start in range(0, len(pcm), step):
+            piece = pcm[start : start + step]
+            await self._listen_until(connection, began + (start + len(piece)) / SAMPLE_RATE)
+            await connection.send(piece.tobytes())
+            if not start:
+                self._sent_at = self._now()
+
+    async def _listen_until(self, connection: ClientConnection, at: float) -> None:
+        """Let time pass, unless the server says that it is full: then nobody has to speak to the end first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at - self._now()):
+                while True:
+                    message = await connection.recv()
+                    if isinstance(message, str):
+                        _event(message)
+
+    async def _listen(self, connection: ClientConnection) -> None:
+        record, visit = self._record, self._record.visit
+        leaves_at: float | None = None
+        while True:
+            try:
+                message = await self._receive(connection, leaves_at)
+            except _TimeToGo:
+                await self._leave(connection)
+                return
+            now = self._now()
+            if isinstance(message, bytes):
+                if record.first_audio is None:
+                    record.first_audio, record.outcome = now, "playing"
+                    leaves_at = now + visit.stays if visit.ends != "end" else None
+                record.clock.arrive(now, len(message) / 2 / SAMPLE_RATE)
+                if visit.slow:
+                    await asyncio.sleep(len(message) / SAMPLE_RATE)
+                continue
+            event = _event(message)
+            if event["type"] == "response.done":
+                self._done(event["response"])
+                record.clock.end(now, complete=True)
+                await asyncio.sleep(record.clock.lead(now))  # the rest is still to be played
+                return
+
+    async def _leave(self, connection: ClientConnection) -> None:
+        self._record.outcome = "left"
+        if self._record.visit.ends == "vanish":
+            connection.transport.abort()
+            return
+        await self._say(connection, "response.cancel")
+        while (
+            not isinstance(message := await self._receive(connection), str)
+            or _event(message)["type"] != "response.done"
+        ):
+            pass
+
+    def _done(self, response: dict[str, Any]) -> None:
+        self._record.said_first_audio_ms = response.get("time_to_first_audio_ms")
+        if response["status"] != "completed":
+            self._failed(f"the response was {response['status']}")
+            return
+        self._record.outcome = "completed"
+
+    async def _expect(self, connection: ClientConnection, kind: str) -> None:
+        while not isinstance(message := await self._receive(connection), str) or _event(message)["type"] != kind:
+            pass
+
+    async def _receive(self, connection: ClientConnection, until: float | None = None) -> str | bytes:
+        """The next message. Raises TimeoutError after ``PATIENCE_SECONDS``, ``_TimeToGo`` at ``until``."""
+        patience = PATIENCE_SECONDS if until is None else min(PATIENCE_SECONDS, until - self._now())
+        if patience <= 0:  # what has arrived already would be given out without a look at the clock
+            raise _TimeToGo
+        try:
+            async with asyncio.timeout(patience):
+                return await connection.recv()
+        except TimeoutError:
+            if until is not None and self._now() >= until:
+                raise _TimeToGo from None
+            raise
+
+    async def _say(self, connection: ClientConnection, kind: str, **fields: Any) -> None:
+        self._sent_at = self._now()
+        await connection.send(json.dumps({"type": kind, **fields}))
+
+    def _refused(self, reason: str) -> None:
+        self._record.outcome, self._record.reason = "refused", reason
+        self._record.answered = self._now() - self._sent_at
+
+    def _failed(self, reason: str) -> None:
+        self._record.outcome, self._record.reason = "failed", reason
+
+
+class _TimeToGo(Exception):
+    """The listener leaves now."""
+
+
+def _event(message: str) -> dict[str, Any]:
+    """One event. Raises ``_Told`` where it is an error."""
+    event: dict[str, Any] = json.loads(message)
+    if event["type"] == "error":
+        raise _Told(event["error"])
+    return event
+
+
+def stream_address(url: str) -> str:
+    """``http://host:port`` → ``ws://host:port/stream``.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    parts = server_address(url)
+    return urlunsplit(
+        ("wss" if parts.scheme == "https" else "ws", parts.netloc, f"{parts.path.rstrip('/')}/stream", "", "")
+    )

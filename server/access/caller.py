@@ -1,0 +1,211 @@
+"""Who asks, and how much they may have: streams at once, and seconds of audio a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.server.errors import ApiError
+
+_PAID_AHEAD_SECONDS = 10.0
+"""Of a stream without an end, so much is counted at a time."""
+_CONNECTIONS_A_STREAM = 4
+"""Sessions, requests and addresses that a key may have open for each stream it may have: some wait, some prepare."""
+
+
+class Caller:
+    """The holder of a key, or anybody where no key is asked for (``name`` and ``identity`` are empty then).
+
+    Audio is counted when it is asked for, and what was not made is given back. The seconds of a prompt are counted too,
+    unless it is remembered. The allowance fills up steadily, to a minute's worth at most; who has any left may ask for
+    more than that, and waits the longer after it.
+
+    Args:
+        name: the key's label, for people: a key that replaces another may have the same.
+        identity: the key's digest, which decides whose sessions, prompts and addresses are whose.
+        streams: at once; None for no bound.
+        audio_seconds_a_minute: None for no bound.
+        alone: whether there is no other caller, so that nothing has to be left for one.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        streams: int | None = None,
+        audio_seconds_a_minute: float | None = None,
+        identity: str = "",
+        alone: bool = False,
+    ) -> None:
+        self.name, self.identity, self.alone = name, identity, alone
+        self._streams, self._a_minute = streams, audio_seconds_a_minute
+        self._playing = self._places = self._connected = 0
+        self._prompt_turns = _turns(streams)
+        self._left, self._at = audio_seconds_a_minute or 0.0, time.monotonic()
+
+    def bound(self, streams: int | None, audio_seconds_a_minute: float | None, name: str) -> None:
+        """Set other bounds and another label from now on; what was used stays used."""
+        if audio_seconds_a_minute != self._a_minute:
+            used = 0.0 if self._a_minute is None else self._a_minute - self._now_left()
+            self._left = (audio_seconds_a_minute or 0.0) - used
+        if streams != self._streams:
+            self._prompt_turns = _turns(streams)
+        self.name, self._streams, self._a_minute = name, streams, audio_seconds_a_minute
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have another stream now, beside those that play and those that a place is kept for."""
+        return self._streams is None or self._playing + self._places < self._streams
+
+    def keep_place(self) -> None:
+        """Count a place that is kept for one of its streams."""
+        self._places += 1
+
+    def give_place_back(self) -> None:
+        """Count a place less."""
+        self._places -= 1
+
+    def prompt_turn(self) -> AbstractAsyncContextManager[None]:
+        """Return a context in which a prompt of it is worked on; of prompts beyond its streams each waits there."""
+        return self._prompt_turns or nullcontext()
+
+    def require_room(self) -> None:
+        """Refuse early, before any work is done.
+
+        Raises:
+            ApiError: 429, a stream would be one too many, or the allowance is used up.
+        """
+        self._require_stream()
+        self.pay(0.0)
+
+    def _require_stream(self) -> None:
+        if self._streams is not None and not self.has_room:
+            raise ApiError(
+                429,
+                "key_streams",
+                f"The key '{self.name}' may have {_counted(self._streams, 'stream')} at once, and has; "
+                "end one, or try again once it has ended.",
+                retry_after=1,
+            )
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Count one more session, request or address, which take room that all callers share, until it is over.
+
+        Raises:
+            ApiError: 429, the caller's streams do not need so many.
+        """
+        if self._streams is not None and self._connected >= _CONNECTIONS_A_STREAM * self._streams:
+            raise ApiError(
+                429,
+                "key_connections",
+                f"The key '{self.name}' has {self._connected} sessions, requests and addresses open, "
+                f"the most for {_counted(self._streams, 'stream')} at once; close one.",
+                retry_after=1,
+            )
+        self._connected += 1
+        try:
+            yield
+        finally:
+            self._connected -= 1
+
+    def enter(self, frames: int | None, prompt_seconds: float = 0.0) -> Visit:
+        """Count a stream of so many frames, which begins; None has no end yet.
+
+        Args:
+            prompt_seconds: paid for a prompt of which this is the first stream: what the prompt has used of the
+                allowance does not keep the stream out.
+
+        Raises:
+            ApiError: 429, as ``require_room``.
+        """
+        self._require_stream()
+        seconds = _PAID_AHEAD_SECONDS if frames is None else frames / FRAME_RATE
+        self.pay(seconds, prompt_seconds)
+        self._playing += 1
+        return Visit(self, seconds, endless=frames is None)
+
+    def leave(self, unused_seconds: float) -> None:
+        """One of its streams is over; called by the visit."""
+        self._playing -= 1
+        self.pay_back(max(0.0, unused_seconds))
+
+    def charge(self, seconds: float) -> None:
+        """Count seconds of audio that were let in already, whatever is left of the allowance."""
+        if self._a_minute is not None:
+            self._left = self._now_left() - seconds
+
+    def pay_back(self, seconds: float) -> None:
+        """Give back seconds that were counted and cost nothing."""
+        if self._a_minute is not None:
+            self._left = min(self._a_minute, self._now_left() + seconds)
+
+    def pay(self, seconds: float, paid_before: float = 0.0) -> None:
+        """Count seconds of audio.
+
+        Args:
+            paid_before: seconds counted already that do not matter for whether any of the allowance is left.
+
+        Raises:
+            ApiError: 429, the allowance is used up.
+        """
+        if self._a_minute is None:
+            return
+        left = self._now_left()
+        if left + paid_before <= 0:
+            wait = max(1, math.ceil(-left / self._a_minute * 60))
+            raise ApiError(
+                429,
+                "key_audio",
+                f"The key '{self.name}' has used up its {self._a_minute:g} seconds of audio a minute; "
+                f"try again in {wait} s.",
+                retry_after=wait,
+            )
+        self._left = left - seconds
+
+    def _now_left(self) -> float:
+        if self._a_minute is None:
+            return 0.0
+        now = time.monotonic()
+        self._left = min(self._a_minute, self._left + (now - self._at) * self._a_minute / 60)
+        self._at = now
+        return self._left
+
+
+class Visit:
+    """One stream of a caller, from its start to its end."""
+
+    def __init__(self, caller: Caller, seconds: float, endless: bool) -> None:
+        self._caller, self._paid, self._endless = caller, seconds, endless
+        self._over = False
+
+    def go_on(self, frames: int) -> None:
+        """So many frames were made; a stream without an end pays for the next ones.
+
+        Raises:
+            ApiError: 429, the allowance is used up.
+        """
+        if self._endless and frames / FRAME_RATE >= self._paid:
+            self._caller.pay(_PAID_AHEAD_SECONDS)
+            self._paid += _PAID_AHEAD_SECONDS
+
+    def close(self, frames: int) -> None:
+        """It is over after so many frames; only the first call counts."""
+        if not self._over:
+            self._over = True
+            self._caller.leave(self._paid - frames / FRAME_RATE)
+
+
+def _turns(streams: int | None) -> asyncio.Semaphore | None:
+    return None if streams is None else asyncio.Semaphore(streams)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+STRANGER = Caller()
+"""A client of which it is not known yet who it is."""

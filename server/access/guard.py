@@ -1,0 +1,222 @@
+"""Who is let in: by a key, by a token made with one, or anybody where the server listens for its own machine alone."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.requests import HTTPConnection
+
+from whispergpt.server.access.api_keys import ApiKey, KeyFileError, digest_of, make_key, read_keys
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError
+from whispergpt.server.observe import logs
+from whispergpt.server.settings import Settings
+from whispergpt.server.tokens.entry_tokens import EntryTokens
+
+log = logs.get("server.guard")
+_ANYBODY = Caller(alone=True)
+_NO_TOKEN = "none-needed"
+_PORTS = {"http": 80, "https": 443}
+_SETTLE_SECONDS = 2.0
+"""A file that changed so lately may change again within one tick of the file system's clock."""
+
+
+class _Stamp(NamedTuple):
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+class Guard:
+    """Knows the keys, follows their file, and tells who calls.
+
+    Raises:
+        KeyFileError: the file of keys cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
+        self._stamp: _Stamp | None = None
+        self._settled_at = 0.0
+        """When the file, if it has not changed again, need not be read again."""
+        self._keys: dict[str, ApiKey] = {}
+        self._callers: dict[str, Caller] = {}
+        """By the digest of their key."""
+        self.tokens = EntryTokens(settings.token_seconds, settings.seal_key)
+        self.made_key: str | None = None
+        """A key that was made for this run, since none is configured and others can reach the server."""
+        self.open = self._path is None and (settings.open or is_loopback(settings.host))
+        """Whether nobody is asked for a key."""
+        self._own_pages_alone = self.open and not settings.open
+        """Whether it is so because this machine alone can reach the server: pages of another name cannot be its own."""
+        if self._path is not None:
+            self._stamp, self._keys = _stamp_of(self._path), read_keys(self._path)
+            self._settled_at = time.monotonic() + _SETTLE_SECONDS
+            if not self._keys:
+                raise KeyFileError(
+                    f"{self._path} has no keys; `whispergpt keys make NAME --file {self._path}` makes one"
+                )
+        elif not self.open:
+            self.made_key = make_key()
+            self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
+
+    def caller_of(self, connection: HTTPConnection) -> Caller:
+        """Who calls. A WebSocket's ``?token=`` is used up by it.
+
+        Raises:
+            ApiError: 401, no key or a wrong one; 403, a page of another origin; 429, too many tokens were used.
+        """
+        digest = self._let_in(connection)
+        if digest is None:
+            return _ANYBODY
+        caller = self._caller(digest)
+        structlog.contextvars.bind_contextvars(key=caller.name)
+        return caller
+
+    def require_known(self, caller: Caller) -> None:
+        """Who came in before may go on.
+
+        Raises:
+            ApiError: 401, the caller's key was taken away meanwhile, or replaced by one of the same name.
+        """
+        self._follow_file()
+        if not self.open and caller.identity not in self._keys:
+            raise _refused("wrong_key", "The key was taken away; what plays may play on, and nothing more.")
+
+    def token_for(self, connection: HTTPConnection) -> str:
+        """A token that opens a WebSocket once, for who calls with a key.
+
+        Raises:
+            ApiError: as ``caller_of``.
+        """
+        digest = self._let_in(connection)
+        return _NO_TOKEN if digest is None else self.tokens.make(digest)
+
+    def announce(self) -> None:
+        """Print the key that was made for this run, past the logs."""
+        if self.made_key is not None:
+            sys.stderr.write(
+                f"key {self.made_key}\n"
+                "    Made for this run, since others can reach this server and WHISPERGPT_KEYS names no file of keys.\n"
+                "    Send it as `Authorization: Bearer KEY`. `whispergpt keys make` makes lasting ones.\n"
+            )
+            sys.stderr.flush()
+
+    def _let_in(self, connection: HTTPConnection) -> str | None:
+        """The digest of the key that opens; None where nobody is asked for one."""
+        self._check_origin(connection)
+        self._follow_file()
+        return None if self.open else self._digest_of(connection)
+
+    def _digest_of(self, connection: HTTPConnection) -> str:
+        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+        if scheme:
+            found = digest_of(key.strip()) if scheme.lower() == "bearer" else ""
+            if found not in self._keys:
+                raise _refused("wrong_key", "The key is not known here; send `Authorization: Bearer KEY`.")
+            return found
+        token = connection.query_params.get("token") if connection.scope["type"] == "websocket" else None
+        if token is not None:
+            owner = self.tokens.use(token, self._keys)
+            if owner is None:
+                raise _refused("wrong_token", "The token is used up, too old or not of this server; make another.")
+            return owner
+        raise _refused("no_key", "This server asks for a key; send `Authorization: Bearer KEY`.")
+
+    def _caller(self, digest: str) -> Caller:
+        key = self._keys[digest]
+        caller = self._callers.get(digest)
+        if caller is None:
+            caller = Caller(key.name, key.streams, key.audio_seconds_a_minute, digest)
+            self._callers[digest] = caller
+            self._count_callers()
+        return caller
+
+    def _count_callers(self) -> None:
+        for caller in self._callers.values():
+            caller.alone = len(self._keys) == 1
+
+    def _check_origin(self, connection: HTTPConnection) -> None:
+        """Browsers say which page calls; one of another host may only if it is named in the settings."""
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return
+        ours = _same_host(origin, connection.headers.get("host", ""))
+        if not ours or (self._own_pages_alone and not is_own_name(urlsplit(origin).hostname or "")):
+            raise ApiError(
+                403,
+                "wrong_origin",
+                "Pages of that origin may not use this server; WHISPERGPT_CORS_ORIGINS names those that may.",
+                close_code=POLICY_VIOLATION,
+            )
+
+    def _follow_file(self) -> None:
+        """A key that was added or taken out counts from the next call on; a file that is broken changes nothing."""
+        if self._path is None:
+            return
+        stamp, now = _stamp_of(self._path), time.monotonic()
+        changed = stamp != self._stamp
+        if changed:
+            self._stamp, self._settled_at = stamp, now + _SETTLE_SECONDS
+        elif now >= self._settled_at or stamp is None:
+            return
+        try:
+            keys = read_keys(self._path)
+        except KeyFileError as error:
+            if changed:
+                log.error("the keys stay as they were", reason=str(error))
+            return
+        if keys == self._keys:
+            return
+        self._keys = keys
+        for digest, key in keys.items():
+            if digest in self._callers:
+                self._callers[digest].bound(key.streams, key.audio_seconds_a_minute, key.name)
+        self._count_callers()
+        log.info("keys read again", keys=len(keys))
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    """Return numbers that change with a file, also where a copy keeps its size and time of modification."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _same_host(origin: str, host: str) -> bool:
+    """Whether a page of ``origin`` is one of ours; the scheme's own port may be left out of either."""
+    try:
+        page = urlsplit(origin)
+        default = _PORTS[page.scheme]
+        ours = urlsplit(f"{page.scheme}://{host}")
+        return (page.hostname, page.port or default) == (ours.hostname, ours.port or default)
+    except (ValueError, KeyError):
+        return False
+
+
+def is_own_name(host: str) -> bool:
+    """Return whether a host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
+    host = host.rstrip(".").lower()
+    return is_loopback(host) or host.endswith(".localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _refused(code: str, message: str) -> ApiError:
+    return ApiError(401, code, message, close_code=POLICY_VIOLATION)

@@ -1,0 +1,233 @@
+"""Who may start a stream: a slot at once, a short wait in a bounded line, or a clear no."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import ceil
+
+from whispergpt.engine.messages import ModelInfo, Pace
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.held_bytes import ConnectionBytes, Pot, Share
+from whispergpt.server.errors import ApiError
+from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.places import Place
+from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.settings import Settings
+
+
+class Admission:
+    """Bounds the line for slots, the sessions and the memory that prompts being received may take."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.sessions = 0
+        self.requests = 0
+        self.idle = asyncio.Event()
+        """Set while nobody is being served."""
+        self.idle.set()
+        again, share = settings.retry_after_seconds, settings.memory_share
+        self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again)
+        self.control = Pot(settings.control_memory_bytes, share, "control messages", again)
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of all prompts that are being received, and of messages on their way to be one."""
+        return self.uploads.bytes
+
+    def connection_bytes(self) -> ConnectionBytes:
+        """Return the count of a new WebSocket connection."""
+        return ConnectionBytes(self.uploads, self.control)
+
+    def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace, caller: Caller | None = None) -> Place:
+        """Promise a place to whom a prompt is now made ready for: who is let in so far is not sent away after it.
+
+        Raises:
+            ApiError: as ``require_room``.
+        """
+        return link.places.keep(model.id, pace, self.require_room(link, model, pace), caller)
+
+    def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
+        """Refuse early, before any work is done for the request; returns whether nobody has to end first.
+
+        Raises:
+            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full,
+                or what plays goes on for longer than anybody may wait in it.
+        """
+        taken = link.live(model.id)
+        at_once = self._require_place(
+            len(taken) + link.places.kept(model.id),
+            model.slots,
+            taken,
+            f"All {model.slots} streams of '{model.id}' are taken",
+        )
+        if pace == "realtime":
+            most = link.most_listened(model.id)
+            streams = f"{most} real-time stream{'' if most == 1 else 's'}"
+            bears = f"This server can play {streams} of '{model.id}' at once"
+            if most == 0:
+                bears = f"Streams of other models leave this server no time for one of '{model.id}'"
+            # All models share the machine: whichever stream ends makes room; and what is promised to another model, or
+            # waits there, is in no limit yet.
+            kept = link.places.kept(model.id, pace)
+            elsewhere = link.places.kept(pace=pace) > kept
+            elsewhere |= any(stream.waits for stream in link.live(pace=pace) if stream.model.id != model.id)
+            at_once = at_once and not elsewhere
+            at_once &= self._require_place(
+                len(link.live(model.id, pace)) + kept,
+                most,
+                link.live(pace=pace),
+                bears,
+            )
+        return at_once
+
+    def start_stream(
+        self,
+        link: EngineLink,
+        prompt: PromptHandle,
+        plan: StreamPlan,
+        caller: Caller,
+        place: Place | None = None,
+        prompt_seconds: float = 0.0,
+    ) -> StreamHandle:
+        """Put a stream of ``caller`` in line for a slot, in the ``place`` that was kept for it, if one was. Whoever
+        starts it closes it.
+
+        Args:
+            prompt_seconds: as in ``Caller.enter``.
+
+        Raises:
+            ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
+        """
+        if place is not None and place.take(prompt.model.id, plan.pace):
+            plan = replace(plan, promised=place.at_once)
+        else:
+            self.require_room(link, prompt.model, plan.pace)
+        visit = caller.enter(plan.frames, prompt_seconds)
+        try:
+            return link.start_stream(prompt, plan, visit)
+        except ApiError:
+            visit.close(0)
+            raise
+
+    async def wait_for_slot(self, link: EngineLink, stream: StreamHandle) -> float:
+        """Wait until the stream has its slot; returns the seconds that it waited.
+
+        Raises:
+            ApiError: 429, no slot within ``queue_seconds``; 503, the engine is gone.
+        """
+        try:
+            return await stream.started(self._settings.queue_seconds)
+        except TimeoutError:
+            raise self._no_capacity(
+                f"All streams of '{stream.model.id}' are taken, and none became free "
+                f"within {self._settings.queue_seconds:g} s",
+                [other for other in link.live() if other is not stream],
+            ) from None
+
+    def enter_session(self) -> None:
+        """Count one more WebSocket session.
+
+        Raises:
+            ApiError: 429, there are too many.
+        """
+        if self.sessions >= self._settings.max_sessions:
+            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
+        self.sessions += 1
+        self._changed()
+
+    def enter_request(self) -> None:
+        """Count one more HTTP continuation.
+
+        Raises:
+            ApiError: 429, there are too many.
+        """
+        if self.requests >= self._settings.max_requests:
+            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
+        self.requests += 1
+        self._changed()
+
+    def leave_request(self) -> None:
+        """Count one HTTP continuation less."""
+        self.requests -= 1
+        self._changed()
+
+    def leave_session(self) -> None:
+        """Count one session less."""
+        self.sessions -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        if self.sessions or self.requests:
+            self.idle.clear()
+        else:
+            self.idle.set()
+
+    def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> bool:
+        """Refuse whom the line has no place for, and who is known to stand in it in vain: until enough of those
+        ``before`` have ended. Returns whether there is a place without that."""
+        first_must_end = taken + 1 - most
+        if first_must_end > self._settings.max_waiting:
+            raise self._no_capacity(f"{reason} and the line is full", before)
+        ends = _seconds_left(before)
+        if not 0 < first_must_end <= len(ends):
+            return first_must_end <= 0
+        in_vain = ends[first_must_end - 1] - self._settings.queue_seconds
+        if in_vain > 0:
+            reason = f"{reason} and none is free within {self._settings.queue_seconds:g} s"
+            raise _come_again(reason, ceil(in_vain))
+        return False
+
+    def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
+        """429, until the first of those ``before`` has its last frame, if that can be told of one of them."""
+        ends = _seconds_left(before)
+        return _come_again(reason, max(1, ceil(ends[0])) if ends else self._settings.retry_after_seconds)
+
+
+class UploadMeter:
+    """The bytes of one body being received, within the limit of a prompt and the caller's share of the memory."""
+
+    def __init__(self, admission: Admission, settings: Settings, caller: Caller) -> None:
+        self._share, self._limit = Share(admission.uploads, caller), settings.max_upload_bytes
+
+    def add(self, count: int) -> None:
+        """Count ``count`` more bytes.
+
+        Raises:
+            ApiError: 413, this prompt is too large; 429, the caller's share of the memory is used up.
+        """
+        require_size(self._share.bytes + count, self._limit)
+        self._share.set(self._share.bytes + count)
+
+    def hold(self, count: int) -> None:
+        """Count ``count`` bytes instead: what the body was decoded to, say.
+
+        Raises:
+            ApiError: 413 or 429, the caller's share of the memory does not have them.
+        """
+        self._share.set(count)
+
+    def release(self) -> None:
+        """Give the bytes back."""
+        self._share.set(0)
+
+
+def require_size(size: int, limit: int) -> None:
+    """Refuse a prompt of ``size`` bytes that is too large.
+
+    Raises:
+        ApiError: 413.
+    """
+    if size > limit:
+        raise ApiError(413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio")
+
+
+def _seconds_left(streams: Iterable[StreamHandle]) -> list[float]:
+    """Until each has its last frame, soonest first, of those of which it can be told."""
+    return sorted(left for stream in streams if (left := stream.seconds_left) is not None)
+
+
+def _come_again(reason: str, seconds: int) -> ApiError:
+    return ApiError(429, "no_capacity", f"{reason}; try again in {seconds} s.", retry_after=seconds)

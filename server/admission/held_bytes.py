@@ -1,0 +1,216 @@
+"""Bytes that clients make the server hold, counted from their arrival until they are handled, in shares."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from whispergpt.server.access.caller import STRANGER, Caller
+from whispergpt.server.errors import ApiError
+
+MAX_TEXT_BYTES = 262_144
+"""Size of a text message: the token of a strict server is the longest thing that a client has to say."""
+FREE_CONTROL_BYTES = 4_096
+"""Control bytes of each connection that are never refused: room for every event but a resume token."""
+
+MESSAGE_OVERHEAD_BYTES = 256
+"""Bytes that the objects around each waiting message take."""
+
+
+class Pot:
+    """Room for the bytes of all clients together.
+
+    A key may hold a share of what the other keys leave, and each of its connections the same share of what the key's
+    other connections leave of that. So somebody who comes later always finds some room. Where there is one key, or
+    none is asked for, its connections share all of the room.
+
+    Args:
+        most: bytes.
+        share: above 0, at most 1.
+        what: the bytes hold, for the error's sentence.
+        retry_after_seconds: that the error asks to wait.
+    """
+
+    def __init__(self, most: int, share: float, what: str, retry_after_seconds: int) -> None:
+        self.bytes = 0
+        self._most, self._share, self._what, self._retry_after = most, share, what, retry_after_seconds
+        self._of_keys: Counter[str] = Counter()
+
+    def bytes_of(self, caller: Caller) -> int:
+        """Return what all connections of a caller hold."""
+        return self._of_keys[caller.identity]
+
+    def change(self, caller: Caller, difference: int) -> None:
+        """Count bytes of a caller, or, where the difference is negative, count them no longer."""
+        self.bytes += difference
+        self._of_keys[caller.identity] += difference
+        if not self._of_keys[caller.identity]:
+            del self._of_keys[caller.identity]
+
+    def require(self, caller: Caller, own: int, more: int) -> None:
+        """Refuse a connection that holds ``own`` bytes and gets ``more``.
+
+        Raises:
+            ApiError: 413, that could never fit; 429, it does not fit now.
+        """
+        theirs = self._of_keys[caller.identity]
+        if own + more <= self._largest(caller, self.bytes - theirs, theirs - own):
+            return
+        most = int(self._largest(caller, 0, 0))
+        if own + more > most:
+            told = f"One connection may have at most {most} bytes of {self._what} here; send less."
+            raise ApiError(413, "too_large", told, "audio")
+        again = self._retry_after
+        told = f"Too many bytes of {self._what} wait here; try again in {again} s."
+        raise ApiError(429, "no_capacity", told, retry_after=again)
+
+    def _largest(self, caller: Caller, other_keys: int, other_connections: int) -> float:
+        part = float(self._most - other_keys)
+        if not caller.alone:
+            part *= self._share
+        return self._share * (part - other_connections)
+
+
+class Share:
+    """The bytes of one connection or request in a pot."""
+
+    def __init__(self, pot: Pot, caller: Caller) -> None:
+        self.bytes = 0
+        self._pot, self._caller = pot, caller
+
+    def set(self, count: int) -> None:
+        """Hold ``count`` bytes from now on.
+
+        Raises:
+            ApiError: as ``Pot.require``; what was held stays held.
+        """
+        if count > self.bytes:
+            self._pot.require(self._caller, self.bytes, count - self.bytes)
+        self.restore(count)
+
+    def restore(self, count: int) -> None:
+        """Hold so many again, as before; that is never refused."""
+        self._pot.change(self._caller, count - self.bytes)
+        self.bytes = count
+
+    def belong_to(self, caller: Caller) -> None:
+        """Count the bytes for ``caller`` from now on."""
+        self._pot.change(self._caller, -self.bytes)
+        self._caller = caller
+        self._pot.change(caller, self.bytes)
+
+
+class _Message(NamedTuple):
+    size: int
+    is_text: bool
+
+
+_NONE = _Message(0, True)
+
+
+class ConnectionBytes:
+    """The bytes of one WebSocket connection: of what is no message yet, of messages that wait, and of its prompt.
+
+    Text and audio are counted in different pots, so that no prompt keeps a control message out. Of a text that is no
+    whole message yet, as much counts as text as a text may be long.
+
+    Args:
+        prompts: the pot for audio.
+        control: the pot for text.
+    """
+
+    def __init__(self, prompts: Pot, control: Pot) -> None:
+        self._prompts, self._control = Share(prompts, STRANGER), Share(control, STRANGER)
+        self._arriving = self._texts = self._audio = self._prompt = 0
+        self._text_arrives = True
+        self._waiting: deque[_Message] = deque()
+        self._current = _NONE
+        self._over = False
+
+    def belong_to(self, caller: Caller) -> None:
+        """Count the bytes for ``caller``, once it is known who that is."""
+        self._prompts.belong_to(caller)
+        self._control.belong_to(caller)
+
+    def arrive(self, count: int, is_text: bool) -> None:
+        """Note how many bytes came that are no whole message yet, and whether they are text.
+
+        Raises:
+            ApiError: 413 or 429, the caller's share is used up; nothing is noted then.
+        """
+        if (count, is_text) == (self._arriving, self._text_arrives):
+            return
+        before, self._text_arrives = self._text_arrives, is_text
+        try:
+            self._settle(arriving=count)
+        except ApiError:
+            self._text_arrives = before
+            raise
+
+    def come(self, size: int, is_text: bool) -> None:
+        """Note a whole message, which arrives no longer and waits from now on.
+
+        Raises:
+            ApiError: as ``arrive``.
+        """
+        if self._over:
+            return
+        message = _Message(size + MESSAGE_OVERHEAD_BYTES, is_text)
+        if is_text:
+            self._settle(arriving=0, texts=self._texts + message.size)
+        else:
+            self._settle(arriving=0, audio=self._audio + message.size)
+        self._waiting.append(message)
+
+    def take(self) -> None:
+        """Note that the message that came first is being handled."""
+        if self._waiting:
+            self._current = self._waiting.popleft()
+
+    def handled(self) -> None:
+        """Note that the message is handled, and its bytes are gone."""
+        done, self._current = self._current, _NONE
+        if done.is_text:
+            self._settle(texts=self._texts - done.size)
+        else:
+            self._settle(audio=self._audio - done.size)
+
+    def keep(self, size: int) -> None:
+        """Note that the message that is being handled has become ``size`` bytes more of the prompt.
+
+        Raises:
+            ApiError: as ``arrive``.
+        """
+        self._settle(audio=self._audio - self._current.size, prompt=self._prompt + size)
+        self._current = _NONE
+
+    def hold_prompt(self, count: int) -> None:
+        """Count so many bytes for the prompt from now on.
+
+        Raises:
+            ApiError: as ``arrive``.
+        """
+        self._settle(prompt=count)
+
+    def close(self) -> None:
+        """Give everything back but what is still arriving: the session is over."""
+        self._over, self._current = True, _NONE
+        self._waiting.clear()
+        self._settle(texts=0, audio=0, prompt=0)
+
+    def _settle(
+        self, arriving: int | None = None, texts: int | None = None, audio: int | None = None, prompt: int | None = None
+    ) -> None:
+        arriving = self._arriving if arriving is None else arriving
+        texts = self._texts if texts is None else texts
+        audio = self._audio if audio is None else audio
+        prompt = self._prompt if prompt is None else prompt
+        begun_text = min(arriving, MAX_TEXT_BYTES) if self._text_arrives else 0
+        before = self._control.bytes
+        self._control.set(max(0, begun_text + texts - FREE_CONTROL_BYTES))
+        try:
+            self._prompts.set(arriving - begun_text + audio + prompt)
+        except ApiError:
+            self._control.restore(before)
+            raise
+        self._arriving, self._texts, self._audio, self._prompt = arriving, texts, audio, prompt

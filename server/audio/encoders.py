@@ -1,0 +1,152 @@
+"""Audio out: 16-bit samples at 24 kHz as wav, flac, mp3, Ogg Opus or raw PCM, whole or as they come."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Literal, Protocol
+
+import av
+import numpy as np
+
+from whispergpt.engine.config import SAMPLE_RATE
+
+Format = Literal["wav", "flac", "mp3", "opus", "pcm"]
+MEDIA_TYPES: dict[Format, str] = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "pcm": "application/octet-stream",
+}
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_CODECS: dict[str, tuple[str, str, int | None]] = {
+    # response format: container, codec, bits per second
+    "flac": ("flac", "flac", None),
+    "mp3": ("mp3", "libmp3lame", 64_000),
+    "opus": ("ogg", "libopus", 48_000),
+}
+
+
+class Encoder(Protocol):
+    """Turns s16le samples into bytes of a body, which begins with sound: no header comes by itself."""
+
+    def push(self, pcm: bytes) -> bytes:
+        """More samples; returns what of the body is ready, nothing while a codec gathers a page."""
+
+    def finish(self) -> bytes:
+        """The rest of the body."""
+
+
+def encoder(wanted: Format, total_samples: int) -> Encoder:
+    """An encoder whose body can be sent while it grows; ``total_samples`` are what it will be given in all."""
+    if wanted == "pcm":
+        return _Raw(b"")
+    if wanted == "wav":
+        return _Raw(_wav_header(None))
+    return _StreamedFlac(total_samples) if wanted == "flac" else _Compressed(wanted, _Sink())
+
+
+def encode(wanted: Format, pcm: bytes) -> bytes:
+    """A whole body at once, with true sizes in its header."""
+    if wanted == "pcm":
+        return pcm
+    if wanted == "wav":
+        return _wav_header(len(pcm)) + pcm
+    sink = io.BytesIO()
+    compressed = _Compressed(wanted, sink)
+    compressed.push(pcm)
+    compressed.finish()
+    return sink.getvalue()
+
+
+def _wav_header(data_bytes: int | None) -> bytes:
+    riff = _UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes
+    data = _UNKNOWN_SIZE if data_bytes is None else data_bytes
+    form = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, SAMPLE_RATE * 2, 2, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", riff)
+        + b"WAVEfmt "
+        + struct.pack("<I", len(form))
+        + form
+        + (b"data" + struct.pack("<I", data))
+    )
+
+
+class _Raw:
+    def __init__(self, header: bytes) -> None:
+        self._header = header
+
+    def push(self, pcm: bytes) -> bytes:
+        header, self._header = self._header, b""
+        return header + pcm
+
+    def finish(self) -> bytes:
+        return self.push(b"")
+
+
+class _Sink:
+    """Where a container writes when nobody can seek back: the body of an answer under way."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+class _Compressed:
+    def __init__(self, wanted: str, sink: _Sink | io.BytesIO) -> None:
+        container, codec, bit_rate = _CODECS[wanted]
+        options = {"flush_packets": "1"} | ({"page_duration": "80000"} if container == "ogg" else {})
+        self._sink = sink
+        self._container = av.open(sink, "w", format=container, options=options)
+        stream = self._container.add_stream(codec, rate=SAMPLE_RATE)
+        assert isinstance(stream, av.AudioStream)
+        self._stream = stream
+        self._stream.layout = "mono"
+        self._stream.format = "s16p" if codec == "libmp3lame" else "s16"
+        if bit_rate:
+            self._stream.bit_rate = bit_rate
+        self._container.start_encoding()
+        self._head = sink.take() if isinstance(sink, _Sink) else b""
+        self._at = 0
+
+    def push(self, pcm: bytes) -> bytes:
+        samples = np.frombuffer(pcm, "<i2").reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format=self._stream.format.name, layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, self._at
+        self._at += samples.shape[1]
+        self._container.mux(self._stream.encode(frame))
+        return self._ready()
+
+    def finish(self) -> bytes:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._ready()
+
+    def _ready(self) -> bytes:
+        ready = self._sink.take() if isinstance(self._sink, _Sink) else b""
+        if ready:
+            ready, self._head = self._head + ready, b""
+        return ready
+
+
+class _StreamedFlac(_Compressed):
+    """Writes the number of samples that will come into the header: some readers fail at the end without it."""
+
+    _LENGTH = slice(18, 26)
+    """In STREAMINFO (RFC 9639, section 8.2): rate, channels, depth, then the number of samples in the last 36 bits."""
+
+    def __init__(self, total_samples: int) -> None:
+        super().__init__("flac", _Sink())
+        head = bytearray(self._head)
+        fields = int.from_bytes(head[self._LENGTH], "big")
+        head[self._LENGTH] = (fields >> 36 << 36 | total_samples).to_bytes(8, "big")
+        self._head = bytes(head)

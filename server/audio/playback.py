@@ -1,0 +1,157 @@
+"""One continuation on its way out: how its frames are grouped into messages, and how far it is ahead of playback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import CREDIT_FRAMES
+from whispergpt.server.link.engine_handles import StreamHandle
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.observe.tracing import Tracing
+
+_MESSAGE_FRAMES = 6
+"""80 ms, the most that one message holds."""
+_LEAST_FRAMES = 3
+"""40 ms, the least that a message but the first one holds: smaller ones cost more to send than a busy machine has."""
+_SAFE_LEAD_SECONDS = 0.25
+"""Ahead by this much, waiting until a message is full cannot be heard and saves most of the messages."""
+
+
+class Playing:
+    """The realtime streams under way."""
+
+    def __init__(self) -> None:
+        self.streams: set[Playback] = set()
+
+    def least_lead(self) -> float:
+        """The smallest lead in seconds, 0 where nothing plays."""
+        return min((stream.lead for stream in self.streams if stream.sounds), default=0.0)
+
+
+class Playback:
+    """The clock of one continuation.
+
+    Args:
+        began: when it was asked for, on ``time.perf_counter``'s clock.
+        realtime: whether the client listens while it plays, so that falling behind is heard.
+        route: for the metrics.
+        skipped: frames at the stream's start that the client has already.
+    """
+
+    def __init__(
+        self,
+        stream: StreamHandle,
+        metrics: Metrics,
+        tracing: Tracing,
+        route: str,
+        began: float,
+        realtime: bool,
+        skipped: int = 0,
+    ) -> None:
+        self.frames = 0
+        self.handed = 0
+        """Frames given out by ``messages``, most of which are sent."""
+        self.first_frame_seconds: float | None = None
+        """From ``began`` to the first frame's arrival in the server."""
+        self.first_audio_seconds: float | None = None
+        """From ``began`` to the first audio handed to the socket."""
+        self._stream, self._metrics, self._tracing, self._route = stream, metrics, tracing, route
+        self._began, self._realtime, self._skipped = began, realtime, skipped
+        self._plays_since = 0.0
+        self._last = began
+        self._paused_at: float | None = None
+        self._paused_seconds = 0.0
+
+    async def all(self) -> bytes:
+        """The whole stream at once; it counts as handed to the socket at its end.
+
+        Raises:
+            ApiError: the stream failed.
+        """
+        frames: list[bytes] = []
+        while taken := await self._stream.take(CREDIT_FRAMES):
+            self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
+            frames += taken
+        if frames:
+            self.sent(len(frames))
+        return b"".join(frames)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The stream's s16le samples: one frame at once, then three to six together. Their sender calls ``sent``.
+
+        Raises:
+            ApiError: the stream failed.
+        """
+        while self._skipped and (known := await self._stream.take(self._skipped)):
+            self._skipped -= len(known)
+        limit = 1
+        while True:
+            at_least = limit if self.lead > _SAFE_LEAD_SECONDS else min(limit, _LEAST_FRAMES)
+            frames = await self._stream.take(limit, at_least)
+            if not frames:
+                return
+            self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
+            self.handed += len(frames)
+            yield b"".join(frames)
+            limit = _MESSAGE_FRAMES
+
+    @property
+    def sounds(self) -> bool:
+        """Whether audio was handed to the socket."""
+        return self.first_audio_seconds is not None
+
+    @property
+    def lead(self) -> float:
+        """Seconds of audio sent that have not been played yet, if playback began with the first."""
+        if not self.sounds:
+            return 0.0
+        now = time.perf_counter() if self._paused_at is None else self._paused_at
+        return self.frames / FRAME_RATE - (now - self._plays_since)
+
+    @property
+    def realtime_factor(self) -> float:
+        """Audio seconds sent over wall seconds since it was asked for, pauses not counted."""
+        wall = self._last - self._began - self._paused_seconds
+        return self.frames / FRAME_RATE / wall if wall > 0 else 0.0
+
+    def pause(self, paused: bool) -> None:
+        """Stop the clock, as the player does, or let it go on."""
+        if paused:
+            self._paused_at = time.perf_counter()
+        elif self._paused_at is not None:
+            stood = time.perf_counter() - self._paused_at
+            self._paused_at, self._paused_seconds = None, self._paused_seconds + stood
+            self._plays_since += stood
+
+    def finish(self) -> None:
+        """Record how fast it was."""
+        if self.frames:
+            self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
+
+    def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
+        """So many frames more were handed to the socket, behind some that were dropped for a listener who is late.
+
+        Args:
+            gathering: a codec has them and gave nothing out yet, so that nothing is heard of them.
+        """
+        self.frames += dropped
+        now = time.perf_counter()
+        self._last = now
+        model = self._stream.model.id
+        if not self.sounds and not gathering:
+            self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
+            # Exemplars lead from a metric to the traces behind it.
+            waited, exemplar = self.first_audio_seconds, self._tracing.exemplar()
+            self._metrics.time_to_first_audio.labels(model, self._route).observe(waited, exemplar)
+            self._tracing.past("first_audio", waited)
+        elif self.sounds and self._realtime and (behind := -self.lead) > 0:
+            self._metrics.underruns.labels(model).inc()
+            self._plays_since += behind  # the player waited that long and goes on from here
+        self.frames += count
+
+    def gathered(self) -> None:
+        """The codec gave out the last of what it had: of a short stream that is all of it."""
+        if self.frames and not self.sounds:
+            self.sent(0)

@@ -1,0 +1,220 @@
+"""uvicorn's WebSocket, with bounds on what comes before a message is whole, and on answers that nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidHandshake
+from websockets.frames import Opcode
+from websockets.streams import StreamReader
+
+from whispergpt.server.admission.held_bytes import ConnectionBytes
+from whispergpt.server.edge.raw_answer import raw_answer
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+    from websockets.frames import Frame
+    from websockets.http11 import Request
+
+_READ_BYTES = 16_384
+"""At once: all frames in what was read are taken apart before anybody else's turn comes."""
+_SMALL_BYTES = 128
+MOST_SMALL_FRAMES = 2_000
+"""In a second, of pings, pongs and parts of messages: they cost work and say nothing."""
+
+
+class _FrameReader(StreamReader):
+    """The parser's reader, which notes the kind of the frame that is under way.
+
+    The parser asks whether the stream ended before each frame, and reads the frame's first two bytes next.
+    """
+
+    opcode: int | None = None
+    """Kind of the frame whose beginning came; None between frames and in the handshake."""
+    _at_start = False
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        self._at_start, self.opcode = True, None
+        return (yield from super().at_eof())
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        data = yield from super().read_exact(n)
+        if self._at_start:
+            self._at_start, self.opcode = False, data[0] & 0x0F
+        return data
+
+
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """Counts what comes from its arrival, and ends who sends splinters. Reads nothing more from who pings and takes no
+    pongs, until they are taken.
+
+    The app finds the count as ``state.held``, and notes there what it has handled.
+    """
+
+    count_bytes: Callable[[], ConnectionBytes] | None = None
+    """Makes the count of a connection. Set before the server starts; None for no bound."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        count_bytes = type(self).count_bytes
+        self._held = count_bytes() if count_bytes else None
+        self.conn.reader = self._reader = _FrameReader()
+        self.conn.parser = self.conn.parse()  # the other one has the other reader
+        next(self.conn.parser)
+        self._unfinished = 0
+        """Bytes of the frames of a message whose last one has not come."""
+        self._small_frames = 0
+        self._second = 0.0
+        """When they were counted from."""
+        self._pongs_wait = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own
+            transport.max_size = _READ_BYTES
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # The connection's objects hold each other, so that their memory is given back late.
+        self.conn.reader.discard()
+        self.frames = []
+        self._forget_audio()
+        if self._held:
+            self._held.arrive(0, is_text=False)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        refused = self.conn.handshake_exc
+        if refused is not None and not self.transport.is_closing():  # of which uvicorn hears nothing
+            self._refuse(refused.__cause__ or refused)
+        self._measure()
+
+    def _forget_audio(self) -> None:
+        """Drop the audio that waits: what was said beside it may still count, but no answer can come to audio."""
+        for _ in range(self.queue.qsize()):
+            event = self.queue.get_nowait()
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": b""} if event.get("bytes") else event)
+
+    def handle_connect(self, event: Request) -> None:
+        try:
+            self.conn.process_request(event)
+        except InvalidHandshake as error:
+            self._refuse(error)
+        else:
+            super().handle_connect(event)
+            if self._held and not self.handshake_complete:
+                self.scope["state"]["held"] = self._held
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:  # also of a handshake that was refused, which uvicorn would log as forgotten
+            self.handshake_complete = True
+
+    def handle_text(self, event: Frame) -> None:
+        self._unfinished = len(event.data)
+        super().handle_text(event)
+        _empty(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        self._unfinished = len(event.data)
+        super().handle_bytes(event)
+        _empty(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._unfinished += len(event.data)
+        super().handle_cont(event)
+        if not event.fin:
+            self._count(event)
+        _empty(event)
+
+    def send_receive_event_to_app(self) -> None:
+        size, self._unfinished = self._unfinished, 0
+        if self._held and not self.close_sent:
+            try:
+                self._held.come(size, self.curr_msg_data_type == "text")
+            except ApiError as error:
+                self.frames = []
+                self._end_for(error)
+                return
+        super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        self._count()
+        if not self.writable.is_set():
+            self._pongs_wait = True
+            self.transport.pause_reading()
+
+    def handle_pong(self, event: Frame) -> None:
+        super().handle_pong(event)
+        self._count()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self._pongs_wait:  # it reads on after each message that is taken
+            self.transport.pause_reading()
+        return message
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._pongs_wait:
+            self._pongs_wait = False
+            self._small_frames = 0  # what comes now was sent while nothing was read
+            if not self.read_paused:
+                self.transport.resume_reading()
+
+    def _refuse(self, because: BaseException) -> None:
+        self.handshake_complete = self.close_sent = True
+        told = f"This is no WebSocket handshake: {because}."
+        self.transport.write(raw_answer(ApiError(400, "bad_request", told)))
+        self.transport.close()
+
+    def _measure(self) -> None:
+        """Count what waits for the rest of its message."""
+        if self._held is None:
+            return
+        try:
+            self._held.arrive(len(self.conn.reader.buffer) + self._unfinished, self._text_arrives)
+        except ApiError as error:
+            self._end_for(error)
+
+    @property
+    def _text_arrives(self) -> bool:
+        """Whether what waits for the rest of its message belongs to a text, or may do so."""
+        if self.conn.current_size is not None:  # a message of several frames is under way
+            return self.curr_msg_data_type == "text"
+        return self._reader.opcode != Opcode.BINARY
+
+    def _count(self, part: Frame | None = None) -> None:
+        if part is not None and len(part.data) >= _SMALL_BYTES:
+            return
+        now = self.loop.time()
+        if now - self._second > 1:
+            self._second, self._small_frames = now, 0
+        self._small_frames += 1
+        if self._small_frames > MOST_SMALL_FRAMES:
+            told = f"More than {MOST_SMALL_FRAMES} pings, pongs or splinters of messages came in a second."
+            self._end(POLICY_VIOLATION, told)
+
+    def _end_for(self, error: ApiError) -> None:
+        self._end(error.close_code or POLICY_VIOLATION, error.message)
+
+    def _end(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return
+        self.conn.fail(code, reason)
+        if self.conn.close_sent is None:  # the handshake is under way, and nothing can be said
+            self.transport.close()
+        else:
+            self.handle_parser_exception()
+
+
+def _empty(frame: Frame) -> None:
+    """Drop a frame's payload, which is in its message now: the parser refers to its last frame until the next comes."""
+    frame.data = b""

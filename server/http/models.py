@@ -1,0 +1,34 @@
+"""``GET /v1/models``: what can be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.server.http.entry import Who
+from whispergpt.server.services import services_of
+
+router = APIRouter()
+
+
+@router.get("/v1/models", summary="The models, the default first")
+async def models(request: Request, _caller: Who) -> dict[str, list[dict[str, Any]]]:
+    """Each with its size, its sampling defaults and its licence."""
+    link = services_of(request.app).supervisor.link()
+    return {"data": [_describe(model) for model in link.models.values()]}
+
+
+def _describe(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "parameters": model.parameters,
+        "sample_rate": model.sample_rate,
+        "frame_rate": model.frame_rate,
+        "defaults": model.defaults,
+        "licence": model.licence,
+        "fingerprint": model.fingerprint,
+        "slots": model.slots,
+    }

@@ -1,0 +1,44 @@
+"""The pages for people, the playground and the documentation, and the files they are made of, none from other hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+_STATIC = Path(__file__).parents[1] / "static"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self' blob:; connect-src 'self' ws: wss:; img-src 'self' data:",
+    "Cache-Control": "no-cache",
+}
+_INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
+
+
+class _Asked(StaticFiles):
+    """Browsers ask each time whether a file has changed: a page does not work with a script of another version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = _HEADERS["Cache-Control"]
+        return response
+
+
+router = APIRouter(include_in_schema=False)
+files = _Asked(directory=_STATIC)
+"""The playground's script, style and prompts, at /static."""
+
+
+@router.get("/")
+async def playground() -> FileResponse:
+    """A prompt in, and hear it go on."""
+    return FileResponse(_STATIC / "index.html", headers=_HEADERS)
+
+
+@router.get("/docs")
+async def docs() -> FileResponse:
+    """The HTTP interface, drawn from /openapi.json, and the WebSocket's messages."""
+    policy = _HEADERS["Content-Security-Policy"] + _INLINE
+    return FileResponse(_STATIC / "docs.html", headers=_HEADERS | {"Content-Security-Policy": policy})

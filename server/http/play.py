@@ -1,0 +1,127 @@
+"""``/v1/play``: an address that plays a continuation, for what can only open one, such as an ``<audio>`` element."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import AsyncExitStack, ExitStack
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.accounting import Account, count_refusal
+from whispergpt.server.admission.admission import UploadMeter
+from whispergpt.server.audio.encoders import MEDIA_TYPES, Format
+from whispergpt.server.edge.departure import or_gone
+from whispergpt.server.errors import ApiError
+from whispergpt.server.http.continuation_answer import StreamedAnswer, answered, begin
+from whispergpt.server.http.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
+from whispergpt.server.http.entry import Who
+from whispergpt.server.http.play_addresses import Held
+from whispergpt.server.http.upload import ContinueForm, read_form
+from whispergpt.server.parameters import find_model, sampling_for
+from whispergpt.server.services import Services, services_of
+
+router = APIRouter()
+ROUTE = "/v1/play"
+FIRST_BYTES: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
+"""Bytes that a body begins with, whatever is in it; pcm begins with sound."""
+_PROBE = re.compile(r"bytes ?= ?0-([01])")
+"""Range that Safari asks for first, to see what is there."""
+
+
+@router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
+async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
+    """Takes what ``/continue`` takes and checks all of it; what is wrong is said here, where it can be read."""
+    services = services_of(request.app)
+    held = ExitStack()
+    try:
+        services.admission.enter_request()
+        request.state.cleanup.callback(services.admission.leave_request)
+        held.enter_context(caller.connection())
+        meter = UploadMeter(services.admission, services.settings, caller)
+        held.callback(meter.release)
+        caller.require_room()
+        form = await read_form(request, meter, services.settings)
+        decoded = await or_gone(request.receive, _decode(services, form, caller))
+        meter.hold(len(decoded))
+        token = services.addresses.hold(Held(form, decoded, caller, meter, held))
+    except BaseException as error:
+        held.close()
+        if isinstance(error, ApiError):
+            count_refusal(services.metrics, error)
+        if isinstance(error, ClientDisconnect):
+            raise ApiError(400, "cut_short", "The body did not come to its end.") from None
+        raise
+    return {"url": f"{ROUTE}?token={token}", "expires_in": services.addresses.seconds}
+
+
+@router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)
+async def play(request: Request) -> Response:
+    """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener.
+
+    A player that asks for the first two bytes (``Range: bytes=0-1``) gets them, and the address stays good.
+    """
+    token = request.query_params.get("token", "")
+    if probe := _PROBE.fullmatch(request.headers.get("range", "")[:64].strip()):
+        return _probed(services_of(request.app).addresses.look(token).form.response_format, int(probe[1]))
+
+    async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
+        require_room(services, services.addresses.look(token))  # who has to come again finds the address again
+        held = services.addresses.take(token)
+        cleanup.callback(held.cleanup.close)
+        services.guard.require_known(held.caller)
+        asked = time.perf_counter()
+        beginning = begin(
+            services, ROUTE, held.caller, held.form, asked, cleanup, held.meter, held.take_decoded(), "realtime"
+        )
+        return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
+
+    return await answered(request, ROUTE, work)
+
+
+@router.head(ROUTE, include_in_schema=False)
+async def look(request: Request) -> Response:
+    """Say what an address would play, which stays good."""
+    held = services_of(request.app).addresses.look(request.query_params.get("token", ""))
+    return Response(headers=_head(held.form.response_format))
+
+
+def _probed(wanted: Format, last: int) -> Response:
+    """Answer with the first bytes of a body, up to the one numbered ``last``, without making the rest.
+
+    Raises:
+        ApiError: 416, they are not known before it plays.
+    """
+    if wanted not in FIRST_BYTES:
+        told = f"The first bytes of {wanted} are sound, which is not there before it plays; ask without a Range."
+        raise ApiError(416, "no_range", told)
+    headers = _head(wanted) | {"Content-Range": f"bytes 0-{last}/*"}
+    return Response(FIRST_BYTES[wanted][: last + 1], 206, headers)
+
+
+def _head(wanted: Format) -> dict[str, str]:
+    return {"Content-Type": MEDIA_TYPES[wanted], "Cache-Control": "no-store"}
+
+
+def require_room(services: Services, held: Held) -> None:
+    """Refuse while the address is still good.
+
+    Raises:
+        ApiError: 429, there is no room; 503, there is no engine.
+    """
+    link = services.supervisor.link()
+    services.admission.require_room(link, find_model(link.models, held.form.model), "realtime")
+    held.caller.require_room()
+
+
+async def _decode(services: Services, form: ContinueForm, caller: Caller) -> bytes:
+    """Return the samples of the form's audio, which is closed.
+
+    Raises:
+        ApiError: a model or a parameter cannot be used, or the audio cannot.
+    """
+    sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
+    with form.audio as file:
+        return await services.decoders.decode(file, caller)

@@ -1,0 +1,81 @@
+"""Addresses that play one continuation each, once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.admission import UploadMeter
+from whispergpt.server.errors import ApiError
+from whispergpt.server.http.upload import ContinueForm
+
+
+@dataclass
+class Held:
+    """Continuation that an address plays.
+
+    Attributes:
+        form: its audio is closed.
+        decoded: samples of its prompt, until they are taken.
+        meter: counts these.
+        cleanup: gives back what holding all this takes; whoever takes the address closes it.
+    """
+
+    form: ContinueForm
+    decoded: bytes | None
+    caller: Caller
+    meter: UploadMeter
+    cleanup: ExitStack
+
+    def take_decoded(self) -> bytes | None:
+        """Hand out the samples, which are kept here no longer."""
+        decoded, self.decoded = self.decoded, None
+        return decoded
+
+
+class PlayAddresses:
+    """Forms by the token in their address, each for ``seconds``; ``most`` of them at once.
+
+    What they hold in memory counts as prompts being received.
+    """
+
+    def __init__(self, seconds: float, most: int) -> None:
+        self.seconds = seconds
+        self._most = most
+        self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+
+    def hold(self, held: Held) -> str:
+        """A token for it.
+
+        Raises:
+            ApiError: 429, too many are held.
+        """
+        if len(self._held) >= self._most:
+            wait = max(1, round(self.seconds))
+            told = f"{self._most} addresses wait to be played already; try again in {wait} s."
+            raise ApiError(429, "no_capacity", told, retry_after=wait)
+        token = secrets.token_urlsafe(32)
+        self._held[token] = held, asyncio.get_running_loop().call_later(self.seconds, self._drop, token)
+        return token
+
+    def look(self, token: str) -> Held:
+        """What the address of this token plays.
+
+        Raises:
+            ApiError: 404, there is none: it was played, is too old, or is another server's.
+        """
+        if token not in self._held:
+            raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
+        return self._held[token][0]
+
+    def take(self, token: str) -> Held:
+        """The same; from then on there is no such address."""
+        held = self.look(token)
+        self._held.pop(token)[1].cancel()
+        return held
+
+    def _drop(self, token: str) -> None:
+        self._held.pop(token)[0].cleanup.close()

@@ -1,0 +1,190 @@
+"""The multipart form of ``POST /continue``, read within its bounds and checked field by field."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import BinaryIO, get_args
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from whispergpt.engine.audio.audio_file import READABLE
+from whispergpt.server.admission.admission import UploadMeter
+from whispergpt.server.audio.encoders import Format
+from whispergpt.server.errors import ApiError, bad_value
+from whispergpt.server.parameters import Wishes, check_wishes, frames_for, number, truth, whole_number
+from whispergpt.server.settings import Settings
+
+_FIELDS = (
+    "audio",
+    "seconds",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "model",
+    "include_prompt",
+    "response_format",
+    "stream",
+)
+_FORMATS: tuple[Format, ...] = get_args(Format)
+_DEFAULT_SECONDS = 5.0
+_MAX_FIELD_BYTES = 4096
+_MAX_FIELDS = 64
+_MAX_CONTENT_TYPE = 512
+"""Characters of the request's Content-Type: the time that its parser takes grows with their square."""
+_MAX_DISPOSITION = 1024
+"""Bytes of a part's Content-Disposition, for the same reason."""
+_ALIASES: dict[str, Format] = {"ogg": "opus"}
+_QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ContinueForm:
+    """A checked form. ``audio`` is a file in memory, not yet decoded."""
+
+    audio: BinaryIO
+    frames: int
+    wishes: Wishes = field(default_factory=Wishes)
+    model: str | None = None
+    include_prompt: bool = False
+    response_format: Format = "wav"
+    stream: bool = False
+
+
+class _InMemoryParser(MultiPartParser):
+    # 0 never spills to disk: prompts are never stored. UploadMeter bounds the memory.
+    spool_max_size = 0
+
+    @property
+    def field_name(self) -> str:
+        """The field being read."""
+        return self._current_part.field_name
+
+    def on_headers_finished(self) -> None:
+        """Take a part for a file too where its name is written the extended way alone (``filename*=``)."""
+        part = self._current_part
+        disposition = part.content_disposition or b""
+        if len(disposition) > _MAX_DISPOSITION:
+            raise MultiPartException(f"A Content-Disposition is longer than {_MAX_DISPOSITION} bytes.")
+        if (
+            _EXTENDED_NAME.search(_QUOTED.sub(b"", disposition))
+            and b"filename" not in parse_options_header(disposition)[1]
+        ):
+            part.content_disposition = disposition + b'; filename="file"'  # no name is used
+        super().on_headers_finished()
+
+
+async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> ContinueForm:
+    """Read and check the form.
+
+    Raises:
+        ApiError: 400 a field is missing, unknown or unusable; 413 the body is too large; 408 it came too slowly.
+        ClientDisconnect: the client left before the body's end.
+    """
+    if request.query_params:
+        name = next(iter(request.query_params))
+        raise bad_value(name[:100], "Parameters go into the form, not into the URL.", "unknown_field")
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise bad_value(None, f"The Content-Type is longer than {_MAX_CONTENT_TYPE} characters.", "bad_form")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
+    if _charset(request) not in ("utf-8", "utf8", "us-ascii"):
+        raise bad_value(None, "The form's text must be UTF-8; leave the charset out.", "bad_form")
+    claimed = request.headers.get("content-length", "")
+    if claimed.isascii() and claimed.isdigit() and int(claimed[:18]) > settings.max_upload_bytes:
+        meter.add(int(claimed[:18]))  # refuses: no need to read what cannot fit
+    parser = _InMemoryParser(
+        request.headers,
+        _metered(request, meter),
+        max_files=_MAX_FIELDS,
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            form = await parser.parse()
+    except MultiPartException as error:
+        if "Part exceeded" in error.message:
+            name = parser.field_name[:100]
+            if name == "audio":
+                raise _no_file_name() from None
+            raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
+        raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
+    except TimeoutError:
+        raise ApiError(
+            408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"
+        ) from None
+    return _check_form(form.multi_items())
+
+
+def _no_file_name() -> ApiError:
+    told = "The field 'audio' must be a file, and its part has no file name: curl sends one with @, not with <."
+    return bad_value("audio", told, "not_a_file")
+
+
+def _charset(request: Request) -> str:
+    _, options = parse_options_header(request.headers.get("content-type"))
+    return options.get(b"charset", b"utf-8").decode("latin-1").lower()
+
+
+async def _metered(request: Request, meter: UploadMeter) -> AsyncGenerator[bytes, None]:
+    async for chunk in request.stream():
+        meter.add(len(chunk))
+        yield chunk
+
+
+def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
+    texts: dict[str, str] = {}
+    audio: UploadFile | None = None
+    for name, value in items:
+        if name not in _FIELDS:
+            raise bad_value(
+                name[:100], f"There is no field '{name[:100]}'; there is {', '.join(_FIELDS)}.", "unknown_field"
+            )
+        if name in texts or (name == "audio" and audio is not None):
+            raise bad_value(name, f"The field '{name}' is given twice.", "repeated_field")
+        if name == "audio":
+            if isinstance(value, str):
+                raise _no_file_name()
+            audio = value
+        elif isinstance(value, str):
+            texts[name] = value
+        else:
+            raise bad_value(name, f"The field '{name}' must be text, not a file.")
+    if audio is None:
+        raise bad_value("audio", f"The field 'audio' is missing: send a file; {READABLE} are read.", "missing_field")
+    # A form of HTML sends the fields that are left empty too.
+    texts = {name: value for name, value in texts.items() if value.strip()}
+    wishes = Wishes(
+        seed=whole_number(texts["seed"], "seed") if "seed" in texts else None,
+        temperature=number(texts["temperature"], "temperature") if "temperature" in texts else None,
+        top_k=whole_number(texts["top_k"], "top_k") if "top_k" in texts else None,
+        top_p=number(texts["top_p"], "top_p") if "top_p" in texts else None,
+    )
+    check_wishes(wishes)
+    seconds = number(texts["seconds"], "seconds") if "seconds" in texts else _DEFAULT_SECONDS
+    return ContinueForm(
+        audio=audio.file,
+        frames=frames_for(seconds),
+        wishes=wishes,
+        model=texts.get("model"),
+        include_prompt=truth(texts.get("include_prompt", "false"), "include_prompt"),
+        response_format=_format(texts.get("response_format", "wav")),
+        stream=truth(texts.get("stream", "false"), "stream"),
+    )
+
+
+def _format(text: str) -> Format:
+    wanted = text.strip().lower()
+    for known in _FORMATS:
+        if known == _ALIASES.get(wanted, wanted):
+            return known
+    raise bad_value("response_format", f"response_format must be {', '.join(_FORMATS)}, not '{text[:40]}'.")

@@ -1,0 +1,297 @@
+"""What a request holds of the engine: a prompt, a stream. Closing one frees what it took, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import (
+    CREDIT_FRAMES,
+    Acknowledge,
+    AppendPrompt,
+    CancelStream,
+    ChangeSampling,
+    Checkpoint,
+    CommitPrompt,
+    DropPrompt,
+    HoldStream,
+    ModelInfo,
+    PromptFailed,
+    PromptReady,
+    SamplingParams,
+)
+from whispergpt.server.access.caller import Visit
+from whispergpt.server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
+from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.observe.tracing import Tracing
+
+if TYPE_CHECKING:
+    from whispergpt.server.link.engine_link import EngineLink
+
+_APPEND_BYTES = 4 * 24_000
+"""One second of samples: no message to the engine is large."""
+
+_CHECKPOINTS_HELD = 8
+_MOST_CHANGES = 256
+"""Of a stream's sampling, that the engine has not answered yet."""
+"""More than come in ``CREDIT_FRAMES``."""
+
+Status = Literal["completed", "cancelled", "failed"]
+
+
+class PromptHandle:
+    """A prompt in the engine. Use as ``with``: leaving drops it."""
+
+    def __init__(self, link: EngineLink, prompt_id: int, model: ModelInfo) -> None:
+        self.prompt_id, self.model = prompt_id, model
+        self.link = link
+        self._answer: asyncio.Future[PromptReady] = asyncio.get_running_loop().create_future()
+        # A prompt may be dropped with nobody waiting; an error that none reads is no fault.
+        self._answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    @property
+    def answered(self) -> bool:
+        """Whether the engine has said that it can be continued, or that it cannot."""
+        return self._answer.done()
+
+    async def append(self, samples: bytes) -> None:
+        """Add mono float32 little-endian samples at 24 kHz.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        view = memoryview(samples)
+        for start in range(0, len(view), _APPEND_BYTES):
+            self._raise_if_failed()
+            await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
+
+    async def commit(self, tracing: Tracing) -> PromptReady:
+        """Say that the prompt is whole, and wait until it is encoded and prefilled.
+
+        Raises:
+            ApiError: the engine refused the prompt, is gone or hangs.
+        """
+        with tracing.span("prompt", model=self.model.id):
+            self._raise_if_failed()
+            self.link.post(CommitPrompt(self.prompt_id))
+            ready = await self.made()
+            tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
+            tracing.past("prefill", ready.prefill_seconds)
+        return ready
+
+    async def made(self) -> PromptReady:
+        """Wait until a whole prompt can be continued.
+
+        Raises:
+            ApiError: the engine refused the prompt, is gone or hangs.
+        """
+        await asyncio.wait([self._answer])  # the link answers for an engine that hangs
+        return self._answer.result()
+
+    def close(self) -> None:
+        """Forget the prompt; streams started from it go on."""
+        if self.link.forget_prompt(self.prompt_id):
+            self.link.post(DropPrompt(self.prompt_id))
+        self._answer.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- called by the link
+
+    def ready(self, event: PromptReady) -> None:
+        if not self._answer.done():
+            self._answer.set_result(event)
+
+    def refused(self, event: PromptFailed) -> None:
+        self.fail(audio_error(event.code, event.message))
+
+    def fail(self, error: ApiError) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+    def _raise_if_failed(self) -> None:
+        if self._answer.done():
+            self._answer.result()
+
+
+class StreamHandle:
+    """A stream in the engine and the frames that its reader has not taken yet, never more than ``CREDIT_FRAMES``.
+
+    Whoever starts one closes it: that cancels the stream, and its slot is free within one frame.
+    """
+
+    def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo, plan: StreamPlan, visit: Visit) -> None:
+        self.stream_id, self.model, self.plan, self._visit = stream_id, model, plan, visit
+        self.status: Status | None = None
+        self._link = link
+        self._frames: deque[bytes] = deque()
+        self._taken = 0
+        self._queue_seconds: float | None = None
+        self._failure: ApiError | None = None
+        self._changed = asyncio.Event()
+        self._last_frame: float | None = None
+        self._changes: deque[asyncio.Future[int | None]] = deque()
+        self._checkpoints: deque[Checkpoint] = deque(maxlen=_CHECKPOINTS_HELD)
+        self.held = False
+
+    async def started(self, within: float) -> float:
+        """Wait at most ``within`` seconds for a slot; returns the seconds that the stream waited for it.
+
+        Raises:
+            TimeoutError: no slot became free in time.
+            ApiError: the engine is gone.
+        """
+        async with asyncio.timeout(within):
+            while self._queue_seconds is None and not self._over:
+                self._changed.clear()
+                await self._changed.wait()
+        if self._failure:
+            raise self._failure
+        return self._queue_seconds or 0.0
+
+    async def take(self, limit: int, at_least: int = 1) -> list[bytes]:
+        """Take up to ``limit`` frames (640 bytes s16le each), waiting until ``at_least`` are there or the stream ends.
+
+        A stream that is held gives none. An empty list is the end; ``status`` then says which.
+
+        Raises:
+            ApiError: the engine died, hung or failed, the stream was held for too long, or its caller's allowance is
+                used up; frames that came before have been given out.
+        """
+        while self._must_wait(at_least):
+            self._changed.clear()
+            held, longest = self.held, self._link.hold_seconds if self.held else self._link.stall_seconds
+            try:
+                async with asyncio.timeout(longest):
+                    await self._changed.wait()
+            except TimeoutError:
+                if held:
+                    raise ApiError(
+                        408,
+                        "paused_too_long",
+                        f"The response was paused for {longest:g} s and has been ended.",
+                        close_code=GOING_AWAY,
+                    ) from None
+                self.fail(engine_lost(f"The engine gave no audio for {longest:g} s; try again."))
+        if not self._frames:
+            if self._failure:
+                raise self._failure
+            return []
+        self._visit.go_on(self._taken)
+        taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+        self._taken += len(taken)
+        if not self._over:
+            self._link.post(Acknowledge(self.stream_id, self._taken))
+        return taken
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its last frame is made; None where nobody knows: no end, no slot, held, or not in real time."""
+        frames = self.plan.frames
+        if frames is None or self._queue_seconds is None or self.held or self.plan.pace != "realtime":
+            return None
+        return (frames - self._taken - len(self._frames)) / FRAME_RATE
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has no slot yet."""
+        return self._queue_seconds is None and not self._over
+
+    def checkpoint(self, frame: int) -> Checkpoint | None:
+        """The last one at or before ``frame``, if one came since the last call."""
+        found = None
+        while self._checkpoints and self._checkpoints[0].frame <= frame:
+            found = self._checkpoints.popleft()
+        return found
+
+    def hold(self, held: bool) -> None:
+        """Stop the stream where it is, or let it go on."""
+        self.held = held
+        self._last_frame = None  # the pause is no time between frames
+        self._link.post(HoldStream(self.stream_id, held))
+        self._changed.set()
+
+    def change_sampling(self, sampling: SamplingParams) -> asyncio.Future[int | None]:
+        """Draw its codes differently from the next frame that is made: its number; None where the stream ends first."""
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            answer.set_result(None)
+        else:
+            if len(self._changes) >= _MOST_CHANGES:
+                raise ApiError(429, "too_fast", "Changes come faster than frames; send fewer.", retry_after=1)
+            self._changes.append(answer)
+            self._link.post(ChangeSampling(self.stream_id, sampling))
+        return answer
+
+    def close(self) -> None:
+        """Cancel the stream unless it has ended; nothing more comes from it."""
+        if self._link.forget_stream(self.stream_id):
+            self._link.post(CancelStream(self.stream_id))
+        if not self._over:
+            self.status = "cancelled"
+        self._visit.close(self._taken)
+        self._frames.clear()
+        self._wake()
+
+    # --- called by the link
+
+    def begin(self, queue_seconds: float) -> None:
+        self._queue_seconds = queue_seconds
+        self._changed.set()
+
+    def deliver(self, pcm: bytes) -> float | None:
+        """Queue one frame; returns the seconds since the one before."""
+        if len(self._frames) >= CREDIT_FRAMES:
+            raise RuntimeError(f"stream {self.stream_id} was given more than {CREDIT_FRAMES} frames of credit")
+        self._frames.append(pcm)
+        self._changed.set()
+        now, before = time.perf_counter(), self._last_frame
+        self._last_frame = now
+        return None if before is None else now - before
+
+    def sampling_changed(self, frame: int | None) -> None:
+        """The engine answers the first change that waits."""
+        answer = self._changes.popleft() if self._changes else None  # none: the stream is over for the server already
+        if answer is not None and not answer.done():
+            answer.set_result(frame)
+
+    def note(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint until its frame is taken."""
+        self._checkpoints.append(checkpoint)
+
+    def end(self, status: Status) -> None:
+        if status == "failed":
+            self.fail(ApiError(500, "stream_failed", "The engine could not go on with this stream."))
+        elif self.status is None:
+            self.status = status
+        self._wake()
+
+    def fail(self, error: ApiError) -> None:
+        if self.status is None:
+            self.status, self._failure = "failed", error
+        self._wake()
+
+    def _must_wait(self, at_least: int) -> bool:
+        if self.held and self._failure is None and (self._frames or not self._over):
+            return True
+        return len(self._frames) < at_least and not self._over
+
+    def _wake(self) -> None:
+        """Whoever waits has to see that it is over."""
+        self._changed.set()
+        while self._changes:
+            self.sampling_changed(None)
+
+    @property
+    def _over(self) -> bool:
+        return self.status is not None

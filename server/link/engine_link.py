@@ -1,0 +1,329 @@
+"""One run of the engine as the server sees it: commands out, events in, each to the prompt or stream it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from functools import partial
+
+import msgspec
+
+from whispergpt.engine.messages import (
+    AppendPrompt,
+    Checkpoint,
+    Command,
+    Drain,
+    Event,
+    Load,
+    LoadFailed,
+    Memory,
+    ModelInfo,
+    OpenPrompt,
+    Pace,
+    PromptFailed,
+    PromptReady,
+    Ready,
+    RecallPrompt,
+    SamplingChanged,
+    StartStream,
+    StepDone,
+    StreamEnded,
+    StreamStarted,
+)
+from whispergpt.server.access.caller import Visit
+from whispergpt.server.errors import ApiError, engine_lost
+from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
+from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.link.places import Places
+from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.observe import logs
+from whispergpt.server.observe.loop_lag import watch_loop_lag
+from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.settings import Settings
+
+log = logs.get("server.engine")
+_LOOK_SECONDS = 1.0
+_HANGS = "The engine hangs and is being restarted; try again in a moment."
+
+
+class EngineLoadFailed(Exception):
+    """The engine could not start; the message is for the user.
+
+    ``status``: what the server then exits with, 2 where a model or a device that was named cannot be used.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class EngineLink:
+    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
+        self.models: dict[str, ModelInfo] = {}
+        self.places = Places()
+        self._settings, self._metrics = settings, metrics
+        self._process = EngineProcess(settings)
+        self._prompts: dict[int, PromptHandle] = {}
+        self._streams: dict[int, StreamHandle] = {}
+        self._most_listened: dict[str, int] = {}
+        self._ids = itertools.count(1)
+        self._last_event = time.monotonic()
+        self._lost: ApiError | None = None
+
+    async def start(self) -> None:
+        """Start the process and wait until every model has generated.
+
+        Raises:
+            EngineLoadFailed: it could not load, died on the way or took longer than ``start_seconds``.
+        """
+        await self._process.start()
+        self._metrics.processes.engine_pid = self._process.pid
+        death = asyncio.create_task(self._process.wait())
+        first = asyncio.create_task(self._process.receive())
+        try:
+            await asyncio.wait(
+                [death, first], timeout=self._settings.start_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if death.done() and not first.done():
+                # What it said before it died may still be on its way.
+                await asyncio.wait([first], timeout=0.5)
+            if first.done():
+                self._begin(first.result())
+            elif death.done():
+                raise EngineLoadFailed(death.result())
+            else:
+                raise EngineLoadFailed(f"the engine was not ready within {self._settings.start_seconds:g} s")
+        except msgspec.ValidationError as error:
+            raise EngineLoadFailed(f"the engine's first message is not understood: {error}") from None
+        finally:
+            first.cancel()
+            death.cancel()
+
+    def _begin(self, event: Event) -> None:
+        if isinstance(event, LoadFailed):
+            raise EngineLoadFailed(event.message, status=2)
+        if not isinstance(event, Ready) or not event.models:
+            raise EngineLoadFailed(f"the engine began with {type(event).__name__} and not with its models")
+        self.models = {model.id: model for model in event.models}
+        self._metrics.expect(self.models)
+        for model in event.models:
+            self._metrics.slots_total.labels(model.id).set(model.slots)
+            self._metrics.streams_slack.labels(model.id).set_function(partial(self.slack, model.id))
+            self._metrics.prompts_encoding.labels(model.id).set_function(partial(self._encoded_of, model.id))
+            self._show_load(Load(model.id, 0, 0, model.slots))
+
+    async def run(self) -> str:
+        """Dispatch events until the engine dies; then fail what it worked on and say how it died."""
+        death = asyncio.create_task(self._process.wait())
+        reader = asyncio.create_task(self._read_events())
+        watch = asyncio.create_task(self._watch())
+        lag = asyncio.create_task(watch_loop_lag(self._metrics.loop_lag))
+        try:
+            await asyncio.wait([death, reader], return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                self._process.kill()
+                log.error("the engine broke the protocol", error=repr(reader.exception()))
+            return await death
+        finally:
+            for task in (watch, lag, reader, death):
+                task.cancel()
+            self._fail_all()
+
+    async def stop(self, drain_seconds: float = 0.0) -> None:
+        """Let streams end within ``drain_seconds``, then end the process."""
+        if drain_seconds > 0 and not self._lost:
+            self.post(Drain())
+            await asyncio.wait([asyncio.create_task(self._process.wait())], timeout=drain_seconds)
+        self._fail_all()
+        await self._process.close()
+        self._metrics.processes.engine_pid = None
+
+    def cut_off(self, error: ApiError) -> None:
+        """End every stream with ``error``."""
+        for stream in list(self._streams.values()):
+            stream.fail(error)
+
+    # --- for the routes
+
+    def live(self, model: str | None = None, pace: Pace | None = None) -> list[StreamHandle]:
+        """Streams that play or wait: all, or those of one model, of one pace."""
+        return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
+
+    def most_listened(self, model: str) -> int:
+        """Real-time streams of one model that the machine bears, as it was last measured."""
+        return self._most_listened[model]
+
+    def slack(self, model: str) -> int:
+        """Real-time streams of one model that could be taken now, beside those that places are kept for; negative
+        where some wait, 0 of an engine that is gone."""
+        if self._lost:
+            return 0
+        time_left = self.most_listened(model) - len(self.live(model, "realtime")) - self.places.kept(model, "realtime")
+        # `fast` streams take slots, and no time that real-time ones could not have: who waits for a slot tells nothing.
+        slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
+        return min(time_left, slots_left)
+
+    def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
+        """Open a prompt of ``owner``, whose encoded prompts are no one else's.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        prompt = self._expect_prompt(model)
+        self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
+        return prompt
+
+    def recall_prompt(self, model: ModelInfo, memory: Memory, owner: str) -> PromptHandle:
+        """Have a prompt of ``owner`` made of what a stream had behind it.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        prompt = self._expect_prompt(model)
+        self.post(RecallPrompt(prompt.prompt_id, model.id, memory, owner))
+        return prompt
+
+    def start_stream(
+        self,
+        prompt: PromptHandle,
+        plan: StreamPlan,
+        visit: Visit,
+    ) -> StreamHandle:
+        """Ask for a continuation of a committed prompt, or of a recalled one from the plan's ``first_frame``.
+
+        Raises:
+            ApiError: the engine is gone.
+        """
+        self._raise_if_lost()
+        stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
+        self._streams[stream.stream_id] = stream
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, **vars(plan)))
+        return stream
+
+    def _expect_prompt(self, model: ModelInfo) -> PromptHandle:
+        self._raise_if_lost()
+        prompt = PromptHandle(self, next(self._ids), model)
+        self._prompts[prompt.prompt_id] = prompt
+        return prompt
+
+    def _encoded_of(self, model: str) -> int:
+        return sum(prompt.model.id == model and not prompt.answered for prompt in self._prompts.values())
+
+    # --- for the handles
+
+    def post(self, command: Command) -> None:
+        """Queue a command; what is said to a lost engine is forgotten."""
+        if not self._lost:
+            self._process.post(command)
+
+    async def send(self, command: AppendPrompt) -> None:
+        """Send a command, waiting while the queue is full.
+
+        Raises:
+            ApiError: the engine is gone, or took nothing for ``stall_seconds``.
+        """
+        self._raise_if_lost()
+        try:
+            await asyncio.wait_for(self._process.send(command), self.stall_seconds)
+        except TimeoutError:
+            raise engine_lost(_HANGS) from None
+
+    def forget_prompt(self, prompt_id: int) -> bool:
+        """Whether the prompt was still known."""
+        return self._prompts.pop(prompt_id, None) is not None
+
+    def forget_stream(self, stream_id: int) -> bool:
+        """Whether the stream was still running."""
+        return self._streams.pop(stream_id, None) is not None
+
+    # --- events
+
+    async def _watch(self) -> None:
+        """End an engine that has fallen silent, whether or not anybody waits for it: it speaks every second."""
+        late = 0
+        while late < 2:  # once is not enough: where this process itself was stopped, what was said is still to be read
+            await asyncio.sleep(_LOOK_SECONDS)
+            silent = time.monotonic() - self._last_event
+            late = late + 1 if silent >= self.stall_seconds else 0
+        log.error("the engine hangs", silent_seconds=round(silent, 1))
+        self._lost = engine_lost(_HANGS)
+        self._process.kill()
+
+    async def _read_events(self) -> None:
+        while True:
+            event = await self._process.receive()
+            self._last_event = time.monotonic()
+            self._dispatch(event)
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case StepDone():
+                self._step_done(event)
+            case PromptReady():
+                if prompt := self._prompts.get(event.prompt_id):
+                    self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
+                    if not event.known:
+                        self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
+                    prompt.ready(event)
+            case PromptFailed():
+                if prompt := self._prompts.pop(event.prompt_id, None):
+                    prompt.refused(event)
+            case StreamStarted():
+                if stream := self._streams.get(event.stream_id):
+                    self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
+                    stream.begin(event.queue_seconds)
+            case SamplingChanged():
+                if stream := self._streams.get(event.stream_id):
+                    stream.sampling_changed(event.frame)
+            case Checkpoint():
+                if stream := self._streams.get(event.stream_id):
+                    stream.note(event)
+            case StreamEnded():
+                if stream := self._streams.get(event.stream_id):
+                    self.forget_stream(event.stream_id)
+                    stream.end(event.status)
+            case Load():
+                self._show_load(event)
+            case _:
+                raise RuntimeError(f"unexpected {type(event).__name__}")
+
+    def _step_done(self, event: StepDone) -> None:
+        metrics, model = self._metrics, event.model
+        metrics.frame_step.labels(model).observe(event.step_seconds)
+        for stage, seconds in event.stage_seconds.items():
+            metrics.stage.labels(model, stage).observe(seconds)
+        if event.frames:
+            metrics.batch_size.labels(model).observe(len(event.frames))
+            metrics.frames.labels(model).inc(len(event.frames))
+        between = metrics.inter_frame.labels(model)
+        for frame in event.frames:
+            if stream := self._streams.get(frame.stream_id):
+                since = stream.deliver(frame.pcm)
+                if since is not None:
+                    between.observe(since)
+
+    def _show_load(self, load: Load) -> None:
+        self._most_listened[load.model] = load.most_listened
+        self._metrics.streams_active.labels(load.model).set(load.active)
+        self._metrics.streams_waiting.labels(load.model).set(load.waiting)
+        self._metrics.streams_limit.labels(load.model).set(load.most_listened)
+
+    def _raise_if_lost(self) -> None:
+        if self._lost:
+            raise self._lost
+
+    def _fail_all(self) -> None:
+        self._lost = self._lost or engine_lost()
+        for prompt in list(self._prompts.values()):
+            prompt.fail(self._lost)
+        for stream in list(self._streams.values()):
+            stream.fail(self._lost)
+        self._prompts.clear()
+        self._streams.clear()
+        for model in self.models:
+            for gauge in (self._metrics.streams_active, self._metrics.streams_waiting, self._metrics.streams_limit):
+                gauge.labels(model).set(0)

@@ -1,0 +1,179 @@
+"""The engine's process: started with a private socket, watched, and never outliving the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from whispergpt.engine.checkpoints.installed import default_models
+from whispergpt.engine.messages import Command, Event, pack, unpack_event
+from whispergpt.server.observe import logs
+from whispergpt.server.settings import Settings
+
+log = logs.get("server.engine")
+_LAST_LINES = 20
+_STOP_SECONDS = 5.0
+
+
+class EngineProcess:
+    """One run of ``whispergpt.engine.process.worker`` and the socket to it, each direction a bounded queue.
+
+    A new run gets a new socket: nothing of a dead run can reach the next. On Linux its name is no file, so a server
+    that is killed leaves none behind; only processes of this user are let in. Elsewhere it is in a folder of mode 700.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = None if sys.platform == "linux" else Path(tempfile.mkdtemp(prefix="whispergpt-"))
+        self._context = zmq.asyncio.Context()
+        try:
+            self._socket = self._context.socket(zmq.PAIR)
+        except zmq.ZMQError as error:
+            self._remove_folder()
+            raise OSError(error.errno, f"no socket to the engine ({error.strerror})") from None
+        self._socket.setsockopt(zmq.SNDHWM, settings.command_queue)
+        self._socket.setsockopt(zmq.RCVHWM, settings.event_queue)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        if self._folder is None:
+            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.geteuid())
+            self._endpoint = f"ipc://@whispergpt-{secrets.token_hex(16)}"
+        else:
+            self._endpoint = f"ipc://{self._folder}/engine.sock"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    async def start(self) -> None:
+        """Bind the socket and start the process.
+
+        Raises:
+            OSError: the process or its socket cannot be made.
+        """
+        try:
+            self._socket.bind(self._endpoint)
+        except zmq.ZMQError as error:
+            where = "" if self._folder is None else "; TMPDIR says where"
+            raise OSError(
+                error.errno, f"no socket to the engine at {self._endpoint} ({error.strerror}){where}"
+            ) from None
+        parent = str(os.getpid())  # said, not asked for: by the time that the child can ask, this process may be gone
+        arguments = [
+            self._endpoint,
+            "--device",
+            self._settings.device,
+            "--dtype",
+            self._settings.dtype,
+            "--max-streams",
+            str(self._settings.max_streams),
+            "--prompt-cache-bytes",
+            str(self._settings.prompt_cache_bytes),
+            "--most-load",
+            str(self._settings.max_load),
+            "--parent",
+            parent,
+        ]
+        if self._settings.strict:
+            arguments.append("--exact")
+        for model in self._settings.model or default_models():
+            arguments += ["--model", model]
+        # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a file random.py where the server was started would be imported as Python's
+            "-m",
+            "whispergpt.engine.child",
+            parent,
+            "whispergpt.engine.process.worker",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(self._log_output(self._process))
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def post(self, command: Command) -> None:
+        """Queue a small command without waiting; commands keep their order."""
+        future = asyncio.ensure_future(self._socket.send(pack(command)))
+        # Where the process has died the send never ends; its death is reported on its own path.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def send(self, command: Command) -> None:
+        """Send a command, waiting while the queue to the engine is full."""
+        await self._socket.send(pack(command))
+
+    async def receive(self) -> Event:
+        """The next event.
+
+        Raises:
+            msgspec.ValidationError: the engine said something that is not an event.
+        """
+        event = await self._socket.recv()
+        self._remove_folder()
+        return unpack_event(event)
+
+    async def wait(self) -> str:
+        """Wait for the process to end and say how it did, for the log."""
+        assert self._process is not None
+        code = await self._process.wait()
+        if self._reader:
+            await asyncio.wait([self._reader], timeout=1.0)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+        last = next((line for line in reversed(self._last_lines) if line.strip()), "")
+        return f"the engine's process {how}" + (f" after saying: {last}" if last and code else "")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def close(self) -> None:
+        """End the process, gently first, and remove its socket."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                self.kill()
+                await self._process.wait()
+        if self._reader:
+            self._reader.cancel()
+        self._socket.close(linger=0)
+        self._context.term()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        """Once both processes have the socket nobody needs its name, and a server that is killed would leave it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    async def _log_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the reader's buffer: the rest comes as the next line
+                continue
+            if not line:
+                return
+            text = line.decode(errors="replace").rstrip()
+            self._last_lines.append(text)
+            log.info("engine says", text=text)

@@ -1,0 +1,65 @@
+"""Places that are kept for streams whose prompts are still being made ready."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from whispergpt.engine.messages import Pace
+from whispergpt.server.access.caller import Caller
+
+
+class Place:
+    """Kept for one stream; leaving it as a context gives it back.
+
+    Args:
+        at_once: whether it is a place to play in, and not one in the line.
+        caller: whose stream it is for; it counts as one of the caller's streams.
+    """
+
+    def __init__(
+        self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool, caller: Caller | None
+    ) -> None:
+        self._kept, self._for, self.at_once, self._caller = kept, (model, pace), at_once, caller
+        self._kept[self._for] += 1
+        if caller is not None:
+            caller.keep_place()
+        self.over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Only the first call counts."""
+        if not self.over:
+            self.over = True
+            self._kept[self._for] -= 1
+            if self._caller is not None:
+                self._caller.give_place_back()
+
+    def take(self, model: str, pace: Pace) -> bool:
+        """Give it back for a stream that starts now; returns whether it was still kept, and for such a stream."""
+        fits = not self.over and self._for == (model, pace)
+        self.give_back()
+        return fits
+
+
+class Places:
+    """Those of one engine."""
+
+    def __init__(self) -> None:
+        self._kept: Counter[tuple[str, Pace]] = Counter()
+
+    def keep(self, model: str, pace: Pace, at_once: bool, caller: Caller | None = None) -> Place:
+        """Keep one more."""
+        return Place(self._kept, model, pace, at_once, caller)
+
+    def kept(self, model: str | None = None, pace: Pace | None = None) -> int:
+        """How many are: all, or those for one model, for one pace."""
+        return sum(n for (name, kind), n in self._kept.items() if model in (None, name) and pace in (None, kind))

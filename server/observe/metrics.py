@@ -1,0 +1,130 @@
+"""The metrics of ``GET /metrics``; one registry for each app, so that several can live in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from whispergpt.server.observe.processes import Processes
+
+_FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
+_WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+_LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_ROUTES = ("/continue", "/stream", "/v1/play")
+_REFUSALS = (
+    *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
+    *("upload_timeout", "idle_timeout", "paused_too_long", "slow_reader"),
+)
+"""That are not about what was asked: no room, no allowance, or too slow."""
+
+
+class Metrics:
+    """Every metric of the contract, by its name without the prefix ``whispergpt_``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.processes = Processes(self.registry)
+        self.time_to_first_audio = self._histogram(
+            "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
+        )
+        self.inter_frame = self._histogram(
+            "inter_frame_seconds", "Between a stream's frames, as they reach the server", ("model",), _FRAME_BUCKETS
+        )
+        self.frame_step = self._histogram(
+            "frame_step_seconds", "One frame step of all slots", ("model",), _FRAME_BUCKETS
+        )
+        self.stage = self._histogram(
+            "stage_seconds", "One stage of an occasional step run in segments", ("model", "stage"), _FRAME_BUCKETS
+        )
+        self.prompt_encode = self._histogram(
+            "prompt_encode_seconds", "Encoding one prompt to codes", ("model",), _WAIT_BUCKETS
+        )
+        self.request_queue = self._histogram("request_queue_seconds", "Waiting for a slot", ("model",), _WAIT_BUCKETS)
+        self.request_duration = self._histogram(
+            "request_duration_seconds", "One continuation, from its request to its end", ("route",), _LONG_BUCKETS
+        )
+        self.realtime_factor = self._histogram(
+            "realtime_factor", "Audio seconds over wall seconds of one continuation", ("model",), _FACTOR_BUCKETS
+        )
+        self.batch_size = self._histogram("batch_size", "Streams in one frame step", ("model",), _BATCH_BUCKETS)
+        self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
+        self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
+        self.streams_limit = self._gauge(
+            "streams_limit",
+            "Real-time streams that the machine bears, as last measured; 0 without an engine",
+            ("model",),
+        )
+        self.streams_slack = self._gauge(
+            "streams_slack",
+            "Real-time streams that could be taken now, beside those that play, wait or will; 0 without an engine",
+            ("model",),
+        )
+        self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))
+        self.prompts_encoding = self._gauge(
+            "prompts_encoding", "Prompts that are received and encoded, and cannot be continued yet", ("model",)
+        )
+        self.sessions_open = self._gauge("sessions_open", "WebSocket sessions", ())
+        self.requests_open = self._gauge("requests_open", "Continuations over HTTP that are being served", ())
+        self.upload_bytes = self._gauge("upload_bytes", "Bytes of prompts that are not worked on yet, all together", ())
+        self.control_bytes = self._gauge("control_bytes", "Bytes of control messages that wait to be handled", ())
+        self.playback_lead = self._gauge(
+            "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
+        )
+        self.ready = self._gauge("ready", "1 while new work is taken, as GET /health/ready says it", ())
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop came to what was due", (), _FRAME_BUCKETS
+        )
+        self.frames = self._counter("frames", "Frames generated", ("model",))
+        self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
+        self.prompt_cache = self._counter(
+            "prompt_cache", "Prompts, by whether their encoding was remembered", ("model", "outcome")
+        )
+        self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
+        self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
+        self.listener_underruns = self._counter(
+            "listener_underruns", "Times a listener ran dry, as it says by playback.report", ("model",)
+        )
+        self.slow_client = self._counter("slow_client", "Clients that did not take their audio in time", ("action",))
+        self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
+
+    def expect(self, models: Iterable[str]) -> None:
+        """Show the counters from zero, so that their first increase counts in a rate; and what is rarely observed."""
+        for model in models:
+            for rising in (self.frames, self.underruns, self.listener_underruns):
+                rising.labels(model)
+            for seldom in (self.prompt_encode, self.request_queue, self.realtime_factor):
+                seldom.labels(model)
+            for outcome in ("hit", "miss"):
+                self.prompt_cache.labels(model, outcome)
+            for route in _ROUTES:
+                self.time_to_first_audio.labels(model, route)
+        for reason in _REFUSALS:
+            self.rejected.labels(reason)
+        for route in _ROUTES:
+            self.request_duration.labels(route)
+            for outcome in ("completed", "cancelled", "failed", "rejected"):
+                self.requests.labels(route, outcome)
+        for action in ("cancelled", "closed", "dropped", "paused"):
+            self.slow_client.labels(action)
+
+    def render(self, accepted: str) -> tuple[bytes, str]:
+        """All metrics and their content type: OpenMetrics, which has exemplars, for who accepts that (RFC 9110)."""
+        try:
+            encode, content_type = choose_encoder(accepted)
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
+        return encode(self.registry), content_type
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(f"whispergpt_{name}", text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        # The client library adds "_total" to a counter's name.
+        return Counter(f"whispergpt_{name}", text, labels, registry=self.registry)

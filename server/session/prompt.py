@@ -1,0 +1,195 @@
+"""The prompt of one session: collected, streamed into the engine while it arrives, committed, cleared."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from whispergpt.engine.audio.audio_file import AudioError
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.admission import require_size
+from whispergpt.server.admission.held_bytes import ConnectionBytes
+from whispergpt.server.audio.audio_io import PcmPrompt, seconds_of
+from whispergpt.server.errors import ApiError, from_audio, wrong_order
+from whispergpt.server.link.engine_handles import PromptHandle
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.services import Services
+from whispergpt.server.session.events import InputFormat
+
+_PIECE_BYTES = 131_072
+"""Bytes of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
+
+
+class SessionPrompt:
+    """Empty, then collecting, then committed. A prompt that is refused is forgotten: the next starts from nothing.
+
+    Its seconds are paid for: a file's when it is committed, those of PCM as they come. One that came too late stays
+    forgotten until it is cleared or committed, so that the rest of it is not taken for another.
+
+    Attributes:
+        paid_seconds: paid for it, until a response has been made of it; 0 where nothing is.
+        began: when its first audio came (``time.monotonic``); None where none has, or it is committed.
+    """
+
+    def __init__(self, services: Services, caller: Caller, held: ConnectionBytes) -> None:
+        self.state: Literal["empty", "collecting", "committed", "forgotten"] = "empty"
+        self.paid_seconds = 0.0
+        self.began: float | None = None
+        self._services, self._caller, self._held = services, caller, held
+        self._file = bytearray()
+        self._decoded: bytes | None = None
+        self._pcm: PcmPrompt | None = None
+        self._pcm_bytes = 0
+        self._handle: PromptHandle | None = None
+
+    async def add(self, data: bytes, model: ModelInfo, kind: InputFormat, rate: int) -> None:
+        """More of the prompt.
+
+        Raises:
+            ApiError: the prompt is committed, too large, too long, too late, or the engine is gone.
+        """
+        if self.state == "forgotten":
+            raise self.too_late()
+        if self.state == "committed":
+            raise wrong_order("The prompt is committed; send input_audio_buffer.clear before another.")
+        if self.state == "empty":
+            self.state, self.began = "collecting", time.monotonic()
+        if not data:
+            return
+        try:
+            if kind == "file":
+                require_size(len(self._file) + len(data), self._services.settings.max_upload_bytes)
+                self._held.keep(len(data))
+                self._file += data
+            else:
+                await self._add_pcm(data, model, rate)
+        except ApiError:
+            self.clear()
+            raise
+        except AudioError as error:
+            self.clear()
+            raise from_audio(error) from None
+
+    async def decode(self, kind: InputFormat) -> None:
+        """Decode a file that came, and pay for its seconds; PCM is decoded as it comes.
+
+        Raises:
+            ApiError: there is nothing to commit, or it cannot be used. Where there is no room now, the file is kept.
+        """
+        if self.state == "forgotten":
+            self.clear()
+            raise self.too_late()
+        if self.state == "committed":
+            raise wrong_order("The prompt is committed already; send response.create, or input_audio_buffer.clear.")
+        if kind != "file" or self._pcm is not None or self._decoded is not None:
+            return
+        try:
+            decoded = await self._services.decoders.decode(self._file, self._caller)
+            self._held.hold_prompt(max(len(self._file), len(decoded)))
+            self._caller.pay(seconds_of(decoded))
+        except ApiError as error:
+            if error.status not in (429, 503):
+                self.clear()
+            raise
+        self.paid_seconds = seconds_of(decoded)
+        self._decoded, self._file = decoded, bytearray()
+
+    async def commit(self, link: EngineLink, model: ModelInfo) -> float:
+        """Encode what came and was decoded; returns its seconds. Audio that the server failed to encode costs nothing.
+
+        Raises:
+            ApiError: there is nothing to commit, or it cannot be used.
+        """
+        try:
+            rest = await self._rest()
+            self._handle = self._handle or link.open_prompt(model, self._caller.identity)
+            async with self._caller.prompt_turn():
+                await self._handle.append(rest)
+                self._decoded = None
+                kept = _kept_bytes(self._pcm_bytes + len(rest))
+                del rest
+                self._held.hold_prompt(kept)
+                ready = await self._handle.commit(self._services.tracing)
+            if ready.known:
+                self._pay_back()
+        except AudioError as error:
+            self.clear()
+            raise from_audio(error) from None
+        except ApiError as error:
+            if error.status >= 500:
+                self._pay_back()
+            self.clear()
+            raise
+        self.state, self.began, self._pcm = "committed", None, None
+        return ready.frames / FRAME_RATE
+
+    def committed(self) -> PromptHandle:
+        """The committed prompt, to continue.
+
+        Raises:
+            ApiError: there is none.
+        """
+        if self.state != "committed" or self._handle is None:
+            raise wrong_order("There is no committed prompt: send audio, then input_audio_buffer.commit.")
+        return self._handle
+
+    def clear(self) -> None:
+        """Forget everything; streams started from the prompt go on. What was decoded and not encoded costs nothing."""
+        if self._decoded is not None:
+            self._pay_back()
+        if self._handle is not None:
+            self._handle.close()
+        self._handle, self._pcm, self._file, self._decoded, self._pcm_bytes = None, None, bytearray(), None, 0
+        self._held.hold_prompt(0)
+        self.state, self.paid_seconds, self.began = "empty", 0.0, None
+
+    def forget(self) -> None:
+        """Forget a prompt that was not committed in time, and what still comes of it."""
+        self.clear()
+        self.state = "forgotten"
+
+    def too_late(self) -> ApiError:
+        """Return the error for a prompt that was not committed in time."""
+        told = (
+            f"The prompt was not committed within {self._services.settings.prompt_seconds:g} s of its first audio, "
+            "and is forgotten; send input_audio_buffer.clear, and the prompt again."
+        )
+        return ApiError(408, "prompt_timeout", told, "audio")
+
+    def _pay_back(self) -> None:
+        self._caller.pay_back(self.paid_seconds)
+        self.paid_seconds = 0.0
+
+    async def _rest(self) -> bytes:
+        """Return the samples that the engine has not got yet."""
+        if self._pcm is not None:
+            rest, _ = await self._services.live.run(self._pcm.finish)
+            self._charge(rest)
+            return rest
+        if self._decoded is None:
+            told = "There is no audio to commit: send the prompt as binary messages first."
+            raise ApiError(415, "empty_audio", told, "audio")
+        return self._decoded
+
+    async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
+        self._pcm = self._pcm or PcmPrompt(rate)
+        self._pcm.require_room(len(data))
+        if self._handle is None:
+            self._handle = self._services.supervisor.link().open_prompt(model, self._caller.identity)
+        for at in range(0, len(data), _PIECE_BYTES):
+            if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
+                self._charge(samples)
+                self._pcm_bytes += len(samples)
+                self._held.hold_prompt(_kept_bytes(self._pcm_bytes))
+                await self._handle.append(samples)
+
+    def _charge(self, samples: bytes) -> None:
+        self._caller.charge(seconds_of(samples))
+        self.paid_seconds += seconds_of(samples)
+
+
+def _kept_bytes(float_bytes: int) -> int:
+    """Return what the engine keeps of so many bytes of float32 samples: 16 bits of each; all else is little."""
+    return float_bytes // 2

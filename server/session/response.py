@@ -1,0 +1,303 @@
+"""One response of a session: waits for a slot, sends the audio, says how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from whispergpt.engine.config import HOP
+from whispergpt.engine.messages import Checkpoint, Pace, SamplingParams
+from whispergpt.server.access.caller import Caller
+from whispergpt.server.admission.accounting import Account
+from whispergpt.server.audio.encoders import encoder
+from whispergpt.server.audio.playback import Playback
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
+from whispergpt.server.link.engine_handles import PromptHandle, Status, StreamHandle
+from whispergpt.server.link.places import Place
+from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.observe import logs
+from whispergpt.server.services import Services
+from whispergpt.server.session.backlog import every, latest
+from whispergpt.server.session.events import OutputFormat
+from whispergpt.server.session.socket import ClientGone, StreamSocket
+
+log = logs.get("server.stream")
+ROUTE = "/stream"
+_MOST_UNDERRUNS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a response is to be.
+
+    Attributes:
+        prompt: committed, or recalled from a token.
+        output: of binary messages.
+        frames: of the whole response; None goes on until cancelled.
+        began: when ``response.create`` came.
+        first_frame: of the response, where its engine takes it up.
+        from_frame: the first that is sent.
+        resumed: whether it is the rest of one of another time or place.
+        place: kept for it while its prompt was made ready.
+        prompt_seconds: paid for the prompt, where this is its first response.
+    """
+
+    prompt: PromptHandle
+    sampling: SamplingParams
+    frames: int | None
+    pace: Pace
+    output: OutputFormat
+    began: float
+    first_frame: int = 0
+    from_frame: int = 0
+    resumed: bool = False
+    place: Place | None = None
+    prompt_seconds: float = 0.0
+
+    @property
+    def skipped(self) -> int:
+        """Frames that the engine makes and nobody is sent."""
+        return self.from_frame - self.first_frame
+
+    @property
+    def plan(self) -> StreamPlan:
+        """What the engine has to do."""
+        left = None if self.frames is None else self.frames - self.first_frame
+        recalls = self.prompt.model.recalls
+        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, recalls, self.resumed)
+
+
+class StreamResponse:
+    """Takes its place in the line for a slot when it is made, so that the prompt may be cleared from then on.
+
+    Raises:
+        ApiError: the line is full, the caller has had enough, or the engine is gone.
+    """
+
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: Wanted) -> None:
+        self._services, self._socket, self._caller, self._wanted = services, socket, caller, wanted
+        self._sampling = wanted.sampling
+        self._id = f"resp_{uuid.uuid4().hex}"
+        self._account = Account(services.metrics, ROUTE)
+        self._playback: Playback | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = self._over = self._created = False
+        self._creating = asyncio.Lock()
+        self._underruns = 0
+        self._next_frame = wanted.from_frame
+        """Behind what was sent, or is being sent."""
+        self._stream = self._start()
+
+    async def say_created(self) -> None:
+        """Tell the client of the response, once: when it has its slot, or before anything else that concerns it.
+
+        Raises:
+            ClientGone: the client left.
+        """
+        async with self._creating:  # nobody's word may pass it by
+            if not self._created:
+                wanted = self._wanted
+                created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
+                await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
+                self._created = True
+
+    def cancel(self) -> None:
+        """Stop; ``run`` still says goodbye to the client."""
+        if self._cancelled or self._over:
+            return  # a second cancellation would cut the goodbye off
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def paused(self) -> bool:
+        return self._stream.held
+
+    @property
+    def over(self) -> bool:
+        """Whether all that is left is to say so."""
+        return self._over
+
+    def pause(self, paused: bool) -> dict[str, Any]:
+        """Stop after the frames that were given out, or go on with the next; returns what the client is told."""
+        self._stream.hold(paused)
+        if self._playback is not None:
+            self._playback.pause(paused)
+        return {
+            "response_id": self._id,
+            "frames": self._wanted.from_frame + (self._playback.handed if self._playback else 0),
+        }
+
+    def report(self, played_frames: int, underruns: int | None) -> None:
+        """Note up to which frame the listener says it has played, and how often it ran dry since it connected; None
+        is no more often than it said before.
+
+        Raises:
+            ApiError: 400, it cannot be so.
+        """
+        sent = self._next_frame
+        if not 0 <= played_frames <= sent:
+            raise bad_value(
+                "played_frames", f"played_frames must be 0 to {sent}, as many as were sent.", "out_of_range"
+            )
+        if underruns is None:
+            return
+        if not self._underruns <= underruns <= _MOST_UNDERRUNS:
+            told = f"underruns must be {self._underruns} to {_MOST_UNDERRUNS}: since this connection began."
+            raise bad_value("underruns", told, "out_of_range")
+        self._services.metrics.listener_underruns.labels(self._stream.model.id).inc(underruns - self._underruns)
+        self._underruns = underruns
+
+    def change_sampling(self, changes: dict[str, float | int]) -> None:
+        """Draw differently from the next frame that is made, in what ``changes`` names."""
+        self._sampling = replace(self._sampling, **changes)
+        self._stream.change_sampling(self._sampling)
+
+    async def fork(self, seed: int) -> dict[str, Any]:
+        """Go on with another seed from the next frame that is made; returns what the client is told.
+
+        Raises:
+            ApiError: the response ended meanwhile.
+        """
+        frame = await self._stream.change_sampling(replace(self._sampling, seed=seed))
+        if frame is None:
+            raise wrong_order("The response ended before it could be forked.")
+        self._sampling = replace(self._sampling, seed=seed)
+        return {"response_id": self._id, "seed": seed, "frame": frame}
+
+    def close(self) -> None:
+        """Free the slot, or the place in the line for it."""
+        self._stream.close()
+        self._account.end("cancelled")
+
+    async def run(self) -> None:
+        """From the wait for a slot to ``response.done``.
+
+        Raises:
+            ApiError: there is no slot, or the engine failed; the session closes with it.
+            ClientGone: the client left.
+        """
+        self._task = asyncio.current_task()
+        try:
+            with self._services.tracing.span("response", response_id=self._id, seed=self._wanted.sampling.seed):
+                status = await self._cancellable()
+            self._account.end(status)
+        except ApiError as error:
+            self._over = True  # a cancellation would cut the goodbye off
+            self._account.refuse(error)
+            self._stream.close()  # first: to say goodbye to one who does not read may take long
+            if self._created:
+                await self._say_done("failed")
+            raise
+        except (ClientGone, asyncio.CancelledError):
+            self._account.end("cancelled")
+            raise
+        finally:
+            self._over = True
+            self._stream.close()
+            self._account.end("failed")
+        await self._say_done(status)
+
+    async def _cancellable(self) -> Status:
+        try:
+            if self._cancelled:
+                return "cancelled"
+            with self._services.tracing.span("queue"):
+                await self._services.admission.wait_for_slot(self._wanted.prompt.link, self._stream)
+            return await self._send_audio(self._stream)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+            assert self._task is not None
+            self._task.uncancel()
+            return "cancelled"
+
+    def _start(self) -> StreamHandle:
+        wanted, link = self._wanted, self._services.supervisor.link()
+        if wanted.prompt.link is not link:
+            raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
+        admission = self._services.admission
+        return admission.start_stream(
+            link, wanted.prompt, wanted.plan, self._caller, wanted.place, prompt_seconds=wanted.prompt_seconds
+        )
+
+    async def _send_audio(self, stream: StreamHandle) -> Status:
+        wanted = self._wanted
+        realtime = wanted.pace == "realtime"
+        services = self._services
+        playback = Playback(stream, services.metrics, services.tracing, ROUTE, wanted.began, realtime, wanted.skipped)
+        if stream.held:
+            playback.pause(True)
+        self._playback = playback
+        if realtime:
+            self._services.playing.streams.add(playback)
+        try:
+            await self.say_created()
+            await self._send_messages(stream, playback, realtime)
+        finally:
+            self._services.playing.streams.discard(playback)
+            playback.finish()
+        return stream.status or "failed"
+
+    async def _send_messages(self, stream: StreamHandle, playback: Playback, realtime: bool) -> None:
+        settings, slow = self._services.settings, self._services.metrics.slow_client
+        policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
+        opus = encoder("opus", 0) if self._wanted.output == "opus" else None
+        messages = playback.messages()
+        late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
+        async with aclosing(late_dropped) as audio:
+            async for dropped, pcm in audio:
+                frame, frames = self._next_frame, len(pcm) // (2 * HOP)
+                self._next_frame += dropped + frames
+                if dropped:
+                    slow.labels("dropped").inc()
+                    told = {"response_id": self._id, "frame": frame, "frames": dropped}
+                    await self._socket.send_event("response.output_audio.dropped", **told)
+                began = time.monotonic()
+                body = pcm if opus is None else await self._services.live.run(opus.push, pcm)
+                await self._send_in_time(body, settings.slow_seconds if policy == "close" else None)
+                playback.sent(frames, dropped, gathering=not body)
+                if time.monotonic() - began > settings.slow_seconds and policy == "pause":
+                    slow.labels("paused").inc()
+                if checkpoint := stream.checkpoint(self._next_frame):
+                    await self._say_checkpoint(checkpoint)
+        if opus is not None:
+            await self._send_in_time(await self._services.live.run(opus.finish), None)
+            playback.gathered()
+
+    async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
+        if not audio:  # Opus fills a page before there is anything to send
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._socket.send_audio(audio)
+        except TimeoutError:
+            self._services.metrics.slow_client.labels("closed").inc()
+            told = f"No audio was taken for {seconds:g} s; this server does not wait longer."
+            raise ApiError(408, "slow_reader", told, close_code=POLICY_VIOLATION) from None
+
+    async def _say_checkpoint(self, checkpoint: Checkpoint) -> None:
+        token = self._services.tokens.seal(checkpoint, self._wanted.prompt.model, self._wanted.frames)
+        told = {"response_id": self._id, "frame": checkpoint.frame, "resume_token": token}
+        await self._socket.send_event("response.checkpoint", **told)
+
+    async def _say_done(self, status: Status) -> None:
+        playback = self._playback
+        first = playback.first_audio_seconds if playback else None
+        done = {
+            "id": self._id,
+            "status": status,
+            "frames": playback.frames if playback else 0,
+            "seed": self._sampling.seed,
+            "time_to_first_audio_ms": None if first is None else round(first * 1000, 2),
+            "realtime_factor": round(playback.realtime_factor, 3) if playback and playback.frames else None,
+        }
+        await self._socket.send_event("response.output_audio.done", response_id=self._id)
+        await self._socket.send_event("response.done", response=done)
+        log.info("response", seconds=round(time.perf_counter() - self._wanted.began, 3), **done)

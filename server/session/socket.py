@@ -1,0 +1,109 @@
+"""The WebSocket of one session: bounded in what it reads, and in how long it waits for the client to take audio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from whispergpt.server.admission.held_bytes import ConnectionBytes
+from whispergpt.server.errors import ApiError
+from whispergpt.server.observe.metrics import Metrics
+
+_REASON_BYTES = 120
+
+
+class ClientGone(Exception):
+    """The client left, or takes nothing any more."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One message of the client, and when it came (``time.perf_counter``)."""
+
+    content: str | bytes
+    at: float
+
+
+class StreamSocket:
+    """Sends events and audio, receives messages; any end of the connection is ``ClientGone``."""
+
+    def __init__(
+        self, websocket: WebSocket, send_seconds: float, metrics: Metrics, count_bytes: Callable[[], ConnectionBytes]
+    ) -> None:
+        self._websocket, self._send_seconds, self._metrics = websocket, send_seconds, metrics
+        held = getattr(websocket.state, "held", None)
+        self._counts = held is None  # where another server than ours takes the messages from the network
+        self.held: ConnectionBytes = held or count_bytes()
+        """The count of what this connection holds."""
+
+    async def receive(self) -> Incoming:
+        """The next message.
+
+        Raises:
+            ClientGone: there is none.
+            ApiError: the client's share of the memory is used up.
+        """
+        try:
+            message = await self._websocket.receive()
+        except (WebSocketDisconnect, RuntimeError):
+            raise ClientGone from None
+        if message["type"] == "websocket.disconnect":
+            raise ClientGone
+        text = message.get("text")
+        content = text if text is not None else message["bytes"]
+        if self._counts:
+            self.held.come(len(content), text is not None)
+        return Incoming(content, time.perf_counter())
+
+    async def send_event(self, kind: str, **fields: Any) -> None:
+        """Send one event.
+
+        Raises:
+            ClientGone: it could not be sent in time.
+        """
+        await self._send(self._websocket.send_json({"type": kind, "event_id": f"event_{uuid.uuid4().hex}", **fields}))
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Send one binary message.
+
+        Raises:
+            ClientGone: it could not be sent in time.
+        """
+        await self._send(self._websocket.send_bytes(pcm))
+
+    async def send_error(self, error: ApiError) -> None:
+        """Send an ``error`` event, with ``retry_after`` in seconds where trying again may help.
+
+        Raises:
+            ClientGone: it could not be sent in time.
+        """
+        again = {} if error.retry_after is None else {"retry_after": error.retry_after}
+        await self.send_event("error", error=error.body(), **again)
+
+    async def close(self, error: ApiError) -> None:
+        """Say the error, then close with its code; a client that left meanwhile is no matter."""
+        try:
+            await self.send_error(error)
+            reason = error.message.encode()[:_REASON_BYTES].decode(errors="ignore")
+            await self._send(self._websocket.close(error.close_code or 1011, reason))
+        except ClientGone:
+            pass
+
+    async def _send(self, sending: Any) -> None:
+        if self._websocket.application_state is not WebSocketState.CONNECTED:
+            sending.close()
+            raise ClientGone
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await sending
+        except TimeoutError:
+            self._metrics.slow_client.labels("closed").inc()
+            raise ClientGone from None
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            raise ClientGone from None

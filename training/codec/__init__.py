@@ -1,0 +1,4 @@
+"""Trains codecs, at last against an adversary.
+
+It may import ``training.data``.
+"""

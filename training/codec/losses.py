@@ -1,0 +1,90 @@
+"""Reconstruction losses of the codec: spectra at several scales, and the waveform itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.model.mel import mel_filterbank
+
+SCALES = ((256, 40), (512, 64), (1024, 80), (2048, 96))
+"""(window in samples, mel bins); each hops by a quarter of its window."""
+COMPRESSED_SCALES = (512, 1024, 2048)
+COMPRESSION = 0.3
+"""Exponent that brings magnitudes near to loudness (Braun and Tashev, arXiv 2009.12286)."""
+PHASE_HZ = 1_000.0
+"""Above this the phase weighs little. Where it cannot be foretold, the best answer to an error of the complex spectrum
+is a tenth of the sound: with phase at all frequencies a codec of six kilobits was 10 to 17 dB too soft above 1.2 kHz
+(measured)."""
+WEIGHTS = {"mel": 2.0, "loudness": 8.0, "magnitude": 2.0, "phase": 0.6, "wave": 0.2}
+
+
+class ReconstructionLoss(nn.Module):
+    """Mel magnitudes at four scales by logarithm and by loudness, compressed spectra, low frequencies with their phase,
+    and the waveform.
+
+    All but the last two make the sound right; these tie the phase to the original's where it can be, which mel alone
+    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform). The logarithm minds a
+    background as much as a voice; the loudness what is heard of both (with it PESQ-WB of held-out speakers rose from
+    1.48 to 1.62 in as many steps as had brought 0.03 without). They are relative to the signal, and the spectra's are
+    squared: the best answer to an absolute error, as long as nothing is known of the phase, is silence.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for window, mels in SCALES:
+            self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
+            bank = mel_filterbank(window, mels, 0.0, SAMPLE_RATE / 2)
+            self.register_buffer(f"bank_{window}", bank, persistent=False)
+            hertz = torch.linspace(0, SAMPLE_RATE / 2, window // 2 + 1)
+            self.register_buffer(f"phase_{window}", 1 / (1 + (hertz / PHASE_HZ) ** 4)[:, None], persistent=False)
+
+    def forward(self, output: Tensor, target: Tensor, mel_weight: float | Tensor = 1.0) -> dict[str, Tensor]:
+        """``[B, samples]`` each → the named terms, ``total`` among them."""
+        terms = {name: output.new_zeros(()) for name in ("mel", "loudness", "magnitude", "phase")}
+        for window, _ in SCALES:
+            shape, bank = getattr(self, f"window_{window}"), getattr(self, f"bank_{window}")
+            made, wanted = (
+                torch.stft(x, window, window // 4, window=shape, center=True, return_complex=True)
+                for x in (output, target)
+            )
+            made_mel, wanted_mel = _mel(made, bank), _mel(wanted, bank)
+            terms["mel"] = terms["mel"] + (made_mel.log() - wanted_mel.log()).abs().mean() / len(SCALES)
+            terms["loudness"] = terms["loudness"] + _loudness_error(made_mel, wanted_mel) / len(SCALES)
+            if window in COMPRESSED_SCALES:
+                magnitude, phase = _compressed_errors(made, wanted, getattr(self, f"phase_{window}"))
+                terms["magnitude"] = terms["magnitude"] + magnitude / len(COMPRESSED_SCALES)
+                terms["phase"] = terms["phase"] + phase / len(COMPRESSED_SCALES)
+        terms["wave"] = ((output - target).square().sum(-1) / target.square().sum(-1).add(1e-3)).mean()
+        weights = WEIGHTS | {"mel": mel_weight * WEIGHTS["mel"]}
+        total = sum((weights[name] * term for name, term in terms.items()), output.new_zeros(()))
+        return {"total": total, **terms}
+
+
+def _mel(spectrum: Tensor, bank: Tensor) -> Tensor:
+    """Complex ``[B, bins, T]`` → magnitudes ``[B, mels, T]``, never zero."""
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+    return torch.einsum("fm,bft->bmt", bank, magnitude) + 1e-3
+
+
+def _loudness_error(made: Tensor, wanted: Tensor) -> Tensor:
+    """Mel magnitudes ``[B, mels, T]`` each → how far their loudness differs, relative to each item's."""
+    x, y = made.sqrt(), wanted.sqrt()
+    return ((x - y).abs().mean((1, 2)) / y.mean((1, 2))).mean()
+
+
+def _compressed_errors(made: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared errors of compressed spectra ``[B, bins, T]``: of their magnitudes, and with their phase, where bins are
+    weighed by ``weight`` ``[bins, 1]``; each relative to the wanted one's power."""
+    (x, x_size), (y, y_size) = compress(made), compress(wanted)
+    magnitude = (x_size - y_size).square().mean() / y_size.square().mean()
+    phase = ((x - y).square().sum(-1) * weight).mean() / (y_size.square() * weight).mean()
+    return magnitude, phase
+
+
+def compress(spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """Complex ``[...]`` → compressed parts ``[..., 2]`` and magnitudes ``[...]``."""
+    parts = torch.view_as_real(spectrum)
+    power = parts.square().sum(-1) + 1e-6
+    return parts * power.pow((COMPRESSION - 1) / 2).unsqueeze(-1), power.pow(COMPRESSION / 2)

@@ -1,0 +1,160 @@
+"""One step of a codec's training, in any of its three stages."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.adam import DeviceAdam, set_rate
+from whispergpt.training.codec.adversary import Adversary
+from whispergpt.training.codec.averaged import Averaged
+from whispergpt.training.codec.balancer import Balancer
+from whispergpt.training.codec.losses import ReconstructionLoss
+from whispergpt.training.codec.recipe import CodecRecipe, StepKind
+from whispergpt.training.codec.vector_quantization import quantize_for_training
+from whispergpt.training.precision import products_in
+
+MOST_GRADIENT = 10.0
+SPREAD_WEIGHT = 1.0
+"""Weight of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale; the
+straight-through gradient drove it up by half in ten steps, faster than codebooks can follow (measured), until nothing
+was left."""
+
+
+class CodecStep:
+    """A codec, what it learns from, and the optimisers.
+
+    Args:
+        autocast: the type in which encoder, decoder and discriminators multiply; float32 for none other. Losses,
+            codebooks and weights are float32 always.
+    """
+
+    def __init__(self, codec: Codec, recipe: CodecRecipe, device: torch.device, autocast: torch.dtype) -> None:
+        self.codec, self.recipe, self.device, self.autocast = codec, recipe, device, autocast
+        self.loss_of = ReconstructionLoss().to(device)
+        self.optimizer = self._adam(codec, recipe.peak_rate, (0.9, 0.99))
+        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {"model": codec, "optimizer": self.optimizer}
+        self._average: Averaged | None = None
+        if recipe.adversarial_from is not None:
+            adversary = Adversary(filters=recipe.adversary_filters).to(device)
+            self.parts |= {
+                "adversary": adversary,
+                "adversary_optimizer": self._adam(adversary, recipe.adversary_rate, (0.5, 0.9)),
+                "balancer": Balancer(
+                    dict(zip(("total", "adversarial", "features"), recipe.adversary_shares, strict=True))
+                ).to(device),
+            }
+            if recipe.decoder_average is not None:
+                self._average = Averaged(codec.decoder, recipe.decoder_average)
+                self.parts["average"] = self._average
+
+    def _adam(self, module: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+        if self.recipe.on_device:
+            return DeviceAdam(module.parameters(), torch.tensor(rate, device=self.device), betas)
+        return torch.optim.Adam(module.parameters(), lr=rate, betas=betas)
+
+    def learn(self, step: int, rate: float, audio: Tensor) -> dict[str, Tensor]:
+        """Learn from crops ``[B, samples]`` at the learning rate ``rate``; return the losses, by name."""
+        self.begin(step, rate)
+        used = self._codebooks_used(step, len(audio)).to(self.device)
+        return self.compute(self.recipe.kind(step), audio, used, self.recipe.mel_weight(step))
+
+    def begin(self, step: int, rate: float) -> None:
+        """Do what comes before a step's ``compute``: set the learning rate, and let an average start with its stage."""
+        set_rate(self.optimizer, rate)
+        if self._average is not None and step == self.recipe.adversarial_from:
+            self._average.restart(self.codec.decoder)
+
+    def compute(self, kind: StepKind, audio: Tensor, used: Tensor, mel_weight: float | Tensor) -> dict[str, Tensor]:
+        """Learn as a step of this kind does; everything here can be captured as a graph.
+
+        Args:
+            audio: crops ``[B, samples]``.
+            used: how many codebooks each crop is decoded from, ``[B]``.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        latents, commitment = self._latents(kind, audio, used)
+        with torch.set_grad_enabled(kind.learns):
+            with self._cast():
+                made = self.codec.decoder(latents)[:, 0]
+            made = made.float()
+            terms = self.loss_of(made, audio, mel_weight)
+        if kind.teaches:
+            terms |= self._teach_the_adversary(made, audio)
+        if not kind.learns:
+            return terms
+        if kind.final:
+            terms |= self._against_the_adversary(made, audio, terms)
+        else:
+            anchor = latents.std().log().square()
+            (terms["total"] + self.recipe.commitment * commitment + SPREAD_WEIGHT * anchor).backward()
+        nn.utils.clip_grad_norm_(self.codec.parameters(), MOST_GRADIENT)
+        self.optimizer.step()
+        if kind.final and self._average is not None:
+            self._average.follow(self.codec.decoder)
+        return terms | {"commitment": commitment, "spread": latents.std()}
+
+    def forget_gradients(self) -> None:
+        """Drop all gradients, so that the next step makes its own."""
+        for part in self.parts.values():
+            if isinstance(part, torch.optim.Optimizer):
+                part.zero_grad(set_to_none=True)
+
+    def kept(self, step: int) -> Codec:
+        """Return the codec to be written after a step: with the averaged decoder, if there is one and its stage has
+        begun."""
+        if self._average is None or not self.recipe.is_adversarial(step):
+            return self.codec
+        codec = copy.deepcopy(self.codec)
+        codec.decoder.load_state_dict(self._average.module.state_dict())
+        return codec
+
+    def _latents(self, kind: StepKind, audio: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents ``[B, dimension, T]``, quantised or not, and the commitment loss."""
+        with torch.set_grad_enabled(not kind.final):
+            with self._cast():
+                latents = self.codec.encoder(audio[:, None])
+            latents = latents.float()
+            if not kind.quantized:
+                return latents, latents.new_zeros(())
+            return quantize_for_training(self.codec.quantizer, latents, used, learn=not kind.final)
+
+    def _teach_the_adversary(self, made: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        optimizer = cast(torch.optim.Optimizer, self.parts["adversary_optimizer"])
+        optimizer.zero_grad(set_to_none=True)
+        with self._cast():
+            own = cast(Adversary, self.parts["adversary"]).own_loss(made.detach(), audio)
+        own.backward()
+        optimizer.step()
+        return {"adversary": own}
+
+    def _against_the_adversary(self, made: Tensor, audio: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        with self._cast():
+            judged = cast(Adversary, self.parts["adversary"]).losses(made, audio)
+        cast(Balancer, self.parts["balancer"]).backward(terms | judged, made)
+        return judged
+
+    def _codebooks_used(self, step: int, batch: int) -> Tensor:
+        """Codebook dropout: how many codebooks each crop is decoded from, ``[B]``."""
+        draw = np.random.default_rng((self.recipe.seed, step, 1))
+        used = draw.integers(2, self.codec.config.n_codebooks + 1, batch)
+        kind = draw.random(batch)
+        used[kind < self.recipe.coarse_share] = 1
+        used[kind > 1 - self.recipe.full_share] = self.codec.config.n_codebooks
+        return torch.from_numpy(used)
+
+    def draw_codebooks_used(self, batch: int) -> Tensor:
+        """Draw the same on the device, by its own generator."""
+        every = self.codec.config.n_codebooks
+        used = torch.randint(2, every + 1, (batch,), device=self.device)
+        kind = torch.rand(batch, device=self.device)
+        used = used.masked_fill(kind < self.recipe.coarse_share, 1)
+        return used.masked_fill(kind > 1 - self.recipe.full_share, every)
+
+    def _cast(self) -> torch.autocast:
+        return products_in(self.autocast, self.device, keep_casts=not self.recipe.on_device)

@@ -1,0 +1,86 @@
+"""Where the crops of a codec's training steps come from: the host draws and sends them, or the device draws its own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from whispergpt.training.codec.captured import Captured, graphs_of
+from whispergpt.training.codec.recipe import CodecRecipe, StepKind
+from whispergpt.training.codec.step import CodecStep
+from whispergpt.training.data.crops import Batches, Crops
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.device_crops import DeviceCrops, seed_step
+
+
+class CodecSteps(Protocol):
+    """The steps of one run."""
+
+    @property
+    def crops(self) -> Batches:
+        """Crops to start codebooks with."""
+        ...
+
+    def learn(self, step: int) -> dict[str, Tensor]:
+        """Do one step and return its losses by name; they hold until the next step."""
+        ...
+
+
+class HostSteps:
+    """Steps whose crops are drawn on the CPU."""
+
+    def __init__(self, stepper: CodecStep, data: AudioSet) -> None:
+        self._stepper, recipe = stepper, stepper.recipe
+        self.crops = host_crops(data, recipe, recipe.batch)
+        self._last_crops = host_crops(data, recipe, recipe.adversary_batch or recipe.batch)
+
+    def learn(self, step: int) -> dict[str, Tensor]:
+        recipe = self._stepper.recipe
+        crops = self._last_crops if recipe.is_adversarial(step) else self.crops
+        return self._stepper.learn(step, recipe.rate(step), crops.batch(step).to(self._stepper.device))
+
+
+class DeviceSteps:
+    """Steps whose crops are drawn on the device; a CUDA device replays one graph for each kind of step.
+
+    Each step seeds the device's generator, so that what it draws depends on its number alone: a run that is resumed
+    draws what it would have drawn.
+    """
+
+    def __init__(self, stepper: CodecStep, data: AudioSet) -> None:
+        self._stepper, recipe = stepper, stepper.recipe
+        self.crops = DeviceCrops(
+            data, recipe.batch, recipe.crop_frames, recipe.seed, recipe.augmentation, recipe.shares, stepper.device
+        )
+        self._mel_weight = torch.ones((), device=stepper.device)
+        self._graphs = graphs_of(stepper.device)
+        self._captured: dict[StepKind, Captured] = {}
+
+    def learn(self, step: int) -> dict[str, Tensor]:
+        recipe = self._stepper.recipe
+        kind = recipe.kind(step)
+        if kind not in self._captured:
+            self._add(kind, recipe.crops_in(step))
+        self._stepper.begin(step, recipe.rate(step))
+        self._mel_weight.fill_(recipe.mel_weight(step))
+        seed_step(recipe.seed, step)
+        return self._captured[kind]()
+
+    def _add(self, kind: StepKind, count: int) -> None:
+        """Make a step of this kind; those of earlier stages go, and the device's memory that their graphs hold."""
+        stage = (kind.quantized, kind.final)
+        self._captured = {k: step for k, step in self._captured.items() if (k.quantized, k.final) == stage}
+
+        def compute() -> dict[str, Tensor]:
+            audio, used = self.crops.draw(count), self._stepper.draw_codebooks_used(count)
+            terms = self._stepper.compute(kind, audio, used, self._mel_weight)
+            return {name: term.detach() for name, term in terms.items()}
+
+        self._captured[kind] = Captured(compute, self._stepper.forget_gradients, self._graphs)
+
+
+def host_crops(data: AudioSet, recipe: CodecRecipe, batch: int) -> Crops:
+    """Return crops by a recipe that are drawn on the CPU."""
+    return Crops(data, batch, recipe.crop_frames, recipe.seed, recipe.augmentation, recipe.shares)

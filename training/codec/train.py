@@ -1,0 +1,89 @@
+"""Train the codec: first as an autoencoder, then with its codebooks, then its decoder against an adversary."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import trange
+
+from whispergpt.engine.checkpoints.checkpoint import load_codec, save_codec
+from whispergpt.engine.config import SMALL_CODEC, CodecConfig, to_dict
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.codec.check import check_codec
+from whispergpt.training.codec.recipe import CodecRecipe
+from whispergpt.training.codec.start import keep_variance, start_codebooks
+from whispergpt.training.codec.step import CodecStep
+from whispergpt.training.codec.steps import CodecSteps, DeviceSteps, HostSteps, host_crops
+from whispergpt.training.codec.vector_quantization import go_on_from_entries
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.means import Means
+from whispergpt.training.precision import use_tensor_cores
+from whispergpt.training.run import Run
+
+CHECK_BATCHES = 12
+CHECK_CROPS = 8
+"""Crops in each of them, where the batches of training are made for a device."""
+CPU = torch.device("cpu")
+
+
+def train_codec(
+    train: AudioSet,
+    heldout: AudioSet,
+    out: Path,
+    recipe: CodecRecipe,
+    config: CodecConfig = SMALL_CODEC,
+    device: torch.device = CPU,
+    autocast: torch.dtype = torch.float32,
+    boards: Path | None = None,
+) -> None:
+    """Train, resuming from ``out`` if a run is there, and write ``codec.safetensors`` beside the log, at every check.
+
+    Args:
+        boards: folder for TensorBoard.
+
+    Raises:
+        ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
+            start from is of another shape.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.on_device:
+        use_tensor_cores(device)
+    codec = _first_weights(recipe, config).to(device)
+    stepper = CodecStep(codec, recipe, device, autocast)
+    described = {"recipe": asdict(recipe), "codec": to_dict(config), "train_seconds": train.seconds}
+    run = Run(out, described, stepper.parts, boards=boards)
+    steps: CodecSteps = (DeviceSteps if recipe.on_device else HostSteps)(stepper, train)
+    check_crops = host_crops(heldout, recipe, CHECK_CROPS if recipe.on_device else recipe.batch)
+    check = torch.cat([check_crops.batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
+    first = run.resume()
+    means = Means()
+    for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="codec", disable=None):
+        if step == recipe.quantize_from and step > 0:
+            start_codebooks(codec, steps.crops, step, device, recipe.vectors_for_entry)
+        if step == recipe.adversarial_from:
+            save_codec(codec, out)  # whose codes are final: models can be trained on them from now on
+        means.add(steps.learn(step))
+        if (step + 1) % 100 == 0:
+            run.log(step + 1, **means.take())
+        if (step + 1) % 1000 == 0 or step + 1 == recipe.steps:
+            kept = stepper.kept(step)
+            run.log(step + 1, **check_codec(kept, check, stepper.loss_of, recipe.is_quantized(step)))
+            save_codec(kept, out)
+        run.save(step + 1)
+    run.save(recipe.steps, force=True)
+    save_codec(stepper.kept(recipe.steps - 1), out)
+
+
+def _first_weights(recipe: CodecRecipe, config: CodecConfig) -> Codec:
+    if recipe.start_from is None:
+        codec = Codec(config)
+        keep_variance(codec)
+        return codec
+    codec = load_codec(Path(recipe.start_from))
+    if codec.config != config:
+        raise ValueError(f"the codec in {recipe.start_from} has other sizes than the one to be trained")
+    for codebook in codec.quantizer.codebooks:
+        go_on_from_entries(codebook, recipe.vectors_for_entry)
+    return codec.train().requires_grad_()

@@ -1,0 +1,75 @@
+"""Random crops with sound in them, for the steps of a codec's training."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from whispergpt.engine.config import HOP
+from whispergpt.training.data.augmentation import Augmentation, Samples, augment
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
+from whispergpt.training.data.shares import odds_by_shares
+
+SILENCE = 0.01
+"""RMS level below which a crop is mostly passed over: pauses teach little, and there are many."""
+SILENCE_KEPT = 0.05
+
+
+class Batches(Protocol):
+    """Crops ``[batch, samples]`` for each step."""
+
+    def batch(self, step: int) -> Tensor:
+        """Return the crops of one step; they are the same whenever they are asked for."""
+        ...
+
+
+def clip_odds(
+    data: AudioSet, samples: int, shares: tuple[float, ...] | None
+) -> tuple[list[Clip], npt.NDArray[np.float64]]:
+    """Return the clips that are longer than ``samples`` and how likely a crop is to be from each; ``shares`` as in
+    ``Crops``.
+
+    Raises:
+        ValueError: no clip is long enough.
+    """
+    clips = [c for c in data.clips if c.samples > samples]
+    if not clips:
+        raise ValueError(f"no clip is as long as a crop of {samples // HOP} frames")
+    return clips, odds_by_shares([c.samples for c in clips], [data.folder_of[c.shard] for c in clips], shares)
+
+
+class Crops:
+    """Random crops of ``frames`` frames, ``batch`` at a time; the same step draws the same crops.
+
+    ``shares``: how much of what is drawn comes from each of the data's folders; None: as much as it has.
+    """
+
+    def __init__(
+        self,
+        data: AudioSet,
+        batch: int,
+        frames: int,
+        seed: int,
+        augmentation: Augmentation,
+        shares: tuple[float, ...] | None = None,
+    ) -> None:
+        self.data, self.size, self.seed, self.augmentation = data, batch, seed, augmentation
+        self.samples = frames * HOP
+        self.clips, self.odds = clip_odds(data, self.samples, shares)
+
+    def batch(self, step: int) -> Tensor:
+        """``[batch, samples]`` for one step."""
+        draw = np.random.default_rng((self.seed, step))
+        crops: list[Samples] = []
+        while len(crops) < self.size:
+            clip = self.clips[draw.choice(len(self.clips), p=self.odds)]
+            crop = self.data.read(clip, int(draw.integers(clip.samples - self.samples)), self.samples)
+            if float(np.sqrt(np.mean(crop**2))) < SILENCE and draw.random() > SILENCE_KEPT:
+                continue
+            crops.append(augment(crop, draw, self.augmentation))
+        return torch.from_numpy(np.stack(crops))

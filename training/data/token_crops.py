@@ -1,0 +1,89 @@
+"""What a model's training step sees: random stretches of speakers' or works' frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whispergpt.training.data.shares import odds_by_shares
+from whispergpt.training.data.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``codes`` int64 ``[B, T + 1, K]``; ``mels`` ``[B, T, n_mels]`` of the first T frames; ``known`` bool ``[B, T]``:
+    where the frame that comes next is one of the recording."""
+
+    codes: Tensor
+    mels: Tensor
+    known: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(self.codes.to(device), self.mels.to(device), self.known.to(device))
+
+    @property
+    def targets(self) -> Tensor:
+        """The coarse codes that come next ``[B, T]``, -100 where there is none."""
+        return torch.where(self.known, self.codes[:, 1:, 0], -100)
+
+
+class TokenCrops:
+    """Random crops of groups' streams; the same step draws the same crops.
+
+    ``sources`` are drawn from by their frames: the recordings, and altered copies. ``shares``: how much of what is
+    drawn comes from each prepared folder, over all sources; None: as much as it has.
+
+    ``odds``: how likely a crop's slices are of each version of the sound, if they are of one throughout; a share of
+    ``join_share`` changes from the first to the second of ``join`` at a random frame, as slices do where a continuation
+    joins its prompt.
+    """
+
+    def __init__(
+        self,
+        sources: list[Tokens],
+        batch: int,
+        frames: int,
+        seed: int,
+        odds: dict[str, float],
+        join: tuple[str, str],
+        join_share: float,
+        shares: tuple[float, ...] | None = None,
+    ) -> None:
+        self.sources, self.size, self.frames, self.seed = sources, batch, frames, seed
+        self.spans = [(source, *span) for source in sources for span in source.spans]
+        self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
+        self.join, self.join_share = join, join_share
+        folders = [folder for source in sources for folder in source.folders]
+        self.odds = odds_by_shares([count for _, _, count in self.spans], folders, shares)
+
+    def batch(self, step: int, version: str | None = None) -> Batch:
+        """The crops of one step; ``version`` None mixes versions as in training."""
+        draw = np.random.default_rng((self.seed, step))
+        first_source = self.sources[0]
+        codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
+        known = np.zeros((self.size, self.frames), bool)
+        mels = np.zeros((self.size, self.frames, next(iter(first_source.mels.values())).shape[-1]), np.float32)
+        for row in range(self.size):
+            tokens, first, count = self.spans[draw.choice(len(self.odds), p=self.odds)]
+            taken = min(count, self.frames + 1)
+            start = first + int(draw.integers(count - taken + 1))
+            codes[row, :taken] = tokens.codes[start : start + taken]
+            known[row, : taken - 1] = True
+            before, after, join = self._versions(draw, taken, version)
+            kept = min(taken, self.frames)
+            mels[row, :join] = tokens.mels[before][start : start + join]
+            mels[row, join:kept] = tokens.mels[after][start + join : start + kept]
+        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
+
+    def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[str, str, int]:
+        """The version before the join, the one after it, and the frame of the join."""
+        if version is not None:
+            return version, version, 0
+        if draw.random() < self.join_share:
+            return *self.join, int(draw.integers(1, taken))
+        chosen = self.versions[draw.choice(len(self.versions), p=self.version_odds)]
+        return chosen, chosen, 0

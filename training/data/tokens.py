@@ -1,0 +1,128 @@
+"""Recordings as the model sees them: codes and the mel slices of three versions of the sound, cached."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import trange
+
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.config import SAMPLE_RATE, MelConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.training.data.alteration import UNALTERED, Alteration
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
+from whispergpt.training.data.token_files import TokenFiles
+
+VERSIONS = ("original", "decoded", "coarse")
+"""Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
+
+MOST_SAMPLES = 60 * SAMPLE_RATE
+"""A long clip goes through the codec in parts of a minute, each from silence, as a prompt does: memory is bounded."""
+
+
+_Codes: TypeAlias = npt.NDArray[np.uint16]
+Mels: TypeAlias = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """All clips one behind the other, those of a group (a speaker or a work) together.
+
+    ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
+    count of each group, which goes on from clip to clip as one long stream; ``folders``: for each span, the number of
+    the prepared folder that the group is from (empty: all are from one).
+    """
+
+    codes: _Codes
+    mels: dict[str, Mels]
+    spans: list[tuple[int, int]]
+    folders: list[int] = field(default_factory=list)
+
+
+def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alteration: Alteration = UNALTERED) -> Tokens:
+    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``, or go on with it.
+
+    Args:
+        alteration: the change made to every clip first; clips that it leaves as they are are left out.
+
+    Raises:
+        ValueError: the alteration changes no clip.
+    """
+    clips = sorted(alteration.concerned(data), key=lambda c: (data.folder_of[c.shard], c.group, c.path))
+    if not clips:
+        limit = alteration.highest_hz
+        why = "there are no recordings" if limit is None else f"no recording reaches above {limit:g} Hz"
+        raise ValueError(f"{why}, so there is nothing to encode")
+    lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
+    files = TokenFiles(
+        cache,
+        _cache_key(clips, codec, mel, alteration),
+        {
+            "codes": ((sum(lengths), codec.config.n_codebooks), np.uint16),
+            "mels": ((len(VERSIONS), sum(lengths), mel.n_mels), np.float16),
+        },
+    )
+    if not files.complete:
+        _fill(files, data, clips, codec, mel, alteration)
+    spans: list[tuple[int, int]] = []
+    folders: list[int] = []
+    position, before = 0, None
+    for clip, frames in zip(clips, lengths, strict=True):
+        folder = data.folder_of[clip.shard]
+        if (folder, clip.group) == before:
+            spans[-1] = (spans[-1][0], spans[-1][1] + frames)
+        else:
+            spans.append((position, frames))
+            folders.append(folder)
+        position, before = position + frames, (folder, clip.group)
+    arrays = files.read()
+    mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
+    return Tokens(cast(_Codes, arrays["codes"]), mels, spans, folders)
+
+
+def _fill(
+    files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, alteration: Alteration
+) -> None:
+    """Go on where an earlier run stopped."""
+    device = codec.quantizer.entries[0].device
+    slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
+    arrays, done = files.begin()
+    position = sum(alteration.frames(samples) for clip in clips[:done] for _, samples in _parts(clip))
+    what = f"tokens {alteration}".strip()
+    for number in trange(done, len(clips), desc=what, initial=done, total=len(clips), disable=None):
+        clip = clips[number]
+        for start, samples in _parts(clip):
+            audio = torch.from_numpy(alteration.apply(data.read(clip, start, samples))).to(device)
+            found = offline.encode(audio)
+            heard = (audio, offline.decode(found), offline.decode(found[:1]))
+            end = position + found.shape[1]
+            arrays["codes"][position:end] = found.t().cpu().numpy()
+            with torch.inference_mode():
+                for version, sound in enumerate(heard):
+                    arrays["mels"][version, position:end] = slices(sound[None])[0].cpu().numpy()
+            position = end
+        files.note(number + 1)
+    files.finish()
+
+
+def _parts(clip: Clip) -> list[tuple[int, int]]:
+    """Return the first sample and the samples of each minute of a clip, before it is altered."""
+    return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
+
+
+def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, alteration: Alteration) -> str:
+    how: tuple[object, ...] = (mel, alteration.semitones)
+    if alteration.highest_hz is not None:
+        how = (*how, alteration.highest_hz)
+    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], *how)).encode())
+    for weight in codec.state_dict().values():
+        digest.update(weight.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

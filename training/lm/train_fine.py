@@ -1,0 +1,101 @@
+"""Train the fine stage of a model anew, alone: what the model says of the coarse codes stays as it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import trange
+
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
+from whispergpt.engine.config import to_dict
+from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.training.data.token_crops import Batch, TokenCrops
+from whispergpt.training.data.tokens import Tokens
+from whispergpt.training.lm.fine_loss import fine_loss
+from whispergpt.training.lm.fine_start import start_from_frequencies
+from whispergpt.training.precision import products_in
+from whispergpt.training.run import Run, learning_rate
+
+CHECK_EVERY = 100
+CHECK_BATCHES = 4
+ODDS = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}
+
+
+@dataclass(frozen=True)
+class FineRecipe:
+    """How a fine stage is trained by itself; crops as in ``ModelRecipe``."""
+
+    steps: int = 2_000
+    batch: int = 2
+    crop_frames: int = 768
+    peak_rate: float = 2e-3
+    warmup: int = 50
+    seed: int = 0
+    shares: tuple[float, ...] | None = None
+
+
+def train_fine(
+    train: list[Tokens],
+    heldout: Tokens,
+    loaded: LoadedModel,
+    out: Path,
+    recipe: FineRecipe,
+    device: torch.device,
+    autocast: torch.dtype = torch.float32,
+    boards: Path | None = None,
+) -> None:
+    """Train, resuming from ``out`` if a run is there, and write a model folder there: that of the best held-out NLL.
+
+    Args:
+        boards: folder for TensorBoard.
+
+    Raises:
+        ValueError: the model has no fine stage, or ``out`` has a run of another configuration.
+    """
+    model, codec = loaded.step.model, loaded.step.codec
+    if model.fine is None:
+        raise ValueError(f"{loaded.id} has no fine stage to train")
+    torch.manual_seed(recipe.seed)
+    model.fine = FineStage(model.fine.config, model.config.stack.width).to(device)
+    start_from_frequencies(model.fine, train)
+    optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=0.0)
+    described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
+    run = Run(out, described, {"fine": model.fine, "optimizer": optimizer}, boards=boards)
+    crops, check = (
+        TokenCrops(
+            tokens, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, ("original", "decoded"), 0.2, recipe.shares
+        )
+        for tokens in (train, [heldout])
+    )
+    first, best = run.resume(), run.best("fine_decoded")
+
+    def loss_of(batch: Batch) -> torch.Tensor:
+        with torch.no_grad():
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+        return fine_loss(model, codec, hidden, batch, 1.0)
+
+    began, total, counted = time.monotonic(), 0.0, 0
+    for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="fine stage", disable=None):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, held=0.3)
+        with products_in(autocast, device):
+            loss = loss_of(crops.batch(step).to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.fine.parameters(), 1.0)
+        optimizer.step()
+        total, counted = total + float(loss.detach()), counted + 1
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
+            with torch.inference_mode():
+                batches = (check.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
+                score = sum(float(loss_of(batch)) for batch in batches) / CHECK_BATCHES
+            run.log(step + 1, fine=total / counted, fine_decoded=score, seconds=(time.monotonic() - began) / counted)
+            if score < best:
+                best = score
+                save_model(out, model, codec, loaded.defaults, loaded.licence)
+            began, total, counted = time.monotonic(), 0.0, 0
+        run.save(step + 1)
+    run.save(recipe.steps, force=True)

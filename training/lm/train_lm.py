@@ -1,0 +1,212 @@
+"""Train a hybrid or a token-only model, and its fine stage if it has one, on the codes of a trained codec; or train a
+model further on its own sound."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import trange
+
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
+from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.training.data.token_crops import TokenCrops
+from whispergpt.training.data.tokens import VERSIONS, Tokens
+from whispergpt.training.lm.fine_loss import fine_loss
+from whispergpt.training.lm.fine_start import start_from_frequencies
+from whispergpt.training.lm.own_sound import OWN
+from whispergpt.training.lm.slice_start import start_from_slices
+from whispergpt.training.lm.unigram import unigram_score
+from whispergpt.training.muon import ModelOptimizer
+from whispergpt.training.precision import products_in
+from whispergpt.training.run import Run, learning_rate
+
+CHECK_EVERY = 50
+CHECK_BATCHES = 4
+CPU = torch.device("cpu")
+WIDTH = 256
+"""Of the stack whose peak rate a recipe names."""
+_NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
+"""Sums over the steps between two lines of the log."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """How a model is trained.
+
+    ``peak_rate`` is that of a stack 256 wide; wider ones bear less, in proportion (``rate_for``).
+    ``crop_frames`` is longer than the attention window, so that a window that has slid on is nothing new. A share of
+    ``join_share`` of the crops changes, at a random frame, from slices of one version of the sound to another, as they
+    do where a continuation joins its prompt; the others are of one version throughout. ``fine_share``: of how many of
+    a crop's frames the finer codes are learnt in one step; ``fine_weight``: their loss's weight. ``shares``: see
+    ``TokenCrops``.
+    """
+
+    steps: int = 1_200
+    batch: int = 8
+    crop_frames: int = 768
+    peak_rate: float = 1.5e-3
+    warmup: int = 60
+    weight_decay: float = 0.1
+    dropout: float = 0.1
+    join_share: float = 0.4
+    originals: bool = False
+    fine_share: float = 0.2
+    fine_weight: float = 0.3
+    seed: int = 0
+    shares: tuple[float, ...] | None = None
+
+    def rate_for(self, config: ModelConfig) -> float:
+        """The peak rate of this model: sums over a wider input move by more when all of its weights move alike
+        (Yang et al., arXiv 2203.03466, table 3)."""
+        return self.peak_rate * min(1.0, WIDTH / config.stack.width)
+
+
+OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
+"""Going on from a trained model, on its own sound."""
+
+
+def train_lm(
+    train: list[Tokens],
+    heldout: Tokens,
+    codec: Codec,
+    config: ModelConfig,
+    out: Path,
+    recipe: ModelRecipe,
+    licence: str,
+    device: torch.device = CPU,
+    autocast: torch.dtype = torch.float32,
+    start: LoadedModel | None = None,
+    boards: Path | None = None,
+) -> None:
+    """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
+
+    The weights kept are those of the best held-out NLL on slices of what generation hears: of the model's own sound if
+    the tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without; and where
+    ``originals`` alone are learnt from, on those.
+
+    Args:
+        train: the recordings first, then altered copies of them, if there are any to learn from.
+        start: the model to go on from, of the same ``config``.
+        boards: folder for TensorBoard.
+
+    Raises:
+        ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
+    """
+    torch.manual_seed(recipe.seed)
+    model = WhisperGPT(config).to(device)
+    codec = codec.to(device)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.dropout
+    if start is not None:
+        model.load_state_dict(start.step.model.state_dict())
+    peak_rate = recipe.rate_for(config)
+    optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
+    described: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "model": to_dict(config),
+        "train_frames": sum(len(source.codes) for source in train),
+        "optimizer": "muon",
+    }
+    if start is not None:
+        described["of"] = start.digest
+    run = Run(out, described, {"model": model, **optimizer.parts}, boards=boards)
+    crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
+    kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
+    first = run.resume()
+    best = run.best(kept_by)
+    if first == 0 and start is not None:
+        scores = _check(model, codec, check, device)
+        run.log(0, **scores)
+        best = scores[kept_by]
+        save_model(out, model, codec, start.defaults, licence)  # should nothing be better
+    elif first == 0:
+        if model.fine is not None:
+            start_from_frequencies(model.fine, train)
+        if model.slice_projection is not None:
+            start_from_slices(model.slice_projection, train)
+        run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
+    began, sums, counted = time.monotonic(), _NOTHING, 0
+    for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
+        batch = crops.batch(step).to(device)
+        with products_in(autocast, device):
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+            logits = model.head(hidden)
+            loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+            fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
+        (loss + recipe.fine_weight * fine).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        with products_in(autocast, device):
+            optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
+        known = batch.targets >= 0
+        right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
+        of_step = {"train": loss.detach(), "train_accuracy": right, "fine": fine.detach()}
+        sums = {name: value + float(of_step[name]) for name, value in sums.items()}
+        counted += 1
+        if (step + 1) % 25 == 0:
+            means = {name: value / counted for name, value in sums.items() if name != "fine" or model.fine}
+            run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
+            began, sums, counted = time.monotonic(), _NOTHING, 0
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
+            scores = _check(model, codec, check, device)
+            run.log(step + 1, **scores)
+            if scores[kept_by] < best:
+                best = scores[kept_by]
+                save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
+            began = time.monotonic()
+        run.save(step + 1)
+    run.save(recipe.steps, force=True)
+
+
+def _heard(sources: list[Tokens], config: ModelConfig) -> str:
+    """The version of the sound that stands for what the model hears when it generates."""
+    if all(OWN in source.mels for source in sources):
+        return OWN
+    return "decoded" if config.fine else "coarse"
+
+
+def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
+    """What generation hears most often, and joins from a prompt to it."""
+    odds, join = {
+        OWN: ({"original": 0.1, "decoded": 0.3, "coarse": 0.1, OWN: 0.5}, ("decoded", OWN)),
+        "decoded": ({"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")),
+        "coarse": (dict.fromkeys(VERSIONS, 1.0), ("decoded", "coarse")),
+    }[_heard(sources, config)]
+    share = recipe.join_share
+    if recipe.originals:
+        odds, share = {version: float(version == "original") for version in odds}, 0.0
+    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, share, recipe.shares)
+
+
+@torch.inference_mode()
+def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
+    """Held-out NLL and accuracy on the same crops every time, by version of the slices, and the finer codes' NLL."""
+    model.eval()
+    result: dict[str, float] = {}
+    for version in crops.versions if model.hybrid else VERSIONS[:1]:
+        nll, fine, right, count = 0.0, 0.0, 0, 0
+        for index in range(CHECK_BATCHES):
+            batch = crops.batch(1_000_000 + index, version).to(device)
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+            logits, targets = model.head(hidden), batch.targets
+            known = targets >= 0
+            nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
+            right += int((logits.argmax(-1)[known] == targets[known]).sum())
+            count += int(known.sum())
+            fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
+        result |= {f"heldout_{version}": nll / count, f"accuracy_{version}": right / count}
+        if model.fine:
+            result[f"fine_{version}"] = fine
+    model.train()
+    # A token-only model hears nothing, so its NLL is the same for every version.
+    for version in crops.versions:
+        result.setdefault(f"heldout_{version}", result["heldout_original"])
+    return result

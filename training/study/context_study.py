@@ -1,0 +1,89 @@
+"""Study of context: a model's NLL by how many frames it has seen, which the paper argues about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.training.data.grouping import GroupBy
+from whispergpt.training.data.recordings import Recordings
+from whispergpt.training.lm.comparison import Comparison
+from whispergpt.training.lm.hearing import Condition, Hearings
+
+EVERY_FRAMES = 64
+"""A model starts cold every so many frames, so that frames everywhere are predicted from contexts of every length."""
+AT_ONCE = 8
+"""Cold starts in one batch."""
+
+
+def study_context(
+    folder: Path,
+    models: list[LoadedModel],
+    condition: Condition,
+    group_by: GroupBy = "auto",
+) -> dict[str, Any]:
+    """NLL of every model with 1, 2 to 3, 4 to 7 … frames of context, up to the smallest of their windows.
+
+    The frames that are predicted are the same for every range, or a fair sample of the same: those with a window before
+    them. So what context is worth is not mixed up with how recordings begin; shorter ones are not counted.
+
+    Raises:
+        ValueError: there is no audio that can be scored.
+    """
+    window = min(model.step.model.config.stack.window for model in models)
+    least = [1 << power for power in range((window - 1).bit_length())]
+    recordings, hearings = Recordings(folder, group_by), Hearings(condition)
+    compared = [Comparison(len(least)) for _ in models]
+    for group, audio in recordings.read():
+        hearings.listen(audio)
+        for model, comparison in zip(models, compared, strict=True):
+            nll, frames = np.zeros(len(least)), np.zeros(len(least))
+            for losses, counted in _from_cold(model.step, *hearings.heard_by(model.step), window):
+                for place, seen in enumerate(least):
+                    within = slice(seen - 1, 2 * seen - 1)
+                    nll[place] += float(losses[:, within].sum())
+                    frames[place] += float(counted[:, within].sum())
+            comparison.add(group, nll, frames)
+    if not any(comparison.frames(0) for comparison in compared):
+        raise ValueError(f"{folder} has no recording longer than {window} frames, a model's window")
+    said = [
+        {
+            "model": model.id,
+            "by_context": [
+                {
+                    "context": [seen, min(2 * seen, window) - 1],
+                    "frames": comparison.frames(place),
+                    **comparison.nll(place),
+                }
+                for place, seen in enumerate(least)
+                if comparison.frames(place)
+            ],
+        }
+        for model, comparison in zip(models, compared, strict=True)
+    ]
+    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": said}
+
+
+@torch.inference_mode()
+def _from_cold(step: FrameStep, codes: Tensor, mel: Tensor, window: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the NLL ``[B, L]`` of frames of codes ``[T]`` and slices ``[T, n_mels]`` behind 1 to L frames of context,
+    and which are ``counted`` ``[B, L]``: those beyond the end, or without a window before them, are 0 and are not."""
+    length, total = window - 1, len(codes)
+    starts = range(0, total - 1, EVERY_FRAMES)
+    codes, mel = F.pad(codes, (0, window)), F.pad(mel, (0, 0, 0, window))
+    for first in range(0, len(starts), AT_ONCE):
+        chosen = [slice(start, start + length) for start in starts[first : first + AT_ONCE]]
+        logits = step.model(torch.stack([codes[part] for part in chosen]), torch.stack([mel[part] for part in chosen]))
+        targets = torch.stack([codes[part.start + 1 : part.stop + 1] for part in chosen])
+        at = torch.tensor([part.start for part in chosen])[:, None] + torch.arange(1, length + 1)
+        at = at.to(codes.device)
+        counted = (at >= length) & (at < total)
+        yield F.cross_entropy(logits.transpose(1, 2), targets, reduction="none") * counted, counted

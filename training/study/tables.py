@@ -1,0 +1,176 @@
+"""A page's tables, read by code from what ``eval``, ``train study`` and training runs wrote, and never typed.
+
+A page names, in a comment, the kind of a table and the files that it is of, relative to the page; the table stands
+below, and a second comment ends it::
+
+    <!-- table: evaluation paper/libri.json -->
+    <!-- end of table -->
+
+``python -m whispergpt.training.study.tables PAGE`` writes them anew; with ``--check`` it only says whether they are
+what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from whispergpt.training.run import config_hash
+from whispergpt.training.study.curves import read_curve
+
+Bounds: TypeAlias = "tuple[float, float] | None"
+Rows: TypeAlias = "list[list[str]]"
+"""Of a table, the first the names of its columns."""
+Told: TypeAlias = Callable[[float, Bounds, str], str]
+_TABLE = re.compile(r"<!-- table: (\w+) (.+?) -->\n.*?<!-- end of table -->", re.DOTALL)
+
+
+def fill(text: str, folder: Path) -> str:
+    """The page with its tables as the files in ``folder`` have them.
+
+    Raises:
+        ValueError: a kind is unknown, or a file is not what its table needs.
+    """
+
+    def written(found: re.Match[str]) -> str:
+        kind, names = found[1], found[2].split()
+        if kind not in KINDS:
+            raise ValueError(f"there is no table of kind {kind!r}, only {', '.join(KINDS)}")
+        try:
+            rows = KINDS[kind]([folder / name for name in names])
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{found[2]} makes no table of kind {kind!r}: {error!r}") from None
+        return f"<!-- table: {kind} {found[2]} -->\n{_markdown(rows)}<!-- end of table -->"
+
+    return _TABLE.sub(written, text)
+
+
+def evaluation(files: list[Path]) -> Rows:
+    """The paper's table 1 (arXiv 2412.11449) of one run of ``eval``, with every model's distance from the first."""
+    models = _models(files[0])
+    rows = [["model", "parameters", "NLL, nats", "accuracy", "perplexity", f"NLL above {models[0]['model']}"]]
+    for model in models:
+        above = model.get("nll_above_first")
+        rows.append(
+            [
+                model["model"],
+                f"{model['parameters'] / 1e6:.1f}M",
+                _interval(model["nll"], model["nll_interval"]),
+                f"{100 * model['accuracy']:.2f} %",
+                f"{model['perplexity']:.2f}",
+                "" if above is None or model is models[0] else _interval(above, model["nll_above_first_interval"], "+"),
+            ]
+        )
+    return rows
+
+
+def conditions(files: list[Path]) -> Rows:
+    """NLL of the same models by what their slices are of, and how far the others are above the first."""
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    names = [one["condition"] for one in told]
+    rows = [["model", *names, *(f"{name} above {names[0]}" for name in names[1:])]]
+    for models in zip(*(one["models"] for one in told), strict=True):
+        nll = [model["nll"] for model in models]
+        rows.append([models[0]["model"], *(f"{x:.3f}" for x in nll), *(f"{x - nll[0]:+.3f}" for x in nll[1:])])
+    return rows
+
+
+def losses(logs: list[Path]) -> Rows:
+    """What runs ended with: training NLL over the last 25 steps, held-out NLL, accuracy and perplexity; and where
+    held-out NLL was lowest."""
+    rows = [["run", "configuration", "seed", "steps", "in training", "held out", "accuracy", "perplexity", "lowest"]]
+    for log in logs:
+        curve = read_curve(log)
+        step, least = curve.best
+        rows.append(
+            [
+                curve.name,
+                config_hash(curve.config) if curve.config else "",
+                str(curve.config["recipe"]["seed"]) if curve.config else "",
+                str(curve.steps[-1]),
+                f"{curve.train[-1]:.3f}",
+                f"{curve.heldout[-1]:.3f}",
+                f"{100 * curve.accuracy[-1]:.1f} %",
+                f"{math.exp(curve.heldout[-1]):.1f}",
+                f"{least:.3f} at {step}",
+            ]
+        )
+    return rows
+
+
+def context(files: list[Path]) -> Rows:
+    """NLL by frames of context, a column a model."""
+    return context_rows(_models(files[0]), _interval)
+
+
+def bands(files: list[Path]) -> Rows:
+    """What is lost without each band of the spectrogram, a column a model."""
+    return band_rows(_models(files[0]), _interval)
+
+
+def context_rows(models: list[dict[str, Any]], told: Told) -> Rows:
+    """The first names the columns; cells are as ``told`` writes an NLL, its bounds and its sign."""
+    rows = [["frames of context", *(model["model"] for model in models)]]
+    for cells in zip(*(model["by_context"] for model in models), strict=True):
+        first, last = cells[0]["context"]
+        rows.append([f"{first} to {last}", *(told(cell["nll"], cell["interval"], "") for cell in cells)])
+    return rows
+
+
+def band_rows(models: list[dict[str, Any]], told: Told) -> Rows:
+    """The same of bands."""
+    rows = [["left out", *(model["model"] for model in models)]]
+    rows.append(["nothing: NLL", *(told(model["nll"], model["interval"], "") for model in models)])
+    for cells in zip(*(model["lost_without"] for model in models), strict=True):
+        low, high = cells[0]["hz"]
+        rows.append([f"{low} to {high} Hz", *(told(cell["nll"], cell["interval"], "+") for cell in cells)])
+    everything = [model["lost_without_all"] for model in models]
+    rows.append(["everything", *(told(cell["nll"], cell["interval"], "+") for cell in everything)])
+    return rows
+
+
+KINDS: dict[str, Callable[[list[Path]], Rows]] = {
+    table.__name__: table for table in (evaluation, conditions, losses, context, bands)
+}
+
+
+def _models(file: Path) -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["models"]
+    return models
+
+
+def _interval(mean: float, bounds: Bounds, sign: str = "") -> str:
+    if bounds is None:
+        return f"{mean:{sign}.3f}"
+    return f"{mean:{sign}.3f} ({bounds[0]:{sign}.3f} to {bounds[1]:{sign}.3f})"
+
+
+def _markdown(rows: Rows) -> str:
+    lines = ["| " + " | ".join(row) + " |\n" for row in rows]
+    return "".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |\n", *lines[1:]])
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m whispergpt.training.study.tables", description="Write a page's tables from files."
+    )
+    parser.add_argument("page", type=Path)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where they differ")
+    options = parser.parse_args()
+    text = options.page.read_text(encoding="utf-8")
+    filled = fill(text, options.page.parent)
+    if options.check:
+        return int(filled != text)
+    options.page.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
