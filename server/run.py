@@ -25,6 +25,9 @@ from whispergpt.server.services import Services, services_of
 from whispergpt.server.settings import Settings, warn_of_unknown_variables
 
 log = logs.get("server.run")
+_SWITCH_SECONDS = 0.0005
+"""Seconds after which a thread that has Python's lock gives it to another that waits for it: threads that decode and
+encode need it some twenty times for each prompt, and the event loop may be busy all the time."""
 _FLUSH_SECONDS = 5
 _PING_SECONDS = 20.0
 _ACCEPTED_AT_ONCE = 64
@@ -108,6 +111,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         raise ServeError(str(error)) from None
     services = services_of(app)
     services.guard.announce()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     BoundedHttpProtocol.most_connections = most_connections()
     BoundedHttpProtocol.most_waiting_bytes = settings.pipelined_memory_bytes
     BoundedHttpProtocol.body_seconds = settings.upload_seconds

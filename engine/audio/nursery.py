@@ -33,6 +33,7 @@ from whispergpt.engine.audio.wire import (
     FAILED,
     FORK,
     NOT_READY,
+    NOT_YET,
     REFUSED,
     SAMPLES,
     TOLD,
@@ -86,8 +87,11 @@ def _serve(
             pid, status = -1, error.errno or errno.EAGAIN
     elif what == END and pid in decoders:
         os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        decoders.discard(pid)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended:  # its memory takes a while to be freed: others are not to wait for that
+            pid = NOT_YET
+        else:
+            decoders.discard(pid)
     for fd in fds:
         os.close(fd)
     control.sendall(TOLD.pack(pid, status))

@@ -22,6 +22,8 @@ TOLD = struct.Struct("<ii")
 Where there is no decoder to be had: -1, and the number of the system's error.
 """
 FORK, END = b"F", b"E"
+NOT_YET = 0
+"""In place of the pid of a decoder that is being ended: ask again."""
 CONFINED, UNCONFINED = 1, 0
 """First word of the nursery, in place of a status: whether the system lets decoders have a filter."""
 

@@ -2,8 +2,8 @@
 
 Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce; but while
 somebody waits for a prompt, those who are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`).
-After each chunk both pass to the owner for whom least was done, and of that owner's prompts to the one nearest to its
-end, so that a long one does not hold a short one up.
+After each chunk both pass to the prompt nearest to its end, so that a long one does not hold a short one up. An owner
+for whom more was done than for others, by a head start, goes behind them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
@@ -34,8 +35,8 @@ LOWER_PRIORITY = 10
 """Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
 _LOWEST_PRIORITY = 19
 HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
-"""Frames, each counted once a stage, by which an owner who sends a prompt now and then is ahead of one whose prompts
-never end: a usual prompt does not share its turns with them."""
+"""Frames, each counted once a stage, that may be done for one owner beyond what was done for another: beside prompts
+that never end, a usual one of somebody else goes first."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class _Arriving:
     remembered: bool = True
     committed_at: float | None = None
 
-    def after(self, now: float, worked: int) -> tuple[bool, int, float]:
-        """Return the sort key of the next turn: committed prompts first, then the owner for whom least was done, then
-        the fewest frames left, less a credit for waiting."""
+    def priority(self, now: float, beyond: int) -> tuple[bool, int, float]:
+        """Return the sort key of the next turn: committed prompts first, then the owner for whom fewest frames were
+        done ``beyond`` the head start, then the fewest frames left, less a credit for waiting."""
         waited = 0.0 if self.committed_at is None else now - self.committed_at
-        return self.committed_at is None, worked, self.encoder.frames_left - waited * WAITING_FRAMES
+        return self.committed_at is None, beyond, self.encoder.frames_left - waited * WAITING_FRAMES
 
 
 class PromptDesk:
@@ -208,12 +209,14 @@ class PromptDesk:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                worked = self._worked
-                in_turn = sorted(
-                    self._arriving.values(), key=lambda arriving: arriving.after(now, worked[arriving.owner])
-                )
-                for stage in reversed(Stage):
-                    for arriving in in_turn:
+                arriving_now = self._arriving.values()
+                most = min((self._worked[one.owner] for one in arriving_now), default=0) + HEAD_START_FRAMES
+                beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving_now}
+                in_turn = sorted(arriving_now, key=partial(_priority, now, beyond))
+                for arriving in in_turn:
+                    if in_turn[0].committed_at is not None and beyond[arriving.owner] > beyond[in_turn[0].owner]:
+                        break  # a chunk that is begun now would hold a stage when the first prompt needs it
+                    for stage in reversed(Stage):
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
                             self._busy.add((arriving.engine, stage))
                             self._worked[arriving.owner] += CHUNK_FRAMES
@@ -241,6 +244,10 @@ class PromptDesk:
         del self._arriving[arriving.prompt_id]
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known))
         self._notify()
+
+
+def _priority(now: float, beyond: dict[str, int], arriving: _Arriving) -> tuple[bool, int, float]:
+    return arriving.priority(now, beyond[arriving.owner])
 
 
 def _key(arriving: _Arriving) -> PromptKey:

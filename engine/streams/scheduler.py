@@ -5,7 +5,7 @@ too little, they are stepped alone, for a step of few is shorter, and the others
 many have too little, all are stepped together, for that makes most frames in a second. Who has enough is stepped with
 all others who are due within a frame's time: one step for thirty costs a third of thirty steps, and the time that it
 saves is for prompts and newcomers. While somebody waits for a prompt, who is well ahead waits too: their listeners
-hear nothing of it. What is left is for ``fast``.
+hear nothing of it. What is left is for ``fast``, which is made in real time while somebody waits for a prompt.
 
 Plain bookkeeping without tensors, so that it can be read and tested by itself.
 """
@@ -64,6 +64,7 @@ class Stream:
     queued_at: float = field(default_factory=time.monotonic)
     first_frame_at: float | None = None
     held_at: float | None = None
+    stepped_at: float = float("-inf")
     first_frame: int = 0
     skipped: int = 0
     checkpoints: bool = False
@@ -166,6 +167,7 @@ class Scheduler:
         elif stream.generated >= stream.skipped:
             stream.first_frame_at = now
         stream.generated += 1
+        stream.stepped_at = now
         if stream.frames is not None and stream.generated >= stream.frames:
             self.end(stream, "completed")
 
@@ -194,7 +196,9 @@ class Scheduler:
             return float("inf")
         if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
             return float("inf")
-        if stream.pace == "fast" or stream.first_frame_at is None:
+        if stream.pace == "fast":
+            return stream.stepped_at + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
+        if stream.first_frame_at is None:
             return 0.0
         wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - stream.first_frame_at)
         full = SHORT_LEAD_SECONDS if self.prompts_wait else LEAD_FRAMES / FRAME_RATE

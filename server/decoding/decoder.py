@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -31,6 +33,7 @@ from whispergpt.server.decoding.nursery import Nursery, NurseryError
 Upload = bytes | bytearray | BinaryIO
 """A file: whole, or to be read from its beginning."""
 _PIECE_BYTES = 262_144
+_LOWEST_PRIORITY = 19
 _CODES = frozenset(
     ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
 )
@@ -122,6 +125,14 @@ class Decoder:
         """End the conversation from any thread, at once; ``decode`` raises ``DecoderLost``."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
+
+    def give_way(self) -> None:
+        """Leave the processors to everything else, from any thread: prompts and short uploads go before long ones."""
+        if self._ended is None:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._child.pid, _LOWEST_PRIORITY)
+                if sys.platform == "linux":  # where a thread that wakes takes the processor of an idle one at once
+                    os.sched_setscheduler(self._child.pid, os.SCHED_IDLE, os.sched_param(0))
 
     def end(self) -> str:
         """End the process; returns how it ended: the name of a signal, or an exit status."""

@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import whispergpt
-from whispergpt.engine.audio.wire import ASK, CONFINED, END, FORK, TOLD
+from whispergpt.engine.audio.wire import ASK, CONFINED, END, FORK, NOT_YET, TOLD
 from whispergpt.server.observe import logs
 
 log = logs.get("server.decoding")
 _STOP_SECONDS = 2.0
+_ENDING_SECONDS = 0.002
+"""Seconds between two questions whether a decoder has ended."""
 _KEPT = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
 """Variables of the environment that decoders get; others may hold keys."""
 _OWN = {
@@ -79,14 +82,17 @@ class Nursery:
 
     def end(self, child: Child) -> int | None:
         """Kill a decoder, if it still runs; returns its exit status, negative for a signal, None if nobody knows it."""
-        with self._lock:
-            if child.run != self.run:  # another process may have its pid by now
-                return None
-            try:
-                _, status = self._ask(END, child.pid)
-            except OSError:
-                return None
-        return os.waitstatus_to_exitcode(status)
+        while True:
+            with self._lock:
+                if child.run != self.run:  # another process may have its pid by now
+                    return None
+                try:
+                    pid, status = self._ask(END, child.pid)
+                except OSError:
+                    return None
+            if pid != NOT_YET:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(_ENDING_SECONDS)
 
     @property
     def pid(self) -> int | None:

@@ -19,6 +19,8 @@ from whispergpt.server.settings import Settings
 log = logs.get("server.decoding")
 WALL_SECONDS = 10.0
 """By the clock, for each second of processor time that an upload may take: the machine may be busy."""
+LONG_SECONDS = 0.25
+"""Seconds after which an upload counts as one that takes long. A minute of stereo takes a third of them."""
 _RETRY_SECONDS = 1
 
 
@@ -58,7 +60,10 @@ class DecoderPool:
         work = loop.run_in_executor(self._threads, self._work, job, upload)
         work.add_done_callback(lambda done: self._renew_after(done, job, caller))
         wall = WALL_SECONDS * self._settings.decode_seconds
-        watch = loop.call_later(wall, job.cut, f"took longer than {wall:g} s to decode")
+        watches = (
+            loop.call_later(wall, job.cut, f"took longer than {wall:g} s to decode"),
+            loop.call_later(LONG_SECONDS, job.give_way),
+        )
         try:
             return await asyncio.shield(work)
         except AudioError as error:
@@ -71,7 +76,8 @@ class DecoderPool:
             told = "The server has no process to decode audio with just now; try again in a moment."
             raise ApiError(503, "no_decoder", told, retry_after=_RETRY_SECONDS) from None
         finally:
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             job.cut("was given up")
 
     def close(self) -> None:
@@ -168,19 +174,30 @@ class _Job:
     Attributes:
         decoder: None until there is one.
         cut_because: why it was ended early; None if it was not.
+        takes_long: whether it is worked on at a lower priority.
     """
 
     def __init__(self) -> None:
         self.decoder: Decoder | None = None
         self.cut_because: str | None = None
+        self.takes_long = False
         self._lock = threading.Lock()
 
     def begin(self, decoder: Decoder) -> None:
         """Have the decoder, which is cut off at once if the job was ended before it began."""
         with self._lock:
             self.decoder = decoder
+            if self.takes_long:
+                decoder.give_way()
             if self.cut_because is not None:
                 decoder.cut()
+
+    def give_way(self) -> None:
+        """Have it worked on at a lower priority."""
+        with self._lock:
+            self.takes_long = True
+            if self.decoder is not None:
+                self.decoder.give_way()
 
     def cut(self, why: str) -> None:
         """End it early; without effect once it is done."""

@@ -8,6 +8,7 @@ is ever parsed as a request. What is refused here has the envelope of every othe
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import httptools
@@ -18,6 +19,7 @@ from whispergpt.server.edge.handshake import is_handshake
 from whispergpt.server.edge.raw_answer import raw_answer
 from whispergpt.server.edge.reading_flow import ReadingFlow
 from whispergpt.server.edge.request_head import check_host, check_size, check_start, split_absolute
+from whispergpt.server.edge.request_turns import RequestTurns
 from whispergpt.server.edge.unchunked import unchunked
 from whispergpt.server.edge.unparsed import Unparsed
 from whispergpt.server.errors import ApiError
@@ -64,6 +66,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     body_seconds = 120.0
     """For the rest of a body whose request is answered already. Set before the server starts."""
     flow: ReadingFlow
+    _turns = RequestTurns()
     _beyond = False
     """Whether this connection came when there were as many as there may be."""
     _in_head = _in_body = False
@@ -205,8 +208,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
-        app = while_open(cycle, app)
-        super()._start_asgi_task(cycle, app)
+        self._turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not self.transport.is_closing():  # nobody waits for the answer any more
+            super()._start_asgi_task(cycle, app)
 
     def _read_on(self) -> None:
         """Parse what came, up to the end of the request that is being answered."""

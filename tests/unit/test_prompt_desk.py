@@ -120,13 +120,25 @@ def test_prompts_of_one_owner_do_not_hold_up_those_of_another(desk: Desk, engine
     assert ended.index(8) <= 5, ended
 
 
-def test_an_owner_who_comes_now_and_then_goes_first(desk: Desk, engine: Engine) -> None:
-    """Its prompt does not share its turns with prompts that came before and never end."""
-    for number in range(2):
+def test_an_owner_who_comes_now_and_then_goes_before_prompts_without_end(desk: Desk, engine: Engine) -> None:
+    """Its prompt neither waits for shorter ones, for whose owner much was done already, nor shares turns with them."""
+    desk.desk.open(10, engine, "hog")
+    desk.desk._worked["hog"] += 100_000
+    desk.desk.open(11, engine, "bob")
+    for number in range(4):
         desk.send(number, engine, noise(6, seed=number), "hog")
-    desk.send(2, engine, noise(9, seed=2), "bob")
-    ended = [finished.prompt_id for finished in desk.wait(3)]
-    assert ended.index(2) == 0, ended
+    desk.send(4, engine, noise(9, seed=4), "bob")
+    ended = [finished.prompt_id for finished in desk.wait(5)]
+    assert ended.index(4) <= 1, ended
+
+
+def test_a_short_prompt_goes_before_another_owners_long_one(desk: Desk, engine: Engine) -> None:
+    """Also where more was done for its owner, as long as it is not much more."""
+    desk.desk.open(10, engine, "bob")
+    desk.desk._worked["bob"] += HEAD_START_FRAMES // 2
+    desk.send(1, engine, noise(30, seed=1), "hog")
+    desk.send(2, engine, noise(2, seed=2), "bob")
+    assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
 
 
 def test_who_comes_back_has_a_head_start_and_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:

@@ -338,3 +338,14 @@ def test_fast_streams_have_what_is_left(clock: Clock) -> None:
     turns = simulate(scheduler, clock, 5, lambda n: 0.004 * n)
     assert sum(2 in turn for turn in turns) > 500
     assert listened.lead(clock.now) > SAFE_LEAD_SECONDS
+
+
+def test_fast_streams_leave_the_processors_to_prompts_and_go_on_in_real_time(clock: Clock) -> None:
+    scheduler = Scheduler(1, clock)
+    scheduler.add(stream(1, None))
+    scheduler.prompts_wait = True
+    turns = simulate(scheduler, clock, 2, lambda n: 0.001)
+    assert 135 <= len([turn for turn in turns if turn]) <= 151
+    scheduler.prompts_wait = False
+    turns = simulate(scheduler, clock, 2, lambda n: 0.001)
+    assert len([turn for turn in turns if turn]) > 1_900
