@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -33,7 +32,8 @@ from whispergpt.server.decoding.nursery import Nursery, NurseryError
 Upload = bytes | bytearray | BinaryIO
 """A file: whole, or to be read from its beginning."""
 _PIECE_BYTES = 262_144
-_LOWEST_PRIORITY = 19
+LONG_NICENESS = 15
+"""Priority at what takes long: below prompts. Beside the frame step on all processors, it is a thirtieth of one."""
 _CODES = frozenset(
     ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
 )
@@ -127,12 +127,10 @@ class Decoder:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def give_way(self) -> None:
-        """Leave the processors to everything else, from any thread: prompts and short uploads go before long ones."""
+        """Lower its priority, from any thread: prompts and short uploads go before long ones."""
         if self._ended is None:
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._child.pid, _LOWEST_PRIORITY)
-                if sys.platform == "linux":  # where a thread that wakes takes the processor of an idle one at once
-                    os.sched_setscheduler(self._child.pid, os.SCHED_IDLE, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, self._child.pid, LONG_NICENESS)
 
     def end(self) -> str:
         """End the process; returns how it ended: the name of a signal, or an exit status."""

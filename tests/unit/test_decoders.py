@@ -24,9 +24,20 @@ from tests.support.odd_files import film, wave_header
 from tests.support.processes import alive, busy_child, children, stat, wait_for
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
 from whispergpt.engine.audio.limits import AudioError
-from whispergpt.engine.audio.wire import ANSWER, ASK, FORK, MOST_SAMPLE_BYTES, REFUSED, SAMPLES, TOLD, UPLOAD
+from whispergpt.engine.audio.wire import (
+    ANSWER,
+    ASK,
+    END,
+    FORK,
+    MOST_SAMPLE_BYTES,
+    NOT_YET,
+    REFUSED,
+    SAMPLES,
+    TOLD,
+    UPLOAD,
+)
 from whispergpt.server.access.caller import Caller
-from whispergpt.server.decoding.decoder import Decoder, DecoderLost
+from whispergpt.server.decoding.decoder import LONG_NICENESS, Decoder, DecoderLost
 from whispergpt.server.decoding.nursery import Child, Nursery, NurseryError
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.errors import ApiError
@@ -161,6 +172,31 @@ async def test_one_key_leaves_a_decoder_to_others() -> None:
         assert not any(task.done() for task in slow)
         for task in slow:
             task.cancel()
+
+
+async def test_what_takes_long_gives_way() -> None:
+    async with started() as pool:
+        await pool.decode(SHORT, ANYBODY)
+        slow = asyncio.create_task(pool.decode(slow_upload(), ANYBODY))
+        pid = await busy(pool)
+        assert pool.nursery_pid is not None
+        at_first = os.getpriority(os.PRIO_PROCESS, pool.nursery_pid)
+        await asyncio.to_thread(wait_for, lambda: os.getpriority(os.PRIO_PROCESS, pid) == LONG_NICENESS)
+        assert at_first < LONG_NICENESS
+        slow.cancel()
+
+
+async def test_a_decoder_that_takes_a_while_to_end_holds_no_other_up() -> None:
+    """The nursery answers while it waits for the end of a process, whose memory may take a while to be freed."""
+    nursery = Nursery(10, 2**29)
+    try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            child = nursery.fork(theirs)
+            assert nursery._ask(END, child.pid) in ((NOT_YET, 0), (child.pid, signal.SIGKILL))
+            assert nursery.fork(theirs).pid > 0
+    finally:
+        nursery.close()
 
 
 async def test_what_one_key_has_waiting_is_bounded() -> None:
