@@ -21,7 +21,7 @@ class KeyFileError(ValueError):
 
 
 class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``sha256``: of the key, in hex. The bounds are None where there are none.
+    """A key as the file has it: ``sha256`` of it in hex, and bounds, None where there are none.
 
     A plain hash is enough: a key is 256 random bits, which no dictionary has.
     """
@@ -37,17 +37,17 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def make_key() -> str:
-    """A new key."""
+    """Return a new key."""
     return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """Return the digest that is kept of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_keys(path: Path) -> dict[str, ApiKey]:
-    """The keys of a file by their digests; none where it has none.
+    """Return the keys of a file by their digests.
 
     Raises:
         KeyFileError: it cannot be read, or is not a list of keys; the message says where.
@@ -66,7 +66,7 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
 
 
 def add_key(path: Path, name: str, streams: int | None, audio_seconds_a_minute: float | None) -> str:
-    """Make a key, write its hash behind those of ``path``, and return it: nobody can tell it again.
+    """Make a key, append its hash to the file at ``path``, and return the key, which is kept nowhere.
 
     Raises:
         KeyFileError: the name is taken or cannot be one, or the file cannot be used.

@@ -1,4 +1,4 @@
-"""Who asks, and how much they may have: streams at once, and seconds of audio a minute."""
+"""Callers and their limits: streams at once, and seconds of audio a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whispergpt.engine.config import FRAME_RATE
 from whispergpt.server.errors import ApiError
 
 _PAID_AHEAD_SECONDS = 10.0
-"""Of a stream without an end, so much is counted at a time."""
+"""Seconds that are counted at a time for a stream without an end."""
 _CONNECTIONS_A_STREAM = 4
 """Sessions, requests and addresses that a key may have open for each stream it may have: some wait, some prepare."""
 
@@ -21,8 +21,8 @@ class Caller:
     """The holder of a key, or anybody where no key is asked for (``name`` and ``identity`` are empty then).
 
     Audio is counted when it is asked for, and what was not made is given back. The seconds of a prompt are counted too,
-    unless it is remembered. The allowance fills up steadily, to a minute's worth at most; who has any left may ask for
-    more than that, and waits the longer after it.
+    unless it is remembered. The allowance fills up steadily, to a minute's worth at most. A caller with any of it left
+    may ask for more than is left, and waits the longer after it.
 
     Args:
         name: the key's label, for people: a key that replaces another may have the same.
@@ -57,19 +57,19 @@ class Caller:
 
     @property
     def has_room(self) -> bool:
-        """Whether it may have another stream now, beside those that play and those that a place is kept for."""
+        """Return whether another stream fits beside those that play and those that a place is kept for."""
         return self._streams is None or self._playing + self._places < self._streams
 
     def keep_place(self) -> None:
-        """Count a place that is kept for one of its streams."""
+        """Count a place that is kept for one of the caller's streams."""
         self._places += 1
 
     def give_place_back(self) -> None:
-        """Count a place less."""
+        """Count one kept place less."""
         self._places -= 1
 
     def prompt_turn(self) -> AbstractAsyncContextManager[None]:
-        """Return a context in which a prompt of it is worked on; of prompts beyond its streams each waits there."""
+        """Return a context for encoding one prompt, which waits there while as many are encoded as streams allowed."""
         return self._prompt_turns or nullcontext()
 
     def require_room(self) -> None:
@@ -93,7 +93,7 @@ class Caller:
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """Count one more session, request or address, which take room that all callers share, until it is over.
+        """Count one more session, request or address until the context ends.
 
         Raises:
             ApiError: 429, the caller's streams do not need so many.
@@ -113,7 +113,7 @@ class Caller:
             self._connected -= 1
 
     def enter(self, frames: int | None, prompt_seconds: float = 0.0) -> Visit:
-        """Count a stream of so many frames, which begins; None has no end yet.
+        """Count a stream of ``frames`` that begins; None has no end yet.
 
         Args:
             prompt_seconds: paid for a prompt of which this is the first stream: what the prompt has used of the
@@ -129,12 +129,12 @@ class Caller:
         return Visit(self, seconds, endless=frames is None)
 
     def leave(self, unused_seconds: float) -> None:
-        """One of its streams is over; called by the visit."""
+        """Count one stream less; called by the visit."""
         self._playing -= 1
         self.pay_back(max(0.0, unused_seconds))
 
     def charge(self, seconds: float) -> None:
-        """Count seconds of audio that were let in already, whatever is left of the allowance."""
+        """Count seconds of audio that came already, whatever is left of the allowance."""
         if self._a_minute is not None:
             self._left = self._now_left() - seconds
 
@@ -183,7 +183,7 @@ class Visit:
         self._over = False
 
     def go_on(self, frames: int) -> None:
-        """So many frames were made; a stream without an end pays for the next ones.
+        """Note how many frames were made; a stream without an end pays for the next ones.
 
         Raises:
             ApiError: 429, the allowance is used up.
@@ -193,7 +193,7 @@ class Visit:
             self._paid += _PAID_AHEAD_SECONDS
 
     def close(self, frames: int) -> None:
-        """It is over after so many frames; only the first call counts."""
+        """End the visit after so many frames; only the first call counts."""
         if not self._over:
             self._over = True
             self._caller.leave(self._paid - frames / FRAME_RATE)
@@ -208,4 +208,4 @@ def _counted(number: int, what: str) -> str:
 
 
 STRANGER = Caller()
-"""A client of which it is not known yet who it is."""
+"""Caller of a connection until its key is known."""

@@ -1,4 +1,4 @@
-"""Who is let in: by a key, by a token made with one, or anybody where the server listens for its own machine alone."""
+"""Access: by a key, by a token made with one, or for everybody where only this machine can reach the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANYBODY = Caller(alone=True)
 _NO_TOKEN = "none-needed"
 _PORTS = {"http": 80, "https": 443}
 _SETTLE_SECONDS = 2.0
-"""A file that changed so lately may change again within one tick of the file system's clock."""
+"""Seconds for which a changed file is read again: it may change twice within one tick of the file system's clock."""
 
 
 class _Stamp(NamedTuple):
@@ -46,17 +46,17 @@ class Guard:
         self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
         self._stamp: _Stamp | None = None
         self._settled_at = 0.0
-        """When the file, if it has not changed again, need not be read again."""
+        """Time after which the file is not read again unless it changes."""
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
-        """By the digest of their key."""
+        """Callers by the digest of their key."""
         self.tokens = EntryTokens(settings.token_seconds, settings.seal_key)
         self.made_key: str | None = None
-        """A key that was made for this run, since none is configured and others can reach the server."""
+        """Key made for this run, where none is configured and other machines can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))
-        """Whether nobody is asked for a key."""
+        """True where no key is asked for."""
         self._own_pages_alone = self.open and not settings.open
-        """Whether it is so because this machine alone can reach the server: pages of another name cannot be its own."""
+        """True where that is because only this machine can reach the server: pages of another host are refused then."""
         if self._path is not None:
             self._stamp, self._keys = _stamp_of(self._path), read_keys(self._path)
             self._settled_at = time.monotonic() + _SETTLE_SECONDS
@@ -69,7 +69,7 @@ class Guard:
             self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
 
     def caller_of(self, connection: HTTPConnection) -> Caller:
-        """Who calls. A WebSocket's ``?token=`` is used up by it.
+        """Return the caller of a connection; this uses a WebSocket's ``?token=`` up.
 
         Raises:
             ApiError: 401, no key or a wrong one; 403, a page of another origin; 429, too many tokens were used.
@@ -82,7 +82,7 @@ class Guard:
         return caller
 
     def require_known(self, caller: Caller) -> None:
-        """Who came in before may go on.
+        """Check that a caller who was let in may go on.
 
         Raises:
             ApiError: 401, the caller's key was taken away meanwhile, or replaced by one of the same name.
@@ -92,7 +92,7 @@ class Guard:
             raise _refused("wrong_key", "The key was taken away; what plays may play on, and nothing more.")
 
     def token_for(self, connection: HTTPConnection) -> str:
-        """A token that opens a WebSocket once, for who calls with a key.
+        """Return a token that opens one WebSocket for the caller's key.
 
         Raises:
             ApiError: as ``caller_of``.
@@ -101,7 +101,7 @@ class Guard:
         return _NO_TOKEN if digest is None else self.tokens.make(digest)
 
     def announce(self) -> None:
-        """Print the key that was made for this run, past the logs."""
+        """Print the key that was made for this run, but not into the logs."""
         if self.made_key is not None:
             sys.stderr.write(
                 f"key {self.made_key}\n"
@@ -111,7 +111,7 @@ class Guard:
             sys.stderr.flush()
 
     def _let_in(self, connection: HTTPConnection) -> str | None:
-        """The digest of the key that opens; None where nobody is asked for one."""
+        """Return the digest of the key that opens; None where none is asked for."""
         self._check_origin(connection)
         self._follow_file()
         return None if self.open else self._digest_of(connection)
@@ -145,7 +145,7 @@ class Guard:
             caller.alone = len(self._keys) == 1
 
     def _check_origin(self, connection: HTTPConnection) -> None:
-        """Browsers say which page calls; one of another host may only if it is named in the settings."""
+        """Refuse a browser's page of another host, unless the settings name it."""
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return
@@ -159,7 +159,7 @@ class Guard:
             )
 
     def _follow_file(self) -> None:
-        """A key that was added or taken out counts from the next call on; a file that is broken changes nothing."""
+        """Read the file again if it changed; a broken file changes nothing."""
         if self._path is None:
             return
         stamp, now = _stamp_of(self._path), time.monotonic()
@@ -194,7 +194,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
 
 
 def _same_host(origin: str, host: str) -> bool:
-    """Whether a page of ``origin`` is one of ours; the scheme's own port may be left out of either."""
+    """Return whether a page of ``origin`` is the server's own; either may leave the scheme's default port out."""
     try:
         page = urlsplit(origin)
         default = _PORTS[page.scheme]
@@ -205,13 +205,13 @@ def _same_host(origin: str, host: str) -> bool:
 
 
 def is_own_name(host: str) -> bool:
-    """Return whether a host is this machine by its own name; any other can be made to lead here (DNS rebinding)."""
+    """Return whether a host names this machine itself; any other name can be made to lead here (DNS rebinding)."""
     host = host.rstrip(".").lower()
     return is_loopback(host) or host.endswith(".localhost")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """Return whether only this machine can reach a server that listens on ``host``."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""A token that opens ``/metrics`` and nothing else: for a Prometheus that is not to have a key."""
+"""The token that opens ``/metrics`` and nothing else: for a Prometheus that is not to have a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MetricsTokenError(ValueError):
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, without the white space around it.
+    """Return the token in a file, without the white space around it.
 
     Raises:
         MetricsTokenError: the file cannot be read, or holds something else.
@@ -34,7 +34,7 @@ def read_token(path: Path) -> str:
 
 
 def sends_token(connection: HTTPConnection, path: Path) -> bool:
-    """Whether a request carries the token as ``Authorization: Bearer TOKEN``; the file is read each time."""
+    """Return whether a request carries the token as ``Authorization: Bearer TOKEN``; the file is read each time."""
     scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return False

@@ -1,4 +1,4 @@
-"""How each continuation ended, counted once."""
+"""Outcomes of continuations, each counted once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = Literal["completed", "cancelled", "failed", "rejected"]
 
 
 class Account:
-    """One continuation asked for on ``route``; the first end that is told counts."""
+    """One continuation asked for on ``route``; the first outcome counts."""
 
     def __init__(self, metrics: Metrics, route: str) -> None:
         self.outcome: Outcome | None = None
@@ -20,20 +20,20 @@ class Account:
         self._begun = time.perf_counter()
 
     def end(self, outcome: Outcome) -> None:
-        """It ended so."""
+        """Record the outcome; only the first call counts."""
         if self.outcome is None:
             self.outcome = outcome
             self._metrics.requests.labels(self._route, outcome).inc()
             self._metrics.request_duration.labels(self._route).observe(time.perf_counter() - self._begun)
 
     def refuse(self, error: ApiError) -> None:
-        """It ended with an error: the request's, or no room for it (rejected), or ours (failed)."""
+        """Record an error as the outcome: ``rejected`` for the request's fault or want of room, else ``failed``."""
         count_refusal(self._metrics, error)
         self.end("failed" if _is_ours(error) else "rejected")
 
 
 def count_refusal(metrics: Metrics, error: ApiError) -> None:
-    """Count an error that the user can do something about, once."""
+    """Count an error that the client can avoid, once."""
     if not _is_ours(error) and not error.counted:
         error.counted = True
         metrics.rejected.labels(error.code).inc()

@@ -1,4 +1,4 @@
-"""Who may start a stream: a slot at once, a short wait in a bounded line, or a clear no."""
+"""Admission of streams: a slot at once, a short wait in a bounded queue, or a refusal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from whispergpt.server.settings import Settings
 
 
 class Admission:
-    """Bounds the line for slots, the sessions and the memory that prompts being received may take."""
+    """Bounds the queue for slots, the sessions, and the memory of prompts that are being received."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.sessions = 0
         self.requests = 0
         self.idle = asyncio.Event()
-        """Set while nobody is being served."""
+        """Set while no session and no request is being served."""
         self.idle.set()
         again, share = settings.retry_after_seconds, settings.memory_share
         self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again)
@@ -34,7 +34,7 @@ class Admission:
 
     @property
     def upload_bytes(self) -> int:
-        """Bytes of all prompts that are being received, and of messages on their way to be one."""
+        """Return the bytes of all prompts that are being received, and of messages that wait."""
         return self.uploads.bytes
 
     def connection_bytes(self) -> ConnectionBytes:
@@ -42,7 +42,7 @@ class Admission:
         return ConnectionBytes(self.uploads, self.control)
 
     def keep_place(self, link: EngineLink, model: ModelInfo, pace: Pace, caller: Caller | None = None) -> Place:
-        """Promise a place to whom a prompt is now made ready for: who is let in so far is not sent away after it.
+        """Keep a place for a stream whose prompt is being made ready, so that it is not refused afterwards.
 
         Raises:
             ApiError: as ``require_room``.
@@ -50,11 +50,11 @@ class Admission:
         return link.places.keep(model.id, pace, self.require_room(link, model, pace), caller)
 
     def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
-        """Refuse early, before any work is done for the request; returns whether nobody has to end first.
+        """Refuse early, before any work is done; returns whether there is a place now, without another stream's end.
 
         Raises:
-            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the line is full,
-                or what plays goes on for longer than anybody may wait in it.
+            ApiError: 429, all slots are taken, or there is no time for another real-time stream; and the queue is full,
+                or no stream ends within ``queue_seconds``.
         """
         taken = link.live(model.id)
         at_once = self._require_place(
@@ -92,14 +92,14 @@ class Admission:
         place: Place | None = None,
         prompt_seconds: float = 0.0,
     ) -> StreamHandle:
-        """Put a stream of ``caller`` in line for a slot, in the ``place`` that was kept for it, if one was. Whoever
-        starts it closes it.
+        """Queue a stream of ``caller`` for a slot, in its kept ``place`` if there is one. The caller of this method
+        closes the stream.
 
         Args:
             prompt_seconds: as in ``Caller.enter``.
 
         Raises:
-            ApiError: 429, the line is full or the caller has had enough; 503, the engine is gone.
+            ApiError: 429, the queue is full or the caller is over a limit; 503, the engine is gone.
         """
         if place is not None and place.take(prompt.model.id, plan.pace):
             plan = replace(plan, promised=place.at_once)
@@ -113,7 +113,7 @@ class Admission:
             raise
 
     async def wait_for_slot(self, link: EngineLink, stream: StreamHandle) -> float:
-        """Wait until the stream has its slot; returns the seconds that it waited.
+        """Wait until the stream has its slot; returns the seconds waited.
 
         Raises:
             ApiError: 429, no slot within ``queue_seconds``; 503, the engine is gone.
@@ -166,8 +166,10 @@ class Admission:
             self.idle.set()
 
     def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> bool:
-        """Refuse whom the line has no place for, and who is known to stand in it in vain: until enough of those
-        ``before`` have ended. Returns whether there is a place without that."""
+        """Raise 429 if the queue is full, or if too few of the streams ``before`` can end within ``queue_seconds``.
+
+        Returns whether there is a place without any of them ending.
+        """
         first_must_end = taken + 1 - most
         if first_must_end > self._settings.max_waiting:
             raise self._no_capacity(f"{reason} and the line is full", before)
@@ -181,13 +183,13 @@ class Admission:
         return False
 
     def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
-        """429, until the first of those ``before`` has its last frame, if that can be told of one of them."""
+        """Return a 429 that says when to try again: at the first end of the streams ``before``, if one is known."""
         ends = _seconds_left(before)
         return _come_again(reason, max(1, ceil(ends[0])) if ends else self._settings.retry_after_seconds)
 
 
 class UploadMeter:
-    """The bytes of one body being received, within the limit of a prompt and the caller's share of the memory."""
+    """Counts the bytes of one body that is being received, against the limit of a prompt and the caller's share."""
 
     def __init__(self, admission: Admission, settings: Settings, caller: Caller) -> None:
         self._share, self._limit = Share(admission.uploads, caller), settings.max_upload_bytes
@@ -202,7 +204,7 @@ class UploadMeter:
         self._share.set(self._share.bytes + count)
 
     def hold(self, count: int) -> None:
-        """Count ``count`` bytes instead: what the body was decoded to, say.
+        """Count ``count`` bytes instead, for example those of the decoded body.
 
         Raises:
             ApiError: 413 or 429, the caller's share of the memory does not have them.
@@ -225,7 +227,7 @@ def require_size(size: int, limit: int) -> None:
 
 
 def _seconds_left(streams: Iterable[StreamHandle]) -> list[float]:
-    """Until each has its last frame, soonest first, of those of which it can be told."""
+    """Return the seconds until each stream has its last frame, soonest first, without those that have no end."""
     return sorted(left for stream in streams if (left := stream.seconds_left) is not None)
 
 

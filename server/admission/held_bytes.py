@@ -1,4 +1,4 @@
-"""Bytes that clients make the server hold, counted from their arrival until they are handled, in shares."""
+"""Bytes that clients make the server hold: counted from arrival until they are handled, and bounded by shares."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MESSAGE_OVERHEAD_BYTES = 256
 
 
 class Pot:
-    """Room for the bytes of all clients together.
+    """Bound of the bytes of all clients together.
 
     A key may hold a share of what the other keys leave, and each of its connections the same share of what the key's
-    other connections leave of that. So somebody who comes later always finds some room. Where there is one key, or
-    none is asked for, its connections share all of the room.
+    other connections leave of that. So a later client always finds some room. Where there is one key, or none is asked
+    for, its connections share all of the room.
 
     Args:
         most: bytes.
         share: above 0, at most 1.
-        what: the bytes hold, for the error's sentence.
-        retry_after_seconds: that the error asks to wait.
+        what: kind of the bytes, for the error's sentence.
+        retry_after_seconds: time to wait, for the error.
     """
 
     def __init__(self, most: int, share: float, what: str, retry_after_seconds: int) -> None:
@@ -72,7 +72,7 @@ class Pot:
 
 
 class Share:
-    """The bytes of one connection or request in a pot."""
+    """Bytes of one connection or request in a pot."""
 
     def __init__(self, pot: Pot, caller: Caller) -> None:
         self.bytes = 0
@@ -89,7 +89,7 @@ class Share:
         self.restore(count)
 
     def restore(self, count: int) -> None:
-        """Hold so many again, as before; that is never refused."""
+        """Count ``count`` bytes again, as before; this is never refused."""
         self._pot.change(self._caller, count - self.bytes)
         self.bytes = count
 
@@ -109,10 +109,10 @@ _NONE = _Message(0, True)
 
 
 class ConnectionBytes:
-    """The bytes of one WebSocket connection: of what is no message yet, of messages that wait, and of its prompt.
+    """Bytes of one WebSocket connection: of parts of messages, of messages that wait, and of its prompt.
 
-    Text and audio are counted in different pots, so that no prompt keeps a control message out. Of a text that is no
-    whole message yet, as much counts as text as a text may be long.
+    Text and audio are counted in different pots, so that no prompt keeps a control message out. Parts of a text count
+    as text up to the longest text, and as audio beyond.
 
     Args:
         prompts: the pot for audio.
@@ -128,12 +128,12 @@ class ConnectionBytes:
         self._over = False
 
     def belong_to(self, caller: Caller) -> None:
-        """Count the bytes for ``caller``, once it is known who that is."""
+        """Count the bytes for ``caller``, once it is known."""
         self._prompts.belong_to(caller)
         self._control.belong_to(caller)
 
     def arrive(self, count: int, is_text: bool) -> None:
-        """Note how many bytes came that are no whole message yet, and whether they are text.
+        """Note the bytes of a message that is not whole yet, and whether they are text.
 
         Raises:
             ApiError: 413 or 429, the caller's share is used up; nothing is noted then.
@@ -148,7 +148,7 @@ class ConnectionBytes:
             raise
 
     def come(self, size: int, is_text: bool) -> None:
-        """Note a whole message, which arrives no longer and waits from now on.
+        """Note that a message is whole, and waits from now on.
 
         Raises:
             ApiError: as ``arrive``.
@@ -163,12 +163,12 @@ class ConnectionBytes:
         self._waiting.append(message)
 
     def take(self) -> None:
-        """Note that the message that came first is being handled."""
+        """Note that the oldest message is being handled."""
         if self._waiting:
             self._current = self._waiting.popleft()
 
     def handled(self) -> None:
-        """Note that the message is handled, and its bytes are gone."""
+        """Note that the message is handled and its bytes are freed."""
         done, self._current = self._current, _NONE
         if done.is_text:
             self._settle(texts=self._texts - done.size)
@@ -176,7 +176,7 @@ class ConnectionBytes:
             self._settle(audio=self._audio - done.size)
 
     def keep(self, size: int) -> None:
-        """Note that the message that is being handled has become ``size`` bytes more of the prompt.
+        """Note that the message in work became ``size`` more bytes of the prompt.
 
         Raises:
             ApiError: as ``arrive``.
@@ -185,7 +185,7 @@ class ConnectionBytes:
         self._current = _NONE
 
     def hold_prompt(self, count: int) -> None:
-        """Count so many bytes for the prompt from now on.
+        """Count ``count`` bytes for the prompt from now on.
 
         Raises:
             ApiError: as ``arrive``.
@@ -193,7 +193,7 @@ class ConnectionBytes:
         self._settle(prompt=count)
 
     def close(self) -> None:
-        """Give everything back but what is still arriving: the session is over."""
+        """End the session: give everything back but bytes that are still arriving."""
         self._over, self._current = True, _NONE
         self._waiting.clear()
         self._settle(texts=0, audio=0, prompt=0)

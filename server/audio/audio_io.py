@@ -1,4 +1,4 @@
-"""Live PCM in, and the threads that compute on audio for the server, never on the event loop."""
+"""Live PCM from clients, and the threads that compute on audio outside the event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class AudioPool:
-    """The threads that compute on audio for the server."""
+    """Threads that compute on audio for the server."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="audio")
@@ -38,19 +38,19 @@ class AudioPool:
 
 
 def to_bytes(samples: Samples) -> bytes:
-    """Samples ``[n]`` as the engine takes them."""
+    """Return samples ``[n]`` as the bytes that the engine takes."""
     return samples.astype("<f4", copy=False).tobytes()
 
 
 def seconds_of(samples: bytes) -> float:
-    """Return how long samples are that ``to_bytes`` made."""
+    """Return the duration in seconds of samples that ``to_bytes`` made."""
     return len(samples) / (4 * SAMPLE_RATE)
 
 
 class PcmPrompt:
-    """s16le mono PCM of any cut into messages → float32 samples at 24 kHz, in whole frames.
+    """Converts s16le mono PCM, in pieces of any size, to float32 samples at 24 kHz in whole frames.
 
-    Gives exactly the samples that a wav file of the same PCM gives.
+    The samples are exactly those of a wav file with the same PCM.
 
     Args:
         rate: samples per second of the PCM.
@@ -67,16 +67,16 @@ class PcmPrompt:
         self._total = 0
 
     def require_room(self, size: int) -> None:
-        """Refuse what would be too long before it costs anything.
+        """Refuse a prompt that would become too long before it costs anything.
 
         Raises:
-            AudioError: with so many bytes more the prompt is longer than 60 seconds (``too_long``).
+            AudioError: the prompt would be longer than 60 seconds (``too_long``).
         """
         if (self._came + size) // 2 > self._most_samples:
             raise too_long()
 
     def push(self, data: bytes) -> bytes:
-        """More PCM in, whole frames of samples out.
+        """Take more PCM; returns whole frames of samples.
 
         Raises:
             AudioError: the prompt is longer than 60 seconds (``too_long``).
@@ -90,7 +90,7 @@ class PcmPrompt:
         return self._frames(self._resampler.push(pcm))
 
     def finish(self) -> tuple[bytes, float]:
-        """The last frames, and the seconds of the whole prompt.
+        """Return the last frames, and the seconds of the whole prompt.
 
         Raises:
             AudioError: shorter than 0.5 seconds, or the last sample is half (``undecodable``).

@@ -1,4 +1,4 @@
-"""Audio out: 16-bit samples at 24 kHz as wav, flac, mp3, Ogg Opus or raw PCM, whole or as they come."""
+"""Output formats: 16-bit samples at 24 kHz as wav, flac, mp3, Ogg Opus or raw PCM, whole or streamed."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _CODECS: dict[str, tuple[str, str, int | None]] = {
 
 
 class Encoder(Protocol):
-    """Turns s16le samples into bytes of a body, which begins with sound: no header comes by itself."""
+    """Turns s16le samples into bytes of a body. Its first bytes hold sound: a header never comes by itself."""
 
     def push(self, pcm: bytes) -> bytes:
-        """More samples; returns what of the body is ready, nothing while a codec gathers a page."""
+        """Take more samples; returns the bytes of the body that are ready, none while a codec gathers a page."""
 
     def finish(self) -> bytes:
-        """The rest of the body."""
+        """Return the rest of the body."""
 
 
 def encoder(wanted: Format, total_samples: int) -> Encoder:
-    """An encoder whose body can be sent while it grows; ``total_samples`` are what it will be given in all."""
+    """Return an encoder whose body is sent while it grows; ``total_samples`` is the length of the whole."""
     if wanted == "pcm":
         return _Raw(b"")
     if wanted == "wav":
@@ -48,7 +48,7 @@ def encoder(wanted: Format, total_samples: int) -> Encoder:
 
 
 def encode(wanted: Format, pcm: bytes) -> bytes:
-    """A whole body at once, with true sizes in its header."""
+    """Return a whole body, with true sizes in its header."""
     if wanted == "pcm":
         return pcm
     if wanted == "wav":
@@ -87,7 +87,7 @@ class _Raw:
 
 
 class _Sink:
-    """Where a container writes when nobody can seek back: the body of an answer under way."""
+    """File that a container writes to and cannot seek in: the body of an answer under way."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -139,7 +139,7 @@ class _Compressed:
 
 
 class _StreamedFlac(_Compressed):
-    """Writes the number of samples that will come into the header: some readers fail at the end without it."""
+    """FLAC whose header has the number of samples to come: some readers fail at the end without it."""
 
     _LENGTH = slice(18, 26)
     """In STREAMINFO (RFC 9639, section 8.2): rate, channels, depth, then the number of samples in the last 36 bits."""

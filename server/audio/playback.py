@@ -1,4 +1,4 @@
-"""One continuation on its way out: how its frames are grouped into messages, and how far it is ahead of playback."""
+"""Playback of one continuation: its frames grouped into messages, and its lead ahead of the listener."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 
 _MESSAGE_FRAMES = 6
-"""80 ms, the most that one message holds."""
+"""Frames (80 ms) that one message holds at most."""
 _LEAST_FRAMES = 3
-"""40 ms, the least that a message but the first one holds: smaller ones cost more to send than a busy machine has."""
+"""Frames (40 ms) that a message holds at least, the first one aside: smaller ones cost too much to send."""
 _SAFE_LEAD_SECONDS = 0.25
-"""Ahead by this much, waiting until a message is full cannot be heard and saves most of the messages."""
+"""Lead in seconds from which messages are filled before they are sent, which saves most of them."""
 
 
 class Playing:
-    """The realtime streams under way."""
+    """Realtime streams that play."""
 
     def __init__(self) -> None:
         self.streams: set[Playback] = set()
 
     def least_lead(self) -> float:
-        """The smallest lead in seconds, 0 where nothing plays."""
+        """Return the smallest lead in seconds, 0 where nothing plays."""
         return min((stream.lead for stream in self.streams if stream.sounds), default=0.0)
 
 
 class Playback:
-    """The clock of one continuation.
+    """Clock of one continuation.
 
     Args:
-        began: when it was asked for, on ``time.perf_counter``'s clock.
+        began: time of the request, on ``time.perf_counter``'s clock.
         realtime: whether the client listens while it plays, so that falling behind is heard.
         route: for the metrics.
         skipped: frames at the stream's start that the client has already.
@@ -52,11 +52,11 @@ class Playback:
     ) -> None:
         self.frames = 0
         self.handed = 0
-        """Frames given out by ``messages``, most of which are sent."""
+        """Frames given out by ``messages``; the last ones may not be sent yet."""
         self.first_frame_seconds: float | None = None
-        """From ``began`` to the first frame's arrival in the server."""
+        """Seconds from ``began`` to the first frame's arrival in the server."""
         self.first_audio_seconds: float | None = None
-        """From ``began`` to the first audio handed to the socket."""
+        """Seconds from ``began`` to the first audio handed to the socket."""
         self._stream, self._metrics, self._tracing, self._route = stream, metrics, tracing, route
         self._began, self._realtime, self._skipped = began, realtime, skipped
         self._plays_since = 0.0
@@ -65,7 +65,7 @@ class Playback:
         self._paused_seconds = 0.0
 
     async def all(self) -> bytes:
-        """The whole stream at once; it counts as handed to the socket at its end.
+        """Return the whole stream at once; it counts as handed to the socket at its end.
 
         Raises:
             ApiError: the stream failed.
@@ -79,7 +79,7 @@ class Playback:
         return b"".join(frames)
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """The stream's s16le samples: one frame at once, then three to six together. Their sender calls ``sent``.
+        """Yield the stream's s16le samples: one frame at once, then three to six together. Their sender calls ``sent``.
 
         Raises:
             ApiError: the stream failed.
@@ -99,12 +99,12 @@ class Playback:
 
     @property
     def sounds(self) -> bool:
-        """Whether audio was handed to the socket."""
+        """Return whether audio was handed to the socket."""
         return self.first_audio_seconds is not None
 
     @property
     def lead(self) -> float:
-        """Seconds of audio sent that have not been played yet, if playback began with the first."""
+        """Return the seconds of audio that are sent and not played yet, if playback began with the first."""
         if not self.sounds:
             return 0.0
         now = time.perf_counter() if self._paused_at is None else self._paused_at
@@ -112,12 +112,12 @@ class Playback:
 
     @property
     def realtime_factor(self) -> float:
-        """Audio seconds sent over wall seconds since it was asked for, pauses not counted."""
+        """Return seconds of audio sent over wall seconds since the request, without pauses."""
         wall = self._last - self._began - self._paused_seconds
         return self.frames / FRAME_RATE / wall if wall > 0 else 0.0
 
     def pause(self, paused: bool) -> None:
-        """Stop the clock, as the player does, or let it go on."""
+        """Stop the clock with the player, or let it go on."""
         if paused:
             self._paused_at = time.perf_counter()
         elif self._paused_at is not None:
@@ -126,15 +126,15 @@ class Playback:
             self._plays_since += stood
 
     def finish(self) -> None:
-        """Record how fast it was."""
+        """Record the real-time factor."""
         if self.frames:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
 
     def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
-        """So many frames more were handed to the socket, behind some that were dropped for a listener who is late.
+        """Note frames that were handed to the socket, behind some that were dropped for a slow listener.
 
         Args:
-            gathering: a codec has them and gave nothing out yet, so that nothing is heard of them.
+            gathering: whether a codec holds them and gave nothing out yet.
         """
         self.frames += dropped
         now = time.perf_counter()
@@ -152,6 +152,6 @@ class Playback:
         self.frames += count
 
     def gathered(self) -> None:
-        """The codec gave out the last of what it had: of a short stream that is all of it."""
+        """Note that the codec gave out the last that it held: of a short stream that is everything."""
         if self.frames and not self.sounds:
             self.sent(0)

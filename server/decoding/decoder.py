@@ -30,17 +30,17 @@ from whispergpt.engine.config import HOP, SAMPLE_RATE
 from whispergpt.server.decoding.nursery import Nursery, NurseryError
 
 Upload = bytes | bytearray | BinaryIO
-"""A file: whole, or to be read from its beginning."""
+"""Type of an upload: a whole file, or one to be read from its beginning."""
 _PIECE_BYTES = 262_144
 LONG_NICENESS = 15
-"""Priority at what takes long: below prompts. Beside the frame step on all processors, it is a thirtieth of one."""
+"""Priority of long decoding: below prompts. Beside the frame step on all processors, it gets a thirtieth of one."""
 _CODES = frozenset(
     ("empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"),
 )
 _LONGEST_MESSAGE = 400
 _UNKNOWN = "unknown"
 _BLAMELESS = frozenset((_UNKNOWN, "SIGKILL", "SIGTERM", "SIGHUP", f"status {DONE}", f"status {NOT_READY}"))
-"""Ways to end that an upload does not cause: the system or somebody killed the decoder, or it never was ready."""
+"""Ways to end that an upload does not cause: the decoder was killed from outside, or was never ready."""
 _FRAME_BYTES = HOP * 4
 _LEAST_SAMPLE_BYTES = int(MIN_PROMPT_SECONDS * SAMPLE_RATE) // HOP * _FRAME_BYTES
 
@@ -56,7 +56,7 @@ class DecoderLost(Exception):
 
     @property
     def blames_upload(self) -> bool:
-        """Whether the upload may be the cause, so that another decoder would fare no better."""
+        """Return whether the upload may be the cause, so that another decoder would end as well."""
         return True
 
 
@@ -94,18 +94,18 @@ class Decoder:
 
     @property
     def outlived(self) -> bool:
-        """Whether the nursery was started again since, and this decoder ended with the one before."""
+        """Return whether the nursery was started again since, so that this decoder has ended with the earlier one."""
         return self._child.run != self._nursery.run
 
     def decode(self, upload: Upload) -> bytes:
-        """The upload as float32 samples at 24 kHz, in whole frames.
+        """Return the upload as float32 samples at 24 kHz, in whole frames.
 
         Raises:
             AudioError: the decoder refused it.
             DecoderLost: the decoder did not survive it, or was cut off.
         """
         size, pieces = _open(upload)
-        # Whoever refuses early does not read on: its answer is there all the same.
+        # A decoder that refuses early does not read on, but its answer is there.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.sendall(UPLOAD.pack(size))
             for piece in pieces:
@@ -178,7 +178,7 @@ def _refusal(answer: bytes) -> AudioError:
 
 
 def _open(upload: Upload) -> tuple[int, Iterator[bytes | bytearray]]:
-    """The size of an upload, and its pieces."""
+    """Return the size of an upload, and its pieces."""
     if isinstance(upload, bytes | bytearray):
         return len(upload), iter((upload,))
     size = upload.seek(0, io.SEEK_END)

@@ -1,4 +1,4 @@
-"""The process that decoders come from, as the server sees it: started, asked, replaced when it is lost."""
+"""The server's side of the nursery, the process that forks decoders: started, asked, and replaced when it is lost."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _OWN = {
 
 
 class NurseryError(OSError):
-    """The process that decoders come from cannot be had."""
+    """The nursery cannot be started, or cannot fork."""
 
 
 class Child(NamedTuple):
-    """A decoder's process: its pid, and the run of the nursery that it came from."""
+    """A decoder's process: its pid, and the run of the nursery that forked it."""
 
     pid: int
     run: int
@@ -55,7 +55,7 @@ class Nursery:
         self._control: socket.socket | None = None
         self._closed = False
         self.run = 0
-        """Counts starts: the decoders of an earlier run have ended with it."""
+        """Number of starts: decoders of an earlier run have ended with it."""
 
     def fork(self, connection: socket.socket) -> Child:
         """Give a new decoder the other end of ``connection``; returns its process.
@@ -81,7 +81,7 @@ class Nursery:
             return Child(pid, self.run)
 
     def end(self, child: Child) -> int | None:
-        """Kill a decoder, if it still runs; returns its exit status, negative for a signal, None if nobody knows it."""
+        """Kill a decoder, if it still runs; returns its exit status, negative for a signal, None if it is unknown."""
         while True:
             with self._lock:
                 if child.run != self.run:  # another process may have its pid by now
@@ -102,7 +102,7 @@ class Nursery:
         """End it and all its decoders."""
         self._closed = True
         if (process := self._process) is not None:
-            process.kill()  # whoever waits for its answer holds the lock
+            process.kill()  # a thread that waits for its answer holds the lock
         with self._lock:
             self._stop()
 
@@ -129,7 +129,7 @@ class Nursery:
         self._control, theirs = socket.socketpair()
         with theirs:
             environment = {name: value for name, value in os.environ.items() if name in _KEPT}
-            # The project may be found by the folder that the server was started in, where decoders do not look.
+            # The package may have been found in the folder that the server was started in, where decoders do not look.
             root = str(Path(whispergpt.__file__).parents[1])
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), root]))
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Decoders for uploads: warm processes, shared by turns between callers, each within its time and memory."""
+"""The pool of decoders: warm processes that callers share by turns, each with bounded time and memory."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from whispergpt.server.settings import Settings
 
 log = logs.get("server.decoding")
 WALL_SECONDS = 10.0
-"""By the clock, for each second of processor time that an upload may take: the machine may be busy."""
+"""Wall-clock seconds for each second of processor time that an upload may take, since the machine may be busy."""
 LONG_SECONDS = 0.25
-"""Seconds after which an upload counts as one that takes long. A minute of stereo takes a third of them."""
+"""Seconds after which an upload's priority is lowered. A minute of stereo takes a third of them."""
 _RETRY_SECONDS = 1
 
 
 class DecoderPool:
     """Decoders that wait for uploads; nothing runs before ``start``.
 
-    A caller with a key has all decoders but one at most: another's upload finds one free, whatever this one sends.
+    A caller with a key has all decoders but one at most, so that another caller's upload finds one free.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,11 +45,11 @@ class DecoderPool:
 
     @property
     def nursery_pid(self) -> int | None:
-        """The process that decoders come from; None while there is none."""
+        """The nursery's pid; None while it does not run."""
         return self._nursery.pid
 
     async def decode(self, upload: Upload, caller: Caller) -> bytes:
-        """A whole file as float32 little-endian samples at 24 kHz, in whole frames. Cancelling ends its decoder.
+        """Return a file as float32 little-endian samples at 24 kHz, in whole frames. Cancelling ends its decoder.
 
         Raises:
             ApiError: the file is no prompt, with ``AudioError``'s code; 429, the caller has too many waiting, or its
@@ -101,7 +101,7 @@ class DecoderPool:
             raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
 
     def _work(self, job: _Job, upload: Upload) -> bytes:
-        """In a thread: have a decoder decode, and another one if the first was killed by something else."""
+        """Have a decoder decode, and another one if the first was killed from outside; runs in a thread."""
         try:
             decoder = self._warm.pop()
         except IndexError:
@@ -128,7 +128,7 @@ class DecoderPool:
             raise
 
     def _fork(self) -> Decoder:
-        """Make a decoder. Where that took a new nursery, the decoders that waited have ended with the old one."""
+        """Make a decoder. If that took a new nursery, drop the waiting decoders, which ended with the old one."""
         decoder = Decoder(self._nursery)
         for waiting in self._warm[:]:
             if waiting.outlived:
@@ -138,10 +138,10 @@ class DecoderPool:
         return decoder
 
     def _renew_after(self, work: asyncio.Future[bytes], job: _Job, caller: Caller) -> None:
-        """Once a decoder is done: replace it by another, and only then let the next one in."""
+        """Replace a decoder that is done by a new one, and then give its place back."""
         if work.cancelled() or self._closed:
             return
-        work.exception()  # which ``decode`` told, if anybody still listened
+        work.exception()  # it is marked as seen: ``decode`` raised it, unless its caller was cancelled
         renewed = asyncio.get_running_loop().run_in_executor(self._threads, self._renew, job)
         renewed.add_done_callback(lambda _: self._turns.give_back(caller))
 
@@ -169,7 +169,7 @@ class DecoderPool:
 
 
 class _Job:
-    """One upload on its way through a decoder.
+    """An upload on its way through a decoder.
 
     Attributes:
         decoder: None until there is one.
@@ -184,7 +184,7 @@ class _Job:
         self._lock = threading.Lock()
 
     def begin(self, decoder: Decoder) -> None:
-        """Have the decoder, which is cut off at once if the job was ended before it began."""
+        """Take the decoder; it is cut off at once if the job was ended before."""
         with self._lock:
             self.decoder = decoder
             if self.takes_long:
@@ -193,14 +193,14 @@ class _Job:
                 decoder.cut()
 
     def give_way(self) -> None:
-        """Have it worked on at a lower priority."""
+        """Lower the priority of its decoder."""
         with self._lock:
             self.takes_long = True
             if self.decoder is not None:
                 self.decoder.give_way()
 
     def cut(self, why: str) -> None:
-        """End it early; without effect once it is done."""
+        """End the job early; without effect once it is done."""
         with self._lock:
             self.cut_because = self.cut_because or why
             if self.decoder is not None:

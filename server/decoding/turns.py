@@ -1,4 +1,4 @@
-"""Turns of callers: places go round in a circle, however much each of them asks for."""
+"""Turns: places go to waiting callers in rotation, however much each of them asks for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter, deque
 
 
 class TooManyWait(Exception):
-    """A caller waits for as many places as it may already."""
+    """A caller already waits for as many places as it may."""
 
 
 class Turns:
-    """A number of places. Where several callers wait, each gets one in turn.
+    """A number of places. When several callers wait, each gets one in turn.
 
     Args:
         places: how many there are.
@@ -28,7 +28,7 @@ class Turns:
         """Wait for a place.
 
         Args:
-            caller: is told apart by identity or value, as its type has it.
+            caller: any hashable; equal ones are one caller.
             most: places that this caller may have at once.
 
         Raises:
@@ -52,7 +52,7 @@ class Turns:
             raise
 
     def give_back(self, caller: object) -> None:
-        """One of the caller's places is free again."""
+        """Free one of the caller's places."""
         self._free += 1
         self._taken[caller] -= 1
         if not self._taken[caller]:
@@ -66,13 +66,13 @@ class Turns:
             if queue:
                 self._waiting[caller] = queue  # behind all others
             self._forget(caller)
-            if not turn.done():  # whoever was cancelled takes itself out a moment later
+            if not turn.done():  # a cancelled waiter removes itself a moment later
                 self._free -= 1
                 self._taken[caller] += 1
                 turn.set_result(None)
 
     def _next(self) -> object | None:
-        """The caller who waits longest for its turn and has fewer places than it may."""
+        """Return the caller that waits longest and has fewer places than it may; None if there is none."""
         return next((caller for caller in self._waiting if self._taken[caller] < self._limits[caller]), None)
 
     def _forget(self, caller: object) -> None:

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to give large blocks back to the system as soon as they are freed."""
+"""Setting of the C library's allocator: large blocks go back to the system as soon as they are freed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ctypes
 import sys
 
 _MMAP_THRESHOLD = -3
-"""``M_MMAP_THRESHOLD`` of glibc's ``mallopt(3)``."""
+"""Number of ``M_MMAP_THRESHOLD`` in glibc's ``mallopt(3)``."""
 _LARGE_BYTES = 1_048_576
-"""Blocks from this size on are the system's own; glibc by itself keeps blocks of up to 32 MiB once some were freed."""
+"""Size from which blocks are the system's own; glibc by itself keeps blocks of up to 32 MiB once some were freed."""
 
 
 def return_large_blocks() -> None:

@@ -1,4 +1,4 @@
-"""A bound on log lines that clients can cause."""
+"""Rate limit of log lines that clients can cause."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BURST_SECONDS = 4.0
 """Seconds of the average rate that may come at once."""
 _MOST_BUCKETS = 10_000
 _ONCE = logging.ERROR
-"""From this level on lines are long, and one request should not cause many: they have a tenth of the rate."""
+"""Level from which lines have a tenth of the rate: they are long, and one request should not cause many."""
 
 
 @dataclass

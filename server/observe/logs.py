@@ -51,13 +51,13 @@ def configure(level: str = "info", lines_a_second: float = 0.0) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # One line for each request is ours, with its id and outcome; uvicorn's would say it twice.
+    # The server logs one line for each request, with its id and outcome; uvicorn's would repeat it.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, getattr(logging, level.upper())))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; its events are short phrases, its facts keyword arguments."""
+    """Return a logger; its events are short phrases, its facts keyword arguments."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 

@@ -1,4 +1,4 @@
-"""How late the event loop comes to what is due: what computes or blocks on it is heard by every listener."""
+"""Lag of the event loop: every listener hears what computes or blocks on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EVERY_SECONDS = 0.1
 
 
 async def watch_loop_lag(lag: Histogram) -> None:
-    """Until cancelled, ten times a second: observe by how many seconds the loop was late."""
+    """Observe ten times a second by how many seconds the loop is late, until cancelled."""
     while True:
         due = time.perf_counter() + _EVERY_SECONDS
         await asyncio.sleep(_EVERY_SECONDS)

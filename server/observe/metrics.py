@@ -1,4 +1,4 @@
-"""The metrics of ``GET /metrics``; one registry for each app, so that several can live in one process."""
+"""Metrics of ``GET /metrics``, in one registry for each app, so that several can live in one process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REFUSALS = (
     *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
     *("upload_timeout", "idle_timeout", "paused_too_long", "slow_reader"),
 )
-"""That are not about what was asked: no room, no allowance, or too slow."""
+"""Reasons of refusals that do not lie in the request: no room, no allowance, or too slow."""
 
 
 class Metrics:
-    """Every metric of the contract, by its name without the prefix ``whispergpt_``."""
+    """Every metric by its name without the prefix ``whispergpt_``."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -92,7 +92,7 @@ class Metrics:
         self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
 
     def expect(self, models: Iterable[str]) -> None:
-        """Show the counters from zero, so that their first increase counts in a rate; and what is rarely observed."""
+        """Show counters from zero, so that a rate sees their first increase, and histograms before their first value."""
         for model in models:
             for rising in (self.frames, self.underruns, self.listener_underruns):
                 rising.labels(model)
@@ -112,7 +112,7 @@ class Metrics:
             self.slow_client.labels(action)
 
     def render(self, accepted: str) -> tuple[bytes, str]:
-        """All metrics and their content type: OpenMetrics, which has exemplars, for who accepts that (RFC 9110)."""
+        """Return all metrics and their content type: OpenMetrics, with exemplars, if ``accept`` names it (RFC 9110)."""
         try:
             encode, content_type = choose_encoder(accepted)
         except (TypeError, ValueError):  # a version that is none

@@ -1,4 +1,4 @@
-"""What the server's process and the engine's take of the machine: processors, memory, files."""
+"""Use of the machine by the server's process and the engine's: processors, memory, files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from whispergpt.engine.checkpoints.memory_bound import memory_bound
 
 _NO_PROCESS = 0
-"""A pid that none has: its metrics are left out."""
+"""Pid of no process, whose metrics are left out."""
 
 
 class Processes:

@@ -1,6 +1,6 @@
-"""Where the time of a request goes, as OpenTelemetry spans. Off by default: then nothing is imported and nothing made.
+"""OpenTelemetry spans of requests. Off by default: nothing is imported and nothing made then.
 
-Where spans are sent is told by OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+OpenTelemetry's own variables say where spans are sent, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SERVICE = "whispergpt"
 TRACED = ("/continue", "/stream", "/v1/play")
-"""Paths whose requests are traced; whoever asks for metrics or health is not worth it."""
+"""Paths whose requests are traced; requests for metrics and health are not."""
 
 
 class TracingError(ValueError):
@@ -45,7 +45,7 @@ class Tracing:
 
     @contextmanager
     def request(self, name: str, headers: Mapping[str, str], **attributes: Any) -> Iterator[None]:
-        """A request, under the span that its ``traceparent`` header names, if any; its id stands in the logs."""
+        """Open the span of a request, below the one that its ``traceparent`` header names; its id is in the logs."""
         if self._provider is None:
             yield
             return
@@ -59,7 +59,7 @@ class Tracing:
 
     @contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[None]:
-        """A part of what is under way."""
+        """Open a span for a part of the request under way."""
         if self._provider is None:
             yield
             return
@@ -67,14 +67,14 @@ class Tracing:
             yield
 
     def past(self, name: str, seconds: float, ended_ago: float = 0.0) -> None:
-        """A part that was measured elsewhere and is over."""
+        """Record a part that was measured elsewhere and is over."""
         if self._provider is not None:
             end = time.time_ns() - round(ended_ago * 1e9)
             span = self._provider.get_tracer(_SERVICE).start_span(name, start_time=end - round(seconds * 1e9))
             span.end(end)
 
     def exemplar(self) -> dict[str, str] | None:
-        """What links a metric to the request under way."""
+        """Return the exemplar that links a metric to the request under way."""
         if self._provider is None:
             return None
         from opentelemetry.trace import get_current_span
@@ -83,7 +83,7 @@ class Tracing:
         return {"trace_id": _trace_id(span)} if span.get_span_context().is_valid else None
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the spans that are left."""
         if self._provider is not None:
             self._provider.shutdown()
 

@@ -1,4 +1,4 @@
-"""Tokens that open one WebSocket each: a browser cannot send a key with it, and a key has no place in an address."""
+"""Tokens that open one WebSocket each: browsers cannot send a key with it, and a key must not be in an address."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from whispergpt.server.tokens.seal import Seal
 
 _NONCE_BYTES = 16
 _MOST_A_SECOND = 64
-"""Tokens of one key that may be used, on average over the time that one is good for."""
+"""Tokens of one key that may be used in a second, on average over the time that one is valid."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    """``owner``: a mark of the caller's key; ``end``: seconds since 1970, for other machines have to read it."""
+    """Content of a token: a mark of the caller's key, and when it ends, in seconds since 1970."""
 
     owner: bytes
     end: float
@@ -28,12 +28,13 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EntryTokens:
-    """Made for a caller, good for ``seconds`` and one use.
+    """Makes tokens for callers, each valid for ``seconds`` and one use, and opens them.
 
-    Sealed, not kept: a server with the same key takes them too, once each, for what was used is known here alone.
+    They are sealed and not kept. A server with the same key takes them too, once each: it does not know what was used
+    here.
 
     Args:
-        seconds: that a token is good for.
+        seconds: for which a token is valid.
         key: as in ``Seal``.
     """
 
@@ -42,17 +43,17 @@ class EntryTokens:
         self._seal = Seal(key, "entry")
         self._most = ceil(_MOST_A_SECOND * seconds)
         self._used: list[tuple[float, bytes, bytes]] = []
-        """A heap: end, nonce and owner of each that was used and is not too old to be tried again."""
+        """Heap of the end, nonce and owner of each token that was used and is still valid."""
         self._nonces: set[bytes] = set()
         self._uses: Counter[bytes] = Counter()
 
     def make(self, owner: str) -> str:
-        """A token for ``owner``."""
+        """Return a token for ``owner``."""
         entry = _Entry(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
         return self._seal.close(msgspec.msgpack.encode(entry))
 
     def use(self, token: str, owners: Iterable[str]) -> str | None:
-        """Whose of ``owners`` it is; None if it is nobody's, was used here, or is too old.
+        """Use a token up; returns its owner among ``owners``, None if there is none or it is used or too old.
 
         Raises:
             ApiError: 429, its owner used too many.
@@ -78,7 +79,7 @@ class EntryTokens:
         return owner
 
     def _forget_until(self, now: float) -> None:
-        """What is too old to be used again need not be known any more."""
+        """Forget used tokens that are not valid any more."""
         while self._used and self._used[0][0] <= now:
             _, nonce, owner = heapq.heappop(self._used)
             self._nonces.remove(nonce)

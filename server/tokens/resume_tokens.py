@@ -1,4 +1,4 @@
-"""Resume tokens: what a response can go on from on any server with the same model and key, signed, not secret."""
+"""Resume tokens: a response goes on from one on any server with the same model and key. They are signed, not secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whispergpt.server.tokens.seal import Seal
 PARAM = "response.resume_token"
 _VERSION = 2
 MOST_SKIPPED = 300
-"""Frames (4 s) behind a token's that a client may go on from: they are made again, and not sent."""
+"""Frames (4 s) behind a token's frame from which a client may go on; those before are made again and not sent."""
 
 
 class ResumeToken(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ class ResumeToken(msgspec.Struct, frozen=True):
     memory: Memory
 
     def first_sent(self, asked: int | None) -> int:
-        """The frame from which the client wants to hear, ``frame`` where it does not say.
+        """Return the first frame to send: the client's, or ``frame`` where it names none.
 
         Raises:
             ApiError: 400, that is before the token, too far behind it, or behind the end.
@@ -54,7 +54,7 @@ class ResumeTokens:
         self._seal = Seal(key, "resume")
 
     def seal(self, checkpoint: Checkpoint, model: ModelInfo, frames: int | None) -> str:
-        """The token of one checkpoint, URL-safe."""
+        """Return the token of one checkpoint, URL-safe."""
         token = ResumeToken(
             _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.memory
         )
@@ -79,7 +79,7 @@ class ResumeTokens:
 
 
 def model_of(token: ResumeToken, models: Mapping[str, ModelInfo]) -> ModelInfo:
-    """The model that a token's stream was of.
+    """Return the model of a token's stream.
 
     Raises:
         ApiError: 400, it is not here, or has other weights.
@@ -93,5 +93,5 @@ def model_of(token: ResumeToken, models: Mapping[str, ModelInfo]) -> ModelInfo:
 
 
 def unusable(why: str) -> ApiError:
-    """400: a token cannot be used, and why."""
+    """Return a 400 that says why a token cannot be used."""
     return bad_value(PARAM, f"The resume token cannot be used: {why}.", "bad_token")

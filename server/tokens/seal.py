@@ -1,4 +1,4 @@
-"""Seals: what this server, or one with the same key, gave out and will know again. Signed, not secret."""
+"""Seals: text that only this server, or one with the same key, can have made. It is signed, not secret."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SIGNATURE_BYTES, _MARK_BYTES = 32, 16
 
 
 class Seal:
-    """Makes text of bytes, and bytes of the text again, if it was made with the same key and for the same purpose.
+    """Makes text of bytes, and bytes of text that was made with the same key and for the same purpose.
 
     Args:
         key: shared by servers that trust each other's seals; None makes one that ends with this process.
-        purpose: a seal for one is none for another.
+        purpose: text sealed for one purpose does not open for another.
     """
 
     def __init__(self, key: str | None, purpose: str) -> None:
@@ -23,11 +23,11 @@ class Seal:
         self._key = hmac.digest(root, purpose.encode(), "sha256")
 
     def close(self, payload: bytes) -> str:
-        """The payload and its signature, URL-safe."""
+        """Return the payload and its signature, URL-safe."""
         return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()
 
     def open(self, text: str) -> bytes | None:
-        """The payload; None where the text was not made by ``close`` with this key."""
+        """Return the payload; None where the text was not made by ``close`` with this key."""
         try:
             data = base64.urlsafe_b64decode(text.encode())
         except ValueError:
@@ -36,7 +36,7 @@ class Seal:
         return payload if hmac.compare_digest(signature, self._sign(payload)) else None
 
     def mark(self, text: str) -> bytes:
-        """The same for the same text, and telling nothing of it to who has not the key."""
+        """Return a digest of a text that tells nothing of it without the key."""
         return hmac.digest(self._key, b"mark " + text.encode(), "sha256")[:_MARK_BYTES]
 
     def _sign(self, payload: bytes) -> bytes:
