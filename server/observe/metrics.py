@@ -92,7 +92,7 @@ class Metrics:
         self.engine_restarts = self._counter("engine_restarts", "Times the engine's process was started again", ())
 
     def expect(self, models: Iterable[str]) -> None:
-        """Show counters from zero, so that a rate sees their first increase, and histograms before their first value."""
+        """Show counters from zero, so that a rate sees the first increase, and histograms before their first value."""
         for model in models:
             for rising in (self.frames, self.underruns, self.listener_underruns):
                 rising.labels(model)
