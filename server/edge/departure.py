@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 CLIENT_LEFT = 499
-"""The status of an answer to nobody."""
+"""Status that is logged where the client left."""
 _T = TypeVar("_T")
 
 
 async def or_gone(receive: Callable[[], Awaitable[Message]], work: Coroutine[Any, Any, _T] | Awaitable[_T]) -> _T:
-    """Do ``work`` while the client is there.
+    """Return the result of ``work``, unless the client leaves before.
 
     Raises:
-        ClientDisconnect: it left; the work is cancelled.
+        ClientDisconnect: the client left; the work is cancelled.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.create_task(_gone(receive))
@@ -43,7 +43,7 @@ async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:
 
 
 def while_open(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """Return ``app``, whose answer ends with its connection: asyncio logs what is written to one that is lost."""
+    """Return ``app`` with an answer that ends with its connection: asyncio would log writes to a lost one."""
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         async def if_open(message: ASGISendEvent) -> None:

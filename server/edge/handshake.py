@@ -1,4 +1,4 @@
-"""Which requests ask for a WebSocket: every other ``Upgrade`` is ignored, as RFC 9110 (7.8) allows."""
+"""Recognition of WebSocket handshakes: every other ``Upgrade`` is ignored, as RFC 9110 (7.8) allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NEEDED = (b"sec-websocket-key", b"sec-websocket-version")
 
 def is_handshake(method: str, version: str, headers: Headers) -> bool:
     """Return whether a request is a WebSocket handshake: a GET of HTTP/1.1 without a body, with all that RFC 6455 (4.1)
-    asks for. What the values are worth is left to the WebSocket protocol."""
+    asks for. The WebSocket protocol checks the values."""
     headers = list(headers)
     names = {name.lower() for name, _ in headers}
     return (
@@ -23,12 +23,12 @@ def is_handshake(method: str, version: str, headers: Headers) -> bool:
 
 
 def asks_for_websocket(headers: Headers) -> bool:
-    """Return whether the headers name a WebSocket, and nothing else, as what the connection shall become."""
+    """Return whether the headers ask for an upgrade to a WebSocket and to nothing else."""
     headers = list(headers)
     return b"upgrade" in _tokens(headers, b"connection") and _tokens(headers, b"upgrade") == [b"websocket"]
 
 
 def _tokens(headers: Headers, wanted: bytes) -> list[bytes]:
-    """The elements of all fields of this name, in lower case."""
+    """Return the elements of all headers of this name, in lower case."""
     parts = [part for name, value in headers if name.lower() == wanted for part in value.split(b",")]
     return [token for part in parts if (token := part.strip().lower())]

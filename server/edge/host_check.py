@@ -1,7 +1,7 @@
-"""Requests by another name than this machine's own are refused where nobody is asked for a key.
+"""Check of ``Host``: a server without keys refuses requests that name another host than this machine.
 
-A page whose host's name is made to lead to this machine (DNS rebinding) could read what the server answers: for a
-browser it is of the same origin. Its requests are told by their ``Host``.
+A page whose host name is made to resolve to this machine (DNS rebinding) is of the same origin for a browser, and
+could read the server's answers. Its requests show by their ``Host``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from whispergpt.server.settings import Settings
 
 
 class HostCheck:
-    """ASGI middleware. Checks where the settings name hosts, and where a server is open since it is on loopback."""
+    """ASGI middleware that checks ``Host`` where the settings name hosts, and on an open server on loopback."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -47,7 +47,7 @@ class HostCheck:
 
 
 def _name(host: str) -> str | None:
-    """The name in a ``Host`` header, in lower case and without a port; None where there is none."""
+    """Return the name in a ``Host`` header, in lower case and without a port; None where there is none."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

@@ -11,7 +11,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class HeadAsGet:
-    """ASGI middleware: HEAD is done as GET, of which the server below sends no body, unless a route has its own."""
+    """ASGI middleware that answers HEAD as GET without a body, unless a route has its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -6,12 +6,12 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class ReadingFlow(FlowControl):
-    """Reads while nothing speaks against it: neither a body that nobody takes (uvicorn's reason) nor ``hold``."""
+    """Pauses reading while a body waits to be taken (uvicorn's reason) or ``hold`` is in force."""
 
     held = False
 
     def hold(self) -> None:
-        """Read nothing until ``release``, whoever asks for it."""
+        """Read nothing until ``release``."""
         if not self.held:
             self.held = True
             if not self.read_paused:

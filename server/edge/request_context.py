@@ -1,4 +1,4 @@
-"""Around every request: its id in the logs and the answer, its clean-up, one log line, and the last resort for bugs."""
+"""Context of every request: its id in logs and answer, its clean-up, its log line, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUIET = ("/health/live", "/health/ready", "/metrics")
 
 
 class RequestContext:
-    """ASGI middleware. Sets ``state.request_id``, and ``state.cleanup``: a stack closed however the request ends."""
+    """ASGI middleware that sets ``state.request_id``, and ``state.cleanup``, a stack closed at the request's end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -20,14 +20,14 @@ _LISTS = frozenset(
         *(b"if-none-match", b"range", b"traceparent", b"tracestate", b"x-forwarded-for"),
     }
 )
-"""Headers that libraries take apart on the event loop, which have no bound of their own there."""
+"""Headers that libraries parse on the event loop without a bound of their own."""
 
 
 def check_size(name: bytes, value: bytes) -> None:
     """Check the size of one header.
 
     Raises:
-        ApiError: 431, it is a list that is longer than anybody needs.
+        ApiError: 431, the header is a list that is too long.
     """
     if len(value) > MOST_LIST_BYTES and name.lower() in _LISTS:
         told = f"The header {name.decode('ascii', 'replace')} is longer than {MOST_LIST_BYTES} bytes."
@@ -35,10 +35,10 @@ def check_size(name: bytes, value: bytes) -> None:
 
 
 def check_start(method: str, version: str) -> None:
-    """Check what the first line says.
+    """Check the request line.
 
     Raises:
-        ApiError: 400, the method or the version is for another kind of server.
+        ApiError: 400, the method or the version is not served here.
     """
     if version not in ("1.0", "1.1"):
         raise ApiError(400, "bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
@@ -61,7 +61,7 @@ def check_host(version: str, hosts: Sequence[bytes]) -> None:
 
 
 def split_absolute(url: bytes) -> tuple[bytes, bytes | None]:
-    """Return an address as it stands behind a host, and the host if it was in front.
+    """Split an absolute address; returns its path with the query, and its host, None for a relative one.
 
     Raises:
         httptools.HttpParserInvalidURLError: it is no address.

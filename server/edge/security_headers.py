@@ -1,4 +1,4 @@
-"""Headers that keep browsers from doing with an answer what it is not for."""
+"""Security headers of every answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware: on every answer that does not say otherwise itself."""
+    """ASGI middleware that adds the headers to every answer that does not set them itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Bodies of unknown size for clients of HTTP/1.0: sent as they are, for chunks came with 1.1."""
+"""Bodies of unknown size for HTTP/1.0, which has no chunks: sent as they are, to the end of the connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def unchunked(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """``app``, with bodies of unknown size sent as they are; uvicorn closes the connection of an HTTP/1.0 request."""
+    """Return ``app`` with unchunked bodies; uvicorn closes the connection of an HTTP/1.0 request."""
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         sized = True

@@ -6,13 +6,16 @@ _BLANK_LINE = b"\r\n\r\n"
 
 
 class Unparsed:
-    """A request's head ends with an empty line, and so does a chunked body: a piece that ends with the first empty line
-    in it cannot reach into another request. Where no piece is asked for, bytes wait as they came."""
+    """Buffer of received bytes.
+
+    A request's head ends with an empty line, and so does a chunked body: a piece that ends with the first empty line in
+    it cannot reach into another request.
+    """
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._seen = b""
-        """End of what was handed out, where it may be the beginning of an empty line."""
+        """Last bytes handed out, which may begin an empty line."""
 
     def __len__(self) -> int:
         return len(self._bytes)

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket, with bounds on what comes before a message is whole, and on answers that nobody reads."""
+"""uvicorn's WebSocket protocol, with bounds on parts of messages and on answers that the client does not read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from websockets.http11 import Request
 
 _READ_BYTES = 16_384
-"""At once: all frames in what was read are taken apart before anybody else's turn comes."""
+"""Bytes read at once: all frames in them are parsed before another connection's turn."""
 _SMALL_BYTES = 128
 MOST_SMALL_FRAMES = 2_000
-"""In a second, of pings, pongs and parts of messages: they cost work and say nothing."""
+"""Pings, pongs and small parts of messages that are taken in a second: they cost work and carry nothing."""
 
 
 class _FrameReader(StreamReader):
@@ -34,7 +34,7 @@ class _FrameReader(StreamReader):
     """
 
     opcode: int | None = None
-    """Kind of the frame whose beginning came; None between frames and in the handshake."""
+    """Kind of the frame that has begun; None between frames and in the handshake."""
     _at_start = False
 
     def at_eof(self) -> Generator[None, None, bool]:
@@ -49,14 +49,14 @@ class _FrameReader(StreamReader):
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Counts what comes from its arrival, and ends who sends splinters. Reads nothing more from who pings and takes no
-    pongs, until they are taken.
+    """Counts bytes from their arrival, and closes connections that send messages in tiny parts.
 
-    The app finds the count as ``state.held``, and notes there what it has handled.
+    It stops reading from a client that pings and does not take the pongs. The app finds the count as ``state.held``,
+    and notes there what it has handled.
     """
 
     count_bytes: Callable[[], ConnectionBytes] | None = None
-    """Makes the count of a connection. Set before the server starts; None for no bound."""
+    """Function that makes the count of a connection. Set before the server starts; None for no bound."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,10 +66,10 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.parser = self.conn.parse()  # the other one has the other reader
         next(self.conn.parser)
         self._unfinished = 0
-        """Bytes of the frames of a message whose last one has not come."""
+        """Bytes of a message whose last frame has not come."""
         self._small_frames = 0
         self._second = 0.0
-        """When they were counted from."""
+        """Time from which small frames are counted."""
         self._pongs_wait = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,12 +91,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         super().data_received(data)
         refused = self.conn.handshake_exc
-        if refused is not None and not self.transport.is_closing():  # of which uvicorn hears nothing
+        if refused is not None and not self.transport.is_closing():  # uvicorn is not told of it
             self._refuse(refused.__cause__ or refused)
         self._measure()
 
     def _forget_audio(self) -> None:
-        """Drop the audio that waits: what was said beside it may still count, but no answer can come to audio."""
+        """Drop the audio that waits: it cannot be answered any more, while control messages may still count."""
         for _ in range(self.queue.qsize()):
             event = self.queue.get_nowait()
             self.queue.put_nowait({"type": "websocket.receive", "bytes": b""} if event.get("bytes") else event)
@@ -176,7 +176,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def _measure(self) -> None:
-        """Count what waits for the rest of its message."""
+        """Count the bytes that wait for the rest of their message."""
         if self._held is None:
             return
         try:
@@ -186,7 +186,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     @property
     def _text_arrives(self) -> bool:
-        """Whether what waits for the rest of its message belongs to a text, or may do so."""
+        """Return whether the bytes that wait for the rest of their message belong to a text, or may do so."""
         if self.conn.current_size is not None:  # a message of several frames is under way
             return self.curr_msg_data_type == "text"
         return self._reader.opcode != Opcode.BINARY
@@ -209,12 +209,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             return
         self.conn.fail(code, reason)
-        if self.conn.close_sent is None:  # the handshake is under way, and nothing can be said
+        if self.conn.close_sent is None:  # the handshake is under way, and no reason can be sent
             self.transport.close()
         else:
             self.handle_parser_exception()
 
 
 def _empty(frame: Frame) -> None:
-    """Drop a frame's payload, which is in its message now: the parser refers to its last frame until the next comes."""
+    """Drop a frame's payload, which was copied: the parser keeps its last frame until the next comes."""
     frame.data = b""

@@ -1,4 +1,4 @@
-"""``POST /continue``: a recording in, its continuation out, whole or as it is generated."""
+"""``POST /continue``: takes a recording, answers with its continuation, whole or streamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUTE = "/continue"
 
 @router.post(ROUTE, summary="Continue a recording", response_class=Response, **CONTINUE_DOCS)
 async def continue_recording(request: Request, caller: Who) -> Response:
-    """Reads the form, decodes and encodes the prompt, waits for a slot, generates."""
+    """Read the form, decode and encode the prompt, wait for a slot, and generate."""
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
         cleanup.enter_context(caller.connection())

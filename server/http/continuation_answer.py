@@ -1,4 +1,4 @@
-"""A continuation over HTTP: from its form to its answer, whole or as it is generated."""
+"""A continuation over HTTP, from its form to its answer, whole or streamed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Work = Callable[[Services, AsyncExitStack, Account], Awaitable[Response]]
 
 
 async def answered(request: Request, route: str, work: Work) -> Response:
-    """What ``work`` answers, counted and bounded as one request of ``route``, whatever becomes of it.
+    """Return the answer of ``work``, counted and bounded as one request of ``route``, however it ends.
 
     Raises:
         ApiError: as ``work`` does, or there is no room or no engine for it.
@@ -43,12 +43,12 @@ async def answered(request: Request, route: str, work: Work) -> Response:
     services = services_of(request.app)
     cleanup: AsyncExitStack = request.state.cleanup
     account = Account(services.metrics, route)
-    # Whatever ends the request early and is none of the cases below is the server's fault.
+    # An end that is none of the cases below is the server's fault.
     cleanup.callback(account.end, "failed")
     try:
         services.admission.enter_request()
         cleanup.callback(services.admission.leave_request)
-        services.supervisor.link()  # refuse before reading a body that nothing can be done with
+        services.supervisor.link()  # refuse before a body is read in vain
         return await work(services, cleanup, account)
     except ApiError as error:
         account.refuse(error)
@@ -73,11 +73,11 @@ class Begun:
 
     @property
     def lead_in(self) -> bytes:
-        """What stands before the continuation: the prompt as the codec gives it back, if it was asked for."""
+        """Return the decoded prompt, if it was asked for, which goes before the continuation."""
         return self.prompt.decoded if self.form.include_prompt else b""
 
     def headers(self, whole: bool) -> dict[str, str]:
-        """The answer's headers.
+        """Return the answer's headers.
 
         ``first_audio`` runs from the body's last byte to the first frame, ``generate`` from there to the last frame,
         which a streamed answer cannot know yet.
@@ -115,8 +115,8 @@ async def begin(
 
     Args:
         route: for the metrics.
-        received: when the body's last byte came, on ``time.perf_counter``'s clock.
-        meter: counts the upload, and then what it was decoded to, until the engine has that.
+        received: time of the body's last byte, on ``time.perf_counter``'s clock.
+        meter: counts the upload, and then the decoded samples, until the engine has them.
         decoded: samples of the prompt, where it is decoded already.
 
     Raises:
@@ -162,7 +162,7 @@ async def begin(
 
 
 async def whole_answer(services: Services, begun: Begun, account: Account) -> Response:
-    """The answer once all of it is made.
+    """Return the answer once all of it is made.
 
     Raises:
         ApiError: the stream failed.
@@ -177,8 +177,8 @@ async def whole_answer(services: Services, begun: Begun, account: Account) -> Re
 
 
 class _Answer(Response):
-    """Sends a body part by part, each taken in time by its client. A body that cannot be finished is cut off, so that
-    the client sees it."""
+    """Sends a body part by part, each within the time that a client has for it. A body that cannot be finished is cut
+    off, so that the client sees it."""
 
     def __init__(self, services: Services, begun: Begun, account: Account) -> None:
         self.background = None
@@ -198,7 +198,7 @@ class _Answer(Response):
                 raise
 
     async def _deliver(self, receive: Receive, send: Send) -> None:
-        """Head and body, to their end.
+        """Send head and body, to their end.
 
         Raises:
             ApiError: the stream failed before anything was sent.
@@ -213,7 +213,7 @@ class _Answer(Response):
 
 
 class WholeAnswer(_Answer):
-    """A body that is there. What the client has not taken waits here, counted as its request, and not in the socket."""
+    """A finished body. What the client has not taken waits here, counted for the request, and not in the socket."""
 
     def __init__(self, services: Services, begun: Begun, account: Account, body: bytes) -> None:
         super().__init__(services, begun, account)

@@ -1,5 +1,4 @@
-"""What ``/docs`` says about ``/continue`` and ``/v1/play``: their form is read by hand, so that every error names its
-field."""
+"""OpenAPI of ``/continue`` and ``/v1/play``, whose form is read by hand, so that every error names its field."""
 
 from __future__ import annotations
 
@@ -111,7 +110,7 @@ def _refusals(*statuses: int) -> dict[int | str, Any]:
 
 
 def _body(stream: str) -> dict[str, Any]:
-    """The form, with what its field ``stream`` does."""
+    """Return the form's schema, with the description of its field ``stream``."""
     fields = _FORM["properties"] | {"stream": _FORM["properties"]["stream"] | {"description": stream}}
     form = {"multipart/form-data": {"schema": _FORM | {"properties": fields}}}
     return {"requestBody": {"required": True, "content": form}}

@@ -1,4 +1,4 @@
-"""``POST /v1/tokens``: a key's holder gets a token that opens one WebSocket, for a page to use."""
+"""``POST /v1/tokens``: makes a token that opens one WebSocket, for a page to use; and the caller of every route."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter()
 
 
 async def caller_of(request: Request) -> Caller:
-    """A route's dependency: who calls; refuses who may not. On the event loop, as all that knows of callers."""
+    """Return the caller of a route, or refuse the request; callers are changed on the event loop alone."""
     services = services_of(request.app)
     try:
         return services.guard.caller_of(request)
@@ -29,7 +29,7 @@ Who = Annotated[Caller, Depends(caller_of)]
 
 @router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"])
 async def make_token(request: Request) -> dict[str, str | float]:
-    """For ``/stream?token=…``, within ``expires_in`` seconds, once. Needs the key; an open server gives anybody one."""
+    """Make a token for one ``/stream?token=…`` within ``expires_in`` seconds; this needs the key where keys are used."""
     services = services_of(request.app)
     try:
         token = services.guard.token_for(request)

@@ -1,4 +1,4 @@
-"""Is the process alive, may it be given work, and its metrics."""
+"""Health and metrics: whether the process lives, whether it takes work, and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health/live", summary="The process answers")
 async def live() -> dict[str, str]:
-    """Always 200 while the event loop runs."""
+    """Answer 200 while the event loop runs."""
     return {"status": "live"}
 
 
 @router.get("/health/ready", summary="Every model has really generated, and new work is taken")
 async def ready(request: Request) -> dict[str, object]:
-    """200, or 503 while starting, restarting or draining."""
+    """Answer 200, or 503 while starting, restarting or draining."""
     link = services_of(request.app).supervisor.link()
     return {"status": "ready", "models": list(link.models)}
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format, or OpenMetrics. Asks for a key, or for the token of ``WHISPERGPT_METRICS_TOKEN_FILE``,
-    unless ``WHISPERGPT_OPEN_METRICS`` is set."""
+    """Answer in Prometheus' text format or OpenMetrics. This needs a key, or the token of
+    ``WHISPERGPT_METRICS_TOKEN_FILE``, unless ``WHISPERGPT_OPEN_METRICS`` is set."""
     services = services_of(request.app)
     _require_permission(services, request)
     body, content_type = services.metrics.render(request.headers.get("accept", ""))

@@ -1,4 +1,4 @@
-"""``GET /v1/models``: what can be asked for."""
+"""``GET /v1/models``: the models of this server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter()
 
 @router.get("/v1/models", summary="The models, the default first")
 async def models(request: Request, _caller: Who) -> dict[str, list[dict[str, Any]]]:
-    """Each with its size, its sampling defaults and its licence."""
+    """List the models, each with its size, sampling defaults and licence."""
     link = services_of(request.app).supervisor.link()
     return {"data": [_describe(model) for model in link.models.values()]}
 

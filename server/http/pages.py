@@ -1,4 +1,4 @@
-"""The pages for people, the playground and the documentation, and the files they are made of, none from other hosts."""
+"""The playground, the documentation page, and their files; nothing comes from other hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'
 
 
 class _Asked(StaticFiles):
-    """Browsers ask each time whether a file has changed: a page does not work with a script of another version."""
+    """Files that browsers ask for anew each time: a page does not work with a script of another version."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -33,12 +33,12 @@ files = _Asked(directory=_STATIC)
 
 @router.get("/")
 async def playground() -> FileResponse:
-    """A prompt in, and hear it go on."""
+    """Send the playground."""
     return FileResponse(_STATIC / "index.html", headers=_HEADERS)
 
 
 @router.get("/docs")
 async def docs() -> FileResponse:
-    """The HTTP interface, drawn from /openapi.json, and the WebSocket's messages."""
+    """Send the page that draws the HTTP interface from /openapi.json, and the WebSocket's messages."""
     policy = _HEADERS["Content-Security-Policy"] + _INLINE
     return FileResponse(_STATIC / "docs.html", headers=_HEADERS | {"Content-Security-Policy": policy})

@@ -1,4 +1,4 @@
-"""``/v1/play``: an address that plays a continuation, for what can only open one, such as an ``<audio>`` element."""
+"""``/v1/play``: an address that plays a continuation, for clients that can only open one, such as ``<audio>``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ROUTE = "/v1/play"
 FIRST_BYTES: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
 """Bytes that a body begins with, whatever is in it; pcm begins with sound."""
 _PROBE = re.compile(r"bytes ?= ?0-([01])")
-"""Range that Safari asks for first, to see what is there."""
+"""Range that Safari asks for first, as a probe."""
 
 
 @router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
 async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
-    """Takes what ``/continue`` takes and checks all of it; what is wrong is said here, where it can be read."""
+    """Make an address from a form of ``/continue``; errors are told here, where the client can read them."""
     services = services_of(request.app)
     held = ExitStack()
     try:
@@ -59,7 +59,7 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
 
 @router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)
 async def play(request: Request) -> Response:
-    """Needs no key: the token was made with one. The audio comes as it is generated, at the pace of a listener.
+    """Play an address at the pace of a listener. It needs no key, since its token was made with one.
 
     A player that asks for the first two bytes (``Range: bytes=0-1``) gets them, and the address stays good.
     """
@@ -83,7 +83,7 @@ async def play(request: Request) -> Response:
 
 @router.head(ROUTE, include_in_schema=False)
 async def look(request: Request) -> Response:
-    """Say what an address would play, which stays good."""
+    """Answer HEAD: the headers of what an address plays; it can be played afterwards."""
     held = services_of(request.app).addresses.look(request.query_params.get("token", ""))
     return Response(headers=_head(held.form.response_format))
 
@@ -106,7 +106,7 @@ def _head(wanted: Format) -> dict[str, str]:
 
 
 def require_room(services: Services, held: Held) -> None:
-    """Refuse while the address is still good.
+    """Refuse before the address is used up.
 
     Raises:
         ApiError: 429, there is no room; 503, there is no engine.

@@ -1,4 +1,4 @@
-"""Addresses that play one continuation each, once."""
+"""Addresses of ``/v1/play``, each good for one playback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Held:
         form: its audio is closed.
         decoded: samples of its prompt, until they are taken.
         meter: counts these.
-        cleanup: gives back what holding all this takes; whoever takes the address closes it.
+        cleanup: gives back what the address holds; closed by the request that takes the address.
     """
 
     form: ContinueForm
@@ -31,15 +31,15 @@ class Held:
     cleanup: ExitStack
 
     def take_decoded(self) -> bytes | None:
-        """Hand out the samples, which are kept here no longer."""
+        """Return the samples, and keep them no longer."""
         decoded, self.decoded = self.decoded, None
         return decoded
 
 
 class PlayAddresses:
-    """Forms by the token in their address, each for ``seconds``; ``most`` of them at once.
+    """Forms by the token of their address, each kept for ``seconds``, at most ``most`` at once.
 
-    What they hold in memory counts as prompts being received.
+    Their memory counts as that of prompts being received.
     """
 
     def __init__(self, seconds: float, most: int) -> None:
@@ -48,7 +48,7 @@ class PlayAddresses:
         self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
 
     def hold(self, held: Held) -> str:
-        """A token for it.
+        """Return a token for a continuation.
 
         Raises:
             ApiError: 429, too many are held.
@@ -62,7 +62,7 @@ class PlayAddresses:
         return token
 
     def look(self, token: str) -> Held:
-        """What the address of this token plays.
+        """Return the continuation of a token.
 
         Raises:
             ApiError: 404, there is none: it was played, is too old, or is another server's.
@@ -72,7 +72,11 @@ class PlayAddresses:
         return self._held[token][0]
 
     def take(self, token: str) -> Held:
-        """The same; from then on there is no such address."""
+        """Return the continuation of a token, and forget the address.
+
+        Raises:
+            ApiError: as ``look``.
+        """
         held = self.look(token)
         self._held.pop(token)[1].cancel()
         return held

@@ -64,11 +64,11 @@ class _InMemoryParser(MultiPartParser):
 
     @property
     def field_name(self) -> str:
-        """The field being read."""
+        """Return the name of the field being read."""
         return self._current_part.field_name
 
     def on_headers_finished(self) -> None:
-        """Take a part for a file too where its name is written the extended way alone (``filename*=``)."""
+        """Read a part as a file also if its file name has the extended form alone (``filename*=``)."""
         part = self._current_part
         disposition = part.content_disposition or b""
         if len(disposition) > _MAX_DISPOSITION:
@@ -161,7 +161,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
             raise bad_value(name, f"The field '{name}' must be text, not a file.")
     if audio is None:
         raise bad_value("audio", f"The field 'audio' is missing: send a file; {READABLE} are read.", "missing_field")
-    # A form of HTML sends the fields that are left empty too.
+    # An HTML form sends empty fields too.
     texts = {name: value for name, value in texts.items() if value.strip()}
     wishes = Wishes(
         seed=whole_number(texts["seed"], "seed") if "seed" in texts else None,
