@@ -29,7 +29,7 @@ Who = Annotated[Caller, Depends(caller_of)]
 
 @router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"])
 async def make_token(request: Request) -> dict[str, str | float]:
-    """Make a token for one ``/stream?token=…`` within ``expires_in`` seconds; this needs the key where keys are used."""
+    """Make a token that opens one ``/stream?token=…`` within ``expires_in`` seconds."""
     services = services_of(request.app)
     try:
         token = services.guard.token_for(request)
