@@ -15,7 +15,7 @@ from whispergpt.benchmarks.peers.process import PEERS, Skipped, run_peer
 from whispergpt.benchmarks.preset import Preset, build_preset
 from whispergpt.benchmarks.quality import snr_db
 from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
-from whispergpt.benchmarks.report import Loaded, Report
+from whispergpt.benchmarks.report import StageTimes, Report
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import dtype_name
@@ -64,7 +64,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
 
     search = most_streams(runner, guess, options.seconds, told=told)
     streams = max(1, search.streams)
-    loaded = Loaded(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
+    loaded = StageTimes(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
     fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
     del runner  # its threads and its memory are the peers' now
     sizes = Sizes(model.step.model.config.stack, model.step.codec.config)

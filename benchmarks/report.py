@@ -16,7 +16,7 @@ from whispergpt.engine.config import FRAME_RATE
 
 
 @dataclass(frozen=True)
-class Loaded:
+class StageTimes:
     """The step at the number of streams that was found: seconds of each stage, all threads at work."""
 
     streams: int
@@ -41,7 +41,7 @@ class Report:
     fingerprint: str
     seconds: float
     search: Search
-    loaded: Loaded
+    loaded: StageTimes
     flops: dict[str, float]
     traffic: Traffic
     ceilings: dict[str, float]

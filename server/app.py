@@ -26,7 +26,7 @@ _EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """An app with its own engine process, metrics and bounds; settings come from the environment where None."""
+    """Make an app with its own engine process, metrics and bounds; None takes the settings from the environment."""
     settings = settings or Settings()
     services = make_services(settings)
 

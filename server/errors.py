@@ -21,9 +21,9 @@ _TYPES = {
     503: "unavailable_error",
 }
 GOING_AWAY = 1001
-"""Closes a WebSocket of which nothing was heard for too long, or whose server ends."""
+"""Close code of a WebSocket that was idle for too long, or whose server ends."""
 POLICY_VIOLATION = 1008
-"""Closes a WebSocket that does what this server does not put up with."""
+"""Close code of a WebSocket that breaks a rule of this server."""
 _CLOSE_CODES = {413: 1009, 429: 1013, 500: 1011, 503: 1013}
 _PROMPT_STATUS = {
     "empty_audio": 415,
@@ -40,7 +40,7 @@ _PROMPT_STATUS = {
 
 
 class ApiError(Exception):
-    """What the user is told.
+    """An error as the user sees it.
 
     Args:
         status: the HTTP status; the error's type and the WebSocket close code follow from it.
@@ -48,7 +48,7 @@ class ApiError(Exception):
         message: one sentence naming what is wrong and why, for people.
         param: the field at fault, if one is.
         retry_after: seconds after which trying again may help.
-        close_code: closes a WebSocket with this code instead of the status's own.
+        close_code: WebSocket close code, in place of the status's own.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class ApiError(Exception):
         self.close_code = close_code or _CLOSE_CODES.get(status)
 
     def body(self) -> dict[str, Any]:
-        """The ``error`` object of the envelope."""
+        """Return the ``error`` object of the envelope."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
-        # What a client named may hold half a surrogate pair, which no answer can be written with.
+        # A client's text may hold half a surrogate pair, which cannot be encoded.
         message = self.message.encode("utf-8", "replace").decode()
         return {"type": kind, "code": self.code, "message": message, "param": self.param}
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        """The error as an HTTP answer."""
+        """Return the error as an HTTP answer."""
         headers = dict(headers or {})
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -87,22 +87,22 @@ class ApiError(Exception):
 
 
 def bad_value(param: str | None, message: str, code: str = "bad_value") -> ApiError:
-    """A field that is missing, unknown or unusable."""
+    """Return a 400 for a field that is missing, unknown or unusable."""
     return ApiError(400, code, message, param)
 
 
 def wrong_order(message: str) -> ApiError:
-    """A WebSocket message that cannot come now; the socket stays open."""
+    """Return a 400 for a WebSocket message that cannot come now; the socket stays open."""
     return ApiError(400, "wrong_order", message, "type")
 
 
 def from_audio(error: AudioError, param: str | None = "audio") -> ApiError:
-    """An ``AudioError`` with the status that the contract gives it."""
+    """Return an ``AudioError`` with its status."""
     return audio_error(error.code, str(error), param)
 
 
 def audio_error(code: str, message: str, param: str | None = "audio") -> ApiError:
-    """A prompt that was refused for ``code``; a code that is not about the audio is the server's own fault."""
+    """Return the error of a prompt refused for ``code``; a code that is not about audio is the server's fault."""
     if code == "empty_audio":
         message = f"{message.rstrip('.')}; {READABLE} are read."
     status = _PROMPT_STATUS.get(code, 500)
@@ -116,19 +116,19 @@ def audio_error(code: str, message: str, param: str | None = "audio") -> ApiErro
 
 
 def internal() -> ApiError:
-    """The one answer to every bug: the log has the rest, under the request id."""
+    """Return the 500 for unexpected errors; the log has the rest, under the request's id."""
     return ApiError(500, "internal", "Something went wrong in the server; the log has it under this X-Request-Id.")
 
 
 def engine_lost(
     message: str = "The engine stopped unexpectedly and is being restarted; try again in a moment.",
 ) -> ApiError:
-    """The engine's process died or hung while it worked for this request."""
+    """Return the error of a request whose engine died or hung."""
     return ApiError(503, "engine_lost", message, retry_after=2, close_code=1011)
 
 
 def install(app: FastAPI) -> None:
-    """Put the envelope on everything that FastAPI and Starlette would answer themselves."""
+    """Put the envelope on the errors that FastAPI and Starlette answer themselves."""
 
     async def api_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
@@ -139,7 +139,7 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             told = ApiError(404, "not_found", f"There is nothing at {request.url.path}; GET /docs lists what there is.")
         elif error.status_code == 405:
-            # Within the folder of files the address is no route's any more, and there is GET alone.
+            # Addresses in the folder of files belong to no route; GET alone works there.
             allowed = allowed_methods(request.app.router.routes, request.scope) or "GET, HEAD"
             words = f"{request.method} is not for {request.url.path}; use {allowed}."
             return ApiError(405, "method_not_allowed", words).response({"Allow": allowed})

@@ -1,4 +1,4 @@
-"""How many connections this process may hold before it runs out of files for what it needs besides."""
+"""Bound of connections, so that files are left for the engine's socket, uploads and pages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextlib
 import resource
 
 _OTHERS = 128
-"""The engine's socket and pipes, its restarts, uploads on disk, pages, probes beyond the bound, and a margin."""
+"""Files for the engine's socket and pipes, its restarts, uploads, pages, probes beyond the bound, and a margin."""
 _LEAST = 16
 
 
 def most_connections() -> int | None:
-    """Raises the process's soft limit of open files to its hard one, where the system lets it; None where there is no
-    limit."""
+    """Return the most connections, None without a limit. The soft limit of open files is raised to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # a hard limit may be beyond what the kernel gives
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""The line on stdout by which a server says that it is ready, and where: ``ready URL``."""
+"""The line ``ready URL`` on stdout, by which a server says that it is ready."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _READY = "ready "
 
 
 def say_ready(url: str) -> None:
-    """Print it."""
+    """Print the line."""
     sys.stdout.write(f"{_READY}{url}\n")
     sys.stdout.flush()
 
 
 def wait_until_ready(output: IO[str], seconds: float) -> str:
-    """The URL that a server's ``output`` says; read on a thread, which goes on so that the server can write.
+    """Return the URL in a server's ``output``, which a thread goes on reading so that the server can write.
 
     Raises:
-        TimeoutError: it did not come within so many seconds.
-        EOFError: the output ended before it.
+        TimeoutError: the line did not come within ``seconds``.
+        EOFError: the output ended before the line.
     """
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
         for line in output:
             lines.put(line)
-        lines.put("")  # the end: the process is gone
+        lines.put("")  # the process has ended
 
     threading.Thread(target=read, daemon=True).start()
     deadline = time.monotonic() + seconds

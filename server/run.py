@@ -26,12 +26,12 @@ from whispergpt.server.settings import Settings, warn_of_unknown_variables
 
 log = logs.get("server.run")
 _SWITCH_SECONDS = 0.0005
-"""Seconds after which a thread that has Python's lock gives it to another that waits for it: threads that decode and
-encode need it some twenty times for each prompt, and the event loop may be busy all the time."""
+"""Seconds after which a thread gives Python's lock to one that waits for it: threads that decode and encode need it
+some twenty times for each prompt, and the event loop may be busy all the time."""
 _FLUSH_SECONDS = 5
 _PING_SECONDS = 20.0
 _ACCEPTED_AT_ONCE = 64
-"""As often the event loop tries anew when there are no files left for connections, and logs that there are none."""
+"""Connections accepted in a row. Where files run out, the event loop tries and logs as often, too."""
 
 
 class ServeError(Exception):
@@ -43,7 +43,7 @@ class ServeError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """The first signal drains, the second ends at once. A drained server exits 0: the signal was obeyed."""
+    """Server whose first signal drains and whose second ends it at once. A drained server exits with 0."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
@@ -162,14 +162,14 @@ def _listen(settings: Settings) -> socket.socket:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
-        # Connections inherit it: what a reader does not take waits here, and then the stream does.
+        # Connections inherit this size: audio that a reader does not take waits here, and then the stream waits.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
-        # And so is this, which event loops do for sockets of their own alone: the first audio, small and behind small
-        # events, would wait 40 ms for the client's system to acknowledge those.
+        # Connections inherit this too. Without it the first audio, small and behind small events, would wait 40 ms for
+        # the client's system to acknowledge those.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # A goodbye that is never read would keep its connection for ever. The end of a file that is read too late
-            # is lost with it.
+            # A closing message that is never read would keep its connection for ever. A file that is read too slowly
+            # loses its end by this.
             unread = round(1000 * (settings.send_seconds + _FLUSH_SECONDS))
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unread)
         return listener

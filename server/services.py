@@ -1,4 +1,4 @@
-"""What the routes share, made once for each app."""
+"""Objects that the routes share, made once for each app."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Services:
     supervisor: Supervisor
     admission: Admission
     decoders: DecoderPool
-    """For uploads: files that nobody has looked into yet."""
+    """Decoders of uploads, which are not trusted."""
     audio: AudioPool
-    """For whole files to be written, which take long."""
+    """Threads that write whole files, which takes long."""
     live: AudioPool
-    """For what comes and goes piece by piece while somebody listens: it waits for no file."""
+    """Threads for audio that comes and goes piece by piece, so that no listener waits for a file."""
     playing: Playing
     tokens: ResumeTokens
     tracing: Tracing
@@ -39,7 +39,7 @@ class Services:
 
 
 def make_services(settings: Settings) -> Services:
-    """Everything, not yet started.
+    """Make all of them, not yet started.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
@@ -71,7 +71,7 @@ def make_services(settings: Settings) -> Services:
 
 
 def services_of(app: FastAPI) -> Services:
-    """The services of an app that ``create_app`` made."""
+    """Return the services of an app that ``create_app`` made."""
     services = app.state.services
     assert isinstance(services, Services)
     return services

@@ -21,11 +21,11 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 MIB = 1024 * 1024
 _PREFIX = "WHISPERGPT_"
 _OTHERS = {"WHISPERGPT_CACHE", "WHISPERGPT_API_KEY"}
-"""Of the engine and of the clients."""
+"""Variables of the engine and of the clients."""
 
 
 class Settings(BaseSettings):
-    """Validated when built: raises pydantic.ValidationError naming the setting that does not fit."""
+    """All settings, validated when built: pydantic.ValidationError names the one that does not fit."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
 
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
 
     @property
     def seal_key(self) -> str | None:
-        """What seals are made with (``resume_key``); None for one of this process's own."""
+        """Return the key of seals (``resume_key``); None for a key of this process alone."""
         return None if self.resume_key is None else self.resume_key.get_secret_value()
 
     @field_validator("model", "cors_origins", "hosts", mode="before")
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     @field_validator("resume_key")
     @classmethod
     def _writable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().isprintable():  # bytes that are no UTF-8 are not
+        if value is not None and not value.get_secret_value().isprintable():  # which bytes that are not UTF-8 are not
             raise ValueError("a resume key is text without control characters, in UTF-8")
         return value
 
@@ -221,12 +221,12 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Names in the environment that look like settings and are none: one that is misspelt sets nothing."""
+    """Return variables that look like settings and are none, such as a misspelt one."""
     known = _OTHERS | {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     return sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
 
 
 def warn_of_unknown_variables() -> None:
-    """In the log, for whoever starts a server."""
+    """Log a warning for each variable that looks like a setting and is none."""
     for name in unknown_variables(os.environ):
         log.warning("no setting has this name", variable=name)

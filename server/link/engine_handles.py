@@ -1,4 +1,4 @@
-"""What a request holds of the engine: a prompt, a stream. Closing one frees what it took, at once."""
+"""Handles of a request on the engine: a prompt and a stream. Closing one frees its room in the engine at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _APPEND_BYTES = 4 * 24_000
 
 _CHECKPOINTS_HELD = 8
 _MOST_CHANGES = 256
-"""Of a stream's sampling, that the engine has not answered yet."""
+"""Changes of a stream's sampling that the engine has not answered yet."""
 """More than come in ``CREDIT_FRAMES``."""
 
 Status = Literal["completed", "cancelled", "failed"]
@@ -50,12 +50,12 @@ class PromptHandle:
         self.prompt_id, self.model = prompt_id, model
         self.link = link
         self._answer: asyncio.Future[PromptReady] = asyncio.get_running_loop().create_future()
-        # A prompt may be dropped with nobody waiting; an error that none reads is no fault.
+        # A prompt may be dropped while no task waits; its error is then ignored.
         self._answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     @property
     def answered(self) -> bool:
-        """Whether the engine has said that it can be continued, or that it cannot."""
+        """Return whether the engine has accepted or refused the prompt."""
         return self._answer.done()
 
     async def append(self, samples: bytes) -> None:
@@ -127,7 +127,7 @@ class PromptHandle:
 class StreamHandle:
     """A stream in the engine and the frames that its reader has not taken yet, never more than ``CREDIT_FRAMES``.
 
-    Whoever starts one closes it: that cancels the stream, and its slot is free within one frame.
+    The code that starts it closes it: that cancels the stream, and its slot is free within one frame.
     """
 
     def __init__(self, link: EngineLink, stream_id: int, model: ModelInfo, plan: StreamPlan, visit: Visit) -> None:
@@ -196,7 +196,7 @@ class StreamHandle:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until its last frame is made; None where nobody knows: no end, no slot, held, or not in real time."""
+        """Return the seconds until its last frame; None if it has no end or no slot, is held, or not in real time."""
         frames = self.plan.frames
         if frames is None or self._queue_seconds is None or self.held or self.plan.pace != "realtime":
             return None
@@ -204,11 +204,11 @@ class StreamHandle:
 
     @property
     def waits(self) -> bool:
-        """Whether it has no slot yet."""
+        """Return whether it has no slot yet."""
         return self._queue_seconds is None and not self._over
 
     def checkpoint(self, frame: int) -> Checkpoint | None:
-        """The last one at or before ``frame``, if one came since the last call."""
+        """Return the last checkpoint at or before ``frame``, if one came since the last call."""
         found = None
         while self._checkpoints and self._checkpoints[0].frame <= frame:
             found = self._checkpoints.popleft()
@@ -222,7 +222,7 @@ class StreamHandle:
         self._changed.set()
 
     def change_sampling(self, sampling: SamplingParams) -> asyncio.Future[int | None]:
-        """Draw its codes differently from the next frame that is made: its number; None where the stream ends first."""
+        """Change the sampling; returns the first frame that it governs, None if the stream ends before."""
         answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         if self._over:
             answer.set_result(None)
@@ -260,7 +260,7 @@ class StreamHandle:
         return None if before is None else now - before
 
     def sampling_changed(self, frame: int | None) -> None:
-        """The engine answers the first change that waits."""
+        """Take the engine's answer to the oldest change."""
         answer = self._changes.popleft() if self._changes else None  # none: the stream is over for the server already
         if answer is not None and not answer.done():
             answer.set_result(frame)
@@ -287,7 +287,7 @@ class StreamHandle:
         return len(self._frames) < at_least and not self._over
 
     def _wake(self) -> None:
-        """Whoever waits has to see that it is over."""
+        """Wake the tasks that wait, so that they see the end."""
         self._changed.set()
         while self._changes:
             self.sampling_changed(None)

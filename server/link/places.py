@@ -1,4 +1,4 @@
-"""Places that are kept for streams whose prompts are still being made ready."""
+"""Places kept for streams whose prompts are still being encoded."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from whispergpt.server.access.caller import Caller
 
 
 class Place:
-    """Kept for one stream; leaving it as a context gives it back.
+    """A place kept for one stream; leaving it as a context gives it back.
 
     Args:
-        at_once: whether it is a place to play in, and not one in the line.
+        at_once: whether it is a place to play in, and not one in the queue.
         caller: whose stream it is for; it counts as one of the caller's streams.
     """
 
@@ -36,7 +36,7 @@ class Place:
         self.give_back()
 
     def give_back(self) -> None:
-        """Only the first call counts."""
+        """Give the place back; only the first call counts."""
         if not self.over:
             self.over = True
             self._kept[self._for] -= 1
@@ -44,22 +44,22 @@ class Place:
                 self._caller.give_place_back()
 
     def take(self, model: str, pace: Pace) -> bool:
-        """Give it back for a stream that starts now; returns whether it was still kept, and for such a stream."""
+        """Give it back to a stream that starts now; returns whether it was still kept, and for such a stream."""
         fits = not self.over and self._for == (model, pace)
         self.give_back()
         return fits
 
 
 class Places:
-    """Those of one engine."""
+    """All kept places of one engine."""
 
     def __init__(self) -> None:
         self._kept: Counter[tuple[str, Pace]] = Counter()
 
     def keep(self, model: str, pace: Pace, at_once: bool, caller: Caller | None = None) -> Place:
-        """Keep one more."""
+        """Keep one more place."""
         return Place(self._kept, model, pace, at_once, caller)
 
     def kept(self, model: str | None = None, pace: Pace | None = None) -> int:
-        """How many are: all, or those for one model, for one pace."""
+        """Return the number of kept places: all, or those of one model and pace."""
         return sum(n for (name, kind), n in self._kept.items() if model in (None, name) and pace in (None, kind))

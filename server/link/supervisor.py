@@ -15,9 +15,9 @@ from whispergpt.server.settings import Settings
 
 log = logs.get("server.supervisor")
 _HEALTHY_SECONDS = 60.0
-"""An engine that ran this long has earned a quick restart."""
+"""Seconds after which an engine's crash counts as the first one again."""
 _MOST_DOUBLINGS = 30
-"""Of the pause: the longest is reached long before, and a night of failures must not make a number too large."""
+"""Doublings of the pause, so that many failures do not make a number too large; the longest pause comes before."""
 
 State = Literal["starting", "ready", "restarting", "draining", "failed"]
 
@@ -38,7 +38,7 @@ class Supervisor:
         """Exit status of the server once it has failed."""
 
     def start(self) -> None:
-        """Begin, in the background."""
+        """Start the engine in the background."""
         self._task = asyncio.create_task(self._run())
 
     async def failed(self) -> str:
@@ -47,12 +47,12 @@ class Supervisor:
         return self.failure
 
     def drain(self) -> None:
-        """Take no new work; what plays goes on."""
+        """Take no new work; streams go on."""
         self.drain_begun.set()
         self.state = "draining"
 
     def cut_off(self) -> None:
-        """End what still plays: the time to drain is over."""
+        """End the streams that still play, once the time to drain is over."""
         if self._link:
             self._link.cut_off(
                 ApiError(503, "cut_off", "The server is shutting down and could not wait any longer.", close_code=1001)
@@ -63,7 +63,7 @@ class Supervisor:
         return self.drain_begun.is_set()
 
     def link(self) -> EngineLink:
-        """The running engine, for new work.
+        """Return the link to the running engine, for new work.
 
         Raises:
             ApiError: 503 while it is starting, restarting, draining or has failed.
@@ -144,7 +144,7 @@ class Supervisor:
             self._metrics.engine_restarts.inc()
 
     async def _started(self) -> EngineLink:
-        """A link to a new engine, ready.
+        """Return a link to a new engine that is ready.
 
         Raises:
             EngineLoadFailed: it cannot load.
@@ -166,5 +166,5 @@ class Supervisor:
 
 
 def pause_after(crashes: int, least: float, most: float) -> float:
-    """Seconds before the engine is started again after so many crashes in a row, at least one."""
+    """Return the seconds before the engine's next start after ``crashes`` in a row, at least one."""
     return min(most, least * 2.0 ** min(crashes - 1, _MOST_DOUBLINGS))
