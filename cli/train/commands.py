@@ -23,7 +23,7 @@ from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
 from whispergpt.training.data.grouping import GroupBy
 from whispergpt.training.data.manifest import MANIFEST
-from whispergpt.training.data.prepare import Prepared
+from whispergpt.training.data.prepare import Preparation
 from whispergpt.training.data.prepare import prepare as prepare_audio
 from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.install import install_model
@@ -351,7 +351,7 @@ def _load(folders: list[Path]) -> AudioSet:
     return data
 
 
-def _tell(out: Path, done: Prepared) -> None:
+def _tell(out: Path, done: Preparation) -> None:
     """Write to stderr what was read and what was skipped."""
     manifest = done.manifest
     held = sum(clip.samples for clip in manifest.clips if clip.split == "heldout") / SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""Prepares audio, and draws crops of sound and of tokens from it.
+"""Prepared audio, and random crops of its sound and its tokens.
 
 It may import the engine.
 """

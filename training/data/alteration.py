@@ -1,4 +1,4 @@
-"""Alterations of recordings: copies at another pitch and pace, or with a narrower band, to learn from as well."""
+"""Alterations of recordings: additional training copies at another pitch and pace, or with a narrower band."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from whispergpt.training.data.manifest import Clip
 EDGE_HZ = 400.0
 """Width in Hz of the slope below a band's limit."""
 LEAST_HIGH_DB = -60.0
-"""Level in dB, relative to the whole clip, above which sound beyond a band's limit counts as sound."""
+"""Level in dB relative to the whole clip; weaker sound beyond a band's limit does not count."""
 LOOKED_AT_SECONDS = 4
-"""Seconds from the middle of a clip in which sound beyond a band's limit is looked for."""
+"""Seconds in the middle of a clip that are searched for sound beyond a band's limit."""
 
 Samples = npt.NDArray[np.float32]
 
@@ -26,8 +26,8 @@ Samples = npt.NDArray[np.float32]
 class Alteration:
     """A change that is made to every clip before it is encoded.
 
-    ``semitones``: how much higher, and faster with it, as a record played at another speed. ``highest_hz``: the limit
-    above which nothing is left; None keeps the whole band.
+    ``semitones``: rise in pitch; the pace changes with it, as for a record played at another speed. ``highest_hz``:
+    the frequency above which everything is removed; None keeps the whole band.
     """
 
     semitones: float = 0.0
@@ -60,7 +60,7 @@ UNALTERED = Alteration()
 
 
 def limit_band(samples: Samples, highest_hz: float) -> Samples:
-    """Return ``[n]`` samples without what is above ``highest_hz``; a cosine slope of ``EDGE_HZ`` ends there."""
+    """Return ``[n]`` samples without frequencies above ``highest_hz``, where a cosine slope of ``EDGE_HZ`` ends."""
     if not len(samples):
         return samples
     spectrum = np.fft.rfft(samples)
@@ -70,7 +70,7 @@ def limit_band(samples: Samples, highest_hz: float) -> Samples:
 
 
 def reaches_above(samples: Samples, hertz: float) -> bool:
-    """Return whether ``[n]`` samples have sound above ``hertz`` that is more than their rounding."""
+    """Return whether ``[n]`` samples have sound above ``hertz`` that is stronger than rounding noise."""
     if not len(samples):
         return False
     power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2

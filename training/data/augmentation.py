@@ -1,4 +1,4 @@
-"""Random changes of recordings: levels, microphones, rooms and noise, so that a codec has met them all."""
+"""Random changes of recordings for a codec's training: levels, microphones, rooms and noise."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from whispergpt.engine.config import SAMPLE_RATE
 Samples = npt.NDArray[np.float32]
 
 BANDS_HZ = (0.0, 150.0, 500.0, 1_500.0, 4_000.0, 8_000.0, 12_000.0)
-"""Frequencies in Hz at which an equaliser has its gains."""
+"""Frequencies in Hz at which an equaliser's gains are drawn."""
 ROOM_DB = (2.0, 15.0)
-"""Range in dB by which what a room adds is below the sound itself."""
+"""Range of a room's response, in dB below the sound itself."""
 ROOM_DECAY = 6.9
-"""Exponent by which a room's sound has fallen by 60 dB."""
+"""Exponent of a fall by 60 dB: exp(-6.9) is a thousandth."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often a crop is changed, and how much.
+    """Settings of the random changes: how often a crop is changed, and how much.
 
     ``level_db``: range of the RMS level of all crops; ``equalizer_db``: standard deviation of the gain at each of
     seven frequencies; ``room_seconds``: range of the time in which the room's sound falls by 60 dB; ``noise_db``: range
@@ -38,7 +38,7 @@ class Augmentation:
 
 
 def augment(samples: Samples, draw: np.random.Generator, how: Augmentation) -> Samples:
-    """``[n]`` at 24 kHz → ``[n]``, changed at random and brought to a random level."""
+    """Change ``[n]`` samples at 24 kHz at random, bring them to a random level, and return them."""
     if draw.random() < how.equalizer_share:
         samples = _equalize(samples, draw.normal(0, how.equalizer_db, len(BANDS_HZ)))
     if draw.random() < how.room_share:
@@ -48,13 +48,13 @@ def augment(samples: Samples, draw: np.random.Generator, how: Augmentation) -> S
         below = 10 ** (-draw.uniform(*how.noise_db) / 20)
         samples = samples + draw.normal(0, level * below, len(samples)).astype(np.float32)
     gain = 10 ** (draw.uniform(*how.level_db) / 20) / max(level, 1e-3)
-    # Never beyond full scale.
+    # The peak stays below full scale.
     gain = min(gain, 0.99 / max(float(np.abs(samples).max()), 1e-3))
     return (samples * gain).astype(np.float32)
 
 
 def _equalize(samples: Samples, gains_db: npt.NDArray[np.float64]) -> Samples:
-    """A smooth gain over frequency, as of another microphone."""
+    """Apply a smooth gain over frequency, as another microphone would."""
     spectrum = np.fft.rfft(samples)
     frequency = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
     gain = 10 ** (np.interp(frequency, BANDS_HZ, gains_db) / 20)
@@ -62,7 +62,7 @@ def _equalize(samples: Samples, gains_db: npt.NDArray[np.float64]) -> Samples:
 
 
 def _in_a_room(samples: Samples, seconds: float, draw: np.random.Generator) -> Samples:
-    """The sound itself and noise that dies away after it: a room's response (Polack 1988)."""
+    """Add a room's response to the sound: noise that dies away exponentially (Polack 1988)."""
     taps = int(seconds * SAMPLE_RATE)
     decay = np.exp(-ROOM_DECAY * np.arange(taps) / taps)
     response = draw.normal(0, 1, taps) * decay

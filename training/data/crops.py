@@ -1,4 +1,4 @@
-"""Random crops with sound in them, for the steps of a codec's training."""
+"""Random crops for the steps of a codec's training; most silent ones are drawn again."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.shares import odds_by_shares
 
 SILENCE = 0.01
-"""RMS level below which a crop is mostly passed over: pauses teach little, and there are many."""
+"""RMS level below which most crops are drawn again: pauses teach little, and there are many."""
 SILENCE_KEPT = 0.05
+"""Share of the silent crops that are kept."""
 
 
 class Batches(Protocol):
-    """Crops ``[batch, samples]`` for each step."""
+    """Source of crops ``[batch, samples]`` for each step."""
 
     def batch(self, step: int) -> Tensor:
-        """Return the crops of one step; they are the same whenever they are asked for."""
+        """Return the crops of one step; every call for the same step returns the same crops."""
         ...
 
 
 def clip_odds(
     data: AudioSet, samples: int, shares: tuple[float, ...] | None
 ) -> tuple[list[Clip], npt.NDArray[np.float64]]:
-    """Return the clips that are longer than ``samples`` and how likely a crop is to be from each; ``shares`` as in
-    ``Crops``.
+    """Return the clips that are longer than ``samples``, and the probability of drawing from each.
+
+    ``shares``: see ``Crops``.
 
     Raises:
         ValueError: no clip is long enough.
@@ -46,7 +48,7 @@ def clip_odds(
 class Crops:
     """Random crops of ``frames`` frames, ``batch`` at a time; the same step draws the same crops.
 
-    ``shares``: how much of what is drawn comes from each of the data's folders; None: as much as it has.
+    ``shares``: proportion of the crops that comes from each of the data's folders; None: in proportion to its length.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Crops:
         self.clips, self.odds = clip_odds(data, self.samples, shares)
 
     def batch(self, step: int) -> Tensor:
-        """``[batch, samples]`` for one step."""
+        """Return crops ``[batch, samples]`` for one step."""
         draw = np.random.default_rng((self.seed, step))
         crops: list[Samples] = []
         while len(crops) < self.size:

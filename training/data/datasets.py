@@ -27,9 +27,9 @@ SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Clips and the shards they lie in: int16 at 24 kHz, memory-mapped; ``clip.shard`` counts through ``shards``.
+    """Clips and their memory-mapped shards of int16 samples at 24 kHz; ``clip.shard`` is an index into ``shards``.
 
-    ``folder_of``: for each shard, which of the folders given it is from.
+    ``folder_of``: for each shard, the number of the prepared folder that it is from.
     """
 
     clips: list[Clip]
@@ -42,23 +42,23 @@ class AudioSet:
 
     @property
     def train(self) -> AudioSet:
-        """The clips to train on."""
+        """Return the clips to train on."""
         return self._side("train")
 
     @property
     def heldout(self) -> AudioSet:
-        """The clips never to train on: no speaker or work of theirs is in ``train``."""
+        """Return the clips that are never trained on; none of their speakers or works is in ``train``."""
         return self._side("heldout")
 
     def samples(self, clip: Clip) -> npt.NDArray[np.float32]:
-        """Samples ``[n]`` of one clip, float32 in -1…1."""
+        """Return the samples ``[n]`` of one clip, float32 in -1…1."""
         return self.read(clip, 0, clip.samples)
 
     def read(self, clip: Clip, start: int, samples: int) -> npt.NDArray[np.float32]:
-        """``samples`` samples of a clip from its ``start``-th on, float32 ``[samples]`` in -1…1.
+        """Return ``samples`` samples of a clip from its ``start``-th on, float32 ``[samples]`` in -1…1.
 
         Raises:
-            ValueError: the clip does not have them.
+            ValueError: the clip is too short.
         """
         if not 0 <= start <= start + samples <= clip.samples:
             raise ValueError(f"{clip.path} has {clip.samples} samples, not {samples} from {start} on")
@@ -70,11 +70,11 @@ class AudioSet:
 
 
 def load_prepared(folders: list[Path]) -> AudioSet:
-    """Check and map what ``whispergpt train prepare`` wrote; the hash of every shard is checked too.
+    """Check and map folders that ``whispergpt train prepare`` wrote; the hash of every shard is checked too.
 
     Raises:
-        ManifestError: a folder is missing, unfinished, of another format or damaged, or one folder holds out what
-            another would train on.
+        ManifestError: a folder is missing, unfinished, of another format or damaged, or one folder holds out a
+            group or a file that another would train on.
     """
     clips: list[Clip] = []
     shards: list[npt.NDArray[np.int16]] = []
@@ -104,7 +104,7 @@ def _read(folder: Path) -> Manifest:
 
 
 def _check_apart(clips: list[Clip]) -> None:
-    """No group and no file may be on both sides."""
+    """Raise ManifestError where a group or a file is on both sides, or a side is empty."""
     held = [clip for clip in clips if clip.split == "heldout"]
     train = [clip for clip in clips if clip.split == "train"]
     if not held or not train:
@@ -119,15 +119,15 @@ def _check_apart(clips: list[Clip]) -> None:
 
 
 def find_audio(folder: Path) -> list[Path]:
-    """Every audio file under ``folder``, linked folders included, in a stable order."""
+    """Return every audio file under ``folder``, including linked folders, in a stable order."""
     found: list[Path] = []
     visited: set[Path] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         here = Path(root)
         if here.resolve() in visited:
-            folders.clear()  # a link back to where the walk has been
+            folders.clear()  # a link to a folder that was walked already
             continue
         visited.add(here.resolve())
-        folders.sort()  # which of two ways to the same folder is walked must not depend on the disk
+        folders.sort()  # of two paths to one folder, the one that is walked must not depend on the disk
         found += [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
     return sorted(found)

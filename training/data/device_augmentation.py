@@ -1,5 +1,4 @@
-"""The changes of ``training/data/augmentation.py`` for a whole batch on a device, in shapes that do not depend on
-chance.
+"""The changes of ``training/data/augmentation.py`` for a whole batch on a device, in fixed shapes.
 
 A random factor of 0 or 1 switches each change of a crop off or on, so that a CUDA graph can hold them.
 """
@@ -27,17 +26,17 @@ class DeviceAugmentation:
         self._wet_size = 1 << (samples + taps - 1).bit_length()
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """``[B, samples]`` → ``[B, samples]``, changed at random and brought to random levels."""
+        """Change crops ``[B, samples]`` at random, bring them to random levels, and return them."""
         crops = self._in_rooms(self._equalized(crops))
         level = crops.square().mean(1, keepdim=True).sqrt()
         below = self._chosen(self._how.noise_share, len(crops)) / self._factor(self._how.noise_db, len(crops))
         crops = crops + torch.randn_like(crops) * level * below
         gain = self._factor(self._how.level_db, len(crops)) / level.clamp(min=1e-3)
-        # Never beyond full scale.
+        # The peak stays below full scale.
         return crops * torch.minimum(gain, 0.99 / crops.abs().amax(1, keepdim=True).clamp(min=1e-3))
 
     def _equalized(self, crops: Tensor) -> Tensor:
-        """Give some crops a smooth gain over frequency, as of another microphone."""
+        """Give some crops a smooth gain over frequency, as another microphone would."""
         shape = (len(crops), len(self._curves))
         gains_db = torch.randn(shape, device=self._device) * self._how.equalizer_db
         gains_db = gains_db * self._chosen(self._how.equalizer_share, len(crops))
@@ -45,7 +44,7 @@ class DeviceAugmentation:
         return torch.fft.irfft(spectrum, self._samples)
 
     def _in_rooms(self, crops: Tensor) -> Tensor:
-        """Add to some crops noise that dies away after every sound: a room's response (Polack 1988)."""
+        """Add a room's response to some crops: noise that dies away exponentially (Polack 1988)."""
         seconds = self._uniform(self._how.room_seconds, len(crops))
         response = torch.randn(len(crops), len(self._seconds), device=self._device)
         response = response * torch.exp(-ROOM_DECAY * self._seconds / seconds) * (self._seconds < seconds)

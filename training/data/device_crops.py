@@ -1,4 +1,4 @@
-"""Crops for a codec's training whose recordings lie on the device: they are drawn and altered there."""
+"""Crops for a codec's training, drawn and altered on the device, where the recordings lie."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ FULL_SCALE = 32_768
 class DeviceCrops:
     """Random crops of ``frames`` frames with the odds of ``Crops``, from int16 samples that lie on ``device``.
 
-    ``Crops`` passes over silence by drawing again. Here the level at every place is known beforehand, at a grid of one
-    frame, and the odds of a place are lower where it is silent: one draw is enough, in a shape that chance does not
-    change. Places between the points of the grid are drawn as well.
+    ``Crops`` draws again where a crop is silent. Here the level at every frame is computed beforehand, and silent
+    places get lower odds: one draw of a fixed shape is enough. Places within a frame are drawn as well.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class DeviceCrops:
         return self.draw(self.size)
 
     def draw(self, count: int) -> Tensor:
-        """Return altered crops ``[count, samples]`` by the device's generator as it stands; the host is not asked."""
+        """Return altered crops ``[count, samples]``, drawn by the device's generator without waiting for the host."""
         return self._augment(self.recorded(count))
 
     def recorded(self, count: int) -> Tensor:
@@ -75,7 +74,7 @@ class DeviceCrops:
 
 
 def _check_memory(clips: list[Clip], device: torch.device) -> None:
-    """Raise ValueError where the recordings do not fit into what a CUDA device has free."""
+    """Raise ValueError where the recordings do not fit into the free memory of a CUDA device."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return
     needed, free = 2 * sum(clip.samples for clip in clips), torch.cuda.mem_get_info(device)[0]
@@ -87,14 +86,14 @@ def _check_memory(clips: list[Clip], device: torch.device) -> None:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed the generators of all devices for one step, so that what it draws does not depend on the steps before."""
+    """Seed the generators of all devices for one step, so that its draws do not depend on the steps before."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 def _levels(
     sound: np.ndarray[tuple[int], np.dtype[np.int16]], frames: int
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the RMS level of ``frames`` frames from every whole frame on."""
+    """Return the RMS level of the ``frames`` frames that start at each frame."""
     blocks = sound[: len(sound) // HOP * HOP].reshape(-1, HOP).astype(np.float32) / FULL_SCALE
     energy = np.concatenate([[0.0], np.cumsum(np.square(blocks).sum(1, dtype=np.float64))])
     return np.sqrt((energy[frames:] - energy[:-frames]) / (frames * HOP))

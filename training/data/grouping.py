@@ -1,4 +1,4 @@
-"""What must not be shared between training and held-out: speakers or works, told from how a folder is laid out."""
+"""Groups that training and held-out data must not share (speakers or works), found from a folder's layout."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _LIBRISPEECH = re.compile(r"(\d+)-(\d+)-\d+")
 
 @dataclass(frozen=True)
 class Layout:
-    """The group of each file of one folder, by its path within it; and the data set's own split, where it has one.
+    """Group of each file by its path within one folder, and the data set's own split, where it has one.
 
-    A file without a group is one that the data set's table does not know; ``table`` is that table's name.
+    A file without a group is missing from the data set's table; ``table`` is the name of that table.
     """
 
     grouping: Grouping
@@ -40,8 +40,8 @@ class Layout:
 def lay_out(folder: Path, files: list[Path], group_by: GroupBy) -> Layout:
     """Group ``files``, given relative to ``folder``.
 
-    ``auto`` takes the first that fits: MAESTRO's table at the root; LibriSpeech's speaker/chapter/file; the first
-    folder below the root, where no file lies beside one; else each file is a group.
+    ``auto`` takes the first layout that fits: MAESTRO's table at the root; LibriSpeech's speaker/chapter/file; one
+    folder for each group, with no file beside them; else each file is a group.
 
     Raises:
         ValueError: ``maestro`` is asked for and its table is missing, or it is damaged.
@@ -63,17 +63,17 @@ def lay_out(folder: Path, files: list[Path], group_by: GroupBy) -> Layout:
 
 
 def folder_name(folder: Path) -> str:
-    """The name a folder's paths and groups start with; ``.`` and links have one too."""
+    """Return the name that a folder's paths and groups start with, for ``.`` and links too."""
     return label(Path(os.path.abspath(folder)).name)  # noqa: PTH100 (resolve would follow the link)
 
 
 def label(name: str) -> str:
-    """A file's name as text, whatever bytes it is of."""
+    """Return a file's name as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def choose_heldout(groups: Iterable[str], count: int | None) -> set[str]:
-    """The ``count`` groups (None: 6 % of them, at least one) whose names hash lowest, so that the choice is stable."""
+    """Return the ``count`` groups (None: 6 %, at least one) whose names hash lowest, so that the choice is stable."""
     ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).hexdigest())
     if count is None:
         count = max(1, len(ordered) * HELDOUT_PERCENT // 100)
@@ -81,7 +81,7 @@ def choose_heldout(groups: Iterable[str], count: int | None) -> set[str]:
 
 
 def _librispeech_speaker(folder: Path, file: Path) -> str | None:
-    """The speaker of …/speaker/chapter/speaker-chapter-utterance, wherever above it the root is."""
+    """Return the speaker of …/speaker/chapter/speaker-chapter-utterance, wherever the root lies above it."""
     named = _LIBRISPEECH.fullmatch(file.stem)
     above = (*Path(os.path.abspath(folder)).parts, *file.parts)[-3:-1]  # noqa: PTH100
     return named[1] if named and above == named.groups() else None
@@ -97,7 +97,7 @@ def _maestro(table: Path, name: str, files: list[Path]) -> Layout:
     groups: dict[Path, str] = {}
     own_split: dict[Path, Split] = {}
     for file in files:
-        # Who keeps the recordings as FLAC has the table's names but for the ending.
+        # Recordings kept as FLAC have the table's names with another ending.
         row = known.get(file) or known.get(file.with_suffix(".wav"))
         if row:
             composer, title = (" ".join(row[column].split()) for column in MAESTRO_COLUMNS[:2])
@@ -107,7 +107,7 @@ def _maestro(table: Path, name: str, files: list[Path]) -> Layout:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    """The table's rows: of CSV, of a JSON list of rows, or of a JSON object of columns (version 3)."""
+    """Return the rows of a table in CSV, a JSON list of rows, or a JSON object of columns (version 3)."""
     try:
         rows: list[dict[str, Any]]
         if table.suffix == ".csv":

@@ -1,7 +1,7 @@
-"""The shards while they are written, and the journal that says how far they are good.
+"""The shards while they are written, and the journal that says which part of them is complete.
 
-A file's samples go to disk before its line in the journal does, so whatever a journal says is there. What follows the
-last line, in the shards or in the journal, is what was being written when the process was killed, and is cut off.
+A file's samples go to disk before its line in the journal, so every entry's samples are there. Data after the last
+whole line, in the shards or in the journal, were being written when the process was killed, and are cut off.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _T = TypeVar("_T")
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file as it was found; one that changed in any of this is another.
+    """A source file; one that differs in any field is another source.
 
-    ``group`` is empty where the data set's table does not know the file; ``own_split`` is what that table says.
+    ``group`` is empty where the file is missing from the data set's table; ``own_split`` is its side in that table.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a source: a place in a shard, or the reason why it is in none."""
+    """Result for one source: a place in a shard, or the reason why it is in none."""
 
     source: Source
     sha256: str = ""
@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What the shards depend on beside the sources."""
+    """Settings that the shards depend on, besides the sources."""
 
     version: int
     folders: list[str]
@@ -60,17 +60,17 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """The journal and shards of ``folder``, open for appending; ``entries`` is what is done.
+    """The journal and shards of ``folder``, open for appending; ``entries`` are the finished sources.
 
     Raises:
-        ValueError: the folder is another preparation's, or one is running there.
+        ValueError: the folder belongs to another preparation, or one is running there.
     """
 
     def __init__(self, folder: Path, header: Header, sources: list[Source]) -> None:
         self.folder, self.header = folder, header
         self.entries: list[Entry] = []
         self._shard: tuple[int, BinaryIO] | None = None
-        # Not opened for appending: what is cut off must be written over.
+        # Not opened in append mode, since a torn end must be overwritten.
         self._file: BinaryIO = os.fdopen(os.open(folder / JOURNAL, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
             self._lock()
@@ -80,7 +80,7 @@ class Journal:
             raise
 
     def append(self, source: Source, sha256: str, samples: npt.NDArray[np.int16]) -> None:
-        """Add a file's samples int16 ``[n]``; they and their entry are on disk when this returns."""
+        """Add a file's samples int16 ``[n]``; samples and entry are on disk when this returns."""
         shard, start = self._end()
         if start and start + len(samples) > self.header.shard_samples:
             shard, start = shard + 1, 0
@@ -105,7 +105,7 @@ class Journal:
         self.entries.append(entry)
 
     def _end(self) -> tuple[int, int]:
-        """The last shard and its length in samples."""
+        """Return the number of the last shard and its length in samples."""
         last = next((entry for entry in reversed(self.entries) if not entry.skipped), None)
         return (last.shard, last.start + last.samples) if last else (0, 0)
 
@@ -126,7 +126,7 @@ class Journal:
                 raise ValueError(f"another process is preparing {self.folder}") from None
 
     def _recover(self, sources: list[Source]) -> None:
-        """Keep the entries that agree with the sources and the shards, cut off all else."""
+        """Keep the entries that agree with the sources and the shards; cut off everything else."""
         lines = self._file.read().splitlines(keepends=True)
         written = _decode(lines[0], Header) if lines else None
         if written is not None:
@@ -167,7 +167,7 @@ class Journal:
 
 
 def read_journal(folder: Path) -> tuple[Header, list[Entry]] | None:
-    """The header and entries of a finished preparation; None where there is no journal or it is damaged."""
+    """Return the header and entries of a finished preparation; None where the journal is missing or damaged."""
     try:
         lines = (folder / JOURNAL).read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def read_journal(folder: Path) -> tuple[Header, list[Entry]] | None:
 
 
 def check_header(folder: Path, written: Header, wanted: Header) -> None:
-    """Raises ValueError where ``folder`` is another preparation's."""
+    """Raise ValueError where ``folder`` belongs to another preparation."""
     if written.folders != wanted.folders:
         raise ValueError(
             f"{folder} holds what was prepared from {', '.join(written.folders)}: choose another folder with -o"
@@ -190,7 +190,7 @@ def check_header(folder: Path, written: Header, wanted: Header) -> None:
 
 
 def _decode(line: bytes, kind: type[_T]) -> _T | None:
-    """One whole line of the journal; None of one that is torn."""
+    """Decode one whole line of the journal; return None for a torn one."""
     try:
         return msgspec.json.decode(line, type=kind) if line.endswith(b"\n") else None
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""The manifest of a prepared folder: where each clip lies, what it was made of, on which side of the split it is."""
+"""The manifest of a prepared folder: each clip's place, source and side of the split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = "whispergpt-audio"
 VERSION = 1
 SAMPLE_BYTES = 2
 MOST_WORKERS = 8
-"""Threads that read files; more only wait for the disk."""
+"""Most threads that read files; more would only wait for the disk."""
 
 Split = Literal["train", "heldout"]
 Grouping = Literal["speaker", "folder", "file", "maestro"]
@@ -30,14 +30,14 @@ class ManifestError(ValueError):
 
 
 class Folder(msgspec.Struct, frozen=True):
-    """A source folder, and what its groups are."""
+    """A source folder, and how its files are grouped."""
 
     name: str
     grouping: Grouping
 
 
 class Heldout(msgspec.Struct, frozen=True):
-    """How many groups were asked for (None: the default share), and the groups that are held out."""
+    """Number of groups asked for (None: the default share), and the groups that are held out."""
 
     asked: int | None
     rule: str
@@ -56,8 +56,8 @@ class Clip(msgspec.Struct, frozen=True):
     """One source file's samples.
 
     ``path`` is relative to its folder and starts with the folder's name, ``sha256`` is of the source file, ``start``
-    and ``samples`` count samples of the shard; ``samples`` is a multiple of 320. ``group`` is what must not be shared
-    between training and held-out: a speaker or a work.
+    and ``samples`` count samples of the shard; ``samples`` is a multiple of 320. ``group`` is the speaker or
+    work, which training and held-out clips must not share.
     """
 
     path: str
@@ -70,14 +70,14 @@ class Clip(msgspec.Struct, frozen=True):
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A file that is not in the shards, and why."""
+    """A file that is not in the shards, and the reason."""
 
     path: str
     reason: str
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """All that is known of a prepared folder. It depends on the sources alone, not on when or where it was made."""
+    """Contents of a prepared folder. They depend on the sources alone, not on the time or the machine."""
 
     format: str
     version: int
@@ -94,19 +94,19 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct):
-    """What says whether the rest can be understood."""
+    """Format and version, which decide whether the rest can be read."""
 
     format: str = ""
     version: int = 0
 
 
 def shard_name(index: int) -> str:
-    """The file of shard ``index``."""
+    """Return the file name of shard ``index``."""
     return f"shard-{index:04d}.i16"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` whole or not at all."""
+    """Write ``manifest.json`` atomically."""
     partial = folder / f"{MANIFEST}.partial"
     with partial.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
@@ -117,7 +117,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring new and renamed names in ``folder`` to disk."""
+    """Flush new and renamed file names in ``folder`` to disk."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check ``manifest.json`` and the sizes of the shards beside it.
 
     Raises:
-        ManifestError: it is of another format, damaged, or does not fit its shards.
+        ManifestError: the manifest is of another format, damaged, or does not fit its shards.
     """
     path = folder / MANIFEST
     text = path.read_bytes()
@@ -177,7 +177,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
     """Hash every shard.
 
     Raises:
-        ManifestError: one is not what it was when the manifest was written.
+        ManifestError: a shard has changed since the manifest was written.
     """
     found = hash_shards(folder, len(manifest.shards))
     for shard, sha256 in zip(manifest.shards, found, strict=True):
@@ -189,7 +189,7 @@ def verify_shards(folder: Path, manifest: Manifest) -> None:
 
 
 def hash_shards(folder: Path, count: int) -> list[str]:
-    """SHA-256 of the first ``count`` shards."""
+    """Return the SHA-256 of each of the first ``count`` shards."""
     files = [folder / shard_name(index) for index in range(count)]
     with ThreadPoolExecutor(min(MOST_WORKERS, usable_processors())) as pool:
         hashes = pool.map(hash_file, files)
@@ -197,6 +197,6 @@ def hash_shards(folder: Path, count: int) -> list[str]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,15 +42,15 @@ from whispergpt.training.data.manifest import (
 )
 
 SHARD_SAMPLES = 256 * 2**20 // 2
-"""Samples a shard may hold: 256 MiB, 93 minutes. No file is cut between shards, so a longer one is skipped."""
+"""Most samples in a shard: 256 MiB, 93 minutes. No file is split between shards, so longer files are skipped."""
 LEAST_SECONDS = 60.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system says when a file cannot grow: the disk, the quota or the permitted size is used up."""
+"""Error numbers of a file that cannot grow: the disk, the quota or the permitted size is used up."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """``fresh`` is False where the folder was already what it should be."""
+class Preparation:
+    """Result of ``prepare``; ``fresh`` is False where the folder was complete already."""
 
     manifest: Manifest
     fresh: bool
@@ -64,7 +64,7 @@ class _Sound:
 
 @dataclass(frozen=True)
 class _Job:
-    """A source and where to read it; or the reason, known already, why it will not be."""
+    """A source and its path, or the reason for skipping it, where one is known already."""
 
     source: Source
     path: Path
@@ -78,17 +78,17 @@ def prepare(
     heldout: int | None = None,
     workers: int | None = None,
     shard_samples: int = SHARD_SAMPLES,
-) -> Prepared:
+) -> Preparation:
     """Decode all audio under ``folders`` into ``out``, going on where an earlier call stopped.
 
     Args:
-        heldout: how many groups are never trained on; None holds out 6 %, at least one. Where MAESTRO's own split
-            exists, that holds.
-        workers: threads that decode, each with a file in memory; None takes one a core, eight at most.
+        heldout: number of groups that are never trained on; None holds out 6 %, at least one. MAESTRO's own split
+            takes precedence.
+        workers: threads that decode, each with a file in memory; None takes one for each core, eight at most.
 
     Raises:
         ValueError: the folders have too little audio or too few groups, ``out`` is another preparation's, the
-            sources have changed since it was finished, or the disk is full. What was prepared so far is kept.
+            sources have changed since it was finished, or the disk is full. Files prepared so far are kept.
     """
     if heldout is not None and heldout < 1:
         raise ValueError(f"--heldout must be at least 1, not {heldout}: training is judged by what is held out")
@@ -101,7 +101,7 @@ def prepare(
     )
     _sides([job.source for job in jobs if not job.reason], heldout)
     if (out / MANIFEST).exists():
-        return Prepared(_finished(out, header, [job.source for job in jobs], heldout), fresh=False)
+        return Preparation(_finished(out, header, [job.source for job in jobs], heldout), fresh=False)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / JOURNAL).exists() and any(out.iterdir()):
         raise ValueError(f"{out} has other files in it: choose an empty or a new folder with -o")
@@ -120,11 +120,11 @@ def prepare(
             f"{out} cannot grow ({error.strerror}): {len(entries)} of {len(jobs)} files are prepared and kept; "
             "make room and give the same command again"
         ) from None
-    return Prepared(manifest, fresh=True)
+    return Preparation(manifest, fresh=True)
 
 
 def _survey(folders: list[Path], group_by: GroupBy) -> tuple[list[Layout], list[_Job]]:
-    """Every source, in the order in which it is prepared."""
+    """Return each folder's layout, and all sources in the order of preparation."""
     names = [folder_name(folder) for folder in folders]
     for name in names:
         if names.count(name) > 1:
@@ -151,13 +151,13 @@ def _job(path: Path, named: str, file: Path, layout: Layout) -> _Job:
 
 
 def _sides(sources: list[Source], asked: int | None) -> dict[str, Split]:
-    """The side each group is on.
+    """Return the side of each group.
 
     Raises:
-        ValueError: one side has none.
+        ValueError: one side has no group.
     """
     own = {source.group: source.own_split for source in sources if source.own_split}
-    # A work that is held out in one of its recordings is held out in all of them.
+    # If one recording of a work is held out, all of them are.
     own |= {source.group: source.own_split for source in sources if source.own_split == "heldout"}
     others = {source.group for source in sources} - set(own)
     held = {group for group, split in own.items() if split == "heldout"} | choose_heldout(others, asked)
@@ -185,7 +185,7 @@ def _decode_rest(journal: Journal, jobs: list[_Job], workers: int) -> None:
             if isinstance(sound, str):
                 journal.skip(job.source, sound)
             elif sound.sha256 in first_of:
-                # The same recording under two names could be trained on and held out.
+                # Under two names, one recording could be both trained on and held out.
                 journal.skip(job.source, f"It is the same file as {first_of[sound.sha256]}.")
             else:
                 journal.append(job.source, sound.sha256, sound.samples)
@@ -194,7 +194,7 @@ def _decode_rest(journal: Journal, jobs: list[_Job], workers: int) -> None:
 
 
 def _decoded(jobs: list[_Job], workers: int, longest: float) -> Iterator[tuple[_Job, _Sound | str]]:
-    """Each job's sound or the reason for none, in order; at most one more than ``workers`` are in memory."""
+    """Yield each job's sound, or the reason for skipping it, in order; at most ``workers`` + 1 are in memory."""
     rest = iter(jobs)
     pool = ThreadPoolExecutor(workers)
     ahead: deque[tuple[_Job, Future[_Sound | str]]] = deque()
@@ -249,7 +249,7 @@ def _manifest(out: Path, entries: list[Entry], folders: list[Folder], asked: int
 
 
 def _finished(out: Path, header: Header, sources: list[Source], asked: int | None) -> Manifest:
-    """The manifest of a finished folder, if it is of these sources and its shards are whole."""
+    """Return the manifest of a finished folder, if it is of these sources and its shards are intact."""
     manifest = read_manifest(out)
     journal = read_journal(out)
     if journal is None:

@@ -1,4 +1,4 @@
-"""What models are asked about: recordings one after the other, each with the speaker or work that it is of."""
+"""Recordings that models are evaluated on, one at a time, each with its speaker or work."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ FEWEST_FRAMES = 8
 
 
 class Recordings:
-    """Every file under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
+    """All audio files under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
 
     Args:
-        group_by: what is independent of one another, as ``whispergpt train prepare`` splits.
+        group_by: the unit that is resampled for intervals, as in ``whispergpt train prepare``.
 
     Attributes:
-        grouping: how they are grouped.
-        skipped: files that could not be used, and why.
+        grouping: how the recordings are grouped.
+        skipped: files that could not be used, and the reasons.
 
     Raises:
-        ValueError: there is no such folder; or it is prepared, and cannot be used or is grouped already.
+        ValueError: the folder is missing, or is a prepared one that is damaged or grouped in another way.
     """
 
     def __init__(self, folder: Path, group_by: GroupBy = "auto") -> None:
@@ -47,7 +47,7 @@ class Recordings:
         within = [path.relative_to(self._folder) for path in files]
         layout = lay_out(self._folder, within, group_by)
         self.grouping: str = layout.grouping
-        # One that the data set's table does not know is its own group.
+        # A file that is missing from the data set's table is a group of its own.
         return [
             (str(path), layout.groups.get(file, str(file)), partial(read_audio, path, max_seconds=None))
             for path, file in zip(files, within, strict=True)
@@ -61,10 +61,10 @@ class Recordings:
         return [(clip.path, clip.group, partial(held.samples, clip)) for clip in held.clips]
 
     def read(self) -> Iterator[tuple[str, Tensor]]:
-        """Group and audio ``[n]`` at 24 kHz of each, with progress on a terminal.
+        """Yield each recording's group and audio ``[n]`` at 24 kHz, with progress on a terminal.
 
         Raises:
-            ValueError: none of them can be used.
+            ValueError: no recording can be used.
         """
         used = False
         for name, group, samples in tqdm(self._all, unit="file", disable=None, leave=False):

@@ -1,4 +1,4 @@
-"""Shares of prepared folders in what a training step draws."""
+"""Shares of prepared folders in the crops of a training step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 def odds_by_shares(
     lengths: Sequence[int], folders: Sequence[int], shares: tuple[float, ...] | None
 ) -> npt.NDArray[np.float64]:
-    """Return how likely each recording is to be drawn from, in proportion to its length within its folder.
+    """Return the probability of drawing from each recording, in proportion to its length within its folder.
 
     Args:
         lengths: samples or frames of each recording.
         folders: the number of each recording's folder; not read without ``shares``.
-        shares: how much of what is drawn comes from each folder; None: as much as it has.
+        shares: proportion of the draws that comes from each folder; None: in proportion to its length.
     """
     weights = np.array(lengths, dtype=np.float64)
     if shares is not None:

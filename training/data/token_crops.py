@@ -1,4 +1,4 @@
-"""What a model's training step sees: random stretches of speakers' or works' frames."""
+"""Batches for a model's training step: random stretches of speakers' or works' frames."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from whispergpt.training.data.tokens import Tokens
 
 @dataclass(frozen=True)
 class Batch:
-    """``codes`` int64 ``[B, T + 1, K]``; ``mels`` ``[B, T, n_mels]`` of the first T frames; ``known`` bool ``[B, T]``:
-    where the frame that comes next is one of the recording."""
+    """One step's crops: ``codes`` int64 ``[B, T + 1, K]``; ``mels`` ``[B, T, n_mels]`` of the first T frames; ``known``
+    bool ``[B, T]``: False where the next frame is padding."""
 
     codes: Tensor
     mels: Tensor
     known: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Return a copy on another device."""
         return Batch(self.codes.to(device), self.mels.to(device), self.known.to(device))
 
     @property
     def targets(self) -> Tensor:
-        """The coarse codes that come next ``[B, T]``, -100 where there is none."""
+        """Return the next frames' coarse codes ``[B, T]``, -100 for padding."""
         return torch.where(self.known, self.codes[:, 1:, 0], -100)
 
 
 class TokenCrops:
     """Random crops of groups' streams; the same step draws the same crops.
 
-    ``sources`` are drawn from by their frames: the recordings, and altered copies. ``shares``: how much of what is
-    drawn comes from each prepared folder, over all sources; None: as much as it has.
+    ``sources``: the recordings and altered copies, drawn in proportion to their frames. ``shares``: proportion of the
+    crops from each prepared folder, over all sources; None: in proportion to its frames.
 
-    ``odds``: how likely a crop's slices are of each version of the sound, if they are of one throughout; a share of
-    ``join_share`` changes from the first to the second of ``join`` at a random frame, as slices do where a continuation
-    joins its prompt.
+    ``odds``: probability of each version of the sound for a crop whose slices are all of one version. In a share of
+    ``join_share``, slices change from the first to the second version of ``join`` at a random frame, as they do where a
+    continuation joins its prompt.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TokenCrops:
         self.odds = odds_by_shares([count for _, _, count in self.spans], folders, shares)
 
     def batch(self, step: int, version: str | None = None) -> Batch:
-        """The crops of one step; ``version`` None mixes versions as in training."""
+        """Return the crops of one step; ``version`` None mixes versions as in training."""
         draw = np.random.default_rng((self.seed, step))
         first_source = self.sources[0]
         codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
@@ -80,7 +80,7 @@ class TokenCrops:
         return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
 
     def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[str, str, int]:
-        """The version before the join, the one after it, and the frame of the join."""
+        """Draw and return the version before the join, the one after it, and the frame of the join."""
         if version is not None:
             return version, version, 0
         if draw.random() < self.join_share:

@@ -1,4 +1,4 @@
-"""Tokens on disk: arrays that are filled clip by clip, in whichever runs it takes, and then mapped."""
+"""Tokens on disk: arrays that are filled clip by clip, over several runs if need be, and then mapped."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 FLUSH_EVERY = 16
-"""Clips between two notes of how far it has come."""
+"""Clips between two records of the progress."""
 
 
 class TokenFiles:
-    """Arrays by name in ``folder``, whose files begin with ``key``: whatever decides their contents is to be in it.
+    """Named arrays in ``folder``.
 
     Args:
-        arrays: shape and type of each.
+        key: start of the files' names; it must depend on everything that decides their contents.
+        arrays: shape and type of each array.
     """
 
     def __init__(self, folder: Path, key: str, arrays: dict[str, tuple[tuple[int, ...], type[np.generic]]]) -> None:
@@ -28,15 +29,15 @@ class TokenFiles:
 
     @property
     def complete(self) -> bool:
-        """Whether all arrays are there, whole."""
+        """Return whether all arrays are finished."""
         return all(file.exists() for file in self._files.values())
 
     def read(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The arrays, mapped from disk."""
+        """Return the arrays, mapped from disk."""
         return {name: np.load(file, mmap_mode="r") for name, file in self._files.items()}
 
     def begin(self) -> tuple[dict[str, npt.NDArray[np.generic]], int]:
-        """The arrays, to be written to, and how many clips are in them already."""
+        """Open the arrays for writing; return them and the number of clips that are in them already."""
         done = self._noted() if all(file.exists() for file in self._partial.values()) else 0
         self._open = {
             name: np.lib.format.open_memmap(self._partial[name], "r+" if done else "w+", dtype=kind, shape=shape)
@@ -45,7 +46,7 @@ class TokenFiles:
         return dict(self._open), done
 
     def note(self, clips: int) -> None:
-        """So many clips are in the arrays; now and then that is written down."""
+        """Record that ``clips`` clips are in the arrays; written to disk every ``FLUSH_EVERY`` clips."""
         if clips % FLUSH_EVERY == 0:
             for array in self._open.values():
                 array.flush()
@@ -54,7 +55,7 @@ class TokenFiles:
             partial.replace(self._note)
 
     def finish(self) -> None:
-        """All is in the arrays."""
+        """Give the complete arrays their final names."""
         for name, array in self._open.items():
             array.flush()
             self._partial[name].replace(self._files[name])

@@ -1,4 +1,4 @@
-"""Recordings as the model sees them: codes and the mel slices of three versions of the sound, cached."""
+"""Recordings as input of a model: codes and the mel slices of three versions of the sound, cached."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.token_files import TokenFiles
 
 VERSIONS = ("original", "decoded", "coarse")
-"""Of which audio the slices are: the recording, all its codes decoded, its coarse codes decoded."""
+"""Versions of the sound that have slices: the recording, all its codes decoded, its coarse codes decoded."""
 
 MOST_SAMPLES = 60 * SAMPLE_RATE
-"""A long clip goes through the codec in parts of a minute, each from silence, as a prompt does: memory is bounded."""
+"""Most samples that the codec takes at once. Longer clips are split, each part from silence, to bound memory."""
 
 
 _Codes: TypeAlias = npt.NDArray[np.uint16]
@@ -34,11 +34,11 @@ Mels: TypeAlias = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Tokens:
-    """All clips one behind the other, those of a group (a speaker or a work) together.
+    """Tokens of all clips, one after another, ordered by group (speaker or work).
 
     ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
-    count of each group, which goes on from clip to clip as one long stream; ``folders``: for each span, the number of
-    the prepared folder that the group is from (empty: all are from one).
+    count of each group, whose clips form one long stream; ``folders``: for each span, the number of the prepared folder
+    that the group is from (empty: all are from one).
     """
 
     codes: _Codes
@@ -51,7 +51,7 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
     """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``, or go on with it.
 
     Args:
-        alteration: the change made to every clip first; clips that it leaves as they are are left out.
+        alteration: the change made to every clip first; clips that it does not change are left out.
 
     Raises:
         ValueError: the alteration changes no clip.
@@ -91,7 +91,7 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
 def _fill(
     files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, alteration: Alteration
 ) -> None:
-    """Go on where an earlier run stopped."""
+    """Fill the arrays, from where an earlier run stopped."""
     device = codec.quantizer.entries[0].device
     slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
     arrays, done = files.begin()
@@ -114,7 +114,7 @@ def _fill(
 
 
 def _parts(clip: Clip) -> list[tuple[int, int]]:
-    """Return the first sample and the samples of each minute of a clip, before it is altered."""
+    """Return the first sample and the length in samples of each minute of a clip, before its alteration."""
     return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
 
 
