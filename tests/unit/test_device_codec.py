@@ -25,11 +25,11 @@ from whispergpt.engine.model.quantizer import Codebook
 from whispergpt.training.adam import DeviceAdam, set_rate
 from whispergpt.training.board import Board
 from whispergpt.training.codec import vector_quantization
-from whispergpt.training.codec.averaged import Averaged
-from whispergpt.training.codec.captured import WARM_UP_RUNS, Captured, Function
+from whispergpt.training.codec.captured import WARM_UP_RUNS, CapturedFunction, Function
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.codec.train import train_codec
+from whispergpt.training.codec.weight_average import WeightAverage
 from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.crops import SILENCE_KEPT, Crops
 from whispergpt.training.data.datasets import AudioSet
@@ -243,7 +243,7 @@ def test_interrupted_and_resumed_on_the_device_equals_uninterrupted(
 
 def test_an_average_lies_where_its_decay_says() -> None:
     module = nn.Linear(2, 2)
-    average, wanted = Averaged(module, 0.9), module.weight.detach().clone()
+    average, wanted = WeightAverage(module, 0.9), module.weight.detach().clone()
     for _ in range(3):
         with torch.no_grad():
             module.weight.add_(1.0)
@@ -309,7 +309,7 @@ def test_every_run_of_a_captured_function_counts(capsys: pytest.CaptureFixture[s
         return {"total": torch.tensor(float(len(runs)))}
 
     graphs = Recorded()
-    step = Captured(function, lambda: forgotten.append(1), graphs)
+    step = CapturedFunction(function, lambda: forgotten.append(1), graphs)
     found = [float(step()["total"]) for _ in range(WARM_UP_RUNS + 4)]
     assert found == [float(n) for n in range(1, WARM_UP_RUNS + 5)]
     assert (graphs.warmed, graphs.captured, graphs.replayed, len(forgotten)) == (WARM_UP_RUNS, 1, 4, 1)
@@ -318,7 +318,7 @@ def test_every_run_of_a_captured_function_counts(capsys: pytest.CaptureFixture[s
 
 def test_a_step_that_cannot_be_captured_ends_the_run_in_a_sentence() -> None:
     graphs = Recorded("operation not permitted\nand much more")
-    step = Captured(dict, lambda: None, graphs)
+    step = CapturedFunction(dict, lambda: None, graphs)
     for _ in range(WARM_UP_RUNS):
         step()
     with pytest.raises(ValueError, match="captured as a graph: operation not permitted; --preset cpu needs none$"):

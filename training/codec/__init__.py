@@ -1,4 +1,4 @@
-"""Trains codecs, at last against an adversary.
+"""Training of codecs, in its last stage against an adversary.
 
 It may import ``training.data``.
 """

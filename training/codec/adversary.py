@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from whispergpt.training.codec.discriminator import SpectrumDiscriminator
 
 WINDOWS = (2048, 1024, 512)
-"""In samples: long ones hear pitch, short ones onsets."""
+"""Window lengths in samples: long windows resolve pitch, short ones onsets."""
 FILTERS = 8
-"""A quarter of EnCodec's: even so it costs a processor as much as the decoder that it teaches."""
+"""Channels of each layer, a quarter of EnCodec's; on a CPU this costs as much as the decoder."""
 
 
 class Adversary(nn.Module):
-    """Tells recordings from what a codec made of them."""
+    """Discriminators that tell recordings from a codec's output."""
 
     def __init__(self, windows: tuple[int, ...] = WINDOWS, filters: int = FILTERS) -> None:
         super().__init__()
         self.scales = nn.ModuleList(SpectrumDiscriminator(window, filters) for window in windows)
 
     def own_loss(self, made: Tensor, recorded: Tensor) -> Tensor:
-        """The hinge loss that the discriminators learn from: ``[B, samples]`` each → a scalar."""
+        """Return the discriminators' hinge loss, a scalar, for ``[B, samples]`` each."""
         loss = made.new_zeros(())
         for scale in self.scales:
             loss = loss + F.relu(1 - scale(recorded)[0]).mean() + F.relu(1 + scale(made.detach())[0]).mean()
         return loss / len(self.scales)
 
     def losses(self, made: Tensor, recorded: Tensor) -> dict[str, Tensor]:
-        """What the codec learns from: ``adversarial``, the hinge, and ``features``, how far the discriminators' layers
-        differ between the two, relative to the recording's."""
+        """Return the codec's losses for ``[B, samples]`` each: ``adversarial``, the hinge loss, and ``features``, the
+        difference of the discriminators' layers, relative to the recording's."""
         adversarial, features, layers = made.new_zeros(()), made.new_zeros(()), 0
         for scale in self.scales:
             with torch.no_grad():

@@ -9,10 +9,10 @@ DECAY = 0.99
 
 
 class Balancer(nn.Module):
-    """Gives each loss a fixed share of the gradient at the codec's output, whatever its own scale.
+    """Balance of losses: each has a fixed share of the gradient at the codec's output, whatever its scale.
 
     Args:
-        shares: of each loss, by name; only their proportions count.
+        shares: share of each loss by name; only the proportions count.
     """
 
     norms: Tensor
@@ -23,7 +23,7 @@ class Balancer(nn.Module):
         self.register_buffer("norms", torch.zeros(len(shares)))
 
     def backward(self, losses: dict[str, Tensor], output: Tensor) -> None:
-        """Send the balanced gradient of ``losses`` at ``output`` ``[B, samples]`` back into what made it."""
+        """Backpropagate the balanced gradient of ``losses`` from ``output`` ``[B, samples]``."""
         total = sum(self.shares.values())
         gradient = torch.zeros_like(output)
         for index, (name, share) in enumerate(self.shares.items()):

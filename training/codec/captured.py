@@ -1,4 +1,4 @@
-"""Functions that a CUDA device replays from a captured graph: hundreds of kernels for the cost of one launch."""
+"""Functions that a CUDA device replays as a captured graph: hundreds of kernels at the cost of one launch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Graphs(Protocol):
     """Capture of functions as graphs on one device."""
 
     def warm_up(self, function: Function) -> dict[str, Tensor]:
-        """Run the function as it is, apart from other work."""
+        """Run the function without capturing it, apart from other work."""
         ...
 
     def capture(self, function: Function) -> tuple[Callable[[], None], dict[str, Tensor]]:
-        """Return how to replay the function, and the tensors that a replay fills; the function is not run.
+        """Return a callable that replays the function, and the tensors that it fills; nothing is run yet.
 
         Raises:
-            RuntimeError: it cannot be captured.
+            RuntimeError: the function cannot be captured.
         """
         ...
 
 
 class CudaGraphs:
-    """Captures on a CUDA device."""
+    """Capture on a CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._aside = device, torch.cuda.Stream(device)
@@ -53,22 +53,22 @@ class CudaGraphs:
 
 
 def graphs_of(device: torch.device) -> Graphs | None:
-    """Return what captures on a device; None, and a word about it on stderr, where nothing does."""
+    """Return the graphs of a device, or None, with a line on stderr, where the device has none."""
     if device.type == "cuda":
         return CudaGraphs(device)
     tqdm.write(f"A {device.type} device has no graphs: every step runs operation by operation.", file=sys.stderr)
     return None
 
 
-class Captured:
-    """A function that is run as it is a few times, then captured, and replayed from then on.
+class CapturedFunction:
+    """A function that runs directly a few times, is then captured, and is replayed from then on.
 
-    All runs count, the first ones too.
+    The first runs count as steps too.
 
     Args:
-        function: takes no argument and returns tensors; its random numbers are from the device's own generator.
-        forget: drops what an earlier run left in memory that is not the graph's, such as gradients.
-        graphs: what captures it; None runs it as it is.
+        function: takes no argument and returns tensors; its random numbers come from the device's own generator.
+        forget: drops tensors of earlier runs that lie outside the graph's memory, such as gradients.
+        graphs: the device's graphs; None always runs the function directly.
     """
 
     def __init__(self, function: Function, forget: Callable[[], None], graphs: Graphs | None) -> None:
@@ -78,7 +78,7 @@ class Captured:
         self._result: dict[str, Tensor] = {}
 
     def __call__(self) -> dict[str, Tensor]:
-        """Run it once; the tensors hold until the next call.
+        """Run the function once and return its tensors, which the next call overwrites.
 
         Raises:
             ValueError: the function cannot be captured.
@@ -93,7 +93,7 @@ class Captured:
             try:
                 self._replay, self._result = self._graphs.capture(self._function)
             except RuntimeError as error:
-                # torch leaves the device's streams and generators as they are then, so nothing can go on.
+                # torch does not restore the device's streams and generators, so the run cannot go on.
                 reason = str(error).partition("\n")[0]
                 raise ValueError(f"a step cannot be captured as a graph: {reason}; --preset cpu needs none") from error
         self._replay()

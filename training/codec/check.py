@@ -1,4 +1,4 @@
-"""How good a codec is on held-out crops, while it trains."""
+"""Scores of a codec on held-out crops during its training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whispergpt.training.codec.losses import ReconstructionLoss
 
 @torch.inference_mode()
 def check_codec(codec: Codec, audio: Tensor, loss_of: ReconstructionLoss, quantized: bool) -> dict[str, float]:
-    """Losses on ``[N, samples]`` with all codebooks and with one, signal-to-noise ratio, and codes in use."""
+    """Return losses and signal-to-noise ratio on ``[N, samples]`` with all codebooks and with one, and perplexity."""
     if not quantized:
         return _scores("unquantized", codec.decoder(codec.encoder(audio[:, None]))[:, 0], audio, loss_of)
     codes = codec.encode(audio[:, None])

@@ -14,13 +14,13 @@ SLOPE = 0.2
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Two-dimensional convolutions over the real and imaginary parts of a spectrum.
+    """Two-dimensional convolutions over the real and imaginary parts of a compressed spectrum.
 
-    Its magnitudes are compressed, as ears do: of plain ones a discriminator hears the loudest bins alone, and after 200
-    steps still could not tell a codec from a recording (measured).
+    Without compression the loudest bins dominate: after 200 steps the discriminator could not tell a codec from a
+    recording (measured).
 
     Args:
-        window: of the spectrum, in samples; it hops by a quarter.
+        window: length of the spectrum's window in samples; the hop is a quarter of it.
         filters: channels of every layer.
     """
 
@@ -36,8 +36,8 @@ class SpectrumDiscriminator(nn.Module):
         self.last = _convolution(filters, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Audio ``[B, samples]`` → how real each place of the spectrum sounds ``[B, 1, T, bins / 8]``, and each
-        layer's features ``[B, filters, T, ...]``."""
+        """Return, for audio ``[B, samples]``, a score of each place of the spectrum ``[B, 1, T, bins / 8]``, high for
+        recordings, and each layer's features ``[B, filters, T, ...]``."""
         spectrum = torch.stft(
             audio, self.window, self.window // 4, window=self.shape, normalized=True, return_complex=True
         )
@@ -56,6 +56,6 @@ def _convolution(
     stride: tuple[int, int] = (1, 1),
     dilation: tuple[int, int] = (1, 1),
 ) -> nn.Module:
-    """Over time and frequency, padded so that only the stride shrinks them."""
+    """Return a convolution over time and frequency, padded so that only the stride shrinks its input."""
     padding = ((kernel[0] - 1) * dilation[0] // 2, (kernel[1] - 1) * dilation[1] // 2)
     return weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation))

@@ -12,23 +12,23 @@ SCALES = ((256, 40), (512, 64), (1024, 80), (2048, 96))
 """(window in samples, mel bins); each hops by a quarter of its window."""
 COMPRESSED_SCALES = (512, 1024, 2048)
 COMPRESSION = 0.3
-"""Exponent that brings magnitudes near to loudness (Braun and Tashev, arXiv 2009.12286)."""
+"""Exponent of compressed magnitudes, which approximate loudness (Braun and Tashev, arXiv 2009.12286)."""
 PHASE_HZ = 1_000.0
-"""Above this the phase weighs little. Where it cannot be foretold, the best answer to an error of the complex spectrum
-is a tenth of the sound: with phase at all frequencies a codec of six kilobits was 10 to 17 dB too soft above 1.2 kHz
-(measured)."""
+"""Frequency in Hz above which the phase weighs little. Where the phase cannot be predicted, a tenth of the sound has
+the least error of the complex spectrum. With phase at all frequencies, a codec of six kilobits was 10 to 17 dB too soft
+above 1.2 kHz (measured)."""
 WEIGHTS = {"mel": 2.0, "loudness": 8.0, "magnitude": 2.0, "phase": 0.6, "wave": 0.2}
 
 
 class ReconstructionLoss(nn.Module):
-    """Mel magnitudes at four scales by logarithm and by loudness, compressed spectra, low frequencies with their phase,
-    and the waveform.
+    """Sum of errors of mel magnitudes at four scales (by logarithm and by loudness), compressed spectra, low
+    frequencies with their phase, and the waveform.
 
-    All but the last two make the sound right; these tie the phase to the original's where it can be, which mel alone
-    leaves free (a codec trained on mel alone has the right spectrum and the wrong waveform). The logarithm minds a
-    background as much as a voice; the loudness what is heard of both (with it PESQ-WB of held-out speakers rose from
-    1.48 to 1.62 in as many steps as had brought 0.03 without). They are relative to the signal, and the spectra's are
-    squared: the best answer to an absolute error, as long as nothing is known of the phase, is silence.
+    The last two tie the phase to the original's: a codec trained on mel alone has the right spectrum and the wrong
+    waveform. The logarithm weighs a background as much as a voice; the loudness weighs both as they are heard. With it,
+    PESQ-WB of held-out speakers rose from 1.48 to 1.62 in a number of steps that brought 0.03 without. All terms are
+    relative to the signal, and the spectra's are squared: an absolute error is least for silence while the phase is
+    unknown.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class ReconstructionLoss(nn.Module):
             self.register_buffer(f"phase_{window}", 1 / (1 + (hertz / PHASE_HZ) ** 4)[:, None], persistent=False)
 
     def forward(self, output: Tensor, target: Tensor, mel_weight: float | Tensor = 1.0) -> dict[str, Tensor]:
-        """``[B, samples]`` each → the named terms, ``total`` among them."""
+        """Return the named terms, and ``total``, for ``[B, samples]`` each."""
         terms = {name: output.new_zeros(()) for name in ("mel", "loudness", "magnitude", "phase")}
         for window, _ in SCALES:
             shape, bank = getattr(self, f"window_{window}"), getattr(self, f"bank_{window}")
@@ -63,20 +63,20 @@ class ReconstructionLoss(nn.Module):
 
 
 def _mel(spectrum: Tensor, bank: Tensor) -> Tensor:
-    """Complex ``[B, bins, T]`` → magnitudes ``[B, mels, T]``, never zero."""
+    """Return mel magnitudes ``[B, mels, T]``, never zero, of a complex spectrum ``[B, bins, T]``."""
     magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
     return torch.einsum("fm,bft->bmt", bank, magnitude) + 1e-3
 
 
 def _loudness_error(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mel magnitudes ``[B, mels, T]`` each → how far their loudness differs, relative to each item's."""
+    """Return the difference in loudness of mel magnitudes ``[B, mels, T]``, relative to each item's loudness."""
     x, y = made.sqrt(), wanted.sqrt()
     return ((x - y).abs().mean((1, 2)) / y.mean((1, 2))).mean()
 
 
 def _compressed_errors(made: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared errors of compressed spectra ``[B, bins, T]``: of their magnitudes, and with their phase, where bins are
-    weighed by ``weight`` ``[bins, 1]``; each relative to the wanted one's power."""
+    """Return squared errors of compressed spectra ``[B, bins, T]``, relative to the wanted one's power: one of the
+    magnitudes, and one with phase, whose bins are weighted by ``weight`` ``[bins, 1]``."""
     (x, x_size), (y, y_size) = compress(made), compress(wanted)
     magnitude = (x_size - y_size).square().mean() / y_size.square().mean()
     phase = ((x - y).square().sum(-1) * weight).mean() / (y_size.square() * weight).mean()
@@ -84,7 +84,7 @@ def _compressed_errors(made: Tensor, wanted: Tensor, weight: Tensor) -> tuple[Te
 
 
 def compress(spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """Complex ``[...]`` → compressed parts ``[..., 2]`` and magnitudes ``[...]``."""
+    """Return compressed parts ``[..., 2]`` and magnitudes ``[...]`` of a complex spectrum ``[...]``."""
     parts = torch.view_as_real(spectrum)
     power = parts.square().sum(-1) + 1e-6
     return parts * power.pow((COMPRESSION - 1) / 2).unsqueeze(-1), power.pow(COMPRESSION / 2)

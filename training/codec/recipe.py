@@ -1,4 +1,4 @@
-"""How a codec is trained: every number that decides the weights."""
+"""Recipe of a codec's training: every number that decides the weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.run import learning_rate
 
 GPU_STEPS = 13_800
-"""Steps of a GPU run: some five minutes on an H200."""
+"""Steps of a GPU run: about five minutes on an H200."""
 ADVERSARY_FROM = 0.83
-"""Share of a GPU run's steps before the adversary comes in."""
+"""Share of a GPU run's steps after which the adversary starts."""
 QUANTIZE_FROM = 0.35
-"""Share of the steps before that, at which codebooks come in where no trained ones are gone on from."""
+"""Share of the steps before the adversary, after which codebooks start, where no trained ones are given."""
 
 
 @dataclass(frozen=True)
 class StepKind:
     """Kind of a step: steps of one kind compute the same operations.
 
-    ``quantized``: the decoder hears codes. ``final``: encoder and codebooks stay as they are, and an adversary is
-    there. ``teaches``: the adversary learns. ``learns``: the codec learns.
+    ``quantized``: the decoder's input is quantized. ``final``: encoder and codebooks are fixed, and there is an
+    adversary. ``teaches``: the adversary learns. ``learns``: the codec learns.
     """
 
     quantized: bool
@@ -33,29 +33,30 @@ class StepKind:
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    """First an autoencoder, then its codebooks too, at last the decoder alone against an adversary.
+    """Recipe of three stages: an autoencoder, then its codebooks too, then the decoder alone against an adversary.
 
-    ``quantize_from``: the step at which the codebooks come in, started by k-means. ``adversarial_from``: the step from
-    which on the encoder and the codebooks stay as they are (models may be trained on the codes from then on) and the
-    decoder learns from discriminators as well; None: never. With ``start_from``, the folder of a trained codec, that
-    one's weights are the first ones, and ``quantize_from`` 0 keeps its codebooks too.
+    ``quantize_from``: first step with codebooks, which k-means starts. ``adversarial_from``: first step in which the
+    encoder and the codebooks are fixed (models may be trained on the codes from then on) and the decoder learns from
+    discriminators as well; None: never. ``start_from``: folder of a trained codec whose weights the run starts from;
+    ``quantize_from`` 0 keeps its codebooks too.
 
     ``mel_from``: between these steps the weight of the mel term rises from a tenth to one; at full weight from the
     start it hides the waveform's gradient. ``held``: share of the steps at the peak rate, before it falls.
     ``coarse_share`` of the crops are decoded from the first codebook alone and ``full_share`` from all, the others
-    from a random number of them. ``shares``: see ``Crops``. In the first ``adversary_alone`` steps of
-    the last stage only the discriminators learn: an untrained one would teach the decoder noise.
-    ``adversary_shares``: of the gradient at the decoder's output, those of the reconstruction, the adversarial and the
-    feature losses. ``adversary_batch``: crops in a step of the last stage; None: as before it. ``decoder_rate``: peak
-    rate of the last stage, in which the rate then falls by a cosine of its own; None: one schedule for the whole run.
-    ``decoder_average``: share of its average that the last stage's decoder keeps in a step (0.999, say); the averaged
-    weights are the ones that are written. None: there is no average.
+    from a random number of them. ``shares``: see ``Crops``.
 
-    ``on_device``: the recordings lie on the device, where crops are drawn, altered and, on a CUDA device, replayed from
-    graphs. The draws are others than without it.
+    ``adversary_alone``: first steps of the last stage, in which only the discriminators learn, since untrained ones
+    would teach the decoder noise. ``adversary_shares``: shares of the gradient at the decoder's output of the
+    reconstruction, the adversarial and the feature losses. ``adversary_batch``: crops in a step of the last stage;
+    None: as before it. ``decoder_rate``: peak rate of the last stage, which has a cosine of its own; None: one schedule
+    for the whole run. ``decoder_average``: share of the decoder's moving average that a step of the last stage keeps,
+    such as 0.999; the averaged weights are written. None: no average.
+
+    ``on_device``: the recordings lie on the device, where crops are drawn and altered; a CUDA device replays the steps
+    from graphs. The draws differ from those on the host.
 
     Raises:
-        ValueError: the stages are not in their order, or there is no adversary for what belongs to its stage.
+        ValueError: the stages are out of order, or settings of the adversary's stage are given without an adversary.
     """
 
     steps: int = 40_000
@@ -94,7 +95,7 @@ class CodecRecipe:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")
 
     def mel_weight(self, step: int) -> float:
-        """The weight of the mel term in one step."""
+        """Return the weight of the mel term in one step."""
         if self.start_from is not None:
             return 1.0
         start, full = self.mel_from
@@ -110,37 +111,37 @@ class CodecRecipe:
         return learning_rate(step - first, self.steps - first, self.decoder_rate, warmup=0)
 
     def kind(self, step: int) -> StepKind:
-        """Return what is computed in one step."""
+        """Return the kind of one step."""
         final, alone = self.is_adversarial(step), self.is_only_adversarial(step)
         teaches = final and (alone or step % self.adversary_every == 0)
         return StepKind(self.is_quantized(step), final, teaches, learns=not alone)
 
     def crops_in(self, step: int) -> int:
-        """Return how many crops one step sees."""
+        """Return the number of crops in one step."""
         return self.adversary_batch if self.adversary_batch and self.is_adversarial(step) else self.batch
 
     @property
     def vectors_for_entry(self) -> float:
-        """Vectors that each entry of a codebook gets in a step, on average; 1 where it is less."""
+        """Return the mean number of vectors for each codebook entry in a step, at least 1."""
         return max(1.0, self.batch * self.crop_frames / CODEBOOK_SIZE)
 
     def is_quantized(self, step: int) -> bool:
-        """Whether the decoder hears codes in this step."""
+        """Return whether the decoder's input is quantized in this step."""
         return step >= self.quantize_from
 
     def is_adversarial(self, step: int) -> bool:
-        """Whether encoder and codebooks are final in this step, and an adversary there."""
+        """Return whether encoder and codebooks are fixed in this step, with an adversary."""
         return self.adversarial_from is not None and step >= self.adversarial_from
 
     def is_only_adversarial(self, step: int) -> bool:
-        """Whether nothing of the codec learns in this step."""
+        """Return whether only the adversary learns in this step."""
         return self.adversarial_from is not None and 0 <= step - self.adversarial_from < self.adversary_alone
 
 
 def gpu_recipe(steps: int | None, start_from: str | None, adversarial_from: int | None = None) -> CodecRecipe:
-    """Return the recipe for a GPU, whose stages are shares of the run: large batches, and an adversary at the end.
+    """Return the recipe for a GPU: large batches, an adversary at the end, and stages as shares of the steps.
 
-    Where it starts from a trained codec, its codebooks are gone on from.
+    A trained codec to start from keeps its codebooks.
     """
     steps = GPU_STEPS if steps is None else steps
     adversarial_from = round(ADVERSARY_FROM * steps) if adversarial_from is None else adversarial_from

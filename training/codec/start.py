@@ -1,4 +1,4 @@
-"""How a codec's training starts: weights that let the signal through, and codebooks from real latents."""
+"""Start of a codec's training: weights that keep the signal's variance, and codebooks from real latents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ KMEANS_BATCHES = 80
 
 
 def keep_variance(codec: Codec) -> None:
-    """Start with every convolution passing on the variance it gets.
+    """Initialize every convolution so that its output has the variance of its input.
 
-    PyTorch's default shrinks it at each of some twenty layers: the output starts at a thousandth of the input, and
-    training stayed on a plateau for over a thousand steps, where this start left it within three hundred (measured).
+    PyTorch's default shrinks it at each of some twenty layers: the output starts at a thousandth of the input.
+    Training then stayed on a plateau for over a thousand steps; this start left it within three hundred (measured).
     """
     for module in codec.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
@@ -28,11 +28,11 @@ def keep_variance(codec: Codec) -> None:
 
 @torch.no_grad()
 def start_codebooks(codec: Codec, crops: Batches, step: int, device: torch.device, count: float = 1.0) -> None:
-    """Set the codebooks by k-means of what the encoder makes of random crops, once its latents have unit spread.
+    """Scale the encoder's latents to unit spread and set the codebooks by k-means of those of random crops.
 
     ``count``: vectors that each entry will get in a step.
     """
-    first = 2_000_000 + step  # crops that no training step sees
+    first = 2_000_000 + step  # crops that no training step uses
     latents = torch.cat([codec.encoder(crops.batch(first + i)[:, None].to(device)) for i in range(KMEANS_BATCHES)])
     spread = latents.std()
     last, first_again = _convolutions(codec.encoder)[-1], _convolutions(codec.decoder)[0]
@@ -44,5 +44,5 @@ def start_codebooks(codec: Codec, crops: Batches, step: int, device: torch.devic
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv1d]:
-    """Return the convolutions of an encoder or a decoder, in their order."""
+    """Return the convolutions of an encoder or a decoder, in order."""
     return [m for m in module.modules() if isinstance(m, nn.Conv1d)]

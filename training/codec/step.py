@@ -12,26 +12,26 @@ from torch import Tensor, nn
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.adam import DeviceAdam, set_rate
 from whispergpt.training.codec.adversary import Adversary
-from whispergpt.training.codec.averaged import Averaged
 from whispergpt.training.codec.balancer import Balancer
 from whispergpt.training.codec.losses import ReconstructionLoss
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.vector_quantization import quantize_for_training
+from whispergpt.training.codec.weight_average import WeightAverage
 from whispergpt.training.precision import products_in
 
 MOST_GRADIENT = 10.0
 SPREAD_WEIGHT = 1.0
-"""Weight of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale; the
-straight-through gradient drove it up by half in ten steps, faster than codebooks can follow (measured), until nothing
-was left."""
+"""Weight of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale: the
+straight-through gradient drove it up by half in ten steps, faster than codebooks can follow, and training collapsed
+(measured)."""
 
 
 class CodecStep:
-    """A codec, what it learns from, and the optimisers.
+    """A codec with its losses and optimisers.
 
     Args:
-        autocast: the type in which encoder, decoder and discriminators multiply; float32 for none other. Losses,
-            codebooks and weights are float32 always.
+        autocast: type of the products in encoder, decoder and discriminators. Losses, codebooks and weights are
+            always float32.
     """
 
     def __init__(self, codec: Codec, recipe: CodecRecipe, device: torch.device, autocast: torch.dtype) -> None:
@@ -39,7 +39,7 @@ class CodecStep:
         self.loss_of = ReconstructionLoss().to(device)
         self.optimizer = self._adam(codec, recipe.peak_rate, (0.9, 0.99))
         self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {"model": codec, "optimizer": self.optimizer}
-        self._average: Averaged | None = None
+        self._average: WeightAverage | None = None
         if recipe.adversarial_from is not None:
             adversary = Adversary(filters=recipe.adversary_filters).to(device)
             self.parts |= {
@@ -50,7 +50,7 @@ class CodecStep:
                 ).to(device),
             }
             if recipe.decoder_average is not None:
-                self._average = Averaged(codec.decoder, recipe.decoder_average)
+                self._average = WeightAverage(codec.decoder, recipe.decoder_average)
                 self.parts["average"] = self._average
 
     def _adam(self, module: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
@@ -59,23 +59,23 @@ class CodecStep:
         return torch.optim.Adam(module.parameters(), lr=rate, betas=betas)
 
     def learn(self, step: int, rate: float, audio: Tensor) -> dict[str, Tensor]:
-        """Learn from crops ``[B, samples]`` at the learning rate ``rate``; return the losses, by name."""
+        """Learn from crops ``[B, samples]`` at the learning rate ``rate`` and return the losses by name."""
         self.begin(step, rate)
         used = self._codebooks_used(step, len(audio)).to(self.device)
         return self.compute(self.recipe.kind(step), audio, used, self.recipe.mel_weight(step))
 
     def begin(self, step: int, rate: float) -> None:
-        """Do what comes before a step's ``compute``: set the learning rate, and let an average start with its stage."""
+        """Prepare a step's ``compute``: set the learning rate, and start the average in its stage's first step."""
         set_rate(self.optimizer, rate)
         if self._average is not None and step == self.recipe.adversarial_from:
             self._average.restart(self.codec.decoder)
 
     def compute(self, kind: StepKind, audio: Tensor, used: Tensor, mel_weight: float | Tensor) -> dict[str, Tensor]:
-        """Learn as a step of this kind does; everything here can be captured as a graph.
+        """Compute a step of this kind and return its losses; a graph can capture all of it.
 
         Args:
             audio: crops ``[B, samples]``.
-            used: how many codebooks each crop is decoded from, ``[B]``.
+            used: number of codebooks that each crop is decoded from, ``[B]``.
         """
         self.optimizer.zero_grad(set_to_none=True)
         latents, commitment = self._latents(kind, audio, used)
@@ -100,14 +100,13 @@ class CodecStep:
         return terms | {"commitment": commitment, "spread": latents.std()}
 
     def forget_gradients(self) -> None:
-        """Drop all gradients, so that the next step makes its own."""
+        """Drop all gradients, so that the next step allocates its own."""
         for part in self.parts.values():
             if isinstance(part, torch.optim.Optimizer):
                 part.zero_grad(set_to_none=True)
 
     def kept(self, step: int) -> Codec:
-        """Return the codec to be written after a step: with the averaged decoder, if there is one and its stage has
-        begun."""
+        """Return the codec to be written after a step, with the averaged decoder once its stage has begun."""
         if self._average is None or not self.recipe.is_adversarial(step):
             return self.codec
         codec = copy.deepcopy(self.codec)
@@ -115,7 +114,7 @@ class CodecStep:
         return codec
 
     def _latents(self, kind: StepKind, audio: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-        """Return latents ``[B, dimension, T]``, quantised or not, and the commitment loss."""
+        """Return latents ``[B, dimension, T]``, quantised where ``kind`` is, and the commitment loss."""
         with torch.set_grad_enabled(not kind.final):
             with self._cast():
                 latents = self.codec.encoder(audio[:, None])
@@ -140,7 +139,7 @@ class CodecStep:
         return judged
 
     def _codebooks_used(self, step: int, batch: int) -> Tensor:
-        """Codebook dropout: how many codebooks each crop is decoded from, ``[B]``."""
+        """Draw the number of codebooks that each crop is decoded from, ``[B]`` (codebook dropout)."""
         draw = np.random.default_rng((self.recipe.seed, step, 1))
         used = draw.integers(2, self.codec.config.n_codebooks + 1, batch)
         kind = draw.random(batch)
@@ -149,7 +148,7 @@ class CodecStep:
         return torch.from_numpy(used)
 
     def draw_codebooks_used(self, batch: int) -> Tensor:
-        """Draw the same on the device, by its own generator."""
+        """Draw the number of codebooks for each crop ``[B]`` with the device's own generator."""
         every = self.codec.config.n_codebooks
         used = torch.randint(2, every + 1, (batch,), device=self.device)
         kind = torch.rand(batch, device=self.device)

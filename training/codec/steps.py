@@ -1,4 +1,4 @@
-"""Where the crops of a codec's training steps come from: the host draws and sends them, or the device draws its own."""
+"""Training steps of a codec with crops drawn on the host or on the device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from whispergpt.training.codec.captured import Captured, graphs_of
+from whispergpt.training.codec.captured import CapturedFunction, graphs_of
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.data.crops import Batches, Crops
@@ -20,11 +20,11 @@ class CodecSteps(Protocol):
 
     @property
     def crops(self) -> Batches:
-        """Crops to start codebooks with."""
+        """Return crops to start codebooks with."""
         ...
 
     def learn(self, step: int) -> dict[str, Tensor]:
-        """Do one step and return its losses by name; they hold until the next step."""
+        """Do one step and return its losses by name; the next step overwrites them."""
         ...
 
 
@@ -45,8 +45,8 @@ class HostSteps:
 class DeviceSteps:
     """Steps whose crops are drawn on the device; a CUDA device replays one graph for each kind of step.
 
-    Each step seeds the device's generator, so that what it draws depends on its number alone: a run that is resumed
-    draws what it would have drawn.
+    Each step seeds the device's generator, so that its draws depend on its number alone and a resumed run repeats
+    them.
     """
 
     def __init__(self, stepper: CodecStep, data: AudioSet) -> None:
@@ -56,7 +56,7 @@ class DeviceSteps:
         )
         self._mel_weight = torch.ones((), device=stepper.device)
         self._graphs = graphs_of(stepper.device)
-        self._captured: dict[StepKind, Captured] = {}
+        self._captured: dict[StepKind, CapturedFunction] = {}
 
     def learn(self, step: int) -> dict[str, Tensor]:
         recipe = self._stepper.recipe
@@ -69,7 +69,7 @@ class DeviceSteps:
         return self._captured[kind]()
 
     def _add(self, kind: StepKind, count: int) -> None:
-        """Make a step of this kind; those of earlier stages go, and the device's memory that their graphs hold."""
+        """Make a step of this kind, and drop those of earlier stages with the device memory of their graphs."""
         stage = (kind.quantized, kind.final)
         self._captured = {k: step for k, step in self._captured.items() if (k.quantized, k.final) == stage}
 
@@ -78,9 +78,9 @@ class DeviceSteps:
             terms = self._stepper.compute(kind, audio, used, self._mel_weight)
             return {name: term.detach() for name, term in terms.items()}
 
-        self._captured[kind] = Captured(compute, self._stepper.forget_gradients, self._graphs)
+        self._captured[kind] = CapturedFunction(compute, self._stepper.forget_gradients, self._graphs)
 
 
 def host_crops(data: AudioSet, recipe: CodecRecipe, batch: int) -> Crops:
-    """Return crops by a recipe that are drawn on the CPU."""
+    """Return a recipe's crops, drawn on the CPU."""
     return Crops(data, batch, recipe.crop_frames, recipe.seed, recipe.augmentation, recipe.shares)

@@ -24,7 +24,7 @@ from whispergpt.training.run import Run
 
 CHECK_BATCHES = 12
 CHECK_CROPS = 8
-"""Crops in each of them, where the batches of training are made for a device."""
+"""Crops in each check batch, where the training batches are made for a device."""
 CPU = torch.device("cpu")
 
 
@@ -38,14 +38,14 @@ def train_codec(
     autocast: torch.dtype = torch.float32,
     boards: Path | None = None,
 ) -> None:
-    """Train, resuming from ``out`` if a run is there, and write ``codec.safetensors`` beside the log, at every check.
+    """Train, resuming a run in ``out``, and write ``codec.safetensors`` beside the log at every check.
 
     Args:
         boards: folder for TensorBoard.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
-            start from is of another shape.
+            start from has other sizes.
     """
     torch.manual_seed(recipe.seed)
     if recipe.on_device:
@@ -63,7 +63,7 @@ def train_codec(
         if step == recipe.quantize_from and step > 0:
             start_codebooks(codec, steps.crops, step, device, recipe.vectors_for_entry)
         if step == recipe.adversarial_from:
-            save_codec(codec, out)  # whose codes are final: models can be trained on them from now on
+            save_codec(codec, out)  # its codes are final: models can be trained on them from now on
         means.add(steps.learn(step))
         if (step + 1) % 100 == 0:
             run.log(step + 1, **means.take())

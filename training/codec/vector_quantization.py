@@ -1,4 +1,4 @@
-"""Training of the codebooks: k-means start, running averages, dead codes revived (arXiv 2107.03312, section III-C)."""
+"""Training of the codebooks: k-means, running averages, replaced dead codes (arXiv 2107.03312, section III-C)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from whispergpt.engine.model.quantizer import Codebook, ResidualVectorQuantizer
 
 DECAY = 0.99
 REVIVE_BELOW = 0.1
-"""A code that gets less than this many vectors a step, on the running average, is moved onto a random one."""
+"""Vectors in a step, on the running average, below which a code is moved onto a random vector."""
 
 
 @torch.no_grad()
 def start_from_kmeans(
     quantizer: ResidualVectorQuantizer, vectors: Tensor, iterations: int = 20, count: float = 1.0
 ) -> None:
-    """Set every codebook by k-means of what the ones before it leave of ``vectors`` ``[N, dimension]``; ``count`` as in
-    ``go_on_from_entries``."""
+    """Set every codebook by k-means of the residuals of ``vectors`` ``[N, dimension]`` after the codebooks before it.
+
+    ``count``: see ``go_on_from_entries``.
+    """
     residual = vectors
     for codebook in quantizer.codebooks:
         size = codebook.embed.shape[0]
@@ -37,7 +39,7 @@ def start_from_kmeans(
 
 @torch.no_grad()
 def go_on_from_entries(codebook: Codebook, count: float = 1.0) -> None:
-    """Start the running averages from the entries as they are, as if each got ``count`` vectors a step."""
+    """Start the running averages from the current entries, as if each got ``count`` vectors in a step."""
     codebook.cluster_size.fill_(count)
     codebook.embed_avg.copy_(codebook.embed * count)
     codebook.inited.fill_(1.0)
@@ -46,11 +48,11 @@ def go_on_from_entries(codebook: Codebook, count: float = 1.0) -> None:
 def quantize_for_training(
     quantizer: ResidualVectorQuantizer, latents: Tensor, used: Tensor, learn: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Quantise with a straight-through gradient and, if they are to ``learn``, update the codebooks.
+    """Quantise with a straight-through gradient and, with ``learn``, update the codebooks.
 
     Args:
         latents: ``[B, dimension, T]``.
-        used: ``[B]`` int64, how many codebooks each item decodes from (codebook dropout).
+        used: ``[B]`` int64, number of codebooks that each item is decoded from (codebook dropout).
 
     Returns:
         Quantised latents ``[B, dimension, T]`` and the commitment loss, a scalar: squared errors relative to the
@@ -75,7 +77,7 @@ def quantize_for_training(
 
 
 def _update(codebook: Codebook, vectors: Tensor, index: Tensor) -> None:
-    """Take the vectors of one step into a codebook's averages; nothing here waits for values, as a graph must not."""
+    """Add the vectors of one step to a codebook's averages, without reading values on the host, as graphs require."""
     size = codebook.embed.shape[0]
     counts = vectors.new_zeros(size).index_add_(0, index, vectors.new_ones(len(index)))
     sums = torch.zeros_like(codebook.embed).index_add_(0, index, vectors)

@@ -1,4 +1,4 @@
-"""An exponential moving average of a module's weights, which changes less from step to step than the weights do."""
+"""An exponential moving average of a module's weights, steadier than the weights themselves."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 
-class Averaged(nn.Module):
-    """A module of the same shape as another, which follows the other's weights.
+class WeightAverage(nn.Module):
+    """Copy of a module whose weights are a moving average of the module's.
 
     Args:
-        module: the module that learns.
+        module: the module that is trained.
         decay: share of the average that is kept in a step.
     """
 
@@ -23,10 +23,10 @@ class Averaged(nn.Module):
 
     @torch.no_grad()
     def restart(self, module: nn.Module) -> None:
-        """Begin with the weights as they are."""
+        """Start the average at the current weights."""
         torch._foreach_copy_(list(self.module.parameters()), list(module.parameters()))
 
     @torch.no_grad()
     def follow(self, module: nn.Module) -> None:
-        """Take the weights of one more step into the average, without reading values on the host."""
+        """Add the weights after one more step to the average, without reading values on the host."""
         torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), 1 - self._kept)
