@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class DeviceAdam(torch.optim.Adam):
     """Adam whose learning rate is a tensor on the device of the weights.
 
-    A captured CUDA graph reads the tensor, so that the rate may change between replays. On a CUDA device the optimiser
-    also keeps its step counts there and computes each step in one kernel.
+    A captured CUDA graph reads the tensor, so that the rate may change between replays. On a CUDA device the step
+    counts lie there too, and one kernel computes each step.
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], rate: Tensor, betas: tuple[float, float]) -> None:
@@ -23,9 +23,9 @@ class DeviceAdam(torch.optim.Adam):
         self._own = {"lr": rate, "capturable": on_gpu, "fused": on_gpu or None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load moments and step counts; the learning rate and the way to compute stay this optimiser's own.
+        """Load moments and step counts, but neither the learning rate nor the way to compute.
 
-        A checkpoint holds a copy of the rate, which no captured graph reads, and may be from another device.
+        A captured graph does not read the checkpoint's copy of the rate, and the checkpoint may be of another device.
         """
         super().load_state_dict(state_dict)
         for group in self.param_groups:

@@ -9,17 +9,17 @@ from typing import Any
 
 
 def require_tensorboard() -> None:
-    """Say early that it is missing.
+    """Check early that TensorBoard is there.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: TensorBoard is not installed.
     """
     if find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs the package tensorboard; install whispergpt[tensorboard].")
 
 
 class Board:
-    """Scalars of one run, in a folder of their own that is made with the first of them."""
+    """Scalars of one run, in a folder of their own that the first of them creates."""
 
     def __init__(self, folder: Path) -> None:
         require_tensorboard()
@@ -27,9 +27,9 @@ class Board:
         self._writer: Any = None
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Write values of one step. The first call hides what an interrupted run wrote of that step and later ones."""
+        """Write values of one step. The first call hides values of an interrupted run from that step on."""
         if self._writer is None:
-            # Only here: it takes a second, and an extra.
+            # Imported here: it takes a second and needs an extra.
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._folder), purge_step=step)

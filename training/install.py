@@ -1,4 +1,4 @@
-"""Put the model that a run made among the installed ones, under a name."""
+"""Installation of a run's model under a name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from whispergpt.engine.checkpoints.installed import INSTALLED, installed_models
 
 
 def install_model(run: Path, name: str, replacing: bool = False) -> Path:
-    """Copy a run's model, its log and its card, if it has one, to where ``--model NAME`` finds it.
+    """Copy a run's model, its log and its card, if it has one, to the folder where ``--model NAME`` finds it.
 
-    A codec that an installed model has too, to the byte, is not copied but referred to.
+    A codec with the same bytes as an installed model's is not copied but referred to.
 
     Returns:
-        its folder.
+        The installed model's folder.
 
     Raises:
         ModelError: the run has no model that can be loaded.
-        ValueError: the name cannot be one, or is taken and not to be replaced.
-        OSError: nothing can be written there.
+        ValueError: the name is not valid, or is taken and not to be replaced.
+        OSError: the folder cannot be written.
     """
     if name != Path(name).name or name.startswith((".", "-")) or not name:
         raise ValueError(f"{name!r} cannot be the name of a model")
@@ -54,7 +54,7 @@ def install_model(run: Path, name: str, replacing: bool = False) -> Path:
 
 
 def _lender(sha256: str | None, name: str) -> str | None:
-    """The installed model that has this codec."""
+    """Return the installed model that has this codec, or None."""
     for other in installed_models():
         folder = INSTALLED / other
         if other != name and (folder / "codec.safetensors").is_file() and codec_hash(folder) == sha256:

@@ -1,4 +1,4 @@
-"""Means of what training steps report, which are kept where they are computed until they are read."""
+"""Means of the training steps' values, which stay on their device until they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 class Means:
     """Sums of named scalars since the last reading, and the seconds since then.
 
-    A scalar that is missing in some steps is averaged over the others.
+    A scalar that is missing in some steps is averaged over the other steps.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Means:
         self._steps, self._began = 0, time.monotonic()
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add what one step reports, without waiting for the device."""
+        """Add the values of one step, without waiting for the device."""
         self._steps += 1
         for name, value in values.items():
             own = value.detach().to(torch.float64)
@@ -32,7 +32,7 @@ class Means:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """Return the means and the mean ``seconds`` of a step, and begin anew."""
+        """Return the means and the mean ``seconds`` of a step, and start again from zero."""
         means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         means["seconds"] = (time.monotonic() - self._began) / self._steps
         self._begin()

@@ -1,8 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal before each step, for the weights within a stack.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale that gives its steps AdamW's
-size, so that one learning rate serves both, is from Liu et al., arXiv 2502.16982, section 2.2. PyTorch's own
-``torch.optim.Muon`` always multiplies in bfloat16, which most CPUs have no instructions for; this one under autocast.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The scale of Liu et al., arXiv
+2502.16982, section 2.2, gives its steps AdamW's size, so that one learning rate serves both. PyTorch's own
+``torch.optim.Muon`` always multiplies in bfloat16, which most CPUs have no instructions for; this one uses autocast.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from whispergpt.training.run import Stateful
 
 STEPS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic that brings every singular value near 1 in so many steps; Jordan's, steep at 0."""
+"""Coefficients of Jordan's quintic, steep at 0, which brings every singular value near 1 in ``STEPS`` steps."""
 LIKE_ADAMW = 0.2
-"""The root mean square of AdamW's own updates."""
+"""Root mean square of AdamW's updates."""
 MOMENTUM = 0.95
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal; for matrices ``[N, K]`` alone."""
+    """Optimiser by orthogonal Nesterov momentum, for matrices ``[N, K]`` alone."""
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # it has no overload that returns a loss
-        """One step with the gradients that are there."""
+        """Take one step with the current gradients."""
         assert closure is None
         for group in self.param_groups:
             for matrix in group["params"]:
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """``[N, K]`` with its singular values brought to about 1 (0.7 to 1.2), by Newton-Schulz steps."""
+    """Return ``[N, K]`` with its singular values brought to about 1 (0.7 to 1.2) by Newton-Schulz steps."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -60,7 +60,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 class ModelOptimizer:
-    """Muon for the matrices within a model's stacks; AdamW for what goes in and out, the fine stage and all vectors."""
+    """Muon for the matrices within a model's stacks; AdamW for all other weights: ends, fine stage and vectors."""
 
     def __init__(self, model: nn.Module, rate: float, weight_decay: float) -> None:
         within: list[Tensor] = []
@@ -75,7 +75,7 @@ class ModelOptimizer:
         self.parts: dict[str, Stateful] = {"muon": self._muon, "adamw": self._adamw}
 
     def step(self, rate: float) -> None:
-        """One step at a learning rate, with the gradients that are there; they are none afterwards."""
+        """Take one step at a learning rate with the current gradients, and drop them."""
         for optimizer in (self._muon, self._adamw):
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -1,4 +1,4 @@
-"""In which type training multiplies."""
+"""Types in which training computes products."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 
 
 def product_type(device: torch.device, bfloat16: bool | None) -> torch.dtype:
-    """What was asked for; None: bfloat16 where the device has units for it, else float32.
+    """Return the type asked for; for None, bfloat16 where the device has units for it, else float32.
 
-    On processors without them bfloat16 is emulated, and several times slower than float32.
+    Emulated on a processor without such units, bfloat16 is several times slower than float32.
     """
     if bfloat16 is None:
         bfloat16 = _has_units(device)
@@ -22,18 +22,18 @@ def _has_units(device: torch.device) -> bool:
 
 
 def products_in(kind: torch.dtype, device: torch.device, keep_casts: bool = True) -> torch.autocast:
-    """The context in which large products are of this type.
+    """Return a context in which large products are of this type.
 
     Args:
-        keep_casts: convert a weight once, however often it is used; a captured graph must not find one kept.
+        keep_casts: keep converted weights for later uses; must be False where a graph is captured.
     """
     return torch.autocast(device.type, kind, enabled=kind != torch.float32, cache_enabled=keep_casts)
 
 
 def use_tensor_cores(device: torch.device) -> None:
-    """Let a CUDA device multiply float32 in TF32, and choose the fastest convolutions for the shapes it meets.
+    """Let a CUDA device multiply float32 in TF32, and choose the fastest convolutions for the given shapes.
 
-    Other devices stay as they are.
+    Other devices are not changed.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True

@@ -1,4 +1,4 @@
-"""What every training run shares: where it is kept, its log, its schedule, and how it resumes."""
+"""Parts that every training run shares: its folder, log, learning-rate schedule and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whispergpt.training.board import Board
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float = 0.0) -> float:
-    """Linear warm-up, ``peak`` for the share ``held`` of all steps, then a cosine down to a twentieth of it."""
+    """Return the rate in a step: linear warm-up, ``peak`` up to the share ``held``, a cosine to a twentieth of it."""
     if step < warmup:
         return peak * (step + 1) / warmup
     start = max(warmup, held * steps)
@@ -26,18 +26,18 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float =
 
 
 MAY_CHANGE = "recipe.steps"
-"""A run may be given more steps; anything else that differs makes it another run."""
+"""Setting that may change when a run is resumed; a change of any other is refused."""
 LATER = {"recipe.adversary_filters": 8, "recipe.on_device": False}
-"""Values that fields of a recipe had before they were fields; runs of that time go on with them."""
+"""Values of recipe fields that older runs' configurations lack; such runs resume with them."""
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Eight digits that stand for all of a run's configuration: what it trains, by which recipe, on how much."""
+    """Return eight hexadecimal digits that identify a run's configuration: model, recipe and data."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Stateful(Protocol):
-    """What a checkpoint keeps: a module or an optimiser."""
+    """Part of a checkpoint: a module or an optimiser."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -48,8 +48,8 @@ class Run:
     """A folder with ``run.json`` (its configuration), ``log.jsonl`` and ``last.pt``, from which it resumes.
 
     Args:
-        parts: what the checkpoint holds, by name.
-        boards: folder for TensorBoard, in which this run gets one of its own name.
+        parts: the checkpoint's contents, by name.
+        boards: folder for TensorBoard, in which this run gets a folder of its name.
 
     Raises:
         ValueError: the folder has a run of another configuration; the message says what differs.
@@ -65,7 +65,7 @@ class Run:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.parts, self.save_seconds = folder, parts, save_minutes * 60
-        kept = folder / "run.json"  # config.json is that of what the run makes
+        kept = folder / "run.json"  # config.json describes the model that the run writes
         if (folder / "last.pt").exists() and kept.exists():
             _refuse_changes(folder, json.loads(kept.read_text()), json.loads(json.dumps(config)))
         kept.write_text(json.dumps(config, indent=2))
@@ -74,7 +74,7 @@ class Run:
         self._saved = time.monotonic()
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one, and return the step to go on from."""
+        """Load the last checkpoint, if there is one, and return the next step."""
         last = self.folder / "last.pt"
         if not last.exists():
             return 0
@@ -87,10 +87,14 @@ class Run:
         return int(state["step"])
 
     def save(self, step: int, force: bool = False) -> None:
-        """Write the checkpoint if the last one is old enough; the rename makes it whole or absent."""
+        """Write the checkpoint atomically if the last one is old enough.
+
+        Raises:
+            ValueError: it cannot be written; the last one stays.
+        """
         if not force and time.monotonic() - self._saved < self.save_seconds:
             return
-        partial = self.folder / "last.pt.partial"  # a full disk harms this one and not the last
+        partial = self.folder / "last.pt.partial"  # a full disk leaves the last one intact
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "rng": torch.get_rng_state()}
         if torch.cuda.is_initialized():  # nothing was drawn there otherwise
@@ -104,12 +108,12 @@ class Run:
         self._saved = time.monotonic()
 
     def best(self, name: str) -> float:
-        """The lowest value logged under ``name`` so far; infinity before the first."""
+        """Return the lowest value logged under ``name`` so far; infinity before the first."""
         lines = (json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines())
         return min((line[name] for line in lines if name in line), default=math.inf)
 
     def log(self, step: int, **values: float) -> None:
-        """Append one line to ``log.jsonl`` and show it."""
+        """Append one line to ``log.jsonl`` and print it."""
         line = {"step": step, **{k: round(float(v), 5) for k, v in values.items()}}
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
@@ -133,7 +137,7 @@ def _refuse_changes(folder: Path, before: dict[str, Any], now: dict[str, Any]) -
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested names joined by dots."""
+    """Return a nested configuration as one level of names, joined by dots."""
     out: dict[str, Any] = {}
     for name, value in config.items():
         out |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
