@@ -1,4 +1,4 @@
-"""Trains and evaluates models on a codec's codes: coarse, fine, and on their own sound.
+"""Training and evaluation of models on a codec's codes: coarse codes, fine codes, and the model's own sound.
 
 It may import ``training.data``.
 """

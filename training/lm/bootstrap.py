@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling what is independent of one another: speakers or works, never frames.
+"""Confidence intervals by resampling independent groups: speakers or works, never frames.
 
 The percentile bootstrap (Efron and Tibshirani 1993, chapter 13) of a ratio of sums.
 """
@@ -11,15 +11,16 @@ import numpy.typing as npt
 RESAMPLES = 4_000
 CONFIDENCE = 0.95
 FEWEST_GROUPS = 5
-"""Of fewer an interval would say more than it knows."""
+"""Fewest groups that give a reliable interval."""
 
 Sums = npt.NDArray[np.float64]
 
 
 def interval(sums: Sums, frames: Sums, seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of ``sums.sum() / frames.sum()``, both ``[groups]``; None of fewer than ``FEWEST_GROUPS`` groups.
+    """Return the 95 % interval of ``sums.sum() / frames.sum()``, both ``[groups]``; None for too few groups.
 
-    The same seed resamples the same groups: of two models on the same groups the difference of ``sums`` may be given.
+    A seed always resamples the same groups. To compare two models on the same groups, give the difference of their
+    ``sums``.
     """
     groups = len(sums)
     if groups < FEWEST_GROUPS:

@@ -1,4 +1,4 @@
-"""Several measures of the same frames, compared: sums by speaker or work, means over frames and their intervals."""
+"""Comparison of measures over the same frames: sums by speaker or work, means over frames and their intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Comparison:
-    """Sums of ``ways`` measures, such as the NLL of so many models."""
+    """Sums of ``ways`` measures by group, such as the NLL of each of several models."""
 
     def __init__(self, ways: int) -> None:
         self._ways = ways
@@ -21,20 +21,20 @@ class Comparison:
 
     @property
     def groups(self) -> int:
-        """Speakers or works that were added."""
+        """Return the number of speakers or works added."""
         return len(self._sums)
 
     def add(self, group: str, measured: Array, frames: Array) -> None:
-        """Add a recording of a group: sums of each measure, and over how many frames, both ``[ways]``."""
+        """Add a recording of a group: each measure's sum and its number of frames, both ``[ways]``."""
         sums = np.stack([measured, frames])
         self._sums[group] = self._sums.get(group, np.zeros((2, self._ways))) + sums
 
     def frames(self, way: int) -> int:
-        """Frames that one measure is over."""
+        """Return the number of frames of one measure."""
         return int(sum(sums[1, way] for sums in self._sums.values()))
 
     def mean(self, way: int, above: int | None = None) -> dict[str, Any]:
-        """``mean`` and its ``interval``, of one measure, or of how far it is above another over the same frames."""
+        """Return ``mean`` and ``interval`` of one measure, or of its difference from measure ``above``."""
         sums = np.stack([group for group in self._sums.values() if group[1, way]])
         measured, frames = sums[:, 0, way], sums[:, 1, way]
         if above is not None:
@@ -42,6 +42,6 @@ class Comparison:
         return {"mean": float(measured.sum() / frames.sum()), "interval": interval(measured, frames)}
 
     def nll(self, way: int, above: int | None = None) -> dict[str, Any]:
-        """The same of an NLL, called ``nll``."""
-        told = self.mean(way, above)
-        return {"nll": told["mean"], "interval": told["interval"]}
+        """Return the result of ``mean`` for an NLL, as ``nll`` and ``interval``."""
+        result = self.mean(way, above)
+        return {"nll": result["mean"], "interval": result["interval"]}

@@ -1,4 +1,4 @@
-"""Next-coarse-code NLL over a folder of audio, as the paper's table 1 (arXiv 2412.11449, section 4) counts it."""
+"""Next-coarse-code NLL over a folder of audio, as in the paper's table 1 (arXiv 2412.11449, section 4)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def evaluate(
     condition: Condition,
     group_by: GroupBy = "auto",
 ) -> dict[str, Any]:
-    """Score every recording of ``folder`` (training/data/recordings.py) with every model, each from a cold start.
+    """Score each recording of ``folder`` (training/data/recordings.py) with each model, from a cold start.
 
     Args:
-        condition: what the mel slices are of: the ``original`` audio, that ``decoded`` from all its codes, or from
-            the ``coarse`` codes alone.
-        group_by: what is independent of one another, for the intervals: as ``whispergpt train prepare`` splits.
+        condition: source of the mel slices: the ``original`` audio, audio ``decoded`` from all its codes, or from the
+            ``coarse`` codes alone.
+        group_by: the unit that is resampled for intervals, as in ``whispergpt train prepare``.
 
     Raises:
         ValueError: there is no audio that can be scored.
     """
     recordings, hearings = Recordings(folder, group_by), Hearings(condition)
-    scores = Comparison(2 * len(models))  # of each model its NLL, then its right guesses
+    scores = Comparison(2 * len(models))  # for each model its NLL, then its right guesses
     files = 0
     for group, audio in recordings.read():
         hearings.listen(audio)
@@ -46,23 +46,25 @@ def evaluate(
         scores.add(group, sums[:, :2].reshape(-1), sums[:, 2].repeat(2))
         files += 1
     codecs = [hearings.name_of(model.step.codec) for model in models]
-    said = [
-        _told(model, scores, number, files, comparable=number > 0 and codecs[number] == codecs[0])
+    entries = [
+        _entry(model, scores, number, files, comparable=number > 0 and codecs[number] == codecs[0])
         for number, model in enumerate(models)
     ]
     return {
         "condition": condition,
         "skipped": recordings.skipped,
-        "models": said,
+        "models": entries,
         "grouping": recordings.grouping,
     }
 
 
-def _told(model: LoadedModel, scores: Comparison, number: int, files: int, comparable: bool) -> dict[str, Any]:
-    """One model's entry in the JSON of ``whispergpt eval``, with its distance from the first where it is comparable:
-    where both predict the same codes."""
+def _entry(model: LoadedModel, scores: Comparison, number: int, files: int, comparable: bool) -> dict[str, Any]:
+    """Return one model's entry in the JSON of ``whispergpt eval``.
+
+    ``comparable``: the first model predicts the same codes, so that the entry gets the difference from it.
+    """
     nll, accuracy = scores.mean(2 * number), scores.mean(2 * number + 1)
-    said = {
+    entry = {
         "model": model.id,
         "parameters": model.step.model.parameter_count(),
         "files": files,
@@ -76,12 +78,12 @@ def _told(model: LoadedModel, scores: Comparison, number: int, files: int, compa
     }
     if comparable:
         above = scores.mean(2 * number, above=0)
-        said |= {"nll_above_first": above["mean"], "nll_above_first_interval": above["interval"]}
-    return said
+        entry |= {"nll_above_first": above["mean"], "nll_above_first_interval": above["interval"]}
+    return entry
 
 
 def _score(step: FrameStep, hearings: Hearings) -> tuple[float, int, int]:
-    """One recording, over its frames t ≥ 1: sums of NLL in nats and of right guesses, and how many frames."""
+    """Return sums of NLL in nats and of right guesses over a recording's frames t ≥ 1, and their number."""
     codes, mel = hearings.heard_by(step)
     logits = teacher_forced(step, codes, mel)[:-1]
     targets = codes[1:]
@@ -91,7 +93,7 @@ def _score(step: FrameStep, hearings: Hearings) -> tuple[float, int, int]:
 
 @torch.inference_mode()
 def teacher_forced(step: FrameStep, codes: Tensor, mel: Tensor) -> Tensor:
-    """The logits ``[T, 1024]`` after each frame of coarse codes ``[T]`` and slices ``[T, n_mels]``."""
+    """Return the logits ``[T, 1024]`` after each frame of coarse codes ``[T]`` and slices ``[T, n_mels]``."""
     state = step.model.init_state(1, codes.device)
     logits = []
     for start in range(0, len(codes), CHUNK_FRAMES):

@@ -1,4 +1,4 @@
-"""The loss of the finer codes: cross-entropy of codebooks 1 to K - 1, each from the true codes before it."""
+"""Loss of the finer codes: cross-entropy of codebooks 1 to K - 1, each given the true codes before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whispergpt.training.data.token_crops import Batch
 
 
 def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, share: float) -> Tensor:
-    """Mean NLL in nats of a finer code, on a random ``share`` of the frames; 0 for a model without a fine stage.
+    """Return the mean NLL in nats of a finer code, on a random ``share`` of the frames; 0 without a fine stage.
 
     Args:
         hidden: the model's states ``[B, T, width]`` that predict the frames 1 to T of ``batch``.

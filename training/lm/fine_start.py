@@ -1,4 +1,4 @@
-"""How a fine stage starts: it knows how often each code comes, and nothing else."""
+"""Initial weights of a fine stage: the frequency of each code."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from whispergpt.training.data.tokens import Tokens
 
 @torch.no_grad()
 def start_from_frequencies(fine: FineStage, train: Sequence[Tokens]) -> None:
-    """Set each level's bias to the logarithms of its codes' frequencies, one added to each count; its query to zero.
+    """Set each level's bias to the log frequencies of its codes (one added to each count), and its query to zero.
 
-    Frequencies differ by several nats, and Adam moves a bias by no more than its rate in a step; and products of a
-    random query with the codebooks' entries are large. Started otherwise, a stage was no better than these frequencies
-    after a thousand steps (measured).
+    Frequencies differ by several nats, and Adam moves a bias by at most its rate in a step. Products of a random query
+    with the codebooks' entries are large. Without this start, a stage was no better than the frequencies after a
+    thousand steps (measured).
     """
     for book, level in enumerate(fine.levels, start=1):
         counts = np.ones(CODEBOOK_SIZE)

@@ -1,4 +1,4 @@
-"""A recording as models with several codecs hear it: made once for each codec, however many models share it."""
+"""Codes and slices of a recording for several models, computed once for each codec."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Condition = Literal["original", "decoded", "coarse"]
 
 
 class Hearings:
-    """One recording at a time, by codec and spectrogram.
+    """Codes and sounds of one recording at a time, by codec.
 
     Args:
-        condition: what the slices are of: the ``original`` audio, that ``decoded`` from all codes, or ``coarse`` ones.
+        condition: source of the slices: the ``original`` audio, or audio ``decoded`` from all or from ``coarse`` codes.
     """
 
     def __init__(self, condition: Condition) -> None:
@@ -32,14 +32,14 @@ class Hearings:
         self._sounds: dict[str, Tensor] = {}
 
     def listen(self, audio: Tensor) -> None:
-        """Go to the next recording ``[n]`` at 24 kHz, of which whole frames are heard."""
+        """Go to the next recording ``[n]`` at 24 kHz, cut to whole frames."""
         self._audio = audio[: len(audio) // HOP * HOP]
         self._codes.clear()
         self._sounds.clear()
 
     @torch.inference_mode()
     def heard_by(self, step: FrameStep) -> tuple[Tensor, Tensor]:
-        """Coarse codes, int64 ``[T]``, and slices ``[T, n_mels]``."""
+        """Return a model's coarse codes, int64 ``[T]``, and slices ``[T, n_mels]``."""
         name = self.name_of(step.codec)
         if name not in self._codecs:
             self._codecs[name] = OfflineCodec(step.codec)
@@ -55,7 +55,7 @@ class Hearings:
         return codec.decode(codes if self.condition == "decoded" else codes[:1])
 
     def name_of(self, codec: Codec) -> str:
-        """Return one name for all codecs of the same weights."""
+        """Return a name that codecs with the same weights share."""
         if codec not in self._names:
             digest = hashlib.sha256(repr(codec.config).encode())
             for weight in codec.state_dict().values():

@@ -1,8 +1,8 @@
-"""A fourth version of the sound: that of the model's own continuations, as far as a recording can have it.
+"""The model's own sound: a fourth version, with the recording's coarse codes and finer codes that the model draws.
 
-The coarse codes are the recording's; the finer ones the model draws, frame by frame, behind slices of what it drew
-before. A model that has learnt from slices of this knows what it will hear once it generates: drawn codes sound duller
-than a recording's own, and a model that has met only these takes that for the end of a phrase.
+The model draws the finer codes frame by frame, given slices of its own sound so far. Drawn codes sound duller than a
+recording's, and a model trained on recordings alone takes that for the end of a phrase. Training on slices of its own
+sound prepares the model for generation.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from whispergpt.training.data.token_files import TokenFiles
 from whispergpt.training.data.tokens import Mels, Tokens
 
 OWN = "own"
-"""This version's name among those of ``Tokens.mels``."""
+"""Name of this version in ``Tokens.mels``."""
 STRETCH_FRAMES = 1_024
 PROMPT_FRAMES = 75
-"""Of each stretch, heard as a prompt is: with all the recording's codes."""
+"""Frames at the start of each stretch that are decoded from all the recording's codes, like a prompt."""
 SLOTS = 2 * TILE
 _SURE = 1e4
 
 
 def with_own_sound(tokens: Tokens, model: LoadedModel, temperature: float, cache: Path) -> Tokens:
-    """``tokens`` and their slices as ``model`` makes them sound at its fine stage's ``temperature``, kept in ``cache``.
+    """Return ``tokens`` with slices of ``model``'s own sound at a fine-stage ``temperature``, kept in ``cache``.
 
     Raises:
-        ValueError: the model has no fine stage, so that coarse codes are all it draws.
+        ValueError: the model has no fine stage, so that it draws coarse codes alone.
     """
     frames = len(tokens.codes)
     key = hashlib.sha256(f"{model.digest} {temperature} {tokens.spans}".encode())
@@ -60,10 +60,10 @@ def with_own_sound(tokens: Tokens, model: LoadedModel, temperature: float, cache
 
 
 class OwnVoice:
-    """A model made to say given coarse codes.
+    """A model whose coarse codes are given, and which draws the finer ones.
 
     Raises:
-        ValueError: it has no fine stage.
+        ValueError: the model has no fine stage.
     """
 
     def __init__(self, model: LoadedModel, temperature: float) -> None:
@@ -77,13 +77,13 @@ class OwnVoice:
         with torch.inference_mode():
             slots = whole_tiles(SLOTS, device)
             self._state = self._step.init_state(slots, device)
-            # In float32, so that the same is learnt from whatever the processor.
+            # In float32, so that all processors give the same slices.
             kernels = find_kernels(self._step, device, "float32")
             self._path = step_path(self._step, self._state, slots, device, kernels)
 
     @torch.inference_mode()
     def slices(self, codes: list[npt.NDArray[np.uint16]]) -> list[Tensor]:
-        """Of each stream's codes ``[T, K]``, at most ``SLOTS`` streams, the slices ``[T, n_mels]`` as it sounds."""
+        """Return slices ``[T, n_mels]`` of each stream's own sound, for codes ``[T, K]`` of up to ``SLOTS`` streams."""
         map_state(Tensor.zero_, self._state)
         sampler, logits = branch(self._state, "sampler"), leaf(self._state, "logits")
         seeds = leaf(sampler, "seed")
@@ -94,7 +94,7 @@ class OwnVoice:
         for frame in range(PROMPT_FRAMES, max(len(own) for own in codes)):
             playing = [slot for slot, own in enumerate(codes) if frame < len(own)]
             said = torch.tensor([int(codes[slot][frame, 0]) for slot in playing], device=logits.device)
-            # No code but the recording's can be drawn now.
+            # Only the recording's code can be drawn now.
             logits[playing] = -_SURE
             logits[playing, said] = _SURE
             _, samples = self._path.step(playing)
@@ -104,7 +104,7 @@ class OwnVoice:
         return [self._step.mel(sound[None].to(logits.device))[0].cpu() for sound in sounds]
 
     def _prompt(self, slot: int, codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-        """Let a slot hear the first frames; what they sound like, ``[samples]``."""
+        """Give a slot the first frames as its prompt, and return their sound ``[samples]``."""
         state = rows(self._state, slot, slot + 1)
         first = torch.from_numpy(codes[:PROMPT_FRAMES].astype(np.int64).T)[None].to(leaf(state, "logits").device)
         sound = self._step.hear(first, state, 0)
@@ -113,7 +113,7 @@ class OwnVoice:
 
 
 def _stretches(tokens: Tokens) -> Iterator[tuple[int, int]]:
-    """First frame and the one behind the last of pieces of groups' streams; none is too short to be a prompt."""
+    """Yield first frame and end of pieces of groups' streams; a short last piece is joined to the one before."""
     for first, count in tokens.spans:
         starts = range(0, max(1, count - PROMPT_FRAMES), STRETCH_FRAMES)
         for start in starts:

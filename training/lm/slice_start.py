@@ -1,4 +1,4 @@
-"""Where a hybrid's training starts: what it hears comes in standardized."""
+"""Start of a hybrid's training: standardized input slices."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch import nn
 from whispergpt.training.data.tokens import Tokens
 
 FRAMES = 20_000
-"""Of each source, evenly spaced: enough for each bin's mean and deviation."""
+"""Frames of each source, evenly spaced, from which each bin's mean and deviation are estimated."""
 
 
 @torch.no_grad()
 def start_from_slices(projection: nn.Linear, sources: list[Tokens]) -> None:
-    """Let the projection give a mean of 0 and a deviation of about 1 of recordings, whatever their level is.
+    """Set the projection so that its output on recordings has mean 0 and deviation about 1, whatever their level.
 
-    Log-mel bins lie far below 0 and move little beside that: untouched, nearly the same vector would stand in every
-    frame.
+    Log-mel bins lie far below 0 and vary little: with default weights, the vectors of all frames would be nearly equal.
     """
     spaced = [source.mels["original"][:: max(1, len(source.codes) // FRAMES)] for source in sources]
     slices = torch.from_numpy(np.concatenate(spaced)).float().to(projection.weight.device)

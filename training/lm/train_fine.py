@@ -1,4 +1,4 @@
-"""Train the fine stage of a model anew, alone: what the model says of the coarse codes stays as it is."""
+"""Training of a model's fine stage alone, from the start; its prediction of coarse codes does not change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ODDS = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}
 
 @dataclass(frozen=True)
 class FineRecipe:
-    """How a fine stage is trained by itself; crops as in ``ModelRecipe``."""
+    """Recipe of a fine stage's own training; for its crops see ``ModelRecipe``."""
 
     steps: int = 2_000
     batch: int = 2
@@ -47,7 +47,7 @@ def train_fine(
     autocast: torch.dtype = torch.float32,
     boards: Path | None = None,
 ) -> None:
-    """Train, resuming from ``out`` if a run is there, and write a model folder there: that of the best held-out NLL.
+    """Train, resuming a run in ``out``, and write the model of the best held-out NLL there.
 
     Args:
         boards: folder for TensorBoard.

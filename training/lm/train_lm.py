@@ -1,5 +1,5 @@
-"""Train a hybrid or a token-only model, and its fine stage if it has one, on the codes of a trained codec; or train a
-model further on its own sound."""
+"""Training of a hybrid or a token-only model, with its fine stage if it has one, on a trained codec's codes; also
+further training on the model's own sound."""
 
 from __future__ import annotations
 
@@ -32,21 +32,19 @@ CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
 WIDTH = 256
-"""Of the stack whose peak rate a recipe names."""
+"""Width of the stack that a recipe's peak rate is for."""
 _NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
 """Sums over the steps between two lines of the log."""
 
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """How a model is trained.
+    """Recipe of a model's training.
 
-    ``peak_rate`` is that of a stack 256 wide; wider ones bear less, in proportion (``rate_for``).
-    ``crop_frames`` is longer than the attention window, so that a window that has slid on is nothing new. A share of
-    ``join_share`` of the crops changes, at a random frame, from slices of one version of the sound to another, as they
-    do where a continuation joins its prompt; the others are of one version throughout. ``fine_share``: of how many of
-    a crop's frames the finer codes are learnt in one step; ``fine_weight``: their loss's weight. ``shares``: see
-    ``TokenCrops``.
+    ``peak_rate`` is for a stack of width 256; wider ones take proportionally lower rates (``rate_for``).
+    ``crop_frames`` exceeds the attention window, so that training covers windows that have moved past the start.
+    ``join_share`` and ``shares``: see ``TokenCrops``. ``fine_share``: share of a crop's frames whose finer codes are
+    learnt in one step; ``fine_weight``: weight of their loss.
     """
 
     steps: int = 1_200
@@ -64,13 +62,13 @@ class ModelRecipe:
     shares: tuple[float, ...] | None = None
 
     def rate_for(self, config: ModelConfig) -> float:
-        """The peak rate of this model: sums over a wider input move by more when all of its weights move alike
-        (Yang et al., arXiv 2203.03466, table 3)."""
+        """Return the peak rate of this model; wider inputs need lower rates (Yang et al., arXiv 2203.03466,
+        table 3)."""
         return self.peak_rate * min(1.0, WIDTH / config.stack.width)
 
 
 OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
-"""Going on from a trained model, on its own sound."""
+"""Recipe for further training of a trained model on its own sound."""
 
 
 def train_lm(
@@ -86,15 +84,15 @@ def train_lm(
     start: LoadedModel | None = None,
     boards: Path | None = None,
 ) -> None:
-    """Train, resuming from ``out`` if a run is there, and write a model folder beside the log.
+    """Train, resuming a run in ``out``, and write a model folder beside the log.
 
-    The weights kept are those of the best held-out NLL on slices of what generation hears: of the model's own sound if
-    the tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without; and where
-    ``originals`` alone are learnt from, on those.
+    The weights kept have the best held-out NLL on slices like those in generation: of the model's own sound if the
+    tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without one. With
+    ``originals``, slices are of the recordings.
 
     Args:
-        train: the recordings first, then altered copies of them, if there are any to learn from.
-        start: the model to go on from, of the same ``config``.
+        train: the recordings first, then altered copies of them, if there are any.
+        start: the model whose training goes on, of the same ``config``.
         boards: folder for TensorBoard.
 
     Raises:
@@ -127,7 +125,7 @@ def train_lm(
         scores = _check(model, codec, check, device)
         run.log(0, **scores)
         best = scores[kept_by]
-        save_model(out, model, codec, start.defaults, licence)  # should nothing be better
+        save_model(out, model, codec, start.defaults, licence)  # stays if no check is better
     elif first == 0:
         if model.fine is not None:
             start_from_frequencies(model.fine, train)
@@ -167,14 +165,14 @@ def train_lm(
 
 
 def _heard(sources: list[Tokens], config: ModelConfig) -> str:
-    """The version of the sound that stands for what the model hears when it generates."""
+    """Return the version of the sound that is most like the model's input in generation."""
     if all(OWN in source.mels for source in sources):
         return OWN
     return "decoded" if config.fine else "coarse"
 
 
 def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
-    """What generation hears most often, and joins from a prompt to it."""
+    """Return crops of the versions that generation meets, with joins from a prompt to a continuation."""
     odds, join = {
         OWN: ({"original": 0.1, "decoded": 0.3, "coarse": 0.1, OWN: 0.5}, ("decoded", OWN)),
         "decoded": ({"original": 0.2, "decoded": 0.6, "coarse": 0.2}, ("original", "decoded")),
@@ -188,7 +186,7 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
 
 @torch.inference_mode()
 def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
-    """Held-out NLL and accuracy on the same crops every time, by version of the slices, and the finer codes' NLL."""
+    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops."""
     model.eval()
     result: dict[str, float] = {}
     for version in crops.versions if model.hybrid else VERSIONS[:1]:
@@ -206,7 +204,7 @@ def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.dev
         if model.fine:
             result[f"fine_{version}"] = fine
     model.train()
-    # A token-only model hears nothing, so its NLL is the same for every version.
+    # A token-only model has no slices, so its NLL is the same for every version.
     for version in crops.versions:
         result.setdefault(f"heldout_{version}", result["heldout_original"])
     return result
