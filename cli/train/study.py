@@ -16,7 +16,7 @@ from whispergpt.cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_m
 from whispergpt.training.study.band_study import study_bands
 from whispergpt.training.study.context_study import study_context
 from whispergpt.training.study.study_plots import draw_bands, draw_context
-from whispergpt.training.study.tables import Bounds, Rows, Told, band_rows, context_rows
+from whispergpt.training.study.tables import Bounds, Rows, WriteCell, band_rows, context_rows
 
 app = typer.Typer(help="Ask models what they need: over recordings that were not trained on.")
 
@@ -67,7 +67,7 @@ def _check_plot(path: Path | None) -> None:
             raise ValueError(f"There is no folder {path.parent}.")
 
 
-def _tell(result: dict[str, Any], as_json: bool, rows_of: Callable[[list[dict[str, Any]], Told], Rows]) -> None:
+def _tell(result: dict[str, Any], as_json: bool, rows_of: Callable[[list[dict[str, Any]], WriteCell], Rows]) -> None:
     if as_json:
         typer.echo(json.dumps(result))
         return

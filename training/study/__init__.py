@@ -1,4 +1,4 @@
-"""Makes what the paper's page shows: studies of context and of mel bands, curves and tables.
+"""Results for the paper's page: studies of context and of mel bands, curves and tables.
 
 It may import ``training.lm``.
 """

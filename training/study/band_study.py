@@ -1,4 +1,4 @@
-"""What each band of the spectrogram is worth to a hybrid: how much worse it predicts where the band says nothing."""
+"""Study of spectrogram bands: how much worse a hybrid predicts when a band carries no information."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def study_bands(
     condition: Condition,
     group_by: GroupBy = "auto",
 ) -> dict[str, Any]:
-    """How much NLL each band takes off: its bins, and at last all, stay at their mean over a recording.
+    """Return the NLL lost when the bins of each band, and at last of all, are set to their mean over a recording.
 
-    The models were not trained with bands left out, so that some of what is lost is surprise.
+    The models were not trained with bands left out, so that part of the loss comes from unfamiliar input.
 
     Raises:
-        ValueError: there is no audio that can be scored, or a model hears nothing.
+        ValueError: there is no audio that can be scored, or a model has no spectrogram.
     """
     if deaf := [model.id for model in models if not model.step.model.hybrid]:
         raise ValueError(f"{', '.join(deaf)}: a token-only model has no spectrogram")
@@ -49,17 +49,17 @@ def study_bands(
                 logits = teacher_forced(model.step, codes, masked)[:-1]
                 nll.append(float(F.cross_entropy(logits, codes[1:], reduction="sum")))
             comparison.add(group, np.array(nll), np.full(BANDS + 2, len(codes) - 1.0))
-    said = [_told(model, comparison, parts[model.id]) for model, comparison in zip(models, compared, strict=True)]
-    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": said}
+    entries = [_entry(model, comparison, parts[model.id]) for model, comparison in zip(models, compared, strict=True)]
+    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": entries}
 
 
 def _parts(n_mels: int) -> list[slice]:
-    """What is left out: nothing, each band, everything."""
+    """Return the bins that are left out: none, each band, all."""
     bounds = [n_mels * band // BANDS for band in range(BANDS + 1)]
     return [slice(0, 0), *(slice(low, high) for low, high in pairwise(bounds)), slice(0, n_mels)]
 
 
-def _told(model: LoadedModel, comparison: Comparison, parts: list[slice]) -> dict[str, Any]:
+def _entry(model: LoadedModel, comparison: Comparison, parts: list[slice]) -> dict[str, Any]:
     config = model.step.mel.config
     edges = mel_edges(config.n_mels, config.low_hz, config.high_hz).tolist()
     lost = [

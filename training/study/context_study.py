@@ -1,4 +1,4 @@
-"""Study of context: a model's NLL by how many frames it has seen, which the paper argues about."""
+"""Study of context: a model's NLL by its number of past frames, a question that the paper discusses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from whispergpt.training.lm.comparison import Comparison
 from whispergpt.training.lm.hearing import Condition, Hearings
 
 EVERY_FRAMES = 64
-"""A model starts cold every so many frames, so that frames everywhere are predicted from contexts of every length."""
+"""Frames between two cold starts of a model, so that contexts of every length are measured throughout a recording."""
 AT_ONCE = 8
 """Cold starts in one batch."""
 
@@ -30,13 +30,13 @@ def study_context(
     condition: Condition,
     group_by: GroupBy = "auto",
 ) -> dict[str, Any]:
-    """NLL of every model with 1, 2 to 3, 4 to 7 … frames of context, up to the smallest of their windows.
+    """Return the NLL of every model with 1, 2 to 3, 4 to 7 … frames of context, up to the smallest window.
 
-    The frames that are predicted are the same for every range, or a fair sample of the same: those with a window before
-    them. So what context is worth is not mixed up with how recordings begin; shorter ones are not counted.
+    Every range covers the same frames, or a fair sample of them: those with a whole window before them. Beginnings of
+    recordings, and recordings shorter than a window, are therefore not counted.
 
     Raises:
-        ValueError: there is no audio that can be scored.
+        ValueError: there is no audio that can be scored, or no recording is longer than a window.
     """
     window = min(model.step.model.config.stack.window for model in models)
     least = [1 << power for power in range((window - 1).bit_length())]
@@ -54,7 +54,7 @@ def study_context(
             comparison.add(group, nll, frames)
     if not any(comparison.frames(0) for comparison in compared):
         raise ValueError(f"{folder} has no recording longer than {window} frames, a model's window")
-    said = [
+    entries = [
         {
             "model": model.id,
             "by_context": [
@@ -69,13 +69,13 @@ def study_context(
         }
         for model, comparison in zip(models, compared, strict=True)
     ]
-    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": said}
+    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": entries}
 
 
 @torch.inference_mode()
 def _from_cold(step: FrameStep, codes: Tensor, mel: Tensor, window: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the NLL ``[B, L]`` of frames of codes ``[T]`` and slices ``[T, n_mels]`` behind 1 to L frames of context,
-    and which are ``counted`` ``[B, L]``: those beyond the end, or without a window before them, are 0 and are not."""
+    """Yield the NLL ``[B, L]`` after 1 to L frames of context, for codes ``[T]`` and slices ``[T, n_mels]``, and a mask
+    ``counted`` ``[B, L]``. NLL is 0 where the mask is False: beyond the end, or without a window before it."""
     length, total = window - 1, len(codes)
     starts = range(0, total - 1, EVERY_FRAMES)
     codes, mel = F.pad(codes, (0, window)), F.pad(mel, (0, 0, 0, window))

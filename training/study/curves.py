@@ -1,4 +1,4 @@
-"""Learning curves from runs' own logs, as the paper's figures 2 (music) and 3 (speech) draw them (arXiv 2412.11449)."""
+"""Learning curves from runs' logs, as in the paper's figures 2 (music) and 3 (speech), arXiv 2412.11449."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 HELDOUT = "heldout_original"
-"""NLL on slices of the recordings themselves; of a token-only model it is the same for every version."""
+"""Name of the NLL on slices of the recordings themselves; a token-only model has the same NLL on all versions."""
 ACCURACY = "accuracy_original"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run: the steps at which it was checked, its held-out NLL there in nats and its accuracy, and its training NLL
-    before them; its configuration, where that lies beside the log."""
+    """Curve of one run: held-out NLL in nats and accuracy at each checked step, training NLL by step, and the
+    configuration, if it lies beside the log."""
 
     name: str
     steps: list[int]
@@ -29,16 +29,16 @@ class Curve:
 
     @property
     def best(self) -> tuple[int, float]:
-        """The step of the lowest held-out NLL, and that."""
+        """Return the step of the lowest held-out NLL, and that NLL."""
         least = min(self.heldout)
         return self.steps[self.heldout.index(least)], least
 
 
 def read_curve(run: Path) -> Curve:
-    """The curve of a run's folder, or of its log.
+    """Return the curve of a run's folder, or of its log.
 
     Raises:
-        ValueError: there is no such log, or no check in it.
+        ValueError: there is no such log, or it has no check.
     """
     log = run / "log.jsonl" if run.is_dir() else run
     config = log.with_name("run.json")
@@ -62,27 +62,27 @@ def read_curve(run: Path) -> Curve:
 
 
 def _latest(lines: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Those with a value of this name, by their steps: a run that was resumed has made some of its steps twice."""
+    """Return the last line of each step that has a value ``name``; a resumed run has repeated some of its steps."""
     by_step = {line["step"]: line for line in lines if name in line}
     return [by_step[step] for step in sorted(by_step)]
 
 
 def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
-    """Held-out NLL over steps, a line each, and the training NLL as a thin one of the same colour.
+    """Draw each run's held-out NLL over steps, and its training NLL as a thin line of the same colour.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: the file cannot be written.
     """
-    from matplotlib.figure import Figure  # not needed until there is something to draw
+    from matplotlib.figure import Figure  # imported here, since only drawing needs it
 
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
     for number, curve in enumerate(curves):
         colour = f"C{number}"
         step, least = curve.best
-        told = f"{curve.name}: {least:.3f} nats, perplexity {math.exp(least):.1f}, at step {step}"
-        axes.plot(curve.steps, curve.heldout, color=colour, marker=".", label=told)
+        label = f"{curve.name}: {least:.3f} nats, perplexity {math.exp(least):.1f}, at step {step}"
+        axes.plot(curve.steps, curve.heldout, color=colour, marker=".", label=label)
         axes.plot(curve.train_steps, curve.train, color=colour, linewidth=0.8, alpha=0.6)
     axes.set(title=title, xlabel="step", ylabel="NLL of the next coarse code [nats]")
     lowest = min(min(curve.heldout + curve.train) for curve in curves)

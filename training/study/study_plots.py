@@ -1,4 +1,4 @@
-"""What studies found, drawn: values of every model with their intervals."""
+"""Plots of study results: values of every model with their intervals."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Drawn = Callable[["Axes", dict[str, Any]], None]
+DrawModel = Callable[["Axes", dict[str, Any]], None]
 
 
 def draw_context(result: dict[str, Any], path: Path) -> None:
-    """NLL over frames of context, a line a model; its 95 % interval as a band.
+    """Draw NLL over frames of context, a line for each model, with its 95 % interval as a band.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -33,7 +33,10 @@ def draw_context(result: dict[str, Any], path: Path) -> None:
 
 
 def draw_bands(result: dict[str, Any], path: Path) -> None:
-    """NLL lost without each band, at the band's middle frequency, a line a model; otherwise as ``draw_context``."""
+    """Draw the NLL lost without each band at the band's middle frequency, a line for each model.
+
+    Raises: as ``draw_context``.
+    """
 
     def draw(axes: Axes, model: dict[str, Any]) -> None:
         cells = model["lost_without"]
@@ -45,7 +48,7 @@ def draw_bands(result: dict[str, Any], path: Path) -> None:
 
 
 def _around(cells: list[dict[str, Any]]) -> list[list[float]] | None:
-    """How far the intervals' bounds are below and above; None where there is one without."""
+    """Return the distances of the intervals' bounds below and above; None if a cell has no interval."""
     if not all(cell["interval"] for cell in cells):
         return None
     return [
@@ -54,8 +57,8 @@ def _around(cells: list[dict[str, Any]]) -> list[list[float]] | None:
     ]
 
 
-def _draw(result: dict[str, Any], path: Path, draw: Drawn, across: str, up: str) -> None:
-    from matplotlib.figure import Figure  # not needed until there is something to draw
+def _draw(result: dict[str, Any], path: Path, draw: DrawModel, across: str, up: str) -> None:
+    from matplotlib.figure import Figure  # imported here, since only drawing needs it
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()

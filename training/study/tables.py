@@ -1,13 +1,13 @@
-"""A page's tables, read by code from what ``eval``, ``train study`` and training runs wrote, and never typed.
+"""Tables of a page, written by code from results of ``eval``, ``train study`` and training runs.
 
-A page names, in a comment, the kind of a table and the files that it is of, relative to the page; the table stands
-below, and a second comment ends it::
+A comment in the page names the kind of a table and its files, relative to the page; the table stands below, and a
+second comment ends it::
 
     <!-- table: evaluation paper/libri.json -->
     <!-- end of table -->
 
-``python -m whispergpt.training.study.tables PAGE`` writes them anew; with ``--check`` it only says whether they are
-what the files say.
+``python -m whispergpt.training.study.tables PAGE`` rewrites the tables; with ``--check`` it only compares them with
+the files.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from whispergpt.training.study.curves import read_curve
 
 Bounds: TypeAlias = "tuple[float, float] | None"
 Rows: TypeAlias = "list[list[str]]"
-"""Of a table, the first the names of its columns."""
-Told: TypeAlias = Callable[[float, Bounds, str], str]
+"""Rows of a table; the first has the names of its columns."""
+WriteCell: TypeAlias = Callable[[float, Bounds, str], str]
+"""Function that writes a mean with its bounds and the format's sign, ``+`` or empty."""
 _TABLE = re.compile(r"<!-- table: (\w+) (.+?) -->\n.*?<!-- end of table -->", re.DOTALL)
 
 
 def fill(text: str, folder: Path) -> str:
-    """The page with its tables as the files in ``folder`` have them.
+    """Return the page with its tables filled from the files in ``folder``.
 
     Raises:
-        ValueError: a kind is unknown, or a file is not what its table needs.
+        ValueError: a kind is unknown, or a file does not fit its table.
     """
 
     def written(found: re.Match[str]) -> str:
@@ -52,7 +53,7 @@ def fill(text: str, folder: Path) -> str:
 
 
 def evaluation(files: list[Path]) -> Rows:
-    """The paper's table 1 (arXiv 2412.11449) of one run of ``eval``, with every model's distance from the first."""
+    """Return the paper's table 1 (arXiv 2412.11449) for one ``eval``, with differences from the first model."""
     models = _models(files[0])
     rows = [["model", "parameters", "NLL, nats", "accuracy", "perplexity", f"NLL above {models[0]['model']}"]]
     for model in models:
@@ -71,19 +72,19 @@ def evaluation(files: list[Path]) -> Rows:
 
 
 def conditions(files: list[Path]) -> Rows:
-    """NLL of the same models by what their slices are of, and how far the others are above the first."""
-    told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    names = [one["condition"] for one in told]
+    """Return the NLL of the same models by the source of their slices, with differences from the first source."""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    names = [result["condition"] for result in results]
     rows = [["model", *names, *(f"{name} above {names[0]}" for name in names[1:])]]
-    for models in zip(*(one["models"] for one in told), strict=True):
+    for models in zip(*(result["models"] for result in results), strict=True):
         nll = [model["nll"] for model in models]
         rows.append([models[0]["model"], *(f"{x:.3f}" for x in nll), *(f"{x - nll[0]:+.3f}" for x in nll[1:])])
     return rows
 
 
 def losses(logs: list[Path]) -> Rows:
-    """What runs ended with: training NLL over the last 25 steps, held-out NLL, accuracy and perplexity; and where
-    held-out NLL was lowest."""
+    """Return the final values of runs (training NLL over the last 25 steps, held-out NLL, accuracy, perplexity) and the
+    lowest held-out NLL."""
     rows = [["run", "configuration", "seed", "steps", "in training", "held out", "accuracy", "perplexity", "lowest"]]
     for log in logs:
         curve = read_curve(log)
@@ -105,33 +106,33 @@ def losses(logs: list[Path]) -> Rows:
 
 
 def context(files: list[Path]) -> Rows:
-    """NLL by frames of context, a column a model."""
+    """Return NLL by frames of context, a column for each model."""
     return context_rows(_models(files[0]), _interval)
 
 
 def bands(files: list[Path]) -> Rows:
-    """What is lost without each band of the spectrogram, a column a model."""
+    """Return the NLL lost without each band of the spectrogram, a column for each model."""
     return band_rows(_models(files[0]), _interval)
 
 
-def context_rows(models: list[dict[str, Any]], told: Told) -> Rows:
-    """The first names the columns; cells are as ``told`` writes an NLL, its bounds and its sign."""
+def context_rows(models: list[dict[str, Any]], write: WriteCell) -> Rows:
+    """Return the table of a study of context, whose cells ``write`` formats."""
     rows = [["frames of context", *(model["model"] for model in models)]]
     for cells in zip(*(model["by_context"] for model in models), strict=True):
         first, last = cells[0]["context"]
-        rows.append([f"{first} to {last}", *(told(cell["nll"], cell["interval"], "") for cell in cells)])
+        rows.append([f"{first} to {last}", *(write(cell["nll"], cell["interval"], "") for cell in cells)])
     return rows
 
 
-def band_rows(models: list[dict[str, Any]], told: Told) -> Rows:
-    """The same of bands."""
+def band_rows(models: list[dict[str, Any]], write: WriteCell) -> Rows:
+    """Return the table of a study of bands, whose cells ``write`` formats."""
     rows = [["left out", *(model["model"] for model in models)]]
-    rows.append(["nothing: NLL", *(told(model["nll"], model["interval"], "") for model in models)])
+    rows.append(["nothing: NLL", *(write(model["nll"], model["interval"], "") for model in models)])
     for cells in zip(*(model["lost_without"] for model in models), strict=True):
         low, high = cells[0]["hz"]
-        rows.append([f"{low} to {high} Hz", *(told(cell["nll"], cell["interval"], "+") for cell in cells)])
+        rows.append([f"{low} to {high} Hz", *(write(cell["nll"], cell["interval"], "+") for cell in cells)])
     everything = [model["lost_without_all"] for model in models]
-    rows.append(["everything", *(told(cell["nll"], cell["interval"], "+") for cell in everything)])
+    rows.append(["everything", *(write(cell["nll"], cell["interval"], "+") for cell in everything)])
     return rows
 
 
@@ -157,7 +158,7 @@ def _markdown(rows: Rows) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m whispergpt.training.study.tables", description="Write a page's tables from files."
     )
