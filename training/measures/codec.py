@@ -1,4 +1,4 @@
-"""``measure codec``: recordings through a codec and its peers, measured against the originals."""
+"""``measure codec``: output of a codec and its peers, compared with the original recordings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from whispergpt.training.measures.report import Keeper, means
 from whispergpt.training.measures.round_trip import RoundTrip, in_16_bits
 
 LEAST_SECONDS = 1.0
-"""Shorter clips have too little for PESQ and ViSQOL."""
+"""Seconds of the shortest clip that PESQ and ViSQOL can score."""
 ORIGINAL = "original"
-"""Name of the originals' row, which shows what sound has that went through no codec."""
+"""Name of the row of the originals, which no codec has changed."""
 
 
 class CodecMeasures:
-    """All measures of one kind of sound, loaded once.
+    """Measures of one kind of sound, loaded once.
 
     Args:
         kind: ``speech`` has PESQ and ViSQOL at 16 kHz, ``music`` ViSQOL at 48 kHz.
-        recognizer: counts word errors too; of speech alone.
+        recognizer: adds word errors; for speech alone.
 
     Raises:
         MissingError: a package is not installed.
@@ -41,7 +41,7 @@ class CodecMeasures:
     def file(
         self, recording: Recording, audio: Samples, whole: bool, trips: Sequence[RoundTrip], keeper: Keeper
     ) -> dict[str, Any]:
-        """The entry of one recording: samples ``[n]`` at 24 kHz, ``whole`` unless its end is cut off."""
+        """Return the entry of a recording ``[n]`` at 24 kHz; ``whole`` is False where its end is cut off."""
         entry: dict[str, Any] = {"file": recording.name, "group": recording.group, "seconds": len(audio) / SAMPLE_RATE}
         keeper.audio(f"{recording.name} {ORIGINAL}", audio)
         figures: dict[str, dict[str, float | None]] = {ORIGINAL: fault_figures(audio)}
@@ -53,10 +53,10 @@ class CodecMeasures:
             figures[trip.name] = {"payload_kbps": back.payload_kbps, **self._figures(audio, back.samples)}
         if self._recognizer is not None:
             heard = self._recognizer(audio)
-            # The text is of the whole file.
-            told = recording.text if whole else None
-            entry["word_reference"] = "transcript" if told else f"{RECOGNIZER} on the original"
-            reference = told or heard
+            # The transcript covers the whole file.
+            transcript = recording.text if whole else None
+            entry["word_reference"] = "transcript" if transcript else f"{RECOGNIZER} on the original"
+            reference = transcript or heard
             entry["text"] = {"reference": reference, ORIGINAL: heard}
             figures[ORIGINAL] |= _word_figures(reference, heard)
             for name, samples in decoded.items():
@@ -86,7 +86,7 @@ def measure_codec(
     """Measure up to ``most_files`` recordings, the first ``clip_seconds`` of each.
 
     Returns:
-        ``files``, each with its figures by codec; ``means``, a row of the originals and one for each codec;
+        ``files``, each with its figures by codec; ``means``, a row for the originals and one for each codec;
         ``skipped``.
 
     Raises:
@@ -119,7 +119,7 @@ def _word_figures(reference: str, heard: str) -> dict[str, float | None]:
 
 
 def _mean_row(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Means over files; word errors are of all files' words together."""
+    """Return means over files; the word error rate is over all files' words together."""
     row = with_shares(means(rows))
     if row.pop("words", None):
         errors, words = (sum(r[name] or 0 for r in rows) for name in ("word_errors", "words"))

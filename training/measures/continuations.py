@@ -1,4 +1,4 @@
-"""Continuations of many prompts, by the engine that serves: its slots, its step, its sampler."""
+"""Continuations of many prompts, by the same engine that serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whispergpt.training.measures.round_trip import as_heard
 
 @dataclass(frozen=True)
 class Continuation:
-    """A prompt ``[n]`` as the codec gives it back, and what the model goes on with ``[m]``, both at 24 kHz."""
+    """A prompt ``[n]`` after the codec, and the model's continuation ``[m]``, both at 24 kHz."""
 
     prompt: Samples
     audio: Samples
@@ -31,9 +31,9 @@ class Continuation:
 def continue_prompts(
     engine: Engine, prompts: Sequence[Samples], seconds: float, sampling: SamplingParams
 ) -> list[Continuation]:
-    """Continue each prompt ``[n]`` at 24 kHz by ``seconds``, as many at once as the engine has slots.
+    """Continue each prompt ``[n]`` at 24 kHz by ``seconds``, in batches of the engine's slots.
 
-    The i-th is drawn with seed ``sampling.seed + i``, so it does not depend on the others.
+    The i-th is drawn with seed ``sampling.seed + i``, so that it does not depend on the others.
 
     Raises:
         AudioError: a prompt is shorter than 0.5 or longer than 60 seconds.
@@ -63,7 +63,7 @@ def continue_prompts(
 
 
 def keep_continuation(keeper: Keeper, prompt: CutPrompt, made: Continuation, seed: int) -> dict[str, Any]:
-    """Keep what was measured, and begin its entry in the report."""
+    """Keep the audio of a prompt and its continuation, and return the start of their entry in the report."""
     keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
     keeper.audio(f"{prompt.file} {prompt.start:g} continuation", made.audio)
     return {

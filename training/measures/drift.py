@@ -1,4 +1,4 @@
-"""``measure drift``: whether level, spectrum and silence of long streams wander with time."""
+"""``measure drift``: change of level, spectrum and silence of long streams over time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from whispergpt.training.measures.report import Keeper, means
 
 WINDOW_SECONDS = 10.0
 FIRST_WINDOWS = 6
-"""Windows of the first minute, which spectra are compared with."""
+"""Windows of the first minute, whose mean spectrum is the reference."""
 LEAST_MINUTES = 2.0
 SURE = 3.0
-"""Standard errors that a slope must be from 0 to be more than chance."""
+"""Standard errors from 0 beyond which a slope counts as more than chance."""
 
 Values = npt.NDArray[np.float64]
 Verdict = Literal["steady", "drifts", "unclear"]
@@ -32,13 +32,13 @@ Verdict = Literal["steady", "drifts", "unclear"]
 
 @dataclass(frozen=True)
 class Measure:
-    """One course over time: its unit, and the change over the whole run from which on it is called a drift."""
+    """Measure over time: its unit, and the largest change over the whole run that is not called a drift."""
 
     name: str
     unit: str
     bound: float
     first: int
-    """Window from which on a line is fitted: distances to the first minute begin after it."""
+    """First window of the line: for distances to the first minute, the window after it."""
 
 
 MEASURES = (
@@ -50,7 +50,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Slope:
-    """A line fitted by least squares: change a minute, its standard error, change over the run, and what it means."""
+    """A line fitted by least squares: change per minute, its standard error, change over the run, and the verdict."""
 
     per_minute: float
     error: float
@@ -59,11 +59,11 @@ class Slope:
 
 
 def courses(audio: Samples, level: float) -> dict[str, Values]:
-    """Level in dB, spectrum's distance to the first minute's, and share of silence of each window of ten seconds.
+    """Return level in dB, distance to the first minute's spectrum, and share of silence, for windows of ten seconds.
 
     Args:
         audio: samples ``[n]`` at 24 kHz.
-        level: the recording's, by which silence is told (``silence.recording_level`` of the prompt).
+        level: the prompt's ``recording_level``, relative to which silence is measured.
     """
     size = round(WINDOW_SECONDS * SAMPLE_RATE)
     windows = [audio[start : start + size] for start in range(0, len(audio) - size + 1, size)]
@@ -77,10 +77,10 @@ def courses(audio: Samples, level: float) -> dict[str, Values]:
 
 
 def fit_slope(values: Values, measure: Measure) -> Slope:
-    """The line through the windows ``[W]`` of a measure.
+    """Fit a line through the windows ``[W]`` of a measure.
 
     ``drifts``: the change over the run is beyond the measure's bound, and the slope more than three standard errors
-    from 0. ``unclear``: beyond the bound, but it may be chance. ``steady``: within it.
+    from 0. ``unclear``: the change is beyond the bound, but may be chance. ``steady``: the change is within it.
     """
     fitted = values[measure.first :]
     minutes = np.arange(len(fitted)) * WINDOW_SECONDS / 60
@@ -97,7 +97,7 @@ def fit_slope(values: Values, measure: Measure) -> Slope:
 
 
 def check_minutes(minutes: float) -> None:
-    """Raises ValueError where a run is too short for a line."""
+    """Raise ValueError where a run is too short for a line."""
     if not minutes >= LEAST_MINUTES:
         raise ValueError(f"--minutes must be at least {LEAST_MINUTES:g}, not {minutes:g}.")
 
@@ -105,14 +105,14 @@ def check_minutes(minutes: float) -> None:
 def measure_drift(
     engine: Engine, prompts: list[CutPrompt], minutes: float, sampling: SamplingParams, keeper: Keeper
 ) -> dict[str, Any]:
-    """One stream of ``minutes`` from each prompt, its courses over time, and a verdict on their mean over the streams.
+    """Measure a stream of ``minutes`` from each prompt, with a verdict on the mean over the streams.
 
     Returns:
         ``files``: each stream's windows, slopes, and figures of the buzz and the high band over the whole stream;
         ``means``: the windows' means, their slopes and verdicts, and the figures' means.
 
     Raises:
-        ValueError: it is too short to fit a line.
+        ValueError: a stream is too short for a line.
     """
     check_minutes(minutes)
     made = continue_prompts(engine, [prompt.audio for prompt in prompts], minutes * 60, sampling)

@@ -1,4 +1,4 @@
-"""The courses of long streams over time, drawn."""
+"""Plot of long streams' measures over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = {"level": "level (dBFS)", "spectrum": "log-mel distance\nto the first m
 
 
 def draw_drift(result: dict[str, Any], title: str, path: Path) -> None:
-    """Draw what ``measure_drift`` gives: each stream, the mean, and the line fitted to it with its verdict.
+    """Draw the result of ``measure_drift``: each stream, the mean, and its fitted line with the verdict.
 
     Raises:
         MissingError: matplotlib is not installed.
@@ -33,8 +33,8 @@ def draw_drift(result: dict[str, Any], title: str, path: Path) -> None:
         slope = result["means"]["slopes"][measure.name]
         fitted = minutes[measure.first :]
         line = values[measure.first :].mean() + slope["per_minute"] * (fitted - fitted.mean())
-        told = f"{slope['per_minute']:+.3g} ± {slope['error']:.2g} {measure.unit} a minute: {slope['verdict']}"
-        axis.plot(fitted, line, color="C3", linestyle="--", label=told)
+        label = f"{slope['per_minute']:+.3g} ± {slope['error']:.2g} {measure.unit} a minute: {slope['verdict']}"
+        axis.plot(fitted, line, color="C3", linestyle="--", label=label)
         if measure.first == FIRST_WINDOWS:
             axis.axvspan(0, FIRST_WINDOWS * step, color="0.94")
         axis.set_ylabel(LABELS[measure.name])

@@ -1,4 +1,4 @@
-"""Faults that a codec or a model adds to a sound: a buzz at the frame rate, and a band that its prompt has not."""
+"""Faults that a codec or a model adds to a sound: a buzz at the frame rate, and a band that its prompt lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fault_figures(audio: Samples, original: Samples | None = None) -> dict[str, 
 
     Args:
         audio: the sound.
-        original: the sound ``[m]`` that a codec was given or a model continues, for ``band_rise_db`` and
+        original: the sound ``[m]`` that a codec coded or a model continued, for ``band_rise_db`` and
             ``opens_band`` (1 or 0). Without it, the sound is an original itself and has neither.
     """
     levels, before = band_levels(audio), None if original is None else band_levels(original)
@@ -35,10 +35,10 @@ def fault_figures(audio: Samples, original: Samples | None = None) -> dict[str, 
 
 
 def continuation_faults(prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
-    """Return the figures of a continuation, and those of the three sounds that tell whose faults they are.
+    """Return the figures of a continuation, and of up to three sounds to compare with, which show the faults' origin.
 
-    Names end in ``_prompt`` for the prompt after the codec, in ``_original`` for the prompt itself, and in ``_rest``
-    for the true rest, if the prompt was cut with one.
+    Names end in ``_prompt`` for the prompt after the codec and in ``_original`` for the prompt itself. If the prompt
+    has a true rest, its figures end in ``_rest``.
     """
     figures = fault_figures(made.audio, prompt.audio)
     figures |= _ending(fault_figures(made.prompt, prompt.audio), "prompt")

@@ -1,4 +1,4 @@
-"""Opus, the codec to compare with: opus-tools at a hard constant rate, and the payload counted packet by packet."""
+"""Opus as a peer codec: opus-tools at a hard constant rate, with the payload counted packet by packet."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import soundfile
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.measures.figures.packages import need_program
-from whispergpt.training.measures.round_trip import Decoded, in_16_bits
+from whispergpt.training.measures.round_trip import RoundTripResult, in_16_bits
 
 LEAST_KBPS, MOST_KBPS = 6.0, 256.0
 HEADERS = 2
-"""Packets before the first with sound: OpusHead and OpusTags."""
+"""Number of packets before the first with sound: OpusHead and OpusTags."""
 PATIENCE_SECONDS = 120.0
 
 
 class OpusRoundTrip:
-    """``opusenc --hard-cbr --bitrate KBPS``, and ``opusdec`` to 24 kHz, which takes the encoder's delay off.
+    """Round trip by ``opusenc --hard-cbr --bitrate KBPS`` and ``opusdec`` at 24 kHz, which removes the delay.
 
     Raises:
-        ValueError: a rate that opusenc does not know.
+        ValueError: opusenc does not know the rate.
         MissingError: opus-tools are not installed.
     """
 
@@ -35,25 +35,25 @@ class OpusRoundTrip:
         self._encoder, self._decoder = need_program("opusenc"), need_program("opusdec")
         self.name = f"opus {kbps:g}"
 
-    def __call__(self, audio: Samples) -> Decoded:
+    def __call__(self, audio: Samples) -> RoundTripResult:
         with tempfile.TemporaryDirectory() as folder:
             there, coded, back = (Path(folder) / name for name in ("there.wav", "coded.opus", "back.wav"))
             soundfile.write(there, audio, SAMPLE_RATE, subtype="PCM_16")
             _run(self._encoder, "--quiet", "--hard-cbr", "--bitrate", f"{self._kbps:g}", str(there), str(coded))
-            # Floats, so that its dither does not come on top.
+            # In floats, since opusdec adds dither to integers.
             _run(self._decoder, "--quiet", "--float", "--rate", str(SAMPLE_RATE), str(coded), str(back))
             samples, _ = soundfile.read(back, dtype="float32")
             sizes = packet_sizes(coded.read_bytes())[HEADERS:]
         if len(samples) != len(audio):
             raise ValueError(f"opusdec gave {len(samples)} samples back for {len(audio)}.")
-        return Decoded(in_16_bits(samples), 8 * sum(sizes) / (len(audio) / SAMPLE_RATE) / 1000)
+        return RoundTripResult(in_16_bits(samples), 8 * sum(sizes) / (len(audio) / SAMPLE_RATE) / 1000)
 
 
 def packet_sizes(ogg: bytes) -> list[int]:
-    """Bytes of each packet of an Ogg file with one stream, its own framing not counted (RFC 3533, section 6).
+    """Return the bytes of each packet of an Ogg file with one stream, without Ogg's framing (RFC 3533, section 6).
 
     Raises:
-        ValueError: it is not whole pages of Ogg.
+        ValueError: the file is not whole pages of Ogg.
     """
     file, sizes, size = io.BytesIO(ogg), [], 0
     while header := file.read(27):
@@ -72,5 +72,5 @@ def packet_sizes(ogg: bytes) -> list[int]:
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     if done.returncode:
-        told = done.stderr.strip().splitlines()
-        raise ValueError(f"{Path(command[0]).name} failed: {told[-1] if told else f'status {done.returncode}'}.")
+        lines = done.stderr.strip().splitlines()
+        raise ValueError(f"{Path(command[0]).name} failed: {lines[-1] if lines else f'status {done.returncode}'}.")

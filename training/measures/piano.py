@@ -1,4 +1,4 @@
-"""``measure piano``: whether continuations have the pace and the harmony of their own piece, or of any."""
+"""``measure piano``: similarity of continuations in pace and harmony to their own piece and to another."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def measure_piano(
     sampling: SamplingParams,
     keeper: Keeper,
 ) -> dict[str, Any]:
-    """Continue every prompt; compare with its true continuation and with that of one other piece, drawn at random.
+    """Continue every prompt; compare with its true continuation and with one of another piece, drawn at random.
 
     Returns:
-        ``files``, one entry a prompt; ``means``, with ``onsets_nearer`` and ``pitch_nearer``: the shares of
-        continuations that are nearer to their own piece, where a tie is half, and ``…_nearer_prompt``, what the
-        prompts themselves would have got, which a model can hardly be asked to surpass, and ``opened_share``, the
-        share of continuations that open the band above 8.2 kHz; ``skipped``.
+        ``files``, one entry a prompt; ``skipped``; ``means``. Among the means, ``onsets_nearer`` and ``pitch_nearer``
+        are the shares of continuations that are nearer to their own piece, where a tie is half. ``…_nearer_prompt`` are
+        the prompts' own shares, an upper bound in practice. ``opened_share`` is the share of continuations that open
+        the band above 8.2 kHz.
 
     Raises:
-        ValueError: there is one piece alone.
+        ValueError: there is only one piece.
         MissingError: a package is not installed.
     """
     if len({prompt.group for prompt in prompts}) < 2:
         raise ValueError(f"There is nothing to compare with: all prompts are of one piece, {prompts[0].group}.")
     notes = Notes()
     made = continue_prompts(engine, [prompt.audio for prompt in prompts], seconds, sampling)
-    true = [_Heard(notes, prompt.rest) for prompt in prompts]
+    true = [_NoteFigures(notes, prompt.rest) for prompt in prompts]
     draw = np.random.default_rng(sampling.seed)
     entries: list[dict[str, Any]] = []
     for index, (prompt, continuation) in enumerate(zip(prompts, made, strict=True)):
         elsewhere = [i for i, other in enumerate(prompts) if other.group != prompt.group]
         other = elsewhere[int(draw.integers(len(elsewhere)))]
-        heard, before = _Heard(notes, continuation.audio), _Heard(notes, prompt.audio)
+        heard, before = _NoteFigures(notes, continuation.audio), _NoteFigures(notes, prompt.audio)
         figures: dict[str, float | None] = {
             "onsets": heard.onsets,
             "onsets_true": true[index].onsets,
@@ -66,20 +66,20 @@ def measure_piano(
     return {"files": entries, "means": row, "skipped": recordings.skipped}
 
 
-class _Heard:
-    """Pace and pitch classes of one sound."""
+class _NoteFigures:
+    """Onset rate and pitch classes of one sound."""
 
     def __init__(self, notes: Notes, audio: Samples) -> None:
         self.onsets, self._pitch = notes.onset_rate(audio), notes.pitch_classes(audio)
 
-    def pace_from(self, other: _Heard) -> float:
+    def pace_from(self, other: _NoteFigures) -> float:
         return abs(self.onsets - other.onsets)
 
-    def pitch_from(self, other: _Heard) -> float:
-        """0 to 1; silence is as far as can be from everything."""
+    def pitch_from(self, other: _NoteFigures) -> float:
+        """Return the distance of the pitch classes, 0 to 1; silence has distance 1 from everything."""
         return 1.0 if self._pitch is None or other._pitch is None else histogram_distance(self._pitch, other._pitch)
 
 
 def _nearer(own: float, other: float) -> float:
-    """1 if the own piece is nearer, 0 if the other is, half if neither."""
+    """Return 1 if the own piece is nearer, 0 if the other is, 0.5 for a tie."""
     return 0.5 if own == other else float(own < other)

@@ -1,4 +1,4 @@
-"""Prompts cut out of recordings, each with the true rest that its continuation is compared with."""
+"""Prompts cut from recordings, each with the true rest, for comparison with its continuation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CutPrompt:
 def cut_prompts(
     recordings: Recordings, count: int, prompt_seconds: float, rest_seconds: float, least_rest_seconds: float
 ) -> list[CutPrompt]:
-    """Up to ``count`` prompts: first one of each recording from its start, then one of each from where that ended, …
+    """Return up to ``count`` prompts: one from the start of each recording, then one from the end of that, and so on.
 
-    So no two prompts share a sample (a rest may share them with another prompt). A rest is ``rest_seconds`` long, or
+    No two prompts share a sample, but a rest may overlap another prompt. A rest is ``rest_seconds`` long, or
     shorter at a recording's end, but not shorter than ``least_rest_seconds``.
 
     Raises:

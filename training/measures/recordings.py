@@ -1,4 +1,4 @@
-"""What is measured: recordings of audio folders, or the held-out clips of prepared ones, read one at a time."""
+"""Recordings to measure: files of audio folders, or held-out clips of prepared ones, read one at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from whispergpt.training.measures.figures.transcripts import find_transcripts
 
 @dataclass(frozen=True)
 class Recording:
-    """One file or clip. ``group`` is its speaker or work; ``text`` what is said in it, where a table tells."""
+    """A file or clip. ``group`` is its speaker or work; ``text`` its transcript, if a table has one."""
 
     name: str
     group: str
@@ -36,15 +36,15 @@ class Recordings:
     skipped: list[dict[str, str]] = field(default_factory=list)
 
     def skip(self, recording: Recording, why: str) -> None:
-        """Put a recording on the list of those left out."""
+        """Add a recording to the skipped ones, with the reason."""
         if all(entry["file"] != recording.name for entry in self.skipped):
             self.skipped.append({"file": recording.name, "why": why})
 
     def read(self, least_seconds: float, what: str, again: bool = False) -> Iterator[tuple[Recording, Samples]]:
-        """Each recording with its samples ``[n]`` at 24 kHz; what cannot be read or is too short is skipped.
+        """Yield each recording with its samples ``[n]`` at 24 kHz; unreadable and short ones are skipped.
 
-        ``what`` names the work on the progress bar. ``again``: recordings are read once more, for parts further in,
-        and those that do not have them have been used all the same.
+        ``what`` is the progress bar's title. ``again``: recordings are read once more, for later parts; those too short
+        for them have been used already and are not listed as skipped.
         """
         for recording in tqdm(self.all, desc=what, unit="file", disable=None, leave=False):
             try:
@@ -60,10 +60,10 @@ class Recordings:
 
 
 def find_recordings(paths: list[Path]) -> Recordings:
-    """Recordings under folders of audio, of single files, and the held-out clips of prepared folders.
+    """Return single files, files under folders of audio, and the held-out clips of prepared folders.
 
     Raises:
-        ValueError: a path is not there, holds nothing, or is a prepared folder that cannot be used.
+        ValueError: a path is missing, holds no audio, or is a prepared folder that cannot be used.
     """
     found: list[Recording] = []
     for path in paths:
@@ -75,7 +75,7 @@ def find_recordings(paths: list[Path]) -> Recordings:
             found += _of_prepared(path)
         else:
             found += _of_folder(path)
-    # In the order of a hash: the first N are a fair sample, and the same one wherever the folders lie on the disk.
+    # In the order of a hash: the first N are a fair sample, which does not depend on the folders' place on the disk.
     return Recordings(sorted(found, key=lambda one: hashlib.sha256(one.name.encode()).hexdigest()))
 
 

@@ -1,4 +1,4 @@
-"""What a measurement leaves: figures for each file, their means, and the audio where it is to be kept."""
+"""Output of a measurement: figures of each file, their means, and the audio if it is to be kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figures = Mapping[str, float | None]
 
 
 def means(rows: Iterable[Figures]) -> dict[str, float | None]:
-    """Mean of each figure over the rows that have it; None where none has."""
+    """Return the mean of each figure over the rows that have it, or None if no row has."""
     listed = list(rows)
     names = dict.fromkeys(name for row in listed for name in row)
     result: dict[str, float | None] = {}
@@ -31,14 +31,14 @@ def means(rows: Iterable[Figures]) -> dict[str, float | None]:
 
 
 class Keeper:
-    """The folder of a report. Without one, nothing is written.
+    """Writer of a report's folder. Without a folder, nothing is written.
 
     Args:
-        folder: for ``report.json``; made if it is not there.
-        audio: keep what was measured too, under ``audio/``.
+        folder: folder for ``report.json``; created if missing.
+        audio: keep the measured audio too, under ``audio/``.
 
     Raises:
-        ValueError: audio is to be kept and there is no folder to keep it in.
+        ValueError: audio is to be kept without a folder.
     """
 
     def __init__(self, folder: Path | None, audio: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Audio to bits and back: what comes out of a codec, and how many bits went through."""
+"""Round trips of audio through a codec, with the number of bits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KBPS_PER_CODEBOOK = FRAME_RATE * BITS_PER_CODE / 1000
 
 
 def codebooks_at(kbps: float, codec: Codec) -> int:
-    """How many of its codebooks make up a rate.
+    """Return the number of a codec's codebooks that make up a rate.
 
     Raises:
-        ValueError: no number of them does.
+        ValueError: no number of codebooks does.
     """
     books, most = round(kbps / KBPS_PER_CODEBOOK), codec.config.n_codebooks
     if not 1 <= books <= most or abs(books * KBPS_PER_CODEBOOK - kbps) > 1e-6:
@@ -32,20 +32,20 @@ def codebooks_at(kbps: float, codec: Codec) -> int:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What came back, float32 ``[n]`` at 24 kHz as long as what went in, and the payload measured, in kbit/s."""
+class RoundTripResult:
+    """Decoded samples, float32 ``[n]`` at 24 kHz, as long as the input, and the measured payload in kbit/s."""
 
     samples: Samples
     payload_kbps: float
 
 
 class RoundTrip(Protocol):
-    """A codec at one rate; ``name`` is what the tables call it."""
+    """A codec at one rate; ``name`` is its name in tables."""
 
     name: str
 
-    def __call__(self, audio: Samples) -> Decoded:
-        """Samples ``[n]`` at 24 kHz there and back."""
+    def __call__(self, audio: Samples) -> RoundTripResult:
+        """Encode and decode samples ``[n]`` at 24 kHz."""
         ...
 
 
@@ -60,18 +60,18 @@ class CodecRoundTrip:
         self._codec, self._books = OfflineCodec(codec), codebooks_at(kbps, codec)
         self.name = f"codec {kbps:g}"
 
-    def __call__(self, audio: Samples) -> Decoded:
+    def __call__(self, audio: Samples) -> RoundTripResult:
         codes = self._codec.encode(torch.from_numpy(audio))[: self._books]
         decoded = self._codec.decode(codes)[: len(audio)]
         bits = codes.numel() * BITS_PER_CODE
-        return Decoded(as_heard(to_int16(decoded).numpy()), bits / (len(audio) / SAMPLE_RATE) / 1000)
+        return RoundTripResult(as_heard(to_int16(decoded).numpy()), bits / (len(audio) / SAMPLE_RATE) / 1000)
 
 
 def as_heard(samples: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> Samples:
-    """16-bit samples ``[n]`` as float32 in -1…1."""
+    """Return 16-bit samples ``[n]`` as float32 in -1…1."""
     return samples.astype(np.float32) / 32768.0
 
 
 def in_16_bits(samples: Samples) -> Samples:
-    """Samples ``[n]`` rounded to 16 bits, clipped at full scale: what a listener's device gets."""
+    """Return samples ``[n]`` rounded to 16 bits and clipped at full scale, as a listener's device gets them."""
     return (np.clip(samples * 32768.0, -32768, 32767).round() / 32768.0).astype(np.float32)

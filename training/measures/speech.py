@@ -1,4 +1,4 @@
-"""``measure speech``: continuations of voices, by how they sound, whose voice it is, and how much of it is silence."""
+"""``measure speech``: quality, likeness of voice, and share of silence of continuations of speech."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from whispergpt.training.measures.recordings import Recordings
 from whispergpt.training.measures.report import Keeper, means
 
 LEAST_REST_SECONDS = 2.0
-"""Seconds of true continuation that its share of silence needs at least."""
+"""Seconds of the shortest true continuation whose share of silence is measured."""
 
 
 def measure_speech(
@@ -29,12 +29,13 @@ def measure_speech(
     sampling: SamplingParams,
     keeper: Keeper,
 ) -> dict[str, Any]:
-    """Continue every prompt and measure.
+    """Continue every prompt and measure the continuations.
 
     Returns:
-        ``files``, one entry a prompt; ``means`` with ``dnsmos_below_prompt`` (how much lower the continuation is than
-        the prompt after the codec), ``likeness_ratio`` (of prompt and continuation, to that of the prompt's halves),
-        ``silence_ratio`` (to the true rest's) and ``opened_share`` (of continuations above 8.2 kHz); ``skipped``.
+        ``files``, one entry a prompt; ``skipped``; ``means``. Among the means, ``dnsmos_below_prompt`` is the prompt's
+        score after the codec less the continuation's. ``likeness_ratio`` is the likeness of prompt and continuation
+        over that of the prompt's halves. ``silence_ratio`` is relative to the true rest. ``opened_share`` is the
+        share of continuations that open the band above 8.2 kHz.
 
     Raises:
         MissingError: a package is not installed.
@@ -78,7 +79,7 @@ def _compared(row: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def _strangers(prompts: list[CutPrompt], seed: int) -> list[CutPrompt | None]:
-    """For each prompt another speaker's, drawn with a fixed seed; None where there is no other speaker."""
+    """Return, for each prompt, one of another speaker, drawn with a fixed seed; None without another speaker."""
     draw = np.random.default_rng(seed)
     others = [[other for other in prompts if other.group != prompt.group] for prompt in prompts]
     return [choice[int(draw.integers(len(choice)))] if choice else None for choice in others]

@@ -1,4 +1,4 @@
-"""Bandwidth: how loud a sound is above 8.2 kHz, and whether a continuation opens that band."""
+"""Bandwidth: level of a sound above 8.2 kHz, and whether a continuation opens that band."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ WINDOW = 960
 """Samples of a window (40 ms)."""
 WINDOW_HOP = WINDOW // 2
 LOUDEST = 24
-"""Windows in a row that half a second has: the high band is as loud as in its loudest half second."""
+"""Windows of half a second: the high band's level is that of its loudest half second."""
 LEVEL_PERCENTILE = 95
-"""Percentage of windows that are no louder than the level of the whole sound."""
+"""Percentile of the windows' levels that counts as the level of the whole sound."""
 INAUDIBLE_DB = -75.0
-"""Level in dB of a high band that counts as none: anything weaker counts as this."""
+"""Lowest level in dB of a high band; weaker bands count as this level."""
 QUIETEST_DB = 10.0
-"""Level in dB below the prompt's from which on a quieter sound is related to its prompt."""
+"""Level in dB below the prompt's; a sound's reference level is never lower."""
 OPENING_DB = 30.0
-"""Rise in dB from which on a sound opens the band; docs/measuring.md says how it was chosen."""
+"""Rise in dB above which a sound opens the band; docs/measuring.md explains the choice."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def band_levels(audio: Samples) -> BandLevels | None:
 
 
 def high_band_db(levels: BandLevels | None, prompt: BandLevels | None = None) -> float | None:
-    """Return the level above 8.2 kHz in dB relative to that of the whole sound.
+    """Return the level above 8.2 kHz in dB relative to the whole sound.
 
-    A sound more than 10 dB quieter than its prompt is related to 10 dB below the prompt instead, so that a
-    continuation that fades to a hiss does not count as one with a loud high band.
+    The reference is at least 10 dB below the prompt's level. Otherwise a continuation that fades to a hiss would count
+    as one with a loud high band.
     """
     if levels is None:
         return None
@@ -64,7 +64,7 @@ def high_band_db(levels: BandLevels | None, prompt: BandLevels | None = None) ->
 
 
 def band_rise_db(prompt: BandLevels | None, levels: BandLevels | None) -> float | None:
-    """Return by how many dB the high band is louder than the prompt's; what is inaudible counts as -75 dB."""
+    """Return by how many dB the high band is louder than the prompt's; inaudible bands count as -75 dB."""
     before, after = high_band_db(prompt), high_band_db(levels, prompt)
     if before is None or after is None:
         return None

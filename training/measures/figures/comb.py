@@ -1,4 +1,4 @@
-"""The comb: how far the multiples of the frame rate stand out of the spectrum of a sound."""
+"""The comb: prominence of the multiples of the frame rate in the spectrum of a sound."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NEAREST, FARTHEST = 5, 14
 
 
 def comb_db(audio: Samples) -> float | None:
-    """Return how far the multiples of 75 Hz stand out of the average power spectrum of samples ``[n]``, in dB.
+    """Return the prominence in dB of the multiples of 75 Hz in the average power spectrum of samples ``[n]``.
 
-    At each multiple from 600 to 7,500 Hz the mean of three bins, in dB, less the median of the bins 5 to 14 away; then
-    the mean over the multiples. Bins weaker than the rounding to 16 bits count as that rounding.
+    Prominence at a multiple is the mean of three bins, in dB, less the median of the bins 5 to 14 away. The figure is
+    its mean over the multiples from 600 to 7,500 Hz. Bins weaker than the rounding to 16 bits count as that rounding.
 
     Returns:
         0 for sound that has no comb; None for silence and for less than one window (0.4 s).

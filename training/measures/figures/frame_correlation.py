@@ -1,4 +1,4 @@
-"""The frame correlation: how much a codec repeats the waveform of the frame before."""
+"""The frame correlation: similarity of a sound's waveform to that of the frame before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def frame_correlation(audio: Samples) -> float | None:
 
     Returns:
         0 for sound that repeats nothing, 1 for sound that repeats every frame. None for less than 0.4 s, and where
-        there is no more above 2 kHz than the rounding to 16 bits leaves.
+        sound above 2 kHz is no stronger than the rounding to 16 bits.
     """
     if len(audio) < LEAST_SAMPLES:
         return None

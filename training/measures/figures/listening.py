@@ -1,4 +1,4 @@
-"""Models of a listener: PESQ and ViSQOL beside the original, DNSMOS without one."""
+"""Models of a listener: PESQ and ViSQOL with the original, DNSMOS without one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.measures.figures.packages import need
 
 SPEECH_RATE = 16_000
-"""Rate that PESQ, ViSQOL's speech mode, DNSMOS, Whisper and Resemblyzer hear at."""
+"""Sample rate in Hz for PESQ, ViSQOL's speech mode, DNSMOS, Whisper and Resemblyzer."""
 AUDIO_RATE = 48_000
 
 Kind = Literal["speech", "music"]
 
 
 def resampled(samples: Samples, rate: int) -> Samples:
-    """24 kHz samples ``[n]`` at another rate."""
+    """Return samples ``[n]`` at 24 kHz, resampled to ``rate``."""
     return np.asarray(soxr.resample(samples, SAMPLE_RATE, rate), np.float32)
 
 
@@ -30,20 +30,20 @@ class Pesq:
         self._pesq = need("pesq", "PESQ")
 
     def __call__(self, reference: Samples, other: Samples) -> float | None:
-        """Score of ``other`` against ``reference``, ``[n]`` at 24 kHz each; None where PESQ finds no speech."""
+        """Return the score of ``other`` against ``reference``, ``[n]`` at 24 kHz each; None if there is no speech."""
         a, b = resampled(reference, SPEECH_RATE), resampled(other, SPEECH_RATE)
         if not (a.any() and b.any()):
             return None
-        # What goes wrong is a negative number: too short, or no utterance in it.
+        # PESQ returns its errors as negative numbers: too short a sound, or no utterance.
         score = float(self._pesq.pesq(SPEECH_RATE, a, b, "wb", on_error=self._pesq.PesqError.RETURN_VALUES))
         return score if score > 0 else None
 
 
 class Visqol:
-    """ViSQOL v3: similarity of spectrograms patch by patch (NSIM), and that as MOS-LQO.
+    """ViSQOL v3: similarity of spectrograms patch by patch (NSIM), mapped to MOS-LQO.
 
-    Speech is compared at 16 kHz and its mapping is the lattice network, the default of Google's program; ``visqol_exp``
-    is the exponential fit that came before it. Music is compared at 48 kHz, its mapping is the support vector machine.
+    Speech is compared at 16 kHz and mapped by the lattice network, the default of Google's program; ``visqol_exp`` is
+    the older exponential fit. Music is compared at 48 kHz and mapped by the support vector machine.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -52,16 +52,16 @@ class Visqol:
         self._named: dict[str, Any] = {}
         mappings: dict[str, bool | None] = {"visqol": None}
         if kind == "speech":
-            need("ai_edge_litert", "ViSQOL's speech mode")  # else it would fall back to the other mapping
+            need("ai_edge_litert", "ViSQOL's speech mode")  # without it, ViSQOL would fall back to the other mapping
             mappings = {"visqol": True, "visqol_exp": False}
         for name, lattice in mappings.items():
             self._named[name] = package.VisqolApi()
             self._named[name].create(mode="speech" if kind == "speech" else "audio", use_lattice_model=lattice)
 
     def __call__(self, reference: Samples, other: Samples) -> dict[str, float | None]:
-        """``visqol`` (1 to 5), ``visqol_exp`` of speech, and ``nsim`` (up to 1), of ``[n]`` at 24 kHz each.
+        """Return ``visqol`` (1 to 5), ``visqol_exp`` for speech, and ``nsim`` (up to 1), for ``[n]`` at 24 kHz each.
 
-        None where ViSQOL finds nothing to compare: silence.
+        Values are None for silence, where ViSQOL has nothing to compare.
         """
         a, b = (resampled(samples, self._rate).astype(np.float64) for samples in (reference, other))
         scores: dict[str, float | None] = {}
@@ -75,12 +75,12 @@ class Visqol:
 
 
 class Dnsmos:
-    """DNSMOS P.835 (Reddy et al., arXiv 2110.01763): how people would rate a voice without knowing the original."""
+    """DNSMOS P.835 (Reddy et al., arXiv 2110.01763): predicted ratings of a voice without the original."""
 
     def __init__(self) -> None:
         self._dnsmos = need("speechmos.dnsmos", "DNSMOS")
 
     def __call__(self, samples: Samples) -> float:
-        """Overall quality, 1 to 5, of ``[n]`` at 24 kHz; less than nine seconds are heard over and over."""
+        """Return the overall quality, 1 to 5, of ``[n]`` at 24 kHz; less than nine seconds are repeated."""
         heard = resampled(samples, SPEECH_RATE).clip(-1.0, 1.0)
         return float(self._dnsmos.run(heard, SPEECH_RATE)["ovrl_mos"])

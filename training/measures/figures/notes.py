@@ -1,4 +1,4 @@
-"""Notes without a score: how many begin in a second, and which pitch classes sound."""
+"""Notes without a score: onsets in a second, and pitch classes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.measures.figures.packages import need
 
 STEP = 240
-"""Samples between the spectra that onsets are sought in: 10 ms."""
+"""Samples between two spectra for onsets: 10 ms."""
 WINDOW = 2048
 PITCH_WINDOW = 8192
-"""Samples of the spectra for pitch: a third of a second, 3 Hz a bin, enough to part semitones from about C2 on."""
+"""Samples of the spectra for pitch: a third of a second, 3 Hz a bin, which separates semitones from about C2 up."""
 PITCH_STEP = 2048
 
 Histogram = npt.NDArray[np.float64]
 
 
 class Notes:
-    """Onsets and pitch classes, by librosa."""
+    """Detector of onsets and pitch classes, by librosa."""
 
     def __init__(self) -> None:
         self._librosa = need("librosa", "Onsets and pitch classes")
 
     def onset_rate(self, audio: Samples) -> float:
-        """Onsets a second in samples ``[n]``: peaks of the spectral flux of log-mel bands (librosa's own rule)."""
+        """Return the onsets in a second of ``[n]``: peaks of the spectral flux of log-mel bands (librosa's rule)."""
         flux = self._librosa.onset.onset_strength(y=audio, sr=SAMPLE_RATE, n_fft=WINDOW, hop_length=STEP)
         if not flux.max() > 0:
             return 0.0
@@ -34,7 +34,7 @@ class Notes:
         return len(found) / (len(audio) / SAMPLE_RATE)
 
     def pitch_classes(self, audio: Samples) -> Histogram | None:
-        """Share of the energy in each of the twelve pitch classes, C first, ``[12]``, A4 = 440 Hz; None of silence."""
+        """Return the share of energy in each pitch class ``[12]``, C first, A4 = 440 Hz; None for silence."""
         chroma = self._librosa.feature.chroma_stft(
             y=audio, sr=SAMPLE_RATE, n_fft=PITCH_WINDOW, hop_length=PITCH_STEP, norm=None, tuning=0.0
         )
@@ -43,5 +43,5 @@ class Notes:
 
 
 def histogram_distance(a: Histogram, b: Histogram) -> float:
-    """Half the sum of \\|a - b\\|: the share that would have to move to make one the other, 0 to 1."""
+    """Return half the sum of \\|a - b\\|, 0 to 1: the share that must move to turn one histogram into the other."""
     return float(np.abs(a - b).sum() / 2)

