@@ -1,4 +1,4 @@
-"""What a recipe writes: audio files that are whole or not there, and a table that lists them."""
+"""Output of a recipe: audio files, written atomically, and a table that lists them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Samples = npt.NDArray[np.float32]
 
 
 def write_flac(path: Path, samples: Samples | npt.NDArray[np.int16], rate: int) -> float:
-    """Write mono samples ``[n]``, in -1…1 or int16, as 16-bit flac, named only once they are whole; return seconds."""
+    """Write mono samples ``[n]``, in -1…1 or int16, atomically as 16-bit flac; return seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as temporary:
-        whole = Path(temporary) / "audio"  # without an ending: if it is left behind, nobody takes it for a recording
+        whole = Path(temporary) / "audio"  # without an ending, so that a file left behind is not read as a recording
         soundfile.write(whole, samples, rate, format="FLAC", subtype="PCM_16")
         whole.replace(path)
     return len(samples) / rate
 
 
 def whole_seconds(path: Path) -> float | None:
-    """How long an audio file is, or None where there is none or its end is missing."""
+    """Return the seconds of an audio file, or None where it is missing or cut short."""
     if not path.is_file():
         return None
     try:
@@ -43,7 +43,7 @@ def whole_seconds(path: Path) -> float | None:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write tab-separated values, under their name only once they are whole. Tabs and line ends become spaces."""
+    """Write tab-separated values atomically. Tabs and line ends become spaces."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_name(f".{path.name}.writing")
     with whole.open("w", encoding="utf-8", newline="") as file:
@@ -54,9 +54,9 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def update_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write the rows, and those already there of other files that still exist, in the order of the files' names.
+    """Merge rows into a table, ordered by file name, and drop rows of files that no longer exist.
 
-    The first column is a file, relative to the table's folder. So a set can be made in several runs.
+    The first column is a file, relative to the table's folder. A set can thus be made in several runs.
     """
     listed = {str(row[0]): [str(value) for value in row] for row in rows}
     if path.is_file():
@@ -68,7 +68,7 @@ def update_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def run(recipe: Callable[..., None]) -> None:
-    """Run a recipe as a command: what is wrong is one line on stderr and status 2."""
+    """Run a recipe as a command: an error is one line on stderr and status 2."""
     try:
         typer.run(recipe)
     except ValueError as error:

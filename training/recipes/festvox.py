@@ -24,9 +24,9 @@ SPEAKER = "msu_ru_nsh"
 
 def festvox(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")],
-    cache: Annotated[Path, typer.Option(help="Where packages are kept.")] = Path("runs/packages"),
+    cache: Annotated[Path, typer.Option(help="Folder for fetched packages.")] = Path("runs/packages"),
 ) -> None:
-    """Fetch the package and write its recordings as flac. What is there and whole is not made again."""
+    """Fetch the package and write its recordings as flac. Whole files are not made again."""
     voice = from_debian(PACKAGE, cache) / VOICE
     texts = prompts((voice / "etc" / "txt.done.data").read_text("utf-8"))
     recordings = sorted((voice / "wav").glob("*.wav"))
@@ -45,7 +45,7 @@ def festvox(
 
 
 def prompts(listing: str) -> dict[str, str]:
-    """Festival's list of what was read, ``( name "text" )`` a line, by name."""
+    """Return the texts by name from Festival's list, ``( name "text" )`` on each line."""
     return dict(re.findall(r'^\( *(\S+) +"(.*)" *\)', listing, re.MULTILINE))
 
 

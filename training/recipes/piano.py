@@ -1,8 +1,7 @@
-"""Bach on a piano: scores of music21's corpus, played a little differently each, rendered by FluidSynth.
+"""Bach on a piano: scores of music21's corpus, each with a performance of its own, rendered by FluidSynth.
 
-``python -m whispergpt.training.recipes.piano -o audio/piano`` writes one folder a work (BWV number), a flac and the
-MIDI file it was rendered from for each piece, ``piano.tsv`` with what was made and ``left-out.tsv`` with what was not,
-and why.
+``python -m whispergpt.training.recipes.piano -o audio/piano`` writes a folder for each work (BWV number), with a flac
+and a MIDI file for each piece. ``piano.tsv`` lists the pieces, ``left-out.tsv`` the scores left out, with reasons.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from whispergpt.training.recipes.scores import Piece, ScoreError, bach_folder, p
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 RENDER_RATE = 48_000
-"""The sampled strings are at 44.1 kHz: rendered above that and then filtered, nothing folds back below 12 kHz."""
+"""Sample rate of the rendering in Hz: above the samples' 44.1 kHz, so that nothing aliases below 12 kHz."""
 RENDER_SECONDS = 600
 HIGHEST_PEAK = 0.9
 SILENCE = 0.0005
-"""Sample values below this are the end of a piece (-66 dBFS)."""
+"""Sample value (-66 dBFS) below which the end of a piece is cut off."""
 
 
 def piano(
@@ -40,9 +39,9 @@ def piano(
     ] = 1,
     strict: Annotated[bool, typer.Option(help="Leave out scores with a notice on the printed page too.")] = False,
     soundfont: Annotated[Path, typer.Option(help="The soundfont whose programs 0 to 3 are pianos.")] = SOUNDFONT,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pieces.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Make the first N pieces alone.")] = None,
 ) -> None:
-    """Render the Bach of music21's corpus on sampled pianos. What is there and whole is not made again."""
+    """Render the Bach of music21's corpus on sampled pianos. Whole files are not made again."""
     scores = pieces(bach_folder(), strict)
     fluidsynth = require("fluidsynth", "play the scores")
     if not soundfont.is_file():
@@ -66,7 +65,7 @@ def piano(
 
 
 def play(piece: Piece, takes: int, out: Path, fluidsynth: str, soundfont: Path) -> list[tuple[str, str, str, int, str]]:
-    """One piece's performances, each unless it is there and whole; return their rows of the table.
+    """Render a piece's performances, except whole files, and return their rows of the table.
 
     Raises:
         ScoreError: the score cannot be read.
@@ -90,14 +89,14 @@ def play(piece: Piece, takes: int, out: Path, fluidsynth: str, soundfont: Path) 
 
 
 def render(midi: Path, style: Style, fluidsynth: str, soundfont: Path) -> Samples:
-    """A MIDI file as mono samples float32 ``[n]`` at 24 kHz, its level not yet set.
+    """Render a MIDI file and return mono samples float32 ``[n]`` at 24 kHz; ``levelled`` sets their level.
 
     Raises:
         ValueError: FluidSynth failed.
     """
     with tempfile.TemporaryDirectory() as temporary:
         wav, no_settings = Path(temporary) / "piano.wav", Path(temporary) / "settings"
-        no_settings.touch()  # the user's own would change the sound
+        no_settings.touch()  # the user's settings would change the sound
         effects = {
             "reverb.level": style.reverb,
             "reverb.room-size": style.room,
@@ -118,7 +117,7 @@ def render(midi: Path, style: Style, fluidsynth: str, soundfont: Path) -> Sample
 
 
 def levelled(samples: Samples, level: float) -> Samples:
-    """Samples at an RMS of ``level`` dBFS, or less where they would exceed the highest peak; the silent end cut off."""
+    """Return samples at an RMS of ``level`` dBFS, or less to limit the peak, without the silent end."""
     peak = float(np.abs(samples).max(initial=0.0))
     if peak == 0:
         raise ValueError("there is no sound in the rendering: is this a soundfont with pianos?")

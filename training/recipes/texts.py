@@ -12,9 +12,9 @@ from whispergpt.training.recipes.packages import from_debian, library
 PACKAGE = "r-cran-janeaustenr"
 DATA = "usr/lib/R/site-library/janeaustenr/data"
 SHORTEST, LONGEST = 120, 300
-"""Characters of a passage."""
+"""Fewest and most characters of a passage."""
 UNREADABLE = re.compile(r"[\d\[\]&]")
-"""Sums, dates and editors' notes, which are read otherwise than they are written."""
+"""Marks of sums, dates and editors' notes, whose reading differs from their spelling."""
 TITLES = ("Mr", "Mrs", "Dr", "St", "Esq", "Messrs", "Capt", "Col", "Gen", "Rev", "Hon")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?P<quote>[\"']?) +(?=[\"'A-Z])")
 NOT_AN_END = re.compile(rf"(?:\b(?:{'|'.join(TITLES)}|[A-Z])\.)$")
@@ -22,7 +22,7 @@ HEADING = re.compile(r"^(chapter|volume|finis|the end)\b", re.IGNORECASE)
 
 
 def books(cache: Path) -> dict[str, list[str]]:
-    """Each book's lines by its name: emma, mansfieldpark, northangerabbey, persuasion and two more.
+    """Return each book's lines by its name: emma, mansfieldpark, northangerabbey, persuasion and two more.
 
     Raises:
         ValueError: the package or the library that reads it is missing.
@@ -36,14 +36,14 @@ def books(cache: Path) -> dict[str, list[str]]:
         # R's lazy-load format: a big-endian length, then a serialized object in zlib
         serialized = zlib.decompress(blobs[int(start) + 4 : int(start) + int(length)])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is told no file name, so it warns that it guesses
+            warnings.simplefilter("ignore")  # rdata warns when it gets no file name
             lines = rdata.conversion.convert(rdata.parser.parse_data(serialized))
         found[str(name)] = [str(line) for line in lines]
     return found
 
 
 def passages(lines: list[str]) -> list[str]:
-    """Consecutive whole sentences of one paragraph, ``SHORTEST`` to ``LONGEST`` characters, in the book's order."""
+    """Return passages of whole sentences from one paragraph, ``SHORTEST`` to ``LONGEST`` characters, in order."""
     found = []
     for paragraph in paragraphs(lines):
         gathered = ""
@@ -58,7 +58,7 @@ def passages(lines: list[str]) -> list[str]:
 
 
 def paragraphs(lines: list[str]) -> list[str]:
-    """Lines between blank ones, joined; emphasis marks gone, dashes as dashes; headings and title pages left out."""
+    """Return paragraphs as one line each, with real dashes, without emphasis marks, headings and title pages."""
     found = []
     for block in "\n".join(lines).split("\n\n"):
         text = " ".join(block.replace("_", "").replace("--", " — ").split())
@@ -68,7 +68,7 @@ def paragraphs(lines: list[str]) -> list[str]:
 
 
 def sentences(paragraph: str) -> list[str]:
-    """A paragraph cut after full stops, not after titles and initials."""
+    """Return a paragraph's sentences; titles and initials do not end one."""
     found: list[str] = []
     start = 0
     for end in SENTENCE_END.finditer(paragraph):
