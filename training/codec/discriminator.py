@@ -36,8 +36,8 @@ class SpectrumDiscriminator(nn.Module):
         self.last = _convolution(filters, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return, for audio ``[B, samples]``, a score of each place of the spectrum ``[B, 1, T, bins / 8]``, high for
-        recordings, and each layer's features ``[B, filters, T, ...]``."""
+        """Return scores of places in the spectrum ``[B, 1, T, bins / 8]`` and each layer's features
+        ``[B, filters, T, ...]``, for audio ``[B, samples]``; scores are high for recordings."""
         spectrum = torch.stft(
             audio, self.window, self.window // 4, window=self.shape, normalized=True, return_complex=True
         )

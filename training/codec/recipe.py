@@ -35,9 +35,9 @@ class StepKind:
 class CodecRecipe:
     """Recipe of three stages: an autoencoder, then its codebooks too, then the decoder alone against an adversary.
 
-    ``quantize_from``: first step with codebooks, which k-means starts. ``adversarial_from``: first step in which the
-    encoder and the codebooks are fixed (models may be trained on the codes from then on) and the decoder learns from
-    discriminators as well; None: never. ``start_from``: folder of a trained codec whose weights the run starts from;
+    ``quantize_from``: first step with codebooks, which k-means starts. ``adversarial_from``: first step with
+    discriminators, in which the encoder and the codebooks are fixed; None: never. Models may be trained on the codes
+    from that step on. ``start_from``: folder of a trained codec whose weights the run starts from;
     ``quantize_from`` 0 keeps its codebooks too.
 
     ``mel_from``: between these steps the weight of the mel term rises from a tenth to one; at full weight from the

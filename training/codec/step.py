@@ -1,4 +1,4 @@
-"""One step of a codec's training, in any of its three stages."""
+"""Step of a codec's training, in any of its three stages."""
 
 from __future__ import annotations
 

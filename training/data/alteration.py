@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
+from whispergpt.engine.audio.limits import Samples
 from whispergpt.engine.config import HOP, SAMPLE_RATE
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
@@ -18,8 +18,6 @@ LEAST_HIGH_DB = -60.0
 """Level in dB relative to the whole clip; weaker sound beyond a band's limit does not count."""
 LOOKED_AT_SECONDS = 4
 """Seconds in the middle of a clip that are searched for sound beyond a band's limit."""
-
-Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from whispergpt.engine.audio.limits import Samples
 from whispergpt.engine.config import SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
 
 BANDS_HZ = (0.0, 150.0, 500.0, 1_500.0, 4_000.0, 8_000.0, 12_000.0)
 """Frequencies in Hz at which an equaliser's gains are drawn."""

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from whispergpt.engine.audio.limits import Samples
 from whispergpt.engine.config import HOP
-from whispergpt.training.data.augmentation import Augmentation, Samples, augment
+from whispergpt.training.data.augmentation import Augmentation, augment
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.shares import odds_by_shares

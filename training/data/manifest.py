@@ -45,7 +45,7 @@ class Heldout(msgspec.Struct, frozen=True):
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One file of int16 samples, little-endian, mono, at 24 kHz."""
+    """File of int16 samples, little-endian, mono, at 24 kHz."""
 
     file: str
     samples: int
@@ -53,9 +53,9 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Clip(msgspec.Struct, frozen=True):
-    """One source file's samples.
+    """Place of a source file's samples.
 
-    ``path`` is relative to its folder and starts with the folder's name, ``sha256`` is of the source file, ``start``
+    ``path`` is relative to its folder and starts with the folder's name; ``sha256`` is of the source file. ``start``
     and ``samples`` count samples of the shard; ``samples`` is a multiple of 320. ``group`` is the speaker or
     work, which training and held-out clips must not share.
     """

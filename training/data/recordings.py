@@ -21,7 +21,7 @@ FEWEST_FRAMES = 8
 
 
 class Recordings:
-    """All audio files under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
+    """Audio files under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
 
     Args:
         group_by: the unit that is resampled for intervals, as in ``whispergpt train prepare``.

@@ -14,8 +14,8 @@ from whispergpt.training.data.tokens import Tokens
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's crops: ``codes`` int64 ``[B, T + 1, K]``; ``mels`` ``[B, T, n_mels]`` of the first T frames; ``known``
-    bool ``[B, T]``: False where the next frame is padding."""
+    """Crops of one step: ``codes`` int64 ``[B, T + 1, K]``, ``mels`` ``[B, T, n_mels]`` of the first T frames, and
+    ``known`` bool ``[B, T]``, False where the next frame is padding."""
 
     codes: Tensor
     mels: Tensor
@@ -38,8 +38,8 @@ class TokenCrops:
     crops from each prepared folder, over all sources; None: in proportion to its frames.
 
     ``odds``: probability of each version of the sound for a crop whose slices are all of one version. In a share of
-    ``join_share``, slices change from the first to the second version of ``join`` at a random frame, as they do where a
-    continuation joins its prompt.
+    ``join_share`` of the crops, slices change from the first to the second version of ``join`` at a random frame. The
+    same change occurs where a continuation joins its prompt.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.token_files import TokenFiles
 
-VERSIONS = ("original", "decoded", "coarse")
+Version = Literal["original", "decoded", "coarse"]
+VERSIONS: tuple[str, ...] = get_args(Version)
 """Versions of the sound that have slices: the recording, all its codes decoded, its coarse codes decoded."""
 
 MOST_SAMPLES = 60 * SAMPLE_RATE

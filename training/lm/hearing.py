@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +11,9 @@ from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.config import HOP
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.training.data.tokens import Version
 
-Condition = Literal["original", "decoded", "coarse"]
+Condition = Version
 
 
 class Hearings:

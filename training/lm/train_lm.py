@@ -86,9 +86,9 @@ def train_lm(
 ) -> None:
     """Train, resuming a run in ``out``, and write a model folder beside the log.
 
-    The weights kept have the best held-out NLL on slices like those in generation: of the model's own sound if the
-    tokens have it, else of decoded audio with a fine stage, of audio decoded from coarse codes without one. With
-    ``originals``, slices are of the recordings.
+    The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
+    if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
+    ``originals``, they are of the recordings.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
