@@ -15,7 +15,7 @@ from whispergpt.benchmarks.peers.process import PEERS, Skipped, run_peer
 from whispergpt.benchmarks.preset import Preset, build_preset
 from whispergpt.benchmarks.quality import snr_db
 from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
-from whispergpt.benchmarks.report import StageTimes, Report
+from whispergpt.benchmarks.report import Report, StageTimes
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import dtype_name

@@ -10,17 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("engine", "server", "training", "load", "benchmarks", "deploy", "cli", "whispergpt", "clients", "docs")
-    "engine",
-    "server",
-    "training",
-    "load",
-    "benchmarks",
-    "deploy",
-    "cli",
-    "whispergpt",
-    "clients/python",
-    "docs",
-)
 NEVER_FIRST = {"Of", "That", "Those", "Who", "Whoever", "Whose", "What", "It", "So"}
 
 
