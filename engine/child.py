@@ -1,8 +1,7 @@
-"""A process that ends with its parent, however that ends: ``python -P -m whispergpt.engine.child PARENT_PID
-MODULE ARGUMENTS…``.
+"""A process that ends when its parent does: ``python -P -m whispergpt.engine.child PARENT_PID MODULE ARGUMENTS…``.
 
-It ties itself to the parent before it imports the module, which may take seconds, and then runs it as ``python -m``
-would.
+The process ties itself to the parent before it imports the module, because the import may take seconds. Then it runs
+the module as ``python -m`` would.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 def end_with_parent(parent: int) -> None:
-    """Have Linux kill this process, even a stopped one, when the thread that started it ends; exit if that has ended.
+    """Exit if the parent has ended, and have Linux kill this process when the thread that started it ends.
 
-    Elsewhere only the second: there a module has to look for its parent by itself.
+    Linux kills a stopped process too. On other systems the module has to watch for its parent itself.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the system was asked
+    if os.getppid() != parent:  # the parent ended before the call above
         sys.exit(1)
 
 

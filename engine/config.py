@@ -16,10 +16,10 @@ FRAME_RATE = SAMPLE_RATE // HOP
 CODEBOOK_SIZE = 1024
 """Entries in each codebook."""
 Dtype: TypeAlias = Literal["auto", "float32"]
-"""Of products; ``auto`` is bfloat16 where the processor has units for it."""
+"""Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it."""
 
-# Ranges of what config.json may say. They bound what a folder can make the engine build before its weights are compared
-# with it, and leave out what no step can compute.
+# Ranges of the numbers in config.json. They limit the size of the model that the engine builds before it compares the
+# weights with it, and exclude sizes that no step can compute.
 Width: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=16_384)]
 Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Window: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
@@ -46,7 +46,7 @@ class CodecConfig:
 
     @property
     def frames_to_prime(self) -> int:
-        """Fewest frames a cold stream must start with: reflection mirrors up to six frames that are yet to come."""
+        """Return the fewest frames that a cold stream must start with: reflection mirrors up to six later frames."""
         return self.kernel_size if self.pad_mode == "reflect" else 1
 
 
@@ -75,7 +75,7 @@ class MelConfig:
 
 @dataclass(frozen=True)
 class StackConfig:
-    """One decoder-only stack. ``window`` is how many frames a position attends to, itself included."""
+    """One decoder-only stack. ``window``: number of frames that a position attends to, itself included."""
 
     width: Width
     layers: Annotated[int, msgspec.Meta(ge=1, le=256)]
@@ -101,7 +101,7 @@ class StackConfig:
 class FineConfig:
     """The stage that predicts the finer codes; ``n_codebooks`` and ``dimension`` are the codec's.
 
-    ``temperature``: of the finer codes, whatever the coarse one's is (0 excepted, which is greedy throughout).
+    ``temperature``: of the finer codes, independent of the coarse code's, but 0 there makes these greedy too.
     """
 
     width: Width = 256
@@ -148,7 +148,7 @@ PRESETS: dict[str, ModelConfig] = {"gpt-s": GPT_S, "gpt-l": GPT_L, "hybrid": HYB
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What a model samples with when a request does not say."""
+    """Sampling parameters of a model for requests that give none."""
 
     temperature: Temperature = 1.0
     top_k: Annotated[int, msgspec.Meta(ge=0, le=CODEBOOK_SIZE)] = 0
@@ -186,5 +186,5 @@ def _refuse_unknown(kind: type[Any], values: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON-ready values."""
+    """Return a config dataclass as JSON-ready values."""
     return asdict(config)

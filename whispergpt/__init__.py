@@ -1,4 +1,4 @@
-"""Live audio continuation: a few seconds of sound go on, frame by frame.
+"""Live audio continuation: the model continues a few seconds of sound, frame by frame.
 
 The engine works by itself, without a server::
 
@@ -15,7 +15,7 @@ The engine works by itself, without a server::
     samples = np.concatenate([frame.pcm for frame in engine.generate(stream)])  # int16, 24 kHz
     soundfile.write("continuation.wav", samples, 24_000)
 
-``whispergpt.server`` serves it to many listeners, ``whispergpt.training`` makes models.
+``whispergpt.server`` serves many listeners over HTTP and WebSocket; ``whispergpt.training`` trains models.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: torch takes seconds, and the server's process does without it."""
+    """Import a public name at its first use: torch takes seconds to import, and the server's process needs none."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Ring KV cache: the last ``window`` keys and values of every slot, at constant memory however long a stream runs."""
+"""Ring KV cache: the last ``window`` keys and values of every slot, in memory that does not grow with a stream."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from whispergpt.engine.config import StackConfig
 from whispergpt.engine.model.streaming import State, leaf
 
 BLOCK = 16
-"""Places that rings in bfloat16 are whole multiples of."""
+"""Places in one block; a ring in bfloat16 is a whole number of blocks."""
 
 
 def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
-    """Keys and values ``[slots, kv_heads, window, head_width]`` of one layer.
+    """Return zeroed keys and values ``[slots, kv_heads, window, head_width]`` of one layer.
 
-    In bfloat16 they are for the compiled kernels alone, in pairs as ``native/src/paired_ring.h`` reads them: keys
+    In bfloat16 only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out: keys
     ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
     places / 2, head_width, 2]``.
     """
@@ -31,20 +31,20 @@ def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torc
 
 
 def places_of(config: StackConfig, dtype: torch.dtype) -> int:
-    """How many places a ring has room for: its window, in bfloat16 rounded up to whole blocks."""
+    """Return the number of places in a ring: its window, rounded up to whole blocks in bfloat16."""
     return -(-config.window // BLOCK) * BLOCK if dtype == torch.bfloat16 else config.window
 
 
 def place_of(position: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Row and place in the ring of each slot's ``position`` ``[B]``."""
+    """Return row and place in the ring of each slot's ``position`` ``[B]``."""
     return torch.arange(position.shape[0], device=position.device), position % window
 
 
 def write_one(ring: State, keys: Tensor, values: Tensor, place: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Put one position per slot, ``[B, kv_heads, head_width]``, over the oldest; returns the whole rings.
+    """Write one position per slot, ``[B, kv_heads, head_width]``, over the oldest; return the whole rings.
 
-    A slot whose position is not advanced afterwards is unharmed: the entry written over is the one that the next
-    write replaces anyway, and no query reads it before.
+    A slot may keep its position afterwards: its next write replaces the same entry, and no query reads that entry
+    before.
     """
     all_keys, all_values = leaf(ring, "keys"), leaf(ring, "values")
     row, at = place
@@ -54,12 +54,12 @@ def write_one(ring: State, keys: Tensor, values: Tensor, place: tuple[Tensor, Te
 
 
 def filled(position: Tensor, window: int) -> Tensor:
-    """Which places hold a position that the query at ``position`` ``[B]`` may see → bool ``[B, window]``."""
+    """Return bool ``[B, window]``: whether a place holds a position that the query at ``position`` ``[B]`` may see."""
     return torch.arange(window, device=position.device) <= position[:, None]
 
 
 def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
-    """Put T positions ``[1, kv_heads, T, head_width]`` from ``start`` on; of more than a window, the last remain."""
+    """Write T positions ``[1, kv_heads, T, head_width]`` from ``start`` on; of more than a window, keep the last."""
     all_keys, all_values = leaf(ring, "keys"), leaf(ring, "values")
     window, count = all_keys.shape[2], keys.shape[2]
     kept = min(window, count)
@@ -69,6 +69,6 @@ def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
 
 
 def ring_positions(start: int, window: int, device: torch.device) -> Tensor:
-    """The position that each place ``[window]`` holds once positions 0 … ``start`` - 1 are written; negative: none."""
+    """Return the position in each place ``[window]`` once 0 … ``start`` - 1 are written; negative: empty."""
     place = torch.arange(window, device=device)
     return (start - 1) - ((start - 1 - place) % window)

@@ -1,4 +1,4 @@
-"""The last codes of every slot: what a stream is made again from, elsewhere."""
+"""The last codes of every slot, from which another server can resume a stream."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class CodeHistory:
         self._count = np.zeros(slots, np.int64)
 
     def begin(self, slot: int, codes: Tensor) -> None:
-        """A stream starts there, behind a prompt's codes ``[K, T]``."""
+        """Start a stream's history in ``slot`` with the prompt's codes ``[K, T]``."""
         last = codes[:, -self.frames :].numpy()
         self._ring[slot, : last.shape[1]] = last.T
         self._count[slot] = last.shape[1]
 
     def append(self, slots: list[int], codes: npt.NDArray[np.int32]) -> None:
-        """One frame more of each slot, ``codes`` ``[n, K]``."""
+        """Add one frame to each slot, ``codes`` ``[n, K]``."""
         self._ring[slots, self._count[slots] % self.frames] = codes
         self._count[slots] += 1
 
     def last(self, slot: int) -> Codes:
-        """All that is held of a slot, oldest first, ``[T, K]``."""
+        """Return the codes kept for a slot, oldest first, ``[T, K]``."""
         count = int(self._count[slot])
         if count <= self.frames:
             return self._ring[slot, :count].copy()

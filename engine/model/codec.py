@@ -1,10 +1,10 @@
 """The codec: audio to codes and back, offline in one call or streaming in chunks of whole frames.
 
-How a stream starts exact. The encoder and the decoder are causal: output up to frame t depends on input up to
-frame t and on what stands *before* the first frame. With zero padding that is silence, and a fresh state is
-silence too: any first chunk is exact. With reflection padding (the published weights) every layer mirrors its own
-first inputs, so the first chunk is passed with ``cold=True`` and must hold ``frames_to_prime`` frames (seven);
-a prompt always does. After that both kinds go on frame by frame, equal to the offline result.
+A stream equals the offline result from its first frame on. The encoder and the decoder are causal: output up to frame
+t depends on input up to frame t and on the padding *before* the first frame. With zero padding that is silence, and a
+fresh state is silence too: a first chunk of any length is exact. With reflection padding (the published weights) every
+layer mirrors its own first inputs. So the first chunk is passed with ``cold=True`` and must hold ``frames_to_prime``
+frames (seven); every prompt is longer. All later chunks may be single frames.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio ``[B, 1, samples]`` → codes ``[B, n_codebooks, ceil(samples / 320)]``."""
+        """Encode audio ``[B, 1, samples]`` → codes ``[B, n_codebooks, ceil(samples / 320)]``."""
         return self.quantizer.encode(self.encoder(audio))
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes of the first K codebooks ``[B, K, T]`` → audio ``[B, 1, T·320]``."""
+        """Decode codes of the first K codebooks ``[B, K, T]`` → audio ``[B, 1, T·320]``."""
         return self.decoder(self.quantizer.decode(codes))
 
     def init_encoder_state(self, slots: int, device: torch.device) -> State:
-        """State of ``slots`` fresh encoders."""
+        """Return the state of ``slots`` fresh encoders."""
         return self.encoder.init_state(slots, device)
 
     def init_decoder_state(self, slots: int, device: torch.device) -> State:
-        """State of ``slots`` fresh decoders."""
+        """Return the state of ``slots`` fresh decoders."""
         return self.decoder.init_state(slots, device)
 
     def encode_step(self, audio: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next chunk of audio ``[B, 1, T·320]`` → codes ``[B, n_codebooks, T]``.
+        """Encode the next chunk of audio ``[B, 1, T·320]`` → codes ``[B, n_codebooks, T]``.
 
         Raises:
             ValueError: the chunk is not whole frames, or is a cold start too short for reflection padding.
@@ -57,5 +57,5 @@ class Codec(nn.Module):
         return self.quantizer.encode(self.encoder.step(audio, state, active, cold))
 
     def decode_step(self, codes: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next codes ``[B, K, T]`` → audio ``[B, 1, T·320]``, exactly what ``decode`` gives at that place."""
+        """Decode the next codes ``[B, K, T]`` → audio ``[B, 1, T·320]``, equal to what ``decode`` gives there."""
         return self.decoder.step(self.quantizer.decode(codes), state, active, cold)

@@ -19,14 +19,14 @@ from whispergpt.engine.model.streaming import State, keep, leaf
 
 
 class CausalConv1d(nn.Module):
-    """A strided convolution that sees no future sample; ``pad_mode`` says what stands before the first one."""
+    """A strided convolution that sees no future sample; ``pad_mode``: the padding before the first sample."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, pad_mode: str = "constant") -> None:
         super().__init__()
         # EnCodec's name for the weight is ``conv.conv.weight``.
         inner = nn.Conv1d(inputs, outputs, kernel, stride)
         self.conv = nn.ModuleDict({"conv": inner})
-        self._inner: tuple[nn.Conv1d] = (inner,)  # in a tuple, lest it be registered under a second name
+        self._inner: tuple[nn.Conv1d] = (inner,)  # in a tuple, so that torch does not register it under a second name
         self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
         self.pad_mode = pad_mode
         self.context = kernel - stride
@@ -38,7 +38,7 @@ class CausalConv1d(nn.Module):
         self._packed = self.matrix()[0].detach()
 
     def matrix(self) -> tuple[Tensor, Tensor]:
-        """``[C', C, kernel]`` → ``[C', kernel·C]``, windows being read sample by sample, and the bias."""
+        """Return weights ``[C', kernel·C]`` for windows that are read sample by sample, and the bias."""
         weight, bias = self._inner[0].weight, self._inner[0].bias
         assert bias is not None
         return weight.transpose(1, 2).flatten(1) if self._packed is None else self._packed, bias
@@ -61,7 +61,7 @@ class CausalConv1d(nn.Module):
         return F.linear(x, *self.matrix())
 
     def _with_context(self, x: Tensor, context: Tensor, active: Tensor | None, cold: bool) -> Tensor:
-        """Put what came before in front of ``x``, and keep its end for the next chunk."""
+        """Put the earlier inputs in front of ``x``, and keep the end of both for the next chunk."""
         if cold and self.pad_mode == "reflect":
             if x.shape[1] <= self.context:
                 raise ValueError("a codec with reflection padding needs at least seven frames to start a stream")
@@ -100,7 +100,7 @@ class CausalConvTranspose1d(nn.Module):
         self._packed, self._packed_bias = (w.detach().contiguous() for w in self.matrix())
 
     def matrix(self) -> tuple[Tensor, Tensor]:
-        """``[C, C', 2·stride]`` → ``[stride·C', 2·C]``, the samples of frame t from x(t-1) and x(t), and their bias."""
+        """Return weights ``[stride·C', 2·C]``, for the samples of frame t from x(t-1) and x(t), and their bias."""
         if self._packed is not None and self._packed_bias is not None:
             return self._packed, self._packed_bias
         weight, bias = self._inner[0].weight, self._inner[0].bias
@@ -125,7 +125,7 @@ class CausalConvTranspose1d(nn.Module):
 
 
 class ResidualLSTM(nn.Module):
-    """EnCodec's SLSTM: an LSTM over time, added to its input. Unlike the original it can carry its state on."""
+    """EnCodec's SLSTM: an LSTM over time, added to its input. Unlike the original it can keep its state."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class ResidualLSTM(nn.Module):
             setattr(self, f"_packed_bias_{layer}", bias.detach())
 
     def gates(self, layer: int) -> tuple[Tensor, Tensor]:
-        """``[4·C, 2·C]`` and ``[4·C]``: the gates of a layer from its input and its hidden state side by side."""
+        """Return ``[4·C, 2·C]`` and ``[4·C]``: weights and bias of a layer's gates over input and hidden state."""
         packed = getattr(self, f"_packed_{layer}")
         if packed is not None:
             return packed, getattr(self, f"_packed_bias_{layer}")
@@ -175,7 +175,7 @@ class ResidualLSTM(nn.Module):
         return x + y.transpose(0, 1)
 
     def _one_frame(self, x: Tensor, hidden: Tensor, cell: Tensor, active: Tensor | None) -> Tensor:
-        """One frame ``[B, C]`` by products of our own: torch's LSTM costs five times as much for it."""
+        """Compute one frame ``[B, C]`` by plain products: torch's LSTM takes five times as long for one frame."""
         for layer in range(self.layers):
             gates = F.linear(torch.cat([x, hidden[:, layer]], dim=-1), *self.gates(layer))
             write, forget, new, show = gates.chunk(4, dim=-1)

@@ -1,8 +1,8 @@
 """The fine stage: codes 1 to 7 of a frame, each from the model's hidden state and the codes before it.
 
-The paper stops at the coarse code. Here a small network goes on within the frame, codebook by codebook. It reads the
-codec's own frozen entries, added up as the decoder adds them, so what it has before it is the latent as known so far;
-its logits are products with the entries of the codebook that comes next.
+The paper stops at the coarse code. Here a small network continues within the frame, codebook by codebook. Its input is
+the sum of the codec's frozen entries so far, as the decoder adds them: the latent as far as it is known. Its logits are
+products with the entries of the next codebook.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from whispergpt.engine.model.sampling import draw
 
 
 class FineLevel(nn.Module):
-    """One codebook's part: what is known of the frame in, logits of this codebook's code out."""
+    """The layers for one codebook: the frame's context and its latent so far in, logits of this codebook out."""
 
     def __init__(self, config: FineConfig) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class FineLevel(nn.Module):
 
 
 class FineStage(nn.Module):
-    """Levels for codebooks 1 to K - 1, and what all of them know: the hidden state and the last frame's latent."""
+    """Levels for codebooks 1 to K - 1, and the context that they share: hidden state and last frame's latent."""
 
     def __init__(self, config: FineConfig, hidden_width: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class FineStage(nn.Module):
         self.stages = nn.ModuleList(self.levels)
 
     def context(self, hidden: Tensor, previous: Tensor) -> Tensor:
-        """What every level knows, ``[..., width]``.
+        """Return the context that all levels share, ``[..., width]``.
 
         Args:
             hidden: the model's states that predict a frame, ``[..., hidden_width]``.
@@ -53,7 +53,7 @@ class FineStage(nn.Module):
         return self.hidden(hidden) + self.previous(previous)
 
     def forward(self, hidden: Tensor, previous: Tensor, codes: Tensor, codebooks: list[Tensor]) -> Tensor:
-        """Teacher-forced: all codes ``[..., K]`` of a frame → logits ``[..., K - 1, 1024]`` of codes 1 to K - 1."""
+        """Read all codes ``[..., K]`` (teacher-forced) → logits ``[..., K - 1, 1024]`` of codes 1 to K - 1."""
         context = self.context(hidden, previous)
         latent = F.embedding(codes[..., 0], codebooks[0])
         logits = []

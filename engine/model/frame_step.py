@@ -1,4 +1,4 @@
-"""The frame step: one frame of sound for every slot at once. Everything else in this package exists to feed it.
+"""The frame step: one frame of sound for every slot at once. The rest of this package prepares its inputs.
 
 The codec and the spectrogram are inside the autoregressive loop: what the model hears next is the mel slice of
 the very samples that the listener gets.
@@ -22,7 +22,7 @@ from whispergpt.engine.model.streaming import State, branch, keep, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 LOST = -1
-"""In the place of a code."""
+"""Code value meaning that the slot's numbers are no longer finite."""
 
 
 class FrameStep(nn.Module):
@@ -35,17 +35,17 @@ class FrameStep(nn.Module):
 
     @property
     def books(self) -> int:
-        """Codebooks that a generated frame has codes of."""
+        """Return the number of codebooks that a generated frame has codes of."""
         return 1 if self.model.fine is None else self.codec.config.n_codebooks
 
     def pack(self) -> None:
-        """Lay the weights out as the steps need them; they are not to be changed any more."""
+        """Lay the weights out as the steps need them; later changes to them would have no effect."""
         for module in self.modules():
             if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM | Codebook):
                 module.pack()
 
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
-        """All that ``slots`` streams own, zeroed: caches, convolution contexts, spectrogram tails and samplers.
+        """Return the zeroed state of ``slots`` streams: caches, convolution contexts, spectrogram tails and samplers.
 
         ``kept_in``: dtype of the caches, float32 or bfloat16.
         """
@@ -72,13 +72,13 @@ class FrameStep(nn.Module):
         return state
 
     def forward(self, state: State, active: Tensor, mark: Callable[[str], None] | None = None) -> tuple[Tensor, Tensor]:
-        """One frame of every slot; rows where ``active`` ``[B]`` is False stay as they are.
+        """Compute one frame of every slot; rows where ``active`` ``[B]`` is False stay as they are.
 
-        ``mark`` is told the name of each stage as it ends, for steps that are timed.
+        ``mark`` is called with the name of each stage as it ends, for steps that are timed.
 
         Returns:
             The frame's codes, int64 ``[B, K]`` (K is 1 without a fine stage), and its samples, int16 ``[B, 320]``.
-            Codes of ``LOST`` say that a slot's numbers are no longer finite: no frame can follow this one.
+            Codes are ``LOST`` where a slot's numbers are no longer finite: no frame can follow this one.
         """
         mark = mark or _unmarked
         sampler = branch(state, "sampler")
@@ -101,7 +101,7 @@ class FrameStep(nn.Module):
         return codes, to_int16(samples)
 
     def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
-        """All codes of the frame ``[B, K]``."""
+        """Draw the finer codes; return all codes of the frame ``[B, K]``."""
         sampler, previous = branch(state, "sampler"), leaf(state, "latent")
         drawn = (leaf(sampler, name) for name in ("seed", "frame", "temperature"))
         hidden = leaf(branch(state, "model"), "hidden")
@@ -110,7 +110,7 @@ class FrameStep(nn.Module):
         return codes
 
     def hear(self, codes: Tensor, state: State, start: int) -> Tensor:
-        """A chunk of one stream's prompt through the decoder: all its codes ``[1, K, T]`` behind ``start`` frames.
+        """Decode a chunk of one stream's prompt: all its codes ``[1, K, T]`` behind ``start`` frames.
 
         Returns:
             The chunk as the codec gives it back, float32 ``[1, T·320]``.
@@ -120,9 +120,9 @@ class FrameStep(nn.Module):
         return self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
 
     def read(self, coarse: Tensor, samples: Tensor, state: State, start: int) -> None:
-        """The same chunk through spectrogram and model: coarse codes ``[1, T]`` and samples as ``hear`` gave them.
+        """Run spectrogram and model over the same chunk: coarse codes ``[1, T]`` and samples as ``hear`` gave them.
 
-        The prompt is read as it sounds after the codec, so that nothing jumps where the continuation joins.
+        The model reads the prompt as it sounds after the codec, so that the sound does not jump at the continuation.
         """
         mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
         logits = self.model.extend(coarse, mel, branch(state, "model"), start)
@@ -130,9 +130,9 @@ class FrameStep(nn.Module):
 
 
 def to_int16(samples: Tensor) -> Tensor:
-    """Float samples to 16 bits, clipped at full scale."""
+    """Convert float samples to 16 bits, clipped at full scale."""
     return (samples.clamp(-1.0, 1.0) * 32767.0).round().to(torch.int16)
 
 
 def _unmarked(stage: str) -> None:
-    """Steps that are not timed pass their stages by."""
+    """Do nothing: the step is not timed."""

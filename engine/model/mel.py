@@ -16,7 +16,7 @@ from whispergpt.engine.model.streaming import State, keep, leaf
 
 
 def mel_edges(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
-    """Frequencies in Hz, float64 ``[n_mels + 2]``: band i begins at the i-th, peaks at the next, ends at the one after.
+    """Return Hz, float64 ``[n_mels + 2]``: band i begins at the i-th, peaks at the next, ends at the one after.
 
     Evenly spaced on the HTK mel scale, 2595·log10(1 + f / 700).
     """
@@ -26,7 +26,7 @@ def mel_edges(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
 
 
 def mel_filterbank(window: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangular filters ``[window // 2 + 1, n_mels]`` between neighbours of ``mel_edges``."""
+    """Return triangular filters ``[window // 2 + 1, n_mels]`` between neighbours of ``mel_edges``."""
     edges = mel_edges(n_mels, low_hz, high_hz)
     bins = torch.linspace(0, SAMPLE_RATE / 2, window // 2 + 1, dtype=torch.float64)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -56,14 +56,14 @@ class CausalMel(nn.Module):
         return (torch.log10((magnitude @ self.bank).clamp(min=self.config.floor)) + 1.0) / 2.0
 
     def forward(self, audio: Tensor) -> Tensor:
-        """``[B, T·320]`` samples → ``[B, T, n_mels]``, silence standing before the first sample."""
+        """``[B, T·320]`` samples → ``[B, T, n_mels]``, with silence before the first sample."""
         return self._slices(F.pad(audio, (self.history, 0)))
 
     def init_state(self, slots: int, device: torch.device) -> State:
         return {"tail": torch.zeros(slots, self.history, device=device)}
 
     def step(self, audio: Tensor, state: State, active: Tensor | None = None) -> Tensor:
-        """The next ``[B, T·320]`` samples of every slot → ``[B, T, n_mels]``."""
+        """Compute the next ``[B, T·320]`` samples of every slot → ``[B, T, n_mels]``."""
         tail = leaf(state, "tail")
         seen = torch.cat([tail, audio], dim=-1)
         keep(tail, seen[:, seen.shape[1] - self.history :], active)

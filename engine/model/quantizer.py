@@ -1,4 +1,4 @@
-"""Residual vector quantisation (arXiv 2107.03312, algorithm 1): each codebook quantises what the ones before left."""
+"""Residual vector quantisation (arXiv 2107.03312, algorithm 1): each codebook quantises the error of those before."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Codebook(nn.Module):
         self.register_buffer("_packed", None, persistent=False)
 
     def pack(self) -> None:
-        """Keep what ``encode`` needs of the entries' lengths from now on."""
+        """Keep the squared lengths of the entries, which ``encode`` needs, from now on."""
         self._packed = self._squares()
 
     def _squares(self) -> Tensor:
-        """Each entry's squared length ``[1024]``."""
+        """Return each entry's squared length ``[1024]``."""
         return self.embed.t().pow(2).sum(0) if self._packed is None else self._packed
 
     def encode(self, x: Tensor) -> Tensor:
-        """Index of the nearest entry: ``[..., dimension]`` → ``[...]`` int64."""
+        """Find the index of the nearest entry: ``[..., dimension]`` → ``[...]`` int64."""
         flat = x.reshape(-1, x.shape[-1])
         # The order of these sums is EnCodec's, so that near ties fall the same way.
         distance = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ self.embed.t() + self._squares()
@@ -61,7 +61,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     @property
     def entries(self) -> list[Tensor]:
-        """Each codebook's entries ``[1024, dimension]``."""
+        """Return each codebook's entries ``[1024, dimension]``."""
         return [codebook.embed for codebook in self.codebooks]
 
     def encode(self, latents: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class ResidualVectorQuantizer(nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes of the first K codebooks ``[B, K, T]`` → latents ``[B, dimension, T]``."""
+        """Decode codes of the first K codebooks ``[B, K, T]`` → latents ``[B, dimension, T]``."""
         total = self.codebooks[0].decode(codes[:, 0])
         for k in range(1, codes.shape[1]):
             total = total + self.codebooks[k].decode(codes[:, k])

@@ -1,6 +1,6 @@
-"""Rotary positions that never lose precision: every frequency turns a whole number of times in PERIOD positions.
+"""Rotary positions that keep their precision: every frequency turns a whole number of times in PERIOD positions.
 
-At position 270,000 (an hour) a float32 angle is off by 0.02 rad. Here a position is taken modulo PERIOD, which
+At position 270,000 (an hour) a float32 angle would be off by 0.02 rad. Here a position is taken modulo PERIOD, which
 changes no angle, and the angles come from a table computed in float64. (Rotary embedding: arXiv 2104.09864.)
 """
 
@@ -18,7 +18,7 @@ SLOWEST_TURNS = 2
 
 
 class Rotary(nn.Module):
-    """The table of angles, and how heads are turned by it: pairs of neighbours, each at its own frequency."""
+    """The table of angles by which heads are turned: each pair of neighbouring values has its own frequency."""
 
     cosine: Tensor
     sine: Tensor
@@ -34,7 +34,7 @@ class Rotary(nn.Module):
         self.register_buffer("sine", angle.sin().float(), persistent=False)
 
     def forward(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, each ``[B, 1, T, head_width // 2]``, at ``position`` ``[B, T]`` (or ``[1, T]``)."""
+        """Return cosines and sines, each ``[B, 1, T, head_width // 2]``, at ``position`` ``[B, T]`` (or ``[1, T]``)."""
         at = position % PERIOD
         return self.cosine[at].unsqueeze(1), self.sine[at].unsqueeze(1)
 

@@ -1,7 +1,7 @@
 """Drawing codes: greedy, temperature, top-k, top-p, with noise that is a function of (seed, frame, codebook).
 
-There is no generator to carry along: the noise of any frame can be computed from its number, so a stream's codes
-do not depend on who shares its batch, and a stream can be resumed anywhere.
+No generator has to be kept: the noise of any frame follows from its number. So a stream's codes do not depend on the
+other streams in its batch, and a stream can be resumed on any server.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's is arithmetic, so the copied sign bits are masked off."""
+    """Shift logically: torch's shift is arithmetic, so the copied sign bits are masked off."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _hash(x: Tensor) -> Tensor:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014): int64 → well-mixed int64, with wrapping products."""
+    """Apply the finaliser of splitmix64 (Steele, Lea, Flood 2014): int64 → well-mixed int64, with wrapping products."""
     x = (x ^ _shift_right(x, 30)) * _MIX_1
     x = (x ^ _shift_right(x, 27)) * _MIX_2
     return x ^ _shift_right(x, 31)
 
 
 def gumbel_noise(seed: Tensor, frame: Tensor, codebook: int, size: int) -> Tensor:
-    """Standard Gumbel noise ``[B, size]`` for ``seed`` and ``frame``, both int64 ``[B]``."""
+    """Return standard Gumbel noise ``[B, size]`` for ``seed`` and ``frame``, both int64 ``[B]``."""
     key = _hash(_hash(seed + _GOLDEN) + (frame * 64 + codebook) * _GOLDEN)
     counter = torch.arange(1, size + 1, dtype=torch.int64, device=seed.device) * _GOLDEN
-    # 23 bits: with the half that keeps them from 0, all that float32 holds; with 24, one in 2^24 would round to 1,
-    # whose noise is infinite.
+    # 23 bits and the 0.5 that keeps them above 0 are all that float32 holds. With 24 bits, one number in 2^24 would
+    # round to 1, and its noise would be infinite.
     bits = _shift_right(_hash(key[:, None] + counter), 41)
     uniform = (bits.to(torch.float32) + 0.5) * 2.0**-23
     return -torch.log(-torch.log(uniform))
 
 
 def draw(logits: Tensor, seed: Tensor, frame: Tensor, temperature: Tensor, codebook: int) -> Tensor:
-    """Draw one code per row from ``logits`` ``[B, size]``, none left out; the rest ``[B]``. Temperature 0 is greedy."""
+    """Draw one of all codes per row of ``logits`` ``[B, size]``; the rest ``[B]``. Temperature 0 is greedy."""
     noise = gumbel_noise(seed, frame, codebook, logits.shape[-1])
     scored = logits + noise * temperature[:, None]
     return scored.argmax(dim=-1)
@@ -49,8 +49,8 @@ def sample(
 ) -> Tensor:
     """Draw one code per row: ``logits`` ``[B, size]``, all else ``[B]`` → int64 ``[B]``.
 
-    ``temperature`` 0 takes the likeliest code; ``top_k`` 0 and ``top_p`` 1 leave all codes in. Adding Gumbel noise
-    to log-probabilities and taking the maximum draws from them exactly.
+    ``temperature`` 0 takes the likeliest code; ``top_k`` 0 and ``top_p`` 1 leave all codes in. The maximum of
+    log-probabilities plus Gumbel noise is an exact draw from them.
     """
     size = logits.shape[-1]
     ordered, order = torch.sort(logits / temperature.clamp(min=1e-4)[:, None], dim=-1, descending=True, stable=True)

@@ -37,14 +37,14 @@ class ResidualBlock(nn.Module):
 
 
 class StreamingSequential(nn.Sequential):
-    """A sequence whose streaming members each own a state, named by their index."""
+    """A sequence in which each streaming member has a state, named by its index."""
 
     def init_state(self, slots: int, device: torch.device) -> State:
         streaming = ((i, m) for i, m in enumerate(self) if isinstance(m, Streaming))
         return {str(i): m.init_state(slots, device) for i, m in streaming}
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next chunk ``[B, T, C]`` through every member."""
+        """Run the next chunk ``[B, T, C]`` through every member."""
         for index, module in enumerate(self):
             if isinstance(module, Streaming):
                 x = module.step(x, branch(state, str(index)), active, cold)
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         return self.model.init_state(slots, device)
 
     def step(self, audio: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next chunk ``[B, 1, T·320]`` → latents ``[B, dimension, T]``."""
+        """Encode the next chunk ``[B, 1, T·320]`` → latents ``[B, dimension, T]``."""
         return self.model.step(audio.transpose(1, 2), state, active, cold).transpose(1, 2)
 
 
@@ -109,5 +109,5 @@ class Decoder(nn.Module):
         return self.model.init_state(slots, device)
 
     def step(self, latents: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
-        """The next chunk ``[B, dimension, T]`` → audio ``[B, 1, T·320]``."""
+        """Decode the next chunk ``[B, dimension, T]`` → audio ``[B, 1, T·320]``."""
         return self.model.step(latents.transpose(1, 2), state, active, cold).transpose(1, 2)

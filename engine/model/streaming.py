@@ -8,8 +8,8 @@ A module that streams offers two things beside ``forward``:
     the next chunk of every slot. Rows where ``active`` is False leave the state untouched. ``cold`` says that
     the chunk is the first of its stream, which reflection padding must know.
 
-The state is passed in, never kept in the module, so one set of weights serves the batch, a prompt being primed
-and offline use alike. (The idea of streaming as a property of each module is Moshi's, `modules/streaming.py`.)
+The state is passed in, never kept in the module, so that a batch, a prompt and offline use share one set of weights.
+(The idea of streaming as a property of each module is Moshi's, `modules/streaming.py`.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ State: TypeAlias = "dict[str, State | Tensor]"
 
 @runtime_checkable
 class Streaming(Protocol):
-    """A layer that can go on from where its last chunk ended."""
+    """A layer that continues from the end of its last chunk."""
 
     def init_state(self, slots: int, device: torch.device) -> State: ...
 
@@ -33,14 +33,14 @@ class Streaming(Protocol):
 
 
 def branch(state: State, name: str) -> State:
-    """The subtree called ``name``."""
+    """Return the subtree called ``name``."""
     found = state[name]
     assert isinstance(found, dict)
     return found
 
 
 def leaf(state: State, name: str) -> Tensor:
-    """The tensor called ``name``."""
+    """Return the tensor called ``name``."""
     found = state[name]
     assert isinstance(found, Tensor)
     return found
@@ -59,12 +59,12 @@ def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
 
 
 def rows(state: State, start: int, stop: int) -> State:
-    """Views of slots ``start`` to ``stop``: writing to them writes to ``state``."""
+    """Return views of slots ``start`` to ``stop``: writing to them writes to ``state``."""
     return map_state(lambda t: t[start:stop], state)
 
 
 def clone(state: State) -> State:
-    """A copy that shares nothing with ``state``."""
+    """Return a copy that shares nothing with ``state``."""
     return map_state(torch.clone, state)
 
 
@@ -86,7 +86,7 @@ def keep(held: Tensor, new: Tensor, active: Tensor | None) -> None:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes that ``state`` occupies."""
+    """Count the bytes that ``state`` occupies."""
     total = 0
     for value in state.values():
         total += state_bytes(value) if isinstance(value, dict) else value.numel() * value.element_size()

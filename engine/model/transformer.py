@@ -1,7 +1,7 @@
 """The decoder-only stack: pre-norm blocks of windowed, grouped-query attention and an MLP.
 
-Three ways through it compute the same function: ``forward`` a whole sequence (training, evaluation), ``extend``
-a chunk of one stream behind what its cache holds (prefill), ``step`` one position of every slot (generation).
+Three methods compute the same function. ``forward`` takes a whole sequence, for training and evaluation. ``extend``
+takes a chunk of one stream behind the positions in its cache (prefill). ``step`` takes one position of every slot.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Attention(nn.Module):
         return turned[:, : c.heads], turned[:, c.heads :], heads[:, c.heads + c.kv_heads :]
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor) -> Tensor:
-        """``[B, heads, T, D]`` over ``[B, kv_heads, N, D]`` but where ``unseen`` ``[B, 1, T, N]`` → ``[B, T, width]``.
+        """``[B, heads, T, D]`` over ``[B, kv_heads, N, D]`` except ``unseen`` ``[B, 1, T, N]`` → ``[B, T, width]``.
 
-        Written out, since a fused kernel may choose its order of summation by the batch it is given, and the
-        same seed must give the same codes in any company.
+        Written out, because a fused kernel may choose its order of summation by the size of the batch. The same seed
+        must give the same codes in any batch.
         """
         c = self.config
         batch, _, frames, _ = query.shape
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def extend(self, x: Tensor, ring: State, start: int, turn: Turn, unseen: Tensor) -> Tensor:
-        """T positions ``[1, T, width]`` of one stream, from position ``start`` on."""
+        """Attend for T positions ``[1, T, width]`` of one stream, from position ``start`` on."""
         query, key, value = self._project(x, turn)
         old_keys, old_values = leaf(ring, "keys"), leaf(ring, "values")
         y = self._attend(query, torch.cat([old_keys, key], 2), torch.cat([old_values, value], 2), unseen)
@@ -69,14 +69,14 @@ class Attention(nn.Module):
         return y
 
     def step(self, x: Tensor, ring: State, place: tuple[Tensor, Tensor], turn: Turn, unseen: Tensor) -> Tensor:
-        """One position ``[B, 1, width]`` of every slot, whose key and value go to ``place`` of the ring."""
+        """Attend for one position ``[B, 1, width]`` of every slot; its key and value go to ``place`` of the ring."""
         query, key, value = self._project(x, turn)
         keys, values = write_one(ring, key[:, :, 0], value[:, :, 0], place)
         return self._attend(query, keys, values, unseen)
 
 
 def _window_mask(query: Tensor, key: Tensor, window: int) -> Tensor:
-    """May the query at one position see the key at another: ``[queries, keys]``."""
+    """Return whether the query at one position may see the key at another: bool ``[queries, keys]``."""
     distance = query[:, None] - key[None, :]
     return (distance >= 0) & (distance < window)
 
@@ -94,7 +94,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(0.0)
 
     def run(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """``[B, T, width]`` → ``[B, T, width]``, with one of the attention's three ways."""
+        """``[B, T, width]`` → ``[B, T, width]``; ``attend`` is one of the attention's three methods."""
         x = x + self.dropout(attend(self.attention_norm(x)))
         return x + self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)))))
 
@@ -114,7 +114,7 @@ class Stack(nn.Module):
         self.rotary = Rotary(config.head_width)
 
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype) -> State:
-        """Empty rings, one for each layer, of keys and values ``kept_in`` float32 or bfloat16."""
+        """Return empty rings, one for each layer, of keys and values ``kept_in`` float32 or bfloat16."""
         return {str(i): init_ring(slots, self.config, device, kept_in) for i in range(self.config.layers)}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Stack(nn.Module):
         return self.norm(x)
 
     def extend(self, x: Tensor, state: State, start: int) -> Tensor:
-        """A chunk ``[1, T, width]`` of one stream, behind ``start`` positions."""
+        """Run a chunk ``[1, T, width]`` of one stream, behind ``start`` positions."""
         window = self.config.window
         at = torch.arange(start, start + x.shape[1], device=x.device)
         before = ring_positions(start, window, x.device)
@@ -137,7 +137,7 @@ class Stack(nn.Module):
         return self.norm(x)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> Tensor:
-        """One position ``[B, 1, width]`` of every slot; ``position`` ``[B]`` is advanced by the caller."""
+        """Run one position ``[B, 1, width]`` of every slot; ``position`` ``[B]`` is advanced by the caller."""
         unseen = ~filled(position, self.config.window)[:, None, None]
         turn, place = self.rotary(position[:, None]), place_of(position, self.config.window)
         for index, block in enumerate(self.blocks):

@@ -1,7 +1,7 @@
 """WHISPER-GPT (arXiv 2412.11449, figure 1 right) and the token-only GPT: one stack, with or without its spectrogram.
 
-For each frame the mel slice goes through a few light causal blocks; what they learn of it is concatenated with
-the embedding of the frame's coarse code, and the stack predicts the next frame's coarse code.
+For each frame the mel slice goes through a few light causal blocks. Their output is concatenated with the embedding of
+the frame's coarse code, and the stack predicts the next frame's coarse code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WhisperGPT(nn.Module):
         self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
         self.apply(_init_weights)
         if self.slice_stack is not None:
-            # Both halves of what the stack reads begin equally large, or what it hears drowns what was said.
+            # Both halves of the stack's input begin equally large; otherwise the slices would outweigh the codes.
             nn.init.constant_(self.slice_stack.norm.weight, SCALE)
         for name, weight in self.named_parameters():
             if name.endswith(("output.weight", "down.weight")):
@@ -54,7 +54,7 @@ class WhisperGPT(nn.Module):
         return self.head(self.hidden(codes, mel))
 
     def hidden(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
-        """The states ``[B, T, width]`` that predict frame t+1, from what ``forward`` takes."""
+        """Return the states ``[B, T, width]`` that predict frame t+1, from what ``forward`` takes."""
         x = self.code_embedding(codes)
         if self.slice_stack is not None and self.slice_projection is not None:
             assert mel is not None, "a hybrid model needs mel slices"
@@ -62,7 +62,7 @@ class WhisperGPT(nn.Module):
         return self.stack(x)
 
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
-        """Empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
+        """Return empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
         state: State = {
             "position": torch.zeros(slots, dtype=torch.int64, device=device),
             "stack": self.stack.init_state(slots, device, kept_in),
@@ -70,12 +70,12 @@ class WhisperGPT(nn.Module):
         if self.slice_stack is not None:
             state["slices"] = self.slice_stack.init_state(slots, device, kept_in)
         if self.fine is not None:
-            # What predicts the next frame: the fine stage reads it once the coarse code is drawn.
+            # The state that predicts the next frame; the fine stage reads it once the coarse code is drawn.
             state["hidden"] = torch.zeros(slots, self.config.stack.width, device=device)
         return state
 
     def extend(self, codes: Tensor, mel: Tensor | None, state: State, start: int) -> Tensor:
-        """T frames of one stream behind ``start`` frames: ``[1, T]``, ``[1, T, n_mels]`` → logits ``[1, T, 1024]``."""
+        """Run T frames of a stream from ``start`` on: ``[1, T]``, ``[1, T, n_mels]`` → logits ``[1, T, 1024]``."""
         x = self.code_embedding(codes)
         if self.slice_stack is not None and self.slice_projection is not None:
             assert mel is not None
@@ -88,7 +88,7 @@ class WhisperGPT(nn.Module):
         return self.head(x)
 
     def step(self, codes: Tensor, mel: Tensor | None, state: State, active: Tensor) -> Tensor:
-        """One frame of every slot, ``[B]`` and ``[B, n_mels]`` → logits ``[B, 1024]``; only active slots move on."""
+        """Run one frame of each slot, ``[B]`` and ``[B, n_mels]`` → logits ``[B, 1024]``; only active slots move on."""
         position = leaf(state, "position")
         x = self.code_embedding(codes)[:, None]
         if self.slice_stack is not None and self.slice_projection is not None:
