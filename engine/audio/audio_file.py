@@ -1,15 +1,15 @@
-"""Any audio, as mono float32 at 24 kHz: decoded block by block, so that memory stays bounded whatever a file claims.
+"""Decoding of any audio to mono float32 at 24 kHz, block by block: memory stays bounded whatever a header claims.
 
 libsndfile reads wav, flac, ogg and aiff; everything else (mp3, m4a, webm, …) goes to FFmpeg through PyAV; soxr
 resamples. Blocks have a fixed size, so the samples depend on the audio alone and not on how it arrived.
 
-Uploads are hostile until decoded. A file is only ever read through a handle without a name, and the work is bounded by
-duration, channels and samples per second: by those that the header says, and again by those that come. The server
-decodes in processes that may do nothing else (``whispergpt.engine.audio.worker``).
+Uploads are untrusted. Decoders get a file handle without a name. Duration, channels and samples per second are limited
+twice: as the header claims them, and as they are decoded. The server decodes in confined processes
+(``whispergpt.engine.audio.nursery``).
 
-What is cut short: wav, aiff, FLAC and m4a say how long they are, and are refused when less is there. Ogg, mp3, aac,
-webm and a wav whose size was not known when it was written are streamed without a known end: what is there is read.
-Ogg and FLAC files that were joined are read to the end of the last.
+Truncated files: wav, aiff, FLAC and m4a say how long they are, and are refused when less is there. Ogg, mp3, aac, webm
+and a wav that was streamed do not say it, and are read as far as they go. Joined Ogg and FLAC files are read to the end
+of the last.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_audio(source: bytes | Path | Memory, max_seconds: float | None = MAX_PR
     """Decode a whole file to mono float32 samples ``[n]`` at 24 kHz.
 
     Args:
-        source: the bytes of a file, or its path; a pipe's is read to its end.
+        source: the bytes of a file, or its path; a pipe is read to its end.
         max_seconds: refuse audio longer than this many seconds; None reads on without a bound.
 
     Raises:
@@ -108,7 +108,8 @@ def _ends_early(sound: SoundChunk) -> AudioError:
 
 
 def _collect(blocks: Iterator[Block], max_seconds: float | None) -> Samples:
-    """Join blocks into 24 kHz audio, counting as they come. Joined files may differ in rate: each has its filter."""
+    """Join blocks into 24 kHz audio and check its length meanwhile. Joined files may differ in rate: each is filtered
+    by itself."""
     resampler: Resampler | None = None
     parts: list[Samples] = []
     current, seconds, samples_read = 0, 0.0, 0
@@ -128,5 +129,5 @@ def _collect(blocks: Iterator[Block], max_seconds: float | None) -> Samples:
     if max_seconds is None:
         return audio
     limit = int(max_seconds * SAMPLE_RATE)
-    # Behind a prompt of exactly the longest duration there may be a few samples of the filter.
+    # The filter may add a few samples to a prompt of exactly the longest duration.
     return audio[-limit:] if seconds + samples_read / current > max_seconds else audio[:limit]

@@ -1,9 +1,8 @@
-"""Confinement of a decoder, which may compute, and use the one socket that it has.
+"""Confinement of a decoder: it may compute, and use the one socket that it has.
 
-Limits of the system hold wherever there is ``setrlimit``: processor time, no new files or sockets, nothing written to
-files, no core dumps; and memory, which macOS does not count. Linux on x86-64 and 64-bit ARM adds a filter of system
-calls (seccomp): network, files, other processes, threads and new machine code are refused. Linux ends a decoder with
-its parent.
+``setrlimit`` limits processor time and memory (except on macOS, which does not enforce that one). It forbids new files
+and sockets, writes to files and core dumps. Linux on x86-64 and 64-bit ARM adds a filter of system calls (seccomp):
+network, files, other processes, threads and new machine code are refused. Linux ends a decoder with its parent.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from pathlib import Path
 from whispergpt.engine.child import end_with_parent
 
 SOCKET_FD = 3
-"""The one file besides the three standard ones, which lead to /dev/null."""
+"""File descriptor of the socket, the only one besides the three standard ones, which are /dev/null."""
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22
 _SECCOMP_FILTER = 2
 _ALL, _DATA = 0, 5
-"""Columns of /proc/self/statm: all addresses, and private memory that can be written to, which RLIMIT_DATA counts."""
+"""Columns of /proc/self/statm: all addresses; private writable memory, which RLIMIT_DATA counts."""
 _SPARE_BYTES = 64 * 2**20
-"""Addresses that a decoder may have beyond its memory: an allocator may reserve some."""
+"""Addresses that a decoder may have beyond its memory, because an allocator may reserve some."""
 _FIRST_TO_END = "1000"
-"""For the kernel where memory runs out: a decoder before everything else."""
+"""Value of oom_score_adj: when memory runs out, the kernel ends a decoder before any other process."""
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""Which numbers below, and what the kernel calls the machine."""
+"""By machine: the index into the pairs of numbers below, and the kernel's AUDIT_ARCH constant."""
 _CALLS = {
     "read": (0, 63),
     "write": (1, 64),
@@ -63,9 +62,9 @@ _CALLS = {
     "getrandom": (318, 278),
     "rseq": (334, 293),
 }
-"""Numbers on x86-64 and on 64-bit ARM. Without sched_getaffinity FFmpeg counts one processor and starts no threads."""
+"""Allowed system calls: numbers on x86-64 and on 64-bit ARM. Without sched_getaffinity FFmpeg starts no threads."""
 _MPROTECT, _MMAP = (10, 226), (9, 222)
-"""Calls that are refused if they ask for memory that can be executed, and mmap for memory that no limit counts."""
+"""Calls refused if they ask for executable memory; mmap also if it asks for memory that no limit counts."""
 _PROT_EXEC = 4
 _UNCOUNTED = 0x1 | 0x100
 """Flags of mmap: MAP_SHARED, a bit of MAP_SHARED_VALIDATE too, and MAP_GROWSDOWN. RLIMIT_DATA counts neither."""
@@ -83,22 +82,22 @@ class _Program(ctypes.Structure):
 
 
 def confine(parent: int, cpu_seconds: int, memory_bytes: int) -> bool:
-    """Take from this process, for good, all that decoding does not need.
+    """Take from this process for good everything that decoding does not need.
 
     Args:
-        parent: ends this process with it.
-        cpu_seconds: after so much processor time the system ends this process.
-        memory_bytes: so much more than it has now.
+        parent: pid of the parent; this process ends when it does.
+        cpu_seconds: processor time after which the system ends this process.
+        memory_bytes: memory that this process may allocate beyond what it has now.
 
     Returns:
-        Whether there is a filter of system calls.
+        Whether system calls are filtered.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END)
     end_with_parent(parent)
     _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     _limit(resource.RLIMIT_DATA, _pages(_DATA) + memory_bytes)
-    if addresses := _pages(_ALL):  # for what RLIMIT_DATA does not count: shared memory, stacks, tables of pages
+    if addresses := _pages(_ALL):  # RLIMIT_DATA does not count shared memory, stacks and page tables
         _limit(resource.RLIMIT_AS, addresses + memory_bytes + _SPARE_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
@@ -112,7 +111,7 @@ def _limit(kind: int, soft: int, hard: int | None = None) -> None:
 
 
 def _pages(column: int) -> int:
-    """Return the bytes that a column of /proc/self/statm tells of this process; 0 where there is no such file."""
+    """Return a column of /proc/self/statm in bytes; 0 where there is no such file."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[column])
     except OSError:  # no Linux
@@ -133,8 +132,8 @@ def _filter() -> bool:
 
 
 def _program(which: int, machine: int) -> list[tuple[int, int, int, int]]:
-    """Return the filter for the kernel's virtual machine: ``(code, steps over if true, if false, value)``."""
-    # Behind the checks: to "refuse", two instructions for flags, two for protection, "refuse", "allow".
+    """Return the filter for the kernel's virtual machine: ``(code, jump if true, jump if false, value)``."""
+    # After the checks come: a jump to "refuse", two instructions for flags, two for protection, "refuse", "allow".
     flags, protection, allow = 1, 3, 6
     checks = [(numbers[which], allow) for numbers in _CALLS.values()]
     checks += [(_MPROTECT[which], protection), (_MMAP[which], flags)]

@@ -1,8 +1,8 @@
-"""Reading of what libsndfile cannot (mp3, m4a, webm, …), by FFmpeg.
+"""Reading by FFmpeg of formats that libsndfile does not read: mp3, m4a, webm, ….
 
-It may use no protocol and open no second file, and of its formats and decoders only those of ``READABLE`` are let in: a
-playlist that names an address or ``/etc/passwd`` is not audio. The work is bounded by pieces per second. Samples are
-packed before Python sees them: PyAV reads beyond the end of planar frames of more than eight channels.
+FFmpeg may use no protocol, open no second file, and use only the formats and decoders of ``READABLE``: a playlist that
+names an address or ``/etc/passwd`` is refused. The number of packets and frames per second is limited. Samples are
+converted to packed ones first, because PyAV reads beyond the end of planar frames of more than eight channels.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from whispergpt.engine.audio.limits import (
 from whispergpt.engine.audio.source import Source
 
 MOST_PIECES_A_SECOND = 1000
-"""Packets and frames together; Opus at its shortest has 800."""
+"""Packets plus frames per second of sound; Opus at its shortest has 800."""
 MOST_FOREIGN = 100_000
-"""Packets of a film's pictures and subtitles beside the sound: ten minutes of a fast film."""
+"""Packets that are not sound, such as a film's pictures: ten minutes of a fast film."""
 MOST_SPOILT = 16
-"""Packets of an mp3 or aac file that are none: where streams were joined, or a tag stands."""
+"""Packets of an mp3 or aac file that may fail to decode: at a tag, or where streams were joined."""
 LARGEST_ADTS = 8_191
-"""Bytes of a packet of an aac file, whose header has 13 bits for them."""
+"""Bytes in one packet of an aac file; the header has 13 bits for their number."""
 PROBED_BYTES = 524_288
-"""Bytes that are searched for what the headers leave out. FFmpeg keeps what it finds there: of the five
-million that it usually takes, 300 MB where packets are empty."""
+"""Bytes that FFmpeg reads ahead for facts missing from the headers. It keeps the packets it finds there: with its
+default of five million bytes, empty packets take 300 MB."""
 FORMATS = "aac,aiff,flac,matroska,mov,mp3,mp4,ogg,wav,webm"
 DECODERS = (
     "aac,alac,flac,libopus,libvorbis,mp3,mp3float,opus,vorbis,adpcm_ima_wav,adpcm_ms,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,"
     "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
 )
 PADDED = {"mp3", "mp3float", "aac", "opus", "libopus"}
-"""The decoders of what encoders pad."""
+"""Decoders of codings to which encoders add silence at the ends."""
 FRAMED = {"mp3", "aac"}
-"""Formats that are packets one behind another, and nothing that says how many."""
+"""Formats that are only packets, one after another, without their number."""
 SIGNATURES = (
     (8, b"WAVE", "wav"),
     (0, b"fLaC", "FLAC"),
@@ -60,17 +60,18 @@ SIGNATURES = (
     (4, b"ftyp", "m4a"),
     (0, b"\x1aE\xdf\xa3", "webm"),
 )
-"""Where a file says what it is: ``(offset, bytes, name)``; one that says so and cannot be read is damaged."""
+"""Signatures of formats: ``(offset, bytes, name)``. A file that has one and cannot be read is damaged."""
 
 
 def read_with_ffmpeg(file: Source, head: bytes, max_seconds: float | None = None) -> Iterator[Block]:
-    """The sound of a file that begins with these 12 bytes.
+    """Decode a file.
 
     Args:
-        max_seconds: refuse a file whose header says more; None for any.
+        head: its first 12 bytes.
+        max_seconds: refuse a file if its header claims more; None for no limit.
 
     Raises:
-        AudioError: it is not audio, damaged, or too long.
+        AudioError: the file is not audio, is damaged, or is too long.
     """
     kind = next((name for at, mark, name in SIGNATURES if head[at : at + len(mark)] == mark), None)
     file.seek(0)
@@ -102,8 +103,8 @@ def _read(container: InputContainer, kind: str | None, max_seconds: float | None
     tells_its_end = name.startswith("mov")
     if tells_its_end:
         check_length(claimed, padded, max_seconds)
-    # Where a file has its own order of channels, PyAV frees the list of it with each look: here, once. The decoder is
-    # told no order instead, which an average does not need.
+    # PyAV frees a file's own list of channels each time it is read. It is read only here, and then replaced by a plain
+    # number of channels; their average does not need an order.
     if channels := stream.codec_context.channels:
         stream.codec_context.layout = f"{channels} channels"
     pieces = _Pieces(container, stream)
@@ -115,24 +116,24 @@ def _read(container: InputContainer, kind: str | None, max_seconds: float | None
             if frame.sample_rate != rate:
                 raise AudioError("undecodable", f"The audio changes its rate from {rate} to {frame.sample_rate} Hz.")
             read += frame.samples
-            if takes != (kind_of := (frame.format.name, frame.layout.name)):  # they may change between frames
+            if takes != (kind_of := (frame.format.name, frame.layout.name)):  # the format may change between frames
                 converter, takes = av.AudioResampler(format="flt"), kind_of
             for converted in converter.resample(frame):
                 samples = converted.to_ndarray().reshape(-1, channels)
                 yield Block(rate, padded, mix(samples.astype(np.float32, copy=False), axis=1))
     except av.FFmpegError:
         raise cut_short(kind or (name if name in FRAMED else "audio")) from None
-    # Of what an encoder padded, more comes out of the file than is heard: the packets tell whether all are there.
+    # With padding, a file decodes to more samples than are heard, so the packets are counted instead.
     there = pieces.seconds if padded else read / rate
     if tells_its_end and there < claimed - ENCODER_PADDING_SECONDS:
         raise cut_short("m4a")
 
 
 def _best_of(container: InputContainer) -> AudioStream:
-    """The sound that a player would choose, or the first that can be read; everything else is passed over.
+    """Return the stream that a player would choose, or the first that can be read; skip all others.
 
     Raises:
-        AudioError: there is none (``not_audio``).
+        AudioError: there is no such stream (``not_audio``).
     """
     sounds = container.streams.audio
     if not sounds:
@@ -155,11 +156,12 @@ def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 class _Pieces:
-    """What a container has for one of its streams, while there is no more of it than its sound accounts for: a file may
-    be cut into single samples, each of which takes as long as a block.
+    """Packets and frames of one stream of a container, a limited number per second of sound.
+
+    A file may be cut into single samples, each of which takes as long to decode as a block.
 
     Attributes:
-        seconds: of all whole packets so far.
+        seconds: duration of all whole packets so far.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream) -> None:
@@ -170,11 +172,11 @@ class _Pieces:
         self.seconds = 0.0
 
     def frames(self) -> Iterator[AudioFrame]:
-        """The decoded frames.
+        """Yield the decoded frames.
 
         Raises:
             AudioError: there are too many pieces (``undecodable``).
-            av.FFmpegError: one is damaged.
+            av.FFmpegError: a packet is damaged.
         """
         pieces, sound, spoilt = 0, 0.0, 0
         packets = self._packets()
@@ -221,14 +223,14 @@ class _Pieces:
 def _but_a_broken_end(
     packets: Iterator[Packet[AudioStream]], whole: Callable[[Packet[AudioStream]], bool]
 ) -> Iterator[Packet[AudioStream]]:
-    """All packets but a last one that is not ``whole``: half a frame decodes to noise, just where a continuation joins.
+    """Yield all packets except a last one that is not ``whole``: half a frame would be noise before the continuation.
 
     Args:
-        whole: is asked once about each packet, in turn.
+        whole: called once for each packet, in order.
     """
     held: Packet[AudioStream] | None = None
     for packet in packets:
-        if not packet.size:  # what the decoder still has is asked for
+        if not packet.size:  # an empty packet: the decoder is to return what it still holds
             if held is not None and whole(held):
                 yield held
             yield packet
@@ -242,7 +244,7 @@ def _but_a_broken_end(
 
 
 def _whole_mp3() -> Callable[[Packet[AudioStream]], bool]:
-    """Whether a packet is as long as the shortest before it with the same header."""
+    """Return a test of whether a packet is as long as the shortest before it with the same header."""
     shortest: dict[bytes, int] = {}
 
     def whole(packet: Packet[AudioStream]) -> bool:
@@ -255,7 +257,7 @@ def _whole_mp3() -> Callable[[Packet[AudioStream]], bool]:
 
 
 def _whole_adts(packet: Packet[AudioStream]) -> bool:
-    """Whether a packet is as long as its header says (ISO 14496-3, 1.A.2.2.1); one without a header is."""
+    """Return whether a packet is as long as its header says (ISO 14496-3, 1.A.2.2.1), or has no header."""
     data = bytes(packet)[:6]
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return len(data) == 6

@@ -1,4 +1,4 @@
-"""Limits of audio, and the errors that tell of them."""
+"""Limits of audio, and the errors for audio outside them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_PROMPT_SECONDS = 60.0
 MIN_RATE, MAX_RATE = 4_000, 768_000
 MAX_CHANNELS = 64
 MAX_VALUES_PER_SECOND = MAX_CHANNELS * 48_000
-"""Rate times channels, which bounds the work of a second of audio: 16 channels at 192 kHz, 4 at 768 kHz."""
+"""Rate times channels, which limits the work for a second of audio: 16 channels at 192 kHz, 4 at 768 kHz."""
 ENCODER_PADDING_SECONDS = 0.1
-"""Longest sound that the encoder of a lossy format adds at the ends. So much over the limit is not refused; it is cut
-in front, since the continuation joins the end."""
+"""Longest padding that the encoder of a lossy format adds at the ends. A prompt may exceed its limit by this much. It
+is then cut at its beginning, since the continuation joins its end."""
 
 Samples = npt.NDArray[np.float32]
 
@@ -30,11 +30,11 @@ class AudioError(ValueError):
 
 
 class Block(NamedTuple):
-    """Some of a file's sound, mono float32 ``[n]``.
+    """A piece of a file's sound, mono float32 ``[n]``.
 
     Attributes:
         rate: samples per second.
-        padded: whether the encoder may have added something at the ends.
+        padded: whether the encoder may have added silence at the ends.
     """
 
     rate: int
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
 
 def check_size(rate: int, channels: int) -> None:
-    """Bound the work of a second of sound.
+    """Check channels and rate, which limit the work for a second of sound.
 
     Raises:
         AudioError: there are too many channels or samples (``undecodable``, ``unusable_rate``).
@@ -56,22 +56,22 @@ def check_size(rate: int, channels: int) -> None:
 
 
 def check_rate(rate: int) -> None:
-    """Bound the rate.
+    """Check the rate.
 
     Raises:
-        AudioError: it is outside 4 to 768 kHz (``unusable_rate``).
+        AudioError: the rate is outside 4 to 768 kHz (``unusable_rate``).
     """
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError("unusable_rate", f"A sample rate of {rate} Hz is outside {MIN_RATE} to {MAX_RATE} Hz.")
 
 
 def check_length(claimed: float, padded: bool, max_seconds: float | None) -> None:
-    """Refuse by its header a file that is too long.
+    """Refuse a file that is too long.
 
     Args:
-        claimed: seconds that the header says.
-        padded: whether the encoder may have added something at the ends.
-        max_seconds: the limit; None for none.
+        claimed: seconds, from the header or as read so far.
+        padded: whether the encoder may have added silence at the ends.
+        max_seconds: the limit; None for no limit.
 
     Raises:
         AudioError: the file is longer (``too_long``).
@@ -82,30 +82,30 @@ def check_length(claimed: float, padded: bool, max_seconds: float | None) -> Non
 
 def mix(channels: Samples, axis: int) -> Samples:
     """Average all channels."""
-    with np.errstate(invalid="ignore", over="ignore"):  # The resampler refuses what comes of it.
+    with np.errstate(invalid="ignore", over="ignore"):  # The resampler refuses infinite and NaN samples.
         mono: Samples = channels.mean(axis=axis, dtype=np.float32)
     return mono
 
 
 def too_short(seconds: float) -> AudioError:
-    """Make the error for a prompt of so few seconds."""
+    """Make the error for a prompt of ``seconds``, which are too few."""
     return AudioError(
-        # Rounded down, so that what is just too short is not said to be long enough.
+        # Rounded down: the message must not name a length that would be long enough.
         "too_short",
         f"The prompt has {int(seconds * 100 + 1e-6) / 100:.2f} s of audio; at least {MIN_PROMPT_SECONDS} s is needed.",
     )
 
 
 def too_long(limit: float = MAX_PROMPT_SECONDS) -> AudioError:
-    """Make the error for more than so many seconds."""
+    """Make the error for a prompt of more than ``limit`` seconds."""
     return AudioError("too_long", f"The prompt is longer than {limit:g} s; send at most that much.")
 
 
 def not_audio() -> AudioError:
-    """Make the error for what is no file of sound."""
+    """Make the error for a file that is not audio."""
     return AudioError("not_audio", f"The file is not audio in a known format; {READABLE} are read.")
 
 
 def cut_short(kind: str) -> AudioError:
-    """Make the error for a file of this kind that is not all there, or not as it was."""
+    """Make the error for a file of this kind that is truncated or damaged."""
     return AudioError("undecodable", f"The {kind} file is damaged or cut short and cannot be decoded.")

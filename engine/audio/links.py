@@ -1,4 +1,4 @@
-"""Where a file is several that were joined: a chained Ogg (RFC 3533, section 4), and FLAC files one behind another."""
+"""Parts of joined files: of a chained Ogg (RFC 3533, section 4), and of FLAC files one after another."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from whispergpt.engine.audio.limits import AudioError
 from whispergpt.engine.audio.source import Source, part_of
 
 MOST_LINKS = 1_000
-"""Each takes a decoder of its own; an hour of radio has about twenty."""
+"""Parts in one file. Each takes a decoder of its own; an hour of radio has about twenty."""
 _PAGE = struct.Struct("<4sBBqIIIB")
 _BEGINS_STREAM = 2
-"""The flag of a stream's first page."""
+"""Flag of a stream's first page."""
 _STREAM_INFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
-"""How a FLAC file begins: its mark and the header of the block that must come first. Compressed sound has eight such
-bytes once in 10^11 hours."""
+"""First bytes of a FLAC file: its mark and the header of the block that must come first. Compressed sound contains
+these eight bytes by chance once in 10^11 hours."""
 _LAST_BLOCK = 0x80
 _CHUNK_BYTES = 1_048_576
 
 
 def links_of(file: Source, head: bytes) -> list[Source]:
-    """The files that this one, which begins with ``head``, consists of; itself where it is one.
+    """Return the parts of a file that begins with ``head``; the file itself where it is a single one.
 
     Raises:
-        AudioError: there are too many (``undecodable``).
+        AudioError: there are too many parts (``undecodable``).
     """
     if head.startswith(b"OggS"):
         starts = _ogg_links(file)
@@ -40,12 +40,14 @@ def links_of(file: Source, head: bytes) -> list[Source]:
 
 def _add(starts: list[int], at: int) -> None:
     if len(starts) == MOST_LINKS:
-        raise AudioError("undecodable", f"The file is joined of more than {MOST_LINKS:,} others; send the parts.")
+        raise AudioError(
+            "undecodable", f"The file consists of more than {MOST_LINKS:,} joined files; send them one by one."
+        )
     starts.append(at)
 
 
 def _ogg_links(file: Source) -> list[int]:
-    """Where a stream begins after others have: all that are heard together begin before any of them goes on."""
+    """Return the offsets of the parts: a stream that begins after another has continued starts a new part."""
     size = file.seek(0, io.SEEK_END)
     starts, at, together = [0], 0, True
     while True:
@@ -77,7 +79,7 @@ def _flac_links(file: Source) -> list[int]:
 
 
 def _end_of_metadata(file: Source, at: int) -> int:
-    """Where the sound of a FLAC file begins; a picture before it may contain anything."""
+    """Return the offset of a FLAC file's sound. The metadata before it may contain any bytes, such as a picture."""
     at += 4
     while True:
         file.seek(at)
@@ -90,7 +92,7 @@ def _end_of_metadata(file: Source, at: int) -> int:
 
 
 def _find(file: Source, marks: tuple[bytes, ...], at: int, size: int) -> int:
-    """Where the first of ``marks`` is from ``at`` on; ``size`` where none is."""
+    """Return the offset of the first of ``marks`` from ``at`` on; ``size`` if there is none."""
     longest = max(map(len, marks))
     while at < size:
         file.seek(at)

@@ -1,8 +1,8 @@
-"""The process that decoders come from, and what each of them does: decode one upload, and end.
+"""The process that forks decoders, and the decoders: each decodes one upload and ends.
 
-Run by the server as ``python -m whispergpt.engine.audio.nursery FD CPU_SECONDS MEMORY_BYTES``. It loads the decoders'
-libraries once and forks a decoder whenever it is asked to, which takes milliseconds; it never sees an upload. A decoder
-confines itself before it reads one, and serves no second: what an upload may have done to it ends with it.
+The server runs it as ``python -m whispergpt.engine.audio.nursery FD CPU_SECONDS MEMORY_BYTES``. It loads the decoders'
+libraries once and forks a decoder at each request, which takes milliseconds; it never reads an upload. A decoder
+confines itself before it reads its only upload, so a malicious upload cannot affect another.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from whispergpt.engine.audio.wire import (
 )
 
 NICENESS = 3
-"""Decoders give way to the frame step, which listeners wait for: beside it, they get a third of a processor."""
+"""Decoders give way to the frame step, since listeners wait for it: beside it, they get a third of a processor."""
 
 
 def main(arguments: list[str]) -> int:
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
 def _serve(
     control: socket.socket, decoders: set[int], null: int, sample: bytes, cpu_seconds: int, memory_bytes: int
 ) -> bool:
-    """Do what the server asks next; False once it is gone."""
+    """Do what the server asks next; return False once it is gone."""
     request, fds = _receive(control)
     if len(request) < ASK.size:
         return False
@@ -83,12 +83,12 @@ def _serve(
                 raise OSError(errno.EBADF, "no socket came with the request")
             pid = _fork(lambda: _become_decoder(fds[0], null, sample, parent, cpu_seconds, memory_bytes))
             decoders.add(pid)
-        except OSError as error:  # no room for a process just now: those under way go on
+        except OSError as error:  # no room for another process now; running decoders continue
             pid, status = -1, error.errno or errno.EAGAIN
     elif what == END and pid in decoders:
         os.kill(pid, signal.SIGKILL)
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if not ended:  # its memory takes a while to be freed: others are not to wait for that
+        if not ended:  # freeing its memory takes a while, and other requests must not wait
             pid = NOT_YET
         else:
             decoders.discard(pid)
@@ -99,9 +99,9 @@ def _serve(
 
 
 def _fork(work: Callable[[], int]) -> int:
-    """Run ``work`` in a new process, which ends with the status that it returns; returns the pid.
+    """Run ``work`` in a new process, which ends with the status that it returns; return the pid.
 
-    The new process leaves by ``os._exit`` whatever happens: nothing of what the caller does next or cleans up is its.
+    The new process leaves by ``os._exit`` in any case, so that it runs none of the caller's cleanup.
 
     Raises:
         OSError: the system has no room for a process.
@@ -135,15 +135,15 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 def _become_decoder(fd: int, null: int, sample: bytes, parent: int, cpu_seconds: int, memory_bytes: int) -> int:
     for standard in range(SOCKET_FD):
         os.dup2(null, standard)
-    os.dup2(fd, SOCKET_FD)  # which may be null's, or the control socket's: neither is needed any more
+    os.dup2(fd, SOCKET_FD)  # may replace null or the control socket, which are no longer needed
     os.closerange(SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))
     connection = socket.socket(fileno=SOCKET_FD)
     confine(parent, cpu_seconds, memory_bytes)
-    # The first pages that a forked process writes to are copied: before an upload waits, and not while it does.
+    # A forked process copies each page that it first writes to. Decoding a sample does that before an upload waits.
     cut_prompt(read_audio(sample))
     try:
         _decode_one(connection)
-    except Exception:  # the server learns of it by the exit status
+    except Exception:  # the exit status tells the server
         return FAILED
     return DONE
 
@@ -164,7 +164,7 @@ def _decode_one(connection: socket.socket) -> None:
 def _upload(connection: socket.socket) -> Memory:
     header = connection.recv(UPLOAD.size, socket.MSG_WAITALL)
     if len(header) < UPLOAD.size:
-        os._exit(DONE)  # the server needs this decoder no more
+        os._exit(DONE)  # the server no longer needs this decoder
     (size,) = UPLOAD.unpack(header)
     memory = Memory(bytes(size))
     with memory.getbuffer() as view:
@@ -184,7 +184,7 @@ def _sample(kind: str) -> bytes:
 
 
 def _warm_up() -> bytes:
-    """Have everything loaded that is loaded when it is first needed; returns what a decoder can warm up with."""
+    """Decode samples, so that libraries load what they load at first use; return a sample for decoders to warm up."""
     for kind in ("FLAC", "OGG", "MP3"):
         cut_prompt(read_audio(_sample(kind)))
     wav = _sample("WAV")
@@ -193,7 +193,7 @@ def _warm_up() -> bytes:
 
 
 def _try_filter() -> int:
-    """Whether a decoder gets a filter of system calls here."""
+    """Return ``CONFINED`` if a decoder's system calls can be filtered here, else ``UNCONFINED``."""
     parent = os.getpid()
     pid = _fork(lambda: 0 if confine(parent, 1, 0) else 1)
     _, status = os.waitpid(pid, 0)

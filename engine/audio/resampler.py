@@ -1,4 +1,4 @@
-"""Mono audio at any rate to 24 kHz."""
+"""Resampling of mono audio at any rate to 24 kHz."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from whispergpt.engine.audio.limits import AudioError, Samples, check_rate
 from whispergpt.engine.config import SAMPLE_RATE
 
 LARGEST_SAMPLE = 65_536.0
-"""Full scale is 1; some float files hold 16-bit values unscaled. Anything larger is no sound."""
+"""Largest sample that is accepted. Full scale is 1, but some float files hold unscaled 16-bit values."""
 
 
 class Resampler:
-    """Mono audio at any rate → 24 kHz, in fixed blocks of 0.1 seconds.
+    """A resampler of mono audio at any rate to 24 kHz, in fixed blocks of 0.1 seconds.
 
     Args:
         rate: samples per second of the input.

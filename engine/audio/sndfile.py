@@ -1,6 +1,6 @@
-"""Reading by libsndfile: wav, flac, ogg, aiff and their kin, several joined ones too.
+"""Reading by libsndfile: wav, flac, ogg, aiff and similar formats, and joined files of them.
 
-It gets no mp3: its libmpg123 writes to stderr what it thinks of one.
+libsndfile gets no mp3, because its libmpg123 writes warnings to stderr.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from whispergpt.engine.audio.source import Source
 
 BLOCK_VALUES = 262_144
 UNKNOWN_FRAMES = 2**62
-"""libsndfile says 2^63 - 1 where a file does not tell how long it is."""
+"""Frames from which on the length is unknown; libsndfile gives 2^63 - 1 for a file that does not say it."""
 FORMATS = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF"}
 BEGINNINGS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd", b"dns.", b"caff")
 WAVE_MPEG = {0x50, 0x55}
-"""The numbers of MPEG layers 1 to 3 in a wav."""
+"""Codes in a wav's header for MPEG layers 1 to 3."""
 
 
 def read_with_sndfile(
     file: Source, head: bytes, sound: SoundChunk | None, max_seconds: float | None
 ) -> Iterator[Block] | None:
-    """The sound of a file that begins with ``head``; None where libsndfile cannot read it.
+    """Decode a file that begins with ``head``; return None where libsndfile cannot read it.
 
     Args:
-        sound: the chunk of a wav or aiff that has it.
-        max_seconds: refuse a file whose header says more; None for any.
+        sound: the chunk of a wav or aiff that has its sound.
+        max_seconds: refuse a file if its header claims more; None for no limit.
 
     Raises:
-        AudioError: it is no audio, or too long.
+        AudioError: the file is not audio, or is too long.
     """
     if not head.startswith(BEGINNINGS) or (sound and sound.coding in WAVE_MPEG):
         return None
@@ -45,8 +45,8 @@ def read_with_sndfile(
             with soundfile.SoundFile(link) as opened:
                 if opened.format not in FORMATS:
                     raise not_audio()
-                # A FLAC or wav that was streamed may not say how long it is: the end of the one is damage to
-                # libsndfile, and the other is empty.
+                # A streamed FLAC or wav may not say how long it is. libsndfile takes the FLAC's end for damage, and
+                # the wav for empty.
                 if opened.frames >= UNKNOWN_FRAMES or (not opened.frames and sound and sound.open_ended):
                     break
                 check_size(opened.samplerate, opened.channels)

@@ -1,4 +1,4 @@
-"""How much sound a wav or aiff file says that it has: decoders read what is there, and say nothing of what is not."""
+"""The size of the sound that a wav or aiff file claims; decoders do not say when a part of it is missing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 STREAMED_BYTES = 2_000_000_000
-"""Who cannot know the size yet (ffmpeg, sox, arecord in a pipe) writes one from here up, or 0."""
+"""Bytes from which on a size means unknown, as 0 does: ffmpeg, sox and arecord write these into a pipe."""
 MOST_CHUNKS = 1000
 _FILE, _CHUNK, _SIZES = 12, 8, 16
 _SLIPS = 64
-"""Bytes by which writers are wrong who count a header as sound, or a byte that makes the size even."""
+"""Bytes by which a size may be wrong: some programs count a header, or a byte that makes the size even."""
 _KINDS: dict[bytes, tuple[Literal["wav", "aiff"], str, bytes]] = {
-    # how a file begins: what it is, its byte order, the chunk that has the sound
+    # first bytes: kind of file, byte order, name of the chunk with the sound
     b"RIFF": ("wav", "<", b"data"),
     b"RIFX": ("wav", ">", b"data"),
     b"RF64": ("wav", "<", b"data"),
@@ -27,10 +27,10 @@ class SoundChunk:
     """The chunk of a file that has its sound.
 
     Attributes:
-        coding: the number by which a wav names it; None where it does not.
-        claimed: its bytes, as the header has them.
-        there: bytes between its header and the file's end.
-        closed: whether it is empty and another one follows, so that it is not one that was never closed.
+        coding: a wav's number for the coding of its samples; None if it has none.
+        claimed: bytes, according to the chunk's header.
+        there: bytes between the chunk's header and the file's end.
+        closed: whether the chunk is empty and another one follows; else a size of 0 may mean that it was never set.
     """
 
     kind: Literal["wav", "aiff"]
@@ -41,17 +41,17 @@ class SoundChunk:
 
     @property
     def open_ended(self) -> bool:
-        """Whether whoever wrote it could not know how much would come."""
+        """Whether the size was unknown when the header was written."""
         return self.claimed >= STREAMED_BYTES or (self.claimed == 0 < self.there and not self.closed)
 
     @property
     def breaks_off(self) -> bool:
-        """Whether there is less of it than there should be."""
+        """Whether there are fewer bytes than the header claims."""
         return not self.open_ended and self.claimed - self.there > _SLIPS
 
 
 def find_sound(file: BinaryIO) -> SoundChunk | None:
-    """The sound of a file, which is left at its beginning; None if it is no wav or aiff, or has no such chunk."""
+    """Return the sound chunk of a wav or aiff, or None; the file is left at its beginning."""
     end = file.seek(0, io.SEEK_END)
     try:
         return _find(file, end)

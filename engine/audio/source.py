@@ -1,4 +1,4 @@
-"""A file to decode: bytes in memory, a path or a pipe, without a name and without a tag in front."""
+"""Files to decode: bytes in memory, a path or a pipe, without a name and without a tag at the beginning."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MOST_TAGS = 16
 
 
 class Bounded(io.BufferedIOBase):
-    """A damaged header may send its decoder to before the beginning: it arrives there instead of raising, since the
-    decoder calls from C, which would write the stack trace to stderr and go on."""
+    """A file in which a seek to before the beginning goes to the beginning instead of raising. A damaged header may
+    cause one, and the decoder calls from C, which would write a stack trace to stderr and continue."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         try:
@@ -34,7 +34,7 @@ class Named(Bounded, io.BufferedReader):
 
 
 class Section(io.RawIOBase):
-    """The part of a file from ``start`` to ``end``; None is the file's own end."""
+    """The part of a file from ``start`` to ``end``; None: to the file's end."""
 
     def __init__(self, file: Source, start: int, end: int | None = None) -> None:
         super().__init__()
@@ -66,10 +66,10 @@ Source = Memory | Named
 
 
 def open_source(source: bytes | Path | Memory) -> Source:
-    """Open a file for decoding. What cannot be sought in, such as a pipe, is read to its end.
+    """Open a file for decoding. A file without seeking, such as a pipe, is read to its end.
 
     Raises:
-        AudioError: it cannot be opened (``not_audio``).
+        AudioError: the file cannot be opened (``not_audio``).
     """
     if isinstance(source, Memory):
         return source
@@ -91,8 +91,8 @@ def part_of(file: Source, start: int, end: int | None = None) -> Source:
 
 
 def without_tags(file: Source) -> Source:
-    """The file behind the ID3v2 tags that stand in front; itself where there are none, or where mp3 follows: there they
-    belong, and are what tells a damaged one from noise."""
+    """Return the part of the file behind its ID3v2 tags. Without tags, or before mp3, return the file itself: in an mp3
+    the tag belongs to the format, and tells a damaged file from noise."""
     at = _end_of_tags(file)
     file.seek(at)
     begins = file.read(2)
