@@ -40,9 +40,7 @@ def links_of(file: Source, head: bytes) -> list[Source]:
 
 def _add(starts: list[int], at: int) -> None:
     if len(starts) == MOST_LINKS:
-        raise AudioError(
-            "undecodable", f"The file consists of more than {MOST_LINKS:,} joined files; send them one by one."
-        )
+        raise AudioError("undecodable", f"The file consists of more than {MOST_LINKS:,} others; send them singly.")
     starts.append(at)
 
 

@@ -12,17 +12,17 @@ from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, clone, copy_into, rows
 
 GPU_TILE = 64
-"""Slots that are stepped together. The last bits of a product depend on its number of rows, so that every tile has
-this many, whoever plays; a GPU takes hardly longer for them than for one."""
+"""Slots that are stepped together. The last bits of a product depend on its number of rows, so every tile has this
+many, however many are active; a GPU takes hardly longer for them than for one."""
 WARM_UP_STEPS = 3
-"""Before the first capture, on a stream of its own, as torch.cuda.CUDAGraph asks for."""
+"""Steps before the first capture, on a separate CUDA stream, as torch.cuda.CUDAGraph requires."""
 
 
 class GraphPath:
     """One captured graph for the first tile, for the first two, and so on: the slots in use are the lowest.
 
-    A step copies who plays to the device, replays a graph, and copies codes and samples back to pinned memory; that
-    copy is all that the host waits for.
+    A step copies the active slots to the device, replays a graph, and copies codes and samples back to pinned memory.
+    The host waits only for that last copy.
     """
 
     dtype = torch.float32
@@ -70,7 +70,7 @@ class GraphPath:
 
     @torch.inference_mode()
     def _capture(self, state: State) -> list[torch.cuda.CUDAGraph]:
-        """Nobody plays meanwhile, so the state stays as it is; what idle slots compute is put back all the same."""
+        """Capture a graph for each number of tiles. No slot is active; the state is restored afterwards in any case."""
         before = clone(state)
         aside = torch.cuda.Stream(self._active.device)
         aside.wait_stream(torch.cuda.current_stream(self._active.device))

@@ -14,14 +14,14 @@ from whispergpt.engine.native.check import find_codec_kernels
 from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
 
 CHUNK_FRAMES = 150
-"""Frames at once for torch: two seconds stay in a processor's cache."""
+"""Frames at once for torch: two seconds, which fit into a processor's cache."""
 KERNEL_FRAMES = 32
 
 
 class OfflineCodec:
     """A codec for whole recordings: compiled kernels on a CPU that they are made for, three times as fast as torch.
 
-    The codec's weights are not to be changed any more.
+    The codec's weights must not change afterwards, since the kernels read a packed copy.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -29,22 +29,22 @@ class OfflineCodec:
         self._device = codec.quantizer.entries[0].device
         self._encoder: tuple[EncodeProgram, State] | None = None
         self._decoders: dict[int, tuple[DecodeProgram, State]] = {}
-        # With reflection padding the first chunk is not like the others.
+        # The kernels cannot compute a first chunk with reflection padding.
         plain = codec.config.pad_mode == "constant"
         self._weights = find_codec_kernels(codec, self._device).weights if plain else None
 
     @torch.inference_mode()
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio ``[n]`` at 24 kHz → codes ``[K, ceil(n / 320)]``, the last frame filled up with silence."""
+        """Encode audio ``[n]`` at 24 kHz → codes ``[K, ceil(n / 320)]``, the last frame filled up with silence."""
         whole = F.pad(audio, (0, -len(audio) % HOP))
-        # Some codecs cannot start with less.
+        # With reflection padding a codec cannot start with fewer frames.
         whole = F.pad(whole, (0, max(0, self.codec.config.frames_to_prime * HOP - len(whole))))
         found = self._encode_by_kernels(whole) if self._weights else self._encode_by_torch(whole)
         return found[:, : -(-len(audio) // HOP)]
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes of the first k codebooks ``[k, T]`` → audio ``[T·320]``."""
+        """Decode codes of the first k codebooks ``[k, T]`` → audio ``[T·320]``."""
         missing = max(0, self.codec.config.frames_to_prime - codes.shape[1])
         padded = F.pad(codes, (0, missing))
         audio = self._decode_by_kernels(padded) if self._weights else self._decode_by_torch(padded)
@@ -62,7 +62,7 @@ class OfflineCodec:
 
     def _encode_by_kernels(self, audio: Tensor) -> Tensor:
         assert self._weights is not None
-        if self._encoder is None:  # made once: a program packs weights, which stay as long as the codec
+        if self._encoder is None:  # made once, because a program packs the weights
             state = self.codec.init_encoder_state(1, self._device)
             self._encoder = EncodeProgram(self.codec, state, KERNEL_FRAMES, self._weights), state
         program, state = self._encoder

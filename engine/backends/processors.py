@@ -1,4 +1,4 @@
-"""How many processors there are for this process: what counts of threads are made by."""
+"""The number of processors that this process may use, by which numbers of threads are chosen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def usable_processors() -> int:
-    """Processors that this process may use: its affinity, and a container's quota where there is one (cgroup v2)."""
+    """Count the processors that this process may use, by its affinity and a container's quota (cgroup v2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,7 +1,7 @@
 """Ways to take a prompt in: compiled kernels on a CPU they are made for, torch elsewhere.
 
-A prompt goes in chunks, each through three stages: it is encoded to codes, these are decoded to how they sound, and
-both are read by the model. The stages share nothing, so that each may be at another chunk, in a thread of its own.
+A prompt is taken in by chunks, each in three stages: it is encoded to codes, the codes are decoded to sound, and the
+model reads both. The stages share nothing, so that each may work on another chunk, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from whispergpt.engine.native.weights import Weights
 
 @dataclass
 class PromptState:
-    """What each stage changes, one slot of each, and the frames behind it."""
+    """The state of each stage, with one slot, and the number of frames that each has done."""
 
     encoder: State
     sounding: State
@@ -37,14 +37,14 @@ class PromptState:
 
     @classmethod
     def fresh(cls, step: FrameStep, device: torch.device, kept_in: torch.dtype = torch.float32) -> PromptState:
-        """That of a prompt of which nothing has come; ``kept_in``: dtype of the model's caches."""
+        """Return the state of a prompt before its first chunk; ``kept_in``: dtype of the model's caches."""
         stream = step.init_state(1, device, kept_in)
         sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
         return cls(step.codec.init_encoder_state(1, device), sounding, stream)
 
     @property
     def stream(self) -> State:
-        """All that a stream owns."""
+        """Return the state of a stream that starts from this prompt."""
         return self.sounding | self.reading
 
 
@@ -57,42 +57,42 @@ class Heard:
 
 
 class PromptPath(Protocol):
-    """The stages. Those of one prompt may run at once; two prompts in one stage take turns."""
+    """The three stages. Those of one prompt may run at once; two prompts in one stage take turns."""
 
     def sizes(self, encoded: int) -> tuple[int, int]:
-        """How many frames the chunk behind ``encoded`` frames has at least, until the prompt ends, and at most."""
+        """Return the fewest and most frames of the chunk after ``encoded`` frames; the last may have fewer."""
         ...
 
     def encode(self, state: PromptState, audio: Samples) -> Tensor:
-        """The prompt's next samples ``[T·320]`` → codes int64 ``[K, T]``."""
+        """Encode the prompt's next samples ``[T·320]`` → codes int64 ``[K, T]``."""
         ...
 
     def decode(self, state: PromptState, codes: Tensor) -> Heard:
-        """A chunk as it was encoded."""
+        """Decode the next chunk, with codes as ``encode`` gave them."""
         ...
 
     def read(self, state: PromptState, heard: Heard) -> None:
-        """A chunk as it was decoded."""
+        """Have the model read the next chunk, as ``decode`` gave it."""
         ...
 
     def sounding(self, state: PromptState) -> State:
-        """The decoder's state behind the last chunk decoded, between two of them."""
+        """Return the decoder's state behind the last decoded chunk; not to be called while a chunk is decoded."""
         ...
 
     def settle(self, state: PromptState) -> None:
-        """All is read: what ``state.stream`` holds is to be the whole of it."""
+        """Complete ``state.stream`` once the whole prompt is read."""
         ...
 
 
 def prompt_path(step: FrameStep, device: torch.device, kernels: Kernels) -> PromptPath:
-    """How prompts are taken in where these ``kernels`` were found."""
+    """Return the path for prompts on ``device``: with ``kernels`` where these were found, else by torch."""
     if kernels.weights is None:
         return TorchPromptPath(step, device)
     return NativePromptPath(step, kernels.weights)
 
 
 class TorchPromptPath:
-    """The prompt as torch takes it, on a fixed grid: the last bits of its products depend on their number of rows."""
+    """Prompts by torch, in chunks of fixed size: the last bits of its products depend on their number of rows."""
 
     GRID = 32
 
@@ -124,18 +124,18 @@ class TorchPromptPath:
         return state.sounding
 
     def settle(self, state: PromptState) -> None:
-        """It always is."""
+        """Do nothing: torch works on ``state`` itself."""
 
 
 class NativePromptPath:
-    """The prompt through compiled kernels, whose result does not depend on where it is cut."""
+    """Prompts by compiled kernels; their result does not depend on the chunks' sizes."""
 
     LEAST, MOST = 4, 32
 
     def __init__(self, step: FrameStep, weights: Weights) -> None:
         device = torch.device("cpu")
         self._by_torch = TorchPromptPath(step, device)
-        # With reflection padding the first chunk is not like the others.
+        # The kernels cannot compute a first chunk with reflection padding.
         self._starts_by_torch = step.codec.config.pad_mode == "reflect"
         own = PromptState.fresh(step, device, weights.dtype)
         self._encoder, self._decoder, self._reader = (_Lent(part) for part in (own.encoder, own.sounding, own.reading))
@@ -188,15 +188,15 @@ class NativePromptPath:
 
 
 class _Lent:
-    """The one state that kernels have the addresses of, lent to one prompt at a time."""
+    """The state at the addresses that kernels know, lent to one prompt at a time."""
 
     def __init__(self, worked_on: State) -> None:
         self._worked_on = worked_on
         self._owner: State | None = None
-        self._lock = threading.RLock()  # a prompt may be settled while another's stage begins
+        self._lock = threading.RLock()  # one prompt may be settled while a stage of another begins
 
     def lend(self, owner: State) -> None:
-        """Make it ``owner``'s, once the one before has its own back."""
+        """Copy the state back to its present owner, and ``owner``'s state in."""
         with self._lock, torch.inference_mode():
             if self._owner is not owner:
                 if self._owner is not None:
@@ -205,7 +205,7 @@ class _Lent:
                 self._owner = owner
 
     def take_back(self, owner: State) -> None:
-        """Give ``owner`` what became of its state, if it has it lent."""
+        """Copy the state back to ``owner``, if it has been lent to it."""
         with self._lock, torch.inference_mode():
             if self._owner is owner:
                 copy_into(owner, self._worked_on)

@@ -1,4 +1,4 @@
-"""How long the stages of a step take."""
+"""Timing of a step's stages."""
 
 from __future__ import annotations
 

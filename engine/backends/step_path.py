@@ -1,5 +1,5 @@
-"""Ways to run the frame step for some of the slots: compiled kernels on a CPU they are made for, captured graphs on a
-GPU, torch elsewhere."""
+"""Ways to run the frame step for some of the slots: compiled kernels on a CPU that has them, captured graphs on a GPU,
+torch elsewhere."""
 
 from __future__ import annotations
 
@@ -23,25 +23,30 @@ from whispergpt.engine.native.frame_program import FrameProgram
 from whispergpt.engine.native.weights import Weights
 
 TILE = 8
-"""Slots that torch steps together. The last bits of its matrix products depend on their number of rows, so every step
-has this many, whoever plays: that is how the same seed gives the same codes in any company."""
+"""Slots that torch steps together. The last bits of its matrix products depend on their number of rows. So every step
+has this many rows, and the same seed gives the same codes beside any other streams."""
 STREAMS_PER_THREAD = 4
-"""Fewer are not worth waking another thread for."""
+"""Fewest streams for each thread; waking a thread for fewer takes longer than it saves."""
 
 Codes = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.int16]
 
 
 class StepPath(Protocol):
-    """``name`` stands in the fingerprint, and ``dtype``, that of products; ``slow_because`` says why it is not the fast
-    one, where it is not."""
+    """One way to run the frame step.
+
+    Attributes:
+        name: part of the fingerprint, as is ``dtype``.
+        dtype: of matrix products.
+        slow_because: why a faster way is not used; None where there is no faster one.
+    """
 
     name: str
     dtype: torch.dtype
     slow_because: str | None
 
     def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
-        """One frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, to be read before the next step.
+        """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, valid until the next step.
 
         Codes are ``LOST`` where a slot's numbers are no longer finite.
 
@@ -51,13 +56,13 @@ class StepPath(Protocol):
 
 
 def whole_tiles(streams: int, device: torch.device) -> int:
-    """The slots that so many streams need there."""
+    """Return the number of slots for ``streams``, rounded up to whole tiles on that device."""
     tile = GPU_TILE if device.type == "cuda" else TILE
     return -(-streams // tile) * tile
 
 
 def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
-    """How steps run where these ``kernels`` were found; ``state`` has room for whole tiles."""
+    """Return the fastest way to run steps on ``device`` with ``kernels``; ``state`` has room for whole tiles."""
     if device.type == "cuda":
         return GraphPath(frame_step, state, slots, device)
     if kernels.weights is None:
@@ -66,7 +71,7 @@ def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.dev
 
 
 class NativePath:
-    """Compiled kernels: each stream's frame depends on nobody else's, however many there are."""
+    """Compiled kernels: a stream's frame does not depend on the other streams or their number."""
 
     slow_because: str | None = None
 
@@ -87,7 +92,7 @@ class NativePath:
         if stages is not None:
             for stage in done[0]:
                 seconds = max(part[stage] for part in done)
-                if seconds > 0:  # a model has not all stages
+                if seconds > 0:  # not every model has all stages
                     stages[stage] = stages.get(stage, 0.0) + seconds
         codes = self._program.codes[:count]
         finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)

@@ -1,9 +1,9 @@
-"""The threads that share a step, none of them on another's processor.
+"""The threads that share a step, each on a processor of its own.
 
-A step has work for milliseconds, then its threads sleep for longer than that. Where a kernel wakes them is a guess, and
-two on one processor take twice as long, while another has nothing to do: on a virtual machine whose kernel packs what
-sleeps often, a step of 32 streams took 9.3 ms instead of 5.3, three times in four. So the helpers are told to keep off
-the processor that the step began on, and off each other's.
+A step takes milliseconds; then its threads sleep for longer. The operating system may wake two of them on one
+processor, where they take twice as long. On one virtual machine a step of 32 streams took 9.3 ms instead of 5.3, three
+times in four. So each helper is bound to processors other than the one that the step began on, and other than those of
+the other helpers.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ T = TypeVar("T")
 
 
 class StepThreads:
-    """The thread that asks for a step, and helpers.
+    """The thread that runs a step, and its helpers.
 
     Args:
-        count: of all of them.
+        count: number of threads, that one included.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._helpers: list[int] = []
-        """Their ids, once they have begun."""
+        """Native ids of the helpers that have begun."""
         self._pool = ThreadPoolExecutor(max(1, count - 1), "frame-step", self._begin)
         self._kept_off: tuple[int, int] | None = None
-        """The processor that helpers keep off, and how many they were."""
+        """Processor that the helpers are kept off, and their number then."""
 
     def run(self, parts: list[Callable[[], T]]) -> list[T]:
-        """Each part of a step on a thread, the first on this one; what they return, once all are through.
+        """Run each part of a step on a thread, the first on this one; return their results once all have ended.
 
         Raises:
             Exception: the first that a part raised.
@@ -47,14 +47,14 @@ class StepThreads:
         try:
             first = parts[0]()
         finally:
-            wait(others)  # nobody may go on with a step that is over
+            wait(others)  # no helper may still run once the step has ended
         return [first, *(other.result() for other in others)]
 
     def _begin(self) -> None:
         self._helpers.append(threading.get_native_id())
 
     def _spread(self) -> None:
-        """Give the processors that are left to the helpers, each to one of them."""
+        """Share out the processors other than this thread's among the helpers."""
         if _processor is None or (now := (_processor(), len(self._helpers))) == self._kept_off:
             return
         self._kept_off = now
@@ -69,4 +69,4 @@ class StepThreads:
 _processor: Callable[[], int] | None = (
     getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 )
-"""The one that this thread runs on."""
+"""Function that returns the processor that this thread runs on; None where there is none."""

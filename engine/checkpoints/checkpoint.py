@@ -1,8 +1,8 @@
 """Model folders: ``config.json`` and safetensors, read and written. Nothing here unpickles.
 
 A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors`` and
-``MODEL_CARD.md``. Instead of weights of its own its codec may be ``"codec": "encodec_24khz"`` in the config, the
-published one, or ``"codec": {"of": NAME, "sha256": ...}``, that of a model folder beside it or of an installed model.
+``MODEL_CARD.md``. Instead of ``codec.safetensors`` the config may name another codec: ``"codec": "encodec_24khz"`` is
+the published one, ``"codec": {"of": NAME, "sha256": ...}`` that of a model folder beside it or of an installed model.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LoadedModel:
 
 
 def find_model(name_or_folder: str) -> Path:
-    """The folder of an installed model or of a path.
+    """Return the folder of an installed model or of a path.
 
     Raises:
         ModelError: there is neither.
@@ -63,7 +63,7 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
     """Load a model folder in float32.
 
     Raises:
-        ModelError: it is missing, damaged or of another format; the message names the file.
+        ModelError: the model is missing, damaged or of another format; the message names the file.
     """
     folder = find_model(name_or_folder)
     config = _read_config(folder)
@@ -84,10 +84,10 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
 
 
 def describe_model(name_or_folder: str) -> dict[str, Any]:
-    """Name, parameters, sampling defaults and licence of a model, without reading its weights.
+    """Return name, parameters, sampling defaults and licence of a model, without reading its weights.
 
     Raises:
-        ModelError: it is missing or its ``config.json`` does not describe a model.
+        ModelError: the model is missing or its ``config.json`` does not describe a model.
     """
     folder = find_model(name_or_folder)
     sizes, defaults, licence = _described(folder, _read_config(folder))
@@ -96,17 +96,17 @@ def describe_model(name_or_folder: str) -> dict[str, Any]:
 
 
 def load_codec(folder: Path) -> Codec:
-    """The codec of a model folder, or of the folder of a codec's training, in float32 on the CPU.
+    """Load the codec of a model folder, or of a codec's training folder, in float32 on the CPU.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: the codec is missing or damaged.
     """
     return _codec_of(folder, _read_config(folder).get("codec"))
 
 
 def _codec_of(folder: Path, described: Any) -> Codec:
     if described == "encodec_24khz":
-        # Only here, for those who have the published weights.
+        # Imported here, because only this codec needs the module.
         from whispergpt.engine.checkpoints.encodec_weights import WeightsError, load_encodec
 
         try:
@@ -131,10 +131,10 @@ def _codec_of(folder: Path, described: Any) -> Codec:
 
 
 def codec_folder(folder: Path) -> Path:
-    """Where the weights of a model's codec lie: in its own folder, or in that of the model that lends it.
+    """Return the folder with the weights of a model's codec: its own, or that of the model that lends it.
 
     Raises:
-        ModelError: the lender is missing, or its codec is another by now: codes mean nothing under any but their own.
+        ModelError: the lender is missing, or its codec has changed, so that the model's codes would not fit it.
     """
     described = _read_config(folder).get("codec")
     if not isinstance(described, dict) or "of" not in described:
@@ -156,7 +156,7 @@ def codec_folder(folder: Path) -> Path:
 
 
 def codec_hash(folder: Path) -> str:
-    """SHA-256 of the codec's weights that lie in a model folder, in hex."""
+    """Return the SHA-256, in hex, of the codec's weights in a model folder."""
     with (folder / "codec.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -168,7 +168,7 @@ def save_codec(codec: Codec, folder: Path) -> None:
 
 
 def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: SamplingDefaults, licence: str) -> None:
-    """Write a whole model folder but for its card."""
+    """Write a whole model folder except its card."""
     folder.mkdir(parents=True, exist_ok=True)
     _save_half(model.state_dict(), folder / "model.safetensors")
     _save_codec_weights(codec, folder)
@@ -177,7 +177,7 @@ def save_model(folder: Path, model: WhisperGPT, codec: Codec, defaults: Sampling
 
 
 def _save_codec_weights(codec: Codec, folder: Path) -> None:
-    """What inference needs of a codec, in half precision."""
+    """Write the weights of a codec that inference needs, in half precision."""
     _save_half(weights_of(codec), folder / "codec.safetensors")
 
 
@@ -186,7 +186,7 @@ def _write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _described(folder: Path, config: dict[str, Any]) -> tuple[ModelConfig, SamplingDefaults, str]:
-    """Sizes, sampling defaults and licence of a model, as its ``config.json`` gives them.
+    """Return sizes, sampling defaults and licence of a model, as its ``config.json`` gives them.
 
     Raises:
         ModelError: they are missing, of another type or out of range.
@@ -216,8 +216,8 @@ def _check_pair(folder: Path, model: ModelConfig, codec: CodecConfig) -> None:
 def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
     partial = path.with_suffix(".partial")
     save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, partial)
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a container serves as another user
-    partial.rename(path)  # whole or as it was: it may be read while training goes on
+    partial.chmod(0o644)  # safetensors lets only the owner read it; a container serves as another user
+    partial.rename(path)  # atomic, because the file may be read during training
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
             raise ValueError(f"it is longer than {MAX_CONFIG_BYTES} bytes")
-        config = msgspec.json.decode(text)  # unlike json it takes no NaN, and no number beyond what a float holds
+        config = msgspec.json.decode(text)  # unlike json it refuses NaN and numbers too large for a float
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The one place that imports the ``encodec`` package, the reference of the parity tests. Serving never comes here."""
+"""Import of the ``encodec`` package, the reference of the parity tests; serving never uses it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from types import ModuleType
 
 
 class _Absent(ModuleType):
-    """Stands where torchaudio would; any use of it says what is missing."""
+    """A module in place of torchaudio; any use of it raises an error that says what is missing."""
 
     def __getattr__(self, name: str) -> object:
         raise AttributeError(f"torchaudio.{name} is needed, but torchaudio cannot be imported here")
 
 
 def import_encodec() -> ModuleType:
-    """The ``encodec`` package, also where torchaudio does not work.
+    """Import the ``encodec`` package, also where torchaudio does not work.
 
     ``encodec`` imports torchaudio for resampling and for its discriminator, not for the model. The published wheel of
-    torchaudio needs CUDA's libraries and fails beside a CPU torch, and an import that fails takes the model with it.
-    Where the real one cannot be imported, an empty module takes its place while ``encodec`` is imported, and no longer,
-    so that nothing else believes torchaudio to be there.
+    torchaudio needs CUDA's libraries and cannot be imported beside a CPU torch. There an empty module takes its place,
+    only while ``encodec`` is imported, so that no other code finds it.
 
     Raises:
         ImportError: ``encodec`` is not installed.

@@ -1,6 +1,6 @@
 """The published ``encodec_24khz`` weights in our codec: by name (downloaded once, checked) or from a local file.
 
-The weights are Meta's, under CC-BY-NC-4.0: they are neither part of this package nor fetched unless asked for by name.
+The weights are Meta's, under CC-BY-NC-4.0: they are not part of this package, and fetched only when asked for by name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WeightsError(RuntimeError):
 
 
 def load_encodec(source: str | Path = NAME, url: str = URL) -> Codec:
-    """The published 24 kHz codec with its first 8 codebooks, in float32 and ready for inference.
+    """Load the published 24 kHz codec with its first 8 codebooks, in float32 and ready for inference.
 
     Args:
         source: ``"encodec_24khz"``, or the path of a local ``.th`` or ``.safetensors`` file with EnCodec's names.
@@ -69,7 +69,7 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The norm goes over all dimensions but the first, for transposed convolutions too, as in EnCodec.
 
     Raises:
-        WeightsError: one of a pair is missing.
+        WeightsError: one tensor of a pair is missing.
     """
     folded: dict[str, Tensor] = {}
     for key, value in weights.items():
@@ -86,7 +86,7 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fetch_checkpoint(url: str = URL) -> Path:
-    """The published checkpoint in the user's cache, downloaded if it is not there.
+    """Return the path of the published checkpoint in the user's cache, downloaded if it is missing.
 
     Raises:
         WeightsError: the download fails or the file's SHA-256 is not the published one.
@@ -138,7 +138,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"There is no weights file {path}; give {NAME} or the path of one.") from None
-    except Exception:  # What is no pickle fails the unpickler in as many ways as there are bytes.
+    except Exception:  # A file that is not a pickle can raise almost any exception in the unpickler.
         raise WeightsError(f"{path} cannot be read as weights: it is neither .safetensors nor a plain .th.") from None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise WeightsError(f"{path} holds something else than named tensors.")

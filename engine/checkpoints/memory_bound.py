@@ -1,4 +1,4 @@
-"""How much memory this process and its children may take, before the system ends one of them."""
+"""The memory that this process and its children may take before the system ends one of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _HIERARCHY = Path("/sys/fs/cgroup")
 
 
 def memory_bound(own_groups: Path = _OWN_GROUPS, hierarchy: Path = _HIERARCHY) -> int:
-    """Bytes: what the machine has, or less where a control group that the process is in says so."""
+    """Return the machine's memory in bytes, or less where a control group of the process limits it."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_bounds(own_groups, hierarchy)])
 
 
 def _bounds(own_groups: Path, hierarchy: Path) -> Iterator[int]:
-    """Of each group from the process's own up to the root: cgroups(7), version 2 and version 1."""
+    """Yield the limit of each control group from the process's own up to the root: cgroups(7), versions 2 and 1."""
     try:
         lines = own_groups.read_text().splitlines()
     except OSError:  # no Linux
@@ -31,5 +31,5 @@ def _bounds(own_groups: Path, hierarchy: Path) -> Iterator[int]:
         for group in (own, *(parent for parent in own.parents if parent.is_relative_to(root))):
             try:
                 yield int((group / name).read_text())
-            except (OSError, ValueError):  # a container sees no group above its own; "max" is none
+            except (OSError, ValueError):  # a container sees no group above its own; "max" means no limit
                 continue

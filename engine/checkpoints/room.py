@@ -1,4 +1,4 @@
-"""Memory for what an engine keeps of its streams: compared with what there is, before any of it is taken."""
+"""Check that the state of an engine's streams fits into memory, before any of it is allocated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from whispergpt.engine.model.streaming import State
 
 
 def require_room(model: LoadedModel, slots: int, device: torch.device, kept_in: torch.dtype) -> None:
-    """Refuse more slots than the device's memory could hold; attention windows are only numbers in ``config.json``.
+    """Refuse more slots than the device's memory can hold: ``config.json`` may ask for large attention windows.
 
     Raises:
-        ModelError: there is not as much memory; the message says how much it would take.
+        ModelError: there is too little memory; the message says how much is needed.
     """
     wanted = _bytes_of(model.step.init_state(slots, torch.device("meta"), kept_in))
     there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bound()

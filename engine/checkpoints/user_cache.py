@@ -1,4 +1,4 @@
-"""Where this user keeps what was fetched or built once: official weights, kernels, the bench's peers."""
+"""The user's folder for files that are fetched or built once: official weights, kernels, the bench's peers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """``$WHISPERGPT_CACHE``, or ``whispergpt`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``; perhaps not there yet.
+    """Return ``$WHISPERGPT_CACHE``, or ``whispergpt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; it may not exist yet.
 
     Raises:
-        RuntimeError: neither is set, and this user has no home.
+        RuntimeError: neither variable is set, and this user has no home.
     """
     if said := os.environ.get("WHISPERGPT_CACHE"):
         return Path(said)

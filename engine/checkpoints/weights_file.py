@@ -1,4 +1,4 @@
-"""Weights in safetensors files, from whoever wrote them: a file is compared with the module before any room is made."""
+"""Weights in untrusted safetensors files: a file is compared with the module before any memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from whispergpt.engine.model.quantizer import TRAINING_ONLY
 
 MAX_HEADER_BYTES = 4 * 2**20
-"""Longest header that is parsed; the largest model here has one of 20 kB."""
+"""Longest header that is parsed, in bytes; that of the largest model here has 20 kB."""
 _DTYPES = ("F16", "BF16", "F32", "F64")
 _LENGTH_BYTES = 8
 
@@ -28,8 +28,8 @@ class WeightsFileError(ValueError):
 def load_module(make: Callable[[], _Module], path: Path) -> _Module:
     """Make a module in float32 on the CPU and load the file's weights into it.
 
-    The module is made on the meta device first, which takes no memory, and compared with the file's header: room is
-    made only for sizes that the file has numbers for.
+    The module is made on the meta device first, which takes no memory, and compared with the file's header. Memory is
+    allocated only for sizes that the file has numbers for.
 
     Raises:
         WeightsFileError: the file is missing or damaged, does not fit the module, or holds NaN or infinite numbers.
@@ -55,7 +55,7 @@ def outline(make: Callable[[], _Module]) -> _Module:
 
 
 class _NoFirstNumbers(TorchFunctionMode):
-    """Leaves tensors as they are where a module would draw its first weights.
+    """A mode in which a module does not draw its first weights.
 
     On the meta device torch would import its compiler for that, which takes seconds.
     """
@@ -74,17 +74,17 @@ class _NoFirstNumbers(TorchFunctionMode):
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module that its file holds, by name."""
+    """Return the tensors of a module that its file holds, by name."""
     return {key: value for key, value in module.state_dict().items() if not key.endswith(TRAINING_ONLY)}
 
 
 def first_not_finite(weights: dict[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds NaN or an infinite number; None where all are numbers."""
+    """Return the name of the first tensor that holds NaN or an infinite number; None if there is none."""
     return next((key for key, value in weights.items() if not value.isfinite().all()), None)
 
 
 def _check_container(path: Path) -> None:
-    """Look at the file's size and at the length that it claims for its header, before a library allocates that much."""
+    """Compare the claimed length of the header with the file's size, before a library allocates that much."""
     try:
         if not path.is_file():
             raise WeightsFileError(f"{path} is missing, or is not a regular file.")
@@ -101,7 +101,7 @@ def _check_fit(path: Path, found: dict[str, object], wanted: dict[str, Tensor]) 
     """Compare names, types and shapes.
 
     Raises:
-        WeightsFileError: they differ; the message has the first name.
+        WeightsFileError: they differ; the message names the first tensor that does.
     """
     if odd := sorted(wanted.keys() ^ found.keys()):
         where = "is missing" if odd[0] in wanted else "is not expected"
@@ -125,7 +125,7 @@ def _checked(path: Path, key: str, value: Tensor) -> Tensor:
 
 
 def _shown(name: str) -> str:
-    """A name from the file, short enough for a message."""
+    """Return a name from the file, short enough for a message."""
     return repr(name if len(name) <= 100 else f"{name[:100]}…")
 
 
