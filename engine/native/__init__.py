@@ -1,4 +1,4 @@
-"""The frame step as compiled kernels for CPUs: ``src/`` has them, ``frame_program`` lays them out as the modules say.
+"""The frame step as compiled kernels for CPUs: their sources are in ``src/``, ``frame_program`` lists their calls.
 
 It may import ``engine.model`` and ``engine.checkpoints``.
 """

@@ -1,5 +1,5 @@
-"""Before kernels are used on a machine they are compared with torch there: a step of two slots from a random state, and
-a short prompt."""
+"""Comparison of the kernels with torch on this machine, before they are used: a step of two slots from a random state,
+and a short prompt."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from whispergpt.engine.native.weights import Weights
 SLOTS = 2
 PROMPT_FRAMES = 8
 TOLERANCE = 1e-3
-"""Of logits, relative to the largest; rounding alone makes some 1e-5."""
+"""Largest error of logits, relative to the largest one; rounding alone makes about 1e-5."""
 BFLOAT16_TOLERANCE = 0.1
-"""The same where products are in bfloat16, which makes some 1e-2; and of sound, relative to its power."""
+"""Largest error with products in bfloat16, which make about 1e-2; for sound, relative to its root mean square."""
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The library for a model on this machine with the model's weights, or why there is none."""
+    """A model's weights with the library for this machine, or the reason why there are no kernels."""
 
     weights: Weights | None
     missing_because: str | None = None
 
 
 def find_kernels(step: FrameStep, device: torch.device, dtype: Dtype = "auto") -> Kernels:
-    """The fastest that this processor has and that compute what torch does; none, and no reason, for other devices."""
+    """Return the fastest kernels that compute here what torch does; no kernels and no reason for other devices."""
 
     def check(weights: Weights) -> None:
         _check_step(step, weights)
@@ -58,7 +58,7 @@ def find_kernels(step: FrameStep, device: torch.device, dtype: Dtype = "auto") -
 
 
 def find_codec_kernels(codec: Codec, device: torch.device) -> Kernels:
-    """Those for a codec by itself, in float32."""
+    """Return the kernels for a codec by itself, in float32."""
 
     def check(weights: Weights) -> None:
         _check_codec(codec, weights)
@@ -88,7 +88,7 @@ def _check_step(step: FrameStep, weights: Weights) -> None:
     """Run one frame both ways.
 
     Raises:
-        NativeError: the kernels are not made for this model, or compute something else than torch does.
+        NativeError: the kernels are not made for this model, or their results differ from torch's.
     """
     draw = torch.Generator().manual_seed(0)
 
@@ -104,15 +104,15 @@ def _check_step(step: FrameStep, weights: Weights) -> None:
     codes, samples = step(state, torch.ones(SLOTS, dtype=torch.bool))
     program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
     off = int(np.abs(program.samples.astype(int) - samples.numpy()).max())
-    # Written so that what is not a number fails too.
+    # Written so that NaN fails too.
     if not (program.codes.tolist() == codes.tolist() and _logits_differ(native_state, state) < TOLERANCE and off <= 2):
         raise _wrong(weights.library)
 
 
 @torch.inference_mode()
 def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
-    """A few frames of noise there and back both ways, as if others had come before: where a codec mirrors its first
-    frames it is never left to kernels. Returns what holds codes and sound; raises NativeError as above."""
+    """Encode and decode a few frames of noise both ways, as if earlier frames existed: the kernels never compute the
+    mirrored start of a stream. Return the program with codes and sound; raise NativeError as above."""
     device = torch.device("cpu")
     audio = 0.1 * torch.randn(PROMPT_FRAMES, HOP, generator=torch.Generator().manual_seed(0))
     encode = EncodeProgram(codec, codec.init_encoder_state(1, device), PROMPT_FRAMES, weights)
@@ -123,7 +123,7 @@ def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
     decode.codes[:] = codes[0].numpy()
     decode.run(PROMPT_FRAMES)
     heard = codec.decode_step(codes, codec.init_decoder_state(1, device))
-    same = float((encode.codes == codes[0].numpy()).mean())  # near ties may fall either way
+    same = float((encode.codes == codes[0].numpy()).mean())  # near ties may be decided differently
     wanted = heard.flatten().numpy()
     off = np.abs(decode.audio.flatten() - wanted)
     if weights.dtype == torch.float32:
@@ -137,7 +137,7 @@ def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
 
 @torch.inference_mode()
 def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights, tolerance: float) -> None:
-    """What a model makes of these frames both ways; raises NativeError as above."""
+    """Have the model read these frames both ways; raise NativeError as above."""
     streams = [step.init_state(1, torch.device("cpu")) for _ in range(2)]
     read = ReadProgram(step, streams[0], PROMPT_FRAMES, weights)
     read.codes[:], read.audio[:] = heard.codes[0], heard.audio
@@ -149,7 +149,7 @@ def _check_read(step: FrameStep, heard: DecodeProgram, weights: Weights, toleran
 
 
 def _logits_differ(found: State, wanted: State) -> float:
-    """By how much, relative to the largest."""
+    """Return the largest difference of logits, relative to the largest one."""
     a, b = leaf(found, "logits"), leaf(wanted, "logits")
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-3))
 

@@ -28,7 +28,7 @@ class ConsecutiveProgram(LayerEmitter):
         self._slots = np.zeros(frames, np.int32)
 
     def run(self, frames: int) -> None:
-        """The first ``frames`` rows."""
+        """Run the first ``frames`` rows."""
         assert 0 < frames <= self._frames
         seconds = np.zeros(len(STAGES))
         self._library.whispergpt_run(self._handle, self._slots.ctypes.data, 0, frames, seconds.ctypes.data)
@@ -39,7 +39,7 @@ class EncodeProgram(ConsecutiveProgram):
 
     Attributes:
         audio: samples to encode, float32 ``[frames, 320]``.
-        codes: what came of them, int32 ``[K, frames]``.
+        codes: their codes, int32 ``[K, frames]``.
     """
 
     def __init__(self, codec: Codec, state: State, frames: int, weights: Weights) -> None:
@@ -50,7 +50,7 @@ class EncodeProgram(ConsecutiveProgram):
         codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        with self.single_precision():  # near entries would fall the other way
+        with self.single_precision():  # rounding would change the choice between near entries
             self._lay_out(codec, Signal(k.Rows.of(audio), HOP, 1), state)
 
     def _lay_out(self, codec: Codec, audio: Signal, state: State) -> None:
@@ -68,11 +68,11 @@ class DecodeProgram(ConsecutiveProgram):
     """Codes to audio.
 
     Args:
-        last: where the last frame's latent ``[1, dimension]`` is kept, if it is wanted.
+        last: tensor that receives the last frame's latent ``[1, dimension]``; None for none.
 
     Attributes:
-        codes: of the first K codebooks, int32 ``[K, frames]``.
-        audio: what came of them, float32 ``[frames, 320]``.
+        codes: codes of the first K codebooks, int32 ``[K, frames]``.
+        audio: their sound, float32 ``[frames, 320]``.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class DecodeProgram(ConsecutiveProgram):
         self.audio: npt.NDArray[np.float32] = self.memory_of(audio).numpy().reshape(frames, HOP)
 
     def _latent(self, codec: Codec) -> Signal:
-        """The entries of all codes added up."""
+        """Add up the entries of all codes."""
         latent = self.buffer(1, codec.config.dimension)
         entries = codec.quantizer.entries
         self.embed(k.codes_at(self.codes[0]), entries[0], latent.rows)

@@ -1,8 +1,8 @@
-"""The C++ compiler in a process that cleans up: what is half built goes when it ends, also when its parent is killed.
+"""The C++ compiler in a process that cleans up: unfinished files are removed even when the parent is killed.
 
-``Compilation`` starts this module as a process of its own. That runs the compiler in a session of its own and holds a
-pipe from the parent. When the pipe closes, since the parent is done or dead, it ends the compiler and removes the
-folder.
+``Compilation`` starts this module as a process of its own. That process runs the compiler in a session of its own and
+reads a pipe from the parent. When the pipe closes, since the parent is done or dead, it ends the compiler and removes
+the folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PREFIX = "whispergpt-building-"
 
 
 class Ending(IntEnum):
-    """Statuses that this module exits with where there is no library."""
+    """Exit statuses of this module when there is no library."""
 
     FAILED = 3
     TIMED_OUT = 4
@@ -33,23 +33,23 @@ class Ending(IntEnum):
 
 
 class CompilerError(Exception):
-    """The compiler failed; the message has its first error."""
+    """A failure of the compiler; the message has its first error."""
 
 
 class CompilerTimeout(CompilerError):
-    """The compiler took longer than ``BUILD_SECONDS``."""
+    """A compilation that took longer than ``BUILD_SECONDS``."""
 
 
 class Compilation:
-    """One run of the compiler, as a context: it gives the library's path, in a folder that is gone when it ends.
+    """One run of the compiler, as a context: it gives the library's path, in a folder that is removed at its end.
 
     Args:
-        command: the compiler with everything but the output.
-        folder: where the folder of this build is made.
-        shared: whether other builds' folders there that were left behind are to be removed first.
+        command: the compiler and its arguments except the output.
+        folder: folder in which this build's folder is made.
+        shared: whether to remove first the folders there that ended builds left behind.
 
-    Entering raises ``CompilerError`` where the compiler fails or takes too long, and ``OSError`` where the folder
-    cannot be written.
+    Entering raises ``CompilerError`` if the compiler fails or takes too long, and ``OSError`` if the folder cannot be
+    written.
     """
 
     def __init__(self, command: list[str], folder: Path, shared: bool) -> None:
@@ -85,7 +85,7 @@ class Compilation:
             case Ending.NO_ROOM:
                 raise OSError(told)
             case _:
-                raise CompilerError(f"the C++ compiler failed: {told or 'without a word'}")
+                raise CompilerError(f"the C++ compiler failed: {told or 'without a message'}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -122,7 +122,7 @@ def main() -> int:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, "TMPDIR": str(scratch)},  # what the compiler itself keeps meanwhile
+            env={**os.environ, "TMPDIR": str(scratch)},  # for the compiler's own temporary files
             start_new_session=True,
         )
         stack.callback(process.wait)
@@ -143,13 +143,13 @@ def main() -> int:
 
 
 def _wait_for_parent(process: subprocess.Popen[str], done: threading.Event) -> None:
-    os.read(sys.stdin.fileno(), 1)  # not by a buffered reader, whose lock would outlive the main thread
+    os.read(sys.stdin.fileno(), 1)  # a buffered reader would keep its lock after the main thread has ended
     _end(process)
     done.set()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the compiler and what it started."""
+    """End the compiler and the processes that it started."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -157,14 +157,14 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextlib.contextmanager
 def _only_live_builds(folder: Path) -> Iterator[None]:
-    """Remove what builds left there that were killed with their process, and lock the folder: this build lives."""
-    import fcntl  # Windows has none, and no kernels
+    """Remove the folders of builds that were killed, and lock ``folder``, so that others see this build as live."""
+    import fcntl  # not on Windows, which has no kernels
 
     lock = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # others build, or the file system has no locks
+        except OSError:  # another build runs, or the file system has no locks
             pass
         else:
             for left in folder.glob(f"{_PREFIX}*"):

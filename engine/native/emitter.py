@@ -1,4 +1,4 @@
-"""Kernels put one behind the other, with the workspaces and packed weights that they work on."""
+"""A program as a list of kernels, with the workspaces and packed weights that they use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES = ("lm", "fine", "codec", "mel")
 
 @dataclass(frozen=True)
 class Signal:
-    """What flows between kernels: ``times`` samples of ``width`` channels for each stream."""
+    """A signal between kernels: ``times`` samples of ``width`` channels for each stream."""
 
     rows: k.Rows
     times: int
@@ -26,7 +26,7 @@ class Signal:
 
 
 class Emitter:
-    """A program in the making, for up to ``rows`` streams, or that many ``consecutive`` frames of one."""
+    """A program that is being built, for up to ``rows`` streams, or that many ``consecutive`` frames of one."""
 
     def __init__(self, weights: Weights, rows: int, consecutive: bool = False) -> None:
         self._weights, self._library = weights, weights.library.functions
@@ -35,14 +35,14 @@ class Emitter:
         self._emitted = 0
         self._pairs = weights.dtype == torch.bfloat16
         self._panel = int(self._library.whispergpt_panel())
-        self._kept: list[Tensor] = []  # what the program has addresses of
+        self._kept: list[Tensor] = []  # kept alive, because the program has their addresses
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
             self._library.whispergpt_free(self._handle)
 
     def window(self, x: Signal, context: int, state: Tensor | None, through_elu: bool) -> Signal:
-        """What a convolution sees of ``x``: the samples before each row in front of the row's own."""
+        """Return the input of a convolution over ``x``: for each row the samples before it, then its own."""
         if self.consecutive:
             space = self.keep(torch.zeros((context + self._count * x.times) * x.width))
             seen = Signal(k.Rows(space.data_ptr(), x.times * x.width), x.times, x.width)
@@ -68,7 +68,7 @@ class Emitter:
         activation: int = k.NONE,
         add_to: Signal | None = None,
     ) -> Signal:
-        """Rows of ``x``, ``times`` of them each ``step`` floats on, times ``weight`` ``[N, K]``."""
+        """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
         pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
@@ -82,7 +82,7 @@ class Emitter:
         return Signal(k.Rows.of(self.keep(torch.zeros(self._count, times * width))), times, width)
 
     def memory_of(self, signal: Signal) -> Tensor:
-        """What a ``buffer`` of this program lies in, ``[rows, times·width]``."""
+        """Return the tensor of one of this program's buffers, ``[rows, times·width]``."""
         return next(tensor for tensor in self._kept if tensor.data_ptr() == signal.rows.data)
 
     def keep(self, tensor: Tensor) -> Tensor:
@@ -100,14 +100,14 @@ class Emitter:
 
     @contextmanager
     def single_precision(self) -> Iterator[None]:
-        """What is emitted within is multiplied in float32, whatever the rest is."""
+        """Have products that are emitted within computed in float32."""
         pairs, self._pairs = self._pairs, False
         yield
         self._pairs = pairs
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:
-        """What is emitted within needs the row before it, where rows are consecutive."""
+        """Have kernels that are emitted within run row by row where rows are consecutive: each needs the last one."""
         first = self._emitted
         yield
         if self.consecutive:
@@ -115,7 +115,7 @@ class Emitter:
 
     @contextmanager
     def last_row_alone(self) -> Iterator[None]:
-        """What is emitted within is for the last row only, where rows are consecutive."""
+        """Have kernels that are emitted within run on the last row only, where rows are consecutive."""
         first = self._emitted
         yield
         if self.consecutive:

@@ -1,7 +1,7 @@
 """The frame step laid out as a program of compiled kernels, over the same weights and the same state.
 
-It computes what ``FrameStep.forward`` computes (a parity test holds it to that) for whichever slots are given, and
-each stream's result does not depend on the others': see `src/linear.h`.
+It computes for the given slots what ``FrameStep.forward`` computes, as a parity test checks. The result of each stream
+does not depend on the others: see `src/linear.h`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class FrameProgram(LayerEmitter):
     """The frame step for up to ``rows`` of the slots in ``state``.
 
     Attributes:
-        codes: of the frame that was made last, int32 ``[rows, K]``; ``samples``: int16 ``[rows, 320]``.
-        finite: whether the samples were so, uint8 ``[rows]``.
+        codes: codes of the last frame, int32 ``[rows, K]``; ``samples``: its samples, int16 ``[rows, 320]``.
+        finite: whether these samples were finite, uint8 ``[rows]``.
 
     Raises:
         NativeError: the kernels are not made for a model of these sizes.
@@ -35,7 +35,7 @@ class FrameProgram(LayerEmitter):
     def __init__(self, step: FrameStep, state: State, rows: int, weights: Weights) -> None:
         check_sizes(step)
         super().__init__(weights, rows)
-        self._state = state  # the program has addresses of it
+        self._state = state  # kept alive, because the program has addresses in it
         self._books: npt.NDArray[np.int32] = self.keep(torch.zeros(step.books, rows, dtype=torch.int32)).numpy()
         self.codes = self._books.T
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
@@ -43,7 +43,7 @@ class FrameProgram(LayerEmitter):
         self._lay_out(step, state)
 
     def run(self, slots: npt.NDArray[np.int32], begin: int, end: int) -> dict[str, float]:
-        """One frame of streams ``begin`` to ``end`` of those in ``slots`` ``[n]``: their ``codes`` and ``samples``.
+        """Compute ``codes`` and ``samples`` of one frame, for the streams ``begin`` to ``end`` of ``slots`` ``[n]``.
 
         Threads may run disjoint parts of the same slots at once.
 
@@ -84,7 +84,7 @@ class FrameProgram(LayerEmitter):
     def _finer(
         self, fine: FineStage, entries: list[Tensor], latent: Signal, state: State, drawn: dict[str, int]
     ) -> None:
-        """What the finer codes add to the coarse code's ``latent``."""
+        """Draw the finer codes, and add their entries to the coarse code's ``latent``."""
         config = fine.config
         known, previous = self.buffer(1, fine.hidden.in_features), self.buffer(1, config.dimension)
         self.emit(k.Fetch(k.Rows.of(leaf(branch(state, "model"), "hidden")), known.width, known.rows))
@@ -93,7 +93,7 @@ class FrameProgram(LayerEmitter):
         self.product(previous, fine.previous.weight, None, add_to=context)
         noise = (drawn["seed"], drawn["frame"], drawn["temperature"], config.temperature)
         for index, level in enumerate(fine.levels, start=1):
-            x = self.window(context, 0, None, through_elu=False)  # a copy, which the product is added to
+            x = self.window(context, 0, None, through_elu=False)  # a copy, to which the product is added
             self.product(latent, level.latent.weight, level.latent.bias, activation=k.GELU, add_to=x)
             more = self.product(x, level.up.weight, level.up.bias, activation=k.GELU)
             self.emit(k.Add(more.rows, more.width, x.rows))

@@ -1,4 +1,4 @@
-"""The kernels' parameters as ctypes structures: the fields of `src/*.h`, which say their meaning; `in` is `input`."""
+"""The kernels' parameters as ctypes structures, with the fields that `src/*.h` explains; `in` is `input`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NONE, GELU, ELU = range(3)
 """Activations of a product."""
 STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-"""What weights may be kept in; of bfloat16 two inputs make a pair."""
+"""Formats in which weights are stored, by `Stored` of `src/linear.h`; in bfloat16 two inputs make a pair."""
 
 
 class Rows(Structure):
@@ -28,29 +28,29 @@ class Rows(Structure):
 
     @classmethod
     def of(cls, tensor: Tensor, offset: int = 0) -> Rows:
-        """The rows of a tensor, each from ``offset`` floats on."""
+        """Return the rows of a tensor, each from ``offset`` floats on."""
         assert tensor.dtype == torch.float32
         return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
 
     @classmethod
     def of_ring(cls, tensor: Tensor) -> Rows:
-        """The rows of keys or values, whole one behind the other."""
+        """Return the slots of a ring of keys or values as rows."""
         assert tensor.dtype in (torch.float32, torch.bfloat16) and tensor.is_contiguous()
         return cls(tensor.data_ptr(), tensor.stride(0))
 
 
 def codes_at(array: npt.NDArray[np.int32]) -> Codes:
-    """The address of one code for each row."""
+    """Return the address of codes, one for each row."""
     return cast(array.ctypes.data, POINTER(c_int32))
 
 
 def samples_at(array: npt.NDArray[np.int16]) -> _Pointer[c_int16]:
-    """The address of 16-bit samples, row behind row."""
+    """Return the address of 16-bit samples, row after row."""
     return cast(array.ctypes.data, POINTER(c_int16))
 
 
 def flags_at(array: npt.NDArray[np.uint8]) -> _Pointer[c_uint8]:
-    """The address of one flag for each row."""
+    """Return the address of flags, one for each row."""
     return cast(array.ctypes.data, POINTER(c_uint8))
 
 

@@ -22,14 +22,14 @@ from whispergpt.engine.native import kernels as k
 from whispergpt.engine.native.emitter import Emitter, Signal
 from whispergpt.engine.native.library import NativeError
 
-_LANES = 16  # of the widest vectors: what the kernels take whole is a multiple of this
+_LANES = 16  # floats in the widest vectors; many sizes must be multiples of this
 
 
 class LayerEmitter(Emitter):
-    """A program in the making that knows this package's modules."""
+    """A program that is being built from this package's modules."""
 
     def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
-        """An encoder or a decoder, layer by layer."""
+        """Emit an encoder or a decoder, layer by layer."""
         through_elu = False
         for index, layer in enumerate(module.model):
             if isinstance(layer, nn.ELU):
@@ -56,7 +56,7 @@ class LayerEmitter(Emitter):
         seen = self.window(x, conv.context, context, through_elu) if context is not None or through_elu else x
         matrix, bias = conv.matrix()
         times, step = x.times // conv.stride, conv.stride * x.width
-        # A panel has room for the outputs of several samples where one has few: the windows of neighbours as one.
+        # If one sample has few outputs, a panel holds those of several: neighbouring windows become one.
         together = gcd(times, max(1, self._panel // conv.outputs))
         if together > 1:
             shifted = torch.zeros(together, conv.outputs, matrix.shape[1] + (together - 1) * step)
@@ -80,7 +80,7 @@ class LayerEmitter(Emitter):
         return y
 
     def _lstm(self, layer: ResidualLSTM, x: Signal, state: State) -> None:
-        """Its output is added to ``x``."""
+        """Emit an LSTM that adds its output to ``x``."""
         hidden, cell = leaf(state, "hidden"), leaf(state, "cell")
         y = x
         for index in range(layer.layers):
@@ -95,7 +95,7 @@ class LayerEmitter(Emitter):
         self.emit(k.Add(y.rows, x.width, x.rows))
 
     def slices(self, mel: CausalMel, audio: Signal, tail: Tensor) -> Signal:
-        """Mel slices ``[n_mels]`` of each row's samples."""
+        """Emit the mel slices ``[n_mels]`` of each row's samples."""
         size = mel.config.window
         angle = -2 * torch.pi * torch.arange(size // 2, dtype=torch.float64) / size
         cosine, sine = self.keep(angle.cos().float()), self.keep(angle.sin().float())
@@ -103,14 +103,16 @@ class LayerEmitter(Emitter):
         window = self.keep(mel.window)
         addresses = (window.data_ptr(), cosine.data_ptr(), sine.data_ptr())
         self.emit(k.Spectrum(audio.rows, HOP, size, *addresses, k.Rows.of(tail), bins.rows))
-        with self.single_precision():  # the logarithm sees quiet bands as well as loud ones
+        with self.single_precision():  # the logarithm would show rounding errors in quiet bands
             bands = self.product(bins, mel.bank.t(), None)
         self.emit(k.LogScale(bands.rows, bands.width, mel.config.floor))
         return bands
 
     def heard(self, model: WhisperGPT, codes: k.Codes, mel: Signal | None, state: State) -> Signal:
-        """What the model makes of frames ``codes`` and their slices: its hidden states; of consecutive frames only the
-        last one's, since nothing else is wanted of the others than what the rings keep."""
+        """Emit the model over frames ``codes`` and their slices; return its hidden states.
+
+        For consecutive frames only the last hidden state is computed: of the others only the rings' entries are needed.
+        """
         position = leaf(state, "position")
         joined = self.buffer(1, model.config.stack.width)
         self.embed(codes, model.code_embedding.weight, joined.rows)
@@ -127,9 +129,9 @@ class LayerEmitter(Emitter):
     def stack(
         self, stack: Stack, x: Signal, state: State, position: Tensor, out: k.Rows, last_row_alone: bool = False
     ) -> None:
-        """Transformer blocks; ``x`` is the residual stream, and changed.
+        """Emit transformer blocks; ``x`` is the residual stream, and is changed.
 
-        ``last_row_alone``: of consecutive rows, ``out`` is wanted of the last one only.
+        ``last_row_alone``: of consecutive rows, compute ``out`` for the last one only.
         """
         config = stack.config
         cosine, sine = self.keep(stack.rotary.cosine), self.keep(stack.rotary.sine)

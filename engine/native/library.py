@@ -1,4 +1,4 @@
-"""The compiled kernels: found as the image ships them, or built once by the machine's C++ compiler and kept."""
+"""The compiled kernels: shipped in the image, or built once by the machine's C++ compiler and kept."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from whispergpt.engine.native.kernels import KERNELS, Kernel
 
 SOURCES = Path(__file__).parent / "src"
 SHIPPED = Path(__file__).parent / "built"
-"""Where an image keeps what it has built for every level."""
+"""Folder in an image with the kernels for every level."""
 LEVELS = {"x86-64-v4-bf16": "AVX512", "x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}
-"""Processor levels that kernels are built for, highest first, and what torch calls them; ``-bf16`` has units for
-bfloat16 besides."""
+"""Processor levels that kernels are built for, highest first, with torch's names for them; ``-bf16`` also has units for
+bfloat16."""
 _MACHINES = ("x86_64", "AMD64")
 _BF16 = "-bf16"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
-"""Without contraction only what the sources write as one multiply-add is one: the same bits from any compiler."""
+"""Compiler flags. Without contraction only the sources' multiply-adds are fused: the same bits from any compiler."""
 
 
 class NativeError(RuntimeError):
-    """There are no kernels for this machine; the message says why."""
+    """Kernels cannot be used on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """The loaded kernels; ``name`` says which, for the fingerprint."""
+    """The loaded kernels; ``name`` identifies them in the fingerprint."""
 
     functions: ctypes.CDLL
     name: str
 
 
 def load_library(level: str | None = None) -> Library:
-    """The kernels for this processor's highest level, or a lesser one, built now if they are not yet.
+    """Load the kernels for this processor's highest level, or for ``level``; build them if that is not done yet.
 
     Raises:
-        NativeError: they cannot be built or loaded here.
+        NativeError: the kernels cannot be built or loaded here.
     """
     found = _load_once(level or processor_levels()[0])
     if isinstance(found, NativeError):
@@ -60,7 +60,7 @@ def load_library(level: str | None = None) -> Library:
 
 @cache
 def _load_once(level: str) -> Library | NativeError:
-    """Failures are remembered too: a compiler that fails is not asked again for the next model."""
+    """Return the library or the error. Errors are cached too, so that a failing compiler runs only once."""
     try:
         shipped = SHIPPED / _file_name(level)
         return open_library(shipped) if shipped.exists() else _from_cache(level)
@@ -71,10 +71,10 @@ def _load_once(level: str) -> Library | NativeError:
 
 
 def processor_levels() -> list[str]:
-    """The levels that this processor has, highest first.
+    """Return the levels that this processor has, highest first.
 
     Raises:
-        NativeError: the kernels are written for none of them.
+        NativeError: there are no kernels for this processor.
     """
     capability, levels = torch.backends.cpu.get_cpu_capability(), list(LEVELS)
     if not _multiplies_bfloat16():
@@ -87,7 +87,7 @@ def processor_levels() -> list[str]:
 
 @cache
 def _multiplies_bfloat16() -> bool:
-    """Whether Linux says that every processor has AVX512's products of bfloat16."""
+    """Return whether Linux says that every processor has AVX512's products of bfloat16."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -97,10 +97,10 @@ def _multiplies_bfloat16() -> bool:
 
 
 def open_library(path: Path) -> Library:
-    """A built library, its functions declared.
+    """Load a built library and declare its functions.
 
     Raises:
-        NativeError: it cannot be loaded, or is not what these sources make.
+        NativeError: the library cannot be loaded, or was built from other sources.
     """
     try:
         functions = ctypes.CDLL(str(path))
@@ -127,7 +127,7 @@ def _declare(functions: ctypes.CDLL, kernel: type[Kernel]) -> None:
 
 
 def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Path:
-    """Compile the kernels for ``level`` into ``folder``, with the compiler's further ``flags``; returns the path.
+    """Compile the kernels for ``level`` into ``folder``, with further compiler ``flags``; return the path.
 
     Raises:
         NativeError: there is no compiler, or it fails.
@@ -136,15 +136,15 @@ def build(level: str, folder: Path, *flags: str, name: str | None = None) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with Compilation(_command(level, *flags), folder, shared=True) as made:
-            # Renamed into place: another process finds it whole or not at all.
+            # Renamed into place, so that another process never finds a partial file.
             return made.replace(folder / (name or _file_name(level)))
     except CompilerError as error:
         raise NativeError(str(error)) from error
 
 
 def _command(level: str, *flags: str) -> list[str]:
-    """The compiler and its arguments but for the output."""
-    # The mark of its level makes the system's loader refuse the library on a lesser processor.
+    """Return the compiler and its arguments, except the output."""
+    # A mark of the level makes the system's loader refuse the library on a processor of a lower level.
     instructions = level.removesuffix(_BF16)
     made_for = [f"-march={instructions}", f"-Wl,-z,{instructions}"]
     made_for += ["-mavx512bf16"] if level.endswith(_BF16) else []
@@ -152,7 +152,7 @@ def _command(level: str, *flags: str) -> list[str]:
 
 
 def _compiler() -> list[str]:
-    """The command of the C++ compiler: GCC 11 or newer."""
+    """Return the command of the C++ compiler: GCC 11 or newer."""
     wanted = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["g++"], ["c++"]]
     for command in wanted:
         if command and shutil.which(command[0]):
@@ -161,7 +161,7 @@ def _compiler() -> list[str]:
 
 
 def _from_cache(level: str) -> Library:
-    """What this user's compiler has built, or builds now; where it cannot be kept, for this process alone."""
+    """Load a kept build, or build now; a build that cannot be kept serves this process alone."""
     version = subprocess.run([*_compiler(), "--version"], capture_output=True, text=True, timeout=BUILD_SECONDS)
     name = _file_name(level, version.stdout)
     try:
@@ -171,7 +171,7 @@ def _from_cache(level: str) -> Library:
             try:
                 return open_library(kept)
             except NativeError:
-                pass  # damaged: built anew
+                pass  # damaged, so it is built again
         return open_library(build(level, folder, name=name))
     except (NativeError, OSError) as error:
         if isinstance(error.__cause__, CompilerTimeout):
@@ -187,10 +187,10 @@ def _from_cache(level: str) -> Library:
 
 
 def _cache() -> Path:
-    """The user's folder for builds.
+    """Return the user's folder for builds.
 
     Raises:
-        OSError: there is none that only the user can write.
+        OSError: there is no folder that only the user can write.
     """
     try:
         folder = user_cache()
@@ -203,7 +203,7 @@ def _cache() -> Path:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is there, and nobody else could have put something into it."""
+    """Return whether ``path`` exists and only this user can have written it."""
     try:
         found = path.stat()
     except OSError:
@@ -212,7 +212,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _file_name(level: str, compiler: str = "") -> str:
-    """Named by all that goes into it, so that what has changed is built anew."""
+    """Return a name that changes with sources, flags and compiler, so that each change causes a new build."""
     digest = hashlib.sha256(repr((FLAGS, compiler)).encode())
     for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(source.name.encode() + source.read_bytes())
@@ -220,14 +220,14 @@ def _file_name(level: str, compiler: str = "") -> str:
 
 
 def main() -> int:
-    """Build for every level into the package, as an image does that may run on any of them."""
+    """Build the kernels for every level into the package, for an image that may run on any of them."""
     if platform.machine() not in _MACHINES:
         sys.stdout.write(f"There are no kernels for {platform.machine()}: torch runs the step.\n")
         return 0
     for level in LEVELS:
         try:
             made = build(level, SHIPPED)
-            for path in (SHIPPED, made):  # whoever installs, others serve
+            for path in (SHIPPED, made):  # the user who serves may differ from the one who installs
                 path.chmod(0o755)
             sys.stdout.write(f"{made}\n")
         except (NativeError, OSError) as error:

@@ -1,6 +1,6 @@
-"""A prompt as the model reads it: sound and codes to the state that streams start from, by compiled kernels.
+"""The model's reading of a prompt by compiled kernels: sound and codes to the state that streams start from.
 
-The same chains of additions as in the frame step: how a prompt is cut into chunks changes no bit of its state.
+Sums are added in the same order as in the frame step, so the size of the chunks changes no bit of the state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from whispergpt.engine.native.weights import Weights
 
 
 class ReadProgram(ConsecutiveProgram):
-    """Spectrogram and model over frames of a prompt, whose logits at the last one are kept.
+    """Spectrogram and model over frames of a prompt; the logits of the last frame are kept.
 
     Attributes:
         codes: coarse codes, int32 ``[frames]``.

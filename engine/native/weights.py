@@ -1,4 +1,4 @@
-"""Weights as the kernels read them, packed once for all programs of a model."""
+"""Weights in the kernels' layout, packed once for all programs of a model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Weights:
     """Panels of weights for one library (see `src/linear.h`); programs that multiply by the same tensor share them.
 
     Attributes:
-        dtype: of products, float32 or bfloat16; in which inputs and weights are rounded, and sums are not.
+        dtype: of products. In bfloat16 inputs and weights are rounded, and sums are float32.
     """
 
     def __init__(self, library: Library, dtype: torch.dtype = torch.float32) -> None:
         self.library, self.dtype = library, dtype
         self._panel = int(library.functions.whispergpt_panel())
         self._packed: dict[_Key, tuple[Tensor, Tensor]] = {}
-        self._sources: list[Tensor | None] = []  # alive as long as this is, so that no other tensor takes their address
+        self._sources: list[Tensor | None] = []  # kept alive, so that no other tensor gets their address
 
     def packed(self, weight: Tensor, bias: Tensor | None, pairs: bool = False) -> tuple[Tensor, Tensor]:
-        """``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias.
+        """Pack ``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias.
 
-        ``pairs``: in bfloat16, two inputs beside each other.
+        ``pairs``: pack in bfloat16, two inputs beside each other.
         """
         key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), pairs)
         if key not in self._packed:

@@ -1,4 +1,5 @@
-// Attention of one new position for each stream, over the ring of its last keys and values; or of consecutive ones.
+// Attention of one new position for each stream, or of consecutive positions of one stream, over the ring of its last
+// keys and values.
 #pragma once
 #include "float_ring.h"
 #include "paired_ring.h"
@@ -12,7 +13,7 @@ struct Attention {
   int64_t period;
   const int64_t* position;   // of each slot
   Rows keys, values;         // of each slot: [kv_heads] rings
-  bool paired;               // of bfloat16 (PairedRing), else of floats (FloatRing)
+  bool paired;               // whether rings are in bfloat16 (PairedRing) or floats (FloatRing)
   Rows turned, scores, out;  // workspaces [heads + 1, width] and [heads, places]; out [heads, width]
   bool consecutive;          // rows are positions of one stream, `position` being that of row 0
 };
@@ -26,8 +27,8 @@ static inline void turn(const float* in, const float* cosine, const float* sine,
   }
 }
 
-// `Ring` is the last keys and values of one head of a slot: `put` writes the newest, `attend` mixes the values by how
-// well up to four heads' queries, as `prepare` left them, meet the keys.
+// `Ring` is the last keys and values of one head of a slot. `put` writes the newest. `attend` averages the values for
+// up to four heads, by the softmax of the products of keys and queries; `prepare` converts the queries first.
 template <typename Ring>
 static void attention_over(const Attention& p, const Batch& batch) {
   int64_t group = p.heads / p.kv_heads;

@@ -30,13 +30,13 @@ struct FloatRing {
  private:
   static constexpr int64_t AHEAD = 3 * LANES;  // places
 
-  // A stream's keys and values are long out of the caches when its turn comes again, and every few of them lie on a page
-  // of their own, where the processor's own foresight ends.
+  // A stream's keys and values have left the caches by its next step, and the processor's own prefetching stops at each
+  // page's end.
   static void fetch_ahead(const float* from, int64_t count) {
     for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
   }
 
-  // Scores [filled, HEADS]: as many places at once as give a whole vector of them.
+  // Scores [filled, HEADS], computed for so many places at once that they fill a vector.
   template <int HEADS>
   void meet(const float* queries, int64_t filled, float* scores) const {
     constexpr int AT_ONCE = LANES / HEADS;
@@ -54,7 +54,7 @@ struct FloatRing {
     }
   }
 
-  // Exponentials of the scores, in place, and what makes those of each head add up to one.
+  // Exponentials of the scores, in place, and the factors that make those of each head add up to one.
   template <int HEADS>
   static void softmax(float* scores, int64_t filled, float* scale) {
     Vec most = broadcast(-INFINITY), total{}, highest;
@@ -78,7 +78,7 @@ struct FloatRing {
     }
   }
 
-  // A few places at a time, so that each value is read from memory once, whole, and then from the first cache.
+  // A few places at a time, so that each value is read from memory once, and then from the first cache.
   static constexpr int64_t PLACES = 32;
 
   template <int HEADS>

@@ -5,8 +5,8 @@
 #include "program.h"
 #include "vector.h"
 
-// What a convolution sees: `context` samples of `width` channels kept in `state`, then `times` new ones, optionally
-// through ELU. The end of it becomes the next context. Consecutive rows are one signal: each row of `out` begins
+// The input of a convolution: `context` samples of `width` channels from `state`, then `times` new ones, optionally
+// through ELU. Its end becomes the next context. Consecutive rows are one signal: each row of `out` begins
 // `context` samples before its own and overlaps the next.
 struct Window {
   Rows in;
@@ -91,7 +91,7 @@ static void cell(const Cell& p, const Batch& batch) {
   }
 }
 
-// State of each slot into a workspace.
+// Copies the state of each slot into a workspace.
 struct Fetch {
   Rows state;
   int64_t width;
@@ -102,7 +102,7 @@ static void fetch(const Fetch& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.out[r], p.state[batch.slots[r]], 4 * p.width);
 }
 
-// A workspace into state.
+// Copies a workspace into the state of each slot.
 struct Keep {
   Rows in;
   int64_t width;
@@ -113,7 +113,7 @@ static void keep(const Keep& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.state[batch.slots[r]], p.in[r], 4 * p.width);
 }
 
-// The code of the largest of `width` values, the first of equals.
+// The index of the largest of `width` values, the first of equal ones.
 struct Largest {
   Rows in;
   int64_t width;

@@ -1,4 +1,4 @@
-// The library's functions: a program is made kernel by kernel, then run for each step.
+// The library's functions: a program is built kernel by kernel, then run for each step.
 #include "attention.h"
 #include "layers.h"
 #include "linear.h"

@@ -2,9 +2,9 @@
 //
 // Weights [N, K] lie in panels of PANEL outputs, input by input: [ceil(N / PANEL)][K][PANEL], in half or single
 // precision. Each output is one chain of fused multiply-adds from the bias on, first input to last, so it does not
-// depend on how many rows are computed together: this is what makes a seed's codes the same in any company.
+// depend on how many rows are computed together: a seed gives the same codes beside any other streams.
 //
-// In bfloat16 inputs go two by two, [ceil(N / PANEL)][K / 2][PANEL] pairs; the inputs are rounded, the sums are floats.
+// In bfloat16 two inputs make a pair: [ceil(N / PANEL)][K / 2][PANEL] pairs. Inputs are rounded, sums are floats.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -13,7 +13,7 @@
 #include "vector.h"
 
 constexpr int PANEL = 2 * LANES;
-// Sums of rows by panels of two registers, beside two of weights and a broadcast: AVX2 has 16 registers, AVX-512 32.
+// Registers hold two sums for each row and panel, two of weights and a broadcast: AVX2 has 16 registers, AVX-512 32.
 constexpr int MOST_ROWS = LANES == 16 ? 12 : 6;
 constexpr int panels_at_once(int rows) {
   return rows == 1 ? 4 : rows <= MOST_ROWS / 4 ? MOST_ROWS / 3 : rows <= MOST_ROWS / 2 ? 2 : 1;
@@ -28,11 +28,11 @@ struct Linear {
   Rows in;
   int64_t times, step, inputs, outputs;
   const void* weights;
-  int stored;  // what they are
+  int stored;  // format of the weights, see Stored
   const float* bias;  // padded to whole panels
   Rows out;           // row t at t * outputs
   int activation;
-  bool add;  // to what `out` holds, before the activation
+  bool add;  // whether to add the values in `out`, before the activation
 };
 
 static inline Vec activate(Vec v, int activation) {
@@ -42,7 +42,7 @@ static inline Vec activate(Vec v, int activation) {
 template <typename Weight>
 using Input = std::conditional_t<std::is_same_v<Weight, Pair>, Pair, float>;
 
-// The streams' inputs as a product takes them.
+// The streams' inputs in the format of the product.
 template <typename T>
 struct Inputs {
   const T* data;
@@ -79,7 +79,7 @@ static void block(const Linear& p, const Input<Weight>* const* in, float* const*
       }
 }
 
-// The block for so many rows, of as many panels as suit them or of one.
+// Calls the block for `rows` rows, with the number of panels that suits them or with one.
 template <typename Weight, int ROWS = MOST_ROWS>
 static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
                       int64_t n) {
@@ -95,7 +95,7 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
   // Few rows take more panels at once, to keep as many sums in flight.
   int64_t wide = panels_at_once(int(std::min<int64_t>(rows, MOST_ROWS)));
-  // Panels outside: each is read from memory once, and stays in the first cache for all rows.
+  // The outer loop is over panels: each is read from memory once, and stays in the first cache for all rows.
   for (int64_t panel = 0; panel < panels;) {
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;
     for (int64_t part = 0, done = 0; part < parts; part++) {

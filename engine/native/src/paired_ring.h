@@ -1,4 +1,4 @@
-// Keys and values in bfloat16, laid out so that the processor's products of pairs of them need no sums across lanes:
+// Keys and values in bfloat16, laid out so that the processor's products of pairs need no sums across lanes:
 // keys [places / 16, width / 2, 16], pairs of neighbouring widths of 16 places beside each other; values
 // [places / 2, width], pairs of neighbouring places. `places` is the ring rounded up to whole blocks.
 #pragma once
@@ -17,7 +17,7 @@ struct PairedRing {
     this->values = reinterpret_cast<Pair*>(values) + offset;
   }
 
-  // Queries to bfloat16, where they are.
+  // Converts queries to bfloat16 in place.
   static void prepare(float* queries, int64_t count) {
     for (int64_t i = 0; i < count; i += LANES) store_brains(reinterpret_cast<Brain*>(queries) + i, load(queries + i));
   }
@@ -29,7 +29,7 @@ struct PairedRing {
     Brain rounded[LANES];
     Pair* column = key_at(place);
     Pair* row = values + place / 2 * width;
-    bool alone = place % 2 == 0 && place + 1 >= filled && filled < ring;  // what another stream left there is not read
+    bool alone = place % 2 == 0 && place + 1 >= filled && filled < ring;  // clear an earlier stream's value
     for (int64_t d = 0; d < width; d += LANES) {
       store_brains(rounded, load(key + d));
       for (int i = 0; i < LANES / 2; i++) column[(d / 2 + i) * BLOCK] = {rounded[2 * i], rounded[2 * i + 1]};
@@ -51,12 +51,12 @@ struct PairedRing {
 
  private:
   static constexpr int64_t BLOCK = 16;
-  static constexpr int CHAINS = 8;  // sums under way at once, since each waits for its own last addition
+  static constexpr int CHAINS = 8;  // independent sums at once, since each addition waits for the last one of its sum
 
   Pair* key_at(int64_t place) const { return keys + place / BLOCK * BLOCK * (width / 2) + place % BLOCK; }
 
-  // Scores [HEADS, places]. The next keys and the values of these places are fetched meanwhile: a stream's are long out of
-  // the caches when its turn comes again.
+  // Scores [HEADS, places]. Meanwhile the next keys and the values of these places are fetched: they have left the caches
+  // since the stream's last step.
   template <int HEADS>
   void meet(const Pair* queries, int64_t filled, float* scores) const {
     constexpr int AT_ONCE = CHAINS / HEADS;
@@ -82,8 +82,8 @@ struct PairedRing {
     }
   }
 
-  // Exponentials of one head's scores, in place and in bfloat16, the one behind the last zero; returns what makes them,
-  // as rounded, add up to one.
+  // Exponentials of one head's scores, in place and in bfloat16, followed by a zero; returns the factor that makes the
+  // rounded ones add up to one.
   static float softmax(float* scores, int64_t filled) {
     Vec most = broadcast(-INFINITY), total{};
     Brain* weights = reinterpret_cast<Brain*>(scores);

@@ -1,4 +1,4 @@
-// A program: a list of kernels with their addresses, made once and run for any batch of slots.
+// A program: a list of kernels with their addresses, built once and run for any batch of slots.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -13,7 +13,7 @@ struct Rows {
 };
 
 // Streams `begin` to `end` of a step, and the slot of each of its streams. Threads share a step by disjoint batches.
-// In a program for prompts the rows are consecutive frames of one stream, from the first on.
+// In a program for prompts the rows are consecutive frames of one stream, from its first one.
 struct Batch {
   int begin, end;
   const int32_t* slots;
@@ -30,7 +30,7 @@ struct Program {
   template <typename Fn>
   void add(Fn fn) { operations.push_back({stage, fn}); }
 
-  // The last `count` operations, taken row by row (of the last row alone): each needs what the row before it left.
+  // Makes the last `count` operations run row by row, or on the last row alone: each needs what the row before it left.
   void by_row(int count, bool last_alone) {
     std::vector<Operation> grouped(operations.end() - count, operations.end());
     operations.resize(operations.size() - count);

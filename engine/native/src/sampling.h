@@ -1,4 +1,4 @@
-// Drawing the coarse code, and what a step gives back: the same rules as engine/model/sampling.py.
+// Drawing of codes by the rules of engine/model/sampling.py, and the output of a step.
 #pragma once
 #include <algorithm>
 #include <numeric>
@@ -36,7 +36,7 @@ static void gumbel_noise(uint64_t seed, uint64_t frame, uint64_t codebook, int64
   for (int64_t i = 0; i < size; i += LANES) store(noise + i, -logarithm(-logarithm(load(noise + i))));
 }
 
-// How many of the likeliest codes stay in, at least one; `order` becomes the codes by falling score.
+// Returns how many of the likeliest codes stay in, at least one; `order` becomes the codes by falling score.
 static int64_t allowed(const float* scores, int64_t size, int64_t top_k, float top_p, int32_t* order) {
   std::iota(order, order + size, 0);
   std::sort(order, order + size,
@@ -80,7 +80,7 @@ static void sample(const Sample& p, const Batch& batch) {
   }
 }
 
-// Draws the code of a finer codebook, none left out; greedy where the coarse code is.
+// Draws the code of a finer codebook from all codes; greedy where the coarse code is.
 struct Draw {
   Rows logits;  // of each stream
   int64_t size;
@@ -105,7 +105,7 @@ static void draw(const Draw& p, const Batch& batch) {
   }
 }
 
-// Samples in -1 … 1 to 16 bits, clipped at full scale; and whether a stream's are all finite.
+// Converts samples in -1 … 1 to 16 bits, clipped at full scale; `finite`: whether all of a stream's are finite.
 struct Quantize {
   Rows in;
   int64_t times;
@@ -124,7 +124,7 @@ static void quantize(const Quantize& p, const Batch& batch) {
   }
 }
 
-// The slots' position and, while they generate, their frame move on by one.
+// Adds one to the slots' positions and, while they generate, to their frames.
 struct Advance {
   int64_t *frame, *position;  // frame may be null
 };

@@ -1,6 +1,6 @@
 // Vectors of floats as wide as the processor's registers, and the few functions that the kernels need of them.
 // Every result is a fixed sequence of operations: the same input gives the same bits on all processors of one level.
-// Where the width asked for is not the processor's (-DLANES=16 in tests), the compiler makes do with narrower ones.
+// If LANES is wider than the processor's registers (-DLANES=16 in tests), the compiler uses narrower ones.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -79,7 +79,7 @@ static inline Vec fma(VecInt a, VecInt b, Vec c) {
 #endif
 }
 
-// The nearest bfloat16s, of equally near ones the even; what is not a number stays so.
+// Rounds to the nearest bfloat16, or to the even one of two equally near; NaN stays NaN.
 static inline void store_brains(Brain* out, Vec v) {
 #if LANES == 16 && defined(__AVX512BF16__)
   __m256bh brains = _mm512_cvtneps_pbh((__m512)v);
@@ -122,7 +122,7 @@ static inline Vec sums(Vec* v) {
 
 static inline Vec select(VecInt where, Vec yes, Vec no) { return (Vec)((where & (VecInt)yes) | (~where & (VecInt)no)); }
 
-// Where one of the two is not a number: the second.
+// If one of the two is NaN, the result is the second.
 static inline Vec smaller(Vec a, Vec b) {
 #if LANES == 16 && defined(__AVX512F__)
   return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
@@ -142,8 +142,8 @@ static inline Vec larger(Vec a, Vec b) {
 #endif
 }
 
-// The exponential: 2^n times a polynomial in what is left (coefficients of Cephes' expf); relative error 2e-7.
-// Not a number comes out as a very small one.
+// The exponential: 2^n times a polynomial in the remainder (coefficients of Cephes' expf); relative error 2e-7.
+// NaN gives a very small number.
 static inline Vec exponential(Vec x) {
   x = smaller(larger(x, broadcast(-87.0f)), broadcast(88.0f));
   const Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
@@ -190,7 +190,7 @@ static inline Vec gelu(Vec x) {
   return 0.5f * x * (1.0f + select(x < 0.0f, -erf, erf));
 }
 
-// Calls fn(offset, count) for each vector of [0, size); count is LANES but for the last.
+// Calls fn(offset, count) for each vector of [0, size); count is LANES except for the last.
 template <typename Fn>
 static inline void by_vectors(int64_t size, Fn fn) {
   int64_t i = 0;
