@@ -87,7 +87,7 @@ class StackConfig:
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % self.heads or self.head_width % 2 or self.head_width > _WIDEST_HEAD:
             raise ValueError(
-                f"a width of {self.width} does not make {self.heads} heads of an even width up to {_WIDEST_HEAD}"
+                f"a width of {self.width} does not divide into {self.heads} heads of an even width up to {_WIDEST_HEAD}"
             )
         if self.kv_heads < 1 or self.heads % self.kv_heads:
             raise ValueError(f"{self.heads} heads cannot share {self.kv_heads} keys and values")

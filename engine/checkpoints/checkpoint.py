@@ -141,7 +141,7 @@ def codec_folder(folder: Path) -> Path:
         return folder
     name = described["of"]
     if not isinstance(name, str) or not 0 < len(name) <= 255 or "\0" in name:
-        raise ModelError(f"{folder / 'config.json'} names no model that its codec is of.")
+        raise ModelError(f"{folder / 'config.json'} does not name the model that its codec is from.")
     beside = (folder.resolve().parent / name, INSTALLED / name) if name == Path(name).name else ()
     found = next((lender for lender in beside if (lender / "codec.safetensors").is_file()), None)
     if found is None:

@@ -127,7 +127,9 @@ def _download(url: str, path: Path) -> None:
 def _check(digest: str, what: str) -> None:
     expected = Path(CHECKPOINT).stem.rpartition("-")[2]
     if not digest.startswith(expected):
-        raise WeightsError(f"{what}: its SHA-256 starts with {digest[: len(expected)]} and should with {expected}.")
+        raise WeightsError(
+            f"{what}: its SHA-256 starts with {digest[: len(expected)]} and should start with {expected}."
+        )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -141,5 +143,5 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception:  # A file that is not a pickle can raise almost any exception in the unpickler.
         raise WeightsError(f"{path} cannot be read as weights: it is neither .safetensors nor a plain .th.") from None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise WeightsError(f"{path} holds something else than named tensors.")
+        raise WeightsError(f"{path} holds something other than named tensors.")
     return weights

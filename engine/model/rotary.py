@@ -25,7 +25,7 @@ class Rotary(nn.Module):
 
     def __init__(self, head_width: int) -> None:
         super().__init__()
-        fastest = PERIOD / (2 * math.pi)  # one radian a position
+        fastest = PERIOD / (2 * math.pi)  # one radian per position
         with torch.device("cpu"):  # on the meta device these few numbers would make torch import its compiler
             slower = torch.linspace(0, 1, head_width // 2, dtype=torch.float64)
             turns = (fastest * (SLOWEST_TURNS / fastest) ** slower).round()

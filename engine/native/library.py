@@ -182,7 +182,7 @@ def _from_cache(level: str) -> Library:
             found = open_library(made.rename(made.with_name(name)))
     except CompilerError as error:
         raise NativeError(str(error)) from error
-    sys.stderr.write(f"The compiled kernels are not kept, so each start compiles them anew: {unkept}.\n")
+    sys.stderr.write(f"The compiled kernels are not kept, so each start compiles them again: {unkept}.\n")
     return found
 
 
@@ -198,7 +198,7 @@ def _cache() -> Path:
     except RuntimeError as error:
         raise OSError(str(error)) from None
     if not _is_ours(folder):
-        raise OSError(f"{folder} belongs to somebody else, or others may write it")
+        raise OSError(f"{folder} belongs to another user, or others may write to it")
     return folder
 
 

@@ -113,7 +113,7 @@ def test_by_name_fetches_once_and_then_takes_the_cache(
 
 
 def test_a_wrong_checksum_is_refused_and_not_kept(cache: Path, server: tuple[str, list[str]]) -> None:
-    with pytest.raises(WeightsError, match=r"SHA-256 starts with [0-9a-f]{8} and should with d7cc33bc"):
+    with pytest.raises(WeightsError, match=r"SHA-256 starts with [0-9a-f]{8} and should start with d7cc33bc"):
         load_encodec(NAME, server[0])
     assert list(cache.iterdir()) == []
 
@@ -151,7 +151,7 @@ def test_unusable_files_are_named(published: Published, tmp_path: Path) -> None:
     for path in (text, safetensors, tmp_path):
         with pytest.raises(WeightsError, match=f"{path} cannot be read as weights"):
             load_encodec(path)
-    with pytest.raises(WeightsError, match="something else than named tensors"):
+    with pytest.raises(WeightsError, match="something other than named tensors"):
         load_encodec(objects)
     with pytest.raises(WeightsError, match="no weights file"):
         load_encodec(tmp_path / "absent.th")
