@@ -30,15 +30,15 @@ from whispergpt_client.request import (
 
 
 class AsyncClient:
-    """Talks to one server; any number of requests and streams at once, in one event loop.
+    """A client of one server. Any number of requests and streams may run at once, in one event loop.
 
     Args:
         url: ``http://host:port`` or https.
-        timeout: seconds to wait for the server's next byte, or for it to take one.
-        api_key: where the server asks for one; None takes that of the environment's ``WHISPERGPT_API_KEY``, if any.
+        timeout: seconds to wait until the server sends a byte, or takes one.
+        api_key: the key, if the server asks for one; None reads ``WHISPERGPT_API_KEY`` from the environment.
 
     Raises:
-        ValueError: the URL is not one, or the key cannot be.
+        ValueError: the URL is not an http or https URL, or the key has characters that no key has.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
@@ -56,7 +56,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections kept for HTTP; streams close themselves."""
+        """Close the HTTP connections; streams close their own."""
         await self._http.aclose()
 
     async def continue_file(
@@ -72,10 +72,10 @@ class AsyncClient:
         response_format: ResponseFormat = "wav",
         retry_seconds: float = 0.0,
     ) -> Continuation:
-        """Send a recording and wait for the whole continuation of it; what is None is left to the server.
+        """Send a recording and return its whole continuation; the server chooses each parameter that is None.
 
         Args:
-            retry_seconds: for how long to ask again where the server has no room, and says when it may have.
+            retry_seconds: how long to keep asking while the server has no room and says when to ask again.
 
         Raises:
             WhisperGPTError: the server refused, failed, or could not be reached.
@@ -112,20 +112,20 @@ class AsyncClient:
         resume_seconds: float = 60.0,
         retry_seconds: float = 0.0,
     ) -> AsyncStream:
-        """Continue a recording and iterate over the audio while it is generated.
+        """Return a stream of a recording's continuation, to iterate over while it is generated.
 
         Args:
             prompt: a path, the bytes of a file, or an iterable of chunks, which are sent as they come;
-                an asynchronous one where it waits, as a microphone does.
-            seconds: of audio to generate; None until cancelled.
-            pace: ``realtime`` stays at most 2 s ahead of playback, ``fast`` comes as fast as it can.
-            sample_rate: set where the prompt is raw mono s16le samples, at this rate; unset where it is a file.
-            resume_seconds: for how long to try to go on where a lost connection left off; 0 does not.
-            retry_seconds: for how long to ask again where the server has no room, and says when it may have; not for a
-                prompt that comes in chunks.
+                an asynchronous iterable if it waits, as a microphone does.
+            seconds: length of the audio to generate; None generates until cancelled.
+            pace: ``realtime`` sends at most 2 s ahead of playback, ``fast`` as fast as the server can.
+            sample_rate: rate of a prompt that is raw mono s16le samples; None if the prompt is a file.
+            resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
+            retry_seconds: how long to keep asking while the server has no room and says when to ask again; ignored for
+                a prompt in chunks, which cannot be sent twice.
 
         Raises:
-            ValueError: a number is not finite, or ``seconds`` are not above 0.
+            ValueError: a number is not finite, or ``seconds`` is not above 0.
         """
         request = StreamRequest(
             seconds=seconds,
@@ -141,11 +141,11 @@ class AsyncClient:
         return AsyncStream(stream_url(self._url), prompt, request, self._headers, *patience)
 
     async def models(self) -> list[Model]:
-        """The models that the server has, its default first. Raises WhisperGPTError."""
+        """Return the server's models, its default first. Raises WhisperGPTError."""
         return parse_models(await self._request("GET", "/v1/models"))
 
     async def ready(self) -> bool:
-        """Whether every model has generated and requests are taken. Raises WhisperGPTError where nothing answers."""
+        """Return whether the server takes requests, each model having generated. Raises WhisperGPTError."""
         return parse_ready(await self._request("GET", "/health/ready"))
 
     async def _request(

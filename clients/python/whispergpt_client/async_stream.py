@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from whispergpt_client.arrays import to_array
@@ -17,6 +16,7 @@ from whispergpt_client.prompt import AsyncPrompt, async_chunks, is_file
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
 from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.resumption import Resumption
+from whispergpt_client.transport import AsyncConnection, async_connect, async_receive, async_send
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 
 class AsyncStream:
-    """Iterate over it for mono s16le audio, as it comes; connects on ``async with`` or on the first item.
+    """An iterable of mono s16le audio as it comes; connects on ``async with`` or on the first item.
 
-    Leaving it early (``close``, or the end of ``async with``) ends the response on the server too. A connection that is
-    lost while it plays is made anew, and the audio goes on where it stopped, if the model's streams can be resumed.
+    Leaving it early (``close``, or the end of ``async with``) ends the response on the server too. If the connection is
+    lost while the response plays, the stream connects again and goes on where the audio stopped. The model's streams
+    must be resumable for that.
 
     Args:
-        resume_seconds: for how long to try that; 0 does not.
-        retry_seconds: for how long to ask again where there is no room at first; 0 does not.
+        resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
+        retry_seconds: how long to keep asking while the server has no room at first; 0 asks once.
     """
 
     def __init__(
@@ -47,29 +48,29 @@ class AsyncStream:
         self._url, self._headers = url, headers
         self._prompt, self._request = prompt, request
         self._timeout, self._tries = timeout, Resumption(resume_seconds)
-        self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # what was spoken is not spoken again
+        self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # chunks cannot be sent twice
         self._protocol = StreamProtocol(request)
         self._closed = False
-        self._connection: ClientConnection | None = None
+        self._connection: AsyncConnection | None = None
 
     @property
     def session(self) -> dict[str, Any]:
-        """The session as the server described it: model, sample_rate, fingerprint, …; empty before it has."""
+        """Session as the server described it: model, sample_rate, fingerprint, …; empty before that."""
         return self._protocol.session
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """status, frames, seed, time_to_first_audio_ms and realtime_factor; None until the last audio has come."""
+        """Result: status, frames, seed, time_to_first_audio_ms, realtime_factor; None until the last audio has come."""
         return self._protocol.response
 
     @property
     def refusal(self) -> WhisperGPTError | None:
-        """The server's last no to a wish while the response played, such as a temperature that there is not."""
+        """Error of the last change that the server refused while the response played, such as a temperature of 9."""
         return self._protocol.refusal
 
     @property
     def frames(self) -> int:
-        """Received so far, whatever connections they came over."""
+        """Frames received so far, over all connections."""
         return self._protocol.frames
 
     async def __aenter__(self) -> AsyncStream:
@@ -82,7 +83,7 @@ class AsyncStream:
         await self.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Raises WhisperGPTError where the server refuses, fails, vanishes or is silent for too long."""
+        """Yield the audio. Raises WhisperGPTError if the server refuses, fails, vanishes or is silent for too long."""
         await self.open()
         try:
             while self._protocol.phase is not Phase.DONE:
@@ -97,15 +98,15 @@ class AsyncStream:
             await self.close()
 
     async def arrays(self) -> AsyncIterator[npt.NDArray[np.float32]]:
-        """The same audio as float32 ``[n]`` from -1 to 1 (the extra ``numpy``)."""
+        """Yield the audio as float32 ``[n]`` from -1 to 1 (needs the extra ``numpy``)."""
         async for pcm in self:
             yield to_array(pcm)
 
     async def open(self) -> None:
-        """Connect and send the prompt until the response has begun; does nothing the second time.
+        """Connect, send the prompt and wait until the response has begun; does nothing the second time.
 
         Raises:
-            WhisperGPTError: the server refused, or could not be reached; or the stream was closed.
+            WhisperGPTError: the server refused or could not be reached, or the stream was closed.
             OSError: the prompt's file cannot be read.
         """
         if self._connection is not None:
@@ -131,12 +132,12 @@ class AsyncStream:
             raise
 
     async def cancel(self) -> None:
-        """Ask the server to stop; the audio that was on its way still comes, then ``response`` says cancelled."""
+        """Ask the server to stop; audio already on its way still comes, then ``response`` says cancelled."""
         self._protocol.cancel()
         await self._send_outgoing()
 
     async def pause(self) -> None:
-        """Stop the response after the audio that was sent; it costs the server nothing meanwhile."""
+        """Pause the response after the audio that was sent; a paused response costs the server nothing."""
         self._protocol.pause(True)
         await self._send_outgoing()
 
@@ -146,39 +147,38 @@ class AsyncStream:
         await self._send_outgoing()
 
     async def fork(self, seed: int | None = None) -> None:
-        """Go on with another seed, a random one where None, from the next frame that is made."""
+        """Go on with another seed from the next frame that is generated; None draws a random seed."""
         self._protocol.fork(seed)
         await self._send_outgoing()
 
     async def change_sampling(
         self, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
     ) -> None:
-        """Have the next frames drawn differently, in what is not None. Raises ValueError where one is not finite."""
+        """Set what is not None for the frames generated from now on. Raises ValueError if a number is not finite."""
         self._protocol.change_sampling(temperature, top_k, top_p)
         await self._send_outgoing()
 
+    async def close(self) -> None:
+        """Close the connection and end what still plays."""
+        self._closed = True
+        await self._disconnect()
+
     async def _connect(self) -> None:
         self._check_closed()
-        # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
         try:
-            self._connection = await connect(
-                self._url,
-                open_timeout=min(self._timeout, CONNECT_SECONDS),
-                ping_interval=None,
-                additional_headers=self._headers,
-            )
+            self._connection = await async_connect(self._url, self._headers, min(self._timeout, CONNECT_SECONDS))
         except InvalidStatus as error:
             raise refused_upgrade(self._url, error) from error
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
-        self._check_closed()  # meanwhile, which could close no more than the connection before this one
+        self._check_closed()  # a close during the connecting closed only the connection before this one
 
     def _check_closed(self) -> None:
         if self._closed:
             raise closed_here()
 
     async def _go_on(self, lost: WhisperGPTError) -> None:
-        """Connect anew and resume; raises what was lost where that cannot be."""
+        """Connect again and resume the response. Raises the loss if the response cannot be resumed."""
         if self._closed:
             raise lost
         if self._protocol.whole:
@@ -198,11 +198,6 @@ class AsyncStream:
                 return
             except WhisperGPTError as failed:
                 pause = self._tries.wait_after(failed)
-
-    async def close(self) -> None:
-        """Close the connection, and with it whatever still plays."""
-        self._closed = True
-        await self._disconnect()
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
@@ -224,7 +219,7 @@ class AsyncStream:
     async def _receive(self) -> bytes:
         patience = self._protocol.patience(self._timeout)
         try:
-            message = await asyncio.wait_for(self._connected().recv(), patience)
+            message = await async_receive(self._connected(), patience)
         except TimeoutError:
             raise timed_out("message", patience) from None
         except ConnectionClosed as closed:
@@ -242,11 +237,11 @@ class AsyncStream:
 
     async def _send(self, message: str | bytes) -> None:
         try:
-            await asyncio.wait_for(self._connected().send(message), self._timeout)
+            await async_send(self._connected(), message, self._timeout)
         except TimeoutError:
             raise timed_out("readiness to receive", self._timeout) from None
 
-    def _connected(self) -> ClientConnection:
+    def _connected(self) -> AsyncConnection:
         if self._connection is None:
             raise WhisperGPTError("usage_error", "not_open", "The stream is not open yet.")
         return self._connection

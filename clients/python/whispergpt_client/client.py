@@ -1,3 +1,4 @@
+# Written by generate_sync.py from async_client.py: change that file, and run it again.
 """The synchronous client."""
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from whispergpt_client.stream import Stream
 
 
 class Client:
-    """Talks to one server; safe to use from several threads.
+    """A client of one server. Several threads may share it.
 
     Args:
         url: ``http://host:port`` or https.
-        timeout: seconds to wait for the server's next byte, or for it to take one.
-        api_key: where the server asks for one; None takes that of the environment's ``WHISPERGPT_API_KEY``, if any.
+        timeout: seconds to wait until the server sends a byte, or takes one.
+        api_key: the key, if the server asks for one; None reads ``WHISPERGPT_API_KEY`` from the environment.
 
     Raises:
-        ValueError: the URL is not one, or the key cannot be.
+        ValueError: the URL is not an http or https URL, or the key has characters that no key has.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
@@ -56,7 +57,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections kept for HTTP; streams close themselves."""
+        """Close the HTTP connections; streams close their own."""
         self._http.close()
 
     def continue_file(
@@ -72,10 +73,10 @@ class Client:
         response_format: ResponseFormat = "wav",
         retry_seconds: float = 0.0,
     ) -> Continuation:
-        """Send a recording and wait for the whole continuation of it; what is None is left to the server.
+        """Send a recording and return its whole continuation; the server chooses each parameter that is None.
 
         Args:
-            retry_seconds: for how long to ask again where the server has no room, and says when it may have.
+            retry_seconds: how long to keep asking while the server has no room and says when to ask again.
 
         Raises:
             WhisperGPTError: the server refused, failed, or could not be reached.
@@ -112,19 +113,19 @@ class Client:
         resume_seconds: float = 60.0,
         retry_seconds: float = 0.0,
     ) -> Stream:
-        """Continue a recording and iterate over the audio while it is generated.
+        """Return a stream of a recording's continuation, to iterate over while it is generated.
 
         Args:
             prompt: a path, the bytes of a file, or an iterable of chunks, which are sent as they come.
-            seconds: of audio to generate; None until cancelled.
-            pace: ``realtime`` stays at most 2 s ahead of playback, ``fast`` comes as fast as it can.
-            sample_rate: set where the prompt is raw mono s16le samples, at this rate; unset where it is a file.
-            resume_seconds: for how long to try to go on where a lost connection left off; 0 does not.
-            retry_seconds: for how long to ask again where the server has no room, and says when it may have; not for a
-                prompt that comes in chunks.
+            seconds: length of the audio to generate; None generates until cancelled.
+            pace: ``realtime`` sends at most 2 s ahead of playback, ``fast`` as fast as the server can.
+            sample_rate: rate of a prompt that is raw mono s16le samples; None if the prompt is a file.
+            resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
+            retry_seconds: how long to keep asking while the server has no room and says when to ask again; ignored for
+                a prompt in chunks, which cannot be sent twice.
 
         Raises:
-            ValueError: a number is not finite, or ``seconds`` are not above 0.
+            ValueError: a number is not finite, or ``seconds`` is not above 0.
         """
         request = StreamRequest(
             seconds=seconds,
@@ -140,11 +141,11 @@ class Client:
         return Stream(stream_url(self._url), prompt, request, self._headers, *patience)
 
     def models(self) -> list[Model]:
-        """The models that the server has, its default first. Raises WhisperGPTError."""
+        """Return the server's models, its default first. Raises WhisperGPTError."""
         return parse_models(self._request("GET", "/v1/models"))
 
     def ready(self) -> bool:
-        """Whether every model has generated and requests are taken. Raises WhisperGPTError where nothing answers."""
+        """Return whether the server takes requests, each model having generated. Raises WhisperGPTError."""
         return parse_ready(self._request("GET", "/health/ready"))
 
     def _request(

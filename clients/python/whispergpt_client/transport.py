@@ -1,0 +1,56 @@
+"""WebSockets for asynchronous and for synchronous code, with functions of the same arguments.
+
+``generate_sync.py`` replaces each name ``async_x`` in a module by ``x``, which is the synchronous function here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+
+from websockets.asyncio import client as asyncio_client
+from websockets.sync import client as sync_client
+
+AsyncConnection = asyncio_client.ClientConnection
+Connection = sync_client.ClientConnection
+
+# Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
+_PING_INTERVAL = None
+
+
+async def async_connect(url: str, headers: dict[str, str], within: float) -> AsyncConnection:
+    """Open a WebSocket within so many seconds. Raises OSError or WebSocketException."""
+    return await asyncio_client.connect(
+        url, open_timeout=within, ping_interval=_PING_INTERVAL, additional_headers=headers
+    )
+
+
+async def async_send(connection: AsyncConnection, message: str | bytes, within: float) -> None:
+    """Send a message. Raises TimeoutError if that takes longer than ``within`` seconds, or ConnectionClosed."""
+    await asyncio.wait_for(connection.send(message), within)
+
+
+async def async_receive(connection: AsyncConnection, within: float) -> str | bytes:
+    """Return the next message. Raises TimeoutError if none comes within so many seconds, or ConnectionClosed."""
+    return await asyncio.wait_for(connection.recv(), within)
+
+
+def connect(url: str, headers: dict[str, str], within: float) -> Connection:
+    """Open a WebSocket within so many seconds. Raises OSError or WebSocketException."""
+    opened = sync_client.connect(url, open_timeout=within, ping_interval=_PING_INTERVAL, additional_headers=headers)
+    return opened.__enter__()  # the library deprecates use without; `close` does what its `__exit__` does
+
+
+def send(connection: Connection, message: str | bytes, within: float) -> None:
+    """Send a message. Raises TimeoutError if the socket takes none within so many seconds, or ConnectionClosed."""
+    # The library's send waits without a bound; messages are small enough to fit once the socket takes data again.
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.socket, selectors.EVENT_WRITE)
+        if not selector.select(within):
+            raise TimeoutError
+    connection.send(message)
+
+
+def receive(connection: Connection, within: float) -> str | bytes:
+    """Return the next message. Raises TimeoutError if none comes within so many seconds, or ConnectionClosed."""
+    return connection.recv(within)
