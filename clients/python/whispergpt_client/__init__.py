@@ -1,4 +1,4 @@
-"""Client of the WHISPER-GPT audio continuation server: an audio prompt in, its continuation out."""
+"""Client of the WHISPER-GPT audio continuation server: it sends an audio prompt and receives the continuation."""
 
 from whispergpt_client.arrays import to_wav
 from whispergpt_client.async_client import AsyncClient

@@ -1,4 +1,4 @@
-"""Samples as numpy arrays (the extra ``numpy``)."""
+"""Samples as numpy arrays (needs the extra ``numpy``)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _FULL_SCALE = 32_768
 
 
 def to_array(pcm: bytes) -> npt.NDArray[np.float32]:
-    """Mono s16le bytes as float32 ``[n]`` from -1 to 1."""
+    """Return mono s16le bytes as float32 ``[n]`` from -1 to 1."""
     import numpy as np
 
     return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(_FULL_SCALE)
 
 
 def to_wav(samples: npt.ArrayLike, sample_rate: int) -> bytes:
-    """A prompt out of an array: the bytes of a 16-bit wav file, which every method here takes for a file.
+    """Return an array as a prompt: the bytes of a 16-bit wav file.
 
     Args:
-        samples: ``[n]`` or ``[n, channels]``, int16, or floating point from -1 to 1 (what is beyond is clipped).
+        samples: ``[n]`` or ``[n, channels]``, int16, or floating point from -1 to 1 (values beyond are clipped).
         sample_rate: samples per second.
 
     Raises:
-        ValueError: it has another shape or type, or numbers that are not finite.
+        ValueError: the array has another shape or type, or numbers that are not finite.
     """
     import numpy as np
 
@@ -49,10 +49,10 @@ def to_wav(samples: npt.ArrayLike, sample_rate: int) -> bytes:
 
 
 def from_answer(audio: bytes, media_type: str) -> npt.NDArray[np.float32]:
-    """The samples of a wav answer, or of a raw one.
+    """Return the samples of a wav or raw answer as float32 ``[n]``.
 
     Raises:
-        ValueError: it is of a format that takes a decoder.
+        ValueError: the format needs a decoder.
     """
     if media_type == "audio/wav":
         with wave.open(io.BytesIO(audio)) as file:

@@ -1,4 +1,4 @@
-"""The asynchronous client."""
+"""Client of one server, for asynchronous code."""
 
 from __future__ import annotations
 

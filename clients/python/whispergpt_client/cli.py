@@ -1,4 +1,4 @@
-"""``whispergpt-client``: continue a recording and hear it, keep it, or pass it on."""
+"""Command ``whispergpt-client``: continue a recording, and play, save or pipe the result."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RATE = 24_000
 
 
 class Sink(Protocol):
-    """Where samples go."""
+    """Destination of samples."""
 
     def write(self, pcm: bytes) -> object: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; returns the exit status."""
+    """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     meter = Meter()
     try:
@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 top_p=options.top_p,
                 model=options.model,
             )
-            # A file that is there already outlives a server that cannot be reached, or refuses.
+            # The output is opened after the stream, so that an existing file survives a server that refuses.
             with stream, ExitStack() as open_sinks:
                 sinks = [open_sinks.enter_context(sink) for sink in _sinks(options)]
                 _play(stream, sinks, meter)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # whoever listened is gone, and nothing is left to say
+        sys.stderr.close()  # the reader of the pipe is gone, and needs no message
         return 0
     except (WhisperGPTError, SpeakersError, ValueError, OSError) as error:
         meter.clear()
@@ -85,7 +85,7 @@ def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]
 
 @contextmanager
 def _wav_file(path: str) -> Iterator[Sink]:
-    # Opened here: where wave opens it and cannot, what is left of wave's object complains on stderr too.
+    # Opened here: if `wave` itself fails to open a file, its half-made object writes an error to stderr too.
     with Path(path).open("wb") as raw, wave.open(raw, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -94,18 +94,18 @@ def _wav_file(path: str) -> Iterator[Sink]:
 
 
 class _Frames:
-    """A wav file as a sink."""
+    """Wav file as a sink."""
 
     def __init__(self, file: wave.Wave_write) -> None:
         self._file = file
 
     def write(self, pcm: bytes) -> None:
-        """Behind the samples before them."""
+        """Append samples to the file."""
         self._file.writeframes(pcm)
 
 
 def _finite(text: str) -> float:
-    """A number as an option's value."""
+    """Return an option's value as a finite number. Raises ArgumentTypeError if it is none."""
     try:
         number = float(text)
     except ValueError:
@@ -116,7 +116,7 @@ def _finite(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    """The same, above 0."""
+    """Return an option's value as a number above 0. Raises ArgumentTypeError if it is none."""
     if (seconds := _finite(text)) <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}.")
     return seconds

@@ -1,5 +1,5 @@
 # Written by generate_sync.py from async_client.py: change that file, and run it again.
-"""The synchronous client."""
+"""Client of one server, for synchronous code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished continuation."""
+"""Finished continuation, as ``POST /continue`` returns it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What ``POST /continue`` gave back.
+    """Answer to ``POST /continue``.
 
     Attributes:
-        audio: the body, in the format that was asked for.
-        seed: what reproduces it, given the same prompt, parameters and fingerprint.
+        audio: body of the answer, in the requested format.
+        seed: seed that gives the same audio again, with the same prompt, parameters and fingerprint.
         fingerprint: version, device, dtype and kernel path of the engine that made it.
-        request_id: what the server's logs call this request.
+        request_id: name of this request in the server's logs.
         sample_rate: samples per second.
-        media_type: of ``audio``, such as ``audio/wav``.
+        media_type: media type of ``audio``, such as ``audio/wav``.
         timings: milliseconds by stage (queue, encode, prefill, first_audio, generate), as the server measured them.
     """
 
@@ -37,8 +37,11 @@ class Continuation:
     timings: dict[str, float]
 
     def samples(self) -> npt.NDArray[np.float32]:
-        """The audio as float32 ``[n]`` from -1 to 1 (the extra ``numpy``). Raises ValueError where it is neither wav
-        nor pcm."""
+        """Return the audio as float32 ``[n]`` from -1 to 1 (needs the extra ``numpy``).
+
+        Raises:
+            ValueError: the audio is neither wav nor pcm.
+        """
         return from_answer(self.audio, self.media_type)
 
     def save(self, path: str | PathLike[str]) -> Path:
@@ -49,7 +52,7 @@ class Continuation:
 
 
 def parse_server_timing(header: str) -> dict[str, float]:
-    """``queue;dur=0.1, encode;dur=35`` → milliseconds by name; entries without a duration are left out."""
+    """Return milliseconds by name from ``queue;dur=0.1, encode;dur=35``, without the entries that have no duration."""
     timings = {}
     for entry in header.split(","):
         name, *parameters = [part.strip() for part in entry.split(";")]

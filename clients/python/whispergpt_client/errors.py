@@ -1,4 +1,4 @@
-"""The one exception of this package."""
+"""Exception of this package, and the functions that make one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 class WhisperGPTError(Exception):
-    """The server refused or failed, or could not be reached; ``str(error)`` is a sentence for people.
+    """Error of a server that refused or failed, or could not be reached; ``str(error)`` is a sentence for people.
 
     Attributes:
-        type: the kind of error as the server names it; ``connection_error`` where no answer came at all.
-        code: the precise reason, for programs.
-        message: the sentence.
-        param: the field that is wrong, where one is.
-        status: the HTTP status, or the close code of the WebSocket; None where there was neither.
-        retry_after: seconds to wait before trying again, where the server said so.
+        type: kind of error as the server names it; ``connection_error`` if no answer came.
+        code: precise reason, for programs.
+        message: reason as a sentence.
+        param: name of the wrong field, or None.
+        status: HTTP status, or close code of the WebSocket; None without either.
+        retry_after: seconds to wait before another try, if the server said so, or None.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class WhisperGPTError(Exception):
 
 
 def error_from_envelope(body: Any, *, status: int | None = None, retry_after: float | None = None) -> WhisperGPTError:
-    """Turn ``{"error": {"type", "code", "message", "param"}}`` into an exception, whatever else came instead."""
+    """Return ``{"error": {"type", "code", "message", "param"}}``, or whatever came instead of it, as an exception."""
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         what = "an event" if status is None else f"status {status}"
@@ -59,41 +59,41 @@ def error_from_envelope(body: Any, *, status: int | None = None, retry_after: fl
 
 
 def timed_out(waiting_for: str, seconds: float) -> WhisperGPTError:
-    """Nothing came for ``seconds`` while waiting for something."""
+    """Return the error of a wait in which nothing came for ``seconds``."""
     return WhisperGPTError("connection_error", "timeout", f"No {waiting_for} from the server for {seconds:g} seconds.")
 
 
 def unreachable(url: str, cause: Exception) -> WhisperGPTError:
-    """No connection, or one that broke."""
+    """Return the error of a connection that could not be made, or broke."""
     reason = str(cause) or type(cause).__name__
     return WhisperGPTError("connection_error", "unreachable", f"No connection with {url}: {reason}")
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """What ``Retry-After`` says; None where it is missing, or a date, which the server does not send."""
+    """Return the seconds of a ``Retry-After``; None if it is missing, or a date, which the server does not send."""
     return float(retry_after) if retry_after.isdigit() else None
 
 
 def refused_upgrade(url: str, refusal: InvalidStatus) -> WhisperGPTError:
-    """An answer of HTTP where a WebSocket was asked for: the server's own refusal, or that of something in between."""
+    """Return the error of an HTTP answer to a WebSocket handshake, from the server or from a proxy before it."""
     answer = refusal.response
     try:
         body = json.loads(answer.body or b"")
     except ValueError:
         body = None
-    if not isinstance(body, Mapping) or "error" not in body:  # a proxy's, say
+    if not isinstance(body, Mapping) or "error" not in body:  # from a proxy, for example
         return unreachable(url, refusal)
     again = seconds_to_wait(answer.headers.get("Retry-After", ""))
     return error_from_envelope(body, status=answer.status_code, retry_after=again)
 
 
 def closed_here() -> WhisperGPTError:
-    """``close`` was called before there was a connection to play on."""
+    """Return the error of a stream that was closed before it was connected."""
     return WhisperGPTError("connection_error", "closed", "The stream was closed before it was connected.")
 
 
 def closed_early(closed: ConnectionClosed) -> WhisperGPTError:
-    """The server closed the WebSocket before the response was done and said nothing before."""
+    """Return the error of a WebSocket that the server closed before the response was done, without an error event."""
     frame = closed.rcvd
     detail = "no close code" if frame is None else f"{frame.code} {frame.reason}".strip()
     message = f"The server closed the connection before the response was done ({detail})."

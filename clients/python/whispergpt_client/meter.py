@@ -1,4 +1,4 @@
-"""How loud it is, as a line in the terminal."""
+"""Level meter: one line in the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUIETEST_DB = -60.0
 
 
 def level_db(pcm: bytes) -> float:
-    """Root mean square of s16le samples, in dB below full scale; -inf of silence."""
+    """Return the root mean square of s16le samples in dB relative to full scale; -inf for silence."""
     samples = array("h", pcm)
     if sys.byteorder == "big":
         samples.byteswap()
@@ -21,7 +21,7 @@ def level_db(pcm: bytes) -> float:
 
 
 class Meter:
-    """Rewrites one line; says nothing where nobody watches (``stream`` is no terminal)."""
+    """Level meter that rewrites one line; writes nothing if ``stream`` is not a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -29,17 +29,17 @@ class Meter:
         self._shown = 0.0
 
     def show(self, pcm: bytes, seconds: float) -> None:
-        """The level of the newest samples, and how many seconds there are by now."""
+        """Show the level of the newest samples, and the seconds played so far."""
         if not self._seen:
             return
         level = min(1.0, max(0.0, 1 - level_db(pcm) / _QUIETEST_DB))
-        self._shown = max(level, 0.8 * self._shown)  # falls more slowly than it rises, or nobody could read it
+        self._shown = max(level, 0.8 * self._shown)  # falls more slowly than it rises, to stay readable
         bar = "█" * round(_WIDTH * self._shown)
         self._stream.write(f"\r{seconds:7.1f} s  {bar:<{_WIDTH}}")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Leave the line empty."""
+        """Empty the line."""
         if self._seen:
             self._stream.write("\r" + " " * (_WIDTH + 12) + "\r")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""What the server says about one of its models."""
+"""Models, as the server describes them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """One entry of ``GET /v1/models``.
+    """Model of a server: one entry of ``GET /v1/models``.
 
     Attributes:
-        id: the name to ask for it by.
-        parameters: how many the language model has.
-        sample_rate: samples per second of what it generates.
+        id: name of the model in requests.
+        parameters: number of parameters of the language model.
+        sample_rate: samples per second of the audio it generates.
         frame_rate: frames per second.
-        defaults: the sampling parameters it uses where a request names none.
-        licence: of its weights.
+        defaults: sampling parameters for requests that name none.
+        licence: licence of its weights.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Model:
 
 
 def model_from_json(entry: Mapping[str, Any]) -> Model:
-    """Read one entry; keys that this version does not know are passed over, so that newer servers can be used."""
+    """Return one entry as a model. Unknown keys are ignored, so that newer servers can be used."""
     return Model(
         id=str(entry["id"]),
         parameters=int(entry["parameters"]),

@@ -1,4 +1,4 @@
-"""Asking again where a server has no room at the moment and says when it may."""
+"""Waiting for a server that has no room at the moment and says when to ask again."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from whispergpt_client.errors import WhisperGPTError
 
 
 class Patience:
-    """For one request.
+    """Time limit for asking again with one request.
 
     Args:
-        seconds: how long to wait in all; 0 asks once.
+        seconds: total time to wait; 0 asks once.
     """
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     def wait_after(self, refused: WhisperGPTError) -> float:
-        """Seconds after which to ask again, as the server said.
+        """Return the seconds after which to ask again, as the server said.
 
         Raises:
-            WhisperGPTError: what was refused: the server did not say when, or that is too late.
+            WhisperGPTError: the refusal, if the server did not say when, or if that is too late.
         """
         if refused.retry_after is None or time.monotonic() + refused.retry_after > self._until:
             raise refused

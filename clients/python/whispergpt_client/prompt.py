@@ -1,4 +1,4 @@
-"""A prompt as the chunks that are sent over a WebSocket."""
+"""Prompts, and the chunks of them that are sent over a WebSocket."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from os import PathLike
 from whispergpt_client.request import File, read_file
 
 CHUNK_BYTES = 16 * 1024
-"""Bytes of one message where a whole file is sent."""
+"""Largest number of bytes of one message."""
 
 Prompt = File | Iterable[bytes]
-"""A path, the bytes of a file, or chunks as they come."""
+"""Path, bytes of a file, or chunks as they come."""
 AsyncPrompt = Prompt | AsyncIterable[bytes]
 
 
 def is_file(prompt: AsyncPrompt) -> bool:
-    """Whether it is all there, and can be sent again."""
+    """Return whether a prompt is a whole file, which can be sent again."""
     return isinstance(prompt, str | PathLike | bytes)
 
 
 def chunks(prompt: Prompt) -> Iterator[bytes]:
-    """Yield a prompt's bytes in messages of a bounded size. Raises OSError where a path cannot be read."""
+    """Yield a prompt's bytes in messages of a bounded size. Raises OSError if a path cannot be read."""
     parts = [read_file(prompt)[1]] if isinstance(prompt, str | PathLike | bytes) else prompt
     for part in parts:
         for start in range(0, len(part), CHUNK_BYTES):
@@ -29,7 +29,7 @@ def chunks(prompt: Prompt) -> Iterator[bytes]:
 
 
 async def async_chunks(prompt: AsyncPrompt) -> AsyncIterator[bytes]:
-    """``chunks`` for prompts that may also be asynchronous iterables."""
+    """Yield as ``chunks`` does, also from asynchronous iterables."""
     if not isinstance(prompt, AsyncIterable):
         for chunk in chunks(prompt):
             yield chunk

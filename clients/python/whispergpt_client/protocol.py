@@ -1,7 +1,7 @@
-"""The client's side of ``/stream`` as a state machine without sockets: messages in, messages out.
+"""Client's side of ``/stream`` as a state machine without sockets.
 
-Both streams drive it: they send what ``take_outgoing`` gives, hand over what they receive, and upload the prompt
-when it says so.
+Both streams drive it: they send what ``take_outgoing`` returns, pass what they receive to ``receive``, and upload the
+prompt in the phase ``UPLOADING``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from whispergpt_client.resumption import Checkpoint, Steering
 
 Pace = Literal["realtime", "fast"]
 LONGEST_PAUSE = 600.0
-"""Seconds: that of a server as it comes."""
+"""Seconds for which a server with default settings keeps a paused response."""
 
 
 class Phase(Enum):
-    """Where a stream stands; each phase but ``UPLOADING`` and ``DONE`` ends with one event from the server."""
+    """State of a stream; each phase but ``UPLOADING`` and ``DONE`` ends with one event from the server."""
 
     OPENING = auto()
     CONFIGURING = auto()
@@ -34,7 +34,7 @@ class Phase(Enum):
 
 
 def check_finite(**numbers: float | None) -> None:
-    """Raises ValueError where one is nan, inf or -inf, by its name: JSON has no word for it."""
+    """Raise a ValueError with the name of a number that is nan, inf or -inf, which JSON cannot express."""
     for name, value in numbers.items():
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, not {value}.")
@@ -42,13 +42,13 @@ def check_finite(**numbers: float | None) -> None:
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """What to continue and how; None leaves a parameter to the server.
+    """Parameters of a response; the server chooses each one that is None.
 
-    ``seconds`` None plays until cancelled. ``sample_rate`` set means that the prompt is mono s16le samples
-    at that rate, unset that it is a file.
+    If ``seconds`` is None, the response plays until cancelled. If ``sample_rate`` is set, the prompt is mono s16le
+    samples at that rate; otherwise it is a file.
 
     Raises:
-        ValueError: a number is not finite, which JSON cannot say; or ``seconds`` are not above 0.
+        ValueError: a number is not finite, which JSON cannot express, or ``seconds`` is not above 0.
     """
 
     seconds: float | None
@@ -66,7 +66,7 @@ class StreamRequest:
             raise ValueError(f"seconds must be above 0, not {self.seconds:g}.")
 
     def session(self) -> dict[str, Any]:
-        """The ``session`` of a ``session.update``."""
+        """Return the ``session`` of a ``session.update``."""
         source: dict[str, Any] = {"format": "file"}
         if self.sample_rate is not None:
             source = {"format": "pcm_s16le", "sample_rate": self.sample_rate}
@@ -79,16 +79,16 @@ class StreamProtocol:
     """One response on one connection.
 
     Args:
-        lost: that of a connection that was lost, whose response goes on; None begins one with a prompt.
+        lost: protocol of a lost connection whose response goes on here; None begins a response with a prompt.
 
     Attributes:
-        phase: what is waited for.
-        session: the session as the server last described it; empty before it has.
-        response: the response as ``response.done`` described it; None before.
-        frames: of the response, received so far, or dropped by a server that does not wait for a slow reader.
-        checkpoint: the last that the server gave; None before the first.
-        steering: what was asked of the response while it plays.
-        refusal: the server's last no to such a wish; the response plays on.
+        phase: state of the stream.
+        session: session as the server last described it; empty before that.
+        response: response as ``response.done`` described it; None before that.
+        frames: frames received so far, and frames that a server dropped because it does not wait for a slow reader.
+        checkpoint: last checkpoint from the server; None before the first.
+        steering: changes requested while the response plays.
+        refusal: error with which the server last refused such a change; the response plays on.
     """
 
     def __init__(self, request: StreamRequest, lost: StreamProtocol | None = None) -> None:
@@ -104,38 +104,38 @@ class StreamProtocol:
         self._outgoing: list[str] = []
 
     def take_outgoing(self) -> list[str]:
-        """Messages to send now; they are given once."""
+        """Return the messages to send now, each of them once."""
         taken, self._outgoing = self._outgoing, []
         return taken
 
     def uploaded(self) -> None:
-        """The last byte of the prompt is sent."""
+        """Commit the prompt, after its last byte was sent."""
         self._advance(Phase.UPLOADING, Phase.COMMITTING)
         self._send("input_audio_buffer.commit")
 
     def cancel(self) -> None:
-        """Ask for the end of the response; without one that plays, nothing happens."""
+        """Ask for the end of the response; does nothing if no response plays."""
         if self._begun:
             self.steering.cancelled = True
         if self.phase in (Phase.STARTING, Phase.PLAYING):
             self._send("response.cancel")
 
     def pause(self, paused: bool) -> None:
-        """Have the server stop, or go on; without a response that plays, nothing happens."""
+        """Ask the server to pause, or to go on; does nothing if no response plays."""
         if self._begun and self.steering.paused != paused:
             self.steering.paused = paused
             if self.phase is Phase.PLAYING:
                 self._send("response.pause" if paused else "response.resume")
 
     def fork(self, seed: int | None) -> None:
-        """Have the response go on with another seed; without one that plays, nothing happens."""
+        """Ask for another seed from the next frame on; does nothing if no response plays."""
         if self._begun:
             self.steering.forked, self.steering.seed = True, seed
             if self.phase is Phase.PLAYING:
                 self._send_fork()
 
     def change_sampling(self, temperature: float | None, top_k: int | None, top_p: float | None) -> None:
-        """Draw the next frames differently, in what is not None; without a response that plays, nothing happens.
+        """Set the sampling parameters that are not None, from the next frame on; does nothing if no response plays.
 
         Raises:
             ValueError: a number is not finite.
@@ -149,20 +149,20 @@ class StreamProtocol:
                 self._send("session.update", session=wishes)
 
     def patience(self, timeout: float) -> float:
-        """Seconds to wait for the next message: a paused response has none to send."""
+        """Return the seconds to wait for the next message; a paused response sends none, so they are more then."""
         return timeout + (LONGEST_PAUSE if self.steering.paused else 0.0)
 
     @property
     def whole(self) -> bool:
-        """Whether all audio that was asked for has come."""
+        """Whether all the requested audio has come."""
         seconds = self._request.seconds
         if seconds is None:
             return False
-        # As the server rounds: to a millionth of a frame first, which takes binary noise away.
+        # The server rounds in this way too: to a millionth of a frame first, which removes binary rounding errors.
         return self.frames >= max(1, math.ceil(round(seconds * self._frame_rate, 6)))
 
     def finish(self) -> None:
-        """All audio has come, and the connection was lost before the server could say so."""
+        """Complete a response whose audio has all come, although the connection was lost before ``response.done``."""
         self.phase, self.response = Phase.DONE, {"status": "completed", "frames": self.frames}
 
     def receive(self, message: str | bytes) -> bytes:
@@ -217,24 +217,24 @@ class StreamProtocol:
                 if self._resumes is not None:
                     self._steer_again()
             case "response.output_audio.dropped":
-                self.frames += int(event["frames"])  # they are not made again
+                self.frames += int(event["frames"])  # the server does not generate them again
             case "response.forked":
                 self.steering.seed = int(event["seed"])
             case "response.done":
                 self.response = dict(event.get("response") or {})
-                # Why it failed follows as an error.
+                # The reason follows as an error.
                 failed = self.response.get("status") == "failed"
                 self._advance(Phase.PLAYING, Phase.FAILED if failed else Phase.DONE, kind)
-            # Other events inform; servers may grow new ones.
+            # Other events only inform, and newer servers may send more of them.
 
     def _wishes(self) -> dict[str, Any]:
-        """The first ``session.update``. What is resumed has its model and its sampling in its token."""
+        """Return the first ``session.update``; a resumed response has its model and sampling in its token."""
         wishes = self._request.session()
         return wishes if self._resumes is None else {name: wishes[name] for name in ("output", "pace")}
 
     @property
     def _begun(self) -> bool:
-        """Whether there is a response, here or on a connection that was lost, and it is not over."""
+        """Whether a response has begun, here or on a lost connection, and is not over."""
         over = self.phase in (Phase.DONE, Phase.FAILED)
         return not over and (self._resumes is not None or self.phase in (Phase.STARTING, Phase.PLAYING))
 
@@ -253,7 +253,7 @@ class StreamProtocol:
         self._send("response.fork", **({} if seed is None else {"seed": seed}))
 
     def _read_rates(self) -> None:
-        """Where the server does not say, 24,000 samples and 75 frames a second."""
+        """Read the rates from the session; without them they stay at 24,000 samples and 75 frames a second."""
         try:
             samples, frames = int(self.session["sample_rate"]), int(self.session["frame_rate"])
             self._frame_bytes, self._frame_rate = 2 * samples // frames, frames

@@ -1,4 +1,4 @@
-"""The HTTP side that both clients share: fields out, answers and errors in; no connection is made here."""
+"""HTTP requests and answers as both clients write and read them; no connection is made here."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from whispergpt_client.model import Model, model_from_json
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
 File = str | PathLike[str] | bytes
 CONNECT_SECONDS = 10.0
+"""Longest time for connecting, in seconds."""
 
 
 def base_url(url: str) -> str:
-    """Check the server's address. Raises ValueError where it is not an http or https URL."""
+    """Return the server's address without a slash at its end. Raises ValueError if it is not an http or https URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError(f"The server's URL must look like http://host:port, not {url!r}.")
@@ -28,17 +29,17 @@ def base_url(url: str) -> str:
 
 
 def stream_url(url: str) -> str:
-    """``http://host:port`` → ``ws://host:port/stream``."""
+    """Return ``ws://host:port/stream`` for ``http://host:port``."""
     parts = urlsplit(url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     return urlunsplit((scheme, parts.netloc, f"{parts.path}/stream", "", ""))
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """What shows the key to the server; nothing where there is none.
+    """Return the header that carries the key, or no header without a key.
 
     Raises:
-        ValueError: the key has characters that no key has.
+        ValueError: the key has spaces or characters beyond printable ASCII.
     """
     key = os.environ.get("WHISPERGPT_API_KEY", "") if api_key is None else api_key
     if not all("!" <= letter <= "~" for letter in key):
@@ -47,12 +48,12 @@ def key_headers(api_key: str | None) -> dict[str, str]:
 
 
 def timeouts(seconds: float) -> httpx.Timeout:
-    """At most ``seconds`` without a byte in either direction, and less for connecting."""
+    """Return the timeouts: at most ``seconds`` without a byte in either direction, and at most 10 s to connect."""
     return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
 
 def read_file(file: File) -> tuple[str, bytes]:
-    """Name and bytes of a prompt. Raises OSError where the path cannot be read."""
+    """Return a prompt's name and bytes. Raises OSError if the path cannot be read."""
     if isinstance(file, bytes):
         return "prompt", file
     path = Path(fspath(file))
@@ -60,7 +61,7 @@ def read_file(file: File) -> tuple[str, bytes]:
 
 
 def continue_fields(**fields: str | float | bool | None) -> dict[str, str]:
-    """The form of ``POST /continue``: what is None is left to the server."""
+    """Return the form of ``POST /continue``, without the fields that are None."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in fields.items()
@@ -69,7 +70,7 @@ def continue_fields(**fields: str | float | bool | None) -> dict[str, str]:
 
 
 def parse_continuation(response: httpx.Response) -> Continuation:
-    """Raises WhisperGPTError where the server refused."""
+    """Return the continuation in an answer. Raises WhisperGPTError if the server refused."""
     raise_for_error(response)
     headers = response.headers
     try:
@@ -87,7 +88,7 @@ def parse_continuation(response: httpx.Response) -> Continuation:
 
 
 def parse_models(response: httpx.Response) -> list[Model]:
-    """Raises WhisperGPTError where the server refused."""
+    """Return the models in an answer. Raises WhisperGPTError if the server refused."""
     raise_for_error(response)
     try:
         return [model_from_json(entry) for entry in response.json()["data"]]
@@ -96,7 +97,7 @@ def parse_models(response: httpx.Response) -> list[Model]:
 
 
 def parse_ready(response: httpx.Response) -> bool:
-    """True on 200, False on 503. Raises WhisperGPTError on any other status."""
+    """Return False on status 503, True on success. Raises WhisperGPTError on any other status."""
     if response.status_code == 503:
         return False
     raise_for_error(response)
@@ -104,7 +105,7 @@ def parse_ready(response: httpx.Response) -> bool:
 
 
 def raise_for_error(response: httpx.Response) -> None:
-    """Raises WhisperGPTError where the status is not a success."""
+    """Raise a WhisperGPTError if the status is not a success."""
     if response.is_success:
         return
     try:

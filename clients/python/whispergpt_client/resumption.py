@@ -1,4 +1,4 @@
-"""Going on where a lost connection left off: when that may help, how long to try, and what was asked for meanwhile."""
+"""Resuming a response after its connection is lost: after which errors, for how long, and with which changes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAY_PASS = {
     "too_many_connections",
     "key_audio",
 }
-"""Errors that say nothing against another try, on this server or on the one that takes its place."""
+"""Codes of errors after which another try may succeed, on this server or on one that takes its place."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the server gave to go on from: any server with the same model and key takes it."""
+    """Point of a response to resume from; any server with the same model and key accepts it."""
 
     frame: int
     token: str
@@ -36,9 +36,9 @@ class Checkpoint:
 
 @dataclass
 class Steering:
-    """What was asked of a response while it played, which a connection made anew has to be told again.
+    """Changes requested while a response plays, which are requested again on a new connection.
 
-    All of it may be told twice: a seed draws the same in each frame, whenever it was chosen.
+    Each may be requested twice: a seed draws the same numbers in a frame, whenever it was chosen.
     """
 
     cancelled: bool = False
@@ -49,10 +49,10 @@ class Steering:
 
 
 class Resumption:
-    """The tries after a loss, and after those that follow it before anything more was heard.
+    """Tries to resume after a loss; a further loss before another frame has come belongs to the first.
 
     Args:
-        seconds: for how long to try.
+        seconds: how long to try.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -61,11 +61,11 @@ class Resumption:
         self._frames, self._until, self._pause = -1, 0.0, _FIRST_PAUSE
 
     def begin(self, lost: WhisperGPTError, checkpoint: Checkpoint | None, frames: int) -> float:
-        """A connection was lost after so many frames of the response; returns the seconds until the next try.
+        """Begin to resume after a loss at ``frames`` frames of the response; returns the seconds until the next try.
 
         Raises:
-            WhisperGPTError: the loss: there is nothing to go on from, another try would end as this one did, or the
-                time since the first loss at this frame is up.
+            WhisperGPTError: the loss, if there is no checkpoint, another try cannot succeed, or the time since the
+                first loss at this frame is over.
         """
         if checkpoint is None or self._seconds <= 0 or lost.code not in _MAY_PASS:
             raise lost
@@ -76,10 +76,10 @@ class Resumption:
         return 0.0
 
     def wait_after(self, failed: WhisperGPTError) -> float:
-        """Seconds until the next try, after this one failed.
+        """Return the seconds until the next try, after this one failed.
 
         Raises:
-            WhisperGPTError: the first loss, since the time is up; or this error, which will not pass.
+            WhisperGPTError: the first loss, if the time is over; or this error, if another try cannot succeed.
         """
         if failed.code not in _MAY_PASS:
             raise failed

@@ -1,4 +1,4 @@
-"""The loudspeakers of this machine, by way of PortAudio (the extra ``play``)."""
+"""Loudspeakers of this machine, through PortAudio (needs the extra ``play``)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from types import TracebackType
 from typing import Any
 
 LATENCY_SECONDS = 0.2
-"""Of sound that the device holds: enough for an ordinary machine's hiccups."""
+"""Seconds of sound that the device buffers: enough for short interruptions of the program."""
 
 
 class SpeakersError(RuntimeError):
-    """There is nothing to play on; the message says what to do."""
+    """Error of a machine without a usable loudspeaker or library; the message says what to do."""
 
 
 class Speakers:
-    """Plays mono s16le samples; ``write`` returns once the device has room for them.
+    """Player of mono s16le samples; ``write`` returns once the device has room for them.
 
     Args:
         sample_rate: samples per second.
@@ -46,10 +46,10 @@ class Speakers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was written is heard out, but for one who breaks off."""
+        """Play to the end what was written; after an exception, stop at once."""
         self._device.abort() if kind else self._device.stop()
         self._device.close()
 
     def write(self, pcm: bytes) -> None:
-        """Play these samples behind those before them."""
+        """Play these samples after those written before."""
         self._device.write(pcm)
