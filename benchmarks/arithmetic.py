@@ -1,8 +1,8 @@
 """The least arithmetic and the least memory traffic of one frame, counted from the modules' shapes.
 
-Two operations for each multiply-add. Counted is what the function itself needs: each output of a transposed
-convolution from the two inputs that it sees, the filterbank where it is not zero, attention over a full window.
-Activations, norms, sampling and additions are left out: they are a few per cent, and no product.
+Each multiply-add counts as two operations. Only the necessary products count: a transposed convolution computes each
+output from two inputs, the filterbank uses its non-zero entries, and attention covers a full window. Activations,
+norms, sampling and additions are left out, since they are a few per cent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 
 def flops_per_frame(step: FrameStep) -> dict[str, float]:
-    """Operations of one frame of one stream by stage: ``lm``, ``fine`` where there is one, ``codec``, ``mel``."""
+    """Return the operations of one frame of one stream by stage: ``lm``, ``codec``, and if used ``fine``, ``mel``."""
     model = step.model
     flops = {"lm": _model(model), "codec": decoder_flops(step.codec.decoder)}
     if model.fine is not None:
@@ -35,7 +35,7 @@ def flops_per_frame(step: FrameStep) -> dict[str, float]:
 
 
 def stack_flops(config: StackConfig) -> float:
-    """One position of a decoder-only stack behind a full window."""
+    """Return the operations of one position of a decoder-only stack with a full window."""
     projected = (config.heads + 2 * config.kv_heads) * config.head_width
     weights = config.width * (projected + config.width + 2 * config.hidden)
     attention = 2 * config.heads * config.head_width * config.window  # scores and their mixture
@@ -43,7 +43,7 @@ def stack_flops(config: StackConfig) -> float:
 
 
 def decoder_flops(decoder: Decoder) -> float:
-    """One frame, latent to samples."""
+    """Return the operations that decode one frame from its latent to samples."""
     total, rate = 0.0, 1  # samples per frame at this depth
     for module in _in_order(decoder):
         if isinstance(module, CausalConv1d):
@@ -57,7 +57,7 @@ def decoder_flops(decoder: Decoder) -> float:
 
 
 def mel_flops(mel: CausalMel) -> float:
-    """One slice: the window, a real transform (2.5·N·log2 N), the magnitudes and the filterbank."""
+    """Return the operations of one slice: window, real transform (2.5·N·log2 N), magnitudes and filterbank."""
     size = mel.config.window
     return size + 2.5 * size * log2(size) + 3.0 * (size // 2 + 1) + 2.0 * int(mel.bank.count_nonzero())
 
@@ -80,18 +80,21 @@ def _product(linear: nn.Linear) -> float:
 
 
 def _in_order(decoder: Decoder) -> list[nn.Module]:
-    """The layers that compute, as samples pass them; those of a residual block have its rate all alike."""
+    """Return the layers with products in execution order; all layers of a residual block run at the same rate."""
     kinds = (CausalConv1d, CausalConvTranspose1d, ResidualLSTM)
     return [module for module in decoder.modules() if isinstance(module, kinds)]
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that one frame must move where caches hold nothing from one step to the next.
+    """Bytes that one frame must move if processor caches keep nothing between steps.
 
-    ``keys_values`` (a full window, read), ``state`` (everything else that a stream owns, read and written) and
-    ``samples`` (written) are for each stream; ``weights`` are read once for all streams of a step. ``stage_weights``
-    divides these by stage.
+    Attributes:
+        keys_values: a full window of one stream, read.
+        state: all other state of one stream, read and written.
+        samples: output of one stream, written.
+        weights: read once for all streams of a step.
+        stage_weights: ``weights`` by stage.
     """
 
     keys_values: int
@@ -102,12 +105,12 @@ class Traffic:
 
     @property
     def per_stream(self) -> int:
-        """Bytes of each stream."""
+        """Bytes that each stream moves."""
         return self.keys_values + self.state + self.samples
 
 
 def traffic_per_frame(step: FrameStep) -> Traffic:
-    """Counted from a state of one slot and from the weights, in the precision that they have in torch."""
+    """Count the bytes of a one-slot state and of the weights, in the precision that torch holds them in."""
     device = torch.device("cpu")
     with torch.inference_mode():
         state = step.init_state(1, device)
@@ -115,13 +118,13 @@ def traffic_per_frame(step: FrameStep) -> Traffic:
     keys_values = sum(state_bytes(branch(model_state, name)) for name in ("stack", "slices") if name in model_state)
     model = step.model
     embedding = model.code_embedding
-    of_model = _bytes(list(model.parameters())) - _bytes([embedding.weight])  # one row of it is read for a stream
+    of_model = _bytes(list(model.parameters())) - _bytes([embedding.weight])  # a stream reads one row of the embedding
     of_fine = _bytes(list(model.fine.parameters())) if model.fine is not None else 0
     stages = {"lm": of_model - of_fine, "codec": _bytes(list(step.codec.decoder.parameters()))}
     if model.fine is not None:
         stages["fine"] = of_fine + _bytes(step.codec.quantizer.entries[1:])
     if model.hybrid:
-        stages["mel"] = 2 * int(step.mel.bank.count_nonzero()) * step.mel.bank.element_size()  # values and places
+        stages["mel"] = 2 * int(step.mel.bank.count_nonzero()) * step.mel.bank.element_size()  # values and indices
     other = state_bytes(state) - keys_values - _sampler_bytes(state)
     return Traffic(keys_values, 2 * other, HOP * 2, sum(stages.values()), stages)
 
@@ -131,5 +134,5 @@ def _bytes(tensors: list[nn.Parameter] | list[Tensor]) -> int:
 
 
 def _sampler_bytes(state: State) -> int:
-    """Settings are a few bytes, and only read."""
+    """Return the bytes of the sampling settings, which are few and only read."""
     return state_bytes(branch(state, "sampler"))

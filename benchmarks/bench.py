@@ -1,4 +1,4 @@
-"""The whole measurement, in order: ceiling, this engine, peers, this engine and the ceiling again."""
+"""The complete bench, in order: matrix product, this engine, peers, then this engine and the product again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whispergpt.benchmarks.arithmetic import flops_per_frame, traffic_per_frame
 from whispergpt.benchmarks.ceiling import gemm_gflops
 from whispergpt.benchmarks.ours import OurRunner, measure_single
 from whispergpt.benchmarks.peers.peer import Sizes
-from whispergpt.benchmarks.peers.process import PEERS, Skipped, run_peer
+from whispergpt.benchmarks.peers.process import PEERS, SkippedPeer, run_peer
 from whispergpt.benchmarks.preset import Preset, build_preset
 from whispergpt.benchmarks.quality import snr_db
 from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
@@ -21,12 +21,19 @@ from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import dtype_name
 
 FULL_RUN = 30.0
-"""Seconds that the contract's number of streams was played for."""
+"""Seconds of the run that finds the reported number of real-time streams."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """``seconds`` of each run on playback clocks; everything else is scaled by it. The rest says what to leave out."""
+    """Options of a bench.
+
+    Attributes:
+        seconds: length of each run on playback clocks; all other measurements are scaled with it.
+        peers: whether to measure the peers too.
+        streams_only: leave out the measurements of one stream and of the sound's quality.
+        curve: whether to report the step time at 1, 2, 4 … streams.
+    """
 
     preset: Preset = "default"
     seconds: float = FULL_RUN
@@ -37,11 +44,11 @@ class Options:
 
 
 def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -> Report:
-    """Measure. ``tell`` is given a line about each thing that was found on the way.
+    """Run the bench and return its report; ``tell`` is called with a line of progress after each measurement.
 
     Raises:
         ModelError: no model is installed.
-        WeightsError: official weights are there and damaged.
+        WeightsError: the official weights are present but damaged.
     """
     share = min(1.0, options.seconds / FULL_RUN)
     model = build_preset(options.preset, device)
@@ -66,14 +73,14 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     streams = max(1, search.streams)
     loaded = StageTimes(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
     fingerprint, slow_because = runner.engine.fingerprint, runner.engine.path.slow_because
-    del runner  # its threads and its memory are the peers' now
+    del runner  # frees its threads and its memory for the peers
     sizes = Sizes(model.step.model.config.stack, model.step.codec.config)
     answers, again = [], None
     if options.peers:
         answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS]
-        # Neighbours come and go within the half hour: peers stand between two measurements of this engine.
+        # Other load on the machine changes within half an hour: this engine is measured before and after the peers.
         again = most_streams(OurRunner(model, device, options.dtype), streams, options.seconds, told=told)
-    # Bfloat16 is slow beyond measure where there are no units for it: only where it is asked for.
+    # Bfloat16 is extremely slow on processors without units for it, so it is measured only when peers use it.
     dtypes = {dtype, torch.float32} | ({torch.bfloat16} if options.peers else set())
     ceilings = {each: gemm_gflops(device, each, share) for each in sorted(dtypes, key=str)}
     ceilings[dtype] = max(ceiling, ceilings[dtype])
@@ -94,6 +101,6 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         single=single,
         snr_db=snr,
         curve=points if options.curve else None,
-        peers=[a for a in answers if not isinstance(a, Skipped)],
-        skipped=[a for a in answers if isinstance(a, Skipped)],
+        peers=[a for a in answers if not isinstance(a, SkippedPeer)],
+        skipped=[a for a in answers if isinstance(a, SkippedPeer)],
     )

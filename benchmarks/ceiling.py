@@ -1,4 +1,4 @@
-"""What this machine can do: the best matrix product of the run, with all the cores that the process may use."""
+"""The machine's best rate of matrix products, with all cores that the process may use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = (512, 1024, 1536, 2048)
 
 @contextmanager
 def all_cores() -> Iterator[None]:
-    """Torch's threads are as many as the usable cores here, and what they were afterwards."""
+    """Give torch one thread for each usable core, and restore the earlier number at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(usable_processors())
     try:
@@ -25,7 +25,7 @@ def all_cores() -> Iterator[None]:
 
 
 def gemm_gflops(device: torch.device, dtype: torch.dtype = torch.float32, seconds: float = 0.5) -> float:
-    """The rate of the fastest single product of square matrices, of four sizes, each tried for so many seconds."""
+    """Return the GFLOP/s of the fastest product of square matrices; each of four sizes is tried for ``seconds``."""
     with all_cores(), torch.inference_mode():
         return max(_rate(size, device, dtype, seconds) for size in SIZES)
 

@@ -1,4 +1,4 @@
-"""What one step must cost at least on devices that are not at hand, from this code's own counts: on paper.
+"""Lower bounds of a step's time on other devices, from counted operations and bytes and from data sheets.
 
 ``python -m whispergpt.benchmarks.lower_bounds`` prints the tables, as Markdown.
 """
@@ -20,7 +20,7 @@ STREAMS = (1, 64, 256, 1024, 4096)
 
 @dataclass(frozen=True)
 class Device:
-    """A data sheet: bytes a second of memory, and operations a second of products in float32 outside tensor cores."""
+    """Data sheet of a device: memory bandwidth, and float32 operations per second outside tensor cores."""
 
     name: str
     bytes_per_second: float
@@ -28,12 +28,12 @@ class Device:
 
 
 DEVICES = (Device("H100 SXM", 3.35e12, 67e12), Device("L4", 300e9, 30.3e12))
-"""NVIDIA's data sheets of both, without sparsity."""
+"""Values from NVIDIA's data sheets, without sparsity."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds of one step for so many streams: of its arithmetic, and of its memory traffic."""
+    """Least seconds of one step of ``streams`` streams, for its arithmetic and for its memory traffic."""
 
     streams: int
     arithmetic: float
@@ -41,7 +41,7 @@ class Floor:
 
 
 def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> Floor:
-    """One step of ``streams`` streams, each of ``flops`` operations a frame."""
+    """Return the lower bound of a step of ``streams`` streams with ``flops`` operations a frame each."""
     return Floor(
         streams,
         streams * flops / device.flops_per_second,
@@ -50,13 +50,13 @@ def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> Floor
 
 
 def ceiling(device: Device, flops: float, traffic: Traffic) -> int:
-    """Streams whose step takes just a frame: no more can play in real time."""
+    """Return the most streams whose step can take no longer than a frame, so that they play in real time."""
     by_traffic = (device.bytes_per_second / FRAME_RATE - traffic.weights) / traffic.per_stream
     return int(min(by_traffic, device.flops_per_second / FRAME_RATE / flops))
 
 
 def tables(step: FrameStep) -> str:
-    """Counts and floors of one model, as Markdown."""
+    """Return the counts and the lower bounds of one model as Markdown."""
     flops, traffic = flops_per_frame(step), traffic_per_frame(step)
     total = sum(flops.values())
     stages = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in flops.items())

@@ -1,4 +1,4 @@
-"""This engine as a runner, and what one stream alone costs."""
+"""This engine as a runner of the bench, and the latencies of a single stream."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from whispergpt.load.percentiles import Percentiles
 
 FEWEST_SLOTS = 16
 PROMPT_SECONDS = 3.0
-"""Of the prompts whose time to first audio is taken."""
+"""Seconds of each prompt in the measurement of the time to first audio."""
 
 
 class OurRunner:
-    """``Engine.step`` for so many streams: the scheduler, the frame step and the copies that the server gets."""
+    """Runner over ``Engine.step``: scheduler, frame step, and the copies of the samples that the server would get."""
 
     frames = 1
 
@@ -37,7 +37,7 @@ class OurRunner:
         self.engine = Engine(model, device, FEWEST_SLOTS, dtype=dtype)
 
     def prepare(self, streams: int) -> None:
-        """Start them all from one prompt longer than the window, each with a seed of its own; none if 0."""
+        """Start ``streams`` streams with different seeds from one prompt that is longer than the window."""
         if streams > self.engine.scheduler.slots:
             slots = 1 << (streams - 1).bit_length()
             self.engine = Engine(self._model, self._device, slots, dtype=self._dtype)
@@ -52,7 +52,7 @@ class OurRunner:
         assert made == len(self._started), f"{made} of {len(self._started)} streams were stepped"
 
     def stage_seconds(self, streams: int, steps: int = 30) -> dict[str, float]:
-        """Mean seconds of each stage of a step of so many streams, all threads taken together."""
+        """Return the mean seconds of each stage of a step of ``streams`` streams, over all threads together."""
         self.prepare(streams)
         self.advance()
         stages: dict[str, float] = {}
@@ -72,7 +72,7 @@ def _sampling(seed: int) -> SamplingParams:
 
 @dataclass(frozen=True)
 class Single:
-    """One stream alone, in milliseconds."""
+    """Latencies of a single stream, in milliseconds."""
 
     time_to_first_audio_ms: Percentiles
     frame_ms: Percentiles
@@ -80,11 +80,14 @@ class Single:
 
 
 def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> Single:
-    """``prompts`` prompts of 3 s, each whole at once at the server's own desk and then its first frame; ``steps`` steps
-    behind a full window."""
+    """Measure a single stream.
+
+    The time to first audio covers the encoding of a whole 3 s prompt at the server's prompt desk and its first frame,
+    for ``prompts`` prompts. The time of a frame is that of ``steps`` steps with a full window.
+    """
     engine = runner.engine
     audio = prompt_audio(engine.model.step, PROMPT_SECONDS)
-    runner.prepare(0)  # nobody else plays
+    runner.prepare(0)  # no other stream plays
     first: list[float] = []
     with closing(_Desk(engine)) as desk:
         for index in range(prompts + 1):
@@ -108,7 +111,7 @@ def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> S
 
 
 class _Desk:
-    """The desk where the server's prompts are encoded, of which one is waited for."""
+    """The server's prompt desk, used for one prompt at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._done = engine, threading.Event()
@@ -116,7 +119,11 @@ class _Desk:
         self.close = self._desk.close
 
     def take_in(self, number: int, audio: Samples) -> Prompt:
-        """Raises AudioError where the prompt cannot be used."""
+        """Encode one prompt and return it.
+
+        Raises:
+            AudioError: the prompt cannot be used.
+        """
         self._done.clear()
         self._desk.open(number, self._engine, owner="")
         self._desk.append(number, audio)

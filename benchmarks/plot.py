@@ -1,4 +1,4 @@
-"""The curve of step times as a picture."""
+"""Plot of the step time over the number of streams."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from whispergpt.engine.config import FRAME_RATE
 
 
 def plot_curve(report: Report, path: Path) -> None:
-    """Step time over streams, both logarithmic, with a line at real time; the file's ending says its format.
+    """Plot the step time over the number of streams on logarithmic axes, with a line at real time.
+
+    The file's ending selects its format.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: matplotlib writes no such format.
+        ValueError: matplotlib cannot write this format.
     """
     import matplotlib
 
@@ -24,7 +26,7 @@ def plot_curve(report: Report, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     axes.plot([p.streams for p in points], [1e3 * p.step_seconds for p in points], marker="o", label="step")
     axes.axhline(1e3 / FRAME_RATE, linestyle="--", color="grey", label="real time")
-    axes.axvline(max(1, report.search.streams), linestyle=":", color="grey", label="the most that held")
+    axes.axvline(max(1, report.search.streams), linestyle=":", color="grey", label="most real-time streams")
     axes.set(xscale="log", yscale="log", xlabel="streams", ylabel="step [ms]", title=report.fingerprint)
     axes.title.set_fontsize(7)
     axes.set_xticks([p.streams for p in points], [str(p.streams) for p in points])

@@ -1,4 +1,4 @@
-"""What is measured: the installed model, or the full-size codec with a 4M hybrid and a fine stage."""
+"""Models of the bench: the installed one, or the full-size codec with a 4M hybrid and a fine stage."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 Preset = Literal["default", "encodec_24khz"]
 
 LOUDNESS = 0.1
-"""Root mean square of what a codec with random weights is made to say."""
+"""Root mean square that the output of a codec with random weights is scaled to."""
 
 
 def build_preset(preset: Preset, device: torch.device) -> LoadedModel:
-    """The model of a preset.
+    """Return the model of a preset.
 
     Raises:
         ModelError: no model is installed (``default``).
-        WeightsError: the official weights are there and damaged (``encodec_24khz``).
+        WeightsError: the official weights are present but damaged (``encodec_24khz``).
     """
     if preset == "default":
         return load_model((installed_models() or ["speech"])[0], device)
     torch.manual_seed(0)
     codec, origin = _full_size_codec()
     model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
-    # As it would come from its file, which is in half precision; published codec weights are in single.
+    # Rounded as a saved model is, whose file has half precision; published codec weights have single precision.
     model.load_state_dict({name: weight.half().float() for name, weight in model.state_dict().items()})
     step = FrameStep(codec, model).eval().requires_grad_(False).to(device)
     return LoadedModel("encodec_24khz", step, SamplingDefaults(), "not to be distributed", origin)
 
 
 def prompt_audio(step: FrameStep, seconds: float | None = None) -> Samples:
-    """Noise with a wandering loudness, float32 ``[n]``; without ``seconds`` it fills every KV ring and more."""
+    """Return noise of varying loudness, float32 ``[n]``; by default it is long enough to fill every KV ring."""
     stack = step.model.config.stack
     frames = round(seconds * FRAME_RATE) if seconds else stack.window + FRAME_RATE // 2
     draw = torch.Generator().manual_seed(1)
@@ -55,13 +55,13 @@ def prompt_audio(step: FrameStep, seconds: float | None = None) -> Samples:
 
 
 def _full_size_codec() -> tuple[Codec, str]:
-    """The official weights where they are in the cache already, else random ones; and which."""
+    """Return the full-size codec and its origin: official weights if the cache has them, else random ones."""
     if (user_cache() / CHECKPOINT).exists():
         return load_encodec(), "official"
     codec = Codec(ENCODEC_24KHZ).eval()
     with torch.no_grad():
         for depth, entries in enumerate(codec.quantizer.entries):
-            entries.mul_(0.7**depth)  # finer codebooks say less
+            entries.mul_(0.7**depth)  # finer codebooks contribute less
         said = codec.decode(_random_codes(codec))
         last = list(codec.decoder.model)[-1]
         weight = next(p for name, p in last.named_parameters() if name.endswith("weight"))

@@ -1,4 +1,4 @@
-"""How long prompts hold playing streams up: steps paced as listeners need them, without prompts and beside them.
+"""How much prompts slow down playing streams: steps at playback pace, first without prompts and then beside them.
 
 python -m whispergpt.benchmarks.prompt_interference --streams 20
 """
@@ -26,7 +26,7 @@ AT_ONCE = 2
 
 
 class Prompts:
-    """So many prompts on their way in at any time, each of another sound."""
+    """A constant number of prompts (``AT_ONCE``) being encoded, each with different audio."""
 
     def __init__(self, runner: OurRunner) -> None:
         self._runner, self._desk = runner, PromptDesk(cache_bytes=0)
@@ -34,7 +34,7 @@ class Prompts:
         self.read = 0
 
     def keep_coming(self) -> None:
-        """Take what is finished and open as many anew."""
+        """Take the finished prompts and open as many new ones."""
         self.read += len(self._desk.finished())
         while len(self._desk) < AT_ONCE:
             number = next(self._numbers)
@@ -43,7 +43,7 @@ class Prompts:
             self._desk.commit(number)
 
     def close(self) -> None:
-        """End what is under way."""
+        """Stop encoding and discard unfinished prompts."""
         self._desk.close()
 
 
@@ -53,7 +53,7 @@ def _noise(seed: int) -> Samples:
 
 
 def paced(runner: OurRunner, seconds: float, prompts: Prompts | None) -> Iterator[float]:
-    """Milliseconds of each step, begun no sooner than its frame is wanted."""
+    """Yield the milliseconds of each step; a step begins no earlier than its frame is due."""
     began = time.perf_counter()
     for frame in range(round(seconds * FRAME_RATE)):
         if (ahead := began + frame / FRAME_RATE - time.perf_counter()) > 0:
@@ -66,7 +66,7 @@ def paced(runner: OurRunner, seconds: float, prompts: Prompts | None) -> Iterato
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m whispergpt.benchmarks.prompt_interference", description=__doc__.splitlines()[0]
     )
@@ -85,8 +85,8 @@ def main() -> int:
         "streams": options.streams,
         "prompts_read": prompts.read,
         "step_ms": {"p50": round(alone.p50, 2), "p99": round(alone.p99, 2)},
-        "beside_prompts_ms": {"p50": round(beside.p50, 2), "p99": round(beside.p99, 2)},
-        "held_up_ms": {"p50": round(beside.p50 - alone.p50, 2), "p99": round(beside.p99 - alone.p99, 2)},
+        "step_with_prompts_ms": {"p50": round(beside.p50, 2), "p99": round(beside.p99, 2)},
+        "slowdown_ms": {"p50": round(beside.p50 - alone.p50, 2), "p99": round(beside.p99 - alone.p99, 2)},
     }
     sys.stdout.write(json.dumps(told) + "\n")
     return 0

@@ -1,4 +1,4 @@
-"""What the fast path does to the sound: its samples beside the codec's in double precision, of the same codes."""
+"""Sound quality of the fast path: its samples against the codec's in double precision, from the same codes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FULL_SCALE = 32767.0
 
 @torch.inference_mode()
 def snr_db(engine: Engine, frames: int = 750) -> float:
-    """Signal to noise of so many frames that the frame step made, against the offline decoder on the same codes.
+    """Return the signal-to-noise ratio of ``frames`` generated frames against the offline decoder, in dB.
 
-    The step runs on its fastest path, freely: it draws its codes, and what it drew is decoded again, together with its
-    prompt, by the unfused torch modules in float64. Its samples are the 16-bit ones that a listener gets.
+    The step runs on its fastest path and draws its own codes. The unfused torch modules decode the same codes again in
+    float64, together with the prompt. The compared samples are the 16-bit ones that a listener gets.
     """
     step, device = engine.model.step, engine.device
     prompt = engine.encode_prompt(prompt_audio(step, seconds=3.0))

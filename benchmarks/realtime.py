@@ -1,9 +1,9 @@
-"""How many streams a loop can play in real time: found by playing them, on playback clocks.
+"""Search for the most streams that a generation loop plays in real time, by playing them on playback clocks.
 
-A *runner* steps so many streams together. Playback of a stream starts ``LEAD_SECONDS`` after its first frames are
-made; from then on frame i is due i/75 s later, and a frame that comes after that is late. The loop works ahead of
-playback by the lead and no further (by the frames of one step more, lest a runner that makes many at once stand idle),
-as a server does whose listeners may leave at any time.
+A *runner* steps a number of streams together. Playback of a stream starts ``LEAD_SECONDS`` after its first frames are
+made. Frame i is due i/75 s after that start, and a later frame is late. The loop works ahead of playback by the lead
+alone, plus the frames of one step so that a runner of large chunks is never idle. A server limits itself likewise,
+since listeners may leave at any time.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from typing import Protocol
 from whispergpt.engine.config import FRAME_RATE
 
 LEAD_SECONDS = 0.2
-"""How late playback starts, and so how late a frame may come."""
+"""Delay of playback, which is also the longest delay that a frame may have."""
 ADJACENT = 0.03
-"""The search ends once the largest number that held and the smallest that failed are this near to each other."""
+"""Largest relative difference between the last number that held and the first that failed when the search ends."""
 MOST_STREAMS = 8192
 WARM_STEPS = 3
 PROBE_STEPS = 3
 
 
 class Runner(Protocol):
-    """A generation loop with a number of streams that can be changed between runs.
+    """A generation loop whose number of streams can change between runs.
 
     Attributes:
-        frames: how many frames ``advance`` makes for each stream.
+        frames: frames that ``advance`` makes for each stream.
     """
 
     frames: int
 
     def prepare(self, streams: int) -> None:
-        """Have this many streams playing, all of them with full KV rings."""
+        """Make ``streams`` streams play, all of them with full KV rings."""
         ...
 
     def advance(self) -> None:
-        """Make the next frames of every stream; their samples are there when it returns."""
+        """Make the next frames of every stream; their samples are ready when it returns."""
         ...
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Seconds, monotonic, and a way to let them pass."""
+    """Monotonic time in seconds, and a way to sleep."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
@@ -53,19 +53,25 @@ class Clock:
 
 @dataclass(frozen=True)
 class Point:
-    """So many streams took so many seconds a step, the median of a few."""
+    """Median time of a step at a number of streams."""
 
     streams: int
     step_seconds: float
 
     def rate(self, frames: int) -> float:
-        """Streams that could play if all of them went in batches of this one's size, one batch after the other."""
+        """Return how many streams could play in batches of this size that are stepped one after the other."""
         return self.streams * frames / FRAME_RATE / self.step_seconds
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run on playback clocks. ``slack``: the least time, in seconds, that any frame was early; negative: late."""
+    """One run on playback clocks.
+
+    Attributes:
+        held: whether every frame was in time.
+        seconds: length of the run.
+        slack: least seconds that any frame was early; negative if one was late.
+    """
 
     streams: int
     held: bool
@@ -75,7 +81,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Search:
-    """``streams``: the most that held; ``failed``: the fewest that did not."""
+    """Result of a search.
+
+    Attributes:
+        streams: the largest number without a late frame.
+        failed: the smallest number with one.
+        runs: all runs in order.
+    """
 
     streams: int
     failed: int
@@ -83,11 +95,11 @@ class Search:
 
 
 def play(runner: Runner, streams: int, seconds: float, clock: Clock | None = None) -> Run:
-    """Play this many streams for so long, or until a frame is late."""
+    """Play ``streams`` streams for ``seconds``, or until a frame is late."""
     clock = clock or Clock()
     _warm(runner, streams)
     runner.advance()
-    began = clock.now()  # the first frames are there: playback starts a lead from now
+    began = clock.now()  # the first frames are ready: playback starts LEAD_SECONDS from now
     made, slack = runner.frames, LEAD_SECONDS
     while True:
         ahead = clock.now() - began - (made - runner.frames) / FRAME_RATE
@@ -102,7 +114,7 @@ def play(runner: Runner, streams: int, seconds: float, clock: Clock | None = Non
 
 
 def step_time(runner: Runner, streams: int, seconds: float = 0.5, clock: Clock | None = None) -> Point:
-    """Step this many streams as fast as they go, for some time and at least three steps."""
+    """Step ``streams`` streams without pacing for ``seconds``, and at least three times."""
     clock = clock or Clock()
     _warm(runner, streams)
     taken: list[float] = []
@@ -114,14 +126,14 @@ def step_time(runner: Runner, streams: int, seconds: float = 0.5, clock: Clock |
 
 
 def _warm(runner: Runner, streams: int) -> None:
-    """A few steps, after which caches are warm and whatever is compiled for this number of streams is compiled."""
+    """Run a few steps, so that caches are warm and kernels for this number of streams are compiled."""
     runner.prepare(streams)
     for _ in range(WARM_STEPS):
         runner.advance()
 
 
 def curve(runner: Runner, seconds: float = 0.5, most: int = MOST_STREAMS, clock: Clock | None = None) -> list[Point]:
-    """Step times at 1, 2, 4 … streams, to the first number that is too slow for real time, or to ``most``."""
+    """Measure step times at 1, 2, 4 … streams, up to the first number that is too slow for real time or to ``most``."""
     points: list[Point] = []
     streams = 1
     while streams <= most:
@@ -133,7 +145,7 @@ def curve(runner: Runner, seconds: float = 0.5, most: int = MOST_STREAMS, clock:
 
 
 def estimate(points: list[Point], frames: int) -> float:
-    """Where a curve's step time, drawn as straight lines, crosses what real time allows."""
+    """Estimate the most real-time streams by linear interpolation between the points of a curve."""
     allowed = frames / FRAME_RATE
     last = points[-1]
     if last.step_seconds <= allowed or len(points) == 1:
@@ -150,10 +162,10 @@ def most_streams(
     clock: Clock | None = None,
     told: Callable[[Run], None] | None = None,
 ) -> Search:
-    """The most streams that play for so many seconds without a late frame.
+    """Find the most streams that play for ``seconds`` without a late frame.
 
-    From a guess it goes up, or down, in growing strides until a number held and a larger one failed, and then halves
-    what lies between until that is 3 %.
+    The search moves from the guess in growing strides until one number holds and a larger one fails. It then bisects the
+    interval until its width is 3 %.
     """
     runs: list[Run] = []
     held, failed, streams, stride = 0, MOST_STREAMS + 1, max(1, round(guess)), 1

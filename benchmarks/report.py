@@ -1,4 +1,4 @@
-"""What ``whispergpt bench`` says: the contract's JSON, and tables to read."""
+"""Report of ``whispergpt bench``, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.table import Table
 
 from whispergpt.benchmarks.arithmetic import Traffic
 from whispergpt.benchmarks.ours import Single
-from whispergpt.benchmarks.peers.process import Skipped
+from whispergpt.benchmarks.peers.process import SkippedPeer
 from whispergpt.benchmarks.realtime import Point, Search
 from whispergpt.engine.config import FRAME_RATE
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """The step at the number of streams that was found: seconds of each stage, all threads at work."""
+    """Seconds of each stage of a step at the number of real-time streams, with all threads at work."""
 
     streams: int
     stage_seconds: dict[str, float]
@@ -25,14 +25,14 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything measured, in plain units; ``as_json`` has the contract's names.
+    """All measurements of a bench; ``as_json`` has the documented names.
 
     Attributes:
-        again: the number of streams once more, after the peers.
+        again: the search repeated after the peers.
         flops: operations of one frame of one stream, by stage.
-        ceilings: matrix products in GFLOP/s, by dtype: in the step's own and in float32.
-        peers: as ``whispergpt.benchmarks.peers.measure`` gave them.
-        slow_because: why this engine did not run on its fast path, where it did not.
+        ceilings: rate of matrix products in GFLOP/s, by dtype.
+        peers: results of ``whispergpt.benchmarks.peers.measure``.
+        slow_because: why this engine did not run on its fast path; None if it did.
     """
 
     device: str
@@ -51,26 +51,26 @@ class Report:
     snr_db: float | None = None
     curve: list[Point] | None = None
     peers: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedPeer] = field(default_factory=list)
     dtype: str = "float32"
 
     @property
     def streams_beside_peers(self) -> float:
-        """This engine's real-time streams in the hour of the peers: the mean of before them and after."""
+        """Mean of this engine's real-time streams before and after the peers."""
         return (self.search.streams + self.again.streams) / 2 if self.again else self.search.streams
 
     @property
     def gemm_gflops(self) -> float:
-        """The ceiling: the machine's best product in the precision that the step computes in."""
+        """Best rate of a matrix product in the precision that the step computes in."""
         return self.ceilings[self.dtype]
 
     @property
     def roofline_fraction(self) -> float:
-        """Of the ceiling, by the whole loop in real time."""
+        """Fraction of ``gemm_gflops`` that the whole loop reaches in real time."""
         return self.search.streams * FRAME_RATE * sum(self.flops.values()) / (self.gemm_gflops * 1e9)
 
     def stage_fractions(self) -> dict[str, float]:
-        """Of the ceiling, by each stage while it runs, at the number of streams that was found."""
+        """Return the fraction of ``gemm_gflops`` that each stage reaches while it runs, at the real-time streams."""
         seconds = self.loaded.stage_seconds
         return {
             stage: flops * self.loaded.streams / seconds[stage] / (self.gemm_gflops * 1e9)
@@ -79,7 +79,7 @@ class Report:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready, with the contract's names first."""
+        """Return the report for JSON, with the documented names first."""
         streams, fractions = self.search.streams, self.stage_fractions()
         said: dict[str, Any] = {
             "device": self.device,
@@ -110,7 +110,7 @@ class Report:
         return said
 
     def tables(self) -> Iterator[Table]:
-        """The same to read."""
+        """Yield the report's tables."""
         yield self._summary()
         yield self._stages()
         if self.peers or self.skipped:
@@ -123,14 +123,14 @@ class Report:
         streams, run = self.search.streams, f"{self.seconds:g} s runs, {self.search.failed} failed"
         table.add_row("real-time streams", f"{streams} ({run})")
         if self.again:
-            table.add_row("… after the peers", f"{self.again.streams} ({self.again.failed} failed)")
+            table.add_row("real-time streams after the peers", f"{self.again.streams} ({self.again.failed} failed)")
         if self.single:
             first, frame = self.single.time_to_first_audio_ms, self.single.frame_ms
             table.add_row("one stream: time to first audio, p50 / p99", f"{first.p50:.1f} / {first.p99:.1f} ms")
             table.add_row("one stream: step, p50 / p99", f"{frame.p50:.2f} / {frame.p99:.2f} ms")
         for dtype, rate in self.ceilings.items():
             table.add_row(f"matrix product, {dtype}", f"{rate:.0f} GFLOP/s")
-        told = f"whole loop's fraction of {self.dtype}'s, in real time"
+        told = f"fraction of the {self.dtype} product, whole loop"
         table.add_row(told, f"{self.roofline_fraction:.2f}")
         if self.snr_db is not None:
             table.add_row("signal to noise against float64", f"{self.snr_db:.1f} dB")
@@ -140,7 +140,7 @@ class Report:
         return table
 
     def _stages(self) -> Table:
-        table = _table(f"Stages at {self.loaded.streams} streams", "stage", "MFLOP a frame", "ms", "of the ceiling")
+        table = _table(f"Stages at {self.loaded.streams} streams", "stage", "MFLOP a frame", "ms", "of the product")
         fractions = self.stage_fractions()
         for stage, flops in self.flops.items():
             seconds = self.loaded.stage_seconds.get(stage, 0.0)
@@ -149,7 +149,7 @@ class Report:
         return table
 
     def _peers(self) -> Table:
-        table = _table("Peers", "peer", "streams", "ratio", "at its best")
+        table = _table("Peers", "peer", "streams", "ratio", "best variant")
         for peer in self.peers:
             told, ratio = _with_ratio(peer, self.streams_beside_peers), "-"
             for name, entry in ((peer["name"], told), ("… as published", told.get("as_published"))):
@@ -169,7 +169,7 @@ class Report:
 
 
 def _with_ratio(peer: dict[str, Any], streams: float) -> dict[str, Any]:
-    """How many times its streams ours are; None where it has none."""
+    """Return a peer's results with the ratio of ``streams`` to its own streams; None if the peer has none."""
 
     def rated(entry: dict[str, Any]) -> dict[str, Any]:
         own = entry["realtime_streams"]

@@ -1,8 +1,7 @@
-"""Does a stream get slower or larger with age? An hour of sound, made as fast as it goes, beside young streams.
+"""Compare the step time and the memory of an old stream with those of fresh ones, over an hour of sound.
 
-``python -m whispergpt.benchmarks.soak --minutes 60`` prints a line a minute of sound, as JSON, and at last the change.
-In each minute the old stream and a fresh one take turns, a second of sound each, so that what the machine does
-meanwhile meets both.
+``python -m whispergpt.benchmarks.soak --minutes 60`` prints a line of JSON for each minute of sound, then the change.
+The old stream and a fresh one take turns of a second of sound, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -25,14 +24,20 @@ from whispergpt.engine.streams.scheduler import Stream
 
 TURN_FRAMES = FRAME_RATE
 TURNS = 60
-"""Turns of the old stream in a minute of its sound."""
+"""Turns of the old stream per minute of its sound."""
 _SAMPLING = SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0)
 
 
 @dataclass(frozen=True)
 class Minute:
-    """One minute of the old stream's sound. ``ratio``: its median step over the fresh one's; ``resident_mb`` of the
-    whole process."""
+    """Measurements over one minute of the old stream's sound.
+
+    Attributes:
+        old_ms: median step time of the old stream.
+        fresh_ms: median step time of a fresh stream.
+        ratio: ``old_ms`` over ``fresh_ms``.
+        resident_mb: resident memory of the process in MiB.
+    """
 
     minute: int
     old_ms: float
@@ -42,8 +47,8 @@ class Minute:
 
 
 def soak(engine: Engine, minutes: int, turns: int = TURNS) -> Iterator[Minute]:
-    """Make so many minutes of one stream, a minute having so many turns."""
-    prompt = engine.encode_prompt(prompt_audio(engine.model.step))  # longer than the window: every ring is full
+    """Generate ``minutes`` of one stream, with ``turns`` turns a minute, and yield the measurements of each."""
+    prompt = engine.encode_prompt(prompt_audio(engine.model.step))  # longer than the window, so every ring is full
     old = _start(engine, prompt)
     for minute in range(1, minutes + 1):
         fresh = _start(engine, prompt)
@@ -64,7 +69,7 @@ def _start(engine: Engine, prompt: Prompt) -> Stream:
 
 
 def _hold(stream: Stream, held: bool) -> None:
-    """A stream without credit is not stepped."""
+    """Set a stream's credit: without credit it is not stepped."""
     stream.credit, stream.acknowledged = (0 if held else None), stream.generated
 
 
@@ -77,7 +82,7 @@ def _step(engine: Engine, stream: Stream) -> float:
 
 
 def _resident_mb() -> float:
-    """Of this process, now; where the system does not say, the most there ever was."""
+    """Return the process's resident memory in MiB; without ``/proc``, its peak."""
     pages = Path("/proc/self/statm")
     if pages.exists():
         return int(pages.read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -85,9 +90,9 @@ def _resident_mb() -> float:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=int, default=60, help="of sound")
+    parser.add_argument("--minutes", type=int, default=60, help="minutes of sound to generate")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     if options.minutes < 1:

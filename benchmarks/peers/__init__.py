@@ -1,17 +1,17 @@
-"""What a user could build instead, at the same sizes, on the same machine, each at its best.
+"""Alternatives to this engine that a user could build, at the same sizes, on the same machine, each in its best form.
 
-The rules, for all of them:
+The rules for all peers:
 
 - A decoder-only model of this model's stack (layers, widths, heads, one shared key and value head, window) draws one
   coarse code per frame at temperature 1, its cache full; then a decoder of EnCodec's sizes makes the samples.
-- They do less than this engine: no spectrogram branch, no mel slices and no fine stage (the finer codes are given,
-  free), no seeds, no scheduler. Weight normalisation is folded, which their users mostly do not do.
-- All cores. Float32 and bfloat16, eager and compiled by Inductor, and several chunk lengths are tried in short probes;
-  the best of them gets the full run, in batches of the size that makes the most of it, several in turn if that is
-  better than one. Compilation is not counted.
-- The run is the one that this engine has to pass (``benchmarks/realtime.py``). Playback starts after the first chunk,
-  whatever its length, so long chunks cost nothing here, though a listener would wait for them.
+- They do less than this engine: no spectrogram branch, no mel slices, no fine stage (the finer codes are given), no
+  seeds, no scheduler. Weight normalisation is folded, although users of these packages rarely do so.
+- They use all cores. Short probes try float32 and bfloat16, eager and compiled by Inductor, and several chunk lengths.
+  The best variant gets the full run at its best batch size, in several batches if one is slower. Compilation time is
+  not counted.
+- The run is the same as this engine's (``benchmarks/realtime.py``). Playback starts after the first chunk of any
+  length, so long chunks cost nothing here, although a listener would wait for them.
 """
 
 MISSING = 3
-"""Exit status of a peer's process where a package is missing."""
+"""Exit status of a peer's process if a package is missing."""

@@ -13,11 +13,11 @@ from typing import Any, cast
 from whispergpt.benchmarks.peers import MISSING
 
 SHAPES = 64
-"""Batch sizes that may be compiled before torch gives a function up."""
+"""Most batch sizes that torch compiles one function for."""
 
 
 def main() -> int:
-    """Measure the peer that the arguments name."""
+    """Measure the peer that the arguments name, and return the exit status."""
     name, options = sys.argv[1], cast("dict[str, Any]", json.loads(sys.argv[2]))
 
     def tell(line: str) -> None:
@@ -26,7 +26,7 @@ def main() -> int:
 
     try:
         module: Any = import_module(f"whispergpt.benchmarks.peers.{name}")
-        import torch  # only now: whoever named no peer need not wait for it
+        import torch  # after the peer's name is known: importing torch takes seconds
 
         from whispergpt.benchmarks.peers.measure import measure
         from whispergpt.benchmarks.peers.peer import Sizes

@@ -1,4 +1,4 @@
-"""One peer at its best: short probes choose chunk, precision and compilation, and the winner gets the full run."""
+"""Measurement of one peer: short probes choose chunk, precision and compilation; the best gets the full run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Probe:
-    """What a variant promised. ``batch``: streams of a group, None for all in one; ``failed``: why it does not run."""
+    """Result of a short measurement of one variant; ``failed`` says why the variant does not run."""
 
     variant: Variant
     points: list[Point] = field(default_factory=list)
@@ -24,27 +24,27 @@ class Probe:
 
     @property
     def batch(self) -> int | None:
-        """Smaller than all, where several groups in turn get further than one large one."""
+        """Streams of each group if several groups in turn play more streams than one; None for a single group."""
         best = max(self.points, key=lambda p: p.rate(self.variant.frames))
         in_one = estimate(self.points, self.variant.frames)
         return best.streams if best.streams < in_one < best.rate(self.variant.frames) else None
 
     @property
     def streams(self) -> float:
-        """Real-time streams that it should bear."""
+        """Estimated real-time streams."""
         if not self.points:
             return 0.0
         in_one = estimate(self.points, self.variant.frames)
         return max([in_one, *(p.rate(self.variant.frames) for p in self.points if p.streams < in_one)])
 
     def described(self) -> dict[str, Any]:
-        """For the report."""
+        """Return the probe for the report."""
         said = self.variant.described() | {"estimated_streams": round(self.streams, 2)}
         return said | ({"failed": self.failed} if self.failed else {"batch": self.batch})
 
 
 def measure(module: PeerModule, sizes: Sizes, device: torch.device, seconds: float, tell: Tell) -> dict[str, Any]:
-    """All variants by probes, and the best one by full runs of so many seconds.
+    """Measure all variants in short probes and the best one in full runs of ``seconds``; return the peer's results.
 
     Raises:
         ImportError: a package is missing.
@@ -73,12 +73,12 @@ def measure(module: PeerModule, sizes: Sizes, device: torch.device, seconds: flo
 def _probe(
     module: PeerModule, sizes: Sizes, variant: Variant, device: torch.device, seconds: float, tell: Tell
 ) -> Probe:
-    """Step times at growing batches, each for a sixtieth of a run; what a variant cannot do is told and kept."""
+    """Measure step times at growing batches, each for a sixtieth of a run; a failure is reported, not raised."""
     try:
         points = curve(PeerRunner(module.load(sizes, variant, device), variant.frames), seconds / 60)
     except ImportError:
         raise
-    except Exception as error:  # bfloat16 and compilation are attempts: whatever stops them belongs in the report
+    except Exception as error:  # bfloat16 and compilation may fail in any way; the report says how
         reason = str(error).strip().splitlines() or [type(error).__name__]
         probe = Probe(variant, failed=f"{type(error).__name__}: {reason[0]}")
     else:

@@ -1,13 +1,12 @@
 """Moshi's published streaming modules at our sizes: ``StreamingTransformer`` and the streaming ``SEANetDecoder``.
 
-Kyutai's package is the strongest open streaming codec; these are its modules as they come, batched as it batches them,
-with its own ring caches, its own sampling, and everything in streaming state, so that nothing is decoded twice. Its
-SEANet has no LSTM, which EnCodec's has: work that it is spared. It is built with EnCodec's one residual
-layer and convolved shortcut, else as ours. The decoder may take several frames at once, as a codec of 12.5 frames a
-second does in Moshi; what is best is found out.
+Kyutai's package is the strongest open streaming codec. Its modules are used unchanged, with their own batching, ring
+caches and sampling. All state streams, so nothing is decoded twice. Its SEANet lacks EnCodec's LSTM and so has less
+work. It is built with EnCodec's one residual layer and convolved shortcut, and otherwise with this model's sizes. The
+decoder may take several frames at once, as Moshi's codec does at 12.5 frames a second; probes find the best number.
 
-The package's metadata forbids torch 2.10 and later; its modules run on it. So it is installed beside the environment,
-without its dependencies, where only this peer's process looks: ``make peers``.
+The package's metadata forbids torch 2.10 and later, but its modules run on it. ``make peers`` therefore installs it
+without dependencies in a folder of its own, which only this peer's process imports from.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _PRIMED_AT_ONCE = 128
 
 
 def _module(name: str) -> Any:
-    """One of the package's, untyped."""
+    """Import a module of the package, untyped."""
     return import_module(name)
 
 
 class _Model(nn.Module):
-    """A code in, the next one out."""
+    """Decoder-only model that draws the next coarse code from the last one."""
 
     def __init__(self, stack: StackConfig) -> None:
         super().__init__()
@@ -54,7 +53,7 @@ class _Model(nn.Module):
         self.head = nn.Linear(stack.width, CODEBOOK_SIZE, bias=False)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """``[B, T]`` → ``[B]``."""
+        """Draw the next codes ``[B]`` from codes ``[B, T]``."""
         x = self.transformer(self.embedding(codes))[:, -1]
         drawn: Tensor = self._sample(self.head(self.norm(x)).float(), use_sampling=True, temp=1.0)
         return drawn
@@ -76,7 +75,7 @@ def _decoder(codec: CodecConfig) -> Any:
 
 
 class Pair:
-    """Model and decoder in one variant."""
+    """The model and the decoder in one variant."""
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
@@ -94,7 +93,7 @@ class Pair:
 
 
 class PairGroup:
-    """Streams whose state lies in Moshi's own objects, which are put into the modules for a step."""
+    """Streams with their state in Moshi's own objects, which each step puts into the modules."""
 
     @torch.inference_mode()
     def __init__(self, pair: Pair, streams: int) -> None:
@@ -123,7 +122,7 @@ class PairGroup:
 
 
 def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
-    """Model and decoder in one variant.
+    """Return the model and the decoder in one variant.
 
     Raises:
         ImportError: ``moshi`` is not installed.

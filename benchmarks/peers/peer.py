@@ -1,4 +1,4 @@
-"""What every peer is: a loop that is loaded in a variant, and steps groups of streams."""
+"""Interface of a peer: a generation loop that is loaded in a variant and steps groups of streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DType = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured: the model's stack and the codec; ``in_prompt`` frames fill every cache."""
+    """Sizes of the model's stack and of the codec; ``in_prompt`` frames fill every cache."""
 
     stack: StackConfig
     codec: CodecConfig
@@ -25,7 +25,7 @@ class Sizes:
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Sizes:
-        """From JSON, as ``asdict`` gave it."""
+        """Return the sizes from the values that ``asdict`` gave."""
         return cls(from_dict(StackConfig, values["stack"]), from_dict(CodecConfig, values["codec"]))
 
 
@@ -34,8 +34,8 @@ class Variant:
     """A way to run a peer.
 
     Attributes:
-        frames: made at once before their samples are decoded.
-        as_published: untouched, as its documentation has it; else with weight normalisation folded.
+        frames: frames that are made before their samples are decoded.
+        as_published: whether weight normalisation stays, as in the package's documentation, or is folded.
     """
 
     dtype: DType = "float32"
@@ -55,7 +55,7 @@ class Group(Protocol):
     """Streams that are stepped together."""
 
     def advance(self) -> None:
-        """The variant's number of frames for each."""
+        """Make the variant's number of frames for each stream."""
         ...
 
 
@@ -63,24 +63,29 @@ class Peer(Protocol):
     """A loaded peer."""
 
     def group(self, streams: int) -> Group:
-        """So many streams, their caches full."""
+        """Return ``streams`` streams with full caches."""
         ...
 
 
 class PeerModule(Protocol):
-    """A module beside this one. ``CHUNKS``: numbers of frames to try; ``PUBLISHED_CHUNK``: of ``as_published``."""
+    """A peer's module in this folder.
+
+    Attributes:
+        CHUNKS: numbers of frames to try.
+        PUBLISHED_CHUNK: number of frames of the published form; None if it is not measured.
+    """
 
     NAME: str
     CHUNKS: tuple[int, ...]
     PUBLISHED_CHUNK: int | None
 
     def load(self, sizes: Sizes, variant: Variant, device: torch.device) -> Peer:
-        """Raises ImportError where a package is missing."""
+        """Load the peer in one variant; raises ImportError if a package is missing."""
         ...
 
 
 class PeerRunner:
-    """A peer as a runner: its streams in groups of at most ``batch``, as equal as can be, one after the other."""
+    """Runner over a peer: streams in groups of nearly equal size, at most ``batch``, stepped one after the other."""
 
     def __init__(self, peer: Peer, frames: int, batch: int | None = None) -> None:
         self._peer, self.frames, self._batch = peer, frames, batch
@@ -100,9 +105,9 @@ class PeerRunner:
 
 
 def window_frames(sizes: Sizes) -> int:
-    """Frames before a chunk that a decoder which cannot stream has to decode again, lest the chunks' joins click.
+    """Return the frames before a chunk that a decoder without streaming decodes again, so that joins do not click.
 
-    It is the reach of the convolutions alone: the first one's and two frames for the finer ones. That the LSTM forgets
-    everything at each chunk is audible, and let pass.
+    The number covers the convolutions: the first one and two frames for the finer ones. The LSTM loses its state at each
+    chunk, which is audible and accepted here.
     """
     return sizes.codec.kernel_size - 1 + 2

@@ -1,10 +1,9 @@
-"""A plain PyTorch loop: a small decoder-only model written down, and the ``encodec`` package on windows of codes.
+"""A plain PyTorch loop: a small decoder-only model, and the ``encodec`` package on windows of codes.
 
-What one writes in an afternoon who knows torch: a preallocated ring of keys and values, scaled dot-product attention,
-no Python in the step but the layers. With one key and value head the query heads are given to the attention as
-positions, so that it is one dense product without a copy of the keys. ``encodec`` cannot stream, so each chunk is
-decoded together with the frames before it that its convolutions see. The package's codec is built at this model's
-size, with random weights, its weight normalisation folded away.
+The loop is a developer's afternoon of work in torch: a preallocated ring of keys and values and scaled dot-product
+attention. With one key and value head the attention takes the query heads as positions, so that it is one dense
+product without a copy of the keys. ``encodec`` cannot stream, so each chunk is decoded together with the earlier frames
+that its convolutions see. The codec has this model's size, random weights and folded weight normalisation.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class _Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, at: Tensor, turn: Tensor) -> Tensor:
-        """``[B, width]`` at one position, whose key and value go to place ``at`` ``[1]`` of the full rings."""
+        """Apply the block to ``[B, width]`` at one position; its key and value go to index ``at`` ``[1]`` of the rings."""
         c = self.config
         heads = self.projection(self.first(x)).view(len(x), -1, c.head_width)
         turned = _rotate(heads[:, : c.heads + c.kv_heads], turn)
@@ -50,7 +49,7 @@ class _Block(nn.Module):
 
 
 def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
-    """``[B, heads, D]`` by the cosines and sines ``[2, D / 2]`` of a position."""
+    """Rotate ``[B, heads, D]`` by the cosines and sines ``[2, D / 2]`` of a position."""
     first, second = heads.chunk(2, dim=-1)
     return torch.cat([first * turn[0] - second * turn[1], first * turn[1] + second * turn[0]], dim=-1)
 
@@ -65,7 +64,7 @@ class _Model(nn.Module):
         self.head = nn.Linear(config.width, CODEBOOK_SIZE, bias=False)
 
     def forward(self, codes: Tensor, rings: list[tuple[Tensor, Tensor]], position: Tensor) -> Tensor:
-        """Codes ``[B]`` at ``position`` ``[1]`` → the next ones, drawn at temperature 1."""
+        """Draw the next codes ``[B]`` from codes ``[B]`` at ``position`` ``[1]``, at temperature 1."""
         half = self.config.head_width // 2
         angle = position * torch.exp(torch.arange(half, device=codes.device) * (-math.log(10_000.0) / half))
         turn = torch.stack([angle.cos(), angle.sin()]).to(self.head.weight.dtype)
@@ -73,12 +72,12 @@ class _Model(nn.Module):
         for block, (keys, values) in zip(self.blocks, rings, strict=True):
             x = block(x, keys, values, position % self.config.window, turn)
         logits = self.head(self.norm(x)).float()
-        # Drawn by racing exponentials: the fastest way that torch has, and one that compiles.
+        # The exponential trick is torch's fastest way to draw, and it compiles.
         return (logits.softmax(-1) / torch.empty_like(logits).exponential_(1)).argmax(-1)
 
 
 class Loop:
-    """Model and codec in one variant."""
+    """The model and the codec in one variant."""
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
@@ -93,7 +92,7 @@ class Loop:
 
 
 class LoopGroup:
-    """Streams with rings that hold something everywhere: what it is costs the same."""
+    """Streams with full rings of random values, which take the same time as real ones."""
 
     @torch.inference_mode()
     def __init__(self, loop: Loop, streams: int) -> None:
@@ -108,7 +107,7 @@ class LoopGroup:
     def advance(self) -> None:
         loop, drawn = self._loop, [self._codes[:, 0, -1].clone()]
         for _ in range(loop.variant.frames):
-            # Copied, since a compiled step may write over what it gave last.
+            # Copied, since a compiled step may overwrite its last output.
             drawn.append(loop.model(drawn[-1], self._rings, self._position).clone())
             self._position += 1
         self._codes = self._codes.roll(-loop.variant.frames, dims=2)
@@ -118,7 +117,7 @@ class LoopGroup:
 
 
 def encodec_model(sizes: Sizes, folded: bool) -> Any:
-    """The ``encodec`` package's codec of these sizes, random weights, ready for inference.
+    """Return the ``encodec`` package's codec of these sizes with random weights, ready for inference.
 
     Raises:
         ImportError: the package is not installed.
@@ -143,7 +142,7 @@ def encodec_model(sizes: Sizes, folded: bool) -> Any:
 
 
 def load(sizes: Sizes, variant: Variant, device: torch.device) -> Loop:
-    """The loop in one variant.
+    """Return the loop in one variant.
 
     Raises:
         ImportError: ``encodec`` is not installed.

@@ -1,4 +1,4 @@
-"""Peers one after the other, each in a process of its own: fresh threads, fresh memory, its own packages."""
+"""Runs each peer in a process of its own, with fresh threads and memory and its own packages."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from whispergpt.engine.checkpoints.user_cache import user_cache
 
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
-"""For one peer, with all its variants."""
+"""Longest time for one peer with all its variants."""
 HOW_TO_GET = "`make peers` installs what the peers need"
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A peer that was not measured, and why."""
+class SkippedPeer:
+    """A peer that was not measured, and the reason."""
 
     name: str
     reason: str
 
 
 def peer_packages() -> Path:
-    """Where packages lie that cannot live in the environment: in the cache, seen by Moshi's process alone."""
+    """Return the cache folder of packages that do not fit the environment; only Moshi's process imports from it."""
     return user_cache() / "bench-peers"
 
 
 def run_peer(
     module: str, sizes: Sizes, seconds: float, device: str, tell: Callable[[str], None] | None
-) -> dict[str, Any] | Skipped:
-    """Measure one of ``PEERS``. Its progress goes to ``tell``, line by line."""
+) -> dict[str, Any] | SkippedPeer:
+    """Measure one of ``PEERS`` and return its results; ``tell`` gets each line of its progress."""
     options = json.dumps({"sizes": asdict(sizes), "seconds": seconds, "device": device})
     paths = [str(Path(whispergpt.__file__).parents[1])]
     if module == "moshi_streaming":
@@ -53,7 +53,7 @@ def run_peer(
         deadline.start()
         try:
             assert process.stderr is not None and process.stdout is not None
-            for line in process.stderr:  # stdout gets a line or two at the end, which fit into the pipe
+            for line in process.stderr:  # stdout has only a line or two at the end, which fit into the pipe
                 last = line.strip() or last
                 if tell:
                     tell(line.rstrip())
@@ -67,7 +67,7 @@ def run_peer(
         result: dict[str, Any] = json.loads(answer.splitlines()[-1])
         return result
     if process.returncode == -signal.SIGKILL:
-        return Skipped(module, f"it was killed: out of memory, or longer than {MOST_SECONDS} s")
+        return SkippedPeer(module, f"it was killed: out of memory, or longer than {MOST_SECONDS} s")
     if process.returncode == MISSING:
-        return Skipped(module, f"{last}; {HOW_TO_GET}")
-    return Skipped(module, last or f"it ended with status {process.returncode}")
+        return SkippedPeer(module, f"{last}; {HOW_TO_GET}")
+    return SkippedPeer(module, last or f"it ended with status {process.returncode}")

@@ -1,10 +1,10 @@
-"""Hugging Face Transformers: ``generate`` with a cache that goes on chunk by chunk, and ``EncodecModel`` on windows.
+"""Hugging Face Transformers: ``generate`` in chunks on one growing cache, and ``EncodecModel`` on windows.
 
-The model is a Mistral, which is a Llama with a sliding window: ours of 3.7M parameters in its terms (its gated MLP has
-three matrices for our two, so two thirds of the width). Each chunk is one ``generate`` call on the cache of the last,
-and one ``EncodecModel.decode`` of the new frames with those before it that its convolutions see. ``as_published``
-decodes second by second and leaves the weight normalisation where ``from_pretrained`` leaves it. Compiled, the
-forward pass runs on Transformers' own static cache, made for that.
+The model is a Mistral, a Llama with a sliding window, of this model's sizes. Its gated MLP has three matrices instead
+of two, and so two thirds of the width. Each chunk is one ``generate`` call on the last chunk's cache, and one
+``EncodecModel.decode`` of the new frames and the earlier ones that its convolutions see. ``as_published`` decodes
+second by second and keeps the weight normalisation, as ``from_pretrained`` does. The compiled forward pass runs on
+Transformers' static cache, which is made for compilation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PUBLISHED_CHUNK = 75
 
 
 def _transformers() -> Any:
-    """The package, untyped: it is large, and checking types through it takes minutes."""
+    """Return the package, untyped: checking types through it takes minutes."""
     return import_module("transformers")
 
 
@@ -66,14 +66,14 @@ def _codec(codec: CodecConfig) -> Any:
 
 
 def _fold(model: nn.Module) -> None:
-    """Weight normalisation, once and for all."""
+    """Replace weight normalisation by plain weights."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
 
 
 class Pair:
-    """Model and codec in one variant."""
+    """The model and the codec in one variant."""
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
@@ -88,7 +88,7 @@ class Pair:
             self.decode = torch.compile(self.codec.decode)
 
     def cache(self) -> Any:
-        """An empty one, with the window's length."""
+        """Return an empty cache with the window's length."""
         if self.variant.compiled:
             return _transformers().StaticCache(self.model.config, max_cache_len=self.sizes.stack.window)
         return _transformers().DynamicCache(config=self.model.config)
@@ -98,7 +98,7 @@ class Pair:
 
 
 class PairGroup:
-    """Streams behind a prompt that is longer than the window."""
+    """Streams after a prompt that is longer than the window."""
 
     @torch.inference_mode()
     def __init__(self, pair: Pair, streams: int) -> None:
@@ -116,7 +116,7 @@ class PairGroup:
         self.samples = audio[..., -pair.variant.frames * HOP :].float().cpu()
 
     def _generate(self, codes: Tensor, frames: int) -> Tensor:
-        """All codes so far ``[B, T]``, and ``frames`` more."""
+        """Return all codes so far ``[B, T]`` and ``frames`` new ones."""
         made: Tensor = self._pair.model.generate(
             codes,
             attention_mask=torch.ones_like(codes),
@@ -131,7 +131,7 @@ class PairGroup:
 
 
 def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
-    """Model and codec in one variant.
+    """Return the model and the codec in one variant.
 
     Raises:
         ImportError: ``transformers`` is not installed.

@@ -16,7 +16,7 @@ from whispergpt.benchmarks.arithmetic import decoder_flops, flops_per_frame, mel
 from whispergpt.benchmarks.peers import measure as peer_measure
 from whispergpt.benchmarks.peers.measure import Probe
 from whispergpt.benchmarks.peers.peer import PeerRunner, Sizes, Variant
-from whispergpt.benchmarks.peers.process import Skipped, run_peer
+from whispergpt.benchmarks.peers.process import SkippedPeer, run_peer
 from whispergpt.benchmarks.realtime import ADJACENT, LEAD_SECONDS, Clock, Point, curve, estimate, most_streams, play
 from whispergpt.benchmarks.soak import soak
 from whispergpt.cli.main import main
@@ -205,7 +205,7 @@ def no_compiler(model: object) -> object:
 def test_a_peer_without_its_packages_is_skipped_with_the_reason() -> None:
     sizes = Sizes(HYBRID.stack, SMALL_CODEC)
     skipped = run_peer("nobody", sizes, 0.1, "cpu", None)
-    assert isinstance(skipped, Skipped) and "No module named" in skipped.reason and "make peers" in skipped.reason
+    assert isinstance(skipped, SkippedPeer) and "No module named" in skipped.reason and "make peers" in skipped.reason
 
 
 # --- the command
@@ -268,6 +268,6 @@ def test_what_prompts_hold_up_is_measured(monkeypatch: pytest.MonkeyPatch, capsy
     assert prompt_interference.main() == 0
     told = json.loads(capsys.readouterr().out)
     assert told["prompts_read"] > 0 and 0 < told["step_ms"]["p50"] <= told["step_ms"]["p99"]
-    assert told["held_up_ms"]["p99"] == pytest.approx(
-        told["beside_prompts_ms"]["p99"] - told["step_ms"]["p99"], abs=0.02
+    assert told["slowdown_ms"]["p99"] == pytest.approx(
+        told["step_with_prompts_ms"]["p99"] - told["step_ms"]["p99"], abs=0.02
     )
