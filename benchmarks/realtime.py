@@ -164,8 +164,8 @@ def most_streams(
 ) -> Search:
     """Find the most streams that play for ``seconds`` without a late frame.
 
-    The search moves from the guess in growing strides until one number holds and a larger one fails. It then bisects the
-    interval until its width is 3 %.
+    The search moves from the guess in growing strides until one number holds and a larger one fails. It then bisects
+    the interval until its width is 3 %.
     """
     runs: list[Run] = []
     held, failed, streams, stride = 0, MOST_STREAMS + 1, max(1, round(guess)), 1

@@ -1,4 +1,4 @@
-"""Attacks on a real server over real sockets, and what must hold meanwhile.
+"""Attacks on a real server over real sockets, and checks of how the server bears them.
 
 ``python -m whispergpt.benchmarks.attacks NAME`` runs one.
 """

@@ -1,7 +1,6 @@
-"""``python -m whispergpt.benchmarks.attacks NAME --count N``: starts a server, attacks it, prints what was measured as
-JSON.
+"""Start a server, attack it, and print the measurements as JSON.
 
-The exit status is 1 where something that must hold did not.
+The exit status is 1 if the server did not withstand the attack.
 """
 
 from __future__ import annotations
@@ -35,15 +34,21 @@ from whispergpt.benchmarks.attacks.vanish import vanish
 from whispergpt.server.access.api_keys import add_key
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
-"""Nobody is refused: an attack that the door keeps out proves nothing of what is behind it."""
+"""Settings that refuse no stream, since an attack that admission control stops would test nothing else."""
 _NO_LINE = {"WHISPERGPT_MAX_WAITING": "0", "WHISPERGPT_PROMPT_CACHE_BYTES": "0"}
-"""Settings without a queue, whose wait would count as time to first audio, and without remembered prompts."""
+"""Settings without a queue, whose wait would count as time to first audio, and without a prompt cache."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """``count``: of what, if it is not said; ``settings``: of the server that is attacked; ``keys``: that it asks for,
-    with the streams that each may have."""
+    """One attack and its server.
+
+    Attributes:
+        count: default of ``--count``.
+        of: unit of ``count``, for the help.
+        settings: environment of the server.
+        keys: names of the server's API keys, each with its limit of streams.
+    """
 
     run: Callable[[ServerProcess, int, int], Coroutine[Any, Any, dict[str, Any]]]
     count: int
@@ -66,7 +71,7 @@ ATTACKS = {
 
 
 def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Start a server, attack it, and say what was measured; ``held`` says whether all was as it must be."""
+    """Start a server, attack it, and return the measurements; ``held`` says whether the server withstood the attack."""
     chosen = ATTACKS[name]
     with TemporaryDirectory() as folder, ExitStack() as running:
         file = Path(folder) / "keys.toml"
@@ -80,10 +85,10 @@ def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.attacks", description=__doc__)
     parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
-    parser.add_argument("--count", type=int, help="how many of them")
+    parser.add_argument("--count", type=int, help="how many of the named units; the default depends on the attack")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.count is not None and options.count < 1:

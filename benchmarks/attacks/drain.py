@@ -1,4 +1,4 @@
-"""SIGTERM under load: a server that takes its place goes on with every stream, and the old one ends in time."""
+"""SIGTERM under load: the old server ends in time, and its successor continues every stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = {
 
 
 async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` listeners in real time; amid it the server is told to end, and another starts at its address."""
+    """Stop the server while ``count`` listeners play in real time, and start another at its address."""
     port = urlsplit(served.url).port
     async with AsyncClient(served.url) as client:
         ears = [Ear(client, SECONDS, seed + number) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Messages and uploads that are nearly right, and bytes that are not: each gets an answer, and it is never a crash."""
+"""Nearly valid messages and uploads, and random bytes: the server answers each and never crashes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from whispergpt.load.listener import stream_address
 
 SESSION_MESSAGES = 50
 UPLOAD_SHARE = 0.1
-"""Of all attempts; an upload is ten times the work of a message."""
+"""Share of uploads in all attempts; an upload takes ten times the work of a message."""
 AT_ONCE = 8
 PATIENCE_SECONDS = 60.0
 MOST_MB = 100.0
 WARM_UP = 200
-"""Attempts before the first look: pools are made."""
+"""Attempts before the first measurement, which fill pools."""
 CONTAINERS = ("WAV", "FLAC", "OGG", "MP3", "AIFF")
 
 _EVENTS: list[dict[str, Any]] = [
@@ -51,7 +51,7 @@ _FIELDS = {
 
 
 async def fuzz(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` attempts, nine messages for each upload."""
+    """Make ``count`` attempts, nine messages for each upload, and return the measurements."""
     prompts = [short_prompt(container) for container in CONTAINERS]
     draw = random.Random(seed)
     said: Counter[str] = Counter()
@@ -100,13 +100,15 @@ async def _bounded(work: list[Any]) -> None:
 
 
 async def _session(url: str, draw: random.Random, prompts: list[bytes], said: Counter[str]) -> None:
-    """One connection, and its messages without a wait between them."""
+    """Open a connection and send its messages without waiting for answers."""
     connection = await connect(stream_address(url), compression=None, max_queue=None)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(SESSION_MESSAGES):
                 await connection.send(_message(draw, prompts))
-            await connection.send(json.dumps({"type": "no.such"}))  # its refusal says that all before it was read
+            await connection.send(
+                json.dumps({"type": "no.such"})
+            )  # the refusal shows that all earlier messages were read
             async for message in connection:
                 if isinstance(message, bytes):
                     continue
@@ -137,7 +139,7 @@ def _message(draw: random.Random, prompts: list[bytes]) -> str | bytes:
 
 
 def _spoil(draw: random.Random, event: dict[str, Any]) -> None:
-    """One value, somewhere, becomes an odd one, or a field too many comes."""
+    """Replace one value of the event by an odd one, or add an unknown field."""
     place = event
     while inner := [value for value in place.values() if isinstance(value, dict)]:
         if draw.random() < 0.3:
@@ -148,7 +150,7 @@ def _spoil(draw: random.Random, event: dict[str, Any]) -> None:
 
 
 def mutated(draw: random.Random, data: bytes) -> bytes:
-    """``data`` with some bytes changed, left out, doubled, or its end cut off."""
+    """Return ``data`` with some bytes changed, removed or doubled, or with its end cut off."""
     out = bytearray(data)
     for _ in range(draw.randint(1, 8)):
         at = draw.randrange(max(1, len(out)))

@@ -1,8 +1,8 @@
-"""A key's attackers, in a process of their own: they hold all that a server lets one key hold.
+"""Attackers with one key, in a separate process: they occupy everything that a server grants to one key.
 
 ``python -m whispergpt.benchmarks.attacks.hog URL`` reads the key from its input, attacks until SIGTERM, and prints as
-JSON how often each attack was made. It runs at the lowest priority: an attacker elsewhere takes no time of the server's
-processors, except what the server itself spends on it.
+JSON how often it made each attack. The process has the lowest priority, because a remote attacker would use none of the
+server's processors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from whispergpt.load.reach import key_headers
 
 MIB = 1024 * 1024
 PIPELINES, INBOXES, UNCOMMITTED, CLEARED, DECODED = 8, 2, 2, 2, 2
-"""Connections of each kind: pipelining ones have no key, the other eight are all that a key of two streams may open."""
+"""Connections of each kind; pipelining needs no key, and the others are all that a key of two streams may open."""
 _PIPELINED = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n" * 6_000
 _MESSAGE_MIB = 3
 _AGAIN_SECONDS = 0.2
@@ -47,7 +47,7 @@ _NICENESS = 19
 
 @contextlib.contextmanager
 def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
-    """Attack the server for as long as the context lasts, and then add to ``done`` what was done."""
+    """Attack the server while the context lasts, and add the counts of attacks to ``done`` at the end."""
     hog = subprocess.Popen(
         [sys.executable, "-m", __name__, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -74,14 +74,14 @@ def _told(hog: subprocess.Popen[str]) -> str:
 
 @dataclass
 class Hog:
-    """One key's attackers, until they are cancelled; ``done`` counts what each kind of them got done."""
+    """All attackers with one key, running until they are cancelled; ``done`` counts the attacks of each kind."""
 
     url: str
     headers: dict[str, str]
     done: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Attack in every way at once."""
+        """Run all kinds of attacks at the same time."""
         kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
             (self._pipeline, PIPELINES),
             (self._fill_inbox, INBOXES),
@@ -95,7 +95,7 @@ class Hog:
                     tasks.create_task(self._again(kind, number))
 
     async def _again(self, once: Callable[[int], Awaitable[None]], number: int) -> None:
-        """Attack anew whenever the server has ended an attack."""
+        """Repeat an attack whenever it ends."""
         while True:
             try:
                 await once(number)
@@ -118,7 +118,7 @@ class Hog:
         self.done["pipeline"] += 1
 
     async def _fill_inbox(self, _number: int) -> None:
-        """Send prompts behind an event whose answer cannot be sent, since nothing is read."""
+        """Send prompts after an event that the server cannot answer, since the client reads nothing."""
         wire = await asyncio.to_thread(narrow_wire, self.url, NARROW)
         async with self._connect(sock=wire, max_queue=1) as session:
             await self._say(session, "session.update", session={"pace": "fast"})
@@ -146,7 +146,7 @@ class Hog:
                 reading.cancel()
 
     async def _commit_and_clear(self, number: int) -> None:
-        """Have prompts worked on for ever, and make nothing of them."""
+        """Commit prompts and clear them again, so that their encoding is wasted."""
         random = np.random.default_rng(number)
         async with self._connect() as session:
             for seconds in (30.0, *[0.6] * 20):
@@ -158,7 +158,7 @@ class Hog:
                 self.done["commit_and_clear"] += 1
 
     async def _have_decoded(self, _number: int) -> None:
-        """Send little that is much once it is decoded."""
+        """Upload a small file that is very large when decoded."""
         async with httpx.AsyncClient(timeout=120, headers=self.headers) as http:
             answer = await http.post(f"{self.url}/v1/play", files={"audio": _bomb()}, data={"seconds": "1"})
         self.done[f"have_decoded: {answer.status_code}"] += 1
@@ -194,7 +194,7 @@ async def _attack(hog: Hog) -> None:
 
 
 def main() -> None:
-    """Attack the server whose address is the argument, with the key that standard input has."""
+    """Attack the server at the address in the argument, with the key on standard input."""
     os.nice(_NICENESS)
     hog = Hog(sys.argv[1], key_headers(sys.stdin.read()))
     asyncio.run(_attack(hog))

@@ -1,4 +1,4 @@
-"""One key that holds all that it can get, beside another: memory stays within its bound, and the other is served."""
+"""A key that occupies all it can get, beside another key: memory stays bounded, and the other key is served."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from whispergpt.load.voices import Voices
 MIB = 1024 * 1024
 UPLOAD_MB, CONTROL_MB = 64, 8
 KEYS = {"hog": 2, "other": None}
-"""Names and streams: who attacks, and who is judged."""
+"""Names and stream limits of the attacking key and of the key whose service is measured."""
 SETTINGS = {
     "WHISPERGPT_UPLOAD_MEMORY_BYTES": str(UPLOAD_MB * MIB),
     "WHISPERGPT_CONTROL_MEMORY_BYTES": str(CONTROL_MB * MIB),
@@ -43,19 +43,19 @@ LISTENERS = 2
 MINUTE_SECONDS = 60.0
 QUIET_MINUTES = 1.0
 VISIT_SECONDS = 0.5
-"""Seconds between two visits of the other key, whose first audio is measured."""
+"""Seconds between two measurements of the other key's time to first audio."""
 MOST_MB = 96.0
-"""Megabytes besides the bounds, for two files that are being decoded and for what an allocator keeps."""
+"""Megabytes allowed above the bounds, for two files being decoded and for memory that the allocator keeps."""
 MOST_SLOWER = 2.0
 _HOG_STARTS_SECONDS = 5.0
 _SAMPLE_SECONDS = 1.0
 
 
 async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` minutes in which one key holds all that it can get, and another listens and comes anew all the time."""
+    """Attack with one key for ``count`` minutes, measure another key's service meanwhile, and return both."""
     key, done = served.keys["other"], Counter[str]()
     seconds = count * MINUTE_SECONDS
-    await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # all that is made at a first time is made
+    await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # fills pools and caches
     quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
     before, resident_mb = await footprint(served), served.resident_mb()
     plan = steady(Mix(live=0.0), LISTENERS, seconds, seed)
@@ -81,7 +81,7 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         "grown_mb": grown,
         "bound_mb": bound_mb,
         "left": left,
-        "the_others": heard.as_json(),
+        "other_listeners": heard.as_json(),
         "failed": amid.failed,
         "visits": len(amid.first_audio),
         "first_audio_ms": _as_json(first_audio),
@@ -106,7 +106,7 @@ class _Most:
 
 
 async def _most_held(served: ServerProcess) -> _Most:
-    """Sample until cancelled; the most that the server and its children held of the machine, and said that it held."""
+    """Sample until cancelled, and return the largest resident memory and the largest reported upload memory."""
     resident = upload = 0.0
     try:
         while True:
@@ -120,18 +120,18 @@ async def _most_held(served: ServerProcess) -> _Most:
 
 @dataclass
 class _Visits:
-    """Seconds from the prompt's first byte to the first audio, of each that came; and why the others failed."""
+    """Times to first audio of the visits that got audio, in seconds, and the errors of the others."""
 
     first_audio: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def percentiles(self) -> Percentiles | None:
-        """Return them in milliseconds."""
+        """Return the percentiles in milliseconds; None if no visit got audio."""
         return Percentiles.of([1e3 * one for one in self.first_audio]) if self.first_audio else None
 
 
 async def _visits(url: str, key: str, seconds: float, seed: int) -> _Visits:
-    """Send a prompt, have it continued, leave once something is heard, and come again."""
+    """Connect repeatedly: send a prompt, request a continuation, and leave at the first audio."""
     found, random = _Visits(), np.random.default_rng(seed)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -163,7 +163,7 @@ async def _first_audio(url: str, key: str, prompt: bytes) -> float:
 
 
 async def _stopped(task: asyncio.Task[Any]) -> Any:
-    """Cancel, and return what the task makes of it."""
+    """Cancel a task and return its result."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         return await task

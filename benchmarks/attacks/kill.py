@@ -1,4 +1,4 @@
-"""The engine's process killed again and again under load: every listener goes on by its token, where it stopped."""
+"""The engine's process is killed repeatedly under load: every listener resumes by its token where it stopped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 LISTENERS = 8
 SECONDS = 9.0
-"""Of audio that each listener asks for, each time."""
+"""Seconds of audio that each listener requests."""
 BEFORE_SECONDS = 3.0
-"""From the moment that they ask to the engine's death, which finds them in the midst of it."""
+"""Seconds from the requests to the engine's death, so that all listeners are playing."""
 RETURN_SECONDS = 60.0
 
 
 async def kill(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` deaths, each while some listen in real time."""
+    """Kill the engine ``count`` times, each while listeners play in real time, and return the measurements."""
     away: list[float] = []
     seams: Counter[Seam] = Counter()
     lost: list[str] = []
@@ -53,7 +53,7 @@ async def kill(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
 
 
 async def _until_all_hear(ears: list[Ear]) -> float:
-    """Seconds until every listener hears something on a new connection."""
+    """Return the seconds until every listener gets audio on a new connection."""
     began = time.monotonic()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(RETURN_SECONDS):

@@ -1,4 +1,4 @@
-"""The same seeded streams under random schedules, in random company: the same samples every time."""
+"""Seeded streams under random schedules and beside random other streams: their samples never change."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ STREAMS = 32
 FRAMES = 30
 SECONDS = FRAMES / 75
 STRANGERS = 6
-"""Others that come and go meanwhile."""
+"""Other streams that start and end meanwhile."""
 
 
 async def schedules(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` runs of the same streams."""
+    """Run the same streams ``count`` times and return which runs had other samples."""
     draw = random.Random(seed)
     prompts = [short_prompt(), short_prompt("FLAC")]
     different: list[int] = []
     async with AsyncClient(served.url) as client:
         wanted = [await _alone(client, prompts, number) for number in range(STREAMS)]
         for number in range(count):
-            # Each has a generator of its own: whoever draws first is up to the clock.
+            # Each task has its own generator, since the order of the tasks' draws depends on timing.
             strangers = [
                 asyncio.create_task(_stranger(client, prompts, random.Random(draw.random()))) for _ in range(STRANGERS)
             ]
@@ -59,7 +59,7 @@ async def _some_time(client: AsyncClient, prompts: list[bytes], stream: int, dra
 
 
 async def _played(client: AsyncClient, prompt: bytes, seed: int, pace: Any) -> bytes:
-    """The hash of one stream's samples."""
+    """Return the hash of one stream's samples."""
     heard = hashlib.sha256()
     async for pcm in client.stream(prompt, seconds=SECONDS, pace=pace, seed=seed):
         heard.update(pcm)
@@ -67,7 +67,7 @@ async def _played(client: AsyncClient, prompt: bytes, seed: int, pace: Any) -> b
 
 
 async def _stranger(client: AsyncClient, prompts: list[bytes], draw: random.Random) -> None:
-    """One who leaves amid their stream."""
+    """Play a stream and leave in the middle of it."""
     await asyncio.sleep(draw.random() * 0.5)
     left = draw.randint(1, 5)
     async with client.stream(draw.choice(prompts), seconds=5, pace="realtime", seed=draw.randrange(1000)) as stream:

@@ -1,4 +1,4 @@
-"""Readers that stop reading: those who read hear every frame in time, and memory stays within its bounds."""
+"""Clients that stop reading: other listeners hear every frame in time, and memory stays within its bounds."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from whispergpt.load.plan import Mix, steady
 from whispergpt.load.voices import Voices
 
 LISTENERS = 2
-"""Who read, and are judged."""
+"""Listeners that keep reading, whose playback is measured."""
 SECONDS = 40.0
 SETTLE_SECONDS = 10.0
 APART_SECONDS = 0.25
 NARROW = 4096
-"""Bytes that a stalled reader's system takes in."""
+"""Size of a stalled client's receive buffer in bytes."""
 MOST_MB, MOST_MB_EACH = 24.0, 1.0
-"""That an allocator may keep; and for each stalled reader what its connection may hold, the frames that it has credit
-for, its session and its prompt."""
+"""Megabytes that the allocator may keep, and megabytes for each stalled client: connection, frames, session, prompt."""
 
 
 async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` sessions that ask for endless audio and read none of it, around some listeners; those that the server
-    has no time for wait in line."""
-    await _listeners(served.url, 5.0, seed).run()  # all that is made at a first time is made
+    """Open ``count`` sessions that request endless audio and read none of it, beside some listeners.
+
+    Sessions beyond the server's limit wait in the queue. Returns the measurements.
+    """
+    await _listeners(served.url, 5.0, seed).run()  # fills pools and caches
     before, most_mb = await footprint(served), MOST_MB + MOST_MB_EACH * count
     others = _listeners(served.url, SECONDS, seed)
     listening = asyncio.create_task(others.run())
@@ -56,7 +57,7 @@ async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     return {
         "stalled": count,
         "playing": amid.busy,
-        "the_others": heard.as_json(),
+        "other_listeners": heard.as_json(),
         "grown_mb": grown,
         "bound_mb": most_mb,
         "left": left,
@@ -83,7 +84,7 @@ async def _stall(url: str, seed: int) -> ClientConnection:
 
 
 def narrow_wire(url: str, receive_buffer: int) -> socket.socket:
-    """A connection to a server whose system takes in so few bytes while nobody reads."""
+    """Return a connection to a server with a receive buffer of ``receive_buffer`` bytes."""
     address = urlsplit(url)
     wire = socket.socket()
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

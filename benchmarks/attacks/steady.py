@@ -1,4 +1,4 @@
-"""Listeners who come and go for long, four fifths of what the server bears: it stays as it was, and they hear all."""
+"""A long run at four fifths of the server's limit: speed and memory stay constant, and listeners hear everything."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.attacks.tools.visitors import visitors
 
 LOAD = 0.8
-"""Of the limit that the server itself measured."""
+"""Load as a fraction of the limit that the server measured."""
 MOST_SLOWER = 0.1
 MOST_REFUSED = 0.05
-"""Of those who come: an open loop is above its mean at times, and nobody stands in line."""
+"""Largest share of refused listeners: arrivals exceed their mean at times, and there is no queue."""
 FIRST_AUDIO_MS = 250.0
-"""For 99 in 100."""
+"""Longest 99th percentile of the time to first audio, in milliseconds."""
 
 
 async def steady(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` minutes at ``LOAD``; each minute's figures, and the last third beside the first."""
+    """Run ``count`` minutes at ``LOAD`` and return the measurements of each minute."""
     seen = await visitors(served, LOAD, count, seed)
     listeners, first = seen.summary.listeners, seen.summary.time_to_first_audio_ms
     refused = listeners.get("refused", 0) / listeners["arrived"]

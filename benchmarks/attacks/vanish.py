@@ -1,4 +1,4 @@
-"""Connections that vanish at every point of the protocol: nothing may be left of them."""
+"""Connections that are dropped at every point of the protocol: no file, thread or stream may be left over."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from whispergpt.load.listener import stream_address
 
 AT_ONCE = 32
 WARM_UP = 300
-"""Connections before the first look: pools and caches fill once."""
+"""Connections before the first measurement, which fill pools and caches."""
 MOST_MB = 40.0
-"""Of memory that an allocator may keep for later."""
+"""Megabytes that the allocator may keep."""
 PATIENCE_SECONDS = 30.0
 MOST_FAILED = 0.05
-"""Of the connections: those that never came to the point where they were to vanish prove nothing."""
+"""Largest share of connections that fail before the point at which they are to be dropped."""
 
 _PROMPT = short_prompt()
 
 
 async def vanish(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
-    """``count`` connections, some at once, each gone without a word at a point drawn at random."""
+    """Open ``count`` connections, some at once, and drop each at a random point; return the measurements."""
     draw = random.Random(seed)
     await _some(served.url, WARM_UP, draw)
     await asyncio.sleep(2)
@@ -40,7 +40,7 @@ async def vanish(served: ServerProcess, count: int, seed: int) -> dict[str, Any]
     left = after.leaked(before, MOST_MB)
     return {
         "connections": dict(sorted(points.items())),
-        "not_even_begun": failed,
+        "failed_before_their_point": failed,
         "before": before.as_json(),
         "after": after.as_json(),
         "left": left,
@@ -57,8 +57,8 @@ async def _some(url: str, count: int, draw: random.Random) -> tuple[Counter[str]
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await POINTS[name](url)
             points[name] += 1
-        except (OSError, TimeoutError, EOFError, Refused):
-            failed += 1  # refused, or too late: it never came to its point
+        except (OSError, TimeoutError, EOFError, RefusalError):
+            failed += 1  # refused, or too late
         finally:
             gate.release()
 
@@ -69,8 +69,8 @@ async def _some(url: str, count: int, draw: random.Random) -> tuple[Counter[str]
     return points, failed
 
 
-class Refused(Exception):
-    """The server said no."""
+class RefusalError(Exception):
+    """The server answered with an error."""
 
 
 # --- over HTTP
@@ -84,7 +84,7 @@ def _form(stream: str) -> bytes:
 
 
 def _post(stream: str, share: float = 1.0, answered: bool = False) -> Callable[[str], Awaitable[None]]:
-    """A request of which a share is sent, or whose answer has begun."""
+    """Return an action that sends a share of a request, or waits for the beginning of its answer, and drops it."""
 
     async def act(url: str) -> None:
         address, body = urlsplit(url), _form(stream)
@@ -121,7 +121,7 @@ async def _event(connection: ClientConnection, kind: str, **fields: Any) -> None
 
 
 async def _until(connection: ClientConnection, kind: str | None) -> None:
-    """An event of this kind, or audio."""
+    """Read until an event of this kind, or until audio if ``kind`` is None."""
     while True:
         message = await connection.recv()
         if isinstance(message, bytes):
@@ -130,13 +130,13 @@ async def _until(connection: ClientConnection, kind: str | None) -> None:
             continue
         event = json.loads(message)
         if event["type"] == "error":
-            raise Refused
+            raise RefusalError
         if event["type"] == kind:
             return
 
 
 def _live(*acts: str, pace: str = "realtime") -> Callable[[str], Awaitable[None]]:
-    """A session that does this and is gone."""
+    """Return an action that performs ``acts`` in a session and drops the connection."""
 
     async def act(url: str) -> None:
         connection = await connect(stream_address(url), compression=None, ping_interval=None)
@@ -182,4 +182,4 @@ POINTS: dict[str, Callable[[str], Awaitable[None]]] = {
     "WebSocket, forked": _live("prompt", "create", "audio", "fork"),
     "WebSocket, with the cancel": _live("prompt", "create", "audio", "cancel"),
 }
-"""Where a connection may end."""
+"""Actions that drop a connection, by the point of the protocol."""

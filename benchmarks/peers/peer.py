@@ -107,7 +107,7 @@ class PeerRunner:
 def window_frames(sizes: Sizes) -> int:
     """Return the frames before a chunk that a decoder without streaming decodes again, so that joins do not click.
 
-    The number covers the convolutions: the first one and two frames for the finer ones. The LSTM loses its state at each
-    chunk, which is audible and accepted here.
+    The number covers the convolutions: the first one and two frames for the finer ones. The LSTM loses its state at
+    each chunk, which is audible and accepted here.
     """
     return sizes.codec.kernel_size - 1 + 2

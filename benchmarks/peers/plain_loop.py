@@ -36,7 +36,7 @@ class _Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, at: Tensor, turn: Tensor) -> Tensor:
-        """Apply the block to ``[B, width]`` at one position; its key and value go to index ``at`` ``[1]`` of the rings."""
+        """Apply the block to ``[B, width]`` at one position; key and value go to index ``at`` ``[1]`` of the rings."""
         c = self.config
         heads = self.projection(self.first(x)).view(len(x), -1, c.head_width)
         turned = _rotate(heads[:, : c.heads + c.kv_heads], turn)

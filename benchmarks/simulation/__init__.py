@@ -1,6 +1,6 @@
-"""A region of servers on paper: the real scheduler, capacity and admission of each, and a clock that is not the wall's.
+"""A simulated region of servers: each has the real scheduler, capacity and admission, on a simulated clock.
 
 ``python -m whispergpt.benchmarks.simulation --machines 20`` plays listeners at a region of simulated machines.
-``python -m whispergpt.benchmarks.simulation.measure`` measures what a machine costs. docs/scaling.md says what came of
-it, and how far it is true.
+``python -m whispergpt.benchmarks.simulation.measure`` measures the costs of a machine. docs/scaling.md has the results
+and their limits.
 """

@@ -1,4 +1,4 @@
-"""``python -m whispergpt.benchmarks.simulation``: listeners at a region of simulated machines, and what they heard.
+"""Simulate listeners at a region of machines, and report what they heard.
 
 The machines' settings are those of the server, from its environment (``WHISPERGPT_MAX_WAITING``, …).
 """
@@ -27,10 +27,10 @@ from whispergpt.server.settings import Settings
 
 
 def simulate(plan: Plan, profile: Profile, settings: Settings) -> FleetReport:
-    """Play a plan to its end.
+    """Play a plan to its end and return the report.
 
     Raises:
-        ValueError: more listeners would come than can be planned.
+        ValueError: the plan has too many listeners.
     """
     began = time.perf_counter()
     region = Region(plan, profile, settings)
@@ -43,28 +43,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.simulation", description=__doc__)
     add = parser.add_argument
     add("--machines", type=int, default=20)
-    add("--load", type=float, default=0.8, help="listeners, as a share of what the machines bear")
-    add("--listeners", type=float, help="at once, on average, instead of --load")
-    add("--duration", type=float, default=600.0, help="seconds for which listeners come")
-    add("--seconds", type=_span, default=Span(5, 30), metavar="LEAST:MOST", help="of audio that each asks for")
+    add("--load", type=float, default=0.8, help="average listeners at once, as a share of the machines' limit")
+    add("--listeners", type=float, help="average listeners at once, instead of --load")
+    add("--duration", type=float, default=600.0, help="seconds during which listeners arrive")
+    add("--seconds", type=_span, default=Span(5, 30), metavar="LEAST:MOST", help="seconds of audio for each, random")
     add("--router", choices=get_args(Rule), default="most-slack")
-    add("--tries", type=int, default=1, help="machines that are asked before a refusal counts")
-    add("--report-seconds", type=float, default=1.0, help="between two reports of every machine's slack")
-    add("--notice-seconds", type=float, default=1.0, help="after which the router knows of a death")
-    add("--die", type=float, action="append", default=[], metavar="AT", help="a machine dies then; may be repeated")
-    add("--surge", type=_surge, metavar="FACTOR:AT:SECONDS", help="so many times as many listeners for a while")
-    add("--autoscale", type=float, metavar="SPARE", help="keep so much slack, as a share of those who listen")
-    add("--calm-seconds", type=float, default=300.0, help="for which fewer machines must be enough before one goes")
-    add("--generator", action="store_true", help="the load generator is on the same machine, as in a test of one")
-    add("--chunk", type=int, default=15, help="frames that one decision of a scheduler stands for; 1 is exact")
+    add("--tries", type=int, default=1, help="machines to ask before a refusal counts")
+    add("--report-seconds", type=float, default=1.0, help="seconds between two reports of the machines' slack")
+    add("--notice-seconds", type=float, default=1.0, help="seconds until the router notices a dead machine")
+    add(
+        "--die",
+        type=float,
+        action="append",
+        default=[],
+        metavar="AT",
+        help="kill a machine at AT seconds; may be repeated",
+    )
+    add("--surge", type=_surge, metavar="FACTOR:AT:SECONDS", help="FACTOR times as many listeners, from AT for SECONDS")
+    add("--autoscale", type=float, metavar="SPARE", help="autoscale to keep this slack, as a share of the listeners")
+    add("--calm-seconds", type=float, default=300.0, help="seconds of lower demand before a machine is removed")
+    add("--generator", action="store_true", help="the load generator runs on the same machine")
+    add("--chunk", type=int, default=15, help="frames per decision of a scheduler; 1 is exact, more is faster")
     add("--seed", type=int, default=0)
     add(
         "--profile",
         type=Path,
         default=MEASURED,
-        help="what a machine costs, as simulation.measure writes it",
+        help="costs of a machine, a file written by simulation.measure",
     )
-    add("--plot", type=Path, help="draw the course here")
+    add("--plot", type=Path, help="plot the run over time into this file")
     add("--json", action="store_true", help="print JSON alone")
     return parser
 
@@ -110,11 +117,11 @@ def _plan(options: argparse.Namespace, profile: Profile, settings: Settings) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.plot and (find_spec("matplotlib") is None or not options.plot.resolve().parent.is_dir()):
-        parser.error("--plot needs matplotlib (whispergpt[bench]) and a folder that is there")
+        parser.error("--plot needs matplotlib (whispergpt[bench]) and an existing folder")
     try:
         settings = Settings()
         profile = read_profile(options.profile)

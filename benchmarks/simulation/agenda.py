@@ -1,4 +1,4 @@
-"""What happens when: a clock that jumps from one event to the next."""
+"""Simulated time: a clock that jumps from one event to the next."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 
 
 class Event:
-    """Something that will be done, unless it is called off."""
+    """An action at a time of the simulation, until it is called off."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act: Callable[[], None] | None = act
 
     def call_off(self) -> None:
-        """Not to be done any more; after it was done, nothing."""
+        """Cancel the action; has no effect once it was done."""
         self._act = None
 
     def happen(self) -> None:
-        """Do it, once."""
+        """Perform the action, at most once."""
         act, self._act = self._act, None
         if act is not None:
             act()
 
 
 class Agenda:
-    """Events in the order of their times; those of one time in the order in which they were put down.
+    """Events in the order of their times; events of the same time keep the order in which they were added.
 
     Attributes:
         now: seconds since the start.
@@ -37,17 +37,17 @@ class Agenda:
         self._events: list[tuple[float, int, Event]] = []
 
     def at(self, when: float, act: Callable[[], None]) -> Event:
-        """Do something at a time, at once where that is past."""
+        """Schedule an action at time ``when``, or now if that has passed."""
         event = Event(act)
         heapq.heappush(self._events, (max(when, self.now), next(self._numbers), event))
         return event
 
     def after(self, seconds: float, act: Callable[[], None]) -> Event:
-        """Do something so many seconds from now."""
+        """Schedule an action in ``seconds`` seconds."""
         return self.at(self.now + seconds, act)
 
     def run(self, until: float) -> None:
-        """Let all happen that is due by then."""
+        """Perform all actions due by ``until`` and move the clock there."""
         while self._events and self._events[0][0] <= until:
             self.now, _, event = heapq.heappop(self._events)
             event.happen()

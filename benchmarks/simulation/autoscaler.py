@@ -1,4 +1,4 @@
-"""How many machines there should be: enough for who listens, and some slack."""
+"""Autoscaling rule: enough machines for the current listeners and some slack."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field
 
 EVERY_SECONDS = 15.0
-"""Between two decisions, as Kubernetes' autoscaler has it."""
+"""Seconds between two decisions, the default of Kubernetes' autoscaler."""
 
 
 @dataclass
 class Autoscaler:
-    """Grows at once, and shrinks to the most that was wanted in the last ``calm_seconds``.
+    """Autoscaler that grows at once, and shrinks to the largest demand of the last ``calm_seconds``.
 
     Attributes:
-        spare: slack to keep, as a share of those who listen.
-        least, most: machines.
+        spare: slack to keep, as a share of the listeners.
+        least, most: bounds of the number of machines.
     """
 
     spare: float = 0.25
@@ -26,7 +26,7 @@ class Autoscaler:
     _wanted: deque[tuple[float, int]] = field(default_factory=deque)
 
     def machines(self, now: float, listening: int, bears: float) -> int:
-        """How many there should be, where one of them bears ``bears`` listeners."""
+        """Return the number of machines for ``listening`` listeners if each bears ``bears``."""
         wanted = math.ceil(listening * (1 + self.spare) / bears)
         self._wanted.append((now, min(self.most, max(self.least, wanted))))
         while self._wanted[0][0] < now - self.calm_seconds:

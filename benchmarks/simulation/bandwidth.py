@@ -1,5 +1,7 @@
-"""What real continuations take on the way to their listeners, by format: ``python -m
-whispergpt.benchmarks.simulation.bandwidth``."""
+"""Bit rates of real continuations, by output format.
+
+``python -m whispergpt.benchmarks.simulation.bandwidth`` prints them as JSON.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,14 @@ from whispergpt.load.example import PROMPT
 from whispergpt.server.audio.encoders import Format, encoder
 
 MESSAGE_FRAMES = 6
-"""80 ms, the most that one message holds."""
+"""Frames of one message: 80 ms, the server's maximum."""
 SECONDS = 20
 SEEDS = range(3)
 PROMPTS = {"speech": PROMPT, "piano": PROMPT.with_name("piano.flac")}
 
 
 def continuation(engine: Engine, model: str, seed: int) -> bytes:
-    """s16le samples of ``SECONDS``."""
+    """Generate ``SECONDS`` of a continuation and return its s16le samples."""
     defaults = engine.model.defaults
     sampling = SamplingParams(seed, defaults.temperature, defaults.top_k, defaults.top_p)
     stream = engine.stream(engine.encode_prompt(read_audio(PROMPTS[model])), sampling, SECONDS * FRAME_RATE)
@@ -30,7 +32,7 @@ def continuation(engine: Engine, model: str, seed: int) -> bytes:
 
 
 def bits_per_second(wanted: Format, pcm: bytes) -> float:
-    """Of a body that is sent while it grows, message by message as the server groups frames."""
+    """Return the bit rate of a streamed body, encoded message by message as the server does."""
     size, message = len(pcm) // 2, 2 * HOP * MESSAGE_FRAMES
     out = encoder(wanted, size)
     body = sum(len(out.push(pcm[start : start + message])) for start in range(0, len(pcm), message))
@@ -38,7 +40,7 @@ def bits_per_second(wanted: Format, pcm: bytes) -> float:
 
 
 def main() -> int:
-    """Print kilobits a second for each model, format and seed."""
+    """Print kilobits per second for each model, format and seed."""
     told = {}
     for model in PROMPTS:
         engine = Engine.load(model, "cpu")

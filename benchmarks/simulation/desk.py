@@ -1,4 +1,4 @@
-"""Prompts in work at one machine, in the order of the engine's desk: who waits first, the shortest of these."""
+"""Prompt work of one machine, in the order of the engine's desk: awaited prompts first, then the shortest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ _NOTHING = 1e-12
 
 @dataclass(eq=False)
 class PromptWork:
-    """One prompt: ``frames`` and ``seconds`` of work that are left of it, and ``since`` when somebody waits for it."""
+    """Work left of one prompt.
+
+    Attributes:
+        frames, seconds: frames and machine seconds left.
+        since: time of the commit; None before it.
+        done: called when the committed prompt is finished.
+    """
 
     frames: float = 0.0
     seconds: float = 0.0
@@ -20,50 +26,49 @@ class PromptWork:
     done: Callable[[], None] | None = None
 
     def after(self) -> tuple[bool, float]:
-        """Sorts as ``PromptDesk`` does, at any moment alike: all who wait grow older together."""
+        """Return the sort key of ``PromptDesk``; it needs no current time, since all waiting prompts age alike."""
         return self.since is None, self.frames + (self.since or 0.0) * WAITING_FRAMES
 
 
 class Desk:
-    """One prompt after the other, at the whole speed that there is for prompts; work is in seconds of a machine that
-    does nothing else."""
+    """Prompts that are worked on one after the other; work is in seconds of an otherwise idle machine."""
 
     def __init__(self) -> None:
         self._prompts: list[PromptWork] = []
 
     def __len__(self) -> int:
-        """Prompts of which something is left to be done."""
+        """Return the number of unfinished prompts."""
         return len(self._prompts)
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for one."""
+        """Whether a committed prompt is unfinished."""
         return any(prompt.since is not None for prompt in self._prompts)
 
     def append(self, prompt: PromptWork, frames: float, seconds: float) -> None:
-        """More of a prompt."""
+        """Add work to a prompt."""
         prompt.frames, prompt.seconds = prompt.frames + frames, prompt.seconds + seconds
         if prompt not in self._prompts:
             self._prompts.append(prompt)
 
     def commit(self, prompt: PromptWork, now: float, done: Callable[[], None]) -> None:
-        """That was all of it, and somebody waits: ``done`` will be called."""
+        """Mark a prompt as complete and awaited; ``done`` is called when it is finished."""
         prompt.since, prompt.done = now, done
         if prompt not in self._prompts:
             self._prompts.append(prompt)
 
     def drop(self, prompt: PromptWork) -> None:
-        """Nobody wants it any more."""
+        """Discard a prompt."""
         if prompt in self._prompts:
             self._prompts.remove(prompt)
 
     @property
     def due_in(self) -> float:
-        """Work until the next one is through."""
+        """Seconds of work until the next prompt is finished."""
         return max(0.0, self._next().seconds)
 
     def work(self, amount: float) -> list[Callable[[], None]]:
-        """Do so much; returns what is to be called for those that are through, first ones first."""
+        """Do ``amount`` seconds of work, and return the callbacks of the finished prompts in order."""
         through = []
         while self._prompts and (prompt := self._next()).seconds <= amount + _NOTHING:
             amount -= prompt.seconds

@@ -1,4 +1,4 @@
-"""One listener of the region: finds a machine, sends a prompt, listens, goes on elsewhere where that machine dies."""
+"""A simulated listener: finds a machine, sends a prompt, listens, and moves to another machine if that one dies."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from whispergpt.server.link.places import Place
 from whispergpt.server.link.stream_plan import StreamPlan
 
 BUFFER_SECONDS = 0.05
-"""That each player holds before it plays, as those of ``whispergpt.benchmarks.attacks`` do."""
+"""Seconds that a player buffers before it plays, as in ``whispergpt.benchmarks.attacks``."""
 PIECE_SECONDS = 0.1
-"""A live prompt is sent in such pieces; the last one is what is left to be worked on when it is committed."""
+"""Length of a live prompt's pieces; one piece is left to be encoded at the commit."""
 SPOKEN_SECONDS = 1.0
-"""Of a live prompt are put to work at a time."""
+"""Seconds of a live prompt that are added to the desk at a time."""
 FIRST_PAUSE, LONGEST_PAUSE, PATIENCE_SECONDS = 0.1, 2.0, 60.0
-"""Between tries to go on elsewhere, twice as long after each, and for how long to try: as the Python client does."""
+"""First and longest pause between reconnections, doubled after each, and their time limit, as in the Python client."""
 
 
 class Listener:
-    """Follows one visit and keeps its record.
+    """Listener of one visit, with its record.
 
     Args:
         queue_seconds: longest wait for a slot.
-        tries: machines that are asked before a refusal counts.
+        tries: machines to ask before a refusal counts.
 
     Attributes:
-        moves: how often it went on elsewhere; ``lead_at_loss``: what it had to play then, in seconds.
+        moves: number of moves to another machine.
+        lead_at_loss: seconds of audio left to play at each loss of a machine.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Listener:
     # --- a visit
 
     def come(self) -> None:
-        """Ask for a machine; the first sound of the prompt is refused where there is no room."""
+        """Choose a machine and begin the prompt; a machine without room refuses its first part."""
         told = "no machine is ready"
         asked: list[Machine] = []
         while len(asked) < self._tries and (machine := self._router.choose(asked)) is not None:
@@ -93,7 +94,7 @@ class Listener:
         self._end("refused", told)
 
     def _speak(self, machine: Machine) -> None:
-        """The prompt as it is said, which is worked on while it grows: the last piece when it is committed."""
+        """Send the prompt in pieces at its own pace, and commit it with the last piece."""
         whole = self.record.visit.prompt_seconds
         before, spoken = max(0.0, whole - PIECE_SECONDS), 0.0
         while spoken < before:
@@ -116,7 +117,7 @@ class Listener:
         machine.commit(self._prompt, lambda: self._prompt_made(machine, self._plan(0)))
 
     def _plan(self, got: int) -> StreamPlan:
-        """What the engine has to do for a listener who has so many frames: from the last token on."""
+        """Return the engine's plan for a listener that has ``got`` frames: it begins at the last resume token."""
         first = got // CHECKPOINT_EVERY * CHECKPOINT_EVERY
         sampling = SamplingParams(self.record.visit.seed, 1.0, 0, 1.0)
         resumed = self.moves > 0
@@ -124,8 +125,8 @@ class Listener:
 
     def _prompt_made(self, machine: Machine, plan: StreamPlan) -> None:
         if machine is not self._machine or self.over:
-            return  # it died meanwhile, or whoever spoke is gone
-        prompt = cast(PromptHandle, machine)  # all that is asked of it is its model
+            return  # the machine died or the listener left meanwhile
+        prompt = cast(PromptHandle, machine)  # admission only uses its model
         try:
             handle = machine.admission.start_stream(machine.link, prompt, plan, Caller(), self._place)
         except ApiError as refusal:
@@ -157,7 +158,7 @@ class Listener:
         record.clock.arrive(at, frames / FRAME_RATE)
         if self._got >= self._frames:
             record.clock.end(at, complete=True)
-            # The slot is free; what was made ahead is still to be played, and then the connection is closed.
+            # The slot is free; the connection closes when the buffered audio has played.
             record.outcome, record.ended = "completed", at + record.clock.lead(at)
             self._playing = None
             self._agenda.at(record.ended, self._close)
@@ -171,14 +172,14 @@ class Listener:
     # --- the death of a machine
 
     def lose(self) -> None:
-        """The machine is gone: go on elsewhere from the last token, if there is one."""
+        """Handle the machine's death: resume on another machine from the last token, if there is one."""
         self._forget_timers()
         self._machine, self._playing, self._place = None, None, None
         if self.over:
             return
         now = self._agenda.now
         if self.record.first_audio is None:
-            self._end("failed", "the machine died before there was anything to go on from")
+            self._end("failed", "the machine died before the first resume token")
             return
         self.moves += 1
         self.lead_at_loss.append(self.record.clock.lead(now))
@@ -224,7 +225,7 @@ class Listener:
             self._end("refused", told)
 
     def _close(self) -> None:
-        """Give everything back that was taken at the machine."""
+        """Release everything held at the machine."""
         self._forget_timers()
         machine, self._machine = self._machine, None
         if self._place is not None:

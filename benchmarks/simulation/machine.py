@@ -1,4 +1,4 @@
-"""One machine: the real scheduler, capacity and admission, stepped on a clock that is not the wall's."""
+"""A simulated machine: the real scheduler, capacity and admission on a simulated clock."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from whispergpt.server.settings import Settings
 
 MODEL = "speech"
 _DOZE = 0.001
-"""The worker sleeps in whole milliseconds."""
+"""Unit of the worker's sleep in seconds."""
 _NEAR_SECONDS = 0.1
-"""Of lead at the end of some steps, were they for others: with less, a stream's frames are told one by one."""
+"""Lead in seconds below which a stream's frames are reported one by one."""
 _AT_ONCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What machines of one kind need: the curves, looked up by all of them."""
+    """Cost curves of one kind of machine, shared by all its machines."""
 
     profile: Profile
     step: StepCost
@@ -48,7 +48,7 @@ class Costs:
 
 @dataclass
 class _Burst:
-    """Steps of the same streams one after the other, ``seconds`` each; ``done`` of ``count`` are accounted for."""
+    """Consecutive steps of the same streams, ``seconds`` each; ``done`` of ``count`` are accounted for."""
 
     began: float
     seconds: float
@@ -57,7 +57,7 @@ class _Burst:
     done: int = 0
 
     def over_by(self, now: float) -> int:
-        """Steps that have ended."""
+        """Return the number of steps that have ended by ``now``."""
         return min(self.count, int((now - self.began + _AT_ONCE) / self.seconds))
 
     @property
@@ -66,18 +66,18 @@ class _Burst:
 
 
 class Machine:
-    """What ``Admission`` sees as an engine's link, and the region as a server.
+    """Simulated server, which serves as the engine link of ``Admission``.
 
     Args:
-        costs: of its kind.
-        settings: of the server, those that admission reads.
-        chunk: frames that one decision of the scheduler stands for; 1 asks it before every step, as a server does. With
-            more, streams are stepped so many frames at a time and end up to so many further ahead.
-        seed: of the unevenness of its steps.
+        costs: costs of this kind of machine.
+        settings: settings of the server; admission reads some of them.
+        chunk: frames per decision of the scheduler. With 1 it decides before every step, as in a server. With more,
+            streams are stepped this many frames at a time and may end that much further ahead.
+        seed: seed of the variation of step times.
 
     Attributes:
-        state: ``starting`` and ``draining`` ones get nobody new.
-        busy, steps, frames: seconds stepped, and what was made in them.
+        state: ``starting`` and ``draining`` machines get no new listeners.
+        busy, steps, frames: seconds spent in steps, their number, and the frames made.
     """
 
     def __init__(self, number: int, costs: Costs, settings: Settings, agenda: Agenda, chunk: int, seed: str) -> None:
@@ -106,19 +106,19 @@ class Machine:
 
     @property
     def link(self) -> EngineLink:
-        """For ``Admission``, which asks for ``live``, ``places``, ``most_listened`` and ``start_stream`` alone."""
+        """This machine as the link of ``Admission``: ``live``, ``places``, ``most_listened`` and ``start_stream``."""
         return cast(EngineLink, self)
 
     def live(self, model: str | None = None, pace: Pace | None = None) -> list[Playing]:
-        """Streams that play or wait: all of one model, and in real time."""
+        """Return the streams that play or wait; all have the same model and the real-time pace."""
         return list(self._live.values())
 
     def most_listened(self, model: str) -> int:
-        """Real-time streams that the machine bears, as its last turn had it."""
+        """Return the limit of real-time streams as of the machine's last turn."""
         return self._limit
 
     def start_stream(self, prompt: PromptHandle, plan: StreamPlan, visit: Visit) -> Playing:
-        """Put a stream in line for a slot."""
+        """Queue a stream for a slot and return its handle."""
         self._ids += 1
         playing = Playing(self._ids, self.model, plan, self._agenda.now)
         self._live[playing.stream] = playing
@@ -130,50 +130,50 @@ class Machine:
 
     @property
     def slack(self) -> int:
-        """Real-time streams that could still be taken: the limit without those that play or wait, or will."""
+        """Real-time streams that still fit: the limit less playing, waiting and reserved ones."""
         return self._limit - len(self._live) - self.places.kept()
 
     def connect(self, lost: Callable[[], None]) -> None:
-        """One more session, which is told by ``lost`` should this machine die.
+        """Open a session; ``lost`` is called if this machine dies.
 
         Raises:
-            ApiError: there are too many, or nothing answers.
+            ApiError: there are too many sessions, or the machine is dead.
         """
-        if self.state == "gone":  # whoever sent them here has not noticed yet
+        if self.state == "gone":  # the router has not noticed yet
             raise ApiError(503, "unreachable", "There is nobody at this address.")
         self.admission.enter_session()
         self.sessions[lost] = None
 
     def disconnect(self, lost: Callable[[], None]) -> None:
-        """One session less."""
+        """Close a session."""
         if lost in self.sessions:
             del self.sessions[lost]
             self.admission.leave_session()
 
     def append(self, prompt: PromptWork, frames: float, seconds: float) -> None:
-        """More of a prompt, to be worked on beside the steps."""
+        """Add work to a prompt, which is done beside the steps."""
         self._work_on_prompts()
         self.desk.append(prompt, frames, seconds)
         self._expect_prompt()
 
     def commit(self, prompt: PromptWork, done: Callable[[], None]) -> None:
-        """Somebody waits for all of a prompt."""
+        """Mark a prompt as complete and awaited."""
         self._work_on_prompts()
         self.desk.commit(prompt, self._agenda.now, done)
         self._wake()
 
     def drop(self, prompt: PromptWork) -> None:
-        """Nobody wants a prompt any more."""
+        """Discard a prompt."""
         self._work_on_prompts()
         self.desk.drop(prompt)
         self._expect_prompt()
 
     def catch_up(self) -> None:
-        """Account for every step that has ended by now: whoever leaves has heard those."""
+        """Account for every step that has ended by now, so that a leaving listener has heard them."""
         self._settle()
 
     def leave(self, playing: Playing) -> None:
-        """Cancel a stream; it is out before the next step."""
+        """Cancel a stream before the next step."""
         self._settle()
         if self._live.pop(playing.stream, None) is not None:
             self.scheduler.end(playing.stream, "cancelled")
@@ -195,7 +195,7 @@ class Machine:
     # --- the worker's loop
 
     def _wake(self) -> None:
-        """There is something to do: once the step under way has ended, or now."""
+        """Schedule a turn at the end of the current step, or now if there is none."""
         if self._burst is None:
             self._turn(self._agenda.now)
             return
@@ -211,11 +211,11 @@ class Machine:
         self._turn_at, self._turn_due = at, self._agenda.at(at, self._take_turn)
 
     def _take_turn(self) -> None:
-        """What ``Worker.turn`` does: who may play, who is stepped, and how long to sleep otherwise."""
+        """Take a turn as ``Worker.turn`` does: admit streams, step the runnable ones, or sleep."""
         self._turn_due = None
         self._settle()
         through = self._worked()
-        self._burst = None  # from here on, who wakes this machine is served in this turn
+        self._burst = None  # from here on, a wake-up is handled in this turn
         for done in through:
             done()
         scheduler = self.scheduler
@@ -231,7 +231,7 @@ class Machine:
         self._expect_prompt()
 
     def _until_chunk(self) -> float:
-        """Where decisions stand for several frames, all machines' streams are stepped once in so many frames' time."""
+        """Return the seconds until the next decision; all machines decide at multiples of ``chunk`` frames."""
         if self._chunk == 1:
             return 0.0
         period = self._chunk / FRAME_RATE
@@ -249,13 +249,13 @@ class Machine:
     def _step_seconds(self, streams: int) -> float:
         profile = self._costs.profile
         drawn = self._draw.choice(profile.spread)
-        # The mean of as many draws as the decision stands for steps.
+        # Spread of the mean of ``chunk`` draws.
         uneven = self._mean + (drawn - self._mean) / math.sqrt(self._chunk)
         beside = profile.prompts_slow if len(self.desk) else 1.0
         return self._costs.turn.of(streams) * uneven * beside / profile.left(len(self._live))
 
     def _settle(self) -> None:
-        """Count the frames of the steps that have ended, and tell who hears them."""
+        """Count the frames of the steps that have ended, and pass them to their listeners."""
         burst, now = self._burst, self._agenda.now
         self._clock = now
         if burst is None or (ended := burst.over_by(now)) <= burst.done:
@@ -269,7 +269,7 @@ class Machine:
             for when in at if playing.close else at[-1:]:
                 made = 1 if playing.close else len(at)
                 self._clock = when
-                stream.generated += made - 1  # of these it never ran dry: ``advance`` counts the last
+                stream.generated += made - 1  # the stream did not run dry in these steps; ``advance`` counts the last
                 self.scheduler.advance(stream)
                 self.frames += made
                 if stream.status == "completed":
@@ -288,7 +288,7 @@ class Machine:
         return beside * profile.left(len(self._live))
 
     def _worked(self) -> list[Callable[[], None]]:
-        """Do what was done since the last look, at the speed that there was; returns what is to be called for it."""
+        """Account for the prompt work since the last call, and return the callbacks of finished prompts."""
         passed, self._worked_until = self._agenda.now - self._worked_until, self._agenda.now
         return self.desk.work(passed * self._prompt_speed()) if len(self.desk) else []
 

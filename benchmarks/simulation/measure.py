@@ -1,5 +1,6 @@
-"""What a machine costs, for the simulation: ``python -m whispergpt.benchmarks.simulation.measure -o FILE`` on one that
-has nothing else to do. It takes a minute.
+"""Measure the costs of a machine for the simulation, which takes a minute on an otherwise idle machine.
+
+``python -m whispergpt.benchmarks.simulation.measure --name NAME -o FILE`` writes them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from whispergpt.server.tokens.resume_tokens import ResumeTokens
 MODEL = "speech"
 COMMAND = "python -m whispergpt.benchmarks.simulation.measure"
 TURNS, WARM = 60, 3
-"""Of which the median is what a turn for so many streams takes."""
+"""Measured and warm-up turns for each number of streams; the median counts."""
 SPREAD_STREAMS, SPREAD_TURNS, QUANTILES = 16, 1000, 41
 SHORT_SECONDS, LONG_SECONDS, PROMPTS = 1.0, 5.0, 15
 RECALLED_SECONDS, RECALLS = 20.0, 7
@@ -56,10 +57,10 @@ _OPEN = {"WHISPERGPT_PROMPT_CACHE_BYTES": "0", "WHISPERGPT_MAX_LOAD": "0"}
 
 
 class _Turns:
-    """The worker's loop for so many streams, messages packed and thrown away.
+    """The worker's loop; its messages are packed and discarded.
 
     Attributes:
-        prompts: how many became ready meanwhile.
+        prompts: number of prompts that have become ready.
     """
 
     def __init__(self, runner: OurRunner, desk: PromptDesk) -> None:
@@ -73,14 +74,15 @@ class _Turns:
         self.prompts += isinstance(event, m.PromptReady)
 
     def seconds(self) -> float:
-        """Of one turn."""
+        """Take one turn and return its seconds."""
         began = time.perf_counter()
         self._worker.turn()
         return time.perf_counter() - began
 
     def taken(self, streams: int, turns: int, paced: bool = True) -> list[float]:
-        """Seconds of each turn, one in a frame's time: as a server has them, with caches and processors gone cold
-        between. Not ``paced``: one behind the other.
+        """Return the seconds of each turn with ``streams`` streams.
+
+        ``paced`` turns begin a frame apart, with cold caches and processors as in a server; others follow at once.
         """
         self._runner.prepare(streams)
         taken: list[float] = []
@@ -92,7 +94,7 @@ class _Turns:
 
 
 class _Prompts:
-    """A desk where prompts are waited for, or kept coming."""
+    """A prompt desk for timing single prompts, or for constant prompt work."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._done = engine, threading.Event()
@@ -101,7 +103,7 @@ class _Prompts:
         self.close = self.desk.close
 
     def seconds(self, audio: Samples | m.Memory) -> float:
-        """That one takes, from its commit on, with nothing else to do."""
+        """Return the seconds from a prompt's commit to its end on an idle machine."""
         self._done.clear()
         began = time.perf_counter()
         self._bring(audio)
@@ -111,7 +113,7 @@ class _Prompts:
         return time.perf_counter() - began
 
     def keep_coming(self) -> None:
-        """Have ``AT_ONCE`` in work."""
+        """Keep ``AT_ONCE`` prompts in work."""
         while len(self.desk) < AT_ONCE:
             self._bring(_sound(LONG_SECONDS, self._number))
 
@@ -131,12 +133,12 @@ def _sound(seconds: float, seed: int) -> Samples:
 
 
 def _checkpoint(engine: Engine) -> Checkpoint:
-    """Of a stream that has as much behind it as a token holds."""
+    """Return a checkpoint of a stream with as much history as a token can hold."""
     prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
     stream = Stream(1, prompt, SamplingParams(0, 1.0, 0, 1.0), frames=None, credit=None, checkpoints=True)
     engine.start(stream)
     said: list[Checkpoint] = []
-    while len(said) < 2:  # the first stands at its beginning
+    while len(said) < 2:  # the first is at the stream's beginning
         said += engine.step().checkpoints
     engine.cancel(stream)
     return said[-1]
@@ -144,7 +146,7 @@ def _checkpoint(engine: Engine) -> Checkpoint:
 
 @dataclass(frozen=True)
 class _Server:
-    """What listeners cost beside the steps, in seconds of all cores for each second that one listens."""
+    """Costs of a listener beside the steps, in seconds of all cores for each second of listening."""
 
     start_seconds: float
     listener_share: float
@@ -172,7 +174,7 @@ def _server() -> _Server:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of one process, all its threads (proc(5): utime and stime, in ticks)."""
+    """Return the processor seconds of a process with all its threads (proc(5): utime and stime, in ticks)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -183,10 +185,10 @@ def _own_seconds() -> float:
 
 
 def measure(name: str) -> Profile:
-    """Measure this machine, with whatever else it does at the moment."""
+    """Measure this machine and return its profile."""
     device = torch.device("cpu")
     runner = OurRunner(load_model(MODEL, device), device)
-    runner.prepare(64)  # as many slots as a server has
+    runner.prepare(64)  # the server's default number of slots
     engine = runner.engine
     runner.prepare(0)
     step = engine.step_cost()
@@ -236,9 +238,9 @@ def measure(name: str) -> Profile:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--name", required=True, help="of this machine, for people")
+    parser.add_argument("--name", required=True, help="a name for this machine")
     parser.add_argument("-o", "--output", type=Path, default=MEASURED)
     options = parser.parse_args()
     profile = measure(options.name)

@@ -1,4 +1,4 @@
-"""What is to be played at a region: how many machines, who listens, and what befalls them."""
+"""Plan of a simulation: machines, listeners and failures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from whispergpt.engine.streams.scheduler import SAFE_LEAD_SECONDS
 from whispergpt.load.plan import Mix, Visit, open_loop
 
 MOST_CHUNK = int(SAFE_LEAD_SECONDS * FRAME_RATE / 2)
-"""Who is not stepped for so long and twice as long still plays."""
+"""Most frames per decision: a stream still plays when it is not stepped for twice this long."""
 
 
 @dataclass(frozen=True)
 class Surge:
-    """``factor`` times as many listeners from ``at`` on, for ``seconds``."""
+    """A period of ``seconds`` from ``at`` on with ``factor`` times as many listeners."""
 
     factor: float
     at: float
@@ -30,18 +30,18 @@ class Surge:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run.
+    """Plan of one run.
 
     Attributes:
-        listeners: at once, on average, had nobody been refused.
-        duration: seconds for which listeners come.
-        tries: machines that a router asks before a refusal counts.
-        report_seconds: between two reports of every machine's slack to the router.
-        notice_seconds: after which the router knows of a death.
-        deaths: when a machine dies, each time another one.
-        autoscaler: None leaves the machines as many as they are.
-        drain_seconds: how long a machine that is to go may play on.
-        chunk: frames that one decision of a scheduler stands for.
+        listeners: average number at once without refusals.
+        duration: seconds during which listeners arrive.
+        tries: machines to ask before a refusal counts.
+        report_seconds: seconds between two reports of the machines' slack to the router.
+        notice_seconds: seconds until the router notices a dead machine.
+        deaths: times at which a machine dies.
+        autoscaler: None keeps the number of machines constant.
+        drain_seconds: longest time that a removed machine plays on.
+        chunk: frames per decision of a scheduler.
     """
 
     machines: int
@@ -68,10 +68,10 @@ class Plan:
             raise ValueError("Reports need time between them, and no death is noticed before it happens.")
 
     def visits(self) -> list[Visit]:
-        """Everybody who comes, in order.
+        """Return all visits in order of arrival.
 
         Raises:
-            ValueError: that would be too many.
+            ValueError: there would be too many.
         """
         visits = open_loop(self.mix, self.listeners, self.duration, self.seed)
         if self.surge is not None:

@@ -1,4 +1,4 @@
-"""A stream at a machine, as admission and its listener see it: the server's handle on the engine's stream."""
+"""Handle of a stream at a simulated machine, in place of the server's handle."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _ENDLESS = 1 << 30
 
 
 class Playing:
-    """One stream that plays or waits.
+    """A stream that plays or waits.
 
     Attributes:
-        stream: the scheduler's.
-        close: whether each of its frames is told by itself, because it could run dry.
-        on_begin, on_frames: told of its slot, and of so many frames to be heard at a time.
+        stream: the scheduler's stream.
+        close: whether its frames are reported one by one, because it may run dry.
+        on_begin: called when the stream gets a slot.
+        on_frames: called with a number of frames and the time at which they are ready.
     """
 
     def __init__(self, number: int, model: ModelInfo, plan: StreamPlan, now: float) -> None:
@@ -28,18 +29,18 @@ class Playing:
         self.on_begin: Callable[[], None] = lambda: None
         self.on_frames: Callable[[int, float], None] = lambda count, at: None
         self._waiting = True
-        # The scheduler never looks into a prompt, and a listener who takes all at once needs no credit.
+        # The scheduler never reads a prompt, and a listener without backpressure needs no credit.
         nothing = cast(Prompt, cast(Any, None))
         self.stream = Stream(number, nothing, credit=None, queued_at=now, **vars(plan))
 
     @property
     def waits(self) -> bool:
-        """Whether it has no slot yet."""
+        """Whether the stream has no slot yet."""
         return self._waiting
 
     @property
     def seconds_left(self) -> float | None:
-        """As ``StreamHandle.seconds_left``: until its last frame is made, None where nobody knows."""
+        """Seconds of audio left to generate, as ``StreamHandle.seconds_left``; None if unknown."""
         if self.plan.frames is None or self._waiting:
             return None
         return (self.plan.frames - self.stream.generated) / FRAME_RATE
@@ -49,12 +50,12 @@ class Playing:
         return _ENDLESS if self.plan.frames is None else self.plan.frames - self.stream.generated
 
     def begins(self) -> None:
-        """It has its slot."""
+        """Record that the stream has its slot."""
         self._waiting = False
         self.on_begin()
 
     def made(self, count: int, at: float) -> None:
-        """So many frames more were made, the last of them then."""
+        """Report ``count`` new frames, the last of them made at ``at``."""
         heard = min(count, self.stream.generated - self.stream.skipped)
         if heard > 0:
             self.on_frames(heard, at)

@@ -1,4 +1,4 @@
-"""What one machine's work costs, as ``whispergpt.benchmarks.simulation.measure`` measured it."""
+"""Costs of one machine, as measured by ``whispergpt.benchmarks.simulation.measure``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEASURED = Path(__file__).parent / "two_cores.json"
 
 
 class TabledCost(StepCost):
-    """The same, each number of streams looked up once: a region asks for millions of steps."""
+    """Step cost that caches its values, since a region looks up millions of steps."""
 
     @functools.cached_property
     def _known(self) -> dict[int, float]:
@@ -27,30 +27,30 @@ class TabledCost(StepCost):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Seconds of a step for so many streams."""
+    """Seconds of a step by number of streams."""
 
     streams: list[int]
     seconds: list[float]
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One kind of machine. Shares are of the whole machine, all its cores.
+    """Costs of one kind of machine. Shares refer to all cores of the machine.
 
     Attributes:
-        machine, model, command, date: where these figures come from.
-        cores: how many the machine has.
-        step: the model's step alone, as the engine measures it at its start.
-        turn: a step with all that goes with it in the engine: scheduling, copies, its message to the server.
-        spread: quantiles of a step's time over its median, evenly spaced, lowest first.
-        prompt_least, prompt_rate: seconds of work of any prompt, and of each second of prompt, where nothing plays.
-        recall_frames, recall_seconds: that a token holds, and the work of making a stream anew from it.
-        prompts_slow: how many times as long steps take while prompts are worked on.
-        prompts_share: how fast prompts are worked on beside steps, alone being 1.
-        listener_share: that the server takes for each listener, beside the steps.
-        generator_share: that the load generator takes, where it runs on the same machine.
-        start_seconds: from a server's start until it is ready.
+        machine, model, command, date: origin of these values.
+        cores: number of cores.
+        step: time of the model's step alone, as the engine measures it at its start.
+        turn: time of a step with scheduling, copies and the message to the server.
+        spread: evenly spaced quantiles of a step's time over its median, lowest first.
+        prompt_least, prompt_rate: seconds of work for any prompt, and for each second of it, on an idle machine.
+        recall_frames, recall_seconds: frames that a token holds, and seconds to restore a stream from it.
+        prompts_slow: factor by which steps slow down while prompts are encoded.
+        prompts_share: speed of prompts beside steps, relative to an idle machine.
+        listener_share: share of the machine that the server uses for each listener, besides steps.
+        generator_share: share that the load generator uses for each listener if it runs on the same machine.
+        start_seconds: seconds from a server's start until it is ready.
         slot_bytes: memory of one stream's state.
-        token_bytes: a resume token.
+        token_bytes: size of a resume token.
     """
 
     machine: str
@@ -74,40 +74,42 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_bytes: int
 
     def with_generator(self) -> Profile:
-        """The same where whoever listens takes the machine's time too."""
+        """Return this profile with the load generator on the same machine."""
         return msgspec.structs.replace(self, listener_share=self.listener_share + self.generator_share)
 
     def turn_seconds(self, streams: int, listeners: int) -> float:
-        """A turn for so many streams on average, beside what so many listeners cost the server."""
+        """Return the mean seconds of a turn of ``streams`` streams while the server has ``listeners`` listeners."""
         mean = sum(self.spread) / len(self.spread)
         return self.turn_cost().of(streams) * mean / self.left(listeners)
 
     def left(self, listeners: int) -> float:
-        """The share of the machine that so many listeners leave to the engine; a hundredth at least."""
+        """Return the share of the machine that ``listeners`` listeners leave to the engine, at least 0.01."""
         return max(0.01, 1 - self.listener_share * listeners)
 
     def bears(self, slots: int, most_load: float) -> int:
-        """Real-time streams whose steps take ``most_load`` of a frame's time, no prompts beside; ``slots`` where that
-        is 0."""
+        """Return the most real-time streams with steps of at most ``most_load`` of a frame's time, without prompts.
+
+        A ``most_load`` of 0 means no limit besides ``slots``.
+        """
         if most_load == 0:
             return slots
         allowed = most_load / FRAME_RATE
         return max((n for n in range(1, slots + 1) if self.turn_seconds(n, n) <= allowed), default=1)
 
     def step_cost(self) -> StepCost:
-        """What a server takes its machine for at its start."""
+        """Return the step cost that a server assumes at its start."""
         return TabledCost(self.step.streams, self.step.seconds)
 
     def turn_cost(self) -> StepCost:
-        """What a turn really takes."""
+        """Return the real cost of a turn."""
         return TabledCost(self.turn.streams, self.turn.seconds)
 
 
 def read_profile(path: Path) -> Profile:
-    """Read one.
+    """Read a profile from a file.
 
     Raises:
-        ValueError: the file is missing, or holds something else; the message names it.
+        ValueError: the file is missing or is no profile; the message names it.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Profile)

@@ -1,4 +1,4 @@
-"""A region: machines, a router before them, and everybody who comes, played to the end on a clock that jumps."""
+"""A simulated region: machines behind a router, and all listeners, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from whispergpt.load.plan import Visit
 from whispergpt.server.settings import Settings
 
 AFTER_SECONDS = 120.0
-"""For which those who came last may listen and wait."""
+"""Extra seconds in which the last arrivals may wait and listen."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment: streams that play or wait, machines by state, and the streams that all ready ones say they bear."""
+    """State at one moment: streams that play or wait, machines by state, and the sum of the ready machines' limits."""
 
     at: float
     streams: int
@@ -35,18 +35,19 @@ class Sample:
 
 
 class Region:
-    """Everything of one run.
+    """State of one run.
 
     Args:
-        profile: of its machines, all alike.
-        settings: of every server.
+        profile: costs of each machine.
+        settings: settings of each server.
 
     Attributes:
-        machines: all that ever were.
-        listeners: all who came, in order.
-        samples: one a second.
-        machine_seconds: of all machines from their start to their end; ``stepped_seconds`` of these, and seconds of
-            audio that were made, all while listeners came.
+        machines: all machines, including ended ones.
+        listeners: all listeners in order of arrival.
+        samples: one sample per second.
+        machine_seconds: running time of all machines while listeners arrived.
+        stepped_seconds: time of these spent in steps.
+        audio_seconds: seconds of audio generated in this time.
     """
 
     def __init__(self, plan: Plan, profile: Profile, settings: Settings) -> None:
@@ -61,7 +62,7 @@ class Region:
         self._visits = iter(plan.visits())
 
     def run(self) -> None:
-        """Play it to its end."""
+        """Play the plan to its end."""
         plan, agenda = self.plan, self._agenda
         for _ in range(plan.machines):
             self._ready(self._start())
@@ -74,7 +75,7 @@ class Region:
             self._every(EVERY_SECONDS, self._scale)
         agenda.run(plan.duration + plan.mix.seconds.most + AFTER_SECONDS)
 
-    # --- who comes
+    # --- listeners
 
     def _expect_next(self) -> None:
         visit = next(self._visits, None)
@@ -124,12 +125,12 @@ class Region:
             self._drain(machine)
 
     def _drain(self, machine: Machine) -> None:
-        """As SIGTERM does: nobody new, and whoever still plays at the deadline goes on elsewhere."""
+        """Drain a machine as SIGTERM does: it gets no new listeners, and the rest move away at the deadline."""
         machine.state = "draining"
         self._router.remove(machine)
         self._agenda.after(self.plan.drain_seconds, machine.die)
 
-    # --- what is seen of it
+    # --- observation
 
     def _look(self) -> None:
         for machine in self._in("draining"):

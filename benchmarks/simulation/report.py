@@ -1,4 +1,4 @@
-"""What a run at a region says: JSON, a table to read, and a picture."""
+"""Report of a simulated region: JSON, a table and a plot."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.report import rows
 
 SOUGHT_MS = 250.0
-"""First audio within this is prompt."""
+"""Target of the time to first audio in milliseconds."""
 
 
 @dataclass(frozen=True)
 class FleetReport:
-    """One run.
+    """Results of one run.
 
     Attributes:
-        bears: real-time streams that one machine bears, by its profile, with no prompts in work.
-        use: share of their time that machines stepped, while listeners came.
-        streams_a_step, step_ms: on average.
-        moved: listeners who went on elsewhere; ``unheard``: those of them who heard nothing of it.
-        audio_per_machine: seconds of audio made for each second of a machine, while listeners came.
-        wall_seconds: that the simulation itself took.
+        bears: limit of real-time streams of one machine by its profile, without prompts.
+        use: share of the machines' time spent in steps while listeners arrived.
+        streams_a_step, step_ms: average streams and milliseconds of a step.
+        moved: listeners that moved to another machine.
+        unheard: listeners that moved without a gap.
+        prompt_share: share of listeners with first audio within ``SOUGHT_MS``.
+        audio_per_machine: seconds of audio per machine second while listeners arrived.
+        wall_seconds: running time of the simulation.
     """
 
     region: Region
@@ -44,7 +46,7 @@ class FleetReport:
 
     @classmethod
     def of(cls, region: Region, bears: int, wall_seconds: float) -> FleetReport:
-        """Sum a region up that has been played to its end."""
+        """Return the report of a finished run."""
         records = [listener.record for listener in region.listeners]
         summary = sum_up(records)
         steps = sum(machine.steps for machine in region.machines)
@@ -66,7 +68,7 @@ class FleetReport:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The plan, where its costs come from, the sums, and the course, second by second."""
+        """Return the plan, the origin of the costs, the sums, and a sample for each second."""
         samples, profile = self.region.samples, self.region.profile
         arrived = max(1, self.summary.listeners["arrived"])
         return {
@@ -88,7 +90,7 @@ class FleetReport:
         }
 
     def table(self) -> Table:
-        """The same to read."""
+        """Return the report as a table."""
         plan, summary = self.region.plan, self.summary
         title = f"{plan.machines} machines, {plan.listeners:.0f} listeners, {plan.router}, {plan.duration:.0f} s"
         table = Table(title=title, title_justify="left", show_header=False)
@@ -98,10 +100,10 @@ class FleetReport:
         told = [
             *rows(summary)[:5],
             ("refused", f"{100 * refused:.1f} %"),
-            (f"first audio within {SOUGHT_MS:.0f} ms", f"{100 * self.prompt_share:.1f} %, the median {p50:.0f} ms"),
-            ("stepping", f"{100 * self.use:.0f} % of the time"),
+            (f"first audio within {SOUGHT_MS:.0f} ms", f"{100 * self.prompt_share:.1f} %, median {p50:.0f} ms"),
+            ("time spent in steps", f"{100 * self.use:.0f} %"),
             ("a step", f"{self.streams_a_step:.1f} streams in {self.step_ms:.2f} ms"),
-            ("went on elsewhere", f"{self.moved}, {self.unheard} of them unheard"),
+            ("moved to another machine", f"{self.moved}, {self.unheard} of them without a gap"),
             ("audio", f"{self.audio_per_machine:.1f} s for each second of a machine"),
             ("this simulation took", f"{self.wall_seconds:.1f} s"),
         ]
@@ -111,12 +113,13 @@ class FleetReport:
 
 
 def draw(report: FleetReport, path: Path) -> None:
-    """Streams and what machines bear, machines, refusals, first audio and gaps over time; the file's ending says its
-    format.
+    """Plot streams and limits, machines, times to first audio, refusals and gaps over time.
+
+    The file's ending selects its format.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: matplotlib writes no such format.
+        ValueError: matplotlib cannot write this format.
     """
     import matplotlib
 
@@ -128,7 +131,7 @@ def draw(report: FleetReport, path: Path) -> None:
     figure, (streams, machines, first, gaps) = pyplot.subplots(
         4, figsize=(8, 8), height_ratios=(3, 1.5, 2, 1.5), sharex=True, layout="constrained"
     )
-    streams.plot(at, [sample.limit for sample in samples], color="#999999", label="what ready machines say they bear")
+    streams.plot(at, [sample.limit for sample in samples], color="#999999", label="limit of the ready machines")
     streams.plot(at, [sample.streams for sample in samples], color="#2a78b8", label="streams")
     streams.set(ylabel="streams", ylim=(0, None))
     streams.legend(loc="lower right")
@@ -149,7 +152,7 @@ def draw(report: FleetReport, path: Path) -> None:
     refused = [r.came for r in records if r.outcome == "refused"]
     silent = [gap.at for r in records for gap in r.clock.gaps]
     gaps.hist([refused, silent], bins=bins, color=["#e0a030", "#c03030"], label=["refused", "gaps"])
-    gaps.set(ylabel="in 10 s", xlabel="seconds")
+    gaps.set(ylabel="count per 10 s", xlabel="seconds")
     gaps.legend(loc="upper left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

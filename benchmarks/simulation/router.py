@@ -1,4 +1,4 @@
-"""Who is sent where: three rules, each with what a proxy in front of the machines can know."""
+"""Routing rules, each using only what a proxy in front of the machines can know."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Rule = Literal["round-robin", "least-loaded", "most-slack"]
 
 
 class Router:
-    """Chooses a machine for a session, which then stays there.
+    """Router that chooses a machine for each session; the session then stays there.
 
-    ``round-robin`` knows nothing of machines; ``least-loaded`` counts the sessions that it has open at each;
-    ``most-slack`` knows the slack that each last reported, and whom it has sent there since.
+    ``round-robin`` uses no knowledge of the machines. ``least-loaded`` counts the open sessions at each. ``most-slack``
+    uses the slack that each last reported, less the sessions sent there since.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -23,25 +23,25 @@ class Router:
         self._sent = 0
 
     def add(self, machine: Machine) -> None:
-        """Send it listeners from now on."""
+        """Add a machine to choose from."""
         self._slack[machine] = machine.slack
 
     def remove(self, machine: Machine) -> None:
-        """Send it nobody any more."""
+        """Remove a machine."""
         self._slack.pop(machine, None)
 
     def hear_reports(self) -> None:
-        """Every machine says how much slack it has; one that is gone says nothing."""
+        """Update the slack of every machine that is not gone."""
         for machine in self._slack:
             if machine.state != "gone":
                 self._slack[machine] = machine.slack
 
     def choose(self, asked: Sequence[Machine]) -> Machine | None:
-        """One that was not ``asked`` before; None where there is no other."""
+        """Return a machine not in ``asked``; None if there is no other."""
         there = [machine for machine in self._slack if machine not in asked]
         if not there:
             return None
-        # Turn by turn among those that are alike, or all the first ones would be in front.
+        # Rotated, so that equal machines take turns.
         start = self._sent % len(there)
         self._sent += 1
         there = there[start:] + there[:start]

@@ -1,1 +1,1 @@
-"""Tools that attacks share: the server that is attacked, its footprint, visitors, what they hear, and prompts."""
+"""Tools that attacks share: the server, its footprint, listeners, checks of what they heard, and prompts."""

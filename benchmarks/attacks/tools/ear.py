@@ -1,4 +1,4 @@
-"""A listener who goes on by itself where a stream was lost, and knows whether it went on in the right place."""
+"""A listener that resumes a lost stream, and a check that it resumed in the right place."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
 from whispergpt.engine.config import FRAME_RATE, HOP
 
 COMPARED = 5 * HOP
-"""Samples behind a seam that are looked for in the unbroken stream, around their place: as long as a model that recalls
-less than all draws the same codes."""
+"""Samples after a seam that are searched for in the unbroken stream.
+
+The number is small because a model resumed from an incomplete state soon draws other codes.
+"""
 _AROUND = (FRAME_RATE + 2) * HOP
-"""A token is a second old at most."""
+"""Samples around the expected place that are searched; a resume token is at most a second old."""
 _MOST_UNTOLD = 0.34
 _ALIKE = 0.9
 _SILENT = 20.0
-"""Of 32,768: less than this tells nothing."""
+"""Standard deviation, of a full scale of 32,768, below which samples cannot be compared."""
 
 Samples = npt.NDArray[np.float64]
 Seam = Literal["in its place", "elsewhere", "cannot be told"]
 
 
 class Ear:
-    """Hears one stream of ``seconds`` in real time.
+    """Listener to one stream of ``seconds`` in real time.
 
-    What it heard is laid beside the same stream made once more, unbroken: up to the seam it must be the same bit for
-    bit, and what follows must lie where it does there. A model that recalls less than all may draw other codes some
-    frames behind a seam, so that of a few nothing can be told.
+    The received audio is compared with the same stream generated again without interruption. Before the seam both must
+    be equal bit for bit. After it the audio must lie at the same place. A model resumed from an incomplete state may
+    draw other codes some frames later, so for a few seams the place cannot be found.
 
     Attributes:
-        resumed: set once something came over another connection than the first.
+        resumed: set when audio arrives on a second connection.
     """
 
     def __init__(self, client: AsyncClient, seconds: float, seed: int) -> None:
@@ -46,7 +48,11 @@ class Ear:
         self.resumed = asyncio.Event()
 
     async def listen(self) -> None:
-        """Raises WhisperGPTError where the stream is lost for good."""
+        """Listen to the end.
+
+        Raises:
+            WhisperGPTError: the stream could not be resumed.
+        """
         stream, first = self._stream("realtime"), None
         async for pcm in stream:
             first = first or stream.session["id"]
@@ -56,11 +62,11 @@ class Ear:
             self._heard += pcm
 
     async def unbroken(self) -> bytes:
-        """The same stream, made once more."""
+        """Generate the same stream without interruption and return its bytes."""
         return b"".join([pcm async for pcm in self._stream("fast")])
 
     def wrong(self, unbroken: bytes) -> list[str]:
-        """What is not as in the unbroken stream, in words."""
+        """Return a sentence for each difference from the unbroken stream."""
         found, before = [], 2 * self._seam_at
         if not len(self._heard) == len(unbroken) == 2 * HOP * round(self._seconds * FRAME_RATE):
             found.append(f"seed {self._seed}: {len(self._heard)} bytes for {len(unbroken)}")
@@ -69,7 +75,7 @@ class Ear:
         return found
 
     def seam(self, unbroken: bytes) -> Seam:
-        """Where what follows the seam lies in the unbroken stream."""
+        """Return where the audio after the seam lies in the unbroken stream."""
         if not self.resumed.is_set():
             return "cannot be told"
         at, first = self._seam_at, max(0, self._seam_at - _AROUND)
@@ -84,7 +90,7 @@ class Ear:
 
 
 async def judge(ears: list[Ear]) -> tuple[Counter[Seam], list[str]]:
-    """How many seams are where, and all that is wrong."""
+    """Return the number of seams by place, and all differences."""
     seams: Counter[Seam] = Counter()
     wrong: list[str] = []
     for ear in ears:
@@ -95,12 +101,12 @@ async def judge(ears: list[Ear]) -> tuple[Counter[Seam], list[str]]:
 
 
 def in_place(seams: Counter[Seam]) -> bool:
-    """Whether no seam is elsewhere, and of enough it can be told."""
+    """Return whether no seam is in a wrong place, and the place of enough seams is known."""
     return not seams["elsewhere"] and seams["cannot be told"] <= _MOST_UNTOLD * seams.total()
 
 
 def find(sound: Samples, within: Samples) -> int | None:
-    """The sample at which ``sound`` begins in another; None where it is silent or is not there."""
+    """Return the index at which ``sound`` begins in ``within``; None if it is silent or not found."""
     if len(sound) == 0 or len(within) < len(sound) or sound.std() < _SILENT:
         return None
     energy = np.convolve(within**2, np.ones(len(sound)), "valid")

@@ -1,4 +1,4 @@
-"""What a server and its engine hold of the machine: files, threads, memory, and streams."""
+"""Resources that a server and its engine hold: files, threads, memory and streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETTLE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of both processes together; ``busy``: streams that play or wait."""
+    """Resources of both processes together; ``busy`` counts the streams that play or wait."""
 
     files: int
     threads: int
@@ -28,7 +28,7 @@ class Footprint:
         return asdict(self)
 
     def leaked(self, before: Footprint, most_mb: float) -> list[str]:
-        """What there is more of than ``before``, in words."""
+        """Return a phrase for each resource that has grown since ``before``."""
         found = [
             f"{now - then} {name} more"
             for name, now, then in (("files", self.files, before.files), ("threads", self.threads, before.threads))
@@ -42,7 +42,7 @@ class Footprint:
 
 
 async def footprint(served: ServerProcess) -> Footprint:
-    """As it is now."""
+    """Return the current footprint."""
     said = await metrics(served.url)
     held = [_of_process(pid) for pid in (served.pid, *served.engine_pids())]
     return Footprint(
@@ -54,14 +54,14 @@ async def footprint(served: ServerProcess) -> Footprint:
 
 
 def _of_process(pid: int) -> tuple[float, float, float]:
-    """Files, threads, resident megabytes."""
+    """Return a process's files, threads and resident megabytes."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return files, float(status["Threads"]), float(status["VmRSS"].split()[0]) / 1024
 
 
 async def settled(served: ServerProcess, before: Footprint, most_mb: float) -> Footprint:
-    """As it is once nothing is left over, or after a minute and a half."""
+    """Return the footprint as soon as nothing is left over, or after ``_SETTLE_SECONDS``."""
     until = time.monotonic() + _SETTLE_SECONDS
     while True:
         now = await footprint(served)
@@ -71,7 +71,7 @@ async def settled(served: ServerProcess, before: Footprint, most_mb: float) -> F
 
 
 async def metrics(url: str) -> dict[str, float]:
-    """Each metric's samples, added up over their labels but those of histograms' buckets."""
+    """Return each metric's value, summed over its labels; histogram buckets are left out."""
     async with httpx.AsyncClient(timeout=30) as http:
         text = (await http.get(f"{url}/metrics")).text
     sums: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The model that is attacked, and prompts to attack it with."""
+"""The model of the attacked server, and prompts for attacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = 0.6
 
 
 def short_prompt(container: str = "WAV") -> bytes:
-    """The first ``SECONDS`` of the bundled prompt in a container that soundfile writes."""
+    """Return the first ``SECONDS`` of the bundled prompt in a container that soundfile writes."""
     samples, rate = soundfile.read(PROMPT, frames=round(SECONDS * soundfile.info(PROMPT).samplerate))
     out = io.BytesIO()
     soundfile.write(out, samples, rate, format=container)
@@ -22,7 +22,7 @@ def short_prompt(container: str = "WAV") -> bytes:
 
 
 def noise(random: np.random.Generator, seconds: float) -> bytes:
-    """Return a wav that no other is like."""
+    """Return a wav file of new noise."""
     out = io.BytesIO()
     soundfile.write(out, random.normal(0, 0.05, round(seconds * 24_000)), 24_000, format="WAV", subtype="PCM_16")
     return out.getvalue()

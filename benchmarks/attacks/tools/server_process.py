@@ -1,4 +1,4 @@
-"""A real server in its own process, as a user starts it."""
+"""A real server in its own process, started as a user starts it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from whispergpt.server.ready_line import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 180.0
-"""How long loading, compiling and a first generation may take on a busy machine."""
+"""Longest time for loading, compiling and a first generation on a busy machine."""
 STOP_SECONDS = 60.0
 
 
 class ServerProcess:
-    """``whispergpt serve`` on a free port, with what it printed.
+    """``whispergpt serve`` on a free port, and its log.
 
     Args:
-        arguments: more of the command line.
+        arguments: further arguments of the command line.
         environment: settings added to this process's environment.
-        folder: where it is started.
+        folder: working directory.
     """
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT) -> None:
         self.keys: dict[str, str] = {}
-        """By name, where whoever started it made some."""
+        """API keys by name, filled in by an attack that makes some."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it must outlive this method
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", *arguments],
@@ -59,11 +59,11 @@ class ServerProcess:
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait for the end and return the exit status. Raises subprocess.TimeoutExpired."""
+        """Wait for the end and return the exit status; raises subprocess.TimeoutExpired."""
         return self._process.wait(seconds)
 
     def kill(self) -> None:
-        """End it, if it still runs, and its engine too."""
+        """Kill the server, if it still runs, and its engine."""
         engines = self.engine_pids() if self._process.poll() is None else []
         self._process.kill()
         self._process.wait()
@@ -73,22 +73,22 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The server's process id, not the engine's."""
+        """Process id of the server, not of its engine."""
         return self._process.pid
 
     def engine_pids(self) -> list[int]:
-        """The processes that generate: children of the server that run the engine's worker."""
+        """Return the server's child processes that run the engine's worker."""
         return [pid for pid in self._children() if b"whispergpt.engine.process.worker" in _command_line(pid)]
 
     def resident_mb(self) -> float:
-        """Return the memory of the server and of all processes below it, what they share counted once."""
+        """Return the megabytes of the server and all its descendants; shared pages count once."""
         pids = [self.pid]
         for pid in pids:
             pids += self._children(pid)
         return sum(_proportional_kb(pid) for pid in pids) / 1024
 
     def log(self) -> str:
-        """Everything that it wrote to stderr so far."""
+        """Return everything that the server has written to stderr so far."""
         # Read at an offset: a seek would move the position at which the server writes.
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
@@ -116,7 +116,7 @@ class ServerProcess:
 
 
 def _proportional_kb(pid: int) -> int:
-    """Return the process's memory, of pages that several processes share a part; 0 where it has ended."""
+    """Return the process's proportional memory in kB, which divides shared pages; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Listeners who come at random and leave again, for some minutes: what they heard, and what it cost the server."""
+"""Minutes of random arrivals: what the listeners heard, and the server's step times and footprint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_MB = 40.0
 BUFFER_SECONDS = 0.05
 MINUTE_SECONDS = 60.0
 WARM_SECONDS = 60.0
-"""Of as many listeners as the server says at its start that it bears: it learns what they cost besides steps."""
+"""Seconds of warm-up at the server's first limit, in which it measures the cost of listeners besides steps."""
 MIX = Mix()
 _STEPS, _SECONDS = "whispergpt_frame_step_seconds_count", "whispergpt_frame_step_seconds_sum"
 _FRAMES = "whispergpt_frames_total"
@@ -29,14 +29,14 @@ _FRAMES = "whispergpt_frames_total"
 
 @dataclass(frozen=True)
 class Visitors:
-    """Minutes of it.
+    """Measurements of a run.
 
     Attributes:
-        limit: the real-time streams that the server says it bears, once it has had listeners for a minute.
-        streams: listeners at once, on average, had nobody been refused.
-        minutes: the step and the footprint of each minute.
-        left: streams that were still there when all had gone.
-        lag_ms: how late the listeners' own program was.
+        limit: real-time streams that the server reports as its limit after the warm-up.
+        streams: average number of listeners at once without refusals.
+        minutes: step times and footprint of each minute.
+        left: streams left on the server after all listeners had gone.
+        lag_ms: delay of the load generator itself.
     """
 
     limit: float
@@ -48,7 +48,7 @@ class Visitors:
 
     @property
     def slower(self) -> float:
-        """A stream's share of the step, the last third of the time beside the first."""
+        """Relative increase of the step time per stream from the first third of the run to the last."""
         return self._last("frame_ms") / self._first("frame_ms") - 1
 
     @property
@@ -57,7 +57,7 @@ class Visitors:
 
     @property
     def whole(self) -> bool:
-        """Whether everybody who was let in heard all without a gap, and nothing was kept of them."""
+        """Whether every admitted listener heard everything without a gap, and the server kept nothing of them."""
         summary = self.summary
         return (
             not summary.listeners.get("failed") and not summary.underruns and self.grown_mb < MOST_MB and not self.left
@@ -87,7 +87,7 @@ class Visitors:
 
 
 async def visitors(served: ServerProcess, load: float, count: int, seed: int) -> Visitors:
-    """``count`` minutes at ``load`` times the limit that the server itself measured."""
+    """Run ``count`` minutes at ``load`` times the server's measured limit and return the measurements."""
     limit = await _learnt(served, seed)
     visits = open_loop(MIX, load * limit, count * MINUTE_SECONDS, seed)
     crowd = _crowd(served, visits)
@@ -108,7 +108,7 @@ async def visitors(served: ServerProcess, load: float, count: int, seed: int) ->
 
 
 async def _learnt(served: ServerProcess, seed: int) -> float:
-    """The limit as it was in the second half of ``WARM_SECONDS``, on average."""
+    """Return the average of the server's limit over the second half of ``WARM_SECONDS``."""
     begins = (await metrics(served.url))["whispergpt_streams_limit"]
     running = asyncio.create_task(_crowd(served, open_loop(MIX, begins, WARM_SECONDS, seed + 1)).run())
     await asyncio.sleep(WARM_SECONDS / 2)
