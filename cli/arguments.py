@@ -1,4 +1,4 @@
-"""Helpers of several subcommands: loading by name with errors of one line, and writing audio."""
+"""Helpers that subcommands share: checks of arguments, one-line errors, and audio files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPU
 
 
 def require_matplotlib(what: str) -> None:
-    """Say early that ``what`` needs it.
+    """Check that matplotlib is installed; ``what`` names the option that needs it.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
         raise ValueError(f"{what} needs matplotlib; install whispergpt[bench].")
@@ -37,7 +37,7 @@ def require_matplotlib(what: str) -> None:
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn errors that are written for people into a wrong argument: one line, status 2."""
+    """Turn errors with messages for users into a wrong argument: one line on stderr, exit status 2."""
     try:
         yield
     except (AudioError, ModelError, DeviceError, ApiError, ValueError) as error:
@@ -47,7 +47,7 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def check_finite(**options: float | None) -> None:
-    """Refuse what no bound is made for, by the name of the option.
+    """Check that options are finite numbers; the arguments are named as the options.
 
     Raises:
         ValueError: one is nan, inf or -inf.
@@ -58,12 +58,12 @@ def check_finite(**options: float | None) -> None:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 file``, ``2 files``."""
+    """Return a number with its noun: ``1 file``, ``2 files``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def default_model() -> str:
-    """The model used when none is named.
+    """Return the model used when none is named.
 
     Raises:
         ModelError: no model is installed.
@@ -75,7 +75,7 @@ def default_model() -> str:
 
 
 def audio_source(path: Path) -> bytes | Path:
-    """Return an argument as ``read_audio`` takes it: a path, or for ``-`` the bytes of standard input.
+    """Return the source for ``read_audio``: the path, or for ``-`` the bytes of standard input.
 
     Raises:
         ValueError: there is no such file.
@@ -88,10 +88,10 @@ def audio_source(path: Path) -> bytes | Path:
 
 
 def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:
-    """Refuse a file that could not be written before any work is done.
+    """Check, before any work, that an output file can be written.
 
     Raises:
-        ValueError: its ending is not a known format, its folder is missing, or it is one itself.
+        ValueError: its ending is no known format, its folder is missing, or it is a folder itself.
     """
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path} does not end in one of {', '.join(endings)}")
@@ -108,7 +108,7 @@ def write_audio(path: Path, pcm: npt.NDArray[np.int16]) -> None:
         OSError: the file cannot be written.
     """
     ending = path.suffix.lower()
-    encoded = io.BytesIO()  # the file is the system's to write: soundfile's errors say no more than "System error"
+    encoded = io.BytesIO()  # written by Python, since soundfile reports only "System error" for a failed write
     kind = "OGG" if ending == ".opus" else ending[1:].upper()
     soundfile.write(encoded, pcm, SAMPLE_RATE, format=kind, subtype=WRITABLE[ending])
     path.write_bytes(encoded.getbuffer())

@@ -1,4 +1,4 @@
-"""What ``eval`` and ``train study`` share: models asked about a folder of audio, and values with their intervals."""
+"""Options and helpers that ``eval`` and ``train study`` share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from whispergpt.training.data.grouping import GroupBy
 from whispergpt.training.lm.hearing import Condition
 
 AudioDir = Annotated[
-    Path, typer.Argument(help="Folder of audio, LibriSpeech's layout or any; of a prepared one, what is held out.")
+    Path, typer.Argument(help="Folder of audio in any layout; of a prepared folder, the held-out files.")
 ]
 Models = Annotated[list[str], typer.Option("--model", help="Name of an installed model or a folder; may be repeated.")]
-Slices = Annotated[Condition, typer.Option(help="What the mel slices are of.")]
+Slices = Annotated[Condition, typer.Option(help="Audio that the mel slices are made of.")]
 Groups = Annotated[
-    GroupBy, typer.Option(help="What intervals take as independent: speakers or works, as train prepare does.")
+    GroupBy, typer.Option(help="Independent groups for intervals: speakers or works, as in train prepare.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
@@ -28,13 +28,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 def ask_models(
     study: Callable[..., dict[str, Any]], folder: Path, names: list[str], condition: Condition, group_by: GroupBy
 ) -> dict[str, Any]:
-    """Load the models and ask them; what is wrong with the arguments is one line."""
+    """Load the models, run the study on them and return its result; wrong arguments become one-line errors."""
     with told_in_one_line():
         models = [load_model(name, pick_device("cpu")) for name in names]
         return study(folder, models, condition, group_by)
 
 
 def with_interval(value: float, bounds: tuple[float, float] | None, form: str, bounds_form: str | None = None) -> str:
-    """A value and, where it has them, its bounds in brackets."""
+    """Return a formatted value, followed by its bounds in brackets if there are any."""
     inner = bounds_form or form
     return f"{value:{form}}" + ("" if bounds is None else f" ({bounds[0]:{inner}} … {bounds[1]:{inner}})")

@@ -1,4 +1,4 @@
-"""``whispergpt bench``: how many streams this machine plays, how near that is to what it can do, and beside whom."""
+"""``whispergpt bench``: real-time streams of this machine, compared with its arithmetic limit and with peers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ def bench(
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each run on playback clocks.")] = FULL_RUN,
-    peers: Annotated[bool, typer.Option(help="Measure what one could use instead, too.")] = True,
+    peers: Annotated[bool, typer.Option(help="Measure alternative implementations too.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 where it is fast.")] = "auto",
-    streams_only: Annotated[bool, typer.Option("--streams-only", help="Leave one stream and the sound out.")] = False,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Precision of products: float32, or auto, which is bfloat16 if it is fast.")
+    ] = "auto",
+    streams_only: Annotated[
+        bool, typer.Option("--streams-only", help="Skip the single stream and the quality.")
+    ] = False,
     curve: Annotated[bool, typer.Option("--curve", help="Add the step time at 1, 2, 4 … streams.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Plot that curve into this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot the step times into this file.")] = None,
 ) -> None:
-    """Measure the frame step on this machine, which should have nothing else to do; half an hour with peers."""
+    """Measure the frame step on this machine, which should be otherwise idle; takes half an hour with peers."""
     with told_in_one_line():
         if plot and not plot.resolve().parent.is_dir():
             raise ValueError(f"{plot.parent} is not a folder.")
@@ -57,6 +61,6 @@ def bench(
 
 
 def _tell(line: str) -> None:
-    """Progress, for someone who waits at a terminal."""
+    """Print a line of progress if stderr is a terminal."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)

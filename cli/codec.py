@@ -29,9 +29,9 @@ def codec(
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="Audio of any format and length; - is standard input.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the decoded audio goes.")],
-    kbps: Annotated[float, typer.Option(help="Payload: 0.75 for each codebook used.")] = 6.0,
-    model: Annotated[str | None, typer.Option(help="Whose codec: a model's name or folder.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for the decoded audio.")],
+    kbps: Annotated[float, typer.Option(help="Bit rate in kbit/s: 0.75 for each codebook used.")] = 6.0,
+    model: Annotated[str | None, typer.Option(help="Model with the codec: a name or a folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Encode audio and decode it again."""

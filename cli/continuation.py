@@ -1,4 +1,4 @@
-"""``whispergpt continue``: the same engine as the server's, without a server."""
+"""``whispergpt continue``: continue a recording with the server's engine, but without a server."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ from whispergpt.server.parameters import Wishes, check_wishes, frames_for, sampl
 
 def continuation(
     prompt: Annotated[Path, typer.Argument(help="The recording to continue; - is standard input.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the continuation goes.")],
-    seconds: Annotated[float, typer.Option(help="Seconds to generate, the prompt not counted.")] = 5.0,
-    seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; random when left out.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for the continuation.")],
+    seconds: Annotated[float, typer.Option(help="Seconds to generate, without the prompt.")] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; random by default.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 2.")] = None,
     top_k: Annotated[int | None, typer.Option(help="0 (off) to 1024.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Above 0 and at most 1 (off).")] = None,
     model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 where it is fast.")] = "auto",
-    with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the prompt, as decoded, in front.")] = False,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Precision of products: float32, or auto, which is bfloat16 if it is fast.")
+    ] = "auto",
+    with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Continue a recording and write what comes."""
+    """Continue a recording and write the continuation to a file."""
     began = time.perf_counter()
     with told_in_one_line():
         check_output(output)

@@ -1,4 +1,4 @@
-"""The demonstration behind ``make demo``: a real server, a prompt over the WebSocket, its continuation."""
+"""``whispergpt demo``: start a server, send it a prompt over the WebSocket, and write the continuation."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class DemoError(RuntimeError):
 
 @contextmanager
 def running_server(arguments: list[str]) -> Iterator[str]:
-    """``whispergpt serve`` on a free port, as a process; gives its URL once it is ready and stops it with SIGTERM.
+    """Run ``whispergpt serve`` on a free port; yields its URL when it is ready, and stops it with SIGTERM.
 
     Raises:
-        DemoError: it does not become ready, or does not stop with status 0.
+        DemoError: the server does not become ready, or does not stop with status 0.
     """
     command = [sys.executable, "-m", "whispergpt.cli.main", "serve", "--port", "0", *arguments]
     quiet = {**os.environ, "WHISPERGPT_LOG_LEVEL": "warning"}
@@ -62,7 +62,7 @@ def running_server(arguments: list[str]) -> Iterator[str]:
 
 
 def _url_when_ready(process: subprocess.Popen[str]) -> str:
-    """Where it serves, once it says so."""
+    """Wait until the server is ready and return its URL."""
     assert process.stdout is not None
     try:
         return wait_until_ready(process.stdout, START_SECONDS)
@@ -73,15 +73,15 @@ def _url_when_ready(process: subprocess.Popen[str]) -> str:
 
 
 def hear_prompt(client: Client, prompt: Path, model: str | None = None) -> Pcm:
-    """Return the prompt ``[n]`` as the model's codec gives it back, which is what plays before the join."""
+    """Return the prompt as the model's codec decodes it, int16 ``[n]``, to play before the continuation."""
     with_prompt = client.continue_file(prompt, seconds=1 / FRAME_RATE, include_prompt=True, model=model)
     samples, _ = soundfile.read(io.BytesIO(with_prompt.audio), dtype="int16")
     return np.asarray(samples[:-HOP], np.int16)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A prompt as the codec gives it back and its continuation, both ``[n]``, and what the server said of them."""
+class DemoResult:
+    """Decoded prompt and continuation, both ``[n]``, and the server's session and response."""
 
     prompt: Pcm
     continuation: Pcm
@@ -90,15 +90,15 @@ class Heard:
 
     @property
     def audio(self) -> Pcm:
-        """The two, one behind the other."""
+        """Prompt and continuation in one array."""
         return np.concatenate([self.prompt, self.continuation])
 
 
-def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | None = None) -> Heard:
-    """Continue ``prompt`` over the WebSocket as fast as the server can, and return what is heard.
+def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | None = None) -> DemoResult:
+    """Continue ``prompt`` over the WebSocket as fast as possible, and return the audio.
 
     Raises:
-        DemoError: the continuation does not complete.
+        DemoError: the continuation is incomplete.
         WhisperGPTError: the server refuses or fails.
     """
     before = hear_prompt(client, prompt, model)
@@ -107,12 +107,12 @@ def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | N
     response = stream.response
     if response is None or response["status"] != "completed":
         raise DemoError(f"The continuation did not complete: {response}.")
-    return Heard(before, after, stream.session, response)
+    return DemoResult(before, after, stream.session, response)
 
 
 def draw(audio: Pcm, join: int, path: Path) -> None:
-    """A picture of the log-mel slices that the model reads, ``join`` samples into the audio marked."""
-    from matplotlib.figure import Figure  # not needed until there is something to draw
+    """Write a picture of the model's log-mel slices, with a line at ``join`` samples."""
+    from matplotlib.figure import Figure  # imported late, since it takes long
 
     config = MelConfig()
     with torch.inference_mode():
@@ -133,11 +133,13 @@ def demo(
     prompt: Annotated[Path, typer.Option(help="The recording to continue.")] = PROMPT,
     seconds: Annotated[float, typer.Option(help="Seconds of continuation, above 0 and at most 600.")] = 6.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same continuation.")] = 1,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Prompt and continuation.")] = Path("demo.wav"),
-    picture: Annotated[Path, typer.Option(help="Their spectrogram.")] = Path("demo.png"),
-    model: Annotated[str | None, typer.Option(help="A model's name or folder; else the server's default.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for prompt and continuation.")] = Path(
+        "demo.wav"
+    ),
+    picture: Annotated[Path, typer.Option(help="File for the spectrogram.")] = Path("demo.png"),
+    model: Annotated[str | None, typer.Option(help="A model's name or folder; by default the server's.")] = None,
 ) -> None:
-    """Start a server, continue PROMPT through it, and write what came."""
+    """Start a server, continue PROMPT through it, and write the result."""
     with told_in_one_line():
         require_matplotlib("The picture")
         check_output(output)
@@ -155,7 +157,7 @@ def demo(
 
 
 def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, model: str | None) -> None:
-    """Raises DemoError, WhisperGPTError or OSError where it cannot go on."""
+    """Run the demonstration; raises DemoError, WhisperGPTError or OSError if it fails."""
     typer.echo("Starting a server …")
     with running_server(["--model", model] if model else []) as url, Client(url) as client:
         typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")

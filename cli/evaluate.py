@@ -1,4 +1,4 @@
-"""``whispergpt eval``: how well models predict the next coarse code of real recordings."""
+"""``whispergpt eval``: prediction of the next coarse code of real recordings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluate(
     group_by: Groups = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Next-coarse-code NLL in nats, accuracy and perplexity over every file under a folder: the paper's table 1."""
+    """Measure next-coarse-code NLL in nats, accuracy and perplexity over a folder of audio, as the paper's table 1."""
     result = ask_models(evaluate_models, audio_dir, models, condition, group_by)
     if as_json:
         typer.echo(json.dumps(result))

@@ -1,4 +1,4 @@
-"""``whispergpt keys``: API keys for a server, kept as hashes in a file."""
+"""``whispergpt keys``: make and list a server's API keys, which a file holds as hashes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whispergpt.server.access.api_keys import add_key, read_keys
 
 app = typer.Typer(
     add_completion=False,
-    help="API keys of a server that is started with --keys FILE. To take one away, delete its lines from the file: "
+    help="API keys of a server that is started with --keys FILE. To revoke a key, delete its lines from the file; "
     "a running server notices.",
 )
 
@@ -21,21 +21,25 @@ File = Annotated[Path, typer.Option("--file", "-f", help="The file of keys.")]
 
 @app.command("make")
 def make(
-    name: Annotated[str, typer.Argument(help="Whose key it is; the server's messages call it so.")],
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, used in the server's messages.")],
     file: File,
-    streams: Annotated[int | None, typer.Option(min=1, help="Streams at once. Default: no bound.")] = None,
+    streams: Annotated[int | None, typer.Option(min=1, help="Streams at once. Default: no limit.")] = None,
     audio_seconds_a_minute: Annotated[
-        float | None, typer.Option(min=1, help="Seconds of audio that may be asked for a minute. Default: no bound.")
+        float | None, typer.Option(min=1, help="Allowance of audio, in seconds per minute. Default: no limit.")
     ] = None,
 ) -> None:
-    """Make a key and print it, once: the file keeps only its hash."""
+    """Make a key and print it. The file keeps only its hash, so the key cannot be shown again.
+
+    The allowance of audio refills steadily and holds at most one minute's worth. Prompts that are not cached count too.
+    A request may exceed what is left, but then later ones get 429 until the allowance is above zero again.
+    """
     with told_in_one_line():
         typer.echo(add_key(file, name, streams, audio_seconds_a_minute))
 
 
 @app.command("list")
 def show(file: File) -> None:
-    """The names of the keys in a file, and their bounds."""
+    """List the names of the keys in a file, and their limits."""
     with told_in_one_line():
         for key in read_keys(file).values():
             streams = "any number of streams" if key.streams is None else counted(key.streams, "stream")

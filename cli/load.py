@@ -1,4 +1,4 @@
-"""``whispergpt load``: listeners for a running server, and what they heard."""
+"""``whispergpt load``: send listeners to a running server, and report what they heard."""
 
 from __future__ import annotations
 
@@ -29,31 +29,46 @@ _SHARE = {"min": 0.0, "max": 1.0}
 
 def load(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
-    streams: Annotated[float, typer.Option(min=0.01, max=100_000, help="Listeners at once, on average.")] = 4.0,
-    duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for which listeners come.")] = 60.0,
+    streams: Annotated[
+        float,
+        typer.Option(min=0.01, max=100_000, help="Listeners at once: an average, or with --stay a fixed number."),
+    ] = 4.0,
+    duration: Annotated[
+        float, typer.Option(min=1, max=86_400, help="Seconds during which listeners arrive, or with --stay listen.")
+    ] = 60.0,
     stay: Annotated[
-        bool, typer.Option("--stay", help="All come at the start and stay: no arrivals, no leavers.")
+        bool, typer.Option("--stay", help="All listeners arrive at the start and stay to the end.")
     ] = False,
-    seconds: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Of audio that each asks for.")] = "5:30",
-    prompt_seconds: Annotated[str, typer.Option(metavar="LEAST:MOST", help="Of each prompt.")] = "1:5",
-    leave: Annotated[float, typer.Option(**_SHARE, help="Share that leaves early; half of them without a word.")] = 0.2,
-    slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the pace of playback.")] = 0.0,
-    live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt as it is spoken.")] = 0.25,
+    seconds: Annotated[
+        str, typer.Option(metavar="LEAST:MOST", help="Seconds of audio for each, random in this range.")
+    ] = "5:30",
+    prompt_seconds: Annotated[
+        str, typer.Option(metavar="LEAST:MOST", help="Seconds of each prompt, random in this range.")
+    ] = "1:5",
+    leave: Annotated[
+        float, typer.Option(**_SHARE, help="Share that leaves early; half of these just disconnect.")
+    ] = 0.2,
+    slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the speed of playback.")] = 0.0,
+    live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt at the pace of speech.")] = 0.25,
     prompt: Annotated[
-        list[Path] | None, typer.Option(help="A recording to cut prompts from; may be repeated. Else the bundled one.")
+        list[Path] | None,
+        typer.Option(help="Recording to cut prompts from; may be repeated. Default: the bundled one."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model's name; else the server's default.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name. Default: the server's.")] = None,
     api_key: Annotated[
-        str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="Where the server asks for a key.")
+        str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="API key, if the server requires one.")
     ] = None,
     buffer_ms: Annotated[
-        float, typer.Option(min=0, max=10_000, help="What each player holds before it plays; the first frame alone: 0.")
+        float,
+        typer.Option(
+            min=0, max=10_000, help="Audio that players buffer before they play; 0 plays the first frame at once."
+        ),
     ] = 50.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of who comes when, and asks for what.")] = 0,
-    page: Annotated[Path | None, typer.Option(help="Write an HTML page with pictures here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone, each listener in it.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0,
+    page: Annotated[Path | None, typer.Option(help="Write an HTML page with plots to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone, with each listener.")] = False,
 ) -> None:
-    """Send listeners to a server at random times, whether or not it keeps up, and tell what they heard."""
+    """Send listeners to a server and report what they heard; they arrive at random times even if it is slow."""
     with told_in_one_line():
         if page and not page.resolve().parent.is_dir():
             raise ValueError(f"{page.parent} is not a folder.")
@@ -93,7 +108,7 @@ def load(
         console = Console()
         console.print(summary_table(url, report.seconds, report.summary))
         if report.doubtful:
-            console.print("This program itself was late at times; some of the gaps may be its own.", style="red")
+            console.print("The load generator itself was late at times and may have caused some gaps.", style="red")
     if report.all_failed:
         _give_up("Every listener failed.")
 
@@ -104,7 +119,7 @@ def _give_up(why: str) -> NoReturn:
 
 
 def _run(url: str, crowd: Crowd, plan: dict[str, Any]) -> LoadReport:
-    """Until the last listener is gone, or to Ctrl-C: then what was heard so far counts."""
+    """Run until the last listener is gone or until Ctrl-C, and return the report so far."""
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watched(url, crowd))
     return LoadReport(
@@ -136,10 +151,10 @@ async def _watched(url: str, crowd: Crowd) -> None:
 
 
 def _span(text: str) -> Span:
-    """``LEAST:MOST``, or one number for both.
+    """Return the span of ``LEAST:MOST``, or of one number for both.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
     """
     least, _, most = text.partition(":")
     try:

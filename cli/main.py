@@ -1,4 +1,4 @@
-"""The ``whispergpt`` command: one file per subcommand beside this one, and one way to say what is wrong."""
+"""The ``whispergpt`` command: its subcommands, each in a file beside this one, and its error messages."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ COMMANDS = {
     "codec": ("whispergpt.cli.codec", "Send audio through the codec and back."),
     "models": ("whispergpt.cli.models", "List the installed models."),
     "train": ("whispergpt.cli.train.commands", "Train a codec or a model from folders of audio."),
-    "bench": ("whispergpt.cli.bench", "Measure how many streams this machine plays, and what peers would."),
-    "load": ("whispergpt.cli.load", "Send listeners to a running server, and tell what they heard."),
+    "bench": ("whispergpt.cli.bench", "Measure this machine's real-time streams, and those of peers."),
+    "load": ("whispergpt.cli.load", "Send listeners to a running server, and report what they heard."),
     "keys": ("whispergpt.cli.keys", "Make and list the API keys of a server."),
-    "demo": ("whispergpt.cli.demo", "Start a server, continue a prompt, keep what it said."),
+    "demo": ("whispergpt.cli.demo", "Start a server, continue a prompt, and write the result."),
 }
-"""Where each subcommand lives; one is imported only when it is called, since importing torch takes seconds."""
+"""Module and help of each subcommand; a module is imported only when called, since importing torch takes seconds."""
 
 # Typer carries its own copy of click: the base of its public exception is the class that all usage errors share.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-_Command: TypeAlias = Any  # of the same copy, without a public name
+_Command: TypeAlias = Any  # of Typer's copy, without a public name
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a wrong argument is one line on stderr and status 2."""
+    """Run one command and exit; a wrong argument gives one line on stderr and status 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
         print(_usage(), flush=True)
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def command_of(name: str) -> _Command:
-    """One subcommand, ready to run, or to be looked at.
+    """Return one subcommand, to run or to document it.
 
-    Its help is plain: typer's tables cut the names of options that a terminal of 80 columns has no room for.
+    Its help is plain text, because typer's tables truncate option names on a terminal of 80 columns.
     """
     module = import_module(COMMANDS[name][0])
     app = getattr(module, "app", None)
@@ -68,7 +68,7 @@ def command_of(name: str) -> _Command:
 
 
 def _tell_in_full(command: _Command) -> None:
-    """Have lists of commands say all that they do; else there is one line for each, and the rest is dots."""
+    """Show the complete help of each command in lists of commands, instead of a truncated line."""
     for below in getattr(command, "commands", {}).values():
         below.short_help = below.help
         _tell_in_full(below)
@@ -87,14 +87,14 @@ def _run(name: str, arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except _ClickError as error:
-        said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's words
+        said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's prefix
         print(f"{called}: {said}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
 
 
 def _followed(name: str, command: _Command, arguments: list[str]) -> tuple[str, _Command, list[str]]:
-    """What was called, such as ``whispergpt train lm``; the command that this is; the arguments left for it."""
+    """Return the called name, such as ``whispergpt train lm``, its command, and the arguments left for it."""
     words, rest = ["whispergpt", name], list(arguments)
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest[0]]
@@ -108,11 +108,11 @@ def _usage() -> str:
         [
             "Usage: whispergpt COMMAND [OPTIONS]",
             "",
-            "Give it a few seconds of sound, and it goes on, live.",
+            "Continue a few seconds of sound, live.",
             "",
             *lines,
             "",
-            "whispergpt COMMAND --help tells a command's options.",
+            "whispergpt COMMAND --help lists a command's options.",
         ]
     )
 

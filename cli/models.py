@@ -1,4 +1,4 @@
-"""``whispergpt models``: what is installed."""
+"""``whispergpt models``: list the installed models."""
 
 from __future__ import annotations
 

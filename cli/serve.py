@@ -1,4 +1,4 @@
-"""``whispergpt serve``: the server, until it is told to stop."""
+"""``whispergpt serve``: run the server until it is stopped."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Name of an installed model or a folder; may be repeated, the first is the default."),
+        typer.Option(help="Name of an installed model, or a folder; may be repeated. The first is the default."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of products: auto or float32. Default: auto.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="File of API keys. Default: none are asked for on loopback.")
-    ] = None,
-    open_: Annotated[bool | None, typer.Option("--open", help="Ask nobody for a key, wherever it listens.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys. Default: no key is needed on loopback.")] = None,
+    open_: Annotated[bool | None, typer.Option("--open", help="Require no key, even on a network address.")] = None,
     strict: Annotated[
         bool | None,
-        typer.Option("--strict", help="Fail instead of degrading; streams go on elsewhere with the very same samples."),
+        typer.Option(
+            "--strict", help="Let an engine crash end the server, and resume streams only with identical samples."
+        ),
     ] = None,
 ) -> None:
-    """Serve models over HTTP and WebSocket. Every flag, and every other bound, is also WHISPERGPT_<FLAG>."""
+    """Serve models over HTTP and WebSocket. Every flag, and every other limit, is also WHISPERGPT_<FLAG>."""
     flags: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -69,7 +69,7 @@ def serve(
 
 
 class _WrongError(ValueError):
-    """A setting that fits its type, and nothing that is here."""
+    """A setting with a valid type but a value that does not work on this machine."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -99,7 +99,7 @@ def _check(settings: Settings) -> None:
 
 
 def _may_be_host(host: str) -> bool:
-    """By how it is written: whether there is such a name, and whether it is of this machine, is seen on listening."""
+    """Return whether the text is a valid address or name; whether it exists shows on listening."""
     try:
         if ":" in host:
             return bool(IPv6Address(host))
@@ -112,7 +112,7 @@ def _may_be_host(host: str) -> bool:
 
 
 def _refuse(flags: dict[str, Any], name: str, why: str) -> NoReturn:
-    """One line, by the variable where that said so, else by the flag."""
+    """Print one line and exit; it names the variable if that has the value, else the flag."""
     variable = f"WHISPERGPT_{name.upper()}"
     by_flag = name in flags and (flags[name] is not None or variable not in os.environ)
     shown = f"--{name.replace('_', '-')}" if by_flag else variable

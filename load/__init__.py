@@ -1,5 +1,5 @@
-"""The load generator: listeners who come, hear, and go, and a report of what they heard.
+"""The load generator behind ``whispergpt load``: listeners for a server, and a report of what they heard.
 
-``plan`` says who comes when, ``voices`` what they send, ``listener`` is one of them, ``playback_clock`` their ears,
-``crowd`` sends them out on time, ``heard`` sums up, ``report`` and ``page`` tell it.
+``plan`` draws the visits, ``voices`` cuts their prompts, ``crowd`` starts each ``listener`` on time. ``playback_clock``
+finds gaps in playback, ``record`` sums up, ``report`` and ``page`` present the results.
 """

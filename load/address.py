@@ -1,4 +1,4 @@
-"""Where a server is, as somebody typed it."""
+"""Checks of a server's address."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def server_address(url: str) -> SplitResult:
-    """The parts of ``http://host:port``; a host of other scripts is spelt as the name system spells it.
+    """Return the parts of ``http://host:port``; an international host name is written in its ASCII form.
 
     Raises:
-        ValueError: it is no such address.
+        ValueError: the address is invalid.
     """
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna").decode()
         told = parts.scheme in ("http", "https") and host and parts.port != 0
-    except ValueError:  # the port, the brackets of an address, or a host's label that is empty or too long
+    except ValueError:  # invalid port, brackets or label of the host name
         told = False
     if not told:
         raise ValueError(f"{url!r} is not a server's address, such as http://127.0.0.1:8000.")

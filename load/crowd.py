@@ -1,4 +1,4 @@
-"""All listeners of a run: sent out when their time comes, whether or not the server keeps up (an open loop)."""
+"""All listeners of a run, started at their planned times even if the server is slow (an open loop)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from whispergpt.load.heard import Heard, Summary, sum_up
 from whispergpt.load.listener import Listener
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.reach import key_headers
+from whispergpt.load.record import ListenerRecord, Summary, sum_up
 from whispergpt.load.voices import Voices
 
 _PULSE_SECONDS = 0.02
 
 
 class Crowd:
-    """Everybody who comes.
+    """All listeners of a run and their records.
 
     Args:
-        address: of the server's ``/stream``.
-        buffer_seconds: what each listener's player holds before it plays.
+        address: address of the server's ``/stream``.
+        buffer_seconds: audio that each listener's player buffers before it plays.
 
     Attributes:
-        records: one for each who has come, in order.
-        lags: how late this program woke, in seconds, every 20 ms: where that is much, it was itself too slow to judge.
+        records: a record for each listener that has arrived, in order.
+        lags: delay of this program's own wake-ups in seconds, every 20 ms; large values make the results doubtful.
 
     Raises:
         ValueError: the key has characters that no key has.
@@ -44,26 +44,26 @@ class Crowd:
         self._headers = key_headers(api_key)
         self._buffer_seconds, self._model = buffer_seconds, model
         self._began = time.perf_counter()
-        self.records: list[Heard] = []
+        self.records: list[ListenerRecord] = []
         self.lags: list[float] = []
 
     def now(self) -> float:
-        """Seconds after the run began."""
+        """Return the seconds since the start of the run."""
         return time.perf_counter() - self._began
 
     def summary(self) -> Summary:
-        """What is known so far."""
+        """Return the sums so far."""
         return sum_up(self.records)
 
     async def run(self) -> None:
-        """Until the last listener is gone; cancelled, all leave at once and their records say so."""
+        """Run until the last listener is gone; if cancelled, all leave at once and their records say so."""
         self._began = time.perf_counter()
         pulse = asyncio.create_task(self._pulse())
         try:
             async with asyncio.TaskGroup() as listeners:
                 for visit in self._visits:
                     await asyncio.sleep(visit.at - self.now())
-                    record = Heard(visit, PlaybackClock(self._buffer_seconds), self.now())
+                    record = ListenerRecord(visit, PlaybackClock(self._buffer_seconds), self.now())
                     self.records.append(record)
                     listener = Listener(self._address, record, self._voices, self.now, self._model, self._headers)
                     listeners.create_task(listener.run())

@@ -1,4 +1,4 @@
-"""The prompt that comes with the package."""
+"""Path of the bundled prompt."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 import whispergpt
 
 PROMPT = Path(whispergpt.__file__).with_name("examples") / "prompt.flac"
-"""Some seconds of speech that anybody may use; ``examples/README.md`` says where it is from."""
+"""Recording of some seconds of speech, free to use; ``examples/README.md`` has its origin."""

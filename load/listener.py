@@ -1,4 +1,4 @@
-"""One listener: connects, sends a prompt, listens, and goes, as its visit says."""
+"""A listener that connects, sends a prompt, listens and leaves as its visit says."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.load.address import server_address
-from whispergpt.load.heard import Heard
+from whispergpt.load.record import ListenerRecord
 from whispergpt.load.voices import Voices
 
 PATIENCE_SECONDS = 30.0
-"""How long a listener waits for the server's next message."""
+"""Longest wait of a listener for the server's next message."""
 _LIVE_SECONDS = 0.1
 _REFUSALS = ("capacity_error", "unavailable_error")
 _REFUSED_STATUS = (429, 503)
 _MESSAGES_WAITING = 16
 
 
-class _Told(Exception):
-    """The server said ``error``."""
+class _ServerError(Exception):
+    """The server sent an ``error`` event."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("message")))
@@ -34,18 +34,18 @@ class _Told(Exception):
 
 
 class Listener:
-    """Writes everything that happens into its record, and raises nothing but being cancelled.
+    """A listener that writes all events into its record; failures are recorded, not raised.
 
     Args:
-        now: seconds after the run began.
-        model: for ``session.update``; None leaves it to the server.
-        headers: of the connection: the key, where the server asks for one.
+        now: returns the seconds since the start of the run.
+        model: model of ``session.update``; None means the server's default.
+        headers: headers of the connection, with the API key if there is one.
     """
 
     def __init__(
         self,
         address: str,
-        record: Heard,
+        record: ListenerRecord,
         voices: Voices,
         now: Callable[[], float],
         model: str | None,
@@ -56,7 +56,7 @@ class Listener:
         self._sent_at = record.came
 
     async def run(self) -> None:
-        """From the connection to the end."""
+        """Run the visit from the connection to its end."""
         record = self._record
         try:
             opening = connect(
@@ -70,7 +70,7 @@ class Listener:
             async with opening as connection:
                 await self._ask(connection)
                 await self._listen(connection)
-        except _Told as told:
+        except _ServerError as told:
             self._refused(str(told)) if told.refusal else self._failed(str(told))
         except ConnectionClosed as closed:
             reason = closed.rcvd.reason if closed.rcvd else "no word"
@@ -110,7 +110,7 @@ class Listener:
         await self._expect(connection, "response.created")
 
     async def _speak(self, connection: ClientConnection) -> None:
-        """The prompt as a microphone gives it: so much at a time, and no sooner than it was said."""
+        """Send the prompt in pieces at the pace of speech, as a microphone does."""
         pcm = self._voices.pcm(self._record.visit)
         step = round(_LIVE_SECONDS * SAMPLE_RATE)
         began = self._sent_at = self._now()
@@ -122,7 +122,7 @@ class Listener:
                 self._sent_at = self._now()
 
     async def _listen_until(self, connection: ClientConnection, at: float) -> None:
-        """Let time pass, unless the server says that it is full: then nobody has to speak to the end first."""
+        """Wait until a time, or raise as soon as the server refuses, since the rest of the prompt is useless then."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at - self._now()):
                 while True:
@@ -152,7 +152,7 @@ class Listener:
             if event["type"] == "response.done":
                 self._done(event["response"])
                 record.clock.end(now, complete=True)
-                await asyncio.sleep(record.clock.lead(now))  # the rest is still to be played
+                await asyncio.sleep(record.clock.lead(now))  # until the buffered audio has played
                 return
 
     async def _leave(self, connection: ClientConnection) -> None:
@@ -179,9 +179,14 @@ class Listener:
             pass
 
     async def _receive(self, connection: ClientConnection, until: float | None = None) -> str | bytes:
-        """The next message. Raises TimeoutError after ``PATIENCE_SECONDS``, ``_TimeToGo`` at ``until``."""
+        """Return the next message.
+
+        Raises:
+            TimeoutError: no message came within ``PATIENCE_SECONDS``.
+            _TimeToGo: the time is ``until``.
+        """
         patience = PATIENCE_SECONDS if until is None else min(PATIENCE_SECONDS, until - self._now())
-        if patience <= 0:  # what has arrived already would be given out without a look at the clock
+        if patience <= 0:  # a message that has already arrived would be returned without a check of the time
             raise _TimeToGo
         try:
             async with asyncio.timeout(patience):
@@ -204,22 +209,22 @@ class Listener:
 
 
 class _TimeToGo(Exception):
-    """The listener leaves now."""
+    """The planned time of the listener's end."""
 
 
 def _event(message: str) -> dict[str, Any]:
-    """One event. Raises ``_Told`` where it is an error."""
+    """Return the event in a message; raises ``_ServerError`` if it is an error."""
     event: dict[str, Any] = json.loads(message)
     if event["type"] == "error":
-        raise _Told(event["error"])
+        raise _ServerError(event["error"])
     return event
 
 
 def stream_address(url: str) -> str:
-    """``http://host:port`` → ``ws://host:port/stream``.
+    """Return ``ws://host:port/stream`` for ``http://host:port``.
 
     Raises:
-        ValueError: it is no such address.
+        ValueError: the address is invalid.
     """
     parts = server_address(url)
     return urlunsplit(

@@ -1,4 +1,4 @@
-"""A run under load as one HTML page, pictures inside."""
+"""Report of a load run as one HTML page with plots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from whispergpt.load.heard import Heard, listening
+from whispergpt.load.record import ListenerRecord, listening
 from whispergpt.load.report import LoadReport, rows
 
 _MOST_BARS = 400
@@ -29,14 +29,14 @@ svg { width: 100%; height: auto } pre { overflow: auto; background: #f4f4f4; pad
 $doubt
 <table>$rows</table>
 $picture
-<h2>Planned</h2>
+<h2>Plan</h2>
 <pre>$plan</pre>
 </body></html>
 """)
 
 
 def write_page(report: LoadReport, path: Path) -> None:
-    """Write the page; nothing that it shows is fetched from elsewhere.
+    """Write the page, which loads nothing from elsewhere.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -57,7 +57,7 @@ def write_page(report: LoadReport, path: Path) -> None:
 
 
 def _picture(report: LoadReport) -> str:
-    """Listeners over time, their times to first audio, and each one's stay with its gaps, as SVG."""
+    """Return plots of listeners over time, times to first audio, and each listener's stay with its gaps, as SVG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -70,13 +70,13 @@ def _picture(report: LoadReport) -> str:
     crowd.step([at for at, _ in course], [count for _, count in course], where="post")
     refusals = [record.came for record in report.records if record.outcome == "refused"]
     crowd.plot(refusals, [0] * len(refusals), "x", color=_COLOURS["refused"], label="refused")
-    crowd.set(ylabel="listening", ylim=(0, None))
+    crowd.set(ylabel="listeners playing", ylim=(0, None))
     heard = [(r.first_audio, 1e3 * t) for r in report.records if (t := r.time_to_first_audio) is not None]
     first.plot([at for at, _ in heard], [ms for _, ms in heard], ".")
     first.set(ylabel="time to first audio [ms]", ylim=(0, None))
     for place, record in enumerate(report.records[:_MOST_BARS]):
         _bar(stays, place, record)
-    stays.set(xlabel="seconds", ylabel="listener (red: silence)")
+    stays.set(xlabel="seconds since the start", ylabel="listener number (red: gaps)")
     written = io.StringIO()
     figure.savefig(written, format="svg")
     pyplot.close(figure)
@@ -84,7 +84,7 @@ def _picture(report: LoadReport) -> str:
     return svg[svg.index("<svg") :]
 
 
-def _bar(axes: Any, place: int, record: Heard) -> None:
+def _bar(axes: Any, place: int, record: ListenerRecord) -> None:
     ended = record.came if record.ended is None else record.ended
     axes.plot([record.came, ended], [place, place], color=_COLOURS.get(record.outcome, "#888"), linewidth=1.5)
     for gap in record.clock.gaps:

@@ -1,4 +1,4 @@
-"""The two percentiles that latencies are told by."""
+"""Percentiles of latencies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Percentiles:
-    """The median and the 99th percentile."""
+    """Median and 99th percentile of some values."""
 
     p50: float
     p99: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Percentiles:
-        """Of at least one value."""
+        """Return the percentiles of at least one value."""
         p50, p99 = np.percentile(values, [50, 99])
         return cls(float(p50), float(p99))

@@ -1,4 +1,4 @@
-"""Who comes when, and how each of them behaves: drawn from a seed before anything starts."""
+"""Plan of a run: the time and the behaviour of each listener, drawn from a seed before the start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 MOST_VISITS = 1_000_000
 
 Exit: TypeAlias = Literal["end", "cancel", "vanish"]
-"""How a visit ends: when all was heard, by ``response.cancel``, or by a connection that is gone without a word."""
+"""End of a visit: after all audio, by ``response.cancel``, or by dropping the connection."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A uniform choice of seconds, both ends included."""
+    """Range of seconds for a uniform draw, both ends included."""
 
     least: float
     most: float
@@ -30,14 +30,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Mix:
-    """What kinds of listeners come.
+    """Distribution of the listeners' behaviour.
 
     Attributes:
-        seconds: how long a continuation each asks for.
-        prompt_seconds: how long a prompt each sends.
-        leave: share that leaves early, at a random moment; half of them cancel, half vanish.
-        slow: share that reads at half the pace of playback.
-        live: share that sends its prompt as it is spoken, the others send a file at once.
+        seconds: length of the requested continuations.
+        prompt_seconds: length of the prompts.
+        leave: share that leaves early at a random moment; half of these cancel, half drop the connection.
+        slow: share that reads at half the speed of playback.
+        live: share that sends its prompt at the pace of speech; the others send a file at once.
     """
 
     seconds: Span = Span(5, 30)
@@ -48,13 +48,19 @@ class Mix:
 
     @property
     def mean_seconds(self) -> float:
-        """Seconds that a listener stays on average after the prompt; an early leaver half of what it asked for."""
+        """Average seconds of a listener's stay after the prompt; an early leaver stays half of its request."""
         return self.seconds.mean * (1 - self.leave / 2)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One listener to come. ``at``: seconds after the start; ``stays``: seconds of playback it stays for."""
+    """Plan of one listener.
+
+    Attributes:
+        at: seconds since the start of the run.
+        seconds: requested length of the continuation.
+        stays: seconds of playback until the listener leaves.
+    """
 
     number: int
     at: float
@@ -68,10 +74,10 @@ class Visit:
 
 
 def open_loop(mix: Mix, streams: float, duration: float, seed: int) -> list[Visit]:
-    """Poisson arrivals for ``duration`` seconds, so many that ``streams`` listen at once on average (Little's law).
+    """Draw Poisson arrivals over ``duration`` seconds so that ``streams`` listen on average (Little's law).
 
     Raises:
-        ValueError: that would be more than ``MOST_VISITS``.
+        ValueError: there would be more than ``MOST_VISITS``.
     """
     drawn = random.Random(seed)
     rate = streams / mix.mean_seconds
@@ -86,7 +92,7 @@ def open_loop(mix: Mix, streams: float, duration: float, seed: int) -> list[Visi
 
 
 def steady(mix: Mix, streams: int, duration: float, seed: int, apart: float = 0.1) -> list[Visit]:
-    """``streams`` listeners, one every ``apart`` seconds, who all stay for ``duration`` seconds."""
+    """Plan ``streams`` listeners that arrive ``apart`` seconds apart and all stay for ``duration`` seconds."""
     drawn = random.Random(seed)
     always = Mix(Span(duration, duration), mix.prompt_seconds, leave=0.0, slow=mix.slow, live=mix.live)
     return [_visit(always, number, number * apart, drawn) for number in range(streams)]

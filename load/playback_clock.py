@@ -1,4 +1,4 @@
-"""The ears of one listener: when playback began, and every moment it had nothing to play."""
+"""Simulated playback of one listener: its start and its gaps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Gap:
-    """Playback stood still from ``at`` for ``seconds``."""
+    """A gap in playback: its start and its length in seconds."""
 
     at: float
     seconds: float
@@ -15,14 +15,14 @@ class Gap:
 
 @dataclass
 class PlaybackClock:
-    """Plays what has arrived, in real time, as a player with a small buffer does.
+    """Simulated player with a small buffer, which plays the arriving audio in real time.
 
-    Playback begins once ``buffer_seconds`` are there. When all of them are played and more is to come, it stands still
-    (an underrun) until as much is there again. All times are seconds on one monotonic clock.
+    Playback begins when ``buffer_seconds`` have arrived. If the buffer runs empty before the end (an underrun),
+    playback stops until as much has arrived again. All times are seconds on one monotonic clock.
 
     Attributes:
         received: seconds of audio that have arrived.
-        gaps: where playback stood still, so far.
+        gaps: gaps so far.
     """
 
     buffer_seconds: float
@@ -38,13 +38,13 @@ class PlaybackClock:
         return self._runs_dry_at is not None
 
     def lead(self, now: float) -> float:
-        """Seconds of audio that are there and not played yet; 0 while playback stands still."""
+        """Return the seconds of audio that have arrived and are not played yet."""
         if self._runs_dry_at is None or self._waiting_since is not None:
             return self._held
         return max(0.0, self._runs_dry_at - now)
 
     def arrive(self, now: float, seconds: float) -> None:
-        """So many seconds of audio arrive."""
+        """Record the arrival of ``seconds`` of audio."""
         self.received += seconds
         if self._runs_dry_at is not None and self._waiting_since is None:
             if now <= self._runs_dry_at:
@@ -56,7 +56,10 @@ class PlaybackClock:
             self._go_on(now)
 
     def end(self, now: float, complete: bool) -> None:
-        """Nothing more will come. What is held is played; if it was not ``complete``, silence up to now was a gap."""
+        """Record the end of the audio, after which buffered audio still plays.
+
+        If the audio is not ``complete``, silence up to now counts as a gap.
+        """
         if self._waiting_since is None and self._runs_dry_at is not None and now > self._runs_dry_at:
             self._waiting_since = self._runs_dry_at
         if self._held:

@@ -1,4 +1,4 @@
-"""Whether there is a server at all, asked before anybody is sent to it."""
+"""Check that a server can be reached, before any listener starts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NOT_ALLOWED = (401, 403)
 
 
 class ReachError(RuntimeError):
-    """Nobody would be heard; the message is for the user."""
+    """The server cannot be reached or refuses the key; the message is for the user."""
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """What shows the key to a server; nothing where there is none.
+    """Return the headers for an API key; none without a key.
 
     Raises:
-        ValueError: the key has characters that no key has.
+        ValueError: the key has invalid characters.
     """
     if not api_key:
         return {}
@@ -35,11 +35,11 @@ def key_headers(api_key: str | None) -> dict[str, str]:
 
 
 def check_server(url: str, api_key: str | None) -> None:
-    """Ask for the models, with the key. Whatever else answers than a no to it is left to the listeners to judge.
+    """Request the list of models with the key. Other errors than a refused key are left to the listeners.
 
     Raises:
-        ReachError: nothing answers in HTTP, or the server says no to the key.
-        ValueError: the address is none, or the key.
+        ReachError: nothing answers in HTTP, or the server refuses the key.
+        ValueError: the address or the key is invalid.
     """
     parts = server_address(url)
     path = f"{parts.path.rstrip('/')}/v1/models"
@@ -48,7 +48,7 @@ def check_server(url: str, api_key: str | None) -> None:
         with build_opener(_Stay).open(Request(asked, headers=key_headers(api_key)), timeout=_PATIENCE_SECONDS):
             pass
     except HTTPError as answer:
-        with answer, contextlib.suppress(ValueError, KeyError, TypeError):  # not in a server's words: a proxy's, say
+        with answer, contextlib.suppress(ValueError, KeyError, TypeError):  # another error format, such as a proxy's
             if answer.code in _NOT_ALLOWED:
                 raise ReachError(str(json.load(answer)["error"]["message"])) from None
     except (OSError, HTTPException) as error:
@@ -56,14 +56,14 @@ def check_server(url: str, api_key: str | None) -> None:
 
 
 class _Stay(HTTPRedirectHandler):
-    """Takes the key nowhere else."""
+    """Handler that follows no redirect, so that the key goes to no other host."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def _reason(error: Exception) -> str:
-    """In the system's words, where it has some."""
+    """Return the reason of a failed request, if possible as the system's message."""
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
         return "what answers there does not speak HTTP"

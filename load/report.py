@@ -1,4 +1,4 @@
-"""What a run under load says: JSON, and a table to read."""
+"""Report of a load run, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from rich.table import Table
 
-from whispergpt.load.heard import Heard, Summary, listening
 from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.record import ListenerRecord, Summary, listening
 
 LAG_TO_DOUBT_SECONDS = 0.02
-"""From this lag on (p99), some of the gaps may be this program's own."""
+"""Largest p99 of the load generator's own delay at which the results are trusted."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """One run.
+    """Results of one run.
 
     Attributes:
-        plan: the options that it was planned from.
-        seconds: that it took.
-        lag_ms: how late this program itself was; None where it ran too shortly to say.
+        plan: options of the run.
+        seconds: length of the run.
+        lag_ms: delay of the load generator itself; None if the run was too short to measure it.
     """
 
     url: str
@@ -30,20 +30,20 @@ class LoadReport:
     seconds: float
     summary: Summary
     lag_ms: Percentiles | None
-    records: Sequence[Heard]
+    records: Sequence[ListenerRecord]
 
     @property
     def doubtful(self) -> bool:
-        """Whether this program was too slow to judge."""
+        """Whether the load generator was too slow for its results to be trusted."""
         return self.lag_ms is not None and self.lag_ms.p99 > 1e3 * LAG_TO_DOUBT_SECONDS
 
     @property
     def all_failed(self) -> bool:
-        """Whether somebody came, and nobody got an answer that a server gives: not even a refusal."""
+        """Whether there were listeners and all failed, without even a refusal."""
         return bool(self.records) and all(record.outcome == "failed" for record in self.records)
 
     def as_json(self) -> dict[str, Any]:
-        """The run, the sum, the course, and each listener."""
+        """Return the run, its sums, the number of listeners over time, and each listener."""
         return {
             "url": self.url,
             "plan": self.plan,
@@ -56,7 +56,7 @@ class LoadReport:
 
 
 def rows(summary: Summary) -> list[tuple[str, str]]:
-    """The sum, a line each: what, and how much."""
+    """Return the sums as rows of a name and a value."""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.listeners.items())
     gaps = f"{summary.underruns}, heard by {summary.underrun_listeners}, {summary.silent_seconds:.2f} s of silence"
     return [
@@ -71,7 +71,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
 
 
 def summary_table(url: str, seconds: float, summary: Summary) -> Table:
-    """The same as a table, while it runs or at its end."""
+    """Return the sums as a table."""
     table = Table(title=f"{url}, {seconds:.0f} s", title_justify="left", show_header=False)
     for row in rows(summary):
         table.add_row(*row)

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="AT",
-        help="kill a machine at AT seconds; may be repeated",
+        help="kill a machine at this second; repeatable",
     )
     add("--surge", type=_surge, metavar="FACTOR:AT:SECONDS", help="FACTOR times as many listeners, from AT for SECONDS")
     add("--autoscale", type=float, metavar="SPARE", help="autoscale to keep this slack, as a share of the listeners")

@@ -16,9 +16,9 @@ from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import CHECKPOINT_EVERY
 from whispergpt.engine.messages import SamplingParams
-from whispergpt.load.heard import Heard, Outcome
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
+from whispergpt.load.record import ListenerRecord, Outcome
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_handles import PromptHandle
@@ -50,7 +50,7 @@ class Listener:
     def __init__(
         self, visit: Visit, agenda: Agenda, router: Router, profile: Profile, queue_seconds: float, tries: int
     ) -> None:
-        self.record = Heard(visit, PlaybackClock(BUFFER_SECONDS), agenda.now)
+        self.record = ListenerRecord(visit, PlaybackClock(BUFFER_SECONDS), agenda.now)
         self.moves = 0
         self.lead_at_loss: list[float] = []
         self._agenda, self._router, self._profile = agenda, router, profile

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from whispergpt.benchmarks.simulation.region import Region
-from whispergpt.load.heard import Summary, sum_up
 from whispergpt.load.percentiles import Percentiles
+from whispergpt.load.record import Summary, sum_up
 from whispergpt.load.report import rows
 
 SOUGHT_MS = 250.0

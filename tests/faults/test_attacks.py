@@ -18,9 +18,9 @@ from whispergpt.benchmarks.attacks.__main__ import ATTACKS, attack
 from whispergpt.benchmarks.attacks.tools import ear, visitors
 from whispergpt.benchmarks.attacks.tools.visitors import Visitors
 from whispergpt.engine.config import HOP
-from whispergpt.load.heard import Summary
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.plan import Mix, Span
+from whispergpt.load.record import Summary
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from whispergpt.cli.main import main
 from whispergpt.engine.audio.audio_file import read_audio
-from whispergpt.load.heard import Heard, listening, sum_up
 from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, Span, open_loop, steady
 from whispergpt.load.playback_clock import PlaybackClock
+from whispergpt.load.record import ListenerRecord, listening, sum_up
 from whispergpt.load.voices import Voices
 
 MIX = Mix(Span(5, 15), Span(1, 3), leave=0.5, slow=0.25, live=0.25)
@@ -122,7 +122,9 @@ def test_slow_readers_make_their_own_gaps() -> None:
         clock = PlaybackClock(0.0)
         clock.arrive(0, 0.1)
         clock.arrive(1, 0.1)
-        records.append(Heard(visit, clock, came=visit.at, outcome="completed", asked=0, first_audio=0.5, ended=2))
+        records.append(
+            ListenerRecord(visit, clock, came=visit.at, outcome="completed", asked=0, first_audio=0.5, ended=2)
+        )
     judged = [record for record in records if not record.visit.slow]
     assert len(judged) < len(records)
     heard = sum_up(records)

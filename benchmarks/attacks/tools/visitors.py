@@ -11,10 +11,10 @@ from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, se
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
-from whispergpt.load.heard import Summary
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.plan import Mix, Visit, open_loop
+from whispergpt.load.record import Summary
 from whispergpt.load.voices import Voices
 
 MOST_MB = 40.0

@@ -1,4 +1,4 @@
-"""What listeners heard: one record each, and the sum of all."""
+"""Records of what each listener heard, and their sums."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Outcome: TypeAlias = Literal["waiting", "playing", "completed", "left", "refused
 
 
 @dataclass
-class Heard:
-    """One listener's record; times are seconds after the run began.
+class ListenerRecord:
+    """Record of one listener; times are seconds since the start of the run.
 
     Attributes:
-        came: when it really came, which is late where this program could not keep up.
-        asked: when it sent ``response.create``.
-        first_audio: when the first audio arrived.
-        ended: when it was over.
-        said_first_audio_ms: what the server reports as its time to first audio.
-        reason: why it was refused or failed, in the server's words or ours.
-        answered: seconds from what it asked for to the refusal.
+        came: actual time of its start, later than planned if this program could not keep up.
+        asked: time at which it sent ``response.create``.
+        first_audio: time at which the first audio arrived.
+        ended: time of its end.
+        said_first_audio_ms: time to first audio as reported by the server.
+        reason: why it was refused or failed.
+        answered: seconds from the request to the refusal.
     """
 
     visit: Visit
@@ -48,7 +48,7 @@ class Heard:
 
     @property
     def judged(self) -> bool:
-        """Whether its gaps are the server's: who reads too slowly makes its own."""
+        """Whether its gaps count against the server; a slow reader causes gaps itself."""
         return not self.visit.slow
 
     def as_json(self) -> dict[str, Any]:
@@ -73,15 +73,18 @@ class Heard:
 
 @dataclass(frozen=True)
 class Summary:
-    """All listeners together, at one moment or at the end.
+    """Sums over all listeners, during a run or at its end.
 
     Attributes:
-        listeners: how many, by outcome.
-        at_once: how many play at this moment; ``most_at_once`` the most that did at any.
-        time_to_first_audio_ms, refused_after_ms: None where there is none yet.
-        underruns: times that playback stood still, for ``underrun_listeners`` of them and ``silent_seconds`` in all.
-        audio_seconds: heard by all together.
-        reasons: of refusals and failures, with how often.
+        listeners: number of listeners by outcome.
+        at_once: listeners playing at this moment.
+        most_at_once: most listeners that played at the same time.
+        time_to_first_audio_ms, refused_after_ms: None before the first value.
+        underruns: number of playback gaps.
+        underrun_listeners: listeners with a gap.
+        silent_seconds: length of all gaps.
+        audio_seconds: audio received by all listeners.
+        reasons: reasons of refusals and failures, with their counts.
     """
 
     listeners: dict[str, int]
@@ -99,8 +102,8 @@ class Summary:
         return asdict(self)
 
 
-def sum_up(records: Sequence[Heard]) -> Summary:
-    """The sum of what is known so far."""
+def sum_up(records: Sequence[ListenerRecord]) -> Summary:
+    """Return the sums over the records so far."""
     judged = [record for record in records if record.judged]
     first = [record.time_to_first_audio for record in records if record.time_to_first_audio is not None]
     refused = [record.answered for record in records if record.outcome == "refused" and record.answered is not None]
@@ -119,8 +122,8 @@ def sum_up(records: Sequence[Heard]) -> Summary:
     )
 
 
-def listening(records: Sequence[Heard]) -> list[tuple[float, int]]:
-    """How many play from each moment on: ``(seconds after the start, listeners)``, in order."""
+def listening(records: Sequence[ListenerRecord]) -> list[tuple[float, int]]:
+    """Return the number of playing listeners from each change on, as ``(seconds since the start, listeners)``."""
     changes: Counter[float] = Counter()
     for record in records:
         if record.first_audio is not None:
@@ -134,8 +137,8 @@ def listening(records: Sequence[Heard]) -> list[tuple[float, int]]:
     return course
 
 
-def most_at_once(records: Sequence[Heard]) -> int:
-    """The most that played at any moment."""
+def most_at_once(records: Sequence[ListenerRecord]) -> int:
+    """Return the most listeners that played at the same time."""
     return max(playing for _, playing in listening(records))
 
 
