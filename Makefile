@@ -16,12 +16,12 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m whispergpt.cli.demo
 
-# What listens to clocks and sockets has the machine to itself; the rest, of which these are, is shared out.
+# These end-to-end tests tolerate other load and run in parallel; the other end-to-end tests need an idle machine.
 PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
 	client_command same_samples tracing)
 
-# MINUTES limits each half of all tests, which together take about fifteen; pyproject.toml limits each test. ARGS has no limit
-# for the whole, in make's own process group, so that a debugger can read from the terminal.
+# MINUTES limits each half of the tests, which together take about fifteen; pyproject.toml limits each test. With ARGS
+# there is no limit for the whole and no other process group, so that a debugger can read from the terminal.
 MINUTES ?= 25
 PYTEST := $(BIN)/python -m pytest
 LIMITED := exec $(BIN)/python tests/support/within.py $(MINUTES)
@@ -34,10 +34,10 @@ else
 	$(LIMITED) $(PYTEST) tests/e2e tests/faults $(addprefix --ignore=,$(PATIENT))
 endif
 
-measures: $(VENV)/.installed-dev ## Install what `whispergpt train measure` listens with (large; needs a C compiler)
+measures: $(VENV)/.installed-dev ## Install the packages of `whispergpt train measure` (large; needs a C compiler)
 	$(PIP_INSTALL) -e '.[measures]'
 
-peers: $(VENV)/.installed-dev ## Install what `whispergpt bench` compares with
+peers: $(VENV)/.installed-dev ## Install the peers of `whispergpt bench`
 	$(PIP_INSTALL) -e '.[bench]'
 	$(PIP_INSTALL) --no-deps --upgrade --target "$${WHISPERGPT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whispergpt}/bench-peers" moshi==0.2.13 sentencepiece==0.2.3
 
@@ -48,20 +48,20 @@ lint: $(VENV)/.installed-dev ## Check style and types
 docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-docs-serve: $(VENV)/.installed-dev ## Show the documentation on http://127.0.0.1:8001 while it is written
+docs-serve: $(VENV)/.installed-dev ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
-pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site anew (needs Chromium)
+pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site (needs Chromium)
 	$(BIN)/python docs/illustrate.py
 
-web: ## Build what the server sends to browsers from clients/web (needs Node)
+web: ## Build the browser files of the server from clients/web (needs Node)
 	cd clients/web && npm ci --no-audit --no-fund && npm run build
 
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
 
-# BASE_IMAGE=python:3.11-slim-bookworm@sha256:… builds on the very bytes that were looked at. The list of parts is made by
-# the image's own Python, which gets the program on standard input.
+# BASE_IMAGE=python:3.11-slim-bookworm@sha256:… builds on exactly that base. The image's own Python lists its parts, with
+# the program on standard input.
 BUILDER ?= docker
 SBOM ?= build/sbom.json
 
@@ -74,7 +74,7 @@ image: ## Build the container image and list its parts in build/sbom.json (IMAGE
 lock: ## Write the image's requirements with their hashes from constraints.txt (needs uv)
 	$(PYTHON) deploy/image/lock.py
 
-clean: ## Remove the environment, caches and what the demo wrote
+clean: ## Remove the environment, caches and the demo's files
 	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png
 	rm -rf clients/web/node_modules clients/web/build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache
@@ -91,7 +91,7 @@ $(VENV)/.installed: $(PINS) | $(BIN)/python
 	@touch $@
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
-# --no-deps. What it needs besides torch is in the `test` extra; engine/checkpoints/encodec_reference.py does without the rest.
+# --no-deps. The `test` extra has its other dependencies; engine/checkpoints/encodec_reference.py avoids the rest.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e clients/python -e '.[dev]'
 	$(PIP_INSTALL) --no-deps encodec

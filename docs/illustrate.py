@@ -1,6 +1,6 @@
-"""Make the sounds and pictures that the README and the site show, from the current weights and code.
+"""Make the sounds and pictures of the README and the site with the current weights and code.
 
-``make pictures`` runs this: it writes ``docs/samples/NAME.mp3`` for each bundled prompt, ``docs/demo.png`` and
+``make pictures`` runs this. It writes ``docs/samples/NAME.mp3`` for each bundled prompt, ``docs/demo.png`` and
 ``docs/playground.png``.
 """
 
@@ -27,7 +27,7 @@ WAIT_MS = 60_000
 
 
 def photograph_playground(url: str, chromium: str, picture: Path) -> None:
-    """Let the playground continue the bundled voice and write what it looks like then."""
+    """Continue the bundled voice in the playground and write a screenshot."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         width, height = PLAYGROUND_SIZE
@@ -47,7 +47,7 @@ def photograph_playground(url: str, chromium: str, picture: Path) -> None:
 
 
 def main() -> int:
-    """Make everything; return 1 if no browser is installed, since then one picture stays as it was."""
+    """Make all files and return the exit status, 1 if no browser is installed for the playground's picture."""
     (DOCS / "samples").mkdir(exist_ok=True)
     chromium = shutil.which("chromium")
     with running_server([]) as url, Client(url) as client:
@@ -59,7 +59,7 @@ def main() -> int:
         if chromium is not None:
             photograph_playground(url, chromium, DOCS / "playground.png")
     if chromium is None:
-        sys.stderr.write("docs/playground.png is as it was: no Chromium is installed to take it with.\n")
+        sys.stderr.write("docs/playground.png is unchanged: no Chromium is installed.\n")
         return 1
     return 0
 

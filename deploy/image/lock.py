@@ -1,7 +1,7 @@
-"""Write what the image installs, each file of it by its SHA-256: ``python deploy/image/lock.py`` (needs ``uv``).
+"""Write the image's requirements with a SHA-256 for each file: ``python deploy/image/lock.py`` (needs ``uv``).
 
-Versions are those of constraints.txt. Three files, for the image takes torch from another place without CUDA, and Ray
-only if it is told to: ``requirements.txt``, ``requirements-cuda.txt``, ``requirements-ray.txt``.
+The versions are those of constraints.txt. ``requirements-cuda.txt`` is separate because an image without CUDA takes
+torch from another index. ``requirements-ray.txt`` is for images with Ray, and ``requirements.txt`` has the rest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PYTHON = "3.11"
 EXTRAS = ("tracing", "ray")
 _CUDA = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 _BUILD = "setuptools"
-"""Package that builds the project and is no dependency of it."""
+"""Package that builds the project but is no dependency of it."""
 
 
 def locked(*extras: str) -> list[str]:
-    """Requirements with their hashes, as one text each."""
+    """Return the locked requirements with their hashes, a text for each package."""
     command = ["uv", "pip", "compile", "pyproject.toml", "-", "-c", "constraints.txt", "--generate-hashes", "--quiet"]
     command += ["--python-version", PYTHON, "--python-platform", "linux", "--no-header", "--no-annotate", "--upgrade"]
     for extra in extras:
@@ -32,7 +32,7 @@ def locked(*extras: str) -> list[str]:
 
 
 def main() -> int:
-    """Resolve twice, and write the parts."""
+    """Resolve with and without Ray, write the three files, and return the exit status."""
     base, everything = locked("tracing"), locked(*EXTRAS)
     if not set(base) <= set(everything):
         sys.stderr.write("Ray changes the versions of what the image has without it; constraints.txt must name them.\n")

@@ -1,7 +1,7 @@
-"""Print what an image consists of as CycloneDX 1.6: run inside it, from standard input, with its own Python.
+"""Print an image's bill of materials as CycloneDX 1.6, running inside the image from standard input.
 
-``docker run --rm -i --network none --entrypoint python IMAGE - < deploy/image/sbom.py``; ``make image`` does. Python's
-packages are those of its environment, Debian's those of dpkg. The image itself gets nothing for it.
+``docker run --rm -i --network none --entrypoint python IMAGE - < deploy/image/sbom.py``, as ``make image`` does. It
+lists the Python environment's packages and dpkg's. The image needs no additional package for it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from urllib.parse import quote
 NAME = "whispergpt"
 _DPKG = "${binary:Package}\t${Version}\t${Architecture}\t${db:Status-Status}\n"
 _LONGEST_LICENCE = 200
-"""Some packages give the whole text."""
+"""Longest licence in characters; some packages give the complete text, which is left out."""
 
 Component = dict[str, Any]
 
 
 def python_component(distribution: Distribution) -> Component:
-    """A package of the environment, by its name as package indexes write it."""
+    """Return the component of a Python package, with its normalized name."""
     metadata = distribution.metadata
     name = metadata["Name"].lower().replace("_", "-").replace(".", "-")
     identity = f"pkg:pypi/{name}@{quote(distribution.version)}"
@@ -41,7 +41,7 @@ def python_component(distribution: Distribution) -> Component:
     if licence and len(licence) <= _LONGEST_LICENCE:
         component["licenses"] = [{"license": {"name": licence}}]
     record = distribution.read_text("RECORD")
-    if record:  # the hashes of all its files
+    if record:  # has the hashes of all the package's files
         component["properties"] = [
             {"name": f"{NAME}:record-sha256", "value": hashlib.sha256(record.encode()).hexdigest()}
         ]
@@ -49,7 +49,7 @@ def python_component(distribution: Distribution) -> Component:
 
 
 def debian_components() -> list[Component]:
-    """Packages of the system; none where it has no dpkg."""
+    """Return the components of Debian packages; none on a system without dpkg."""
     try:
         done = subprocess.run(["dpkg-query", "-W", "-f", _DPKG], capture_output=True, text=True, check=True)
         release = platform.freedesktop_os_release()
@@ -68,7 +68,7 @@ def debian_components() -> list[Component]:
 
 
 def bill_of_materials() -> dict[str, Any]:
-    """The whole document; what it is of is the project's own package."""
+    """Return the complete document, whose subject is the project's own package."""
     found = {component["bom-ref"]: component for component in map(python_component, distributions())}
     own = next((each for each in found.values() if each["name"] == NAME), None)
     interpreter = {

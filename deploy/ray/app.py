@@ -1,8 +1,7 @@
-"""The fleet as an application of Ray Serve: ``serve.yaml`` names ``whispergpt.deploy.ray.app:fleet``, and says how
-large it is.
+"""The fleet as a Ray Serve application, which ``serve.yaml`` imports as ``whispergpt.deploy.ray.app:fleet``.
 
-What is there for an operator to choose is in ``serve.yaml``: Ray applies a change of it to the replicas that run, where
-one made here would replace them all.
+Options for an operator are in ``serve.yaml``, because Ray applies changes of it to running replicas. A change here
+would replace all replicas.
 """
 
 from __future__ import annotations
@@ -12,12 +11,15 @@ from ray import serve
 from whispergpt.deploy.ray.replica import Replica
 
 _MOST_REQUESTS = 4096
-"""Of one replica at once, sessions too. More than WHISPERGPT_MAX_SESSIONS and WHISPERGPT_MAX_REQUESTS together, so that
-the server refuses whom it has no room for, by its reasons, before the proxy makes them wait."""
+"""Most requests and sessions of a replica at once.
+
+More than WHISPERGPT_MAX_SESSIONS and WHISPERGPT_MAX_REQUESTS together, so that the server refuses a request with its
+own reason before the proxy makes it wait.
+"""
 _MOST_QUEUED = 256
-"""At each proxy, while no replica takes any; then it answers 503."""
+"""Most requests that each proxy queues while no replica accepts any; further ones get 503."""
 _HEALTH_SECONDS = 5.0
-"""Three failed checks end a replica; an engine that died is back sooner."""
+"""Seconds between health checks; three failed ones end a replica, and an engine restarts within that time."""
 
 _deployment = serve.deployment(
     name="whispergpt",

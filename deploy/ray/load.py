@@ -1,4 +1,4 @@
-"""What one replica plays and has room for, as it tells Ray's autoscaler."""
+"""Metrics of a replica for Ray's autoscaler: playing streams and room left."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def load_of(link: EngineLink) -> Mapping[str, float]:
-    """Real-time streams that play, wait or have a place kept, and how many more the replica bears.
+    """Return the real-time streams that play, wait or have a reservation, and how many more fit.
 
-    The latter is the least ``whispergpt_streams_slack`` of its models: each model's limit allows for what the others
-    play, so that is the room for one more stream of whichever model has least. Below 0 some wait.
+    The latter is the least ``whispergpt_streams_slack`` of the replica's models. Each model's limit already accounts
+    for the streams of the others. A value below 0 means that some streams wait.
     """
     playing = len(link.live(pace="realtime")) + link.places.kept(pace="realtime")
     return {PLAYING: float(playing), SLACK: float(min(link.slack(model) for model in link.models))}

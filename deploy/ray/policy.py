@@ -1,6 +1,6 @@
-"""How many replicas there should be: enough that slack is left for newcomers, fewer only when what plays fits on them.
+"""Autoscaling policy: keep a share of the capacity free, and shrink only if the streams fit with a margin.
 
-Ray copies this module into its controller by value, so it imports nothing of ours.
+Ray copies this module into its controller by value, so it imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -14,36 +14,39 @@ if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
 PLAYING, SLACK = "playing", "slack"
-"""What a replica reports, by Ray's names for its metrics."""
+"""Names of the metrics that a replica reports."""
 SPARE = 0.25
-"""The share of the fleet's streams that is kept free: another replica comes as late as its models take to load."""
+"""Share of the fleet's capacity that is kept free while a new replica loads its models."""
 REST = 0.5
-"""The share that must be free on fewer replicas before one is taken away: whoever it played moves by a token, and so
-does the fleet's mind if that was too early."""
+"""Share that must be free on fewer replicas before one is removed, because removal moves its streams."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """One replica: real-time streams that play, wait or have a place there, and how many more it bears; below 0 some
-    wait."""
+    """Load of a replica.
+
+    Attributes:
+        playing: real-time streams that play, wait or have a reservation.
+        slack: how many more fit; below 0 some wait.
+    """
 
     playing: float
     slack: float
 
     @property
     def capacity(self) -> float:
-        """Streams that it bears in all."""
+        """Number of streams that the replica can play."""
         return self.playing + self.slack
 
 
 def replicas_wanted(loads: Sequence[Load], target: int, spare: float = SPARE, rest: float = REST) -> int:
-    """How many replicas the streams need.
+    """Return the number of replicas that the streams need.
 
     Args:
-        loads: of replicas that run; those that still load their models are not among them.
-        target: how many there are to be now; also the answer where the loads tell nothing.
-        spare: the least share of all capacity that is to be free.
-        rest: the share that must be free on fewer.
+        loads: loads of the running replicas, without those that still load their models.
+        target: current target, which is returned if the loads are unknown.
+        spare: least share of the capacity to keep free.
+        rest: share that must be free on fewer replicas before one is removed.
     """
     capacity = sum(load.capacity for load in loads) / len(loads) if loads else 0.0
     if capacity <= 0:
@@ -55,12 +58,12 @@ def replicas_wanted(loads: Sequence[Load], target: int, spare: float = SPARE, re
 
 
 def _replicas(streams: float, each: float) -> int:
-    # Ray's values are averages over time, whose last digits must not call for a replica.
+    # Ray's values are averages over time, whose rounding errors must not add a replica.
     return math.ceil(round(streams / each, 6))
 
 
 class SlackPolicy:
-    """Ray Serve's form of it; Ray adds its bounds and delays.
+    """The policy in Ray Serve's form; Ray adds limits and delays.
 
     Raises:
         ValueError: not 0 ≤ ``spare`` ≤ ``rest`` < 1.
@@ -72,7 +75,7 @@ class SlackPolicy:
         self._spare, self._rest = spare, rest
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        """The number of replicas, and no state."""
+        """Return the number of replicas, and no state."""
         told = context.aggregated_metrics or {}
         playing, slack = told.get(PLAYING, {}), told.get(SLACK, {})
         loads = [Load(playing[replica], slack[replica]) for replica in playing if replica in slack]

@@ -1,4 +1,4 @@
-"""One replica of a fleet: a whole server, with an engine of its own, in a process of Ray's behind Ray's HTTP proxy."""
+"""A replica of a fleet: a whole server with its own engine, in a Ray process behind Ray's HTTP proxy."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ReplicaError(Exception):
 
 
 class Replica:
-    """Deployment on Ray Serve. The app is made in the replica's own process; its lifespan starts and stops the engine.
+    """Deployment on Ray Serve; the app is made in the replica's process, and its lifespan starts and stops the engine.
 
     Raises:
         ReplicaError: a setting that the replicas of a fleet must share is missing.
-        pydantic.ValidationError: a setting does not fit.
+        pydantic.ValidationError: a setting is invalid.
         KeyFileError: the file of keys cannot be used.
-        TracingError: tracing cannot be had.
+        TracingError: tracing is not available.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Replica:
         self._app = create_app(settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Ray once the replica is made."""
+        """Return the app; Ray calls this after the constructor."""
         return self._app
 
     async def check_health(self) -> None:
-        """As ``/health/ready``. Ray's first call ends a replica's start, and waits until every model has generated.
+        """Check the health as ``/health/ready`` does; Ray's first call waits until every model has generated.
 
         Raises:
-            ReplicaError: the models cannot be loaded, ``strict`` and the engine crashed, or it is being restarted.
+            ReplicaError: the models cannot be loaded, the engine crashed under ``strict``, or it is restarting.
         """
         supervisor = self._services.supervisor
         ready = asyncio.create_task(supervisor.first_ready.wait())
@@ -60,8 +60,8 @@ class Replica:
             failed.cancel()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """For the policy; nothing while there is no engine."""
-        # On the app's event loop, as all that knows of streams: Ray runs what is not async on another thread.
+        """Return the metrics for the policy; none while there is no engine."""
+        # Async, because streams belong to the app's event loop and Ray runs other methods on another thread.
         try:
             return dict(load_of(self._services.supervisor.link()))
         except ApiError:
@@ -73,28 +73,27 @@ class Replica:
 
 
 def fleet_settings(has_gpu: bool) -> Settings:
-    """A replica's settings, from its node's environment.
+    """Return a replica's settings from its node's environment.
 
     Args:
-        has_gpu: whether Ray gave the replica one; then a device that is left open is CUDA, else a CPU: without one it
-            would take the first GPU that it sees, as all others would.
+        has_gpu: whether Ray gave the replica a GPU. The device ``auto`` then means CUDA, else CPU; otherwise all
+            replicas would take the first GPU that they see.
 
     Raises:
-        ReplicaError: there is no resume key, or nobody would be let in: what one replica would make up for itself, the
-            others would not know.
-        pydantic.ValidationError: a setting does not fit.
+        ReplicaError: there is no resume key or no file of keys, which all replicas must share.
+        pydantic.ValidationError: a setting is invalid.
     """
-    # Not an address where anything listens, for that is the proxy's: whoever reaches the proxy reaches this replica.
+    # Only Ray's proxy listens; this address says that the replica is reached from the network.
     settings = Settings(host="0.0.0.0")
     if settings.resume_key is None:
         raise ReplicaError(
-            "A fleet needs WHISPERGPT_RESUME_KEY, the same on every node: with it, what one replica loses another goes "
-            "on with."
+            "A fleet needs WHISPERGPT_RESUME_KEY, the same on every node, so that one replica can resume the streams of "
+            "another."
         )
     if settings.keys is None and not settings.open:
         raise ReplicaError(
-            "A fleet needs WHISPERGPT_KEYS, a file of keys that every node has, or WHISPERGPT_OPEN=true, which asks "
-            "nobody for one."
+            "A fleet needs WHISPERGPT_KEYS, a file of keys that every node has, or WHISPERGPT_OPEN=true, which requires "
+            "no key."
         )
     if settings.device != "auto":
         return settings

@@ -1,4 +1,4 @@
-"""Fills ``commands.md`` with every subcommand of ``whispergpt``, from the commands themselves."""
+"""Hook that fills ``commands.md`` with every subcommand of ``whispergpt``, from the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 
 
 def all_commands() -> str:
-    """A heading for each subcommand, what it does, and its arguments and options."""
+    """Return the Markdown of all subcommands: a heading, the help, and a table of arguments and options for each."""
     return "\n\n".join(part for name in COMMANDS for part in _described(f"whispergpt {name}", command_of(name)))
 
 
@@ -31,7 +31,7 @@ def _described(name: str, command: Command) -> Iterator[str]:
     yield f"## `{name}`\n\n{' '.join((command.help or '').split())}\n\n```text\n{usage}\n```"
     rows = [(_written(param), _default(param), param.help or "") for param in command.params if not _is_help(param)]
     if rows:
-        yield table(("", "default", "what it is"), rows)
+        yield table(("", "default", "description"), rows)
     for inner, inner_command in below.items():
         yield from _described(f"{name} {inner}", inner_command)
 

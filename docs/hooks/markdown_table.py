@@ -1,4 +1,4 @@
-"""Tables for pages."""
+"""Markdown tables, and placeholders for generated text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; cells may hold Markdown of one line."""
+    """Return a Markdown table; cells may contain Markdown of one line."""
     lines = [list(head), ["---"] * len(head), *map(list, rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def fill(page: str, name: str, text: str) -> str:
-    """``page`` with ``text`` in the place of its line ``<!-- generated: name -->``.
+    """Return ``page`` with ``text`` in place of its line ``<!-- generated: name -->``.
 
     Raises:
-        ValueError: it has no such line.
+        ValueError: the page does not have exactly one such line.
     """
     filled, count = re.subn(rf"^<!-- generated: {name} -->$", lambda _: text, page, flags=re.MULTILINE)
     if count != 1:

@@ -1,4 +1,4 @@
-"""Fills ``operating.md`` with every metric of the server, from ``server/observe/metrics.py`` itself."""
+"""Hook that fills ``operating.md`` with every metric of the server, from ``server/observe/metrics.py``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 
 
 def metrics_table() -> str:
-    """A row for each metric: its name, kind and labels, and what it counts."""
+    """Return a table of all metrics: name, kind, labels and description."""
     metrics = Metrics()
-    metrics.processes.engine_pid = os.getpid()  # or those of the engine's process would be left out
+    metrics.processes.engine_pid = os.getpid()  # otherwise the metrics of the engine's process are left out
     ours = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
     labels = {family.name: metric._labelnames for metric in ours for family in metric.describe()}
     rows = [
@@ -32,4 +32,4 @@ def metrics_table() -> str:
         )
         for family in metrics.registry.collect()
     ]
-    return table(("metric", "kind", "labels", "what it is"), rows)
+    return table(("metric", "kind", "labels", "description"), rows)

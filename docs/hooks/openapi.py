@@ -1,4 +1,4 @@
-"""Fills ``http.md`` with every route, from the schema that the app itself makes, which ``/openapi.json`` is."""
+"""Hook that fills ``http.md`` with every route, from the app's OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def schema() -> Schema:
 
 
 def all_routes(api: Schema) -> str:
-    """A heading for each route, what it takes and what it answers."""
+    """Return the Markdown of all routes: a heading, parameters and answers for each."""
     return "\n\n".join(
         part
         for path, methods in api["paths"].items()
@@ -54,7 +54,7 @@ def _route(name: str, operation: Schema) -> Iterator[str]:
             (f"`{field}`", _type(part), _bounds(part, field in required), part.get("description", ""))
             for field, part in form["properties"].items()
         ]
-        yield table(("field of the form", "type", "bounds", "what it is"), rows)
+        yield table(("form field", "type", "bounds", "description"), rows)
     if asked := operation.get("parameters"):
         parameters = [(f"`{part['name']}`", part["in"], _type(part["schema"])) for part in asked]
         yield table(("parameter", "where", "type"), parameters)
@@ -66,7 +66,7 @@ def _route(name: str, operation: Schema) -> Iterator[str]:
         for header, told in answer.get("headers", {}).items()
     ]
     if headers:
-        yield table(("header of the answer", "what it is"), headers)
+        yield table(("response header", "description"), headers)
 
 
 def _type(part: Schema) -> str:

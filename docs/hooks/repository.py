@@ -1,7 +1,7 @@
-"""Pages and pictures that stand elsewhere in the repository, and links that leave ``docs/``.
+"""Hook that adds files from outside ``docs/`` to the site and rewrites links between repository files.
 
-Links are written as a Git host needs them, relative to their file's place in the repository. Here they are turned to
-where the site has that file; what it does not have leads to the repository (``repo_url``), or is no link without one.
+Links in the sources are relative to the file's place in the repository, as a Git host needs them. The hook points them
+to the site's page, or to the repository (``repo_url``) for other files. Without ``repo_url`` it removes the link.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ TAKEN = {
     "training/recipes/README.md": "recipes.md",
     "training/recipes/models.md": "recipes-models.md",
 }
-"""Files outside ``docs/`` that the site has, and what they are called there."""
+"""Files outside ``docs/`` that the site includes, with their paths on the site."""
 STANDS_FOR = {"README.md": "index.md"}
-"""Pages of the site in the place of files that it does not have."""
+"""Files that the site replaces by a page of its own."""
 BRANCH = "main"
 
 log = get_plugin_logger("repository")
 
 
 class Links(Treeprocessor):
-    """Turns the links and pictures of one page after the other; ``page`` is set before each."""
+    """Markdown processor that rewrites the links and pictures of ``page``, which is set before each page."""
 
     page: Page | None = None
 
@@ -81,7 +81,7 @@ class Links(Treeprocessor):
 
 
 class RepositoryLinks(Extension):
-    """Has ``Links`` see what Markdown has parsed before MkDocs looks at it."""
+    """Markdown extension that runs ``Links`` before MkDocs checks the links."""
 
     def __init__(self, config: MkDocsConfig) -> None:
         super().__init__()
@@ -92,19 +92,19 @@ class RepositoryLinks(Extension):
 
 
 def repository_path(site: str) -> str:
-    """Where a page of the site stands in the repository."""
+    """Return the repository path of a page of the site."""
     return next((path for path, taken in TAKEN.items() if taken == site), f"docs/{site}")
 
 
 def site_path(path: str) -> str | None:
-    """What a file of the repository is called on the site; None where it has none."""
+    """Return the site path of a repository file; None if the site does not have it."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     return TAKEN.get(path) or STANDS_FOR.get(path)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    config.markdown_extensions.append(RepositoryLinks(config))  # type: ignore[arg-type]  # instances do as well as names
+    config.markdown_extensions.append(RepositoryLinks(config))  # type: ignore[arg-type]  # instances are accepted like names
     return config
 
 

@@ -1,4 +1,4 @@
-"""Fills ``operating.md`` with every setting of the server, from ``server/settings.py`` itself."""
+"""Hook that fills ``operating.md`` with every setting of the server, from ``server/settings.py``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 
 
 def settings_table() -> str:
-    """A row for each setting: its variable, its flag, its default, its bounds and what it is."""
+    """Return a table of all settings: variable, flag, default, bounds and description."""
     flags = {name.rstrip("_") for name in inspect.signature(serve).parameters}
     rows = [
         (
@@ -34,7 +34,7 @@ def settings_table() -> str:
         )
         for name, field in Settings.model_fields.items()
     ]
-    return table(("variable", "flag of `serve`", "default", "bounds", "what it is"), rows)
+    return table(("variable", "flag of `serve`", "default", "bounds", "description"), rows)
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -1,5 +1,5 @@
-"""The dashboards that ``deploy/grafana`` provisions, and pictures of what they show.
+"""Generator of the dashboards that ``deploy/grafana`` provisions, and of pictures of them.
 
-``catalogue`` lists them, each a file: what is asked, in which words. They consist of ``panel`` and ``queries``.
-``grafana`` writes them as Grafana reads them, ``picture`` draws them from a running ``prometheus``.
+``catalogue`` lists the dashboards, one file each, made of ``panel`` and ``queries``. ``grafana`` writes them in
+Grafana's format, and ``picture`` draws them with data of a running ``prometheus``.
 """

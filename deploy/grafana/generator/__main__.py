@@ -1,6 +1,7 @@
-"""``python -m whispergpt.deploy.grafana.generator write FOLDER``: the files that Grafana is provisioned with.
+"""Write the dashboards, or draw pictures of them with data of a running Prometheus.
 
-``python -m whispergpt.deploy.grafana.generator draw FOLDER --prometheus URL``: pictures of what they show.
+``python -m whispergpt.deploy.grafana.generator write FOLDER``
+``python -m whispergpt.deploy.grafana.generator draw FOLDER --prometheus URL``
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ _PROMETHEUS = "http://127.0.0.1:9090"
 
 
 def main() -> int:
-    """The command line; status 1 where no picture could be drawn."""
+    """Run the command line and return the exit status, 1 if a file or picture could not be made."""
     parser = argparse.ArgumentParser(prog="python -m whispergpt.deploy.grafana.generator", description=__doc__)
     wanted = parser.add_subparsers(dest="what", required=True)
-    files = wanted.add_parser("write", help="the files that Grafana is provisioned with")
-    pictures = wanted.add_parser("draw", help="pictures, from a running Prometheus")
+    files = wanted.add_parser("write", help="write the files for Grafana's provisioning")
+    pictures = wanted.add_parser("draw", help="draw pictures with data of a running Prometheus")
     for each in (files, pictures):
-        each.add_argument("folder", type=Path, help="where to; made where it is missing")
-    pictures.add_argument("--prometheus", default=_PROMETHEUS, metavar="URL", help=f"{_PROMETHEUS} if not said")
-    pictures.add_argument("--minutes", type=float, default=15.0, help="up to now; 15 if not said")
-    pictures.add_argument("--interval", default="30s", help="that rates are taken over; 30s if not said")
+        each.add_argument("folder", type=Path, help="folder to write to, created if missing")
+    pictures.add_argument("--prometheus", default=_PROMETHEUS, metavar="URL", help=f"default: {_PROMETHEUS}")
+    pictures.add_argument("--minutes", type=float, default=15.0, help="minutes up to now; default: 15")
+    pictures.add_argument("--interval", default="30s", help="interval of rates; default: 30s")
     options = parser.parse_args()
     if options.what == "draw" and not 0 < options.minutes <= 1440:
         parser.error("--minutes must be above 0 and at most 1440")

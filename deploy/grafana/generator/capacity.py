@@ -1,4 +1,4 @@
-"""Capacity and admission: who plays, who waits, who was refused, and what could still be taken."""
+"""Dashboard of capacity and admission: playing, waiting and refused streams, and the room left."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CAPACITY = Dashboard(
     numbers=(
         Panel(
             "Slack",
-            "Real-time streams that could be taken now; negative where some wait. Of the model that has least.",
+            "Real-time streams that still fit, for the model with the least room; negative if some wait.",
             (Query(f"min(whispergpt_streams_slack{{{MODEL}}})", "slack"),),
         ),
         Panel("Waiting", "Streams that wait for a slot.", (Query(total("streams_waiting"), "waiting"),)),
         Panel(
             "Refused for want of room, 1 h",
-            "Requests that were told to come again.",
+            "Requests that got 429 because the server was full.",
             (Query('sum(increase(whispergpt_rejected_total{reason="no_capacity"}[1h]))', "refused"),),
         ),
         Panel(
             "Wait for a slot, p99 of 5 min",
-            "Of those who got one.",
+            "Waiting time of the streams that got a slot.",
             (Query(quantile(0.99, "request_queue_seconds", over="5m"), "p99"),),
             "s",
         ),
@@ -33,7 +33,7 @@ CAPACITY = Dashboard(
     courses=(
         Panel(
             "Streams",
-            "The limit is what the machine bears in real time, as last measured; of several models, the greatest.",
+            "The limit is the measured number of real-time streams that the machine can play, the largest of models.",
             (
                 Query(total("streams_active"), "playing"),
                 Query(total("streams_waiting"), "waiting"),
@@ -43,24 +43,26 @@ CAPACITY = Dashboard(
         ),
         Panel(
             "Slack",
-            "Real-time streams that could be taken now. Models share the machine: a stream of one is less for all.",
+            "Real-time streams that still fit. Models share the machine: a stream of one takes room from all.",
             (Query(f"sum by (model) (whispergpt_streams_slack{{{MODEL}}})", "{{model}}"),),
         ),
         Panel(
             "Refused, a minute",
-            "By the error's code: no_capacity for want of room, key_… for want of allowance, the rest wrong requests.",
+            "By error code: no_capacity if the server is full, key_… over a key's limit, others if invalid.",
             (Query(f"60 * {rate('rejected_total', '', 'reason')}", "{{reason}}"),),
         ),
-        Panel("Wait for a slot", "Of those who got one.", spread("request_queue_seconds"), "s"),
+        Panel("Wait for a slot", "Waiting time of the streams that got a slot.", spread("request_queue_seconds"), "s"),
         Panel(
             "Prompts under way",
             "Prompts that are being received and encoded.",
             (Query(f"sum by (model) (whispergpt_prompts_encoding{{{MODEL}}})", "{{model}}"),),
         ),
-        Panel("Encoding a prompt", "That was not remembered.", spread("prompt_encode_seconds"), "s"),
+        Panel(
+            "Encoding a prompt", "Time to encode a prompt that was not cached.", spread("prompt_encode_seconds"), "s"
+        ),
         Panel(
             "Prompts remembered",
-            "Share of prompts whose encoding was in the cache.",
+            "Share of prompts that were found in the cache.",
             (
                 Query(
                     f"{rate('prompt_cache_total', _KNOWN)} / {rate('prompt_cache_total')}",
@@ -71,7 +73,7 @@ CAPACITY = Dashboard(
         ),
         Panel(
             "Connections",
-            "WebSocket sessions, and continuations over HTTP that are being served.",
+            "Open WebSocket sessions, and HTTP requests being answered.",
             (
                 Query("sum(whispergpt_sessions_open)", "sessions"),
                 Query("sum(whispergpt_requests_open)", "requests"),

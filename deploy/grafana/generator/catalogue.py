@@ -1,4 +1,4 @@
-"""All dashboards, in the order in which an operator asks."""
+"""List of all dashboards, in the order in which an operator needs them."""
 
 from __future__ import annotations
 

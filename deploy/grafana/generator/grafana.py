@@ -1,4 +1,4 @@
-"""Dashboards as Grafana's provisioning reads them."""
+"""Writer of dashboards in the format of Grafana's provisioning."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from whispergpt.deploy.grafana.generator.panel import Dashboard, Panel, Unit
 
 _TAG = "whispergpt"
 _SOURCE = {"type": "prometheus", "uid": "prometheus"}
-"""As deploy/grafana/provisioning/datasources names it."""
+"""Data source as named in deploy/grafana/provisioning/datasources."""
 _WIDTH = 24
 _NUMBER_HEIGHT, _COURSE_HEIGHT, _COURSE_WIDTH = 4, 8, 8
 _DECIMALS: dict[Unit, int] = {"percentunit": 0}
 
 
 def write(dashboard: Dashboard, folder: Path) -> Path:
-    """Write ``<name>.json`` into a folder that is there, and return its path."""
+    """Write ``<name>.json`` into an existing folder, and return its path."""
     path = folder / f"{dashboard.name}.json"
     path.write_text(as_json(dashboard))
     return path
 
 
 def as_json(dashboard: Dashboard) -> str:
-    """The file's text."""
+    """Return the text of a dashboard's file."""
     page = {
         "uid": dashboard.uid,
         "title": dashboard.title,

@@ -1,4 +1,4 @@
-"""What listeners hear: how soon, and whether without gaps."""
+"""Dashboard of what listeners hear: time to first audio, and gaps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from whispergpt.deploy.grafana.generator.queries import GAPS, LEAST_LEAD, MODEL,
 from whispergpt.engine.config import FRAME_RATE
 
 _HEARD = f'{MODEL}, route!="/continue"'
-"""Without what is mostly sent whole, where the first audio is the last too."""
+"""Label filter that leaves out /continue, whose answers are mostly sent whole."""
 _FIRST_AUDIO_BOUND = 0.25
-"""Seconds: what 99 in 100 are to be within, docs/attacks.md."""
+"""Target of the 99th percentile in seconds, see docs/attacks.md."""
 _FRAMES_A_MINUTE = 60 * FRAME_RATE
 
 LISTENERS = Dashboard(
@@ -27,7 +27,7 @@ LISTENERS = Dashboard(
         ),
         Panel(
             "Gaps in a minute of audio, 5 min",
-            "As the server sees them. None where nothing was played.",
+            "Gaps seen by the server. No value if nothing was played.",
             (
                 Query(
                     f"{_FRAMES_A_MINUTE} * sum(increase(whispergpt_underruns_total{{{MODEL}}}[5m]))"
@@ -39,7 +39,7 @@ LISTENERS = Dashboard(
         ),
         Panel(
             "Alerts firing",
-            "Of deploy/prometheus/alerts.yml.",
+            "Firing alerts of deploy/prometheus/alerts.yml.",
             (Query('count(ALERTS{alertname=~"Whispergpt.+", alertstate="firing"}) or vector(0)', "alerts"),),
             bound=1,
         ),
@@ -47,25 +47,25 @@ LISTENERS = Dashboard(
     courses=(
         Panel(
             "Time to first audio",
-            "From the request to the first audio, over the WebSocket and /v1/play; waiting for a slot is part of it.",
+            "From the request to the first audio, with the wait for a slot, over the WebSocket and /v1/play.",
             spread("time_to_first_audio_seconds", _HEARD),
             "s",
             _FIRST_AUDIO_BOUND,
         ),
         Panel(
             "Gaps a minute",
-            "Times that a real-time stream fell behind playback, as the server sees it, and as players report it.",
+            "How often a real-time stream fell behind playback, as seen by the server and as reported by players.",
             GAPS,
         ),
         Panel(
             "Playback lead",
-            "Audio sent ahead of playback, by the real-time stream that has least; 0 where nothing plays.",
+            "Audio sent ahead of playback, for the real-time stream with the least; 0 if nothing plays.",
             (LEAST_LEAD,),
             "s",
         ),
         Panel(
             "Real-time factor",
-            "Audio seconds over wall seconds of continuations that ended; below 1 somebody waited.",
+            "Audio seconds over wall seconds of ended continuations; below 1 they were slower than playback.",
             (
                 Query(quantile(0.01, "realtime_factor"), "p1"),
                 Query(quantile(0.5, "realtime_factor"), "p50"),
@@ -73,12 +73,12 @@ LISTENERS = Dashboard(
         ),
         Panel(
             "Audio made",
-            "Seconds of audio a second: as many streams as play in real time.",
+            "Seconds of audio generated per second, which is the number of real-time streams it can feed.",
             (Query(f"{rate('frames_total', by='model')} / {FRAME_RATE}", "{{model}}"),),
         ),
         Panel(
             "How continuations end, a minute",
-            "Cancelled: the client left or stopped it. Failed: the server's fault. Rejected: bad requests, or no room.",
+            "Cancelled: by the client. Failed: by a fault of the server. Rejected: invalid request, or no room.",
             (Query(f"60 * {rate('requests_total', '', 'outcome')}", "{{outcome}}"),),
         ),
     ),

@@ -1,4 +1,4 @@
-"""What a dashboard is made of: panels, each of one or more queries."""
+"""Parts of a dashboard: panels, each with one or more queries."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Unit: TypeAlias = Literal["short", "s", "percentunit", "bytes"]
-"""Of Grafana's names of units, those that are used: a number, seconds, a share, bytes."""
+"""Names of units in Grafana: a number, seconds, a share, bytes."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL with Grafana's ``$model`` and ``$__rate_interval``; ``legend`` may name labels, as ``{{label}}``."""
+    """Query in PromQL with Grafana's ``$model`` and ``$__rate_interval``; ``legend`` may have ``{{label}}``."""
 
     expr: str
     legend: str
 
     def filled(self, interval: str, model: str = ".*") -> str:
-        """The query as Prometheus takes it: rates over ``interval``, such as 30s, of models that match."""
+        """Return the query for Prometheus, with rates over ``interval``, such as 30s, and a pattern of models."""
         return self.expr.replace("$__rate_interval", interval).replace("$model", model)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture, or one number.
+    """A plot or a number on a dashboard.
 
     Attributes:
-        says: how to read it, in a sentence or two.
-        bound: a line across the picture, and from where on a number turns red.
+        says: description for readers, one or two sentences.
+        bound: value of a line across the plot; a number at or above it is red.
     """
 
     title: str
@@ -39,13 +39,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One page.
+    """A page of panels.
 
     Attributes:
-        uid: by which Grafana knows it in addresses, for good.
-        name: of its files.
-        numbers: what is told as a number, at the top.
-        courses: what is drawn over time, below.
+        uid: permanent identifier in Grafana's addresses.
+        name: name of its files.
+        numbers: panels with a number, at the top.
+        courses: plots over time, below.
     """
 
     uid: str

@@ -1,4 +1,4 @@
-"""A dashboard as a picture: the same queries, asked of a running Prometheus, and drawn."""
+"""Pictures of dashboards, drawn with the same queries to a running Prometheus."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ _COLUMNS = 3
 _POINTS = 120
 _LEAST_STEP = 1.0
 _SCALE: dict[Unit, tuple[float, str]] = {"short": (1, ""), "percentunit": (100, "%"), "bytes": (2**-20, "MiB")}
-"""What a value is multiplied by to be shown, and its unit then."""
+"""Factor and unit for showing the values of a unit."""
 _SECONDS = 5.0
-"""From here on they are shown as such, below as milliseconds."""
+"""Largest value from which on times are shown in seconds instead of milliseconds."""
 _FEW = 4
-"""With more series than these, those that stay at zero are not named."""
+"""Most series of a plot that are all in the legend; with more, series that stay at zero are left out."""
 _INK, _BOUND = "#333333", "#c0392b"
 
 
 def draw(dashboard: Dashboard, prometheus: Prometheus, folder: Path, minutes: float, interval: str) -> list[str]:
-    """Draw the last ``minutes`` into ``<name>.png``, rates over ``interval``.
-
-    Returns the titles of panels that have nothing to show.
+    """Draw the last ``minutes`` into ``<name>.png``, and return the titles of panels without data.
 
     Raises:
-        PrometheusError: it cannot be asked.
+        PrometheusError: Prometheus cannot be queried.
         ImportError: matplotlib is not installed.
     """
     import matplotlib
@@ -60,7 +58,7 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, folder: Path, minutes: fl
 
 
 def _number(axes: Axes, panel: Panel, prometheus: Prometheus, interval: str) -> bool:
-    """Whether there was one."""
+    """Draw a number and return whether there was one."""
     found = [series.values[-1] for query in panel.queries for series in prometheus.now(query.filled(interval))]
     told = [value for value in found if math.isfinite(value)]
     factor, unit = _scale(panel.unit, told)
@@ -73,7 +71,7 @@ def _number(axes: Axes, panel: Panel, prometheus: Prometheus, interval: str) -> 
 
 
 def _course(axes: Axes, panel: Panel, prometheus: Prometheus, end: float, minutes: float, interval: str) -> bool:
-    """Whether there was anything to draw."""
+    """Draw a plot over time and return whether there was any data."""
     start, step = end - 60 * minutes, max(_LEAST_STEP, 60 * minutes / _POINTS)
     found = [
         (series.named(query.legend), series)
@@ -101,7 +99,7 @@ def _course(axes: Axes, panel: Panel, prometheus: Prometheus, end: float, minute
 
 
 def _scale(unit: Unit, values: list[float]) -> tuple[float, str]:
-    """What values of a unit are multiplied by to be shown, and their unit then."""
+    """Return the factor and the unit for showing values."""
     if unit == "s":
         return (1, "s") if max(values, default=0.0) >= _SECONDS else (1e3, "ms")
     return _SCALE[unit]

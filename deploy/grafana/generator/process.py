@@ -1,4 +1,4 @@
-"""The processes: what the server and its engine take of the machine."""
+"""Dashboard of the server's and the engine's processes: memory, files, processors."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from whispergpt.deploy.grafana.generator.panel import Dashboard, Panel, Query
 from whispergpt.deploy.grafana.generator.queries import spread
 
 _FULL = 0.85
-"""The share of a bound from which on deploy/prometheus/alerts.yml wakes somebody."""
+"""Share of a limit at which an alert of deploy/prometheus/alerts.yml fires."""
 
 PROCESS = Dashboard(
     uid="whispergpt-process",
     name="process",
     title="WHISPER-GPT: processes",
     numbers=(
-        Panel("Ready", "Servers that take new work.", (Query("sum(whispergpt_ready)", "ready"),)),
+        Panel("Ready", "Servers that accept new streams.", (Query("sum(whispergpt_ready)", "ready"),)),
         Panel(
             "Engine restarts, 1 h",
-            "Each ends what played; listeners with tokens go on.",
+            "A restart ends all streams; clients with resume tokens continue.",
             (Query("sum(increase(whispergpt_engine_restarts_total[1h]))", "restarts"),),
             bound=1,
         ),
         Panel(
             "Memory of its bound",
-            "Both processes, of what the machine or the control group allows.",
+            "Memory of both processes as a share of the machine's or the control group's limit.",
             (
                 Query(
                     "max((whispergpt_server_process_resident_memory_bytes"
@@ -35,7 +35,7 @@ PROCESS = Dashboard(
         ),
         Panel(
             "Files of their bound",
-            "Of the server, which has one for each connection.",
+            "Open files of the server as a share of its limit; each connection needs one.",
             (Query("max(whispergpt_server_process_open_fds / whispergpt_server_process_max_fds)", "files"),),
             "percentunit",
             _FULL,
@@ -44,7 +44,7 @@ PROCESS = Dashboard(
     courses=(
         Panel(
             "Processors in use",
-            "Of each process. The engine may use all there are; the server is one thread and a few that decode.",
+            "By process. The engine may use all processors; the server has one thread and a few for decoding.",
             (
                 Query("rate(whispergpt_server_process_cpu_seconds_total[$__rate_interval])", "server {{instance}}"),
                 Query("rate(whispergpt_engine_process_cpu_seconds_total[$__rate_interval])", "engine {{instance}}"),
@@ -52,7 +52,7 @@ PROCESS = Dashboard(
         ),
         Panel(
             "Resident memory",
-            "Of each process. It is constant, however long streams run.",
+            "By process. It stays constant however long streams run.",
             (
                 Query("whispergpt_server_process_resident_memory_bytes", "server {{instance}}"),
                 Query("whispergpt_engine_process_resident_memory_bytes", "engine {{instance}}"),
@@ -61,7 +61,7 @@ PROCESS = Dashboard(
         ),
         Panel(
             "Open files",
-            "Of each process.",
+            "By process.",
             (
                 Query("whispergpt_server_process_open_fds", "server {{instance}}"),
                 Query("whispergpt_engine_process_open_fds", "engine {{instance}}"),
@@ -69,18 +69,18 @@ PROCESS = Dashboard(
         ),
         Panel(
             "Event loop lag",
-            "How late the server comes to what is due, ten times a second. What blocks it is heard by everybody.",
+            "Delay of the server's event loop, measured ten times a second. A blocked loop delays all streams.",
             spread("event_loop_lag_seconds", ""),
             "s",
         ),
         Panel(
             "Engine restarts",
-            "Since the server's start.",
+            "Restarts since the server's start.",
             (Query("whispergpt_engine_restarts_total", "{{instance}}"),),
         ),
         Panel(
             "Running for",
-            "Of each process.",
+            "Time since the start of each process.",
             (
                 Query("time() - whispergpt_server_process_start_time_seconds", "server {{instance}}"),
                 Query("time() - whispergpt_engine_process_start_time_seconds", "engine {{instance}}"),

@@ -1,4 +1,4 @@
-"""A running Prometheus, asked over its HTTP interface."""
+"""Client of Prometheus' HTTP interface."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 class PrometheusError(Exception):
-    """It cannot be reached or does not take the query; the message is for the user."""
+    """Prometheus cannot be reached or rejects the query; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series: its labels, and its values at ``times`` (seconds since 1970), both of one length."""
+    """A series: its labels, and its values at ``times`` (seconds since 1970)."""
 
     labels: dict[str, str]
     times: list[float]
     values: list[float]
 
     def named(self, legend: str) -> str:
-        """A legend with each ``{{label}}`` filled in, as Grafana does."""
+        """Return the legend with each ``{{label}}`` filled in, as Grafana does."""
         return _LABEL.sub(lambda found: self.labels.get(found[1], ""), legend)
 
 
 class Prometheus:
-    """Use as ``with``: leaving closes its connections.
+    """Client of a Prometheus server; a context manager that closes its connections.
 
     Args:
-        url: such as http://127.0.0.1:9090.
+        url: address, such as http://127.0.0.1:9090.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,10 +52,10 @@ class Prometheus:
         self._http.close()
 
     def now(self, query: str) -> list[Series]:
-        """What a query finds now, one value each.
+        """Return the current value of each series of a query.
 
         Raises:
-            PrometheusError: as the class says.
+            PrometheusError: Prometheus cannot be reached or rejects the query.
         """
         found = self._ask("query", {"query": query})
         if found["resultType"] == "scalar":
@@ -63,10 +63,10 @@ class Prometheus:
         return [_series(one["metric"], [one["value"]]) for one in found["result"]]
 
     def course(self, query: str, start: float, end: float, step: float) -> list[Series]:
-        """What a query found from ``start`` to ``end`` (seconds since 1970), every ``step`` seconds.
+        """Return the series of a query from ``start`` to ``end`` (seconds since 1970), every ``step`` seconds.
 
         Raises:
-            PrometheusError: as the class says.
+            PrometheusError: Prometheus cannot be reached or rejects the query.
         """
         span = {"start": str(start), "end": str(end), "step": str(step)}
         found = self._ask("query_range", {"query": query} | span)

@@ -1,4 +1,4 @@
-"""Queries that dashboards share, and the shapes that most of them have."""
+"""Queries and query builders that dashboards share."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ MODEL = 'model=~"$model"'
 
 
 def rate(name: str, where: str = MODEL, by: str = "") -> str:
-    """Of a counter, a second, added up over all labels but those that ``by`` names."""
+    """Return the query of a counter's rate per second, summed over all labels except those in ``by``."""
     return f"sum{f' by ({by})' if by else ''} (rate(whispergpt_{name}{{{where}}}[$__rate_interval]))"
 
 
 def quantile(share: float, name: str, where: str = MODEL, over: str = "$__rate_interval") -> str:
-    """Of a histogram."""
+    """Return the query of a histogram's quantile."""
     return f"histogram_quantile({share}, sum by (le) (rate(whispergpt_{name}_bucket{{{where}}}[{over}])))"
 
 
 def spread(name: str, where: str = MODEL) -> tuple[Query, ...]:
-    """A histogram's middle and its far end."""
+    """Return the queries of a histogram's median and 99th percentile."""
     return (Query(quantile(0.5, name, where), "p50"), Query(quantile(0.99, name, where), "p99"))
 
 
 def total(name: str) -> str:
-    """Of a gauge, over all models and servers."""
+    """Return the query of a gauge's sum over all models and servers."""
     return f"sum(whispergpt_{name}{{{MODEL}}})"
 
 
@@ -31,5 +31,5 @@ GAPS = (
     Query(f"60 * {rate('underruns_total')}", "seen by the server"),
     Query(f"60 * {rate('listener_underruns_total')}", "reported by listeners"),
 )
-"""A minute."""
+"""Queries of the gaps per minute."""
 LEAST_LEAD = Query("min(whispergpt_playback_lead_seconds)", "least")

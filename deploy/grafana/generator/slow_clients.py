@@ -1,4 +1,4 @@
-"""Slow clients: who does not take audio, or does not send it, and what becomes of them."""
+"""Dashboard of slow clients: those that are late to read or to send, and what the server did."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SLOW_CLIENTS = Dashboard(
     numbers=(
         Panel(
             "Slow clients, 1 h",
-            "Times that a client did not take its audio in time.",
+            "How often a client did not read its audio in time.",
             (Query("sum(increase(whispergpt_slow_client_total[1h]))", "slow"),),
         ),
         Panel(
             "Gaps that only listeners saw, 1 h",
-            "Reported by players less those that the server saw: the network's, or the players' own.",
+            "Gaps reported by players that the server did not see, caused by the network or the player.",
             (
                 Query(
                     f"clamp_min(sum(increase(whispergpt_listener_underruns_total{{{MODEL}}}[1h]))"
@@ -31,7 +31,7 @@ SLOW_CLIENTS = Dashboard(
         ),
         Panel(
             "Prompts being received",
-            "Bytes of all together.",
+            "Bytes of all prompts being received.",
             (Query("sum(whispergpt_upload_bytes)", "bytes"),),
             "bytes",
         ),
@@ -39,22 +39,22 @@ SLOW_CLIENTS = Dashboard(
     courses=(
         Panel(
             "What became of them, a minute",
-            "paused: the stream waited; dropped: it lost what was late; closed, cancelled: it was ended.",
+            "paused: the stream waited; dropped: it lost late audio; closed, cancelled: it was ended.",
             (Query(f"60 * {rate('slow_client_total', '', 'action')}", "{{action}}"),),
         ),
         Panel(
             "Gaps a minute",
-            "Reports above what the server sees are the network's, or the players' own.",
+            "Gaps that only listeners report are caused by the network or the player.",
             GAPS,
         ),
         Panel(
             "Ended for silence or slowness, a minute",
-            "Uploads that took too long, sessions that said nothing, pauses without an end, readers that took nothing.",
+            "Uploads over the time limit, idle sessions, pauses over the limit, and clients that stopped reading.",
             (Query(f"60 * {rate('rejected_total', _LATE, 'reason')}", "{{reason}}"),),
         ),
         Panel(
             "Left before the end",
-            "Share of continuations that were cancelled, by the route that they came by.",
+            "Share of continuations that were cancelled, by route.",
             (
                 Query(
                     f"{rate('requests_total', _CANCELLED, 'route')} / {rate('requests_total', '', 'route')}",
@@ -63,10 +63,12 @@ SLOW_CLIENTS = Dashboard(
             ),
             "percentunit",
         ),
-        Panel("Length of a continuation", "From its request to its end.", spread("request_duration_seconds", ""), "s"),
+        Panel(
+            "Length of a continuation", "Time from the request to the end.", spread("request_duration_seconds", ""), "s"
+        ),
         Panel(
             "Playback lead",
-            "Of the real-time stream that has least: a slow reader has none.",
+            "Audio sent ahead of playback, for the real-time stream with the least; a slow reader has none.",
             (LEAST_LEAD,),
             "s",
         ),

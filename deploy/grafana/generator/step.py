@@ -1,4 +1,4 @@
-"""The frame step: how long it takes, of what, and for how many."""
+"""Dashboard of the frame step: its time, its stages and its streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEP = Dashboard(
     numbers=(
         Panel(
             "Time in steps",
-            "Share of the time that the engine steps. Admission leaves room above the line.",
+            "Share of the time spent in steps. Admission keeps the room above the line free.",
             (Query(rate("frame_step_seconds_sum"), "in steps"),),
             "percentunit",
             MOST_LOAD,
@@ -22,7 +22,7 @@ STEP = Dashboard(
         Panel("Frames a second", f"{FRAME_RATE} for each real-time stream.", (Query(rate("frames_total"), "frames"),)),
         Panel(
             "Step, p99 of 5 min",
-            "One frame step of all slots; a frame plays for 13.3 ms.",
+            "Time of one frame step of all slots; a frame plays for 13.3 ms.",
             (Query(quantile(0.99, "frame_step_seconds", over="5m"), "p99"),),
             "s",
             1 / FRAME_RATE,
@@ -31,14 +31,14 @@ STEP = Dashboard(
     courses=(
         Panel(
             "Frame step",
-            "One frame step of all slots. Beyond 13.3 ms the engine is slower than playback.",
+            "Time of one frame step of all slots. Above 13.3 ms the engine is slower than playback.",
             spread("frame_step_seconds"),
             "s",
             1 / FRAME_RATE,
         ),
         Panel(
             "Stages of a step",
-            "The mean of each stage, from the occasional step that is run in segments.",
+            "Mean time of each stage, measured in occasional steps.",
             (
                 Query(
                     f"{rate('stage_seconds_sum', by='stage')} / {rate('stage_seconds_count', by='stage')}", "{{stage}}"
@@ -48,21 +48,21 @@ STEP = Dashboard(
         ),
         Panel(
             "Time in steps",
-            "Share of the time that the engine steps, by model. Above the line real-time streams have to wait.",
+            "Share of the time spent in steps, by model. Above the line new real-time streams wait.",
             (Query(rate("frame_step_seconds_sum", by="model"), "{{model}}"),),
             "percentunit",
             MOST_LOAD,
         ),
-        Panel("Streams in a step", "Streams that were stepped together.", spread("batch_size")),
+        Panel("Streams in a step", "Streams stepped together.", spread("batch_size")),
         Panel(
             "Between a stream's frames",
-            "As they reach the server. Streams that are ahead wait for others, so that only a long gap is heard.",
+            "Time between frames at the server. Streams with a lead wait for others; only long gaps are heard.",
             spread("inter_frame_seconds"),
             "s",
         ),
         Panel(
             "Frames made",
-            "A second, by model.",
+            "Frames per second, by model.",
             (Query(rate("frames_total", by="model"), "{{model}}"),),
         ),
     ),
