@@ -82,8 +82,8 @@ class Single:
 def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> Single:
     """Measure a single stream.
 
-    The time to first audio covers the encoding of a whole 3 s prompt at the server's prompt desk and its first frame,
-    for ``prompts`` prompts. The time of a frame is that of ``steps`` steps with a full window.
+    The time to first audio covers the encoding of a whole 3 s prompt at the server's prompt desk, and one frame. It is
+    measured for ``prompts`` prompts, and the time of a frame over ``steps`` steps with a full window.
     """
     engine = runner.engine
     audio = prompt_audio(engine.model.step, PROMPT_SECONDS)

@@ -20,7 +20,7 @@ def plot_curve(report: Report, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     points = report.curve or []
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
@@ -30,6 +30,10 @@ def plot_curve(report: Report, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="streams", ylabel="step [ms]", title=report.fingerprint)
     axes.title.set_fontsize(7)
     axes.set_xticks([p.streams for p in points], [str(p.streams) for p in points])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.legend()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

@@ -1,4 +1,4 @@
-"""How much prompts slow down playing streams: steps at playback pace, first without prompts and then beside them.
+"""Slowdown of playing streams by prompts: step times at playback pace, first without prompts and then beside them.
 
 python -m whispergpt.benchmarks.prompt_interference --streams 20
 """
@@ -70,8 +70,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m whispergpt.benchmarks.prompt_interference", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--streams", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--streams", type=int, default=20, help="streams that play")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each of the two runs")
     options = parser.parse_args()
     device = torch.device("cpu")
     runner = OurRunner(build_preset("default", device), device)

@@ -2,7 +2,7 @@
 
 A *runner* steps a number of streams together. Playback of a stream starts ``LEAD_SECONDS`` after its first frames are
 made. Frame i is due i/75 s after that start, and a later frame is late. The loop works ahead of playback by the lead
-alone, plus the frames of one step so that a runner of large chunks is never idle. A server limits itself likewise,
+and the frames of one step, so that a runner of large chunks is never idle. A server limits itself likewise,
 since listeners may leave at any time.
 """
 

@@ -25,7 +25,7 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Report:
-    """All measurements of a bench; ``as_json`` has the documented names.
+    """Measurements of a bench; ``as_json`` has the documented names.
 
     Attributes:
         again: the search repeated after the peers.

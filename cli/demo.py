@@ -69,7 +69,7 @@ def _url_when_ready(process: subprocess.Popen[str]) -> str:
     except TimeoutError:
         raise DemoError(f"The server was not ready within {START_SECONDS:g} s.") from None
     except EOFError:
-        raise DemoError("The server ended before it was ready; what it wrote above says why.") from None
+        raise DemoError("The server ended before it was ready; its output above has the reason.") from None
 
 
 def hear_prompt(client: Client, prompt: Path, model: str | None = None) -> Pcm:

@@ -1,4 +1,4 @@
-"""All listeners of a run, started at their planned times even if the server is slow (an open loop)."""
+"""Open loop over a run's listeners, which start at their planned times even if the server is slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PULSE_SECONDS = 0.02
 
 
 class Crowd:
-    """All listeners of a run and their records.
+    """The listeners of a run and their records.
 
     Args:
         address: address of the server's ``/stream``.

@@ -85,7 +85,7 @@ class Listener:
         except (OSError, InvalidHandshake) as error:
             self._failed(f"no connection: {error}")
         except (ValueError, KeyError, TypeError) as error:
-            self._failed(f"a message that is no event: {error!r}")
+            self._failed(f"the server sent an invalid event: {error!r}")
         finally:
             record.ended = self._now()
             record.clock.end(record.ended, complete=record.outcome == "completed")

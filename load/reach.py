@@ -66,7 +66,7 @@ def _reason(error: Exception) -> str:
     """Return the reason of a failed request, if possible as the system's message."""
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
-        return "what answers there does not speak HTTP"
+        return "the answer is not HTTP"
     if isinstance(cause, OSError) and not isinstance(cause, SSLError):
         return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(cause)
     return str(cause) or type(cause).__name__

@@ -89,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.attacks", description=__doc__)
     parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
     parser.add_argument("--count", type=int, help="how many of the named units; the default depends on the attack")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the attack's random choices")
     options = parser.parse_args()
     if options.count is not None and options.count < 1:
         parser.error("--count must be at least 1")

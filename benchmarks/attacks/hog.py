@@ -74,7 +74,7 @@ def _told(hog: subprocess.Popen[str]) -> str:
 
 @dataclass
 class Hog:
-    """All attackers with one key, running until they are cancelled; ``done`` counts the attacks of each kind."""
+    """Attackers with one key, running until they are cancelled; ``done`` counts the attacks of each kind."""
 
     url: str
     headers: dict[str, str]

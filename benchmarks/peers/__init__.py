@@ -2,8 +2,8 @@
 
 The rules for all peers:
 
-- A decoder-only model of this model's stack (layers, widths, heads, one shared key and value head, window) draws one
-  coarse code per frame at temperature 1, its cache full; then a decoder of EnCodec's sizes makes the samples.
+- A decoder-only model has this model's stack: layers, widths, heads, one shared key and value head, window. With a full
+  cache it draws one coarse code per frame at temperature 1. A decoder of EnCodec's sizes then makes the samples.
 - They do less than this engine: no spectrogram branch, no mel slices, no fine stage (the finer codes are given), no
   seeds, no scheduler. Weight normalisation is folded, although users of these packages rarely do so.
 - They use all cores. Short probes try float32 and bfloat16, eager and compiled by Inductor, and several chunk lengths.

@@ -1,8 +1,8 @@
 """A plain PyTorch loop: a small decoder-only model, and the ``encodec`` package on windows of codes.
 
 The loop is a developer's afternoon of work in torch: a preallocated ring of keys and values and scaled dot-product
-attention. With one key and value head the attention takes the query heads as positions, so that it is one dense
-product without a copy of the keys. ``encodec`` cannot stream, so each chunk is decoded together with the earlier frames
+attention. With one key and value head the attention takes the query heads as positions, which makes it one dense
+product without copies. ``encodec`` cannot stream, so each chunk is decoded together with the earlier frames
 that its convolutions see. The codec has this model's size, random weights and folded weight normalisation.
 """
 

@@ -1,10 +1,10 @@
 """Hugging Face Transformers: ``generate`` in chunks on one growing cache, and ``EncodecModel`` on windows.
 
 The model is a Mistral, a Llama with a sliding window, of this model's sizes. Its gated MLP has three matrices instead
-of two, and so two thirds of the width. Each chunk is one ``generate`` call on the last chunk's cache, and one
-``EncodecModel.decode`` of the new frames and the earlier ones that its convolutions see. ``as_published`` decodes
-second by second and keeps the weight normalisation, as ``from_pretrained`` does. The compiled forward pass runs on
-Transformers' static cache, which is made for compilation.
+of two, and so two thirds of the width. Each chunk is one ``generate`` call on the last chunk's cache. One
+``EncodecModel.decode`` call takes the new frames and the earlier ones that its convolutions see. ``as_published``
+decodes second by second and keeps the weight normalisation, as ``from_pretrained`` does. The compiled forward pass runs
+on Transformers' static cache, which is made for compilation.
 """
 
 from __future__ import annotations

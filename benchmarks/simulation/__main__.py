@@ -42,12 +42,12 @@ def simulate(plan: Plan, profile: Profile, settings: Settings) -> FleetReport:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.simulation", description=__doc__)
     add = parser.add_argument
-    add("--machines", type=int, default=20)
+    add("--machines", type=int, default=20, help="machines at the start")
     add("--load", type=float, default=0.8, help="average listeners at once, as a share of the machines' limit")
     add("--listeners", type=float, help="average listeners at once, instead of --load")
     add("--duration", type=float, default=600.0, help="seconds during which listeners arrive")
     add("--seconds", type=_span, default=Span(5, 30), metavar="LEAST:MOST", help="seconds of audio for each, random")
-    add("--router", choices=get_args(Rule), default="most-slack")
+    add("--router", choices=get_args(Rule), default="most-slack", help="rule that chooses a machine")
     add("--tries", type=int, default=1, help="machines to ask before a refusal counts")
     add("--report-seconds", type=float, default=1.0, help="seconds between two reports of the machines' slack")
     add("--notice-seconds", type=float, default=1.0, help="seconds until the router notices a dead machine")
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--calm-seconds", type=float, default=300.0, help="seconds of lower demand before a machine is removed")
     add("--generator", action="store_true", help="the load generator runs on the same machine")
     add("--chunk", type=int, default=15, help="frames per decision of a scheduler; 1 is exact, more is faster")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="seed of arrivals and step times")
     add(
         "--profile",
         type=Path,

@@ -140,7 +140,7 @@ class Machine:
             ApiError: there are too many sessions, or the machine is dead.
         """
         if self.state == "gone":  # the router has not noticed yet
-            raise ApiError(503, "unreachable", "There is nobody at this address.")
+            raise ApiError(503, "unreachable", "There is no server at this address.")
         self.admission.enter_session()
         self.sessions[lost] = None
 

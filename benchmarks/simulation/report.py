@@ -124,7 +124,7 @@ def draw(report: FleetReport, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     samples, records = report.region.samples, [listener.record for listener in report.region.listeners]
     at = [sample.at for sample in samples]
@@ -147,7 +147,9 @@ def draw(report: FleetReport, path: Path) -> None:
     machines.legend(loc="lower right", ncols=3)
     heard = [(r.asked, 1e3 * wait) for r in records if r.asked is not None and (wait := r.time_to_first_audio)]
     first.plot([when for when, _ in heard], [ms for _, ms in heard], ".", markersize=2, alpha=0.4, rasterized=True)
-    first.set(ylabel="first audio [ms]", yscale="log")
+    first.set(ylabel="time to first audio [ms]", yscale="log")
+    first.yaxis.set_major_formatter("{x:g}")
+    first.yaxis.set_minor_formatter(ticker.NullFormatter())
     bins = [float(second) for second in range(0, int(report.region.plan.duration) + 11, 10)]
     refused = [r.came for r in records if r.outcome == "refused"]
     silent = [gap.at for r in records for gap in r.clock.gaps]

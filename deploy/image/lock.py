@@ -35,7 +35,9 @@ def main() -> int:
     """Resolve with and without Ray, write the three files, and return the exit status."""
     base, everything = locked("tracing"), locked(*EXTRAS)
     if not set(base) <= set(everything):
-        sys.stderr.write("Ray changes the versions of what the image has without it; constraints.txt must name them.\n")
+        sys.stderr.write(
+            "Ray changes versions of packages that the image has without it; add them to constraints.txt.\n"
+        )
         return 1
     parts = {
         "requirements.txt": [each for each in base if not _CUDA.match(each)],

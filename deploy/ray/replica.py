@@ -87,13 +87,13 @@ def fleet_settings(has_gpu: bool) -> Settings:
     settings = Settings(host="0.0.0.0")
     if settings.resume_key is None:
         raise ReplicaError(
-            "A fleet needs WHISPERGPT_RESUME_KEY, the same on every node, so that one replica can resume the streams of "
-            "another."
+            "A fleet needs WHISPERGPT_RESUME_KEY, the same on every node, so that replicas can resume each other's "
+            "streams."
         )
     if settings.keys is None and not settings.open:
         raise ReplicaError(
-            "A fleet needs WHISPERGPT_KEYS, a file of keys that every node has, or WHISPERGPT_OPEN=true, which requires "
-            "no key."
+            "A fleet needs WHISPERGPT_KEYS, a file of keys that every node has, or WHISPERGPT_OPEN=true, which "
+            "requires no key."
         )
     if settings.device != "auto":
         return settings
