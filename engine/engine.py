@@ -21,7 +21,7 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, lo
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from whispergpt.engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams, StreamPlan
 from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.model.streaming import leaf, rows
 from whispergpt.engine.native.check import find_kernels
@@ -230,7 +230,7 @@ class Engine:
 
     def stream(self, prompt: Prompt, sampling: SamplingParams, frames: int | None) -> Stream:
         """Start a stream whose caller takes every frame as it comes."""
-        made = Stream(next(self._ids), prompt, sampling, frames, credit=None)
+        made = Stream(next(self._ids), prompt, StreamPlan(sampling, frames), credit=None)
         self.start(made)
         return made
 
@@ -282,7 +282,7 @@ class Engine:
     def _begin(self, stream: Stream, report: StepReport) -> None:
         """Fill the slot of one stream. What goes wrong with it is that stream's end, and nobody else's."""
         try:
-            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
+            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.plan.first_frame)
             if self._memories is not None:
                 self._memories.begin(stream.slot, stream.prompt)
             finite = bool(leaf(self._slots[stream.slot], "logits").isfinite().all())
@@ -291,12 +291,12 @@ class Engine:
             finite = False
         if not finite:
             self._fail(stream, report)
-        elif stream.first_frame == 0:
+        elif stream.plan.first_frame == 0:
             self._remember(stream, report)
 
     def _remember(self, stream: Stream, report: StepReport) -> None:
         """Report what a stream that wants it could go on from, wherever that is."""
-        if stream.checkpoints and self._memories is not None:
+        if stream.plan.checkpoints and self._memories is not None:
             slot = self._slots[stream.slot]
             memory = self._memories.memory(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
             report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, memory))

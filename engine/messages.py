@@ -26,6 +26,29 @@ class SamplingParams(msgspec.Struct, frozen=True):
     top_p: float
 
 
+class StreamPlan(msgspec.Struct, frozen=True):
+    """What the engine is asked to make of a prompt: one stream to be.
+
+    Attributes:
+        frames: to be made; None goes on until cancelled.
+        first_frame: how many frames the stream had before, elsewhere.
+        skipped: how many from there on its reader will pass by.
+        checkpoints: whether the engine says, first and every second, what the stream could go on from.
+        resumed: whether the stream goes on from elsewhere, and comes before new ones.
+        promised: whether there was time for the stream before its prompt was worked on. Then it takes a free slot,
+            whatever the limit is by now.
+    """
+
+    sampling: SamplingParams
+    frames: int | None
+    pace: Pace = "fast"
+    first_frame: int = 0
+    skipped: int = 0
+    checkpoints: bool = False
+    resumed: bool = False
+    promised: bool = False
+
+
 class Base(msgspec.Struct, frozen=True):
     """A decoder's state, packed, before frame ``start`` of a stream, its prompt's first being 0; empty for silence."""
 
@@ -83,24 +106,15 @@ class DropPrompt(msgspec.Struct, tag=True):
 
 
 class StartStream(msgspec.Struct, tag=True):
-    """Continue a committed prompt. ``frames`` None: until cancelled.
+    """Continue a committed prompt as its plan says.
 
-    Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
-    ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before,
-    elsewhere; ``skipped``: how many from there on its reader will pass by; ``resumed``: it had its place there;
-    ``promised``: it takes a free slot even where there is no time for more real-time streams.
+    The stream waits for a slot if none is free. The engine answers with ``StreamStarted`` and then frames in
+    ``StepDone``, and a plan with ``checkpoints`` with a ``Checkpoint`` first and every second.
     """
 
     stream_id: int
     prompt_id: int
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace = "fast"
-    first_frame: int = 0
-    skipped: int = 0
-    checkpoints: bool = False
-    resumed: bool = False
-    promised: bool = False
+    plan: StreamPlan
 
 
 class CancelStream(msgspec.Struct, tag=True):

@@ -15,7 +15,7 @@ from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import CHECKPOINT_EVERY
-from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.load.heard import Heard, Outcome
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
@@ -23,7 +23,6 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.places import Place
-from whispergpt.server.link.stream_plan import StreamPlan
 
 BUFFER_SECONDS = 0.05
 """That each player holds before it plays, as those of ``whispergpt.benchmarks.attacks`` do."""

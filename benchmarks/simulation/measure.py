@@ -29,7 +29,7 @@ from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Checkpoint, SamplingParams
+from whispergpt.engine.messages import Checkpoint, SamplingParams, StreamPlan
 from whispergpt.engine.model.streaming import state_bytes
 from whispergpt.engine.process.worker import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
@@ -133,7 +133,7 @@ def _sound(seconds: float, seed: int) -> Samples:
 def _checkpoint(engine: Engine) -> Checkpoint:
     """Of a stream that has as much behind it as a token holds."""
     prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
-    stream = Stream(1, prompt, SamplingParams(0, 1.0, 0, 1.0), frames=None, credit=None, checkpoints=True)
+    stream = Stream(1, prompt, StreamPlan(SamplingParams(0, 1.0, 0, 1.0), None, checkpoints=True), credit=None)
     engine.start(stream)
     said: list[Checkpoint] = []
     while len(said) < 2:  # the first stands at its beginning

@@ -180,18 +180,7 @@ class Worker:
             self._send(m.StreamEnded(command.stream_id, "failed", 0))
             return
         engine, prompt = self._prompts[command.prompt_id]
-        stream = Stream(
-            command.stream_id,
-            prompt,
-            command.sampling,
-            command.frames,
-            command.pace,
-            first_frame=command.first_frame,
-            skipped=command.skipped,
-            checkpoints=command.checkpoints,
-            resumed=command.resumed,
-            promised=command.promised,
-        )
+        stream = Stream(command.stream_id, prompt, command.plan)
         self._streams[command.stream_id] = (engine, stream)
         engine.start(stream)
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from whispergpt.engine.config import HOP, SAMPLE_RATE
-from whispergpt.engine.messages import Pace, PromptReady
+from whispergpt.engine.messages import Pace, PromptReady, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.admission.admission import UploadMeter
@@ -24,7 +24,6 @@ from whispergpt.server.edge.departure import CLIENT_LEFT, or_gone
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.upload import ContinueForm
 from whispergpt.server.link.engine_handles import StreamHandle
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe import logs
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of

@@ -23,10 +23,10 @@ from whispergpt.engine.messages import (
     PromptFailed,
     PromptReady,
     SamplingParams,
+    StreamPlan,
 )
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe.tracing import Tracing
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from whispergpt.engine.messages import (
     StartStream,
     StepDone,
     StreamEnded,
+    StreamPlan,
     StreamStarted,
 )
 from whispergpt.server.access.caller import Visit
@@ -36,7 +37,6 @@ from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.places import Places
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.loop_lag import watch_loop_lag
 from whispergpt.server.observe.metrics import Metrics
@@ -201,7 +201,7 @@ class EngineLink:
         self._raise_if_lost()
         stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
         self._streams[stream.stream_id] = stream
-        self.post(StartStream(stream.stream_id, prompt.prompt_id, **vars(plan)))
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
     def _expect_prompt(self, model: ModelInfo) -> PromptHandle:

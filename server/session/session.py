@@ -10,6 +10,7 @@ from math import inf
 from typing import assert_never
 
 from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account, count_refusal
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
@@ -291,17 +292,8 @@ class StreamSession:
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        output = options.output_format
-        return Wanted(
-            prompt,
-            options.sampling,
-            frames,
-            options.pace,
-            output,
-            began,
-            place=self._place,
-            prompt_seconds=self._prompt.paid_seconds,
-        )
+        plan = StreamPlan(options.sampling, frames, options.pace, checkpoints=prompt.model.recalls)
+        return Wanted(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
         """The rest of a response of another time or place."""
@@ -326,20 +318,16 @@ class StreamSession:
                     raise
             undo.pop_all()  # they are the response's now
         self._caller.charge(seconds)  # it was worked on as a prompt is
-        pace, output = self._options.pace, self._options.output_format
-        return Wanted(
-            prompt,
+        plan = StreamPlan(
             token.sampling,
-            token.frames,
-            pace,
-            output,
-            began,
+            None if token.frames is None else token.frames - token.frame,
+            self._options.pace,
             first_frame=token.frame,
-            from_frame=start,
+            skipped=start - token.frame,
+            checkpoints=model.recalls,
             resumed=True,
-            place=place,
-            prompt_seconds=seconds,
         )
+        return Wanted(prompt, plan, self._options.output_format, began, place, seconds)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

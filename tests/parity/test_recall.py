@@ -12,7 +12,7 @@ import torch
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import CHECKPOINT_EVERY, Engine
-from whispergpt.engine.messages import Base, Memory, SamplingParams
+from whispergpt.engine.messages import Base, Memory, SamplingParams, StreamPlan
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -62,14 +62,14 @@ def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarra
 
 def test_a_recalled_stream_goes_on_as_it_would_have(engine: Engine) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
-    whole = Stream(1, engine.encode_prompt(noise), SAMPLING, 400, credit=None, checkpoints=True)
+    whole = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, 400, checkpoints=True), credit=None)
     other = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
     engine.start(whole)
     frames, checkpoints = play(engine, whole)
     assert sorted(checkpoints) == [0, 75, 150, 225, 300, 375] and CHECKPOINT_EVERY == 75
     for start in (75, 300):  # with some of the prompt still remembered, and long after it
         encoder = engine.recall(checkpoints[start])
-        recalled = Stream(2, encoder.finish(), SAMPLING, 400 - start, credit=None, first_frame=start)
+        recalled = Stream(2, encoder.finish(), StreamPlan(SAMPLING, 400 - start, first_frame=start), credit=None)
         assert recalled.prompt.frames == min(75 + start, frames_remembered(engine.model.step.model.config))
         engine.start(recalled)
         again, _ = play(engine, recalled)
@@ -89,10 +89,10 @@ def test_a_listener_ahead_of_a_token_hears_the_same_stream_go_on() -> None:
     engine, start, seeds = Engine.load("speech", "cpu", 8), 900, range(8)
     noise = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
     prompt = engine.encode_prompt(noise)
-    firsts = [Stream(n, prompt, replace_seed(n), start + 75, credit=None, checkpoints=True) for n in seeds]
+    firsts = [Stream(n, prompt, StreamPlan(replace_seed(n), start + 75, checkpoints=True), credit=None) for n in seeds]
     codes, memories = play_together(engine, firsts)
     again = [
-        Stream(n, engine.recall(memories[n, start]).finish(), replace_seed(n), 75, credit=None, first_frame=start)
+        Stream(n, engine.recall(memories[n, start]).finish(), StreamPlan(replace_seed(n), 75, first_frame=start), None)
         for n in seeds
     ]
     codes_again, _ = play_together(engine, again)
@@ -121,7 +121,7 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float, dtype: Dtype) -> 
     if not engine.info().exactly:
         pytest.skip("only compiled kernels recall exactly")
     noise = np.random.default_rng(0).normal(0, 0.1, round(prompt_seconds * 24_000)).astype(np.float32)
-    whole = Stream(1, engine.encode_prompt(noise), SAMPLING, frames_in_all, credit=None, checkpoints=True)
+    whole = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, frames_in_all, checkpoints=True), credit=None)
     company = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
     engine.start(whole)
     frames, checkpoints = play(engine, whole)
@@ -134,8 +134,8 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float, dtype: Dtype) -> 
     for number, start in enumerate((75, 600), 2):
         memory, second = checkpoints[start], engine_of(2, True, dtype)
         for hop in (start, start + 75):  # and once more, from what the second one remembers
-            recalled = Stream(number, second.recall(memory).finish(), SAMPLING, frames_in_all - hop, credit=None)
-            recalled.first_frame, recalled.checkpoints = hop, True
+            plan = StreamPlan(SAMPLING, frames_in_all - hop, first_frame=hop, checkpoints=True)
+            recalled = Stream(number, second.recall(memory).finish(), plan, credit=None)
             second.start(recalled)
             again, points = play(second, recalled)
             assert sorted(again) == list(range(hop, frames_in_all))
@@ -150,7 +150,7 @@ def test_an_exact_memory_is_bounded_and_must_fit() -> None:
     engine = engine_of(2, exact=True)
     config = engine.model.step.model.config
     noise = np.random.default_rng(0).normal(0, 0.1, 59 * 24_000).astype(np.float32)
-    stream = Stream(1, engine.encode_prompt(noise), SAMPLING, 2, credit=None, checkpoints=True)
+    stream = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, 2, checkpoints=True), credit=None)
     engine.start(stream)
     _, points = play(engine, stream)
     assert len(points[0].codes) * 8 / 80 <= frames_of_influence(config) + 2 * 75
