@@ -85,9 +85,11 @@ class AppendPrompt(msgspec.Struct, tag=True):
 
 
 class CommitPrompt(msgspec.Struct, tag=True):
-    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``."""
+    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``. ``decoded``: whether the answer is to hold
+    the prompt's samples."""
 
     prompt_id: int
+    decoded: bool = False
 
 
 class RecallPrompt(msgspec.Struct, tag=True):
@@ -198,7 +200,7 @@ class LoadFailed(msgspec.Struct, tag=True):
 
 class PromptReady(msgspec.Struct, tag=True):
     """A prompt is encoded and prefilled, or ``known`` from an earlier time, at no cost. ``decoded``: its s16le samples
-    as the codec gives them back."""
+    as the codec gives them back, where its commit asks for them, else empty."""
 
     prompt_id: int
     frames: int

@@ -65,7 +65,7 @@ class _Turns:
     def __init__(self, runner: OurRunner, desk: PromptDesk) -> None:
         self._runner, self.prompts = runner, 0
         model = runner.engine.model.id
-        capacity = Capacity({model: runner.engine.step_cost()}, most_load=0)
+        capacity = Capacity({model: runner.engine.step_cost()}, max_load=0)
         self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
 
     def _send(self, event: m.Event) -> None:

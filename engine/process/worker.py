@@ -1,34 +1,35 @@
 """The engine in its own process: commands in, one report per step out, over a ZeroMQ socket.
 
-Run as ``python -m whispergpt.engine.process.worker ENDPOINT --model speech``. The loop does, in turn: commands, one
-frame step of each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its
-parent is gone.
+Run as ``python -m whispergpt.engine.process.worker ENDPOINT PARENT OPTIONS``: the ZeroMQ address to connect to, the
+pid of the process that starts this one, and ``EngineOptions`` as JSON. The loop does, in turn: commands, one frame step
+of each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its parent is
+gone.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
+import json
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import get_args
 
+import msgspec
 import numpy as np
 import zmq
 
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
-from whispergpt.engine.config import Dtype
+from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import DeviceError, Engine, StepReport
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.prompts.recall import RecallError
-from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity
+from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 
 MAX_PROMPTS = 512
@@ -96,7 +97,7 @@ class Worker:
             case m.AppendPrompt():
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
-                self._desk.commit(command.prompt_id)
+                self._desk.commit(command.prompt_id, command.decoded)
             case m.RecallPrompt():
                 self._recall_prompt(command)
             case m.DropPrompt():
@@ -170,7 +171,7 @@ class Worker:
                 prompt.frames,
                 0.0 if finished.known else prompt.encode_seconds,
                 0.0 if finished.known else prompt.prefill_seconds,
-                prompt.decoded.numpy().astype("<i2").tobytes(),
+                prompt.decoded.numpy().astype("<i2").tobytes() if finished.decoded else b"",
                 finished.known,
             )
         )
@@ -224,17 +225,7 @@ class Worker:
             self._send(m.Load(name, *load))
 
 
-def serve(
-    endpoint: str,
-    models: list[str],
-    device: str,
-    max_streams: int,
-    prompt_cache_bytes: int,
-    most_load: float,
-    exact: bool,
-    dtype: Dtype,
-    parent: int,
-) -> int:
+def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     """Load the models, say ``Ready``, and work until drained, or until ``parent`` is not the process's parent any more.
     Returns the exit status."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
@@ -248,8 +239,8 @@ def serve(
 
     try:
         engines: dict[str, Engine] = {}
-        for name in models:
-            engine = Engine.load(name, device, max_streams, exact, dtype)
+        for name in options.models:
+            engine = Engine.load(name, options.device, options.max_streams, options.exact, options.dtype)
             engine.warm_up()
             if engine.model.id in engines:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")
@@ -257,14 +248,14 @@ def serve(
     except (ModelError, DeviceError) as error:
         send(m.LoadFailed(str(error)))
         return 2
-    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, most_load)
+    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, options.max_load)
     # What lives as long as the process need not be looked through again and again: that takes 80 ms, for everybody.
     gc.collect()
     gc.freeze()
     send(m.Ready([engine.info() for engine in engines.values()]))
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
-    desk = PromptDesk(prompt_cache_bytes, waker)
+    desk = PromptDesk(options.prompt_cache_bytes, waker)
     _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
     desk.close()
     return 0
@@ -304,31 +295,11 @@ def _loop(socket: zmq.Socket[bytes], wake: int, worker: Worker, parent: int) -> 
 
 
 def main() -> int:
-    """The command line that the server starts."""
-    parser = argparse.ArgumentParser(prog="whispergpt.engine.process.worker", description=__doc__)
-    parser.add_argument("endpoint", help="ZeroMQ address to connect to")
-    parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="of products")
-    parser.add_argument("--max-streams", type=int, default=64)
-    parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
-    parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
-    parser.add_argument("--exact", action="store_true", help="streams go on elsewhere with the very same samples")
-    parser.add_argument("--parent", type=int, required=True, help="pid of the process that starts this one")
-    options = parser.parse_args()
+    """Read the command line that the server starts and serve; returns the exit status."""
+    _, endpoint, parent, options = sys.argv
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return serve(
-        options.endpoint,
-        options.model,
-        options.device,
-        options.max_streams,
-        options.prompt_cache_bytes,
-        options.most_load,
-        options.exact,
-        options.dtype,
-        options.parent,
-    )
+    return serve(endpoint, int(parent), msgspec.convert(json.loads(options), EngineOptions))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Begun:
     @property
     def lead_in(self) -> bytes:
         """What stands before the continuation: the prompt as the codec gives it back, if it was asked for."""
-        return self.prompt.decoded if self.form.include_prompt else b""
+        return self.prompt.decoded
 
     def headers(self, whole: bool) -> dict[str, str]:
         """The answer's headers.
@@ -140,7 +140,7 @@ async def begin(
                     await prompt.append(decoded)
                     del decoded
                     meter.release()
-                    ready = await prompt.commit(services.tracing)
+                    ready = await prompt.commit(services.tracing, form.include_prompt)
                     if ready.known:
                         caller.pay_back(paid)
                         paid = 0.0

@@ -69,15 +69,18 @@ class PromptHandle:
             self._raise_if_failed()
             await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
 
-    async def commit(self, tracing: Tracing) -> PromptReady:
+    async def commit(self, tracing: Tracing, decoded: bool = False) -> PromptReady:
         """Say that the prompt is whole, and wait until it is encoded and prefilled.
+
+        Args:
+            decoded: whether the answer is to hold the prompt's samples, as the codec gives them back.
 
         Raises:
             ApiError: the engine refused the prompt, is gone or hangs.
         """
         with tracing.span("prompt", model=self.model.id):
             self._raise_if_failed()
-            self.link.post(CommitPrompt(self.prompt_id))
+            self.link.post(CommitPrompt(self.prompt_id, decoded))
             ready = await self.made()
             tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
             tracing.past("prefill", ready.prefill_seconds)

@@ -17,10 +17,11 @@ import pytest
 import zmq
 
 from whispergpt.engine import messages as m
+from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.process.worker import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
-from whispergpt.engine.streams.capacity import Capacity, StepCost
+from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity, StepCost
 
 SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
@@ -33,7 +34,7 @@ class Peer:
         self.said: list[m.Event] = []
         self.desk = PromptDesk(cache_bytes=0)
         self.cost = StepCost([1, 2], [0.001, 0.002])
-        capacity = Capacity({"speech": self.cost}, most_load=0)
+        capacity = Capacity({"speech": self.cost}, max_load=0)
         self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self._hear, self.desk, capacity)
         self._load = (0, 0)
 
@@ -47,8 +48,8 @@ class Peer:
             self.worker.turn()
         return self.said[before:]
 
-    def prompt(self, number: int) -> m.PromptReady:
-        self.tell(m.OpenPrompt(number, "speech"), m.AppendPrompt(number, PROMPT), m.CommitPrompt(number))
+    def prompt(self, number: int, decoded: bool = False) -> m.PromptReady:
+        self.tell(m.OpenPrompt(number, "speech"), m.AppendPrompt(number, PROMPT), m.CommitPrompt(number, decoded))
         return self.turn_until_ready(number)
 
     def turn_until_ready(self, number: int) -> m.PromptReady:
@@ -97,8 +98,10 @@ def ended(events: list[m.Event], stream: int) -> list[m.StreamEnded]:
 
 
 def test_a_prompt_and_its_stream(peer: Peer) -> None:
-    ready = peer.prompt(1)
+    ready = peer.prompt(1, decoded=True)
     assert ready.frames == 75 and len(ready.decoded) == 75 * 640
+    unasked = peer.prompt(2)
+    assert unasked.frames == 75 and unasked.decoded == b"", "samples that nobody asks for are not sent"
     peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=7)), m.DropPrompt(1))
     events = peer.turn(9)
     frames = frames_of(events, 1)
@@ -132,7 +135,7 @@ def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
 
 def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams would take more of a frame than there is; what is measured then is what a laptop does."""
-    capacity = Capacity({"speech": StepCost([1, 2], [0.009, 0.5])}, most_load=0.8)
+    capacity = Capacity({"speech": StepCost([1, 2], [0.009, 0.5])}, max_load=0.8)
     monkeypatch.setattr(peer.worker, "_capacity", capacity)
     peer.prompt(1)
     peer.tell(
@@ -145,7 +148,7 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
     assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
     assert ended(events, 3) and frames_of(events, 1) and not frames_of(events, 2)
     assert 0 < capacity.slowdown != 1, "every step corrects what was measured at start"
-    roomy = Capacity({"speech": StepCost([1, 2], [0.0001, 0.0002])}, most_load=0.8)
+    roomy = Capacity({"speech": StepCost([1, 2], [0.0001, 0.0002])}, max_load=0.8)
     monkeypatch.setattr(peer.worker, "_capacity", roomy)
     assert frames_of(peer.turn(2), 2), "there is time now"
 
@@ -202,18 +205,23 @@ def endpoint() -> Iterator[str]:
         yield f"ipc://{folder}/engine.sock"
 
 
-def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "whispergpt.engine.process.worker",
-        endpoint,
-        "--device",
-        "cpu",
-        "--parent",
-        str(os.getpid()),
-    ]
-    return subprocess.Popen([*command, *arguments])
+def options(model: str, max_streams: int = 64) -> str:
+    """The engine's options as its command line has them."""
+    given = EngineOptions(
+        models=[model],
+        device="cpu",
+        dtype="auto",
+        max_streams=max_streams,
+        prompt_cache_bytes=0,
+        max_load=MOST_LOAD,
+        exact=False,
+    )
+    return msgspec.json.encode(given).decode()
+
+
+def start(endpoint: str, options: str, parent: int | None = None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "whispergpt.engine.process.worker", endpoint, str(parent or os.getpid()), options]
+    return subprocess.Popen(command)
 
 
 def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
@@ -224,7 +232,7 @@ def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
 def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "speech", "--max-streams", "3")
+        process = start(endpoint, options("speech", max_streams=3))
         try:
             ready = receive(socket)
             assert isinstance(ready, m.Ready)
@@ -247,7 +255,7 @@ def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
 def test_a_model_that_is_not_there_is_told(endpoint: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "nonesuch")
+        process = start(endpoint, options("nonesuch"))
         event = receive(socket)
         assert isinstance(event, m.LoadFailed) and "nonesuch" in event.message
         assert process.wait(30) == 2
@@ -257,7 +265,7 @@ def test_a_process_whose_parent_died_before_it_could_look_ends_too(endpoint: str
     """It is another's child by then, and was told whose it had been."""
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "speech", "--parent", str(2**22))
+        process = start(endpoint, options("speech"), parent=2**22)
         try:
             assert process.wait(60) == 0
         finally:
@@ -270,8 +278,8 @@ def test_the_process_ends_with_its_parent(endpoint: str) -> None:
         socket.bind(endpoint)
         parent_code = (
             "import os, subprocess, sys, time\n"
-            f"command = [sys.executable, '-m', 'whispergpt.engine.process.worker', {endpoint!r}, '--model', 'speech']\n"
-            "p = subprocess.Popen([*command, '--parent', str(os.getpid())])\n"
+            f"command = [sys.executable, '-m', 'whispergpt.engine.process.worker', {endpoint!r}, str(os.getpid())]\n"
+            f"p = subprocess.Popen([*command, {options('speech')!r}])\n"
             "print(p.pid, flush=True)\n"
             "time.sleep(600)\n"
         )
