@@ -33,7 +33,7 @@ class StreamPlan(msgspec.Struct, frozen=True):
         frames: to be made; None goes on until cancelled.
         first_frame: how many frames the stream had before, elsewhere.
         skipped: how many from there on its reader will pass by.
-        checkpoints: whether the engine says, first and every second, what the stream could go on from.
+        snapshots: whether the engine says, first and every second, what the stream could go on from.
         resumed: whether the stream goes on from elsewhere, and comes before new ones.
         promised: whether there was time for the stream before its prompt was worked on. Then it takes a free slot,
             whatever the limit is by now.
@@ -44,26 +44,30 @@ class StreamPlan(msgspec.Struct, frozen=True):
     pace: Pace = "fast"
     first_frame: int = 0
     skipped: int = 0
-    checkpoints: bool = False
+    snapshots: bool = False
     resumed: bool = False
     promised: bool = False
 
 
-class Base(msgspec.Struct, frozen=True):
-    """A decoder's state, packed, before frame ``start`` of a stream, its prompt's first being 0; empty for silence."""
+class DecoderState(msgspec.Struct, frozen=True):
+    """A decoder's state before frame ``start`` of a stream, its prompt's first being 0.
+    ``packed`` is empty for silence.
+
+    Resume tokens hold it under the names that it had before.
+    """
 
     start: int = 0
-    decoder: bytes = b""
+    packed: bytes = msgspec.field(default=b"", name="decoder")
 
 
-FROM_SILENCE = Base()
+FROM_SILENCE = DecoderState()
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """What a stream is made again from: its last ``codes``, packed, and its decoder's state before them."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a stream can be resumed from: its last ``codes``, packed, and its decoder's state before them."""
 
     codes: bytes
-    base: Base = FROM_SILENCE
+    decoder_state: DecoderState = msgspec.field(default=FROM_SILENCE, name="base")
 
 
 # --- server → engine
@@ -92,12 +96,12 @@ class CommitPrompt(msgspec.Struct, tag=True):
     decoded: bool = False
 
 
-class RecallPrompt(msgspec.Struct, tag=True):
-    """Make a prompt of what a stream had behind it, as ``Checkpoint`` gave it. Answered as a commit is."""
+class ResumePrompt(msgspec.Struct, tag=True):
+    """Make a prompt of what a stream had behind it, as ``SnapshotTaken`` gave it. Answered as a commit is."""
 
     prompt_id: int
     model: str
-    memory: Memory
+    snapshot: Snapshot
     owner: str = ""
 
 
@@ -111,7 +115,7 @@ class StartStream(msgspec.Struct, tag=True):
     """Continue a committed prompt as its plan says.
 
     The stream waits for a slot if none is free. The engine answers with ``StreamStarted`` and then frames in
-    ``StepDone``, and a plan with ``checkpoints`` with a ``Checkpoint`` first and every second.
+    ``StepDone``, and a plan with ``snapshots`` with a ``SnapshotTaken`` first and every second.
     """
 
     stream_id: int
@@ -154,7 +158,7 @@ Command: TypeAlias = (
     OpenPrompt
     | AppendPrompt
     | CommitPrompt
-    | RecallPrompt
+    | ResumePrompt
     | DropPrompt
     | StartStream
     | CancelStream
@@ -182,7 +186,7 @@ class ModelInfo(msgspec.Struct):
     slots: int
     slow_because: str | None = None
     digest: str = ""
-    recalls: bool = False
+    resumable: bool = False
     exactly: bool = False
 
 
@@ -246,13 +250,13 @@ class SamplingChanged(msgspec.Struct, tag=True):
     frame: int
 
 
-class Checkpoint(msgspec.Struct, tag=True):
+class SnapshotTaken(msgspec.Struct, tag=True):
     """What the stream can go on from at ``frame``, its next one, and how it is drawn."""
 
     stream_id: int
     frame: int
     sampling: SamplingParams
-    memory: Memory
+    snapshot: Snapshot
 
 
 class StepDone(msgspec.Struct, tag=True):
@@ -281,7 +285,7 @@ Event: TypeAlias = (
     | StreamStarted
     | StreamEnded
     | SamplingChanged
-    | Checkpoint
+    | SnapshotTaken
     | StepDone
     | Load
 )

@@ -14,7 +14,7 @@ from whispergpt.benchmarks.simulation.playing import Playing
 from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.engine import CHECKPOINT_EVERY
+from whispergpt.engine.engine import SNAPSHOT_EVERY
 from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.load.heard import Heard, Outcome
 from whispergpt.load.plan import Visit
@@ -116,7 +116,7 @@ class Listener:
 
     def _plan(self, got: int) -> StreamPlan:
         """What the engine has to do for a listener who has so many frames: from the last token on."""
-        first = got // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+        first = got // SNAPSHOT_EVERY * SNAPSHOT_EVERY
         sampling = SamplingParams(self.record.visit.seed, 1.0, 0, 1.0)
         resumed = self.moves > 0
         return StreamPlan(sampling, self._frames - first, "realtime", first, got - first, True, resumed)

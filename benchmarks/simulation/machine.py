@@ -85,7 +85,7 @@ class Machine:
         self.admission, self.desk, self.places = Admission(settings), Desk(), Places()
         self.capacity = Capacity({MODEL: costs.step}, settings.max_load)
         self.scheduler = Scheduler(settings.max_streams, lambda: self._clock)
-        self.model = ModelInfo(MODEL, 0, 0, FRAME_RATE, {}, "", "", settings.max_streams, recalls=True)
+        self.model = ModelInfo(MODEL, 0, 0, FRAME_RATE, {}, "", "", settings.max_streams, resumable=True)
         self.sessions: dict[Callable[[], None], None] = {}
         self.busy, self.steps, self.frames = 0.0, 0, 0
         self._costs, self._agenda, self._chunk = costs, agenda, chunk

@@ -29,11 +29,11 @@ from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Checkpoint, SamplingParams, StreamPlan
+from whispergpt.engine.messages import SamplingParams, SnapshotTaken, StreamPlan
 from whispergpt.engine.model.streaming import state_bytes
 from whispergpt.engine.process.worker import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
-from whispergpt.engine.prompts.recall import frames_remembered
+from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.load.crowd import Crowd
@@ -100,7 +100,7 @@ class _Prompts:
         self._number = 0
         self.close = self.desk.close
 
-    def seconds(self, audio: Samples | m.Memory) -> float:
+    def seconds(self, audio: Samples | m.Snapshot) -> float:
         """That one takes, from its commit on, with nothing else to do."""
         self._done.clear()
         began = time.perf_counter()
@@ -115,10 +115,10 @@ class _Prompts:
         while len(self.desk) < AT_ONCE:
             self._bring(_sound(LONG_SECONDS, self._number))
 
-    def _bring(self, audio: Samples | m.Memory) -> None:
+    def _bring(self, audio: Samples | m.Snapshot) -> None:
         self._number += 1
-        if isinstance(audio, m.Memory):
-            self.desk.recall(self._number, self._engine, audio)
+        if isinstance(audio, m.Snapshot):
+            self.desk.resume(self._number, self._engine, audio)
             return
         self.desk.open(self._number, self._engine, owner="")
         self.desk.append(self._number, audio)
@@ -130,14 +130,14 @@ def _sound(seconds: float, seed: int) -> Samples:
     return sound
 
 
-def _checkpoint(engine: Engine) -> Checkpoint:
+def _snapshot(engine: Engine) -> SnapshotTaken:
     """Of a stream that has as much behind it as a token holds."""
     prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
-    stream = Stream(1, prompt, StreamPlan(SamplingParams(0, 1.0, 0, 1.0), None, checkpoints=True), credit=None)
+    stream = Stream(1, prompt, StreamPlan(SamplingParams(0, 1.0, 0, 1.0), None, snapshots=True), credit=None)
     engine.start(stream)
-    said: list[Checkpoint] = []
+    said: list[SnapshotTaken] = []
     while len(said) < 2:  # the first stands at its beginning
-        said += engine.step().checkpoints
+        said += engine.step().snapshots
     engine.cancel(stream)
     return said[-1]
 
@@ -200,8 +200,8 @@ def measure(name: str) -> Profile:
             median(prompts.seconds(_sound(seconds, seed)) for seed in range(PROMPTS))
             for seconds in (SHORT_SECONDS, LONG_SECONDS)
         )
-        checkpoint = _checkpoint(engine)
-        recall = median(prompts.seconds(checkpoint.memory) for _ in range(RECALLS))
+        snapshot = _snapshot(engine)
+        recall = median(prompts.seconds(snapshot.snapshot) for _ in range(RECALLS))
         alone = turns.taken(SPREAD_STREAMS, TURNS, paced=False)
         runner.prepare(SPREAD_STREAMS)
         beside, began = [], time.perf_counter()
@@ -210,7 +210,7 @@ def measure(name: str) -> Profile:
             beside.append(turns.seconds())
     server = _server()
     rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)
-    token = ResumeTokens(None).seal(checkpoint, engine.info(), frames=None)
+    token = ResumeTokens(None).seal(snapshot, engine.info(), frames=None)
     slot = state_bytes(engine.model.step.init_state(1, device, engine.path.dtype))
     return Profile(
         machine=name,
@@ -223,7 +223,7 @@ def measure(name: str) -> Profile:
         spread=[round(float(one), 3) for one in spread],
         prompt_least=max(0.0, short - rate * SHORT_SECONDS),
         prompt_rate=rate,
-        recall_frames=frames_remembered(engine.model.step.model.config),
+        recall_frames=frames_in_snapshot(engine.model.step.model.config),
         recall_seconds=recall,
         prompts_slow=mean(beside) / mean(alone),
         prompts_share=turns.prompts * long / passed,

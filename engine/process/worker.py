@@ -28,7 +28,7 @@ from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import DeviceError, Engine, StepReport
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
-from whispergpt.engine.prompts.recall import RecallError
+from whispergpt.engine.prompts.resume import ResumeError
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 
@@ -98,8 +98,8 @@ class Worker:
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
                 self._desk.commit(command.prompt_id, command.decoded)
-            case m.RecallPrompt():
-                self._recall_prompt(command)
+            case m.ResumePrompt():
+                self._resume_prompt(command)
             case m.DropPrompt():
                 self._desk.drop(command.prompt_id)
                 self._prompts.pop(command.prompt_id, None)
@@ -142,14 +142,14 @@ class Worker:
         if engine := self._engine_for_prompt(command):
             self._desk.open(command.prompt_id, engine, command.owner)
 
-    def _recall_prompt(self, command: m.RecallPrompt) -> None:
+    def _resume_prompt(self, command: m.ResumePrompt) -> None:
         if engine := self._engine_for_prompt(command):
             try:
-                self._desk.recall(command.prompt_id, engine, command.memory, command.owner)
-            except RecallError as error:
+                self._desk.resume(command.prompt_id, engine, command.snapshot, command.owner)
+            except ResumeError as error:
                 self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
 
-    def _engine_for_prompt(self, command: m.OpenPrompt | m.RecallPrompt) -> Engine | None:
+    def _engine_for_prompt(self, command: m.OpenPrompt | m.ResumePrompt) -> Engine | None:
         """The engine of a new prompt's model; None where it was refused."""
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
@@ -211,8 +211,8 @@ class Worker:
         if report.frames:
             frames = [m.Frame(f.stream.id, f.index, f.pcm.astype("<i2").tobytes()) for f in report.frames]
             self._send(m.StepDone(name, frames, report.seconds, report.stages))
-        for checkpoint in report.checkpoints:
-            self._send(checkpoint)
+        for snapshot in report.snapshots:
+            self._send(snapshot)
         for stream in report.failed:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "failed", stream.generated))

@@ -21,7 +21,7 @@ from functools import partial
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Memory
+from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 
@@ -111,13 +111,13 @@ class PromptDesk:
         with self._changed:
             self._add(arriving)
 
-    def recall(self, prompt_id: int, engine: Engine, memory: Memory, owner: str = "") -> None:
+    def resume(self, prompt_id: int, engine: Engine, snapshot: Snapshot, owner: str = "") -> None:
         """Make a prompt of what a stream had behind it.
 
         Raises:
-            RecallError: that is not of this model.
+            ResumeError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, owner, engine.recall(memory), False, time.monotonic())
+        arriving = _Arriving(prompt_id, engine, owner, engine.resume(snapshot), False, time.monotonic())
         with self._changed:
             self._add(arriving)
             self._changed.notify_all()

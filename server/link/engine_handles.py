@@ -15,7 +15,6 @@ from whispergpt.engine.messages import (
     AppendPrompt,
     CancelStream,
     ChangeSampling,
-    Checkpoint,
     CommitPrompt,
     DropPrompt,
     HoldStream,
@@ -23,6 +22,7 @@ from whispergpt.engine.messages import (
     PromptFailed,
     PromptReady,
     SamplingParams,
+    SnapshotTaken,
     StreamPlan,
 )
 from whispergpt.server.access.caller import Visit
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _APPEND_BYTES = 4 * 24_000
 """One second of samples: no message to the engine is large."""
 
-_CHECKPOINTS_HELD = 8
+_SNAPSHOTS_HELD = 8
 _MOST_CHANGES = 256
 """Of a stream's sampling, that the engine has not answered yet."""
 """More than come in ``CREDIT_FRAMES``."""
@@ -144,7 +144,7 @@ class StreamHandle:
         self._changed = asyncio.Event()
         self._last_frame: float | None = None
         self._changes: deque[asyncio.Future[int | None]] = deque()
-        self._checkpoints: deque[Checkpoint] = deque(maxlen=_CHECKPOINTS_HELD)
+        self._snapshots: deque[SnapshotTaken] = deque(maxlen=_SNAPSHOTS_HELD)
         self.held = False
 
     async def started(self, within: float) -> float:
@@ -210,11 +210,11 @@ class StreamHandle:
         """Whether it has no slot yet."""
         return self._queue_seconds is None and not self._over
 
-    def checkpoint(self, frame: int) -> Checkpoint | None:
+    def snapshot(self, frame: int) -> SnapshotTaken | None:
         """The last one at or before ``frame``, if one came since the last call."""
         found = None
-        while self._checkpoints and self._checkpoints[0].frame <= frame:
-            found = self._checkpoints.popleft()
+        while self._snapshots and self._snapshots[0].frame <= frame:
+            found = self._snapshots.popleft()
         return found
 
     def hold(self, held: bool) -> None:
@@ -268,9 +268,9 @@ class StreamHandle:
         if answer is not None and not answer.done():
             answer.set_result(frame)
 
-    def note(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint until its frame is taken."""
-        self._checkpoints.append(checkpoint)
+    def note(self, snapshot: SnapshotTaken) -> None:
+        """Keep a snapshot until its frame is taken."""
+        self._snapshots.append(snapshot)
 
     def end(self, status: Status) -> None:
         if status == "failed":

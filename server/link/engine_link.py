@@ -11,21 +11,21 @@ import msgspec
 
 from whispergpt.engine.messages import (
     AppendPrompt,
-    Checkpoint,
     Command,
     Drain,
     Event,
     Load,
     LoadFailed,
-    Memory,
     ModelInfo,
     OpenPrompt,
     Pace,
     PromptFailed,
     PromptReady,
     Ready,
-    RecallPrompt,
+    ResumePrompt,
     SamplingChanged,
+    Snapshot,
+    SnapshotTaken,
     StartStream,
     StepDone,
     StreamEnded,
@@ -177,14 +177,14 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
-    def recall_prompt(self, model: ModelInfo, memory: Memory, owner: str) -> PromptHandle:
+    def resume_prompt(self, model: ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:
         """Have a prompt of ``owner`` made of what a stream had behind it.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(RecallPrompt(prompt.prompt_id, model.id, memory, owner))
+        self.post(ResumePrompt(prompt.prompt_id, model.id, snapshot, owner))
         return prompt
 
     def start_stream(
@@ -193,7 +193,7 @@ class EngineLink:
         plan: StreamPlan,
         visit: Visit,
     ) -> StreamHandle:
-        """Ask for a continuation of a committed prompt, or of a recalled one from the plan's ``first_frame``.
+        """Ask for a continuation of a committed prompt, or of a resumed one from the plan's ``first_frame``.
 
         Raises:
             ApiError: the engine is gone.
@@ -279,7 +279,7 @@ class EngineLink:
             case SamplingChanged():
                 if stream := self._streams.get(event.stream_id):
                     stream.sampling_changed(event.frame)
-            case Checkpoint():
+            case SnapshotTaken():
                 if stream := self._streams.get(event.stream_id):
                     stream.note(event)
             case StreamEnded():

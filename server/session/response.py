@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import Checkpoint, StreamPlan
+from whispergpt.engine.messages import SnapshotTaken, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
@@ -36,7 +36,7 @@ class Wanted:
     """What a response is to be.
 
     Attributes:
-        prompt: committed, or recalled from a token.
+        prompt: committed, or made again from a token.
         plan: what the engine has to do.
         output: format of binary messages.
         began: when ``response.create`` came.
@@ -256,8 +256,8 @@ class StreamResponse:
                 playback.sent(frames, dropped, gathering=not body)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
                     slow.labels("paused").inc()
-                if checkpoint := stream.checkpoint(self._next_frame):
-                    await self._say_checkpoint(checkpoint)
+                if snapshot := stream.snapshot(self._next_frame):
+                    await self._say_checkpoint(snapshot)
         if opus is not None:
             await self._send_in_time(await self._services.live.run(opus.finish), None)
             playback.gathered()
@@ -273,9 +273,9 @@ class StreamResponse:
             told = f"No audio was taken for {seconds:g} s; this server does not wait longer."
             raise ApiError(408, "slow_reader", told, close_code=POLICY_VIOLATION) from None
 
-    async def _say_checkpoint(self, checkpoint: Checkpoint) -> None:
-        token = self._services.tokens.seal(checkpoint, self._wanted.prompt.model, self._wanted.frames)
-        told = {"response_id": self._id, "frame": checkpoint.frame, "resume_token": token}
+    async def _say_checkpoint(self, snapshot: SnapshotTaken) -> None:
+        token = self._services.tokens.seal(snapshot, self._wanted.prompt.model, self._wanted.frames)
+        told = {"response_id": self._id, "frame": snapshot.frame, "resume_token": token}
         await self._socket.send_event("response.checkpoint", **told)
 
     async def _say_done(self, status: Status) -> None:

@@ -292,7 +292,7 @@ class StreamSession:
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        plan = StreamPlan(options.sampling, frames, options.pace, checkpoints=prompt.model.recalls)
+        plan = StreamPlan(options.sampling, frames, options.pace, snapshots=prompt.model.resumable)
         return Wanted(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
 
     async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
@@ -309,7 +309,7 @@ class StreamSession:
             admission, pace = self._services.admission, self._options.pace
             place = undo.enter_context(admission.keep_place(link, model, pace, self._caller))
             async with self._caller.prompt_turn():
-                prompt = undo.enter_context(link.recall_prompt(model, token.memory, self._caller.identity))
+                prompt = undo.enter_context(link.resume_prompt(model, token.snapshot, self._caller.identity))
                 try:
                     seconds = (await prompt.made()).frames / FRAME_RATE
                 except ApiError as error:
@@ -324,7 +324,7 @@ class StreamSession:
             self._options.pace,
             first_frame=token.frame,
             skipped=start - token.frame,
-            checkpoints=model.recalls,
+            snapshots=model.resumable,
             resumed=True,
         )
         return Wanted(prompt, plan, self._options.output_format, began, place, seconds)

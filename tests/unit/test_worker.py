@@ -156,14 +156,14 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
 def test_who_goes_on_elsewhere_knows_of_a_change_at_once(peer: Peer) -> None:
     """Not at the next full second: what was made between would be made again with the old seed."""
     peer.prompt(1)
-    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=30, checkpoints=True)))
+    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=30, snapshots=True)))
     while len(frames_of(peer.said, 1)) < 10:
         peer.turn()
     other = msgspec.structs.replace(SAMPLING, seed=SAMPLING.seed + 1)
     peer.tell(m.ChangeSampling(1, other), m.ChangeSampling(1, SAMPLING), m.ChangeSampling(1, other))
     peer.turn()
     changed = [event.frame for event in peer.said if isinstance(event, m.SamplingChanged)]
-    after = [event for event in peer.said if isinstance(event, m.Checkpoint) and event.frame > 0]
+    after = [event for event in peer.said if isinstance(event, m.SnapshotTaken) and event.frame > 0]
     assert [(event.frame, event.sampling) for event in after] == [(changed[-1], other)], "one, however many came"
 
 
