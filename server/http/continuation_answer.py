@@ -60,7 +60,7 @@ async def answered(request: Request, route: str, work: Work) -> Response:
 
 
 @dataclass
-class Begun:
+class Continuation:
     """A continuation whose stream has its slot."""
 
     form: ContinueForm
@@ -109,7 +109,7 @@ async def begin(
     meter: UploadMeter,
     decoded: bytes | None = None,
     pace: Pace = "fast",
-) -> Begun:
+) -> Continuation:
     """Decode and encode the prompt and wait for a slot, which ``cleanup`` gives back.
 
     Args:
@@ -157,10 +157,10 @@ async def begin(
     if pace == "realtime":
         services.playing.streams.add(playback)
         cleanup.callback(services.playing.streams.discard, playback)
-    return Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
+    return Continuation(form, stream, playback, ready, sampling.seed, queue_seconds)
 
 
-async def whole_answer(services: Services, begun: Begun, account: Account) -> Response:
+async def whole_answer(services: Services, begun: Continuation, account: Account) -> Response:
     """The answer once all of it is made.
 
     Raises:
@@ -179,7 +179,7 @@ class _Answer(Response):
     """Sends a body part by part, each taken in time by its client. A body that cannot be finished is cut off, so that
     the client sees it."""
 
-    def __init__(self, services: Services, begun: Begun, account: Account) -> None:
+    def __init__(self, services: Services, begun: Continuation, account: Account) -> None:
         self.background = None
         self.status_code = 200
         self._services, self._begun, self._account = services, begun, account
@@ -214,7 +214,7 @@ class _Answer(Response):
 class WholeAnswer(_Answer):
     """A body that is there. What the client has not taken waits here, counted as its request, and not in the socket."""
 
-    def __init__(self, services: Services, begun: Begun, account: Account, body: bytes) -> None:
+    def __init__(self, services: Services, begun: Continuation, account: Account, body: bytes) -> None:
         super().__init__(services, begun, account)
         self._body = memoryview(body)
 
@@ -281,7 +281,7 @@ class StreamedAnswer(_Answer):
         begun.playback.gathered()
 
 
-def _require_complete(begun: Begun) -> None:
+def _require_complete(begun: Continuation) -> None:
     if begun.stream.status != "completed" or begun.playback.frames != begun.form.frames:
         log.error("stream ended early", status=begun.stream.status, frames=begun.playback.frames)
         raise internal()

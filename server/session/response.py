@@ -32,7 +32,7 @@ _MOST_UNDERRUNS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResponseRequest:
     """What a response is to be.
 
     Attributes:
@@ -69,7 +69,7 @@ class StreamResponse:
         ApiError: the line is full, the caller has had enough, or the engine is gone.
     """
 
-    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: Wanted) -> None:
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: ResponseRequest) -> None:
         self._services, self._socket, self._caller, self._wanted = services, socket, caller, wanted
         self._sampling = wanted.plan.sampling
         self._id = f"resp_{uuid.uuid4().hex}"

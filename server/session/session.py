@@ -37,7 +37,7 @@ from whispergpt.server.session.events import (
 )
 from whispergpt.server.session.options import StreamOptions
 from whispergpt.server.session.prompt import SessionPrompt
-from whispergpt.server.session.response import ROUTE, StreamResponse, Wanted
+from whispergpt.server.session.response import ROUTE, ResponseRequest, StreamResponse
 from whispergpt.server.session.socket import Incoming, StreamSocket
 from whispergpt.server.tokens.resume_tokens import model_of, unusable
 
@@ -287,15 +287,15 @@ class StreamSession:
         assert self._tasks is not None
         self._tasks.create_task(run())
 
-    def _asked(self, fields: ResponseFields, began: float) -> Wanted:
+    def _asked(self, fields: ResponseFields, began: float) -> ResponseRequest:
         """A continuation of the committed prompt."""
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
         plan = StreamPlan(options.sampling, frames, options.pace, snapshots=prompt.model.resumable)
-        return Wanted(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
+        return ResponseRequest(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
 
-    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
+    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> ResponseRequest:
         """The rest of a response of another time or place."""
         if fields.seconds is not None:
             raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
@@ -327,7 +327,7 @@ class StreamSession:
             snapshots=model.resumable,
             resumed=True,
         )
-        return Wanted(prompt, plan, self._options.output_format, began, place, seconds)
+        return ResponseRequest(prompt, plan, self._options.output_format, began, place, seconds)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

@@ -19,7 +19,7 @@ _MOST_A_SECOND = 64
 """Tokens of one key that may be used, on average over the time that one is good for."""
 
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
+class _SocketToken(msgspec.Struct, frozen=True, array_like=True):
     """``owner``: a mark of the caller's key; ``end``: seconds since 1970, for other machines have to read it."""
 
     owner: bytes
@@ -27,7 +27,7 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     nonce: bytes
 
 
-class EntryTokens:
+class SocketTokens:
     """Made for a caller, good for ``seconds`` and one use.
 
     Sealed, not kept: a server with the same key takes them too, once each, for what was used is known here alone.
@@ -48,7 +48,7 @@ class EntryTokens:
 
     def make(self, owner: str) -> str:
         """A token for ``owner``."""
-        entry = _Entry(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
+        entry = _SocketToken(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
         return self._seal.close(msgspec.msgpack.encode(entry))
 
     def use(self, token: str, owners: Iterable[str]) -> str | None:
@@ -59,7 +59,7 @@ class EntryTokens:
         """
         sealed = self._seal.open(token)
         try:
-            entry = msgspec.msgpack.decode(sealed or b"", type=_Entry)
+            entry = msgspec.msgpack.decode(sealed or b"", type=_SocketToken)
         except ValueError:  # no seal, or that of another version
             return None
         now = time.time()
