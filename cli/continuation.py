@@ -23,17 +23,17 @@ from whispergpt.cli.arguments import (
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
 from whispergpt.engine.config import FRAME_RATE, Dtype
 from whispergpt.engine.engine import Engine
-from whispergpt.server.parameters import Wishes, check_wishes, frames_for, sampling_for
+from whispergpt.server.parameters import DEFAULT_SECONDS, RANGES, Wishes, check_wishes, frames_for, sampling_for
 
 
 def continuation(
     prompt: Annotated[Path, typer.Argument(help="The recording to continue; - is standard input.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for the continuation.")],
-    seconds: Annotated[float, typer.Option(help="Seconds to generate, without the prompt.")] = 5.0,
-    seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; random by default.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 2.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="0 (off) to 1024.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Above 0 and at most 1 (off).")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds to generate, without the prompt.")] = float(DEFAULT_SECONDS),
+    seed: Annotated[int | None, typer.Option(help=f"{RANGES['seed'].help}; random by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help=f"{RANGES['temperature'].help}.")] = None,
+    top_k: Annotated[int | None, typer.Option(help=f"{RANGES['top_k'].help}.")] = None,
+    top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[

@@ -1,4 +1,4 @@
-"""Sizes of the codec, the spectrogram and the language model: plain data, read from ``config.json``."""
+"""Sizes of the codec, the spectrogram and the language model, read from ``config.json``, and the engine's options."""
 
 from __future__ import annotations
 
@@ -17,6 +17,29 @@ CODEBOOK_SIZE = 1024
 """Entries in each codebook."""
 Dtype: TypeAlias = Literal["auto", "float32"]
 """Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it."""
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the engine's process, from the server's settings, which have the defaults.
+
+    Attributes:
+        models: names of installed models, or folders; the first is the default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: of products.
+        max_streams: slots in the batch, for each model.
+        prompt_cache_bytes: room for encoded prompts that may be sent again; 0 for none.
+        max_load: share of a frame's time that steps may take; 0 to let the slots alone decide.
+        exact: whether resumed streams have exactly the same samples.
+    """
+
+    models: list[str]
+    device: str
+    dtype: Dtype
+    max_streams: int
+    prompt_cache_bytes: int
+    max_load: float
+    exact: bool
+
 
 # Ranges of the numbers in config.json. They limit the size of the model that the engine builds before it compares the
 # weights with it, and exclude sizes that no step can compute.

@@ -21,23 +21,23 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, lo
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from whispergpt.engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, SnapshotTaken, StreamPlan
 from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.model.streaming import leaf, rows
 from whispergpt.engine.native.check import find_kernels
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder
-from whispergpt.engine.prompts.recall import RecallError, frames_remembered_exactly, recalled
+from whispergpt.engine.prompts.resume import ResumeError, frames_in_exact_snapshot, resumed_codes
 from whispergpt.engine.streams.capacity import MOST_LOAD, StepCost
-from whispergpt.engine.streams.memories import Memories
 from whispergpt.engine.streams.scheduler import Scheduler, Stream
 from whispergpt.engine.streams.slot import fill_sampler, fill_slot
+from whispergpt.engine.streams.snapshots import Snapshots
 
 STAGE_EVERY = 50
 """Steps between two that are timed stage by stage."""
 COST_STEPS = 7
 """Of which the median is what a step for so many streams takes."""
 _TRIED = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
-CHECKPOINT_EVERY = FRAME_RATE
+SNAPSHOT_EVERY = FRAME_RATE
 """Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
 
 
@@ -64,7 +64,7 @@ class StepReport:
     started: list[Stream] = field(default_factory=list)
     ended: list[Stream] = field(default_factory=list)
     failed: list[Stream] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
+    snapshots: list[SnapshotTaken] = field(default_factory=list)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -131,9 +131,9 @@ class Engine:
             self._prompts = prompt_path(model.step, device, self.kernels)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
-        self._memories: Memories | None = None
+        self._snapshots: Snapshots | None = None
         if config.fine is not None:  # without one, frames have fewer codes than their prompt's
-            self._memories = Memories(slots, config, model.step.books, self._exact)
+            self._snapshots = Snapshots(slots, config, model.step.books, self._exact)
 
     @classmethod
     def load(
@@ -188,14 +188,14 @@ class Engine:
             slots=self.scheduler.slots,
             slow_because=self.path.slow_because,
             digest=self.model.digest,
-            recalls=self._memories is not None,
-            exactly=self._memories is not None and self._exact,
+            resumable=self._snapshots is not None,
+            exactly=self._snapshots is not None and self._exact,
         )
 
     def open_prompt(self) -> PromptEncoder:
         """A prompt that will arrive piece by piece."""
         with torch.inference_mode():
-            influence = self._memories.influence if self._memories is not None else 0
+            influence = self._snapshots.influence if self._snapshots is not None else 0
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             return PromptEncoder(self._prompts, state, influence)
 
@@ -209,20 +209,22 @@ class Engine:
         encoder.push(audio)
         return encoder.finish()
 
-    def recall(self, memory: Memory) -> PromptEncoder:
-        """A prompt of what a stream had behind it, as its ``Checkpoint`` says.
+    def resume(self, snapshot: Snapshot) -> PromptEncoder:
+        """A prompt of what a stream had behind it, as its ``SnapshotTaken`` says.
 
         Raises:
-            RecallError: it is not one of a stream of this model.
+            ResumeError: it is not one of a stream of this model.
         """
-        if self._memories is None:
-            raise RecallError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
-        most = frames_remembered_exactly(self.model.step.model.config)  # it may come from a strict server
+        if self._snapshots is None:
+            raise ResumeError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
+        most = frames_in_exact_snapshot(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            codes = recalled(state, memory, self.model.step.books, most)
-            influence = self._memories.influence
-            return PromptEncoder.recalling(self._prompts, state, codes.to(self.device), influence, memory.base)
+            codes = resumed_codes(state, snapshot, self.model.step.books, most)
+            influence = self._snapshots.influence
+            return PromptEncoder.resuming(
+                self._prompts, state, codes.to(self.device), influence, snapshot.decoder_state
+            )
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -230,7 +232,7 @@ class Engine:
 
     def stream(self, prompt: Prompt, sampling: SamplingParams, frames: int | None) -> Stream:
         """Start a stream whose caller takes every frame as it comes."""
-        made = Stream(next(self._ids), prompt, sampling, frames, credit=None)
+        made = Stream(next(self._ids), prompt, StreamPlan(sampling, frames), credit=None)
         self.start(made)
         return made
 
@@ -263,8 +265,8 @@ class Engine:
         timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
         slots = [s.slot for s in runnable]
         codes, samples = self.path.step(slots, report.stages if timed else None)
-        if self._memories is not None:
-            self._memories.append(slots, codes)
+        if self._snapshots is not None:
+            self._snapshots.append(slots, codes)
         for row, stream in enumerate(runnable):
             if codes[row, 0] == LOST:
                 self._fail(stream, report)
@@ -273,7 +275,7 @@ class Engine:
             self.scheduler.advance(stream)
             if stream.ended:
                 report.ended.append(stream)
-            elif stream.next_frame % CHECKPOINT_EVERY == 0:
+            elif stream.next_frame % SNAPSHOT_EVERY == 0:
                 self._remember(stream, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1
@@ -282,24 +284,24 @@ class Engine:
     def _begin(self, stream: Stream, report: StepReport) -> None:
         """Fill the slot of one stream. What goes wrong with it is that stream's end, and nobody else's."""
         try:
-            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.first_frame)
-            if self._memories is not None:
-                self._memories.begin(stream.slot, stream.prompt)
+            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.plan.first_frame)
+            if self._snapshots is not None:
+                self._snapshots.begin(stream.slot, stream.prompt)
             finite = bool(leaf(self._slots[stream.slot], "logits").isfinite().all())
         except Exception:
             traceback.print_exc()
             finite = False
         if not finite:
             self._fail(stream, report)
-        elif stream.first_frame == 0:
+        elif stream.plan.first_frame == 0:
             self._remember(stream, report)
 
     def _remember(self, stream: Stream, report: StepReport) -> None:
         """Report what a stream that wants it could go on from, wherever that is."""
-        if stream.checkpoints and self._memories is not None:
+        if stream.plan.snapshots and self._snapshots is not None:
             slot = self._slots[stream.slot]
-            memory = self._memories.memory(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
-            report.checkpoints.append(Checkpoint(stream.id, stream.next_frame, stream.sampling, memory))
+            snapshot = self._snapshots.take(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
+            report.snapshots.append(SnapshotTaken(stream.id, stream.next_frame, stream.sampling, snapshot))
 
     def _fail(self, stream: Stream, report: StepReport) -> None:
         """End one stream that cannot go on; its slot is whole again once it is filled anew."""

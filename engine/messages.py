@@ -26,21 +26,48 @@ class SamplingParams(msgspec.Struct, frozen=True):
     top_p: float
 
 
-class Base(msgspec.Struct, frozen=True):
-    """A decoder's state, packed, before frame ``start`` of a stream, its prompt's first being 0; empty for silence."""
+class StreamPlan(msgspec.Struct, frozen=True):
+    """What the engine is asked to make of a prompt: one stream to be.
+
+    Attributes:
+        frames: to be made; None goes on until cancelled.
+        first_frame: how many frames the stream had before, elsewhere.
+        skipped: how many from there on its reader will pass by.
+        snapshots: whether the engine says, first and every second, what the stream could go on from.
+        resumed: whether the stream goes on from elsewhere, and comes before new ones.
+        promised: whether there was time for the stream before its prompt was worked on. Then it takes a free slot,
+            whatever the limit is by now.
+    """
+
+    sampling: SamplingParams
+    frames: int | None
+    pace: Pace = "fast"
+    first_frame: int = 0
+    skipped: int = 0
+    snapshots: bool = False
+    resumed: bool = False
+    promised: bool = False
+
+
+class DecoderState(msgspec.Struct, frozen=True):
+    """A decoder's state before frame ``start`` of a stream, its prompt's first being 0.
+    ``packed`` is empty for silence.
+
+    Resume tokens hold it under the names that it had before.
+    """
 
     start: int = 0
-    decoder: bytes = b""
+    packed: bytes = msgspec.field(default=b"", name="decoder")
 
 
-FROM_SILENCE = Base()
+FROM_SILENCE = DecoderState()
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """What a stream is made again from: its last ``codes``, packed, and its decoder's state before them."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a stream can be resumed from: its last ``codes``, packed, and its decoder's state before them."""
 
     codes: bytes
-    base: Base = FROM_SILENCE
+    decoder_state: DecoderState = msgspec.field(default=FROM_SILENCE, name="base")
 
 
 # --- server → engine
@@ -62,17 +89,19 @@ class AppendPrompt(msgspec.Struct, tag=True):
 
 
 class CommitPrompt(msgspec.Struct, tag=True):
-    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``."""
+    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``. ``decoded``: whether the answer is to hold
+    the prompt's samples."""
 
     prompt_id: int
+    decoded: bool = False
 
 
-class RecallPrompt(msgspec.Struct, tag=True):
-    """Make a prompt of what a stream had behind it, as ``Checkpoint`` gave it. Answered as a commit is."""
+class ResumePrompt(msgspec.Struct, tag=True):
+    """Make a prompt of what a stream had behind it, as ``SnapshotTaken`` gave it. Answered as a commit is."""
 
     prompt_id: int
     model: str
-    memory: Memory
+    snapshot: Snapshot
     owner: str = ""
 
 
@@ -83,24 +112,15 @@ class DropPrompt(msgspec.Struct, tag=True):
 
 
 class StartStream(msgspec.Struct, tag=True):
-    """Continue a committed prompt. ``frames`` None: until cancelled.
+    """Continue a committed prompt as its plan says.
 
-    Waits for a slot if none is free; answered by ``StreamStarted`` and then frames in ``StepDone``, and with
-    ``checkpoints`` by a ``Checkpoint`` first and every second. ``first_frame``: how many frames the stream had before,
-    elsewhere; ``skipped``: how many from there on its reader will pass by; ``resumed``: it had its place there;
-    ``promised``: it takes a free slot even where there is no time for more real-time streams.
+    The stream waits for a slot if none is free. The engine answers with ``StreamStarted`` and then frames in
+    ``StepDone``, and a plan with ``snapshots`` with a ``SnapshotTaken`` first and every second.
     """
 
     stream_id: int
     prompt_id: int
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace = "fast"
-    first_frame: int = 0
-    skipped: int = 0
-    checkpoints: bool = False
-    resumed: bool = False
-    promised: bool = False
+    plan: StreamPlan
 
 
 class CancelStream(msgspec.Struct, tag=True):
@@ -138,7 +158,7 @@ Command: TypeAlias = (
     OpenPrompt
     | AppendPrompt
     | CommitPrompt
-    | RecallPrompt
+    | ResumePrompt
     | DropPrompt
     | StartStream
     | CancelStream
@@ -166,7 +186,7 @@ class ModelInfo(msgspec.Struct):
     slots: int
     slow_because: str | None = None
     digest: str = ""
-    recalls: bool = False
+    resumable: bool = False
     exactly: bool = False
 
 
@@ -184,7 +204,7 @@ class LoadFailed(msgspec.Struct, tag=True):
 
 class PromptReady(msgspec.Struct, tag=True):
     """A prompt is encoded and prefilled, or ``known`` from an earlier time, at no cost. ``decoded``: its s16le samples
-    as the codec gives them back."""
+    as the codec gives them back, where its commit asks for them, else empty."""
 
     prompt_id: int
     frames: int
@@ -230,13 +250,13 @@ class SamplingChanged(msgspec.Struct, tag=True):
     frame: int
 
 
-class Checkpoint(msgspec.Struct, tag=True):
+class SnapshotTaken(msgspec.Struct, tag=True):
     """What the stream can go on from at ``frame``, its next one, and how it is drawn."""
 
     stream_id: int
     frame: int
     sampling: SamplingParams
-    memory: Memory
+    snapshot: Snapshot
 
 
 class StepDone(msgspec.Struct, tag=True):
@@ -265,7 +285,7 @@ Event: TypeAlias = (
     | StreamStarted
     | StreamEnded
     | SamplingChanged
-    | Checkpoint
+    | SnapshotTaken
     | StepDone
     | Load
 )

@@ -6,16 +6,71 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE
 from whispergpt.engine.messages import ModelInfo, SamplingParams
-from whispergpt.server.errors import ApiError, bad_value
+from whispergpt.server.errors import bad_value
 
+DEFAULT_SECONDS = 5
+"""Seconds of continuation where a request over HTTP does not say."""
 MAX_SECONDS = 600.0
 """Most seconds of continuation over HTTP."""
 MAX_SEED = 2**53 - 1
 
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that one field may have.
+
+    Attributes:
+        low, high: the least and the most; ``above``: ``low`` itself is not one of them.
+        words: the range in a sentence, after "must be".
+        whole: whether there are whole numbers alone.
+    """
+
+    low: float
+    high: float
+    words: str
+    above: bool = False
+    whole: bool = False
+
+    @property
+    def help(self) -> str:
+        """Return the range as a command line's help begins with it."""
+        return self.words[0].upper() + self.words[1:]
+
+    @property
+    def kind(self) -> dict[str, str]:
+        """Return the type of JSON Schema."""
+        return {"type": "integer" if self.whole else "number"}
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Return the bounds of JSON Schema."""
+        return {"exclusiveMinimum" if self.above else "minimum": self.low, "maximum": self.high}
+
+    def check(self, value: float, param: str) -> None:
+        """Raise ApiError: 400, naming ``param``, where the value is not in the range."""
+        if not (self.low < value <= self.high if self.above else self.low <= value <= self.high):
+            shown = value if abs(value) < 1e18 else "a huge number"
+            raise bad_value(param, f"{param} must be {self.words}, not {shown}.", "out_of_range")
+
+
+def seconds_up_to(limit: float) -> Range:
+    """Return the range of a continuation's seconds with its most."""
+    return Range(0, limit, f"above 0 and at most {limit:g}", above=True)
+
+
+RANGES = {
+    "seconds": seconds_up_to(MAX_SECONDS),
+    "seed": Range(0, MAX_SEED, "0 to 2^53 - 1", whole=True),
+    "temperature": Range(0, 2, "0 (greedy) to 2"),
+    "top_k": Range(0, CODEBOOK_SIZE, f"0 (off) to {CODEBOOK_SIZE}", whole=True),
+    "top_p": Range(0, 1, "above 0 and at most 1 (off)", above=True),
+}
+"""The numbers of a request, the same for HTTP, WebSocket and command line; there may be more ``seconds`` over
+WebSocket."""
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4096}")
@@ -52,10 +107,10 @@ def check_wishes(wishes: Wishes, prefix: str = "") -> None:
     Raises:
         ApiError: 400, naming the field, with ``prefix`` before it.
     """
-    _within(wishes.seed, 0, MAX_SEED, prefix + "seed", "0 to 2^53 - 1")
-    _within(wishes.temperature, 0, 2, prefix + "temperature", "0 (greedy) to 2")
-    _within(wishes.top_k, 0, CODEBOOK_SIZE, prefix + "top_k", f"0 (off) to {CODEBOOK_SIZE}")
-    _within(wishes.top_p, 0, 1, prefix + "top_p", "above 0 and at most 1 (off)", above=True)
+    for field in fields(wishes):
+        value = getattr(wishes, field.name)
+        if value is not None:
+            RANGES[field.name].check(value, prefix + field.name)
 
 
 def sampling_for(wishes: Wishes, model: ModelInfo) -> SamplingParams:
@@ -75,7 +130,7 @@ def frames_for(seconds: float, param: str = "seconds", limit: float = MAX_SECOND
     Raises:
         ApiError: 400, seconds are not above 0 and at most ``limit``.
     """
-    _within(seconds, 0, limit, param, f"above 0 and at most {limit:g}", above=True)
+    seconds_up_to(limit).check(seconds, param)
     # Rounding to a millionth of a frame takes binary noise away and nothing that anyone meant.
     return max(1, math.ceil(round(seconds * FRAME_RATE, 6)))
 
@@ -116,15 +171,3 @@ def truth(text: str, param: str) -> bool:
     if value is None:
         raise bad_value(param, f"{param} must be true or false, not '{text[:40]}'.")
     return value
-
-
-def _within(value: float | None, low: float, high: float, param: str, text: str, above: bool = False) -> None:
-    if value is None:
-        return
-    if not (low < value <= high if above else low <= value <= high):
-        raise _out_of_range(param, value, text)
-
-
-def _out_of_range(param: str, value: float, text: str) -> ApiError:
-    shown = value if abs(value) < 1e18 else "a huge number"
-    return bad_value(param, f"{param} must be {text}, not {shown}.", "out_of_range")

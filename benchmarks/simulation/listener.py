@@ -14,8 +14,8 @@ from whispergpt.benchmarks.simulation.playing import Playing
 from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.engine import CHECKPOINT_EVERY
-from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.engine import SNAPSHOT_EVERY
+from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.record import ListenerRecord, Outcome
@@ -23,7 +23,6 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.places import Place
-from whispergpt.server.link.stream_plan import StreamPlan
 
 BUFFER_SECONDS = 0.05
 """Seconds that a player buffers before it plays, as in ``whispergpt.benchmarks.attacks``."""
@@ -118,7 +117,7 @@ class Listener:
 
     def _plan(self, got: int) -> StreamPlan:
         """Return the engine's plan for a listener that has ``got`` frames: it begins at the last resume token."""
-        first = got // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+        first = got // SNAPSHOT_EVERY * SNAPSHOT_EVERY
         sampling = SamplingParams(self.record.visit.seed, 1.0, 0, 1.0)
         resumed = self.moves > 0
         return StreamPlan(sampling, self._frames - first, "realtime", first, got - first, True, resumed)

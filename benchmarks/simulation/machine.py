@@ -13,7 +13,7 @@ from whispergpt.benchmarks.simulation.desk import Desk, PromptWork
 from whispergpt.benchmarks.simulation.playing import Playing
 from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo, Pace
+from whispergpt.engine.messages import ModelInfo, Pace, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Scheduler, Stream
 from whispergpt.server.access.caller import Visit
@@ -22,7 +22,6 @@ from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Places
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.settings import Settings
 
 MODEL = "speech"
@@ -86,7 +85,7 @@ class Machine:
         self.admission, self.desk, self.places = Admission(settings), Desk(), Places()
         self.capacity = Capacity({MODEL: costs.step}, settings.max_load)
         self.scheduler = Scheduler(settings.max_streams, lambda: self._clock)
-        self.model = ModelInfo(MODEL, 0, 0, FRAME_RATE, {}, "", "", settings.max_streams, recalls=True)
+        self.model = ModelInfo(MODEL, 0, 0, FRAME_RATE, {}, "", "", settings.max_streams, resumable=True)
         self.sessions: dict[Callable[[], None], None] = {}
         self.busy, self.steps, self.frames = 0.0, 0, 0
         self._costs, self._agenda, self._chunk = costs, agenda, chunk

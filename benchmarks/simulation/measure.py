@@ -30,11 +30,11 @@ from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Checkpoint, SamplingParams
+from whispergpt.engine.messages import SamplingParams, SnapshotTaken, StreamPlan
 from whispergpt.engine.model.streaming import state_bytes
 from whispergpt.engine.process.worker import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
-from whispergpt.engine.prompts.recall import frames_remembered
+from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.load.crowd import Crowd
@@ -66,7 +66,7 @@ class _Turns:
     def __init__(self, runner: OurRunner, desk: PromptDesk) -> None:
         self._runner, self.prompts = runner, 0
         model = runner.engine.model.id
-        capacity = Capacity({model: runner.engine.step_cost()}, most_load=0)
+        capacity = Capacity({model: runner.engine.step_cost()}, max_load=0)
         self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
 
     def _send(self, event: m.Event) -> None:
@@ -102,7 +102,7 @@ class _Prompts:
         self._number = 0
         self.close = self.desk.close
 
-    def seconds(self, audio: Samples | m.Memory) -> float:
+    def seconds(self, audio: Samples | m.Snapshot) -> float:
         """Return the seconds from a prompt's commit to its end on an idle machine."""
         self._done.clear()
         began = time.perf_counter()
@@ -117,10 +117,10 @@ class _Prompts:
         while len(self.desk) < AT_ONCE:
             self._bring(_sound(LONG_SECONDS, self._number))
 
-    def _bring(self, audio: Samples | m.Memory) -> None:
+    def _bring(self, audio: Samples | m.Snapshot) -> None:
         self._number += 1
-        if isinstance(audio, m.Memory):
-            self.desk.recall(self._number, self._engine, audio)
+        if isinstance(audio, m.Snapshot):
+            self.desk.resume(self._number, self._engine, audio)
             return
         self.desk.open(self._number, self._engine, owner="")
         self.desk.append(self._number, audio)
@@ -132,14 +132,14 @@ def _sound(seconds: float, seed: int) -> Samples:
     return sound
 
 
-def _checkpoint(engine: Engine) -> Checkpoint:
-    """Return a checkpoint of a stream with as much history as a token can hold."""
+def _snapshot(engine: Engine) -> SnapshotTaken:
+    """Return a snapshot of a stream with as much history as a token can hold."""
     prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
-    stream = Stream(1, prompt, SamplingParams(0, 1.0, 0, 1.0), frames=None, credit=None, checkpoints=True)
+    stream = Stream(1, prompt, StreamPlan(SamplingParams(0, 1.0, 0, 1.0), None, snapshots=True), credit=None)
     engine.start(stream)
-    said: list[Checkpoint] = []
+    said: list[SnapshotTaken] = []
     while len(said) < 2:  # the first is at the stream's beginning
-        said += engine.step().checkpoints
+        said += engine.step().snapshots
     engine.cancel(stream)
     return said[-1]
 
@@ -202,8 +202,8 @@ def measure(name: str) -> Profile:
             median(prompts.seconds(_sound(seconds, seed)) for seed in range(PROMPTS))
             for seconds in (SHORT_SECONDS, LONG_SECONDS)
         )
-        checkpoint = _checkpoint(engine)
-        recall = median(prompts.seconds(checkpoint.memory) for _ in range(RECALLS))
+        snapshot = _snapshot(engine)
+        recall = median(prompts.seconds(snapshot.snapshot) for _ in range(RECALLS))
         alone = turns.taken(SPREAD_STREAMS, TURNS, paced=False)
         runner.prepare(SPREAD_STREAMS)
         beside, began = [], time.perf_counter()
@@ -212,7 +212,7 @@ def measure(name: str) -> Profile:
             beside.append(turns.seconds())
     server = _server()
     rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)
-    token = ResumeTokens(None).seal(checkpoint, engine.info(), frames=None)
+    token = ResumeTokens(None).seal(snapshot, engine.info(), frames=None)
     slot = state_bytes(engine.model.step.init_state(1, device, engine.path.dtype))
     return Profile(
         machine=name,
@@ -225,7 +225,7 @@ def measure(name: str) -> Profile:
         spread=[round(float(one), 3) for one in spread],
         prompt_least=max(0.0, short - rate * SHORT_SECONDS),
         prompt_rate=rate,
-        recall_frames=frames_remembered(engine.model.step.model.config),
+        recall_frames=frames_in_snapshot(engine.model.step.model.config),
         recall_seconds=recall,
         prompts_slow=mean(beside) / mean(alone),
         prompts_share=turns.prompts * long / passed,

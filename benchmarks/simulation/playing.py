@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages import ModelInfo, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.server.link.stream_plan import StreamPlan
 
 _ENDLESS = 1 << 30
 
@@ -31,7 +30,7 @@ class Playing:
         self._waiting = True
         # The scheduler never reads a prompt, and a listener without backpressure needs no credit.
         nothing = cast(Prompt, cast(Any, None))
-        self.stream = Stream(number, nothing, credit=None, queued_at=now, **vars(plan))
+        self.stream = Stream(number, nothing, plan, credit=None, queued_at=now)
 
     @property
     def waits(self) -> bool:
@@ -56,6 +55,6 @@ class Playing:
 
     def made(self, count: int, at: float) -> None:
         """Report ``count`` new frames, the last of them made at ``at``."""
-        heard = min(count, self.stream.generated - self.stream.skipped)
+        heard = min(count, self.stream.generated - self.plan.skipped)
         if heard > 0:
             self.on_frames(heard, at)

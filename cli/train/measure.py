@@ -16,7 +16,7 @@ from whispergpt.engine.checkpoints.checkpoint import codec_folder, find_model, l
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.server.errors import ApiError
-from whispergpt.server.parameters import Wishes, check_wishes, sampling_for
+from whispergpt.server.parameters import RANGES, Wishes, check_wishes, sampling_for
 from whispergpt.training.data.manifest import hash_file
 from whispergpt.training.measures.codec import CodecMeasures, measure_codec
 from whispergpt.training.measures.drift import MEASURES, check_minutes, measure_drift
@@ -51,9 +51,11 @@ Prompts = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, 
 PromptSeconds = Annotated[float, typer.Option(help="Of each prompt.")]
 Seconds = Annotated[float, typer.Option(min=1, max=600, help="To generate after each prompt.")]
 Seed = Annotated[int, typer.Option(help="Of the first continuation; the next ones have the next seeds.")]
-Temperature = Annotated[float | None, typer.Option(help="0 (greedy) to 2; the model's own when left out.")]
-TopK = Annotated[int | None, typer.Option(help="0 (off) to 1024; the model's own when left out.")]
-TopP = Annotated[float | None, typer.Option(help="Above 0 and at most 1 (off); the model's own when left out.")]
+Temperature = Annotated[
+    float | None, typer.Option(help=f"{RANGES['temperature'].help}; the model's own when left out.")
+]
+TopK = Annotated[int | None, typer.Option(help=f"{RANGES['top_k'].help}; the model's own when left out.")]
+TopP = Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}; the model's own when left out.")]
 
 FULL_RATE, NO_PEERS = [6.0], list[str]()
 Measurement = Callable[[Engine, list[CutPrompt], Recordings, float, SamplingParams, Keeper], dict[str, Any]]

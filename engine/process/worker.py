@@ -1,34 +1,35 @@
 """The engine in its own process: commands in, one report per step out, over a ZeroMQ socket.
 
-Run as ``python -m whispergpt.engine.process.worker ENDPOINT --model speech``. The loop does, in turn: commands, one
-frame step of each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its
-parent is gone.
+Run as ``python -m whispergpt.engine.process.worker ENDPOINT PARENT OPTIONS``: the ZeroMQ address to connect to, the
+pid of the process that starts this one, and ``EngineOptions`` as JSON. The loop does, in turn: commands, one frame step
+of each model, prompts that the desk has finished. It sleeps only when nothing is due, and exits when its parent is
+gone.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
+import json
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import get_args
 
+import msgspec
 import numpy as np
 import zmq
 
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
-from whispergpt.engine.config import Dtype
+from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import DeviceError, Engine, StepReport
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
-from whispergpt.engine.prompts.recall import RecallError
-from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity
+from whispergpt.engine.prompts.resume import ResumeError
+from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 
 MAX_PROMPTS = 512
@@ -96,9 +97,9 @@ class Worker:
             case m.AppendPrompt():
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
-                self._desk.commit(command.prompt_id)
-            case m.RecallPrompt():
-                self._recall_prompt(command)
+                self._desk.commit(command.prompt_id, command.decoded)
+            case m.ResumePrompt():
+                self._resume_prompt(command)
             case m.DropPrompt():
                 self._desk.drop(command.prompt_id)
                 self._prompts.pop(command.prompt_id, None)
@@ -141,14 +142,14 @@ class Worker:
         if engine := self._engine_for_prompt(command):
             self._desk.open(command.prompt_id, engine, command.owner)
 
-    def _recall_prompt(self, command: m.RecallPrompt) -> None:
+    def _resume_prompt(self, command: m.ResumePrompt) -> None:
         if engine := self._engine_for_prompt(command):
             try:
-                self._desk.recall(command.prompt_id, engine, command.memory, command.owner)
-            except RecallError as error:
+                self._desk.resume(command.prompt_id, engine, command.snapshot, command.owner)
+            except ResumeError as error:
                 self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
 
-    def _engine_for_prompt(self, command: m.OpenPrompt | m.RecallPrompt) -> Engine | None:
+    def _engine_for_prompt(self, command: m.OpenPrompt | m.ResumePrompt) -> Engine | None:
         """The engine of a new prompt's model; None where it was refused."""
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
@@ -170,7 +171,7 @@ class Worker:
                 prompt.frames,
                 0.0 if finished.known else prompt.encode_seconds,
                 0.0 if finished.known else prompt.prefill_seconds,
-                prompt.decoded.numpy().astype("<i2").tobytes(),
+                prompt.decoded.numpy().astype("<i2").tobytes() if finished.decoded else b"",
                 finished.known,
             )
         )
@@ -180,18 +181,7 @@ class Worker:
             self._send(m.StreamEnded(command.stream_id, "failed", 0))
             return
         engine, prompt = self._prompts[command.prompt_id]
-        stream = Stream(
-            command.stream_id,
-            prompt,
-            command.sampling,
-            command.frames,
-            command.pace,
-            first_frame=command.first_frame,
-            skipped=command.skipped,
-            checkpoints=command.checkpoints,
-            resumed=command.resumed,
-            promised=command.promised,
-        )
+        stream = Stream(command.stream_id, prompt, command.plan)
         self._streams[command.stream_id] = (engine, stream)
         engine.start(stream)
 
@@ -221,8 +211,8 @@ class Worker:
         if report.frames:
             frames = [m.Frame(f.stream.id, f.index, f.pcm.astype("<i2").tobytes()) for f in report.frames]
             self._send(m.StepDone(name, frames, report.seconds, report.stages))
-        for checkpoint in report.checkpoints:
-            self._send(checkpoint)
+        for snapshot in report.snapshots:
+            self._send(snapshot)
         for stream in report.failed:
             self._streams.pop(stream.id, None)
             self._send(m.StreamEnded(stream.id, "failed", stream.generated))
@@ -235,17 +225,7 @@ class Worker:
             self._send(m.Load(name, *load))
 
 
-def serve(
-    endpoint: str,
-    models: list[str],
-    device: str,
-    max_streams: int,
-    prompt_cache_bytes: int,
-    most_load: float,
-    exact: bool,
-    dtype: Dtype,
-    parent: int,
-) -> int:
+def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     """Load the models, say ``Ready``, and work until drained, or until ``parent`` is not the process's parent any more.
     Returns the exit status."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
@@ -259,8 +239,8 @@ def serve(
 
     try:
         engines: dict[str, Engine] = {}
-        for name in models:
-            engine = Engine.load(name, device, max_streams, exact, dtype)
+        for name in options.models:
+            engine = Engine.load(name, options.device, options.max_streams, options.exact, options.dtype)
             engine.warm_up()
             if engine.model.id in engines:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")
@@ -268,14 +248,14 @@ def serve(
     except (ModelError, DeviceError) as error:
         send(m.LoadFailed(str(error)))
         return 2
-    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, most_load)
+    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, options.max_load)
     # What lives as long as the process need not be looked through again and again: that takes 80 ms, for everybody.
     gc.collect()
     gc.freeze()
     send(m.Ready([engine.info() for engine in engines.values()]))
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
-    desk = PromptDesk(prompt_cache_bytes, waker)
+    desk = PromptDesk(options.prompt_cache_bytes, waker)
     _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
     desk.close()
     return 0
@@ -315,31 +295,11 @@ def _loop(socket: zmq.Socket[bytes], wake: int, worker: Worker, parent: int) -> 
 
 
 def main() -> int:
-    """The command line that the server starts."""
-    parser = argparse.ArgumentParser(prog="whispergpt.engine.process.worker", description=__doc__)
-    parser.add_argument("endpoint", help="ZeroMQ address to connect to")
-    parser.add_argument("--model", action="append", required=True, help="name or folder; may be repeated")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="of products")
-    parser.add_argument("--max-streams", type=int, default=64)
-    parser.add_argument("--prompt-cache-bytes", type=int, default=0, help="room for prompts that may be sent again")
-    parser.add_argument("--most-load", type=float, default=MOST_LOAD, help="share of a frame's time for steps; 0: any")
-    parser.add_argument("--exact", action="store_true", help="streams go on elsewhere with the very same samples")
-    parser.add_argument("--parent", type=int, required=True, help="pid of the process that starts this one")
-    options = parser.parse_args()
+    """Read the command line that the server starts and serve; returns the exit status."""
+    _, endpoint, parent, options = sys.argv
     # The terminal's Ctrl-C reaches the whole group: the server decides when the engine stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return serve(
-        options.endpoint,
-        options.model,
-        options.device,
-        options.max_streams,
-        options.prompt_cache_bytes,
-        options.most_load,
-        options.exact,
-        options.dtype,
-        options.parent,
-    )
+    return serve(endpoint, int(parent), msgspec.convert(json.loads(options), EngineOptions))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from functools import partial
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Memory
+from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 
@@ -41,12 +41,14 @@ that never end, a usual one of somebody else goes first."""
 
 @dataclass(frozen=True)
 class Finished:
-    """A prompt that is ready, or the error of one that cannot be used. ``known``: it was in the cache."""
+    """A prompt that is ready, or the error of one that cannot be used. ``known``: it was in the cache; ``decoded``: its
+    samples are asked for."""
 
     prompt_id: int
     engine: Engine
     outcome: Prompt | AudioError
     known: bool = False
+    decoded: bool = False
 
 
 @dataclass
@@ -57,6 +59,7 @@ class _Arriving:
     encoder: PromptEncoder
     remembered: bool = True
     committed_at: float | None = None
+    decoded: bool = False
 
     def priority(self, now: float, beyond: int) -> tuple[bool, int, float]:
         """Return the sort key of the next turn: committed prompts first, then the owner for whom fewest frames were
@@ -108,13 +111,13 @@ class PromptDesk:
         with self._changed:
             self._add(arriving)
 
-    def recall(self, prompt_id: int, engine: Engine, memory: Memory, owner: str = "") -> None:
+    def resume(self, prompt_id: int, engine: Engine, snapshot: Snapshot, owner: str = "") -> None:
         """Make a prompt of what a stream had behind it.
 
         Raises:
-            RecallError: that is not of this model.
+            ResumeError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, owner, engine.recall(memory), False, time.monotonic())
+        arriving = _Arriving(prompt_id, engine, owner, engine.resume(snapshot), False, time.monotonic())
         with self._changed:
             self._add(arriving)
             self._changed.notify_all()
@@ -129,8 +132,8 @@ class PromptDesk:
                     self._end(arriving, error)
                 self._changed.notify_all()
 
-    def commit(self, prompt_id: int) -> None:
-        """The prompt is whole."""
+    def commit(self, prompt_id: int, decoded: bool = False) -> None:
+        """Take a prompt for whole; ``decoded``: whether its samples are asked for too."""
         with self._changed:
             if arriving := self._arriving.get(prompt_id):
                 try:
@@ -138,7 +141,7 @@ class PromptDesk:
                 except AudioError as error:
                     self._end(arriving, error)
                     return
-                arriving.committed_at = time.monotonic()
+                arriving.committed_at, arriving.decoded = time.monotonic(), decoded
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
                 else:
@@ -242,7 +245,7 @@ class PromptDesk:
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
-        self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known))
+        self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
 from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptState
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from whispergpt.engine.messages import FROM_SILENCE, Base
+from whispergpt.engine.messages import FROM_SILENCE, DecoderState
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.streaming import State, state_bytes
-from whispergpt.engine.prompts.recall import Bases
+from whispergpt.engine.prompts.resume import DecoderStates
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Prompt:
 
     ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
     the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
-    first, in a recalled one; ``base``: the decoder's state from which the stream can be made again.
+    first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again.
     """
 
     codes: Tensor
@@ -37,7 +37,7 @@ class Prompt:
     encode_seconds: float
     prefill_seconds: float
     start: int = 0
-    base: Base = FROM_SILENCE
+    decoder_state: DecoderState = FROM_SILENCE
 
     @property
     def frames(self) -> int:
@@ -45,8 +45,8 @@ class Prompt:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
-        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.base.decoder)
+        """Return the bytes of memory that it takes."""
+        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.decoder_state.packed)
 
 
 class Stage(IntEnum):
@@ -64,7 +64,7 @@ class PromptEncoder:
     prompt ``is_ready``. No stage is worked on by two threads at once.
 
     Args:
-        influence: as ``Bases`` has it.
+        influence: as ``DecoderStates`` has it.
     """
 
     def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
@@ -80,15 +80,15 @@ class PromptEncoder:
         self._read_frames = 0
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
-        self._start, self._bases = 0, Bases(FROM_SILENCE, influence)
+        self._start, self._decoder_states = 0, DecoderStates(FROM_SILENCE, influence)
 
     @classmethod
-    def recalling(
-        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, base: Base
+    def resuming(
+        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, decoder_state: DecoderState
     ) -> PromptEncoder:
-        """A prompt whose codes ``[K, T]`` behind ``base`` are known: whole, and still to be decoded and read."""
+        """Return a whole prompt of known codes ``[K, T]``, still to be decoded from ``decoder_state`` and read."""
         encoder = cls(path, state, influence)
-        encoder._start, encoder._bases = base.start, Bases(base, influence)
+        encoder._start, encoder._decoder_states = decoder_state.start, DecoderStates(decoder_state, influence)
         encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
         encoder._received = codes.shape[1] * HOP
         encoder._committed = True
@@ -146,7 +146,7 @@ class PromptEncoder:
                 self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
             case Stage.DECODE:
                 self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
-                self._bases.note(self._state.decoded, lambda: self._path.sounding(self._state))
+                self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
             case Stage.READ:
                 heard = self._decoded.popleft()
                 self._path.read(self._state, heard)
@@ -170,7 +170,7 @@ class PromptEncoder:
             self._seconds[Stage.ENCODE],
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
             self._start,
-            self._bases.oldest,
+            self._decoder_states.oldest,
         )
 
     def finish(self) -> Prompt:

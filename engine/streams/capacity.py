@@ -46,12 +46,12 @@ class Capacity:
     """The costs of the models of one process, which take turns at its processors.
 
     Args:
-        most_load: the share of each frame's time that steps may take; 0 to let the slots alone decide.
+        max_load: the share of each frame's time that steps may take; 0 to let the slots alone decide.
     """
 
-    def __init__(self, costs: dict[str, StepCost], most_load: float = MOST_LOAD) -> None:
+    def __init__(self, costs: dict[str, StepCost], max_load: float = MOST_LOAD) -> None:
         self._cost_of = {model: cache(cost.of) for model, cost in costs.items()}  # asked some times a step
-        self._seconds = most_load / FRAME_RATE
+        self._seconds = max_load / FRAME_RATE
         self._took = self._should = min((cost.of(1) for cost in costs.values()), default=1.0) / WEIGHT
 
     @property

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import CREDIT_FRAMES, Pace, SamplingParams
+from whispergpt.engine.messages import CREDIT_FRAMES, SamplingParams, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
 
 LEAD_FRAMES = 2 * FRAME_RATE - 2
@@ -44,18 +44,17 @@ Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
 @dataclass(eq=False)
 class Stream:
-    """One continuation. ``frames`` None goes on until cancelled; ``generated`` and ``acknowledged`` count frames.
+    """One continuation: its plan, and what changes while it plays.
 
-    ``first_frame``: how many it had before it came here; ``skipped``: how many from there on its listener has already;
-    ``checkpoints``: what it can go on from is wanted; ``resumed``: it goes on from elsewhere; ``promised``: it takes a
-    free slot whatever the limit is by now.
+    Attributes:
+        credit: frames that it may be ahead of its reader; None for a reader who takes each as it comes.
+        generated, acknowledged: frames that were made here, and that the reader has taken.
+        sampling: how the next frame is drawn; the plan's until it is changed.
     """
 
     id: int
     prompt: Prompt
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace = "fast"
+    plan: StreamPlan
     credit: int | None = CREDIT_FRAMES
     status: Status = "waiting"
     slot: int = -1
@@ -65,16 +64,15 @@ class Stream:
     first_frame_at: float | None = None
     held_at: float | None = None
     stepped_at: float = float("-inf")
-    first_frame: int = 0
-    skipped: int = 0
-    checkpoints: bool = False
-    resumed: bool = False
-    promised: bool = False
+    sampling: SamplingParams = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sampling = self.plan.sampling
 
     @property
     def next_frame(self) -> int:
         """The frame that comes next, counted from where the stream began, be it elsewhere."""
-        return self.first_frame + self.generated
+        return self.plan.first_frame + self.generated
 
     @property
     def ended(self) -> bool:
@@ -85,7 +83,7 @@ class Stream:
         if self.first_frame_at is None:
             return 0.0
         played_until = now if self.held_at is None else self.held_at
-        return (self.generated - self.skipped) / FRAME_RATE - (played_until - self.first_frame_at)
+        return (self.generated - self.plan.skipped) / FRAME_RATE - (played_until - self.first_frame_at)
 
 
 class Scheduler:
@@ -112,7 +110,7 @@ class Scheduler:
     @property
     def listened(self) -> int:
         """Real-time streams in slots, those that are held too: they come back."""
-        return sum(s is not None and s.pace == "realtime" for s in self._by_slot)
+        return sum(s is not None and s.plan.pace == "realtime" for s in self._by_slot)
 
     @property
     def waiting(self) -> int:
@@ -121,7 +119,7 @@ class Scheduler:
     def add(self, stream: Stream) -> None:
         """Queue a stream for the next free slot: behind all others, or before new ones if it goes on from
         elsewhere."""
-        place = sum(1 for other in self._waiting if other.resumed) if stream.resumed else len(self._waiting)
+        place = sum(1 for other in self._waiting if other.plan.resumed) if stream.plan.resumed else len(self._waiting)
         self._waiting.insert(place, stream)
 
     def admit(self) -> list[Stream]:
@@ -130,7 +128,8 @@ class Scheduler:
         for slot, held in enumerate(self._by_slot):
             if held is None and self._waiting:
                 hurried = self.listened < self.most_listened
-                stream = next((s for s in self._waiting if hurried or s.pace == "fast" or s.promised), None)
+                allowed = (s for s in self._waiting if hurried or s.plan.pace == "fast" or s.plan.promised)
+                stream = next(allowed, None)
                 if stream is None:
                     break
                 self._waiting.remove(stream)
@@ -146,7 +145,7 @@ class Scheduler:
         if all(wait > GRAIN_SECONDS for _, wait in waits):
             return []
         due = [s for s, wait in waits if wait <= TOGETHER_SECONDS]
-        listened = [s for s in due if s.pace == "realtime"]
+        listened = [s for s in due if s.plan.pace == "realtime"]
         urgent = [s for s in listened if s.lead(now) < SAFE_LEAD_SECONDS]
         if not urgent:
             return due
@@ -164,11 +163,11 @@ class Scheduler:
         now = self._clock()
         if stream.first_frame_at is not None:
             stream.first_frame_at += max(0.0, -stream.lead(now))  # who ran dry waited that long, and goes on from here
-        elif stream.generated >= stream.skipped:
+        elif stream.generated >= stream.plan.skipped:
             stream.first_frame_at = now
         stream.generated += 1
         stream.stepped_at = now
-        if stream.frames is not None and stream.generated >= stream.frames:
+        if stream.plan.frames is not None and stream.generated >= stream.plan.frames:
             self.end(stream, "completed")
 
     def hold(self, stream: Stream, held: bool) -> None:
@@ -196,7 +195,7 @@ class Scheduler:
             return float("inf")
         if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
             return float("inf")
-        if stream.pace == "fast":
+        if stream.plan.pace == "fast":
             return stream.stepped_at + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
         if stream.first_frame_at is None:
             return 0.0

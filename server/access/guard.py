@@ -17,7 +17,7 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
-from whispergpt.server.tokens.entry_tokens import EntryTokens
+from whispergpt.server.tokens.socket_tokens import SocketTokens
 
 log = logs.get("server.guard")
 _ANYBODY = Caller(alone=True)
@@ -50,7 +50,7 @@ class Guard:
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
         """Callers by the digest of their key."""
-        self.tokens = EntryTokens(settings.token_seconds, settings.seal_key)
+        self.tokens = SocketTokens(settings.token_seconds, settings.seal_key)
         self.made_key: str | None = None
         """Key made for this run, where none is configured and other machines can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))

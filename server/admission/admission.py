@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import ceil
 
-from whispergpt.engine.messages import ModelInfo, Pace
+from msgspec.structs import replace
+
+from whispergpt.engine.messages import ModelInfo, Pace, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.held_bytes import ConnectionBytes, Pot, Share
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Place
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.settings import Settings
 
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from whispergpt.engine.config import HOP, SAMPLE_RATE
-from whispergpt.engine.messages import Pace, PromptReady
+from whispergpt.engine.messages import Pace, PromptReady, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.admission.admission import UploadMeter
@@ -24,7 +24,6 @@ from whispergpt.server.edge.departure import CLIENT_LEFT, or_gone
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.upload import ContinueForm
 from whispergpt.server.link.engine_handles import StreamHandle
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe import logs
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of
@@ -61,7 +60,7 @@ async def answered(request: Request, route: str, work: Work) -> Response:
 
 
 @dataclass
-class Begun:
+class Continuation:
     """A continuation whose stream has its slot."""
 
     form: ContinueForm
@@ -74,7 +73,7 @@ class Begun:
     @property
     def lead_in(self) -> bytes:
         """Return the decoded prompt, if it was asked for, which goes before the continuation."""
-        return self.prompt.decoded if self.form.include_prompt else b""
+        return self.prompt.decoded
 
     def headers(self, whole: bool) -> dict[str, str]:
         """Return the answer's headers.
@@ -110,7 +109,7 @@ async def begin(
     meter: UploadMeter,
     decoded: bytes | None = None,
     pace: Pace = "fast",
-) -> Begun:
+) -> Continuation:
     """Decode and encode the prompt and wait for a slot, which ``cleanup`` gives back.
 
     Args:
@@ -141,7 +140,7 @@ async def begin(
                     await prompt.append(decoded)
                     del decoded
                     meter.release()
-                    ready = await prompt.commit(services.tracing)
+                    ready = await prompt.commit(services.tracing, form.include_prompt)
                     if ready.known:
                         caller.pay_back(paid)
                         paid = 0.0
@@ -158,10 +157,10 @@ async def begin(
     if pace == "realtime":
         services.playing.streams.add(playback)
         cleanup.callback(services.playing.streams.discard, playback)
-    return Begun(form, stream, playback, ready, sampling.seed, queue_seconds)
+    return Continuation(form, stream, playback, ready, sampling.seed, queue_seconds)
 
 
-async def whole_answer(services: Services, begun: Begun, account: Account) -> Response:
+async def whole_answer(services: Services, begun: Continuation, account: Account) -> Response:
     """Return the answer once all of it is made.
 
     Raises:
@@ -180,7 +179,7 @@ class _Answer(Response):
     """Sends a body part by part, each within the time that a client has for it. A body that cannot be finished is cut
     off, so that the client sees it."""
 
-    def __init__(self, services: Services, begun: Begun, account: Account) -> None:
+    def __init__(self, services: Services, begun: Continuation, account: Account) -> None:
         self.background = None
         self.status_code = 200
         self._services, self._begun, self._account = services, begun, account
@@ -215,7 +214,7 @@ class _Answer(Response):
 class WholeAnswer(_Answer):
     """A finished body. What the client has not taken waits here, counted for the request, and not in the socket."""
 
-    def __init__(self, services: Services, begun: Begun, account: Account, body: bytes) -> None:
+    def __init__(self, services: Services, begun: Continuation, account: Account, body: bytes) -> None:
         super().__init__(services, begun, account)
         self._body = memoryview(body)
 
@@ -282,7 +281,7 @@ class StreamedAnswer(_Answer):
         begun.playback.gathered()
 
 
-def _require_complete(begun: Begun) -> None:
+def _require_complete(begun: Continuation) -> None:
     if begun.stream.status != "completed" or begun.playback.frames != begun.form.frames:
         log.error("stream ended early", status=begun.stream.status, frames=begun.playback.frames)
         raise internal()

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from whispergpt.server.audio.encoders import MEDIA_TYPES
-from whispergpt.server.parameters import MAX_SECONDS, MAX_SEED
+from whispergpt.server.parameters import DEFAULT_SECONDS, RANGES
 
 _STREAM = "Send the body as it is generated."
 _STREAM_OF_PLAY = "Changes nothing: what an address plays comes as it is generated."
+
+
+def _number(name: str, description: str) -> dict[str, Any]:
+    """Return the schema of a field that is a number, with its range."""
+    return {**RANGES[name].kind, **RANGES[name].bounds, "description": description}
+
+
 _FORM: dict[str, Any] = {
     "type": "object",
     "required": ["audio"],
@@ -16,16 +23,15 @@ _FORM: dict[str, Any] = {
     "properties": {
         "audio": {"type": "string", "format": "binary", "description": "A recording of 0.5 to 60 seconds, any format."},
         "seconds": {
-            "type": "number",
-            "default": 5,
-            "exclusiveMinimum": 0,
-            "maximum": MAX_SECONDS,
+            **RANGES["seconds"].kind,
+            "default": DEFAULT_SECONDS,
+            **RANGES["seconds"].bounds,
             "description": "How much to generate, without the prompt.",
         },
-        "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "description": "Random where left out."},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2, "description": "0 is greedy."},
-        "top_k": {"type": "integer", "minimum": 0, "maximum": 1024, "description": "0 is off."},
-        "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "1 is off."},
+        "seed": _number("seed", "Random where left out."),
+        "temperature": _number("temperature", "0 is greedy."),
+        "top_k": _number("top_k", "0 is off."),
+        "top_p": _number("top_p", "1 is off."),
         "model": {"type": "string", "description": "One of /v1/models; the first where left out."},
         "include_prompt": {
             "type": "boolean",
@@ -41,6 +47,8 @@ _FORM: dict[str, Any] = {
         "stream": {"type": "boolean", "default": False},
     },
 }
+FORM_FIELDS = tuple(_FORM["properties"])
+"""Names of the form's fields."""
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -17,23 +17,19 @@ from whispergpt.engine.audio.audio_file import READABLE
 from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.audio.encoders import Format
 from whispergpt.server.errors import ApiError, bad_value
-from whispergpt.server.parameters import Wishes, check_wishes, frames_for, number, truth, whole_number
+from whispergpt.server.http.continuation_schema import FORM_FIELDS
+from whispergpt.server.parameters import (
+    DEFAULT_SECONDS,
+    Wishes,
+    check_wishes,
+    frames_for,
+    number,
+    truth,
+    whole_number,
+)
 from whispergpt.server.settings import Settings
 
-_FIELDS = (
-    "audio",
-    "seconds",
-    "seed",
-    "temperature",
-    "top_k",
-    "top_p",
-    "model",
-    "include_prompt",
-    "response_format",
-    "stream",
-)
 _FORMATS: tuple[Format, ...] = get_args(Format)
-_DEFAULT_SECONDS = 5.0
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 64
 _MAX_CONTENT_TYPE = 512
@@ -145,9 +141,9 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
     texts: dict[str, str] = {}
     audio: UploadFile | None = None
     for name, value in items:
-        if name not in _FIELDS:
+        if name not in FORM_FIELDS:
             raise bad_value(
-                name[:100], f"There is no field '{name[:100]}'; there is {', '.join(_FIELDS)}.", "unknown_field"
+                name[:100], f"There is no field '{name[:100]}'; there is {', '.join(FORM_FIELDS)}.", "unknown_field"
             )
         if name in texts or (name == "audio" and audio is not None):
             raise bad_value(name, f"The field '{name}' is given twice.", "repeated_field")
@@ -170,7 +166,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
         top_p=number(texts["top_p"], "top_p") if "top_p" in texts else None,
     )
     check_wishes(wishes)
-    seconds = number(texts["seconds"], "seconds") if "seconds" in texts else _DEFAULT_SECONDS
+    seconds = number(texts["seconds"], "seconds") if "seconds" in texts else DEFAULT_SECONDS
     return ContinueForm(
         audio=audio.file,
         frames=frames_for(seconds),

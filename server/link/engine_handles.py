@@ -15,7 +15,6 @@ from whispergpt.engine.messages import (
     AppendPrompt,
     CancelStream,
     ChangeSampling,
-    Checkpoint,
     CommitPrompt,
     DropPrompt,
     HoldStream,
@@ -23,10 +22,11 @@ from whispergpt.engine.messages import (
     PromptFailed,
     PromptReady,
     SamplingParams,
+    SnapshotTaken,
+    StreamPlan,
 )
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _APPEND_BYTES = 4 * 24_000
 """One second of samples: no message to the engine is large."""
 
-_CHECKPOINTS_HELD = 8
+_SNAPSHOTS_HELD = 8
 _MOST_CHANGES = 256
 """Changes of a stream's sampling that the engine has not answered yet."""
 """More than come in ``CREDIT_FRAMES``."""
@@ -69,15 +69,18 @@ class PromptHandle:
             self._raise_if_failed()
             await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
 
-    async def commit(self, tracing: Tracing) -> PromptReady:
+    async def commit(self, tracing: Tracing, decoded: bool = False) -> PromptReady:
         """Say that the prompt is whole, and wait until it is encoded and prefilled.
+
+        Args:
+            decoded: whether the answer is to hold the prompt's samples, as the codec gives them back.
 
         Raises:
             ApiError: the engine refused the prompt, is gone or hangs.
         """
         with tracing.span("prompt", model=self.model.id):
             self._raise_if_failed()
-            self.link.post(CommitPrompt(self.prompt_id))
+            self.link.post(CommitPrompt(self.prompt_id, decoded))
             ready = await self.made()
             tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
             tracing.past("prefill", ready.prefill_seconds)
@@ -141,7 +144,7 @@ class StreamHandle:
         self._changed = asyncio.Event()
         self._last_frame: float | None = None
         self._changes: deque[asyncio.Future[int | None]] = deque()
-        self._checkpoints: deque[Checkpoint] = deque(maxlen=_CHECKPOINTS_HELD)
+        self._snapshots: deque[SnapshotTaken] = deque(maxlen=_SNAPSHOTS_HELD)
         self.held = False
 
     async def started(self, within: float) -> float:
@@ -207,11 +210,11 @@ class StreamHandle:
         """Return whether it has no slot yet."""
         return self._queue_seconds is None and not self._over
 
-    def checkpoint(self, frame: int) -> Checkpoint | None:
-        """Return the last checkpoint at or before ``frame``, if one came since the last call."""
+    def snapshot(self, frame: int) -> SnapshotTaken | None:
+        """Return the last snapshot at or before ``frame``, if one came since the last call."""
         found = None
-        while self._checkpoints and self._checkpoints[0].frame <= frame:
-            found = self._checkpoints.popleft()
+        while self._snapshots and self._snapshots[0].frame <= frame:
+            found = self._snapshots.popleft()
         return found
 
     def hold(self, held: bool) -> None:
@@ -265,9 +268,9 @@ class StreamHandle:
         if answer is not None and not answer.done():
             answer.set_result(frame)
 
-    def note(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint until its frame is taken."""
-        self._checkpoints.append(checkpoint)
+    def note(self, snapshot: SnapshotTaken) -> None:
+        """Keep a snapshot until its frame is taken."""
+        self._snapshots.append(snapshot)
 
     def end(self, status: Status) -> None:
         if status == "failed":

@@ -11,24 +11,25 @@ import msgspec
 
 from whispergpt.engine.messages import (
     AppendPrompt,
-    Checkpoint,
     Command,
     Drain,
     Event,
     Load,
     LoadFailed,
-    Memory,
     ModelInfo,
     OpenPrompt,
     Pace,
     PromptFailed,
     PromptReady,
     Ready,
-    RecallPrompt,
+    ResumePrompt,
     SamplingChanged,
+    Snapshot,
+    SnapshotTaken,
     StartStream,
     StepDone,
     StreamEnded,
+    StreamPlan,
     StreamStarted,
 )
 from whispergpt.server.access.caller import Visit
@@ -36,7 +37,6 @@ from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.places import Places
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.loop_lag import watch_loop_lag
 from whispergpt.server.observe.metrics import Metrics
@@ -177,14 +177,14 @@ class EngineLink:
         self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
-    def recall_prompt(self, model: ModelInfo, memory: Memory, owner: str) -> PromptHandle:
+    def resume_prompt(self, model: ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:
         """Have a prompt of ``owner`` made of what a stream had behind it.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(RecallPrompt(prompt.prompt_id, model.id, memory, owner))
+        self.post(ResumePrompt(prompt.prompt_id, model.id, snapshot, owner))
         return prompt
 
     def start_stream(
@@ -193,7 +193,7 @@ class EngineLink:
         plan: StreamPlan,
         visit: Visit,
     ) -> StreamHandle:
-        """Ask for a continuation of a committed prompt, or of a recalled one from the plan's ``first_frame``.
+        """Ask for a continuation of a committed prompt, or of a resumed one from the plan's ``first_frame``.
 
         Raises:
             ApiError: the engine is gone.
@@ -201,7 +201,7 @@ class EngineLink:
         self._raise_if_lost()
         stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
         self._streams[stream.stream_id] = stream
-        self.post(StartStream(stream.stream_id, prompt.prompt_id, **vars(plan)))
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
     def _expect_prompt(self, model: ModelInfo) -> PromptHandle:
@@ -279,7 +279,7 @@ class EngineLink:
             case SamplingChanged():
                 if stream := self._streams.get(event.stream_id):
                     stream.sampling_changed(event.frame)
-            case Checkpoint():
+            case SnapshotTaken():
                 if stream := self._streams.get(event.stream_id):
                     stream.note(event)
             case StreamEnded():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -13,10 +14,12 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+import msgspec
 import zmq
 import zmq.asyncio
 
 from whispergpt.engine.checkpoints.installed import default_models
+from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.messages import Command, Event, pack, unpack_event
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
@@ -24,6 +27,19 @@ from whispergpt.server.settings import Settings
 log = logs.get("server.engine")
 _LAST_LINES = 20
 _STOP_SECONDS = 5.0
+
+
+def options_of(settings: Settings) -> EngineOptions:
+    """Return what the settings say of the engine: the installed models where they name none."""
+    return EngineOptions(
+        models=settings.model or default_models(),
+        device=settings.device,
+        dtype=settings.dtype,
+        max_streams=settings.max_streams,
+        prompt_cache_bytes=settings.prompt_cache_bytes,
+        max_load=settings.max_load,
+        exact=settings.strict,
+    )
 
 
 class EngineProcess:
@@ -68,25 +84,6 @@ class EngineProcess:
                 error.errno, f"no socket to the engine at {self._endpoint} ({error.strerror}){where}"
             ) from None
         parent = str(os.getpid())  # said, not asked for: by the time that the child can ask, this process may be gone
-        arguments = [
-            self._endpoint,
-            "--device",
-            self._settings.device,
-            "--dtype",
-            self._settings.dtype,
-            "--max-streams",
-            str(self._settings.max_streams),
-            "--prompt-cache-bytes",
-            str(self._settings.prompt_cache_bytes),
-            "--most-load",
-            str(self._settings.max_load),
-            "--parent",
-            parent,
-        ]
-        if self._settings.strict:
-            arguments.append("--exact")
-        for model in self._settings.model or default_models():
-            arguments += ["--model", model]
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -95,7 +92,9 @@ class EngineProcess:
             "whispergpt.engine.child",
             parent,
             "whispergpt.engine.process.worker",
-            *arguments,
+            self._endpoint,
+            parent,
+            json.dumps(msgspec.structs.asdict(options_of(self._settings))),  # a path need not be UTF-8
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

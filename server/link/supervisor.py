@@ -123,7 +123,7 @@ class Supervisor:
                 for model in link.models.values():
                     if model.slow_because:
                         log.warning("the frame step is slow", model=model.id, because=model.slow_because)
-                    if self._settings.strict and model.recalls and not model.exactly:
+                    if self._settings.strict and model.resumable and not model.exactly:
                         log.warning("streams go on elsewhere with other samples: kernels alone recall exactly")
                 if not self.draining:
                     self.state = "ready"

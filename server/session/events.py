@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from whispergpt.engine.messages import Pace
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
 from whispergpt.server.errors import ApiError, bad_value
+from whispergpt.server.session.mistakes import first_mistake, shown
 
 OutputFormat: TypeAlias = Literal["pcm_s16le", "opus"]
 """Of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
@@ -103,39 +102,10 @@ ClientEvent: TypeAlias = (
     | PlaybackReport
 )
 
-_TYPES = (
-    "session.update",
-    "input_audio_buffer.clear",
-    "input_audio_buffer.commit",
-    "response.create",
-    "response.cancel",
-    "response.fork",
-    "response.pause",
-    "response.resume",
-    "playback.report",
-)
+_EVENTS: dict[str, type[msgspec.Struct]] = {str(event.__struct_config__.tag): event for event in get_args(ClientEvent)}
+"""Each event by its type."""
 _BASE64_AUDIO = "input_audio_buffer.append"
 """The event with which audio is sent to OpenAI's Realtime API."""
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"field `([^`]*)`")
-_MISMATCH = re.compile(r"^Expected `([^`]*)`, got `[^`]*`$")
-_TYPE_NAMES = {
-    "str": "text",
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "object": "an object",
-    "array": "a list",
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "session.input.format": get_args(InputFormat),
-    "session.output.format": get_args(OutputFormat),
-    "session.pace": get_args(Pace),
-}
-_SHOWN = 40
-"""Characters of a text that is told back to who sent it."""
-_SHOWN_NAME = 100
-"""Characters of the name of a field, as above."""
 
 
 def parse_event(text: str) -> ClientEvent:
@@ -159,14 +129,15 @@ def parse_event(text: str) -> ClientEvent:
         told = f"/stream takes audio as binary messages, not as base64 in {_BASE64_AUDIO}; send the bytes themselves."
         raise bad_value("type", told, "unknown_type")
     if kind is None:
-        raise bad_value("type", f"The message has no 'type'; there is {', '.join(_TYPES)}.", "missing_field")
-    if kind not in _TYPES:
-        shown = f"'{kind[:100]}'" if isinstance(kind, str) else _shown(message, "type")
-        raise bad_value("type", f"There is no type {shown}; there is {', '.join(_TYPES)}.", "unknown_type")
+        raise bad_value("type", f"The message has no 'type'; there is {', '.join(_EVENTS)}.", "missing_field")
+    known = _EVENTS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        named = f"'{kind[:100]}'" if isinstance(kind, str) else shown(kind)
+        raise bad_value("type", f"There is no type {named}; there is {', '.join(_EVENTS)}.", "unknown_type")
     try:
         event: ClientEvent = msgspec.convert(message, ClientEvent)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error), message) from None
+    except msgspec.ValidationError:
+        raise first_mistake(message, known) from None
     return event
 
 
@@ -185,44 +156,3 @@ def require_audio(data: bytes) -> None:
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         told = "The event came as a binary message, which is for audio; send JSON as a text message."
         raise bad_value("type", told, "event_as_binary")
-
-
-def _explain(text: str, message: dict[str, Any]) -> ApiError:
-    """msgspec's sentence about ``message``, with the place as ``param`` and with what stands there."""
-    match = _PLACE.match(text)
-    what, where = (match["what"], match["where"] or "") if match else (text, "")
-    if where in _CHOICES:
-        return bad_value(where, f"{where} must be {' or '.join(_CHOICES[where])}, not {_shown(message, where)}.")
-    if named := _FIELD.search(what):
-        name = named[1][:_SHOWN_NAME]
-        where = f"{where}.{name}" if where else name
-        missing = "missing" in what
-        code = "missing_field" if missing else "unknown_field"
-        sentence = f"The field '{where}' is missing." if missing else f"There is no field '{where}' here."
-        return bad_value(where, sentence, code)
-    if mismatch := _MISMATCH.match(what):
-        return bad_value(where or None, f"{where} must be {_in_words(mismatch[1])}, not {_shown(message, where)}.")
-    return bad_value(where or None, f"{where or 'The message'}: {what[:1].lower()}{what[1:]}.")
-
-
-def _in_words(types: str) -> str:
-    """msgspec's names of types, as a person would say them."""
-    return " or ".join(_TYPE_NAMES.get(name, name) for name in types.split(" | "))
-
-
-def _shown(message: dict[str, Any], where: str) -> str:
-    """The value at ``where``, as the client wrote it, if that is short."""
-    value: Any = message
-    for name in where.split("."):
-        value = value[name]
-    match value:
-        case dict():
-            return "an object"
-        case list():
-            return "a list"
-        case str():
-            return f"'{value[:_SHOWN]}'"
-        case None | bool():
-            return json.dumps(value)
-        case _:
-            return str(value) if abs(value) < 1e18 else "a huge number"

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import Checkpoint, Pace, SamplingParams
+from whispergpt.engine.messages import SnapshotTaken, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
@@ -20,7 +20,6 @@ from whispergpt.server.audio.playback import Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
 from whispergpt.server.link.engine_handles import PromptHandle, Status, StreamHandle
 from whispergpt.server.link.places import Place
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
 from whispergpt.server.session.backlog import every, latest
@@ -33,44 +32,34 @@ _MOST_UNDERRUNS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResponseRequest:
     """What a response is to be.
 
     Attributes:
-        prompt: committed, or recalled from a token.
-        output: of binary messages.
-        frames: of the whole response; None goes on until cancelled.
+        prompt: committed, or made again from a token.
+        plan: what the engine has to do.
+        output: format of binary messages.
         began: when ``response.create`` came.
-        first_frame: of the response, where its engine takes it up.
-        from_frame: the first that is sent.
-        resumed: whether it is the rest of one of another time or place.
-        place: kept for it while its prompt was made ready.
+        place: kept for the response while its prompt was made ready.
         prompt_seconds: paid for the prompt, where this is its first response.
     """
 
     prompt: PromptHandle
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace
+    plan: StreamPlan
     output: OutputFormat
     began: float
-    first_frame: int = 0
-    from_frame: int = 0
-    resumed: bool = False
     place: Place | None = None
     prompt_seconds: float = 0.0
 
     @property
-    def skipped(self) -> int:
-        """Frames that the engine makes and nobody is sent."""
-        return self.from_frame - self.first_frame
+    def frames(self) -> int | None:
+        """Return the frames of the whole response, those of another time or place included; None without an end."""
+        return None if self.plan.frames is None else self.plan.first_frame + self.plan.frames
 
     @property
-    def plan(self) -> StreamPlan:
-        """What the engine has to do."""
-        left = None if self.frames is None else self.frames - self.first_frame
-        recalls = self.prompt.model.recalls
-        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, recalls, self.resumed)
+    def from_frame(self) -> int:
+        """Return the first frame of the response that is sent."""
+        return self.plan.first_frame + self.plan.skipped
 
 
 class StreamResponse:
@@ -80,9 +69,9 @@ class StreamResponse:
         ApiError: the line is full, the caller has had enough, or the engine is gone.
     """
 
-    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: Wanted) -> None:
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: ResponseRequest) -> None:
         self._services, self._socket, self._caller, self._wanted = services, socket, caller, wanted
-        self._sampling = wanted.sampling
+        self._sampling = wanted.plan.sampling
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
@@ -103,7 +92,7 @@ class StreamResponse:
         async with self._creating:  # nobody's word may pass it by
             if not self._created:
                 wanted = self._wanted
-                created = {"id": self._id, "status": "in_progress", "seed": wanted.sampling.seed}
+                created = {"id": self._id, "status": "in_progress", "seed": wanted.plan.sampling.seed}
                 await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
                 self._created = True
 
@@ -185,7 +174,7 @@ class StreamResponse:
         """
         self._task = asyncio.current_task()
         try:
-            with self._services.tracing.span("response", response_id=self._id, seed=self._wanted.sampling.seed):
+            with self._services.tracing.span("response", response_id=self._id, seed=self._wanted.plan.sampling.seed):
                 status = await self._cancellable()
             self._account.end(status)
         except ApiError as error:
@@ -229,9 +218,11 @@ class StreamResponse:
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
         wanted = self._wanted
-        realtime = wanted.pace == "realtime"
+        realtime = wanted.plan.pace == "realtime"
         services = self._services
-        playback = Playback(stream, services.metrics, services.tracing, ROUTE, wanted.began, realtime, wanted.skipped)
+        playback = Playback(
+            stream, services.metrics, services.tracing, ROUTE, wanted.began, realtime, wanted.plan.skipped
+        )
         if stream.held:
             playback.pause(True)
         self._playback = playback
@@ -265,8 +256,8 @@ class StreamResponse:
                 playback.sent(frames, dropped, gathering=not body)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":
                     slow.labels("paused").inc()
-                if checkpoint := stream.checkpoint(self._next_frame):
-                    await self._say_checkpoint(checkpoint)
+                if snapshot := stream.snapshot(self._next_frame):
+                    await self._say_checkpoint(snapshot)
         if opus is not None:
             await self._send_in_time(await self._services.live.run(opus.finish), None)
             playback.gathered()
@@ -282,9 +273,9 @@ class StreamResponse:
             told = f"No audio was taken for {seconds:g} s; this server does not wait longer."
             raise ApiError(408, "slow_reader", told, close_code=POLICY_VIOLATION) from None
 
-    async def _say_checkpoint(self, checkpoint: Checkpoint) -> None:
-        token = self._services.tokens.seal(checkpoint, self._wanted.prompt.model, self._wanted.frames)
-        told = {"response_id": self._id, "frame": checkpoint.frame, "resume_token": token}
+    async def _say_checkpoint(self, snapshot: SnapshotTaken) -> None:
+        token = self._services.tokens.seal(snapshot, self._wanted.prompt.model, self._wanted.frames)
+        told = {"response_id": self._id, "frame": snapshot.frame, "resume_token": token}
         await self._socket.send_event("response.checkpoint", **told)
 
     async def _say_done(self, status: Status) -> None:

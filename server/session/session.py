@@ -10,6 +10,7 @@ from math import inf
 from typing import assert_never
 
 from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.messages import StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account, count_refusal
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
@@ -36,7 +37,7 @@ from whispergpt.server.session.events import (
 )
 from whispergpt.server.session.options import StreamOptions
 from whispergpt.server.session.prompt import SessionPrompt
-from whispergpt.server.session.response import ROUTE, StreamResponse, Wanted
+from whispergpt.server.session.response import ROUTE, ResponseRequest, StreamResponse
 from whispergpt.server.session.socket import Incoming, StreamSocket
 from whispergpt.server.tokens.resume_tokens import model_of, unusable
 
@@ -286,24 +287,15 @@ class StreamSession:
         assert self._tasks is not None
         self._tasks.create_task(run())
 
-    def _asked(self, fields: ResponseFields, began: float) -> Wanted:
+    def _asked(self, fields: ResponseFields, began: float) -> ResponseRequest:
         """A continuation of the committed prompt."""
         prompt, options = self._prompt.committed(), self._options
         seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
         frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        output = options.output_format
-        return Wanted(
-            prompt,
-            options.sampling,
-            frames,
-            options.pace,
-            output,
-            began,
-            place=self._place,
-            prompt_seconds=self._prompt.paid_seconds,
-        )
+        plan = StreamPlan(options.sampling, frames, options.pace, snapshots=prompt.model.resumable)
+        return ResponseRequest(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
 
-    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> Wanted:
+    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> ResponseRequest:
         """The rest of a response of another time or place."""
         if fields.seconds is not None:
             raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
@@ -317,7 +309,7 @@ class StreamSession:
             admission, pace = self._services.admission, self._options.pace
             place = undo.enter_context(admission.keep_place(link, model, pace, self._caller))
             async with self._caller.prompt_turn():
-                prompt = undo.enter_context(link.recall_prompt(model, token.memory, self._caller.identity))
+                prompt = undo.enter_context(link.resume_prompt(model, token.snapshot, self._caller.identity))
                 try:
                     seconds = (await prompt.made()).frames / FRAME_RATE
                 except ApiError as error:
@@ -326,20 +318,16 @@ class StreamSession:
                     raise
             undo.pop_all()  # they are the response's now
         self._caller.charge(seconds)  # it was worked on as a prompt is
-        pace, output = self._options.pace, self._options.output_format
-        return Wanted(
-            prompt,
+        plan = StreamPlan(
             token.sampling,
-            token.frames,
-            pace,
-            output,
-            began,
+            None if token.frames is None else token.frames - token.frame,
+            self._options.pace,
             first_frame=token.frame,
-            from_frame=start,
+            skipped=start - token.frame,
+            snapshots=model.resumable,
             resumed=True,
-            place=place,
-            prompt_seconds=seconds,
         )
+        return ResponseRequest(prompt, plan, self._options.output_format, began, place, seconds)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from whispergpt.engine.messages import Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, SnapshotTaken
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.tokens.seal import Seal
 
@@ -17,7 +17,7 @@ MOST_SKIPPED = 300
 
 
 class ResumeToken(msgspec.Struct, frozen=True):
-    """``frame``: the next one, to be made from ``memory``; ``frames``: of the whole response, None without an end."""
+    """``frame``: the next one, to be made from ``snapshot``; ``frames``: of the whole response, None without an end."""
 
     version: int
     model: str
@@ -25,7 +25,7 @@ class ResumeToken(msgspec.Struct, frozen=True):
     frame: int
     frames: int | None
     sampling: SamplingParams
-    memory: Memory
+    snapshot: Snapshot = msgspec.field(name="memory")
 
     def first_sent(self, asked: int | None) -> int:
         """Return the first frame to send: the client's, or ``frame`` where it names none.
@@ -53,10 +53,10 @@ class ResumeTokens:
     def __init__(self, key: str | None) -> None:
         self._seal = Seal(key, "resume")
 
-    def seal(self, checkpoint: Checkpoint, model: ModelInfo, frames: int | None) -> str:
-        """Return the token of one checkpoint, URL-safe."""
+    def seal(self, snapshot: SnapshotTaken, model: ModelInfo, frames: int | None) -> str:
+        """Return the token of one snapshot, URL-safe."""
         token = ResumeToken(
-            _VERSION, model.id, model.digest, checkpoint.frame, frames, checkpoint.sampling, checkpoint.memory
+            _VERSION, model.id, model.digest, snapshot.frame, frames, snapshot.sampling, snapshot.snapshot
         )
         return self._seal.close(msgspec.msgpack.encode(token))
 

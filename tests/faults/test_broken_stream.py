@@ -130,7 +130,7 @@ def test_a_command_that_fails_ends_what_it_names(engine: Engine, monkeypatch: py
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
         for number in (7, 8):
-            worker.handle(m.StartStream(number, 1, SamplingParams(1, 1.0, 0, 1.0), FRAMES))
+            worker.handle(m.StartStream(number, 1, m.StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         with monkeypatch.context() as broken:
             broken.setattr(engine, "change_sampling", full)
@@ -151,7 +151,7 @@ def test_the_worker_says_so(engine: Engine) -> None:
     try:
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
-        worker.handle(m.StartStream(7, 1, SamplingParams(1, 1.0, 0, 1.0), FRAMES))
+        worker.handle(m.StartStream(7, 1, m.StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         poison(engine, 0)
         worker.turn()

@@ -14,7 +14,7 @@ from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
@@ -42,7 +42,7 @@ def test_own_sound_is_what_a_listener_hears(model: LoadedModel) -> None:
     prompt = codec.encode(torch.from_numpy(noise))
     engine = Engine(copy.deepcopy(model), torch.device("cpu"), 4, dtype="float32")
     # The seed of the second of a voice's streams is 1.
-    stream = Stream(1, engine.encode_prompt(noise), SamplingParams(1, 1.0, 0, 1.0), FRAMES, credit=None)
+    stream = Stream(1, engine.encode_prompt(noise), StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES), credit=None)
     engine.start(stream)
     frames = []
     while not stream.ended:

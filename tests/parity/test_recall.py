@@ -11,16 +11,16 @@ import torch
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
-from whispergpt.engine.engine import CHECKPOINT_EVERY, Engine
-from whispergpt.engine.messages import Base, Memory, SamplingParams
+from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
+from whispergpt.engine.messages import DecoderState, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.engine.prompts.recall import (
-    RecallError,
+from whispergpt.engine.prompts.resume import (
+    ResumeError,
+    frames_in_snapshot,
     frames_of_influence,
-    frames_remembered,
     pack_codes,
     unpack_codes,
 )
@@ -48,29 +48,29 @@ def engine_of(layers: int, exact: bool = False, dtype: Dtype = "auto") -> Engine
     return Engine(loaded, torch.device("cpu"), 4, exact, dtype)
 
 
-def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarray]], dict[int, Memory]]:
-    """Frames by their number, and what each checkpoint remembers."""
-    frames, checkpoints = {}, {}
+def play(engine: Engine, stream: Stream) -> tuple[dict[int, tuple[int, np.ndarray]], dict[int, Snapshot]]:
+    """Frames by their number, and what each snapshot remembers."""
+    frames, snapshots = {}, {}
     while not stream.ended:
         report = engine.step()
         for frame in report.frames:
             if frame.stream is stream:
                 frames[frame.index] = (frame.code, frame.pcm)
-        checkpoints |= {point.frame: point.memory for point in report.checkpoints if point.stream_id == stream.id}
-    return frames, checkpoints
+        snapshots |= {point.frame: point.snapshot for point in report.snapshots if point.stream_id == stream.id}
+    return frames, snapshots
 
 
 def test_a_recalled_stream_goes_on_as_it_would_have(engine: Engine) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
-    whole = Stream(1, engine.encode_prompt(noise), SAMPLING, 400, credit=None, checkpoints=True)
+    whole = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, 400, snapshots=True), credit=None)
     other = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
     engine.start(whole)
-    frames, checkpoints = play(engine, whole)
-    assert sorted(checkpoints) == [0, 75, 150, 225, 300, 375] and CHECKPOINT_EVERY == 75
+    frames, snapshots = play(engine, whole)
+    assert sorted(snapshots) == [0, 75, 150, 225, 300, 375] and SNAPSHOT_EVERY == 75
     for start in (75, 300):  # with some of the prompt still remembered, and long after it
-        encoder = engine.recall(checkpoints[start])
-        recalled = Stream(2, encoder.finish(), SAMPLING, 400 - start, credit=None, first_frame=start)
-        assert recalled.prompt.frames == min(75 + start, frames_remembered(engine.model.step.model.config))
+        encoder = engine.resume(snapshots[start])
+        recalled = Stream(2, encoder.finish(), StreamPlan(SAMPLING, 400 - start, first_frame=start), credit=None)
+        assert recalled.prompt.frames == min(75 + start, frames_in_snapshot(engine.model.step.model.config))
         engine.start(recalled)
         again, _ = play(engine, recalled)
         assert sorted(again) == list(range(start, 400))
@@ -89,28 +89,30 @@ def test_a_listener_ahead_of_a_token_hears_the_same_stream_go_on() -> None:
     engine, start, seeds = Engine.load("speech", "cpu", 8), 900, range(8)
     noise = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
     prompt = engine.encode_prompt(noise)
-    firsts = [Stream(n, prompt, replace_seed(n), start + 75, credit=None, checkpoints=True) for n in seeds]
-    codes, memories = play_together(engine, firsts)
+    firsts = [Stream(n, prompt, StreamPlan(replace_seed(n), start + 75, snapshots=True), credit=None) for n in seeds]
+    codes, snapshots = play_together(engine, firsts)
     again = [
-        Stream(n, engine.recall(memories[n, start]).finish(), replace_seed(n), 75, credit=None, first_frame=start)
+        Stream(n, engine.resume(snapshots[n, start]).finish(), StreamPlan(replace_seed(n), 75, first_frame=start), None)
         for n in seeds
     ]
     codes_again, _ = play_together(engine, again)
     assert sum(codes_again[n] == codes[n][start:] for n in seeds) >= 6
 
 
-def play_together(engine: Engine, streams: list[Stream]) -> tuple[dict[int, list[int]], dict[tuple[int, int], Memory]]:
-    """Each stream's coarse codes, and its memories by its number and theirs."""
+def play_together(
+    engine: Engine, streams: list[Stream]
+) -> tuple[dict[int, list[int]], dict[tuple[int, int], Snapshot]]:
+    """Each stream's coarse codes, and its snapshots by its number and theirs."""
     codes: dict[int, list[int]] = {stream.id: [] for stream in streams}
-    memories = {}
+    snapshots = {}
     for stream in streams:
         engine.start(stream)
     while not all(stream.ended for stream in streams):
         report = engine.step()
         for frame in report.frames:
             codes[frame.stream.id].append(frame.code)
-        memories |= {(point.stream_id, point.frame): point.memory for point in report.checkpoints}
-    return codes, memories
+        snapshots |= {(point.stream_id, point.frame): point.snapshot for point in report.snapshots}
+    return codes, snapshots
 
 
 @pytest.mark.parametrize("dtype", get_args(Dtype))
@@ -121,27 +123,27 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float, dtype: Dtype) -> 
     if not engine.info().exactly:
         pytest.skip("only compiled kernels recall exactly")
     noise = np.random.default_rng(0).normal(0, 0.1, round(prompt_seconds * 24_000)).astype(np.float32)
-    whole = Stream(1, engine.encode_prompt(noise), SAMPLING, frames_in_all, credit=None, checkpoints=True)
+    whole = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, frames_in_all, snapshots=True), credit=None)
     company = engine.stream(engine.encode_prompt(noise[:18_000]), replace_seed(9), None)
     engine.start(whole)
-    frames, checkpoints = play(engine, whole)
+    frames, snapshots = play(engine, whole)
     engine.cancel(company)
     reach = frames_of_influence(engine.model.step.model.config)
-    assert checkpoints[75].base.start == (0 if prompt_seconds == 1.0 else checkpoints[0].base.start)
-    assert (checkpoints[0].base.start > 0) == (prompt_seconds == 9.0) and checkpoints[
+    assert snapshots[75].decoder_state.start == (0 if prompt_seconds == 1.0 else snapshots[0].decoder_state.start)
+    assert (snapshots[0].decoder_state.start > 0) == (prompt_seconds == 9.0) and snapshots[
         600
-    ].base.start >= 600 - reach - 75
+    ].decoder_state.start >= 600 - reach - 75
     for number, start in enumerate((75, 600), 2):
-        memory, second = checkpoints[start], engine_of(2, True, dtype)
+        snapshot, second = snapshots[start], engine_of(2, True, dtype)
         for hop in (start, start + 75):  # and once more, from what the second one remembers
-            recalled = Stream(number, second.recall(memory).finish(), SAMPLING, frames_in_all - hop, credit=None)
-            recalled.first_frame, recalled.checkpoints = hop, True
+            plan = StreamPlan(SAMPLING, frames_in_all - hop, first_frame=hop, snapshots=True)
+            recalled = Stream(number, second.resume(snapshot).finish(), plan, credit=None)
             second.start(recalled)
             again, points = play(second, recalled)
             assert sorted(again) == list(range(hop, frames_in_all))
             for frame, (code, pcm) in again.items():
                 assert code == frames[frame][0] and np.array_equal(pcm, frames[frame][1]), frame
-            memory = points.get(start + 75, memory)
+            snapshot = points.get(start + 75, snapshot)
             if start == 600:
                 break
 
@@ -150,16 +152,16 @@ def test_an_exact_memory_is_bounded_and_must_fit() -> None:
     engine = engine_of(2, exact=True)
     config = engine.model.step.model.config
     noise = np.random.default_rng(0).normal(0, 0.1, 59 * 24_000).astype(np.float32)
-    stream = Stream(1, engine.encode_prompt(noise), SAMPLING, 2, credit=None, checkpoints=True)
+    stream = Stream(1, engine.encode_prompt(noise), StreamPlan(SAMPLING, 2, snapshots=True), credit=None)
     engine.start(stream)
     _, points = play(engine, stream)
     assert len(points[0].codes) * 8 / 80 <= frames_of_influence(config) + 2 * 75
     for bad in (
-        Memory(points[0].codes, Base(5, points[0].base.decoder[:-4])),
-        Memory(points[0].codes, Base(0, b"1234")),
+        Snapshot(points[0].codes, DecoderState(5, points[0].decoder_state.packed[:-4])),
+        Snapshot(points[0].codes, DecoderState(0, b"1234")),
     ):
-        with pytest.raises(RecallError):
-            engine.recall(bad)
+        with pytest.raises(ResumeError):
+            engine.resume(bad)
 
 
 def replace_seed(seed: int) -> SamplingParams:
@@ -178,7 +180,7 @@ def test_codes_are_packed_and_found_again() -> None:
 
 @pytest.mark.parametrize("size", [0, 70, 81, 5871, 100_000])
 def test_what_are_no_codes_is_refused(size: int) -> None:
-    with pytest.raises(RecallError):
+    with pytest.raises(ResumeError):
         unpack_codes(bytes(size), 8, 587)
 
 

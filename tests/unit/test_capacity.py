@@ -17,14 +17,14 @@ def cost() -> StepCost:
 
 
 def test_all_that_fit_into_a_frame_may_play() -> None:
-    capacity = Capacity({"a": cost()}, most_load=0.75)  # 10 ms
+    capacity = Capacity({"a": cost()}, max_load=0.75)  # 10 ms
     assert capacity.most("a", {"a": 3}, slots=64) == 16
     assert capacity.most("a", {"a": 16}, slots=8) == 8
-    assert Capacity({"a": cost()}, most_load=1.0).most("a", {}, slots=64) == 22, "the last stretch goes on"
+    assert Capacity({"a": cost()}, max_load=1.0).most("a", {}, slots=64) == 22, "the last stretch goes on"
 
 
 def test_others_take_their_share() -> None:
-    capacity = Capacity({"a": cost(), "b": cost()}, most_load=0.75)
+    capacity = Capacity({"a": cost(), "b": cost()}, max_load=0.75)
     assert capacity.most("a", {"a": 2, "b": 4}, slots=64) == 8
     assert capacity.most("a", {"a": 0, "b": 16}, slots=64) == 0
     assert capacity.most("b", {"a": 0, "b": 16}, slots=64) == 16
@@ -32,12 +32,12 @@ def test_others_take_their_share() -> None:
 
 def test_a_slow_machine_still_plays_one_and_slots_alone_may_decide() -> None:
     slow = {"a": StepCost([1], [0.1])}
-    assert Capacity(slow, most_load=0.75).most("a", {"a": 0}, slots=64) == 1
-    assert Capacity(slow, most_load=0).most("a", {"a": 0}, slots=64) == 64
+    assert Capacity(slow, max_load=0.75).most("a", {"a": 0}, slots=64) == 1
+    assert Capacity(slow, max_load=0).most("a", {"a": 0}, slots=64) == 64
 
 
 def test_the_limit_follows_what_steps_take() -> None:
-    capacity = Capacity({"a": cost()}, most_load=0.75)
+    capacity = Capacity({"a": cost()}, max_load=0.75)
     for _ in range(4 * FRAME_RATE):
         capacity.observe("a", 4, 0.008)  # prompts are encoded: twice what it was
     assert 6 <= capacity.most("a", {"a": 4}, slots=64) < 12, "within seconds"
@@ -53,7 +53,7 @@ def test_the_limit_follows_what_steps_take() -> None:
 
 
 def test_interrupted_steps_of_one_say_little_of_those_of_many() -> None:
-    capacity = Capacity({"a": StepCost([1, 32], [0.0005, 0.005])}, most_load=0.75)
+    capacity = Capacity({"a": StepCost([1, 32], [0.0005, 0.005])}, max_load=0.75)
     for _ in range(20 * FRAME_RATE):
         capacity.observe("a", 32, 0.005)
         capacity.observe("a", 1, 0.0025)
@@ -61,7 +61,7 @@ def test_interrupted_steps_of_one_say_little_of_those_of_many() -> None:
 
 
 def test_a_model_that_nobody_may_play_is_judged_by_the_steps_of_others() -> None:
-    capacity = Capacity({"a": cost(), "b": cost()}, most_load=0.75)
+    capacity = Capacity({"a": cost(), "b": cost()}, max_load=0.75)
     for _ in range(10 * FRAME_RATE):
         capacity.observe("b", 4, 0.040)
     assert capacity.most("a", {"a": 0, "b": 1}, slots=64) == 0
@@ -71,7 +71,7 @@ def test_a_model_that_nobody_may_play_is_judged_by_the_steps_of_others() -> None
 
 
 def test_one_hiccup_is_soon_forgotten() -> None:
-    capacity = Capacity({"a": cost()}, most_load=0.75)
+    capacity = Capacity({"a": cost()}, max_load=0.75)
     capacity.observe("a", 4, 60.0)
     assert capacity.most("a", {"a": 4}, slots=64) >= 10
 

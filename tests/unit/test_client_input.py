@@ -25,9 +25,9 @@ from whispergpt.server.http.upload import ContinueForm, read_form
 from whispergpt.server.parameters import number, truth, whole_number
 from whispergpt.server.session.events import parse_event
 from whispergpt.server.settings import Settings
-from whispergpt.server.tokens.entry_tokens import EntryTokens
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 from whispergpt.server.tokens.seal import Seal
+from whispergpt.server.tokens.socket_tokens import SocketTokens
 
 MOST_TOLD = 1_000
 """Characters of an error's sentence, however long what it is about was."""
@@ -265,7 +265,7 @@ TEXTS = st.one_of(
 
 @given(TEXTS)
 def test_a_token_is_known_or_refused(text: str) -> None:
-    assert EntryTokens(60.0, "a key").use(text, ["owner"]) is None
+    assert SocketTokens(60.0, "a key").use(text, ["owner"]) is None
     assert read_or_refused(lambda: ResumeTokens("a key").open(text)) is None
     assert read_or_refused(lambda: PlayAddresses(60.0, 4).look(text)) is None
 

@@ -19,9 +19,9 @@ from whispergpt.server.access.guard import Guard, is_loopback
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.places import Places
 from whispergpt.server.settings import Settings
-from whispergpt.server.tokens import entry_tokens as entry_module
-from whispergpt.server.tokens.entry_tokens import EntryTokens
+from whispergpt.server.tokens import socket_tokens as token_module
 from whispergpt.server.tokens.seal import Seal
+from whispergpt.server.tokens.socket_tokens import SocketTokens
 
 
 class Clock:
@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    for module in (caller_module, entry_module):
+    for module in (caller_module, token_module):
         monkeypatch.setattr(module, "time", clock)
     yield clock
 
@@ -150,7 +150,7 @@ OWNERS = ("a", "b")
 
 
 def test_a_token_is_good_once_and_not_for_long(clock: Clock) -> None:
-    tokens = EntryTokens(60, None)
+    tokens = SocketTokens(60, None)
     first, second = tokens.make("a"), tokens.make("b")
     assert first != second
     assert tokens.use(first, ["b"]) is None, "its key was taken away"
@@ -160,27 +160,27 @@ def test_a_token_is_good_once_and_not_for_long(clock: Clock) -> None:
 
 
 def test_a_token_is_good_on_every_server_with_its_key() -> None:
-    here, there, stranger = (EntryTokens(60, key) for key in ("a shared key", "a shared key", "another"))
+    here, there, stranger = (SocketTokens(60, key) for key in ("a shared key", "a shared key", "another"))
     token = here.make("a")
-    assert stranger.use(token, OWNERS) is None and EntryTokens(60, None).use(token, OWNERS) is None
+    assert stranger.use(token, OWNERS) is None and SocketTokens(60, None).use(token, OWNERS) is None
     assert there.use(token, OWNERS) == "a" and there.use(token, OWNERS) is None
     assert here.use(token, OWNERS) == "a", "what is used up there is not known here"
 
 
 @pytest.mark.parametrize("text", ["", "made up", "ü", "A" * 10_000])
 def test_what_is_no_token(text: str) -> None:
-    assert EntryTokens(60, "a shared key").use(text, OWNERS) is None
+    assert SocketTokens(60, "a shared key").use(text, OWNERS) is None
 
 
 def test_what_one_purpose_sealed_is_none_of_another() -> None:
     sealed = Seal("a shared key", "resume").close(b"anything")
     assert Seal("a shared key", "resume").open(sealed) == b"anything"
-    assert EntryTokens(60, "a shared key").use(sealed, OWNERS) is None
+    assert SocketTokens(60, "a shared key").use(sealed, OWNERS) is None
 
 
 def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry_module, "_MOST_A_SECOND", 3 / 60)
-    tokens = EntryTokens(60, None)
+    monkeypatch.setattr(token_module, "_MOST_A_SECOND", 3 / 60)
+    tokens = SocketTokens(60, None)
     for _ in range(3):
         assert tokens.use(tokens.make("a"), OWNERS) == "a"
     more = tokens.make("a")
@@ -197,8 +197,8 @@ def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) 
 def test_who_used_too_many_tokens_is_told_when_the_first_of_its_own_is_forgotten(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entry_module, "_MOST_A_SECOND", 3 / 60)
-    tokens = EntryTokens(60, None)
+    monkeypatch.setattr(token_module, "_MOST_A_SECOND", 3 / 60)
+    tokens = SocketTokens(60, None)
     assert tokens.use(tokens.make("b"), OWNERS) == "b"
     clock.now += 59
     for _ in range(3):

@@ -28,7 +28,7 @@ def test_slack_counts_who_was_let_in_and_what_slots_are_left() -> None:
         link = EngineLink(Settings(), Metrics())
         try:
             link._begin(
-                Ready([ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", slots=4, digest="d", recalls=True)])
+                Ready([ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", slots=4, digest="d", resumable=True)])
             )
             link._show_load(Load("speech", 0, 0, most_listened=3))
             seen = [link.slack("speech")]

@@ -7,11 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from whispergpt.engine.messages import ModelInfo, SamplingParams
+from whispergpt.engine.messages import ModelInfo, SamplingParams, StreamPlan
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback, Playing
 from whispergpt.server.link.engine_handles import StreamHandle
-from whispergpt.server.link.stream_plan import StreamPlan
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 

@@ -6,20 +6,20 @@ import base64
 
 import pytest
 
-from whispergpt.engine.messages import Base, Checkpoint, Memory, ModelInfo, SamplingParams
+from whispergpt.engine.messages import DecoderState, ModelInfo, SamplingParams, Snapshot, SnapshotTaken
 from whispergpt.server.errors import ApiError
 from whispergpt.server.tokens.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 
 SAMPLING = SamplingParams(7, 0.9, 10, 0.95)
-POINT = Checkpoint(3, 150, SAMPLING, Memory(bytes(range(80)), Base(40, b"state")))
-MODEL = ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", 16, digest="abcd1234", recalls=True)
+POINT = SnapshotTaken(3, 150, SAMPLING, Snapshot(bytes(range(80)), DecoderState(40, b"state")))
+MODEL = ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", 16, digest="abcd1234", resumable=True)
 KEY = "a key that two servers share"
 
 
 def test_a_token_says_what_was_sealed() -> None:
     token = ResumeTokens(KEY).open(ResumeTokens(KEY).seal(POINT, MODEL, 600))
     assert (token.model, token.digest, token.frame, token.frames) == ("speech", "abcd1234", 150, 600)
-    assert (token.sampling, token.memory) == (SAMPLING, POINT.memory)
+    assert (token.sampling, token.snapshot) == (SAMPLING, POINT.snapshot)
     assert model_of(token, {"speech": MODEL}) is MODEL
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from whispergpt.engine.messages import Pace, SamplingParams
+from whispergpt.engine.messages import Pace, SamplingParams, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHORT_LEAD_SECONDS, Scheduler, Stream
 
@@ -29,9 +29,11 @@ def clock() -> Clock:
     return Clock()
 
 
-def stream(number: int, frames: int | None = 10, pace: Pace = "fast", credit: int | None = None) -> Stream:
+def stream(
+    number: int, frames: int | None = 10, pace: Pace = "fast", credit: int | None = None, **plan: bool | int
+) -> Stream:
     # The scheduler never looks into a prompt.
-    return Stream(number, cast(Prompt, cast(Any, None)), SAMPLING, frames, pace, credit)
+    return Stream(number, cast(Prompt, cast(Any, None)), StreamPlan(SAMPLING, frames, pace, **plan), credit)
 
 
 def play(scheduler: Scheduler) -> list[int]:
@@ -58,15 +60,11 @@ def test_slots_are_filled_in_order_and_reused(clock: Clock) -> None:
 
 def test_who_goes_on_from_elsewhere_comes_before_who_is_new(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
-    resumed = [stream(3), stream(4)]
-    for one in resumed:
-        one.resumed = True
+    resumed = [stream(3, 1, resumed=True), stream(4, 1, resumed=True)]
     for one in (stream(1, 1), stream(2, 1), *resumed):
         scheduler.add(one)
         if one.id == 1:
             scheduler.admit()
-    for one in resumed:
-        one.frames = 1
     assert [play(scheduler)[0] for _ in range(4)] == [1, 3, 4, 2]
 
 
@@ -88,13 +86,9 @@ def test_who_was_promised_a_place_does_not_wait_for_time(clock: Clock) -> None:
     scheduler = Scheduler(3, clock)
     scheduler.most_listened = 1
     for number in (1, 2, 3, 4):
-        one = stream(number, 5, "realtime")
-        one.promised = number > 2
-        scheduler.add(one)
+        scheduler.add(stream(number, 5, "realtime", promised=number > 2))
     assert [one.id for one in scheduler.admit()] == [1, 3, 4]
-    late = stream(5, 5, "realtime")
-    late.promised = True
-    scheduler.add(late)
+    scheduler.add(stream(5, 5, "realtime", promised=True))
     assert scheduler.admit() == [] and scheduler.waiting == 2
 
 
@@ -319,8 +313,7 @@ def test_who_was_held_up_by_its_reader_owes_nothing(clock: Clock) -> None:
 
 def test_skipped_frames_are_made_at_once_and_are_no_lead(clock: Clock) -> None:
     scheduler = Scheduler(1, clock)
-    one = stream(1, None, "realtime")
-    one.skipped = 300
+    one = stream(1, None, "realtime", skipped=300)
     scheduler.add(one)
     simulate(scheduler, clock, 2, lambda n: 0.001)
     assert one.generated >= 300 + LEAD_FRAMES

@@ -17,10 +17,11 @@ import pytest
 import zmq
 
 from whispergpt.engine import messages as m
+from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.process.worker import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
-from whispergpt.engine.streams.capacity import Capacity, StepCost
+from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity, StepCost
 
 SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
@@ -33,7 +34,7 @@ class Peer:
         self.said: list[m.Event] = []
         self.desk = PromptDesk(cache_bytes=0)
         self.cost = StepCost([1, 2], [0.001, 0.002])
-        capacity = Capacity({"speech": self.cost}, most_load=0)
+        capacity = Capacity({"speech": self.cost}, max_load=0)
         self.worker = Worker({"speech": Engine.load("speech", "cpu", max_streams=2)}, self._hear, self.desk, capacity)
         self._load = (0, 0)
 
@@ -47,8 +48,8 @@ class Peer:
             self.worker.turn()
         return self.said[before:]
 
-    def prompt(self, number: int) -> m.PromptReady:
-        self.tell(m.OpenPrompt(number, "speech"), m.AppendPrompt(number, PROMPT), m.CommitPrompt(number))
+    def prompt(self, number: int, decoded: bool = False) -> m.PromptReady:
+        self.tell(m.OpenPrompt(number, "speech"), m.AppendPrompt(number, PROMPT), m.CommitPrompt(number, decoded))
         return self.turn_until_ready(number)
 
     def turn_until_ready(self, number: int) -> m.PromptReady:
@@ -97,9 +98,11 @@ def ended(events: list[m.Event], stream: int) -> list[m.StreamEnded]:
 
 
 def test_a_prompt_and_its_stream(peer: Peer) -> None:
-    ready = peer.prompt(1)
+    ready = peer.prompt(1, decoded=True)
     assert ready.frames == 75 and len(ready.decoded) == 75 * 640
-    peer.tell(m.StartStream(1, 1, SAMPLING, frames=7), m.DropPrompt(1))
+    unasked = peer.prompt(2)
+    assert unasked.frames == 75 and unasked.decoded == b"", "samples that nobody asks for are not sent"
+    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=7)), m.DropPrompt(1))
     events = peer.turn(9)
     frames = frames_of(events, 1)
     assert [f.index for f in frames] == list(range(7))
@@ -109,7 +112,7 @@ def test_a_prompt_and_its_stream(peer: Peer) -> None:
 
 def test_cancelled_stream_frees_its_slot_within_one_frame(peer: Peer) -> None:
     peer.prompt(1)
-    peer.tell(*(m.StartStream(n, 1, SAMPLING, frames=None) for n in (1, 2, 3)))
+    peer.tell(*(m.StartStream(n, 1, m.StreamPlan(SAMPLING, frames=None)) for n in (1, 2, 3)))
     peer.turn()
     assert peer.load() == (2, 1)
     peer.tell(m.CancelStream(1))
@@ -122,7 +125,7 @@ def test_cancelled_stream_frees_its_slot_within_one_frame(peer: Peer) -> None:
 
 def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
     peer.prompt(1)
-    peer.tell(m.StartStream(50, 1, SAMPLING, frames=None))
+    peer.tell(m.StartStream(50, 1, m.StreamPlan(SAMPLING, frames=None)))
     events = peer.turn(m.CREDIT_FRAMES + 20)
     assert len(frames_of(events, 50)) == m.CREDIT_FRAMES
     assert peer.worker.turn() is None
@@ -132,17 +135,20 @@ def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
 
 def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams would take more of a frame than there is; what is measured then is what a laptop does."""
-    capacity = Capacity({"speech": StepCost([1, 2], [0.009, 0.5])}, most_load=0.8)
+    capacity = Capacity({"speech": StepCost([1, 2], [0.009, 0.5])}, max_load=0.8)
     monkeypatch.setattr(peer.worker, "_capacity", capacity)
     peer.prompt(1)
-    peer.tell(m.StartStream(1, 1, SAMPLING, None, "realtime"), m.StartStream(2, 1, SAMPLING, None, "realtime"))
-    peer.tell(m.StartStream(3, 1, SAMPLING, frames=40))
+    peer.tell(
+        m.StartStream(1, 1, m.StreamPlan(SAMPLING, None, "realtime")),
+        m.StartStream(2, 1, m.StreamPlan(SAMPLING, None, "realtime")),
+    )
+    peer.tell(m.StartStream(3, 1, m.StreamPlan(SAMPLING, frames=40)))
     events = peer.turn(160)
     assert [e.stream_id for e in events if isinstance(e, m.StreamStarted)] == [1, 3]
     assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
     assert ended(events, 3) and frames_of(events, 1) and not frames_of(events, 2)
     assert 0 < capacity.slowdown != 1, "every step corrects what was measured at start"
-    roomy = Capacity({"speech": StepCost([1, 2], [0.0001, 0.0002])}, most_load=0.8)
+    roomy = Capacity({"speech": StepCost([1, 2], [0.0001, 0.0002])}, max_load=0.8)
     monkeypatch.setattr(peer.worker, "_capacity", roomy)
     assert frames_of(peer.turn(2), 2), "there is time now"
 
@@ -150,14 +156,14 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
 def test_who_goes_on_elsewhere_knows_of_a_change_at_once(peer: Peer) -> None:
     """Not at the next full second: what was made between would be made again with the old seed."""
     peer.prompt(1)
-    peer.tell(m.StartStream(1, 1, SAMPLING, frames=30, checkpoints=True))
+    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=30, snapshots=True)))
     while len(frames_of(peer.said, 1)) < 10:
         peer.turn()
     other = msgspec.structs.replace(SAMPLING, seed=SAMPLING.seed + 1)
     peer.tell(m.ChangeSampling(1, other), m.ChangeSampling(1, SAMPLING), m.ChangeSampling(1, other))
     peer.turn()
     changed = [event.frame for event in peer.said if isinstance(event, m.SamplingChanged)]
-    after = [event for event in peer.said if isinstance(event, m.Checkpoint) and event.frame > 0]
+    after = [event for event in peer.said if isinstance(event, m.SnapshotTaken) and event.frame > 0]
     assert [(event.frame, event.sampling) for event in after] == [(changed[-1], other)], "one, however many came"
 
 
@@ -169,7 +175,7 @@ def test_prompts_that_fail_say_why(peer: Peer) -> None:
     failed = {e.prompt_id: e for e in peer.said if isinstance(e, m.PromptFailed)}
     assert {n: e.code for n, e in failed.items()} == {1: "unknown_model", 2: "too_short", 3: "too_long"}
     assert "nonesuch" in failed[1].message
-    peer.tell(m.StartStream(60, 2, SAMPLING, frames=5))
+    peer.tell(m.StartStream(60, 2, m.StreamPlan(SAMPLING, frames=5)))
     assert [e.status for e in ended(peer.said, 60)] == ["failed"]
 
 
@@ -182,7 +188,7 @@ def test_what_is_not_known_is_ignored(peer: Peer) -> None:
 
 def test_who_plays_has_frames_while_a_prompt_is_encoded(peer: Peer) -> None:
     peer.prompt(1)
-    peer.tell(m.StartStream(70, 1, SAMPLING, frames=None))
+    peer.tell(m.StartStream(70, 1, m.StreamPlan(SAMPLING, frames=None)))
     peer.tell(m.OpenPrompt(2, "speech"), *[m.AppendPrompt(2, PROMPT)] * 30, m.CommitPrompt(2))
     turns = frames = 0
     while not any(isinstance(e, m.PromptReady) and e.prompt_id == 2 for e in peer.said):
@@ -199,18 +205,23 @@ def endpoint() -> Iterator[str]:
         yield f"ipc://{folder}/engine.sock"
 
 
-def start(endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "whispergpt.engine.process.worker",
-        endpoint,
-        "--device",
-        "cpu",
-        "--parent",
-        str(os.getpid()),
-    ]
-    return subprocess.Popen([*command, *arguments])
+def options(model: str, max_streams: int = 64) -> str:
+    """The engine's options as its command line has them."""
+    given = EngineOptions(
+        models=[model],
+        device="cpu",
+        dtype="auto",
+        max_streams=max_streams,
+        prompt_cache_bytes=0,
+        max_load=MOST_LOAD,
+        exact=False,
+    )
+    return msgspec.json.encode(given).decode()
+
+
+def start(endpoint: str, options: str, parent: int | None = None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "whispergpt.engine.process.worker", endpoint, str(parent or os.getpid()), options]
+    return subprocess.Popen(command)
 
 
 def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
@@ -221,17 +232,17 @@ def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
 def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "speech", "--max-streams", "3")
+        process = start(endpoint, options("speech", max_streams=3))
         try:
             ready = receive(socket)
             assert isinstance(ready, m.Ready)
             assert (ready.models[0].id, ready.models[0].slots) == ("speech", 3)
             for command in (m.OpenPrompt(1, "speech"), m.AppendPrompt(1, PROMPT), m.CommitPrompt(1)):
                 socket.send(m.pack(command))
-            socket.send(m.pack(m.StartStream(1, 1, SAMPLING, 4)))
+            socket.send(m.pack(m.StartStream(1, 1, m.StreamPlan(SAMPLING, 4))))
             while not isinstance(event := receive(socket), m.PromptReady):
                 pass
-            socket.send(m.pack(m.StartStream(2, 1, SAMPLING, 4)))
+            socket.send(m.pack(m.StartStream(2, 1, m.StreamPlan(SAMPLING, 4))))
             socket.send(m.pack(m.Drain()))
             while not (isinstance(event, m.StreamEnded) and event.stream_id == 2):
                 event = receive(socket)
@@ -244,7 +255,7 @@ def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
 def test_a_model_that_is_not_there_is_told(endpoint: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "nonesuch")
+        process = start(endpoint, options("nonesuch"))
         event = receive(socket)
         assert isinstance(event, m.LoadFailed) and "nonesuch" in event.message
         assert process.wait(30) == 2
@@ -254,7 +265,7 @@ def test_a_process_whose_parent_died_before_it_could_look_ends_too(endpoint: str
     """It is another's child by then, and was told whose it had been."""
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.bind(endpoint)
-        process = start(endpoint, "--model", "speech", "--parent", str(2**22))
+        process = start(endpoint, options("speech"), parent=2**22)
         try:
             assert process.wait(60) == 0
         finally:
@@ -267,8 +278,8 @@ def test_the_process_ends_with_its_parent(endpoint: str) -> None:
         socket.bind(endpoint)
         parent_code = (
             "import os, subprocess, sys, time\n"
-            f"command = [sys.executable, '-m', 'whispergpt.engine.process.worker', {endpoint!r}, '--model', 'speech']\n"
-            "p = subprocess.Popen([*command, '--parent', str(os.getpid())])\n"
+            f"command = [sys.executable, '-m', 'whispergpt.engine.process.worker', {endpoint!r}, str(os.getpid())]\n"
+            f"p = subprocess.Popen([*command, {options('speech')!r}])\n"
             "print(p.pid, flush=True)\n"
             "time.sleep(600)\n"
         )

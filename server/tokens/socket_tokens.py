@@ -19,7 +19,7 @@ _MOST_A_SECOND = 64
 """Tokens of one key that may be used in a second, on average over the time that one is valid."""
 
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
+class _SocketToken(msgspec.Struct, frozen=True, array_like=True):
     """Content of a token: a mark of the caller's key, and when it ends, in seconds since 1970."""
 
     owner: bytes
@@ -27,7 +27,7 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     nonce: bytes
 
 
-class EntryTokens:
+class SocketTokens:
     """Makes tokens for callers, each valid for ``seconds`` and one use, and opens them.
 
     They are sealed and not kept. A server with the same key takes them too, once each: it does not know what was used
@@ -49,7 +49,7 @@ class EntryTokens:
 
     def make(self, owner: str) -> str:
         """Return a token for ``owner``."""
-        entry = _Entry(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
+        entry = _SocketToken(self._seal.mark(owner), time.time() + self.seconds, secrets.token_bytes(_NONCE_BYTES))
         return self._seal.close(msgspec.msgpack.encode(entry))
 
     def use(self, token: str, owners: Iterable[str]) -> str | None:
@@ -60,7 +60,7 @@ class EntryTokens:
         """
         sealed = self._seal.open(token)
         try:
-            entry = msgspec.msgpack.decode(sealed or b"", type=_Entry)
+            entry = msgspec.msgpack.decode(sealed or b"", type=_SocketToken)
         except ValueError:  # no seal, or that of another version
             return None
         now = time.time()

@@ -1,4 +1,4 @@
-"""What a stream is made again from where its engine is gone: its last codes.
+"""Resumes a stream where its engine is gone from a snapshot: the stream's last codes.
 
 They are decoded and read as a prompt's are, which fills the rings that the model attends to. So it sounds on without a
 click, in the same voice and at the same place.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from whispergpt.engine.backends.prompt_path import PromptState
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE, HOP, ModelConfig
-from whispergpt.engine.messages import Base, Memory
+from whispergpt.engine.messages import DecoderState, Snapshot
 from whispergpt.engine.model.streaming import State, branch, leaf
 
 WARM_UP_FRAMES = FRAME_RATE
@@ -32,11 +32,11 @@ FEWEST_FRAMES = 8
 _BITS = 10
 
 
-class RecallError(ValueError):
-    """What is said to be a stream's memory is none of this model; the message is for the user."""
+class ResumeError(ValueError):
+    """A snapshot is none of a stream of this model; the message is for the user."""
 
 
-def frames_remembered(config: ModelConfig) -> int:
+def frames_in_snapshot(config: ModelConfig) -> int:
     """How many of a stream's last frames it is made again from, nearly: with one window alone, 25 of 30 streams of the
     embedded ``speech`` had drawn another code within a second, with two of them 2."""
     return 2 * config.stack.window + WARM_UP_FRAMES
@@ -50,49 +50,49 @@ def frames_of_influence(config: ModelConfig) -> int:
     return frames
 
 
-def frames_remembered_exactly(config: ModelConfig) -> int:
-    """The most frames of a memory with which every bit is as it was: those behind a prompt's end that matter there, and
-    as many again until the first state of the decoder that was kept since is old enough."""
+def frames_in_exact_snapshot(config: ModelConfig) -> int:
+    """Return the most frames of a snapshot with which every bit is as it was: those behind a prompt's end that matter
+    there, and as many again until the first state of the decoder that was kept since is old enough."""
     return 2 * (frames_of_influence(config) + 2 * FRAME_RATE)
 
 
-class Bases:
-    """Those of one stream that a memory may yet go back to, one a second.
+class DecoderStates:
+    """States of one stream's decoder that a snapshot may yet go back to, one a second.
 
     Args:
         influence: the frames that one must be old to be enough; 0 keeps none but the first.
     """
 
-    def __init__(self, first: Base, influence: int) -> None:
+    def __init__(self, first: DecoderState, influence: int) -> None:
         self._kept, self._influence = deque([first]), influence
 
     @property
-    def oldest(self) -> Base:
+    def oldest(self) -> DecoderState:
         """The one to go back to: the last that is old enough, or the first."""
         return self._kept[0]
 
-    def note(self, now: int, sounding: Callable[[], State]) -> None:
-        """The stream is at frame ``now``; ``sounding`` gives its decoder's state there."""
+    def note(self, now: int, decoder: Callable[[], State]) -> None:
+        """The stream is at frame ``now``; ``decoder`` gives its decoder's state there."""
         if not self._influence:
             return
         if now >= self._kept[-1].start + FRAME_RATE:
-            self._kept.append(Base(now, pack_decoder(sounding())))
+            self._kept.append(DecoderState(now, pack_decoder(decoder())))
         while len(self._kept) > 1 and self._kept[1].start <= now - self._influence:
             self._kept.popleft()
 
 
-def recalled(state: PromptState, memory: Memory, books: int, most: int) -> Tensor:
-    """The codes ``[K, T]`` of a memory, whose state before the first of them becomes that of ``state``, a fresh one.
+def resumed_codes(state: PromptState, snapshot: Snapshot, books: int, most: int) -> Tensor:
+    """The codes ``[K, T]`` of a snapshot, whose state before the first of them becomes that of ``state``, a fresh one.
 
     Raises:
-        RecallError: the memory is none of a stream of this model, or longer than ``most`` frames.
+        ResumeError: the snapshot is none of a stream of this model, or longer than ``most`` frames.
     """
-    codes = unpack_codes(memory.codes, books, most)
-    start, decoder = memory.base.start, memory.base.decoder
+    codes = unpack_codes(snapshot.codes, books, most)
+    start, decoder = snapshot.decoder_state.start, snapshot.decoder_state.packed
     if decoder:
         tensors = _tensors(state.sounding)
         if len(decoder) != sum(t.nbytes for t in tensors) or start <= 0:
-            raise RecallError("The token does not fit this model.")
+            raise ResumeError("The token does not fit this model.")
         begin = 0
         for tensor in tensors:
             held = np.frombuffer(decoder, np.float32, tensor.numel(), begin)
@@ -103,9 +103,9 @@ def recalled(state: PromptState, memory: Memory, books: int, most: int) -> Tenso
     return codes
 
 
-def pack_decoder(sounding: State) -> bytes:
-    """The decoder's state and the last latent of one slot, as ``Memory.decoder`` has them."""
-    return b"".join(tensor.numpy().tobytes() for tensor in _tensors(sounding))
+def pack_decoder(decoder: State) -> bytes:
+    """The decoder's state and the last latent of one slot, as ``DecoderState.packed`` has them."""
+    return b"".join(tensor.numpy().tobytes() for tensor in _tensors(decoder))
 
 
 def _tensors(state: State) -> list[Tensor]:
@@ -133,12 +133,12 @@ def unpack_codes(packed: bytes, books: int, most: int) -> Tensor:
     """The codes that ``pack_codes`` packed, int64 ``[K, T]``.
 
     Raises:
-        RecallError: they are not of ``books`` codebooks, or of too few frames, or of more than ``most``.
+        ResumeError: they are not of ``books`` codebooks, or of too few frames, or of more than ``most``.
     """
     assert CODEBOOK_SIZE == 1 << _BITS
     frames = len(packed) * 8 // (_BITS * books)
     if not FEWEST_FRAMES <= frames <= most or len(packed) != -(-frames * books * _BITS // 8):
-        raise RecallError("The token does not fit this model.")
+        raise ResumeError("The token does not fit this model.")
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=frames * books * _BITS).reshape(-1, _BITS)
     codes = bits.astype(np.int64) @ (1 << np.arange(_BITS - 1, -1, -1))
     return torch.from_numpy(codes.reshape(frames, books).T.copy())
