@@ -33,9 +33,9 @@ from whispergpt.engine.streams.slot import fill_sampler, fill_slot
 from whispergpt.engine.streams.snapshots import Snapshots
 
 STAGE_EVERY = 50
-"""Steps between two that are timed stage by stage."""
+"""Steps from one that is timed stage by stage to the next."""
 COST_STEPS = 7
-"""Of which the median is what a step for so many streams takes."""
+"""Steps whose median counts as the time of a step."""
 _TRIED = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 SNAPSHOT_EVERY = FRAME_RATE
 """Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
@@ -57,8 +57,7 @@ class Generated:
 
 @dataclass
 class StepReport:
-    """What one ``Engine.step`` did: frames, streams that got their slot, ended and failed, what some can go on
-    from, and seconds."""
+    """Result of one ``Engine.step``: frames, streams that started, ended and failed, snapshots, and seconds."""
 
     frames: list[Generated] = field(default_factory=list)
     started: list[Stream] = field(default_factory=list)
@@ -70,7 +69,7 @@ class StepReport:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device.
+    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         DeviceError: it is not one of these, or this machine does not have it.
@@ -86,7 +85,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """``float32`` or ``bfloat16``, as fingerprints and reports say it."""
+    """Return ``float32`` or ``bfloat16``, as in fingerprints and reports."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -115,9 +114,9 @@ class Engine:
         self._ids = itertools.count(1)
         self._steps = 0
         self._changed: set[Stream] = set()
-        """Drawn differently from their next frame on: who resumes there has to know."""
+        """Streams whose sampling changes at their next frame, which needs a checkpoint."""
         if device.type == "cpu":
-            # Torch's part is the prompts: one thread, so that the step has the other cores.
+            # Torch encodes prompts, in one thread, so that the step has the other cores.
             torch.set_num_threads(1)
         model.step.pack()
         slots = whole_tiles(max_streams, device)
@@ -161,12 +160,12 @@ class Engine:
 
     @property
     def dtype(self) -> str:
-        """Of the step's products: ``float32`` or ``bfloat16``."""
+        """Return the type of the step's products: ``float32`` or ``bfloat16``."""
         return dtype_name(self.path.dtype)
 
     @property
     def fingerprint(self) -> str:
-        """What the samples of a seed depend on beside the request: version, model, device, dtype and kernel path."""
+        """Return what samples depend on beside the request: version, model, device, dtype and kernel path."""
         if self.device.type == "cuda":
             place = torch.cuda.get_device_name(self.device).replace(" ", "-")
         else:
@@ -175,7 +174,7 @@ class Engine:
         return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/{self.dtype}/{self.path.name}"
 
     def info(self) -> ModelInfo:
-        """What ``/v1/models`` says of the model."""
+        """Return the model's description for ``/v1/models``."""
         defaults = self.model.defaults
         return ModelInfo(
             id=self.model.id,
@@ -193,14 +192,14 @@ class Engine:
         )
 
     def open_prompt(self) -> PromptEncoder:
-        """A prompt that will arrive piece by piece."""
+        """Return the encoder of a prompt that will arrive piece by piece."""
         with torch.inference_mode():
             influence = self._snapshots.influence if self._snapshots is not None else 0
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             return PromptEncoder(self._prompts, state, influence)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
-        """A whole prompt: mono float32 samples ``[n]`` at 24 kHz.
+        """Encode a whole prompt: mono float32 samples ``[n]`` at 24 kHz.
 
         Raises:
             AudioError: shorter than 0.5 or longer than 60 seconds.
@@ -231,7 +230,7 @@ class Engine:
         self.scheduler.add(stream)
 
     def stream(self, prompt: Prompt, sampling: SamplingParams, frames: int | None) -> Stream:
-        """Start a stream whose caller takes every frame as it comes."""
+        """Start a stream whose caller takes every frame at once."""
         made = Stream(next(self._ids), prompt, StreamPlan(sampling, frames), credit=None)
         self.start(made)
         return made
@@ -250,7 +249,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> StepReport:
-        """Admit who waits, then give every runnable stream its next frame."""
+        """Admit waiting streams, then give every runnable stream its next frame."""
         report = StepReport(started=self.scheduler.admit())
         for stream in report.started:
             self._begin(stream, report)
@@ -282,7 +281,7 @@ class Engine:
         return report
 
     def _begin(self, stream: Stream, report: StepReport) -> None:
-        """Fill the slot of one stream. What goes wrong with it is that stream's end, and nobody else's."""
+        """Fill the slot of one stream; an error ends that stream alone."""
         try:
             fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.plan.first_frame)
             if self._snapshots is not None:
@@ -297,7 +296,7 @@ class Engine:
             self._remember(stream, report)
 
     def _remember(self, stream: Stream, report: StepReport) -> None:
-        """Report what a stream that wants it could go on from, wherever that is."""
+        """Report the checkpoints of streams that want them."""
         if stream.plan.snapshots and self._snapshots is not None:
             slot = self._slots[stream.slot]
             snapshot = self._snapshots.take(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
@@ -309,7 +308,7 @@ class Engine:
         report.failed.append(stream)
 
     def generate(self, stream: Stream) -> Iterator[Generated]:
-        """Step until ``stream`` ends, giving its frames; others that play move on too.
+        """Step until ``stream`` ends, and yield its frames; other streams go on too.
 
         Raises:
             ModelError: its numbers are no longer finite.
@@ -323,18 +322,17 @@ class Engine:
 
     @cached_property
     def _noise(self) -> Prompt:
-        """A second of it, encoded once, to try the engine with."""
+        """Return a second of encoded noise, to try the engine with."""
         return self.encode_prompt(np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE).astype(np.float32))
 
     def warm_up(self) -> None:
-        """Really generate a few frames from a second of noise, so that the first listener waits for nothing."""
+        """Generate a few frames from a second of noise, so that the first listener does not wait."""
         for _ in self.generate(self.stream(self._noise, _TRIED, frames=8)):
             pass
 
     @torch.inference_mode()
     def step_cost(self) -> StepCost:
-        """Measure what a step takes, for ever more streams until they are more than could be kept in time or there are
-        no more slots. For an engine that nobody uses."""
+        """Measure the time of a step for more and more streams, up to the slots or real time, on an idle engine."""
         slots = self.scheduler.slots
         cost = StepCost([], [])
         for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):

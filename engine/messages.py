@@ -1,4 +1,4 @@
-"""What the server and the engine's process say to each other: msgpack on a socket, validated, never pickled.
+"""Messages between the server and the engine's process: msgpack on a socket, validated, never pickled.
 
 A *prompt* is opened, fed with samples and committed; from a committed prompt any number of *streams* can be
 started. The engine answers with one ``StepDone`` for every frame step, holding the new frames of all streams.
@@ -18,7 +18,7 @@ Pace = Literal["realtime", "fast"]
 
 
 class SamplingParams(msgspec.Struct, frozen=True):
-    """How the coarse code is drawn. ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 are off."""
+    """Sampling of the coarse code. ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 are off."""
 
     seed: int
     temperature: float
@@ -27,14 +27,14 @@ class SamplingParams(msgspec.Struct, frozen=True):
 
 
 class StreamPlan(msgspec.Struct, frozen=True):
-    """What the engine is asked to make of a prompt: one stream to be.
+    """Plan of one stream, from the request to the slot.
 
     Attributes:
-        frames: to be made; None goes on until cancelled.
-        first_frame: how many frames the stream had before, elsewhere.
-        skipped: how many from there on its reader will pass by.
-        snapshots: whether the engine says, first and every second, what the stream could go on from.
-        resumed: whether the stream goes on from elsewhere, and comes before new ones.
+        frames: frames to make; None goes on until cancelled.
+        first_frame: frames that the stream had before, on another server.
+        skipped: frames from there on that its reader has already.
+        snapshots: whether the engine sends snapshots, at the start and every second.
+        resumed: whether the stream is resumed, and comes before new ones.
         promised: whether there was time for the stream before its prompt was worked on. Then it takes a free slot,
             whatever the limit is by now.
     """
@@ -64,7 +64,7 @@ FROM_SILENCE = DecoderState()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a stream can be resumed from: its last ``codes``, packed, and its decoder's state before them."""
+    """Snapshot from which a stream can be resumed: its last ``codes``, packed, and its decoder's state before them."""
 
     codes: bytes
     decoder_state: DecoderState = msgspec.field(default=FROM_SILENCE, name="base")
@@ -74,7 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class OpenPrompt(msgspec.Struct, tag=True):
-    """``owner``: whose it is; what is remembered of a prompt is never used for another's."""
+    """Expect a prompt of ``owner``; remembered prompts are never used for another owner."""
 
     prompt_id: int
     model: str
@@ -82,7 +82,7 @@ class OpenPrompt(msgspec.Struct, tag=True):
 
 
 class AppendPrompt(msgspec.Struct, tag=True):
-    """More of a prompt: mono float32 little-endian samples at 24 kHz."""
+    """Add to a prompt: mono float32 little-endian samples at 24 kHz."""
 
     prompt_id: int
     samples: bytes
@@ -130,21 +130,21 @@ class CancelStream(msgspec.Struct, tag=True):
 
 
 class ChangeSampling(msgspec.Struct, tag=True):
-    """Draw differently from the stream's next frame on; answered by ``SamplingChanged``."""
+    """Change the sampling from the stream's next frame on; answered by ``SamplingChanged``."""
 
     stream_id: int
     sampling: SamplingParams
 
 
 class HoldStream(msgspec.Struct, tag=True):
-    """Stop a stream, which keeps its slot and its listener's clock, and costs nothing more; or let it go on."""
+    """Stop a stream, which keeps its slot and its listener's clock, or let it go on."""
 
     stream_id: int
     held: bool
 
 
 class Acknowledge(msgspec.Struct, tag=True):
-    """The reader has taken this many frames of the stream in all."""
+    """Say how many frames of the stream the reader has taken in all."""
 
     stream_id: int
     frames: int
@@ -244,14 +244,14 @@ class Frame(msgspec.Struct, array_like=True):
 
 
 class SamplingChanged(msgspec.Struct, tag=True):
-    """From ``frame`` on the stream is drawn as the last ``ChangeSampling`` says."""
+    """The last ``ChangeSampling`` governs the stream from ``frame`` on."""
 
     stream_id: int
     frame: int
 
 
 class SnapshotTaken(msgspec.Struct, tag=True):
-    """What the stream can go on from at ``frame``, its next one, and how it is drawn."""
+    """State from which the stream can go on at ``frame``, its next one, and its sampling."""
 
     stream_id: int
     frame: int
@@ -260,7 +260,7 @@ class SnapshotTaken(msgspec.Struct, tag=True):
 
 
 class StepDone(msgspec.Struct, tag=True):
-    """One frame step of one model: new frames, and what it cost. ``stage_seconds`` now and then, else empty."""
+    """One frame step of one model: new frames and its time. ``stage_seconds`` are there now and then, else empty."""
 
     model: str
     frames: list[Frame]
@@ -296,15 +296,15 @@ _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 def pack(message: Command | Event) -> bytes:
-    """One message as bytes."""
+    """Return one message as bytes."""
     return _encoder.encode(message)
 
 
 def unpack_command(data: bytes) -> Command:
-    """Raises msgspec.ValidationError where ``data`` is not a command."""
+    """Return a command. Raises msgspec.ValidationError where ``data`` is none."""
     return _command_decoder.decode(data)
 
 
 def unpack_event(data: bytes) -> Event:
-    """Raises msgspec.ValidationError where ``data`` is not an event."""
+    """Return an event. Raises msgspec.ValidationError where ``data`` is none."""
     return _event_decoder.decode(data)

@@ -35,11 +35,11 @@ from whispergpt.engine.streams.scheduler import Stream
 MAX_PROMPTS = 512
 """Prompts held at once; each is about two megabytes."""
 SWITCH_SECONDS = 0.0005
-"""How long a thread may hold Python while another waits: a prompt's must never keep the step's for long."""
+"""Seconds after which a thread gives Python's lock to one that waits: a prompt must not hold up the step."""
 IDLE_SECONDS = 1.0
-"""Longest sleep, after which the parent is looked for."""
+"""Longest sleep in seconds, after which the worker looks whether its parent lives."""
 BEAT_SECONDS = 0.5
-"""At least so often the server hears that all is well."""
+"""Longest time in seconds between two messages to the server."""
 QUEUED_MESSAGES = 4096
 
 
@@ -65,12 +65,11 @@ class Worker:
 
     @property
     def finished(self) -> bool:
-        """Whether a draining worker has nothing left to play."""
+        """Return whether a draining worker has nothing left to play."""
         return self.draining and not self._streams
 
     def handle(self, command: m.Command) -> None:
-        """Carry out one command; what it names and is not known any more is ignored. What goes wrong with a prompt or a
-        stream is its own end, and nobody else's."""
+        """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone."""
         try:
             self._carry_out(command)
         except Exception:
@@ -114,7 +113,7 @@ class Worker:
                 self.draining = True
 
     def turn(self) -> float | None:
-        """One frame step of every model, and what the prompts' desk has finished.
+        """Do one frame step of every model, and send the prompts that the desk has finished.
 
         Returns:
             Seconds until there is more to do, None if nothing will be without a command or a finished prompt.
@@ -150,7 +149,7 @@ class Worker:
                 self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
 
     def _engine_for_prompt(self, command: m.OpenPrompt | m.ResumePrompt) -> Engine | None:
-        """The engine of a new prompt's model; None where it was refused."""
+        """Return the engine of a new prompt's model; None where the prompt was refused."""
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
         elif len(self._desk) + len(self._prompts) >= MAX_PROMPTS:
@@ -226,8 +225,7 @@ class Worker:
 
 
 def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
-    """Load the models, say ``Ready``, and work until drained, or until ``parent`` is not the process's parent any more.
-    Returns the exit status."""
+    """Load the models, say ``Ready``, and work until drained or without ``parent``; returns the exit status."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
     socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
     socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
@@ -249,7 +247,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
         send(m.LoadFailed(str(error)))
         return 2
     capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, options.max_load)
-    # What lives as long as the process need not be looked through again and again: that takes 80 ms, for everybody.
+    # Objects that live as long as the process need not be collected: looking through them takes 80 ms.
     gc.collect()
     gc.freeze()
     send(m.Ready([engine.info() for engine in engines.values()]))
@@ -262,7 +260,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
 
 
 def _alarm() -> tuple[int, Callable[[], None]]:
-    """A descriptor that can be read from once the function was called, from whichever thread."""
+    """Return a descriptor, and a function that makes it readable from any thread."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)

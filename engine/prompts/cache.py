@@ -1,4 +1,4 @@
-"""Prompts that were encoded lately, by their content: who sends one again waits for nothing."""
+"""Recently encoded prompts by their content, so that a prompt sent again is ready at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from whispergpt.engine.prompts.prompt import Prompt
 
 
 class PromptKey(NamedTuple):
-    """``digest``: SHA-256 of the samples; ``owner``: whose they are. Nothing is ever shared between owners."""
+    """Key of a prompt: its model, its owner and the SHA-256 of its samples. Owners share nothing."""
 
     model: str
     owner: str
@@ -17,7 +17,7 @@ class PromptKey(NamedTuple):
 
 
 class PromptCache:
-    """The prompts used last, in at most ``room`` bytes; 0 keeps none."""
+    """Keeps the prompts used last, in at most ``room`` bytes; 0 keeps none."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -25,14 +25,14 @@ class PromptCache:
         self.bytes = 0
 
     def find(self, key: PromptKey) -> Prompt | None:
-        """The prompt, which counts as used now."""
+        """Return the prompt, which counts as used now; None if it is not kept."""
         found = self._held.get(key)
         if found is not None:
             self._held.move_to_end(key)
         return found
 
     def add(self, key: PromptKey, prompt: Prompt) -> None:
-        """Keep a prompt, in the place of those not used for longest."""
+        """Keep a prompt in place of those unused for longest."""
         if key in self._held or prompt.bytes > self._room:
             return
         self._held[key] = prompt

@@ -1,9 +1,9 @@
-"""Prompts on their way in, worked through beside the frame steps by two threads: each takes any stage that is due.
+"""The prompts' desk: two threads encode prompts beside the frame steps, each taking any stage that is due.
 
-Both have a lower priority than the steps, so that whoever plays goes first where processors are scarce; but while
-somebody waits for a prompt, those who are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`).
-After each chunk both pass to the prompt nearest to its end, so that a long one does not hold a short one up. An owner
-for whom more was done than for others, by a head start, goes behind them.
+Both have a lower priority than the steps, so that streams go first where processors are scarce. But while a committed
+prompt waits, streams that are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`). After each
+chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up. Prompts of an
+owner for whom more was done than for others, by a head start, go behind those of others.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 
 CHUNK_FRAMES = 32
-"""Of one prompt before the next has its turn."""
+"""Frames of one prompt before the next has its turn."""
 THREADS = 2
 UNUSABLE = "The engine could not take this prompt in; try again."
 WAITING_FRAMES = 10 * FRAME_RATE
-"""A second that somebody has waited counts as so many frames that are done: nobody waits for ever."""
+"""Frames that a second of waiting counts as, so that no prompt waits for ever."""
 LOWER_PRIORITY = 10
-"""Of the prompts' threads, in steps of ``nice``: with nothing to spare they still get a tenth of a processor."""
+"""Steps of ``nice`` of the prompts' threads: with nothing to spare they still get a tenth of a processor."""
 _LOWEST_PRIORITY = 19
 HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
-"""Frames, each counted once a stage, that may be done for one owner beyond what was done for another: beside prompts
-that never end, a usual one of somebody else goes first."""
+"""Frames, each counted once a stage, that may be done for one owner beyond another: beside endless prompts of one
+owner, a usual prompt of another goes first."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class PromptDesk:
         self._worked: dict[str, int] = {}
         """Frames that were worked on for each owner, each counted once a stage, from ``_start`` on."""
         self._start = 0
-        """Where an owner who is new begins beside others. It never falls, so that owners who take turns in coming gain
-        nothing."""
+        """Count at which a new owner begins beside others. It never falls: owners gain nothing by taking turns."""
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -96,12 +95,12 @@ class PromptDesk:
             thread.start()
 
     def __len__(self) -> int:
-        """Prompts on their way in."""
+        """Return the number of prompts on their way in."""
         return len(self._arriving)
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for a prompt that is whole."""
+        """Return whether a committed prompt waits."""
         with self._changed:
             return any(arriving.committed_at is not None for arriving in self._arriving.values())
 
@@ -123,7 +122,7 @@ class PromptDesk:
             self._changed.notify_all()
 
     def append(self, prompt_id: int, samples: Samples) -> None:
-        """More of a prompt, mono float32 ``[n]`` at 24 kHz; one that is not known is ignored."""
+        """Add samples to a prompt, mono float32 ``[n]`` at 24 kHz; an unknown prompt is ignored."""
         with self._changed:
             if arriving := self._arriving.get(prompt_id):
                 try:
@@ -145,7 +144,7 @@ class PromptDesk:
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
                 else:
-                    self._finish_if_ready(arriving)  # a live one may be all read before it is committed
+                    self._finish_if_ready(arriving)  # a live one may be read to its end before it is committed
                 self._changed.notify_all()
 
     def drop(self, prompt_id: int) -> None:
@@ -155,7 +154,7 @@ class PromptDesk:
             self._finished = deque(done for done in self._finished if done.prompt_id != prompt_id)
 
     def finished(self) -> list[Finished]:
-        """Every prompt that ended since the last call.
+        """Return every prompt that ended since the last call.
 
         Raises:
             RuntimeError: a thread failed; the desk works no more.
@@ -180,14 +179,14 @@ class PromptDesk:
             _lower_priority()
             while (due := self._next()) is not None:
                 self._advance(*due)
-        except BaseException as error:  # whatever it is: the process cannot go on, and says so where it is seen
+        except BaseException as error:  # the process cannot go on, and ``finished`` says so
             self._failure = error
             self._notify()
             if not isinstance(error, Exception):
                 raise
 
     def _advance(self, arriving: _Arriving, stage: Stage) -> None:
-        """One chunk of one prompt. What goes wrong with it is that prompt's end, and nobody else's."""
+        """Work on one chunk of one prompt; an error ends that prompt alone."""
         failure = None
         try:
             arriving.encoder.work(stage, CHUNK_FRAMES)
@@ -207,8 +206,10 @@ class PromptDesk:
             self._changed.notify_all()
 
     def _next(self) -> tuple[_Arriving, Stage] | None:
-        """A chunk that waits for a stage, the last one first, of the prompt whose turn it is; None once the desk is
-        closed. The stage is nobody else's until it is done."""
+        """Return the prompt whose turn it is, and its last stage that has a chunk; None once the desk is closed.
+
+        The stage is reserved until the chunk is done.
+        """
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
@@ -258,7 +259,7 @@ def _key(arriving: _Arriving) -> PromptKey:
 
 
 def _lower_priority() -> None:
-    """Of this thread, where threads have a priority of their own."""
+    """Lower this thread's priority, where threads have one of their own."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         # From where it is: a process that is nice itself, as Ray's are, may not raise it.

@@ -50,7 +50,7 @@ class Prompt:
 
 
 class Stage(IntEnum):
-    """What is done with each chunk, one after the other."""
+    """Stages of each chunk, in their order."""
 
     ENCODE = 0
     DECODE = 1
@@ -69,7 +69,7 @@ class PromptEncoder:
 
     def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
         self._path, self._state = path, state
-        self._lock = threading.Lock()  # of what waits to be encoded
+        self._lock = threading.Lock()  # guards the samples that wait to be encoded
         self._waiting: list[Samples] = []
         self._waiting_samples = 0
         self._received = 0
@@ -109,28 +109,28 @@ class PromptEncoder:
             self._waiting_samples += len(samples)
 
     def commit(self) -> None:
-        """Nothing more comes; what is less than a frame is left out.
+        """End the prompt; less than a frame at its end is left out.
 
         Raises:
             AudioError: the prompt is shorter than 0.5 seconds (``too_short``).
         """
-        # What arrives may have been cut to whole frames already: half a second is then 37 frames, a little less.
+        # Samples may have been cut to whole frames already: half a second is then 37 frames, a little less.
         if self._received < int(MIN_PROMPT_SECONDS * FRAME_RATE) * HOP:
             raise too_short(self._received / SAMPLE_RATE)
         self._committed = True
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all samples so far."""
+        """Return the SHA-256 of all samples so far."""
         return self._hash.digest()
 
     @property
     def frames_left(self) -> int:
-        """That came and are not through yet."""
+        """Return the frames that came and have not passed all stages."""
         return self._received // HOP - self._read_frames
 
     def can(self, stage: Stage) -> bool:
-        """Whether a chunk waits for a stage."""
+        """Return whether a chunk waits for a stage."""
         if stage == Stage.DECODE:
             return bool(self._encoded)
         if stage == Stage.READ:
@@ -139,7 +139,7 @@ class PromptEncoder:
         return self._waiting_samples >= least * HOP
 
     def work(self, stage: Stage, most: int | None = None) -> None:
-        """One chunk through a stage; to be encoded, of at most ``most`` frames where its size is free."""
+        """Take one chunk through a stage; a chunk to encode has at most ``most`` frames where its size is free."""
         began = time.perf_counter()
         match stage:
             case Stage.ENCODE:
@@ -156,11 +156,11 @@ class PromptEncoder:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all of a committed prompt is through."""
+        """Return whether a committed prompt has passed all stages."""
         return self._committed and not self.frames_left
 
     def result(self) -> Prompt:
-        """The prompt, once it is ready."""
+        """Return the prompt, once it is ready."""
         assert self.is_ready
         self._path.settle(self._state)
         return Prompt(
@@ -174,7 +174,7 @@ class PromptEncoder:
         )
 
     def finish(self) -> Prompt:
-        """Commit and do all that is left, here.
+        """Commit, and do all stages in this thread.
 
         Raises:
             AudioError: the prompt is too short.
@@ -187,7 +187,7 @@ class PromptEncoder:
         return self.result()
 
     def _next_samples(self, most: int | None) -> Samples:
-        """Those of the next chunk, ``[T·320]``."""
+        """Return the samples of the next chunk, ``[T·320]``."""
         fewest, room = self._path.sizes(self._state.encoded)
         with self._lock:
             frames = min(self._waiting_samples // HOP, room, max(fewest, most or room))

@@ -1,13 +1,12 @@
 """Resumes a stream where its engine is gone from a snapshot: the stream's last codes.
 
-They are decoded and read as a prompt's are, which fills the rings that the model attends to. So it sounds on without a
-click, in the same voice and at the same place.
+They are decoded and read as a prompt's are, which fills the caches that the model attends to. The stream goes on without
+a click, in the same voice and at the same place.
 
-Of a stream's last fifteen seconds, decoded from silence, that is nearly all: the rings of the first two layers are as
-they were, and what the others had of frames before these is mostly forgotten, so that another code than would have been
-is seldom drawn in the second that a listener may be ahead of a token. With codes from further back than any
-frame's influence reaches, and the decoder's state before the first of them (its LSTM forgets nothing for sure), every
-bit is as it was.
+The last fifteen seconds, decoded from silence, nearly restore the state. The caches of the first two layers are exact,
+and the others have mostly forgotten earlier frames: a different code is seldom drawn in the second that a listener may
+be ahead of a token. With codes from further back than any frame's influence reaches, and the decoder's state before the
+first of them (its LSTM need not forget), the state is exact to the bit.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from whispergpt.engine.messages import DecoderState, Snapshot
 from whispergpt.engine.model.streaming import State, branch, leaf
 
 WARM_UP_FRAMES = FRAME_RATE
-"""More than the model attends to, for the decoder, whose LSTM remembers longer than its convolutions."""
+"""Frames beyond those that the model attends to, for the decoder's LSTM, which remembers longer."""
 FEWEST_FRAMES = 8
-"""A codec that mirrors its first frames cannot start with less."""
+"""Fewest frames that a codec with reflecting padding can start with."""
 _BITS = 10
 
 
 class ResumeError(ValueError):
-    """A snapshot is none of a stream of this model; the message is for the user."""
+    """A snapshot is not of this model; the message is for the user."""
 
 
 def frames_in_snapshot(config: ModelConfig) -> int:
-    """How many of a stream's last frames it is made again from, nearly: with one window alone, 25 of 30 streams of the
-    embedded ``speech`` had drawn another code within a second, with two of them 2."""
+    """Return how many of a stream's last frames restore it nearly: two windows. With one, 25 of 30 streams of the
+    embedded ``speech`` drew a different code within a second, with two windows 2."""
     return 2 * config.stack.window + WARM_UP_FRAMES
 
 
 def frames_of_influence(config: ModelConfig) -> int:
-    """How far back codes matter to a state, but for its decoder's: each layer sees a window of the one below."""
+    """Return how many frames back codes matter to a state, the decoder aside: each layer sees a window of the one below."""
     frames = config.stack.layers * config.stack.window
     if config.spectrogram is not None:
         frames += config.spectrogram.layers * config.spectrogram.window + -(-config.mel.window // HOP)
@@ -51,16 +50,16 @@ def frames_of_influence(config: ModelConfig) -> int:
 
 
 def frames_in_exact_snapshot(config: ModelConfig) -> int:
-    """Return the most frames of a snapshot with which every bit is as it was: those behind a prompt's end that matter
-    there, and as many again until the first state of the decoder that was kept since is old enough."""
+    """Return the most frames of an exact snapshot: those that matter behind a prompt's end, and as many again until the
+    first decoder's state kept since is old enough."""
     return 2 * (frames_of_influence(config) + 2 * FRAME_RATE)
 
 
 class DecoderStates:
-    """States of one stream's decoder that a snapshot may yet go back to, one a second.
+    """States of one stream's decoder that a snapshot may begin with, one a second.
 
     Args:
-        influence: the frames that one must be old to be enough; 0 keeps none but the first.
+        influence: age in frames from which a state is old enough; 0 keeps the first alone.
     """
 
     def __init__(self, first: DecoderState, influence: int) -> None:
@@ -68,11 +67,11 @@ class DecoderStates:
 
     @property
     def oldest(self) -> DecoderState:
-        """The one to go back to: the last that is old enough, or the first."""
+        """Return the state to begin with: the last that is old enough, or the first."""
         return self._kept[0]
 
     def note(self, now: int, decoder: Callable[[], State]) -> None:
-        """The stream is at frame ``now``; ``decoder`` gives its decoder's state there."""
+        """Note that the stream is at frame ``now``, where ``decoder`` gives its decoder's state."""
         if not self._influence:
             return
         if now >= self._kept[-1].start + FRAME_RATE:
@@ -82,10 +81,10 @@ class DecoderStates:
 
 
 def resumed_codes(state: PromptState, snapshot: Snapshot, books: int, most: int) -> Tensor:
-    """The codes ``[K, T]`` of a snapshot, whose state before the first of them becomes that of ``state``, a fresh one.
+    """Return the codes ``[K, T]`` of a snapshot, and put its decoder's state into ``state``, a fresh one.
 
     Raises:
-        ResumeError: the snapshot is none of a stream of this model, or longer than ``most`` frames.
+        ResumeError: the snapshot is not of this model, or longer than ``most`` frames.
     """
     codes = unpack_codes(snapshot.codes, books, most)
     start, decoder = snapshot.decoder_state.start, snapshot.decoder_state.packed
@@ -104,12 +103,12 @@ def resumed_codes(state: PromptState, snapshot: Snapshot, books: int, most: int)
 
 
 def pack_decoder(decoder: State) -> bytes:
-    """The decoder's state and the last latent of one slot, as ``DecoderState.packed`` has them."""
+    """Return the decoder's state and the last latent of one slot, as in ``DecoderState.packed``."""
     return b"".join(tensor.numpy().tobytes() for tensor in _tensors(decoder))
 
 
 def _tensors(state: State) -> list[Tensor]:
-    """All tensors of a tree, by their names."""
+    """Return all tensors of a tree by their names."""
     found: list[Tensor] = []
     for name in sorted(state):
         value = state[name]
@@ -119,7 +118,7 @@ def _tensors(state: State) -> list[Tensor]:
 
 
 def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:
-    """Codes ``[T, K]`` at ten bits each: four in five bytes, since the frame step waits for this."""
+    """Pack codes ``[T, K]`` at ten bits each, four in five bytes, quickly: the frame step waits for it."""
     flat = np.pad(codes.reshape(-1), (0, -codes.size % 4))
     a, b, c, d = flat.reshape(-1, 4).T
     packed = np.empty((len(a), 5), np.uint8)
@@ -130,7 +129,7 @@ def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:
 
 
 def unpack_codes(packed: bytes, books: int, most: int) -> Tensor:
-    """The codes that ``pack_codes`` packed, int64 ``[K, T]``.
+    """Return the codes that ``pack_codes`` packed, int64 ``[K, T]``.
 
     Raises:
         ResumeError: they are not of ``books`` codebooks, or of too few frames, or of more than ``most``.

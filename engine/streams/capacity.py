@@ -1,10 +1,10 @@
-"""How many real-time streams the machine bears: every model's step has to fit into a frame's time, with some to spare.
+"""Capacity: the real-time streams that the machine can play. Every model's step has to fit into a frame's time.
 
-What a step takes is measured at start for one stream, for two, for four, … and corrected by every step there is:
-whatever slows the machine down, be it prompts, another program or its own heat, leaves less room for newcomers.
+The time of a step is measured at start for one stream, for two, for four, … and corrected by every later step:
+prompts, another program or heat slow the machine down, and leave less room for new streams.
 
-The correction is the time that the last steps took over the time that they should have taken, not the mean of their
-ratios: a step of one stream that was interrupted takes five times as long, and says next to nothing of one of forty.
+The correction is the time that the last steps took over the time expected, not the mean of their ratios: an interrupted
+step of one stream takes five times as long, and says almost nothing of a step of forty.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import numpy as np
 from whispergpt.engine.config import FRAME_RATE
 
 MOST_LOAD = 0.8
-"""The share of each frame's time that steps may take; what is left absorbs the machine's unevenness."""
+"""Share of each frame's time that steps may take; the rest absorbs the machine's unevenness."""
 WEIGHT = 0.002
-"""Of the last step in what steps took and should have taken: some 500 count, seconds of a busy machine."""
+"""Weight of the last step in the averages: some 500 steps count, seconds of a busy machine."""
 MOST_SLOWDOWN = 10.0
-"""That one step can tell of: a single hiccup says little about the next thousand."""
+"""Largest slowdown that a single step may contribute, so that one hiccup does not shrink the capacity."""
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds of one model's step for so many ``streams``, rising, as measured at start."""
+    """Seconds of one model's step by the number of ``streams``, rising, as measured at start."""
 
     streams: list[int]
     seconds: list[float]
 
     def of(self, streams: int) -> float:
-        """Seconds of a step for so many streams; beyond what was measured along the last stretch."""
+        """Return the seconds of a step of ``streams``, extrapolated beyond the measured numbers."""
         if streams == 0:
             return 0.0
         if streams <= self.streams[-1] or len(self.streams) == 1:
@@ -50,25 +50,24 @@ class Capacity:
     """
 
     def __init__(self, costs: dict[str, StepCost], max_load: float = MOST_LOAD) -> None:
-        self._cost_of = {model: cache(cost.of) for model, cost in costs.items()}  # asked some times a step
+        self._cost_of = {model: cache(cost.of) for model, cost in costs.items()}  # asked several times a step
         self._seconds = max_load / FRAME_RATE
         self._took = self._should = min((cost.of(1) for cost in costs.values()), default=1.0) / WEIGHT
 
     @property
     def slowdown(self) -> float:
-        """Of the machine since the start. One for all models: a model that nobody may start a stream of would never be
-        measured again."""
+        """Return the machine's slowdown since the start, for all models: one without streams would not be measured."""
         return self._took / self._should
 
     def observe(self, model: str, streams: int, seconds: float) -> None:
-        """A step of a model for so many streams took so long, all that goes with it included."""
+        """Note the seconds that a step of ``streams`` took, with all that goes with it."""
         should = self._cost_of[model](streams)
         self._took += min(seconds, MOST_SLOWDOWN * should) - WEIGHT * self._took
         self._should += should - WEIGHT * self._should
 
     def most(self, model: str, playing: dict[str, int], slots: int) -> int:
-        """How many real-time streams of a model may play, up to ``slots``, beside those of others that do: at least one
-        where nobody else plays.
+        """Return how many real-time streams of a model may play beside those of others: at most ``slots``, at least one
+        where no other plays.
 
         ``playing``: real-time streams by model.
         """

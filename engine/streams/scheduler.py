@@ -1,11 +1,11 @@
-"""Who is stepped next: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
+"""The scheduler: streams wait for a slot, are paced by their listener's clock, and held by their reader's credit.
 
 Every real-time stream has a *lead*: seconds of its audio that are made and not played yet. While a few of them have
-too little, they are stepped alone, for a step of few is shorter, and the others live on their lead meanwhile. Where
-many have too little, all are stepped together, for that makes most frames in a second. Who has enough is stepped with
-all others who are due within a frame's time: one step for thirty costs a third of thirty steps, and the time that it
-saves is for prompts and newcomers. While somebody waits for a prompt, who is well ahead waits too: their listeners
-hear nothing of it. What is left is for ``fast``, which is made in real time while somebody waits for a prompt.
+too little, they are stepped alone: a step of few is shorter, and the others use their lead meanwhile. When many have
+too little, all are stepped together, which makes most frames in a second. Streams with enough are stepped with all
+others that are due within a frame's time: one step of thirty costs a third of thirty steps, and the time saved is for
+prompts and new streams. While a committed prompt waits, streams that are well ahead wait too, unheard by their
+listeners. The rest is for ``fast`` streams, which are made in real time while a prompt waits.
 
 Plain bookkeeping without tensors, so that it can be read and tested by itself.
 """
@@ -23,21 +23,20 @@ from whispergpt.engine.messages import CREDIT_FRAMES, SamplingParams, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
 
 LEAD_FRAMES = 2 * FRAME_RATE - 2
-"""Frames that a real-time stream is kept ahead of its listener's playback clock. With those that come early, for
-company, it is 2 s ahead and no more."""
+"""Frames that a real-time stream is kept ahead of its listener's playback clock. With frames that are made early
+beside others it is 2 s ahead at most."""
 SHORT_LEAD_SECONDS = 0.75
-"""What does as a lead while somebody waits for a prompt, which has the processors meanwhile."""
+"""Lead in seconds that is enough while a prompt waits, which has the processors meanwhile."""
 TOGETHER_SECONDS = 1 / FRAME_RATE
-"""Whoever is due so soon is stepped with who is due now: each stream has a phase of its own, and a step has a price."""
+"""Seconds within which streams that are due soon are stepped with those due now: each step has a fixed cost."""
 GRAIN_SECONDS = 0.001
-"""Sleep counts in milliseconds: what is left of one is not waited for."""
+"""Resolution of sleep in seconds: shorter waits are skipped."""
 SAFE_LEAD_SECONDS = 0.5
-"""With less, a stream goes before those that have more, and before all that are not listened to while they are made."""
+"""Lead in seconds below which a stream goes before those with more, and before all ``fast`` ones."""
 CATCH_UP = 2
-"""Frames in a frame's time for a stream that is safe and new: what it would take to be 2 s ahead at once is for others.
-"""
+"""Frames in a frame's time for a new stream with a safe lead, so that it leaves the rest of the time to others."""
 FEW = 4
-"""One in so many is few: stepped alone they cost the others little."""
+"""Divisor of the active streams: at most one in so many counts as few, and is stepped alone."""
 
 Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
@@ -71,7 +70,7 @@ class Stream:
 
     @property
     def next_frame(self) -> int:
-        """The frame that comes next, counted from where the stream began, be it elsewhere."""
+        """Return the number of the next frame, counted from the stream's beginning, also on another server."""
         return self.plan.first_frame + self.generated
 
     @property
@@ -79,7 +78,7 @@ class Stream:
         return self.status in ("completed", "cancelled", "failed")
 
     def lead(self, now: float) -> float:
-        """Seconds of audio that are made and not played, if it plays since the first frame that is heard; 0 before."""
+        """Return the seconds of audio that are made and not played yet; 0 before the first audible frame."""
         if self.first_frame_at is None:
             return 0.0
         played_until = now if self.held_at is None else self.held_at
@@ -87,7 +86,7 @@ class Stream:
 
 
 class Scheduler:
-    """Places streams into ``slots`` slots, lowest first, in the order they came, those that go on from elsewhere first.
+    """Places streams into slots, lowest first, in their order; resumed streams come first.
 
     Args:
         slots: streams that play at once.
@@ -97,9 +96,9 @@ class Scheduler:
     def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.slots, self._clock = slots, clock
         self.most_listened = slots
-        """Real-time streams that may play at once; those that play already are never more than held back by it."""
+        """Real-time streams that may play at once; streams that play already are never ended by it."""
         self.prompts_wait = False
-        """Whether somebody waits for a prompt to be worked through."""
+        """True while a committed prompt waits to be encoded."""
         self._by_slot: list[Stream | None] = [None] * slots
         self._waiting: deque[Stream] = deque()
 
@@ -109,7 +108,7 @@ class Scheduler:
 
     @property
     def listened(self) -> int:
-        """Real-time streams in slots, those that are held too: they come back."""
+        """Return the number of real-time streams in slots, with held ones, which come back."""
         return sum(s is not None and s.plan.pace == "realtime" for s in self._by_slot)
 
     @property
@@ -117,13 +116,12 @@ class Scheduler:
         return len(self._waiting)
 
     def add(self, stream: Stream) -> None:
-        """Queue a stream for the next free slot: behind all others, or before new ones if it goes on from
-        elsewhere."""
+        """Queue a stream for the next free slot: behind all others, or before new ones if it is resumed."""
         place = sum(1 for other in self._waiting if other.plan.resumed) if stream.plan.resumed else len(self._waiting)
         self._waiting.insert(place, stream)
 
     def admit(self) -> list[Stream]:
-        """Move waiting streams into free slots and return them: who must wait for time does not hold up `fast` ones."""
+        """Move waiting streams into free slots and return them; waiting real-time streams do not hold up `fast` ones."""
         placed: list[Stream] = []
         for slot, held in enumerate(self._by_slot):
             if held is None and self._waiting:
@@ -139,7 +137,7 @@ class Scheduler:
         return placed
 
     def runnable(self) -> list[Stream]:
-        """Playing streams that are to have their next frame now, in slot order; nobody where nobody is due."""
+        """Return the streams that get their next frame now, in slot order; none where none is due."""
         now = self._clock()
         waits = [(s, self._due_in(s, now)) for s in self._by_slot if s is not None]
         if all(wait > GRAIN_SECONDS for _, wait in waits):
@@ -152,7 +150,7 @@ class Scheduler:
         return urgent if len(urgent) * FEW <= self.active else listened
 
     def next_due(self) -> float | None:
-        """Seconds until a paced stream is due; 0 if one is now, None if nothing will be without a command."""
+        """Return the seconds until a stream is due; 0 if one is now, None if none will be without a command."""
         now = self._clock()
         waits = [self._due_in(s, now) for s in self._by_slot if s is not None]
         soonest = min(waits, default=float("inf"))
@@ -162,7 +160,9 @@ class Scheduler:
         """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
         now = self._clock()
         if stream.first_frame_at is not None:
-            stream.first_frame_at += max(0.0, -stream.lead(now))  # who ran dry waited that long, and goes on from here
+            stream.first_frame_at += max(
+                0.0, -stream.lead(now)
+            )  # a listener that ran dry waited that long, and goes on from here
         elif stream.generated >= stream.plan.skipped:
             stream.first_frame_at = now
         stream.generated += 1
@@ -171,7 +171,7 @@ class Scheduler:
             self.end(stream, "completed")
 
     def hold(self, stream: Stream, held: bool) -> None:
-        """Stop a stream where it is, in its slot or its place in the queue, or let it go on."""
+        """Stop a stream, in its slot or its place in the queue, or let it go on."""
         if held and stream.held_at is None:
             stream.held_at = self._clock()
         elif not held and stream.held_at is not None:
@@ -190,7 +190,7 @@ class Scheduler:
         stream.status = status
 
     def _due_in(self, stream: Stream, now: float) -> float:
-        """Seconds until the stream may be stepped; infinite while it is held, or its reader has to catch up first."""
+        """Return the seconds until the stream may be stepped; infinite while it is held or its reader has to catch up."""
         if stream.held_at is not None:
             return float("inf")
         if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:

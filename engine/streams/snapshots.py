@@ -1,4 +1,4 @@
-"""Snapshots of every slot's stream: what it can be resumed from, elsewhere."""
+"""Snapshots of every slot's stream, from which another server can resume it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from whispergpt.engine.prompts.resume import (
 
 
 class Snapshots:
-    """The last codes of each slot, and where ``exact`` old states of its decoder.
+    """Keeps the last codes of each slot, and where ``exact`` earlier states of its decoder.
 
     Args:
-        exact: whether a resumed stream is to have every bit of its state.
+        exact: whether a resumed stream has its state to the bit.
 
     Attributes:
-        influence: how far back an exact one goes at least; 0 where none is.
+        influence: frames that an exact snapshot goes back at least; 0 without exact ones.
     """
 
     def __init__(self, slots: int, config: ModelConfig, books: int, exact: bool) -> None:
@@ -37,18 +37,18 @@ class Snapshots:
         self._decoder_states = [DecoderStates(FROM_SILENCE, 0) for _ in range(slots)]
 
     def begin(self, slot: int, prompt: Prompt) -> None:
-        """A stream starts there, behind a prompt."""
+        """Begin a stream in a slot, behind a prompt."""
         self._codes.begin(slot, prompt.codes)
         self._next[slot] = prompt.start + prompt.frames
         self._decoder_states[slot] = DecoderStates(prompt.decoder_state, self.influence)
 
     def append(self, slots: list[int], codes: npt.NDArray[np.int32]) -> None:
-        """One frame more of each slot, ``codes`` ``[n, K]``."""
+        """Add a frame of each slot, ``codes`` ``[n, K]``."""
         self._codes.append(slots, codes)
         self._next[slots] += 1
 
     def take(self, slot: int, decoder: State) -> Snapshot:
-        """Return a snapshot of a slot's stream, whose decoder's state is ``decoder``; to be asked for every second."""
+        """Return a snapshot of a slot's stream, whose decoder's state is ``decoder``; called every second."""
         codes = self._codes.last(slot)
         if not self.influence:
             return Snapshot(pack_codes(codes))
