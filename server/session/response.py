@@ -6,71 +6,27 @@ import asyncio
 import time
 import uuid
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import Checkpoint, Pace, SamplingParams
+from whispergpt.engine.messages import Checkpoint
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
-from whispergpt.server.link.engine_handles import PromptHandle, Status, StreamHandle
-from whispergpt.server.link.places import Place
-from whispergpt.server.link.stream_plan import StreamPlan
+from whispergpt.server.link.engine_handles import Status, StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
 from whispergpt.server.session.backlog import every, latest
-from whispergpt.server.session.events import OutputFormat
 from whispergpt.server.session.socket import ClientGone, StreamSocket
+from whispergpt.server.session.wanted import Wanted
 
 log = logs.get("server.stream")
 ROUTE = "/stream"
 _MOST_UNDERRUNS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a response is to be.
-
-    Attributes:
-        prompt: committed, or recalled from a token.
-        output: of binary messages.
-        frames: of the whole response; None goes on until cancelled.
-        began: when ``response.create`` came.
-        first_frame: of the response, where its engine takes it up.
-        from_frame: the first that is sent.
-        resumed: whether it is the rest of one of another time or place.
-        place: kept for it while its prompt was made ready.
-        prompt_seconds: paid for the prompt, where this is its first response.
-    """
-
-    prompt: PromptHandle
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace
-    output: OutputFormat
-    began: float
-    first_frame: int = 0
-    from_frame: int = 0
-    resumed: bool = False
-    place: Place | None = None
-    prompt_seconds: float = 0.0
-
-    @property
-    def skipped(self) -> int:
-        """Frames that the engine makes and nobody is sent."""
-        return self.from_frame - self.first_frame
-
-    @property
-    def plan(self) -> StreamPlan:
-        """What the engine has to do."""
-        left = None if self.frames is None else self.frames - self.first_frame
-        recalls = self.prompt.model.recalls
-        return StreamPlan(self.sampling, left, self.pace, self.first_frame, self.skipped, recalls, self.resumed)
 
 
 class StreamResponse:
