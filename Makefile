@@ -16,10 +16,6 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m whispergpt.cli.demo
 
-# These end-to-end tests tolerate other load and run in parallel; the other end-to-end tests need an idle machine.
-PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
-	client_command same_samples tracing)
-
 # MINUTES limits each half of the tests, which together take about fifteen; pyproject.toml limits each test. With ARGS
 # there is no limit for the whole and no other process group, so that a debugger can read from the terminal.
 MINUTES ?= 25
@@ -30,8 +26,8 @@ test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for som
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(PATIENT) tests/unit tests/parity
-	$(LIMITED) $(PYTEST) tests/e2e tests/faults $(addprefix --ignore=,$(PATIENT))
+	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m parallel tests/e2e tests/unit tests/parity
+	$(LIMITED) $(PYTEST) -m "not parallel" tests/e2e tests/faults
 endif
 
 measures: $(VENV)/.installed-dev ## Install the packages of `whispergpt train measure` (large; needs a C compiler)

@@ -51,6 +51,10 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         WeightsError: the official weights are present but damaged.
     """
     share = min(1.0, options.seconds / FULL_RUN)
+
+    def told(run: Run) -> None:
+        tell(f"{run.streams} streams {'held' if run.held else 'failed'}, {1e3 * run.slack:.0f} ms to spare")
+
     model = build_preset(options.preset, device)
     runner = OurRunner(model, device, options.dtype)
     dtype = runner.engine.path.dtype
@@ -65,10 +69,6 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     points = curve(runner, seconds=share)
     guess = estimate(points, runner.frames)
     tell(f"about {guess:.0f} real-time streams")
-
-    def told(run: Run) -> None:
-        tell(f"{run.streams} streams {'held' if run.held else 'failed'}, {1e3 * run.slack:.0f} ms to spare")
-
     search = most_streams(runner, guess, options.seconds, told=told)
     streams = max(1, search.streams)
     loaded = StageTimes(streams, runner.stage_seconds(streams, steps=max(5, round(100 * share))))
@@ -80,9 +80,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         answers = [run_peer(p, sizes, options.seconds, str(device), tell) for p in PEERS]
         # Other load on the machine changes within half an hour: this engine is measured before and after the peers.
         again = most_streams(OurRunner(model, device, options.dtype), streams, options.seconds, told=told)
-    # Bfloat16 is extremely slow on processors without units for it, so it is measured only when peers use it.
-    dtypes = {dtype, torch.float32} | ({torch.bfloat16} if options.peers else set())
-    ceilings = {each: gemm_gflops(device, each, share) for each in sorted(dtypes, key=str)}
+    ceilings = _ceilings(device, dtype, share, with_peers=options.peers)
     ceilings[dtype] = max(ceiling, ceilings[dtype])
     return Report(
         device=str(device),
@@ -104,3 +102,10 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
         peers=[a for a in answers if not isinstance(a, SkippedPeer)],
         skipped=[a for a in answers if isinstance(a, SkippedPeer)],
     )
+
+
+def _ceilings(device: torch.device, dtype: torch.dtype, share: float, with_peers: bool) -> dict[torch.dtype, float]:
+    """Return GFLOP/s of matrix products in the engine's type, in float32, and in the peers' where they run."""
+    # Bfloat16 is extremely slow on processors without units for it, so it is measured only when peers use it.
+    dtypes = {dtype, torch.float32} | ({torch.bfloat16} if with_peers else set())
+    return {each: gemm_gflops(device, each, share) for each in sorted(dtypes, key=str)}

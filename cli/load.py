@@ -94,23 +94,33 @@ def load(
             "seed": seed,
             "listeners": len(visits),
         }
-    try:
-        check_server(url, api_key)
-    except ReachError as error:
-        _give_up(str(error))
+    _check_server(url, api_key)
     report = _run(url, crowd, plan)
     if page:
         with told_in_one_line():
             write_page(report, page)
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-    else:
-        console = Console()
-        console.print(summary_table(url, report.seconds, report.summary))
-        if report.doubtful:
-            console.print("The load generator itself was late at times and may have caused some gaps.", style="red")
+    _tell(url, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
+
+
+def _check_server(url: str, api_key: str | None) -> None:
+    """End the command where no server can be reached."""
+    try:
+        check_server(url, api_key)
+    except ReachError as error:
+        _give_up(str(error))
+
+
+def _tell(url: str, report: LoadReport, as_json: bool) -> None:
+    """Print what was heard."""
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
+    console = Console()
+    console.print(summary_table(url, report.seconds, report.summary))
+    if report.doubtful:
+        console.print("The load generator itself was late at times and may have caused some gaps.", style="red")
 
 
 def _give_up(why: str) -> NoReturn:

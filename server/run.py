@@ -113,7 +113,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services.guard.announce()
     sys.setswitchinterval(_SWITCH_SECONDS)
     BoundedHttpProtocol.most_connections = most_connections()
-    BoundedHttpProtocol.most_waiting_bytes = settings.pipelined_memory_bytes
+    BoundedHttpProtocol.waiting.most = settings.pipelined_memory_bytes
     BoundedHttpProtocol.body_seconds = settings.upload_seconds
     BoundedWebSocketProtocol.count_bytes = services.admission.connection_bytes
     config = uvicorn.Config(

@@ -1,7 +1,7 @@
-"""Resumes a stream where its engine is gone from a snapshot: the stream's last codes.
+"""Resumes a stream from a snapshot, its last codes, where its engine is gone.
 
-They are decoded and read as a prompt's are, which fills the caches that the model attends to. The stream goes on without
-a click, in the same voice and at the same place.
+The codes are decoded and read as a prompt's are, which fills the caches that the model attends to. The stream goes on
+without a click, in the same voice and at the same place.
 
 The last fifteen seconds, decoded from silence, nearly restore the state. The caches of the first two layers are exact,
 and the others have mostly forgotten earlier frames: a different code is seldom drawn in the second that a listener may
@@ -42,7 +42,7 @@ def frames_in_snapshot(config: ModelConfig) -> int:
 
 
 def frames_of_influence(config: ModelConfig) -> int:
-    """Return how many frames back codes matter to a state, the decoder aside: each layer sees a window of the one below."""
+    """Return how many frames back codes matter to a state, the decoder aside: a window for each layer."""
     frames = config.stack.layers * config.stack.window
     if config.spectrogram is not None:
         frames += config.spectrogram.layers * config.spectrogram.window + -(-config.mel.window // HOP)

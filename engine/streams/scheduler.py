@@ -121,7 +121,7 @@ class Scheduler:
         self._waiting.insert(place, stream)
 
     def admit(self) -> list[Stream]:
-        """Move waiting streams into free slots and return them; waiting real-time streams do not hold up `fast` ones."""
+        """Move waiting streams into free slots and return them; real-time ones that wait do not hold up `fast` ones."""
         placed: list[Stream] = []
         for slot, held in enumerate(self._by_slot):
             if held is None and self._waiting:
@@ -190,7 +190,7 @@ class Scheduler:
         stream.status = status
 
     def _due_in(self, stream: Stream, now: float) -> float:
-        """Return the seconds until the stream may be stepped; infinite while it is held or its reader has to catch up."""
+        """Return the seconds until the stream may be stepped; infinite while it is held or its reader is behind."""
         if stream.held_at is not None:
             return float("inf")
         if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:

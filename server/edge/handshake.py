@@ -32,3 +32,10 @@ def _tokens(headers: Headers, wanted: bytes) -> list[bytes]:
     """Return the elements of all headers of this name, in lower case."""
     parts = [part for name, value in headers if name.lower() == wanted for part in value.split(b",")]
     return [token for part in parts if (token := part.strip().lower())]
+
+
+def without_upgrade(method: bytes, url: bytes, version: bytes, headers: Headers) -> bytes:
+    """Return the bytes of a request's head without its ``Upgrade``, which makes the parser end behind it."""
+    lines = [b"%s %s HTTP/%s" % (method, url, version)]
+    lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]
+    return b"\r\n".join([*lines, b"", b""])

@@ -14,42 +14,30 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from whispergpt.server.edge.connection.client_probe import ClientProbe
+from whispergpt.server.edge.connection.connection_bound import ConnectionBound
+from whispergpt.server.edge.connection.deadline import Deadline
+from whispergpt.server.edge.connection.reading_flow import ReadingFlow
+from whispergpt.server.edge.connection.request_progress import MOST_HEAD_BYTES, PIECE_BYTES, RequestProgress
+from whispergpt.server.edge.connection.request_turns import RequestTurns
+from whispergpt.server.edge.connection.unparsed import Unparsed
+from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes, WaitingShare
 from whispergpt.server.edge.departure import while_open
-from whispergpt.server.edge.handshake import is_handshake
+from whispergpt.server.edge.handshake import is_handshake, without_upgrade
 from whispergpt.server.edge.raw_answer import raw_answer
-from whispergpt.server.edge.reading_flow import ReadingFlow
 from whispergpt.server.edge.request_head import check_host, check_size, check_start, split_absolute
-from whispergpt.server.edge.request_turns import RequestTurns
 from whispergpt.server.edge.unchunked import unchunked
-from whispergpt.server.edge.unparsed import Unparsed
 from whispergpt.server.errors import ApiError
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-MOST_HEAD_BYTES = 65_536
 MOST_URL_BYTES = 8_192
 MOST_HEADERS = 128
-HEAD_SECONDS = 20.0
-ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
-"""Also of connections beyond the bound: a server that is full is not one to be killed and started anew."""
-MOST_BEYOND = 16
-"""Connections beyond the bound whose requests are looked at."""
 MOST_WAITING_BYTES = 16_384
 """Bytes behind a request that is being answered, above which nothing more is read from its connection."""
-PROBE_SECONDS = 1.0
-"""Time after which a client that sends nothing more is asked whether it still waits for its answer."""
-_MOST_PROBE_SECONDS = 30.0
-_SECOND_PROBE_SECONDS = 0.1
-"""Time between two probes that belong together: the first makes a client that is gone say so, the second hears it."""
-_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PIECES_AT_ONCE = 16
 """Pieces of one connection that are parsed before other connections have their turn."""
-_PIECE_BYTES = 65_536
-_CHUNKED_PIECE_BYTES = 4_096
-"""Bytes of such a piece of a chunked body, where each byte may cost a call."""
-_PROBE_HEAD_SECONDS = 2.0
-_FULL_RETRY_SECONDS = 5
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -57,57 +45,47 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     bounds."""
 
     most_connections: int | None = None
-    """Of all kinds at once; None for no bound. Set before the server starts."""
-    most_waiting_bytes: int | None = None
-    """Bytes behind requests that are being answered, of all connections together; None for no bound. Set before the
-    server starts."""
-    waiting_bytes = 0
-    """How many there are now."""
+    """Bound on connections of all kinds at once; None for no bound. Set before the server starts."""
+    waiting = WaitingBytes()
+    """Bytes behind requests that are being answered, of all connections. Its bound is set before the server starts."""
     body_seconds = 120.0
-    """For the rest of a body whose request is answered already. Set before the server starts."""
+    """Seconds for the rest of a body whose request is answered already. Set before the server starts."""
     flow: ReadingFlow
     _turns = RequestTurns()
-    _beyond = False
-    """Whether this connection came when there were as many as there may be."""
-    _in_head = _in_body = False
-    _left: int | None = None
-    """Bytes of the body that have not come; None for a chunked one."""
-    _barren = 0
-    """Bytes since the last of which anything came: a head, a part of a body, or a body's end."""
-    _came = False
+    _bound: ConnectionBound
+    _deadline: Deadline
+    _probe: ClientProbe
     _asked_headers: list[tuple[bytes, bytes]] | None = None
     """Headers of a request whose upgrade is ignored, while it is parsed anew without it."""
     _refusal: ApiError | None = None
     """Why the parser was stopped."""
     _handshake = False
-    _counted = 0
-    """Bytes of this connection in ``waiting_bytes``."""
     _sent_all = False
     """Whether the client closed its side of the connection."""
     _turn: asyncio.Handle | None = None
-    _overdue: asyncio.TimerHandle | None = None
-    _probe: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = ReadingFlow(transport)
-        self._unparsed = Unparsed()
+        self._unparsed, self._progress = Unparsed(), RequestProgress()
+        self._share = WaitingShare(self.waiting)
+        self._deadline = Deadline(self.loop, transport)
+        self._probe = ClientProbe(self.loop, transport, self._unanswered)
+        self._bound = ConnectionBound(self.connections, self.most_connections)
         if hasattr(transport, "max_size"):  # asyncio's own reads four times as much at once
-            transport.max_size = _PIECE_BYTES
-        too_many = self._too_many()
-        if too_many > MOST_BEYOND:
-            self._refuse(self._full())
+            transport.max_size = PIECE_BYTES
+        if self._bound.refuses:
+            self._refuse(self._bound.full())
             return
-        self._beyond = too_many > 0
-        self._wait_for_more(self._head_seconds)
+        self._deadline.start(self._bound.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        for timer in (self._turn, self._probe):
-            if timer is not None:
-                timer.cancel()
+        self._deadline.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+        self._probe.stop()
         self._unparsed.clear()
-        self._count_waiting()
+        self._share.count(0)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,15 +99,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Keep the connection while an answer is owed: some clients close their side once they have said all."""
         self._sent_all = self.flow.held = True  # there is nothing to be read, whoever asks for it
         if self._owing:
-            self._ask_whether_there(PROBE_SECONDS)
+            self._probe.start()
         return self._owing
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(ApiError(400, "bad_request", msg))
 
     def on_message_begin(self) -> None:
-        self._in_head = True
-        self._wait_for_more(self._head_seconds)
+        self._progress.begin_head()
+        self._deadline.start(self._bound.head_seconds)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -138,7 +116,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:  # a trailer of a chunked body is no header
+        if not self._progress.in_head:  # a trailer of a chunked body is no header
             return
         if len(self.headers) >= MOST_HEADERS:
             told = f"The request has more than {MOST_HEADERS} headers."
@@ -158,23 +136,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return  # the parser would skip the body: the request is parsed anew
         else:
             self.headers[:] = self._asked_headers
-        self._in_head, self._in_body, self._came = False, True, True
-        names = dict(self.headers)
-        self._left = None if b"transfer-encoding" in names else int(names.get(b"content-length", b"0"))
-        self._stop_waiting()
+        self._progress.end_head(self.headers)
+        self._deadline.stop()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._came = True
-        if self._left is not None:
-            self._left -= len(body)
+        self._progress.count_body(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._in_head:  # of a request that is parsed anew
+        if self._progress.in_head:  # of a request that is parsed anew
             return
-        self._in_body, self._came = False, True
-        self._stop_waiting()
+        self._progress.end_body()
+        self._deadline.stop()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -185,8 +159,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, with what came behind the handshake."""
-        if not self._may_be_served(""):
-            self._refuse(self._full())
+        if not self._bound.serves(""):
+            self._refuse(self._bound.full())
             return
         rest = self._unparsed.counted(len(self._unparsed))
         self._unparsed.clear()
@@ -202,10 +176,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._handshake and self._should_upgrade_to_ws()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if self._beyond:  # the next probe needs its place
+        if self._bound.beyond:  # the next probe needs its place
             cycle.keep_alive = False
-        if not self._may_be_served(cycle.scope["path"]):
-            app = cast("ASGI3Application", self._full().response({"Connection": "close"}))
+        if not self._bound.serves(cycle.scope["path"]):
+            app = cast("ASGI3Application", self._bound.full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
         self._turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
@@ -219,13 +193,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        pieces = 0
-        while self._unparsed and (self._in_head or self._in_body or not self._answering):
+        pieces, progress = 0, self._progress
+        while self._unparsed and (progress.in_head or progress.in_body or not self._answering):
             if pieces == _PIECES_AT_ONCE:
                 self._turn = self.loop.call_soon(self._read_on)
                 break
             pieces += 1
-            self._parse(self._next_piece())
+            self._parse(progress.next_piece(self._unparsed))
             if self.transport.is_closing():
                 self._unparsed.clear()
             if self.transport.get_protocol() is not self:
@@ -237,7 +211,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self._owing:
                 self.transport.close()
             return
-        if self._too_much_waits and not self._in_body:  # the rest of a body belongs to a request that is known
+        if self._share.too_much and not progress.in_body:  # the rest of a body belongs to a request that is known
             self._forget_what_waits()
         elif len(self._unparsed) > MOST_WAITING_BYTES:
             self.flow.hold()
@@ -245,16 +219,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.flow.release()
         if not self._answering and self.timeout_keep_alive_task is None and self._turn is None:
             # What came stopped the other clock, and need not be a request.
-            self._wait_for_more(self.body_seconds if self._in_body else self._head_seconds)
-
-    def _next_piece(self) -> bytes:
-        if self._in_body and self._left is not None:
-            return self._unparsed.counted(min(self._left, _PIECE_BYTES))
-        most = MOST_HEAD_BYTES + 1 - self._barren
-        return self._unparsed.until_blank_line(min(most, _CHUNKED_PIECE_BYTES) if self._in_body else most)
+            self._deadline.start(self.body_seconds if progress.in_body else self._bound.head_seconds)
 
     def _parse(self, piece: bytes) -> None:
-        self._came, self._refusal = False, None
+        self._refusal = None
         try:
             try:
                 self.parser.feed_data(piece)
@@ -266,20 +234,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or ApiError(400, "bad_request", "Invalid HTTP request received."))
             return
-        self._barren = 0 if self._came else self._barren + len(piece)
-        if self._barren > MOST_HEAD_BYTES:
+        if not self._progress.count_piece(len(piece)):
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
 
     def _parse_without_upgrade(self) -> None:
         """Parse the head of a request anew, without what made the parser end behind it."""
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
-        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        version = self.parser.get_http_version().encode()
+        head = without_upgrade(self.parser.get_method(), self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._asked_headers = self.headers
         try:
-            self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+            self.parser.feed_data(head)
         finally:
             self._asked_headers = None
 
@@ -305,16 +271,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @property
     def _owing(self) -> bool:
         """Whether the client gets another answer without sending anything more."""
-        return self._turn is not None or (self._answering and not self._in_body)
-
-    def _too_many(self) -> int:
-        """Connections there are beyond the bound."""
-        return 0 if self.most_connections is None else max(0, len(self.connections) - self.most_connections)
-
-    @property
-    def _too_much_waits(self) -> bool:
-        most = self.most_waiting_bytes
-        return most is not None and self._counted > 0 and BoundedHttpProtocol.waiting_bytes > most
+        return self._turn is not None or (self._answering and not self._progress.in_body)
 
     def _forget_what_waits(self) -> None:
         """End the connection behind the answer that is under way."""
@@ -326,66 +283,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _may_be_served(self, path: str) -> bool:
-        return path in ALWAYS_ANSWERED or not (self._beyond and self._too_many())
-
-    def _full(self) -> ApiError:
-        told = f"{self.most_connections} connections are open already; try again in {_FULL_RETRY_SECONDS} s."
-        return ApiError(503, "too_many_connections", told, retry_after=_FULL_RETRY_SECONDS)
-
     def _refuse(self, error: ApiError) -> None:
         """Answer before there is a request, and close. An answer that is under way is cut instead."""
-        if not (self._in_body and self._answering and self.cycle.response_started):
+        if not (self._progress.in_body and self._answering and self.cycle.response_started):
             self.transport.write(raw_answer(error))
         self.transport.close()
 
     def _count_waiting(self) -> None:
-        """Bring ``waiting_bytes`` up to date."""
-        BoundedHttpProtocol.waiting_bytes += len(self._unparsed) - self._counted
-        self._counted = len(self._unparsed)
+        """Bring the count of waiting bytes up to date."""
+        self._share.count(len(self._unparsed))
 
-    def _ask_whether_there(self, seconds: float) -> None:
-        """Probe the client after so long, and again and again until an answer begins: a client that closed its side
-        and one that is gone look the same to this server until it sends.
-
-        HTTP/1.0 knows no interim answers: there a client whose answer does not begin in time counts as gone.
-        """
-        asked = self.cycle
-
-        def ask() -> None:
-            if self._unanswered and self.cycle.scope["http_version"] == "1.0":
-                if self.cycle is asked:
-                    self.transport.close()
-                    return
-            elif self._unanswered:
-                self.transport.write(_PROBE)
-                self._probe = self.loop.call_later(_SECOND_PROBE_SECONDS, ask_again)
-                return
-            self._ask_whether_there(later)
-
-        def ask_again() -> None:
-            if self._unanswered:
-                self.transport.write(_PROBE)
-            self._ask_whether_there(later)
-
-        later = min(2 * seconds, _MOST_PROBE_SECONDS)
-        self._probe = self.loop.call_later(seconds, ask)
-
-    @property
-    def _unanswered(self) -> bool:
-        """Whether the client waits for an answer of which nothing was sent."""
-        return self._answering and not self.cycle.response_started and not self.transport.is_closing()
-
-    @property
-    def _head_seconds(self) -> float:
-        return _PROBE_HEAD_SECONDS if self._beyond else HEAD_SECONDS
-
-    def _wait_for_more(self, seconds: float) -> None:
-        """Close the connection after so long, unless that is so already, or ``_stop_waiting`` comes before."""
-        if self._overdue is None:
-            self._overdue = self.loop.call_later(seconds, self.transport.close)
-
-    def _stop_waiting(self) -> None:
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """Return the request that waits for an answer of which nothing was sent; None where there is none."""
+        if self._answering and not self.cycle.response_started and not self.transport.is_closing():
+            return self.cycle
+        return None

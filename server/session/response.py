@@ -6,60 +6,27 @@ import asyncio
 import time
 import uuid
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import SnapshotTaken, StreamPlan
+from whispergpt.engine.messages import SnapshotTaken
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
-from whispergpt.server.link.engine_handles import PromptHandle, Status, StreamHandle
-from whispergpt.server.link.places import Place
+from whispergpt.server.link.engine_handles import Status, StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
 from whispergpt.server.session.backlog import every, latest
-from whispergpt.server.session.events import OutputFormat
+from whispergpt.server.session.response_request import ResponseRequest
 from whispergpt.server.session.socket import ClientGone, StreamSocket
 
 log = logs.get("server.stream")
 ROUTE = "/stream"
 _MOST_UNDERRUNS = 1_000_000
-
-
-@dataclass(frozen=True)
-class ResponseRequest:
-    """What a response is to be.
-
-    Attributes:
-        prompt: committed, or made again from a token.
-        plan: what the engine has to do.
-        output: format of binary messages.
-        began: when ``response.create`` came.
-        place: kept for the response while its prompt was made ready.
-        prompt_seconds: paid for the prompt, where this is its first response.
-    """
-
-    prompt: PromptHandle
-    plan: StreamPlan
-    output: OutputFormat
-    began: float
-    place: Place | None = None
-    prompt_seconds: float = 0.0
-
-    @property
-    def frames(self) -> int | None:
-        """Return the frames of the whole response, those of another time or place included; None without an end."""
-        return None if self.plan.frames is None else self.plan.first_frame + self.plan.frames
-
-    @property
-    def from_frame(self) -> int:
-        """Return the first frame of the response that is sent."""
-        return self.plan.first_frame + self.plan.skipped
 
 
 class StreamResponse:
@@ -69,9 +36,9 @@ class StreamResponse:
         ApiError: the line is full, the caller has had enough, or the engine is gone.
     """
 
-    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, wanted: ResponseRequest) -> None:
-        self._services, self._socket, self._caller, self._wanted = services, socket, caller, wanted
-        self._sampling = wanted.plan.sampling
+    def __init__(self, services: Services, socket: StreamSocket, caller: Caller, request: ResponseRequest) -> None:
+        self._services, self._socket, self._caller, self._request = services, socket, caller, request
+        self._sampling = request.plan.sampling
         self._id = f"resp_{uuid.uuid4().hex}"
         self._account = Account(services.metrics, ROUTE)
         self._playback: Playback | None = None
@@ -79,7 +46,7 @@ class StreamResponse:
         self._cancelled = self._over = self._created = False
         self._creating = asyncio.Lock()
         self._underruns = 0
-        self._next_frame = wanted.from_frame
+        self._next_frame = request.from_frame
         """Behind what was sent, or is being sent."""
         self._stream = self._start()
 
@@ -91,9 +58,9 @@ class StreamResponse:
         """
         async with self._creating:  # nobody's word may pass it by
             if not self._created:
-                wanted = self._wanted
-                created = {"id": self._id, "status": "in_progress", "seed": wanted.plan.sampling.seed}
-                await self._socket.send_event("response.created", response=created | {"from_frame": wanted.from_frame})
+                request = self._request
+                created = {"id": self._id, "status": "in_progress", "seed": request.plan.sampling.seed}
+                await self._socket.send_event("response.created", response=created | {"from_frame": request.from_frame})
                 self._created = True
 
     def cancel(self) -> None:
@@ -120,7 +87,7 @@ class StreamResponse:
             self._playback.pause(paused)
         return {
             "response_id": self._id,
-            "frames": self._wanted.from_frame + (self._playback.handed if self._playback else 0),
+            "frames": self._request.from_frame + (self._playback.handed if self._playback else 0),
         }
 
     def report(self, played_frames: int, underruns: int | None) -> None:
@@ -174,7 +141,7 @@ class StreamResponse:
         """
         self._task = asyncio.current_task()
         try:
-            with self._services.tracing.span("response", response_id=self._id, seed=self._wanted.plan.sampling.seed):
+            with self._services.tracing.span("response", response_id=self._id, seed=self._request.plan.sampling.seed):
                 status = await self._cancellable()
             self._account.end(status)
         except ApiError as error:
@@ -198,7 +165,7 @@ class StreamResponse:
             if self._cancelled:
                 return "cancelled"
             with self._services.tracing.span("queue"):
-                await self._services.admission.wait_for_slot(self._wanted.prompt.link, self._stream)
+                await self._services.admission.wait_for_slot(self._request.prompt.link, self._stream)
             return await self._send_audio(self._stream)
         except asyncio.CancelledError:
             if not self._cancelled:
@@ -208,20 +175,20 @@ class StreamResponse:
             return "cancelled"
 
     def _start(self) -> StreamHandle:
-        wanted, link = self._wanted, self._services.supervisor.link()
-        if wanted.prompt.link is not link:
+        request, link = self._request, self._services.supervisor.link()
+        if request.prompt.link is not link:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
         admission = self._services.admission
         return admission.start_stream(
-            link, wanted.prompt, wanted.plan, self._caller, wanted.place, prompt_seconds=wanted.prompt_seconds
+            link, request.prompt, request.plan, self._caller, request.place, prompt_seconds=request.prompt_seconds
         )
 
     async def _send_audio(self, stream: StreamHandle) -> Status:
-        wanted = self._wanted
-        realtime = wanted.plan.pace == "realtime"
+        request = self._request
+        realtime = request.plan.pace == "realtime"
         services = self._services
         playback = Playback(
-            stream, services.metrics, services.tracing, ROUTE, wanted.began, realtime, wanted.plan.skipped
+            stream, services.metrics, services.tracing, ROUTE, request.began, realtime, request.plan.skipped
         )
         if stream.held:
             playback.pause(True)
@@ -239,7 +206,7 @@ class StreamResponse:
     async def _send_messages(self, stream: StreamHandle, playback: Playback, realtime: bool) -> None:
         settings, slow = self._services.settings, self._services.metrics.slow_client
         policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
-        opus = encoder("opus", 0) if self._wanted.output == "opus" else None
+        opus = encoder("opus", 0) if self._request.output == "opus" else None
         messages = playback.messages()
         late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
         async with aclosing(late_dropped) as audio:
@@ -274,7 +241,7 @@ class StreamResponse:
             raise ApiError(408, "slow_reader", told, close_code=POLICY_VIOLATION) from None
 
     async def _say_checkpoint(self, snapshot: SnapshotTaken) -> None:
-        token = self._services.tokens.seal(snapshot, self._wanted.prompt.model, self._wanted.frames)
+        token = self._services.tokens.seal(snapshot, self._request.prompt.model, self._request.frames)
         told = {"response_id": self._id, "frame": snapshot.frame, "resume_token": token}
         await self._socket.send_event("response.checkpoint", **told)
 
@@ -291,4 +258,4 @@ class StreamResponse:
         }
         await self._socket.send_event("response.output_audio.done", response_id=self._id)
         await self._socket.send_event("response.done", response=done)
-        log.info("response", seconds=round(time.perf_counter() - self._wanted.began, 3), **done)
+        log.info("response", seconds=round(time.perf_counter() - self._request.began, 3), **done)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from math import inf
 from typing import assert_never
 
-from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account, count_refusal
-from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
 from whispergpt.server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from whispergpt.server.link.places import Place
 from whispergpt.server.observe import logs
-from whispergpt.server.parameters import Wishes, check_wishes, find_model, frames_for, sampling_for
+from whispergpt.server.parameters import Wishes, check_wishes, find_model, sampling_for
 from whispergpt.server.services import Services
 from whispergpt.server.session.events import (
     BufferClear,
@@ -35,16 +32,15 @@ from whispergpt.server.session.events import (
     parse_event,
     require_audio,
 )
+from whispergpt.server.session.inbox import Inbox
 from whispergpt.server.session.options import StreamOptions
 from whispergpt.server.session.prompt import SessionPrompt
-from whispergpt.server.session.response import ROUTE, ResponseRequest, StreamResponse
+from whispergpt.server.session.response import ROUTE, StreamResponse
+from whispergpt.server.session.response_request import continuation
+from whispergpt.server.session.resumption import Resumption
 from whispergpt.server.session.socket import Incoming, StreamSocket
-from whispergpt.server.tokens.resume_tokens import model_of, unusable
 
 log = logs.get("server.stream")
-_INBOX = 16
-_INBOX_BYTES = 1_048_576
-"""Bytes of audio that wait to be handled; a message that is larger waits alone."""
 _PLACE_SECONDS = 1.0
 """How long a place is kept for who has committed a prompt and has not asked for a response yet."""
 
@@ -56,9 +52,7 @@ class StreamSession:
         self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
         self._options = StreamOptions(find_model(services.supervisor.link().models, None))
         self._prompt = SessionPrompt(services, caller, socket.held)
-        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
-        self._inbox_bytes = {str: 0, bytes: 0}
-        self._taken = asyncio.Event()
+        self._inbox = Inbox()
         self._response: StreamResponse | None = None
         self._place: Place | None = None
         self._silent = asyncio.Event()
@@ -86,8 +80,7 @@ class StreamSession:
             self._give_place_back()
             self._prompt.clear()
             self._tasks = None
-            while not self._inbox.empty():
-                self._inbox.get_nowait()
+            self._inbox.clear()
         # Raised out here, and let go of, the error refers neither to the group nor to itself: messages that its frames
         # hold are freed with it, and not when the garbage collector comes.
         try:
@@ -107,11 +100,6 @@ class StreamSession:
         # Always reading: that is how a client that leaves is noticed at once, whatever is under way.
         while True:
             message = await self._socket.receive()
-            kind, most = (str, MAX_TEXT_BYTES) if isinstance(message.content, str) else (bytes, _INBOX_BYTES)
-            while self._inbox_bytes[kind] and self._inbox_bytes[kind] + len(message.content) > most:
-                self._taken.clear()
-                await self._taken.wait()
-            self._inbox_bytes[kind] += len(message.content)
             await self._inbox.put(message)
             del message  # it is no longer this task's, which waits for the next
 
@@ -163,8 +151,6 @@ class StreamSession:
             except TimeoutError:
                 continue
             self._socket.held.take()
-            self._inbox_bytes[type(message.content)] -= len(message.content)
-            self._taken.set()
             return message
 
     def _prompt_left(self) -> float:
@@ -259,18 +245,21 @@ class StreamSession:
         if self._response is not None:
             raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
         if fields.resume_token is not None:
-            wanted = await self._recalled(fields, fields.resume_token, began)
+            resumption = Resumption(self._services, fields, fields.resume_token)
+            self._give_place_back()  # a session has one at most
+            request = await resumption.request(self._caller, self._options, began)
         elif fields.from_frame is not None:
             raise bad_value("response.from_frame", "response.from_frame needs a response.resume_token.")
         else:
-            wanted = self._asked(fields, began)
+            limit = self._services.settings.max_stream_seconds
+            request = continuation(self._prompt, self._options, fields, limit, self._place, began)
         try:
-            response = StreamResponse(self._services, self._socket, self._caller, wanted)
+            response = StreamResponse(self._services, self._socket, self._caller, request)
         finally:
-            if wanted.place is not None:
-                wanted.place.give_back()
+            if request.place is not None:
+                request.place.give_back()
             if fields.resume_token is not None:
-                wanted.prompt.close()  # the response has it; the session's own prompt stays as it is
+                request.prompt.close()  # the response has it; the session's own prompt stays as it is
         if fields.resume_token is None:
             self._prompt.paid_seconds = 0.0
         self._response = response
@@ -286,48 +275,6 @@ class StreamSession:
 
         assert self._tasks is not None
         self._tasks.create_task(run())
-
-    def _asked(self, fields: ResponseFields, began: float) -> ResponseRequest:
-        """A continuation of the committed prompt."""
-        prompt, options = self._prompt.committed(), self._options
-        seconds, limit = fields.seconds, self._services.settings.max_stream_seconds
-        frames = None if seconds is None else frames_for(seconds, "response.seconds", limit)
-        plan = StreamPlan(options.sampling, frames, options.pace, snapshots=prompt.model.resumable)
-        return ResponseRequest(prompt, plan, options.output_format, began, self._place, self._prompt.paid_seconds)
-
-    async def _recalled(self, fields: ResponseFields, sealed: str, began: float) -> ResponseRequest:
-        """The rest of a response of another time or place."""
-        if fields.seconds is not None:
-            raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
-        link = self._services.supervisor.link()
-        token = self._services.tokens.open(sealed)
-        model = model_of(token, link.models)
-        start = token.first_sent(fields.from_frame)
-        self._give_place_back()  # a session has one at most
-        self._caller.require_room()
-        with ExitStack() as undo:
-            admission, pace = self._services.admission, self._options.pace
-            place = undo.enter_context(admission.keep_place(link, model, pace, self._caller))
-            async with self._caller.prompt_turn():
-                prompt = undo.enter_context(link.resume_prompt(model, token.snapshot, self._caller.identity))
-                try:
-                    seconds = (await prompt.made()).frames / FRAME_RATE
-                except ApiError as error:
-                    if error.code == "bad_token":
-                        raise unusable("another version of the server made it") from None
-                    raise
-            undo.pop_all()  # they are the response's now
-        self._caller.charge(seconds)  # it was worked on as a prompt is
-        plan = StreamPlan(
-            token.sampling,
-            None if token.frames is None else token.frames - token.frame,
-            self._options.pace,
-            first_frame=token.frame,
-            skipped=start - token.frame,
-            snapshots=model.resumable,
-            resumed=True,
-        )
-        return ResponseRequest(prompt, plan, self._options.output_format, began, place, seconds)
 
     async def _fork(self, seed: int | None) -> None:
         if self._response is None:

@@ -18,12 +18,15 @@ from whispergpt_client.protocol import StreamProtocol, StreamRequest
 
 from tests.support.audio import HOP, SPEECH
 from tests.support.cuttable import CuttableWire
-from tests.support.metrics import wait_for_idle, wait_until
+from tests.support.metrics import wait_for_idle
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
+
+pytestmark = pytest.mark.parallel
 
 FRAME_BYTES = 2 * HOP
 SECONDS = 5.0

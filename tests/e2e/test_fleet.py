@@ -15,9 +15,10 @@ from tests.support.faults import GOOD_PROMPT
 from tests.support.fleet import NODES, LocalFleet
 from tests.support.http import HTTP
 from tests.support.kernels import kernels_expected
-from tests.support.metrics import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [
+    pytest.mark.parallel,
     pytest.mark.timeout(150),
     pytest.mark.skipif(not kernels_expected(), reason="without compiled kernels streams go on with other samples"),
 ]

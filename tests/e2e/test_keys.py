@@ -13,9 +13,11 @@ from whispergpt_client import AsyncClient, Client, WhisperGPTError
 from tests.support.audio import SPEECH, pcm_of, samples_of, speech
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from tests.support.metrics import wait_until
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
+
+pytestmark = pytest.mark.parallel
 
 Keys = dict[str, str]
 

@@ -16,12 +16,15 @@ from whispergpt_client import Client
 
 from tests.support.audio import HOP, SPEECH
 from tests.support.live_socket import LiveSocket
-from tests.support.metrics import wait_for_idle, wait_until
+from tests.support.metrics import wait_for_idle
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, ModelConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
+
+pytestmark = pytest.mark.parallel
 
 FRAME_BYTES = 2 * HOP
 KEY = {"WHISPERGPT_RESUME_KEY": "both servers have this one"}

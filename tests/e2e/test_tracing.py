@@ -14,8 +14,10 @@ from whispergpt_client import Client
 
 from tests.support.audio import SPEECH
 from tests.support.http import HTTP
-from tests.support.metrics import wait_until
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+
+pytestmark = pytest.mark.parallel
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.faults.test_splinters import KEY, UPGRADE
 from tests.support.audio import encode
 from tests.support.faults import GOOD_PROMPT, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from tests.support.metrics import Metrics, wait_until
+from tests.support.metrics import Metrics
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.stall import narrow_wire
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
@@ -83,17 +83,6 @@ def fill(process: ServerProcess, key: str, open_sessions: ExitStack) -> list[Liv
     return full
 
 
-def close_code(socket: LiveSocket) -> int | None:
-    """Return how the server closed a session; None where it is open."""
-    try:
-        while True:
-            socket.receive(within=1)
-    except TimeoutError:
-        return None
-    except ConnectionClosed as closed:
-        return None if closed.rcvd is None else closed.rcvd.code
-
-
 def test_one_key_leaves_memory_to_others(process: ServerProcess, keys: Keys) -> None:
     with ExitStack() as sessions, session(process, keys["other"]) as listener:
         listener.commit(GOOD_PROMPT)
@@ -108,7 +97,7 @@ def test_one_key_leaves_memory_to_others(process: ServerProcess, keys: Keys) -> 
         while isinstance(message := listener.receive(), bytes):
             pass
         assert message["type"] == "response.paused"
-        assert {close_code(hog) for hog in hogs} == {None, 1013}, "what exceeds a share is refused"
+        assert {hog.close_code() for hog in hogs} == {None, 1013}, "what exceeds a share is refused"
     wait_until(lambda: uploads(process) == 0, "all is given back")
 
 

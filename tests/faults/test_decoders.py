@@ -19,7 +19,8 @@ from tests.support.faults import check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.live_socket import LiveSocket
 from tests.support.odd_files import wave_header
-from tests.support.processes import alive, busy_child, children, running, wait_for
+from tests.support.processes import alive, busy_child, children, running
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
 
@@ -104,7 +105,7 @@ def test_a_decoder_that_crashes_costs_its_upload_alone(
     errors: list[dict[str, Any] | None] = []
     upload = threading.Thread(target=lambda: errors.append(door(alice, slow_upload())))
     upload.start()
-    pid = wait_for(lambda: busy_child(nursery))
+    pid = wait_until(lambda: busy_child(nursery), "a decoder works", PATIENCE_SECONDS)
     os.kill(pid, signal.SIGSTOP)
     assert bob.over_http(encode(speech(1.0))) is None, "another key's upload has a decoder of its own meanwhile"
     os.kill(pid, signal.SIGSEGV)
@@ -127,15 +128,15 @@ def test_who_hangs_up_takes_its_decoder_along(process: ServerProcess, alice: Vis
     head += f"Content-Type: {body.headers['content-type']}\r\nContent-Length: {len(content)}\r\n\r\n"
     with raw_connection(alice.url) as connection:
         connection.sendall(head.encode() + content)
-        pid = wait_for(lambda: busy_child(nursery))
+        pid = wait_until(lambda: busy_child(nursery), "a decoder works", PATIENCE_SECONDS)
         os.kill(pid, signal.SIGSTOP)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone, not half closed
-    wait_for(lambda: not alive(pid))
+    wait_until(lambda: not alive(pid), "the decoder has ended", PATIENCE_SECONDS)
 
 
 def test_nothing_is_left_of_a_server_that_is_killed() -> None:
     process = ServerProcess()
     nursery = running(NURSERY, process.pid)
-    decoders = wait_for(lambda: children(nursery))
+    decoders = wait_until(lambda: children(nursery), "there are decoders", PATIENCE_SECONDS)
     process.kill()
-    wait_for(lambda: not any(map(alive, [nursery, *decoders])))
+    wait_until(lambda: not any(map(alive, [nursery, *decoders])), "all have ended", PATIENCE_SECONDS)

@@ -14,8 +14,9 @@ from tests.support.audio import HOP, samples_of
 from tests.support.faults import GOOD_PROMPT
 from tests.support.http import HTTP, raw_connection
 from tests.support.memory_wire import MemoryWire
-from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from tests.support.metrics import Metrics, wait_for_idle
 from tests.support.uvicorn_server import serving
+from tests.support.waiting import wait_until
 from tests.support.wire import answers_to
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 

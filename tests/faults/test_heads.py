@@ -14,7 +14,7 @@ from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.metrics import wait_for_idle
 from tests.support.wire import answers_to
-from whispergpt.server.edge import http_protocol
+from whispergpt.server.edge.connection import connection_bound
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 HALF = b"GET / HTTP/1.1\r\nHost:"
@@ -42,7 +42,7 @@ def test_long_headers_that_end_are_read(server: str) -> None:
 
 def test_who_says_nothing_whole_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The silent, and the second request of a connection that stops half-way."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 0.3)
     assert issubclass(BoundedHttpProtocol, asyncio.Protocol)
     ended = asyncio.run(_ended(b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTT"))
     assert all(seconds < 3 for seconds in ended), ended
@@ -50,7 +50,7 @@ def test_who_says_nothing_whole_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_no_request_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line's end, or a byte of a body that nobody reads, stops the clock of idle connections."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(BoundedHttpProtocol, "body_seconds", 0.3)
     whole, body = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
     ended = asyncio.run(_ended([whole, 0.1, b"\r\n"], [body, 0.1, b"a"]))
@@ -59,7 +59,7 @@ def test_what_is_no_request_keeps_no_connection(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_body_that_comes_slowly_does_not_cut_its_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many read their answer once all is sent."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 0.2)
     asked = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
     again = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     (answer,) = asyncio.run(_answers([asked, *[0.1, b"a"] * 6, again]))
@@ -88,7 +88,7 @@ def test_a_request_behind_another_hides_nobodys_leaving(server: str) -> None:
 
 
 def test_half_a_request_behind_another_does_not_cut_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 0.2)
     (answer,) = asyncio.run(_answers(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /"))
     assert b"whole" in answer and answer.endswith(b"0\r\n\r\n")
 
@@ -134,8 +134,8 @@ def test_a_trailer_is_no_header(server: str) -> None:
 def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves files for what those who are there need."""
     monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 2)
-    monkeypatch.setattr(http_protocol, "MOST_BEYOND", 0)
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(connection_bound, "MOST_BEYOND", 0)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 1.0)
     answers = sorted(asyncio.run(_answers(HALF, HALF, HALF)))
     assert answers[:2] == [b"", b""], "who was there is served on"
     _check_full(answers[2])
@@ -153,7 +153,7 @@ UPGRADE = (
 def test_a_full_server_still_answers_probes(monkeypatch: pytest.MonkeyPatch, request_whole: bytes) -> None:
     """Else it would be killed for being full, with everybody who is served."""
     monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 1)
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.5)
+    monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 1.5)
     probe = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     there, probed, refused = asyncio.run(_answers(HALF, probe, request_whole))
     assert there == b""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kernels import kernels_expected
-from tests.support.metrics import wait_until
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT, START_SECONDS
 
 END_SECONDS = 10.0

@@ -19,7 +19,8 @@ from tests.support.audio import encode, speech
 from tests.support.faults import GOOD_PROMPT, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from tests.support.metrics import Metrics, wait_for_idle
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
 

@@ -69,11 +69,11 @@ def test_what_waits_is_not_parsed_and_not_read_without_end() -> None:
             sent = await _filled(writer, SMALL * count)
             assert sent < len(SMALL) * count / 2, "the socket is not read meanwhile"
             assert gate.requests == 1, "one request is parsed at a time"
-            assert 0 < BoundedHttpProtocol.waiting_bytes <= MOST_WAITING_BYTES + READ_AT_ONCE
+            assert 0 < BoundedHttpProtocol.waiting.total <= MOST_WAITING_BYTES + READ_AT_ONCE
             writer.transport.abort()
             gate.opened.set()
             async with asyncio.timeout(20):
-                while BoundedHttpProtocol.waiting_bytes:  # noqa: ASYNC110
+                while BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             del reader
 
@@ -86,7 +86,7 @@ def test_all_that_waited_is_answered_in_the_end() -> None:
         async with serving(gate) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(SMALL * 8_000 + LAST)
-            while not BoundedHttpProtocol.waiting_bytes:  # noqa: ASYNC110
+            while not BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             gate.opened.set()
             async with asyncio.timeout(200):
@@ -94,13 +94,13 @@ def test_all_that_waited_is_answered_in_the_end() -> None:
                     answers.feed(data)
             writer.close()
         assert len(answers.all) == gate.requests == 8_001 and "/last" in gate.paths
-        assert BoundedHttpProtocol.waiting_bytes == 0
+        assert BoundedHttpProtocol.waiting.total == 0
 
     asyncio.run(run())
 
 
 def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedHttpProtocol, "most_waiting_bytes", 20_000)
+    monkeypatch.setattr(BoundedHttpProtocol.waiting, "most", 20_000)
 
     async def run() -> None:
         gate, first, second = _Gate(), Answers(), Answers()
@@ -109,7 +109,7 @@ def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(mo
             one[1].write(
                 SMALL + b"GET /waits HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"a" * 15_000 + b"\r\n\r\n"
             )
-            while not BoundedHttpProtocol.waiting_bytes:  # noqa: ASYNC110
+            while not BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             two[1].write(SMALL + b"GET /never HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 15_000 + b"\r\n\r\n")
             while gate.requests < 2:  # noqa: ASYNC110
@@ -127,7 +127,7 @@ def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(mo
 
 def test_where_all_together_send_too_much_a_body_is_still_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a body in small chunks, some waits as well, for the turn of other connections."""
-    monkeypatch.setattr(BoundedHttpProtocol, "most_waiting_bytes", 1_000)
+    monkeypatch.setattr(BoundedHttpProtocol.waiting, "most", 1_000)
     count, sizes = 6_000, []
 
     async def takes_all(scope: Any, receive: Any, send: Any) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.faults import assert_serves, check_error
 from tests.support.http import raw_connection
-from tests.support.metrics import Metrics, wait_until
+from tests.support.metrics import Metrics
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.admission.held_bytes import FREE_CONTROL_BYTES, MAX_TEXT_BYTES
 

@@ -15,7 +15,8 @@ from tests.support.audio import HOP, SPEECH
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from tests.support.metrics import Metrics, wait_for_idle, wait_until
+from tests.support.metrics import Metrics, wait_for_idle
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
 
 SETTINGS = {

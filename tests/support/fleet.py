@@ -25,7 +25,8 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 from ray.util import list_named_actors
 
-from tests.support.metrics import Metrics, wait_until
+from tests.support.metrics import Metrics
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE_YAML = ROOT / "deploy" / "ray" / "serve.yaml"

@@ -87,13 +87,24 @@ class LiveSocket:
         """The error of the next message."""
         return dict(self.expect("error")["error"])
 
-    def expect_close(self) -> int | None:
-        """Read to the end and return the close code; None where the connection broke without one."""
+    def expect_close(self, within: float = WAIT_SECONDS) -> int | None:
+        """Read to the end and return the close code; None where the connection broke without one.
+
+        Raises:
+            TimeoutError: the session is open, and nothing came within so many seconds.
+        """
         try:
             while True:
-                self.receive()
+                self.receive(within)
         except ConnectionClosed as closed:
             return None if closed.rcvd is None else closed.rcvd.code
+
+    def close_code(self) -> int | None:
+        """Read what has come and return how the server closed the session; None where it is open."""
+        try:
+            return self.expect_close(within=1)
+        except TimeoutError:
+            return None
 
     def send_too_much(self, messages: Iterable[bytes]) -> None:
         """Send on until the server will take no more."""

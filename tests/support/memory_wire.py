@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.support.wire import Answer, Answers
+from whispergpt.server.edge.connection.request_turns import RequestTurns
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 
@@ -58,6 +59,7 @@ class MemoryWire:
         config.load()
         self.transport = _Transport()
         self._protocol = BoundedHttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        self._protocol._turns = RequestTurns()  # their clock is the loop's, and each test has a loop of its own
         self.transport.protocol = self._protocol
         self._protocol.connection_made(self.transport)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.http import HTTP
+from tests.support.waiting import wait_until
 
 
 class Metrics:
@@ -29,14 +27,6 @@ class Metrics:
         return sum(
             sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         )
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Ask until it is so. Raises AssertionError naming ``what`` where it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 def wait_for_idle(url: str) -> None:

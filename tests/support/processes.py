@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
-
-PATIENCE_SECONDS = 60.0
-_T = TypeVar("_T")
 
 
 def stat(pid: int) -> list[str]:
@@ -46,12 +40,3 @@ def running(module: str, parent: int) -> int:
 def busy_child(parent: int, seconds: float = 0.2) -> int | None:
     """A child that has computed for so long."""
     return next((pid for pid in children(parent) if cpu_seconds(pid) > seconds), None)
-
-
-def wait_for(what: Callable[[], _T]) -> _T:
-    """Ask again and again until the answer is true; an assertion fails if it never is."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not (answer := what()):
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.02)
-    return answer

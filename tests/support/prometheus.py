@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.metrics import wait_until
 from tests.support.tools import require_tool
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT
 from whispergpt.deploy.grafana.generator.prometheus import Prometheus, PrometheusError
 

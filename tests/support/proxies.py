@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.support.metrics import wait_until
 from tests.support.tools import require_tool
+from tests.support.waiting import wait_until
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "proxies.md"
 _NGINX = """

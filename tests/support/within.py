@@ -1,7 +1,7 @@
-"""Run a command within a limit: ``python tests/support/within.py MINUTES COMMAND…``.
+"""Run a command within a limit: ``python tests/support/within.py [--grace SECONDS] MINUTES|SECONDSs COMMAND…``.
 
 The command gets a process group of its own. When the limit is reached, the group is interrupted as by Ctrl-C, so that
-pytest says where it was and stops its servers; whatever still runs after ``GRACE_SECONDS`` is killed. The group is also
+pytest says where it was and stops its servers; whatever still runs after ``--grace`` is killed. The group is also
 killed when the command ends by itself: a server whose test crashed would run on and keep the output's pipe open.
 
 ``timeout`` of coreutils does neither: it signals the group and leaves what ignores the signal, or, with
@@ -10,6 +10,7 @@ killed when the command ends by itself: a server whose test crashed would run on
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -63,5 +64,15 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
+def _minutes(limit: str) -> float:
+    """Return the minutes of ``25`` or of ``1500s``."""
+    return float(limit[:-1]) / 60 if limit.endswith("s") else float(limit)
+
+
 if __name__ == "__main__":
-    sys.exit(run(float(sys.argv[1]), sys.argv[2:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS")
+    parser.add_argument("limit", type=_minutes)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    sys.exit(run(given.limit, given.command, given.grace))

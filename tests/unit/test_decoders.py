@@ -21,7 +21,8 @@ import pytest
 
 from tests.support.audio import encode, encode_with_ffmpeg, speech
 from tests.support.odd_files import film, wave_header
-from tests.support.processes import alive, busy_child, children, stat, wait_for
+from tests.support.processes import alive, busy_child, children, stat
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
 from whispergpt.engine.audio.limits import AudioError
 from whispergpt.engine.audio.wire import (
@@ -77,8 +78,9 @@ async def refusal(pool: DecoderPool, data: bytes, caller: Caller = ANYBODY) -> A
 
 async def busy(pool: DecoderPool) -> int:
     """The decoder that works."""
-    assert pool.nursery_pid is not None
-    return await asyncio.to_thread(wait_for, lambda: busy_child(pool.nursery_pid or 0))
+    nursery = pool.nursery_pid
+    assert nursery is not None
+    return await asyncio.to_thread(wait_until, lambda: busy_child(nursery), "a decoder works", PATIENCE_SECONDS)
 
 
 async def test_samples_are_those_of_this_process() -> None:
@@ -158,7 +160,7 @@ async def test_who_leaves_ends_its_decoder() -> None:
         os.kill(pid, signal.SIGSTOP)  # it would not end by itself
         left.cancel()
         assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
-        await asyncio.to_thread(wait_for, lambda: not alive(pid))
+        await asyncio.to_thread(wait_until, lambda: not alive(pid), "the decoder has ended", PATIENCE_SECONDS)
 
 
 async def test_one_key_leaves_a_decoder_to_others() -> None:
@@ -181,7 +183,12 @@ async def test_what_takes_long_gives_way() -> None:
         pid = await busy(pool)
         assert pool.nursery_pid is not None
         at_first = os.getpriority(os.PRIO_PROCESS, pool.nursery_pid)
-        await asyncio.to_thread(wait_for, lambda: os.getpriority(os.PRIO_PROCESS, pid) == LONG_NICENESS)
+        await asyncio.to_thread(
+            wait_until,
+            lambda: os.getpriority(os.PRIO_PROCESS, pid) == LONG_NICENESS,
+            "the decoder gives way",
+            PATIENCE_SECONDS,
+        )
         assert at_first < LONG_NICENESS
         slow.cancel()
 
@@ -223,7 +230,9 @@ async def test_another_nursery_is_started_where_one_is_lost() -> None:
         lost = pool.nursery_pid
         assert lost is not None
         os.kill(lost, signal.SIGKILL)
-        await asyncio.to_thread(wait_for, lambda: not any(map(alive, idle)))
+        await asyncio.to_thread(
+            wait_until, lambda: not any(map(alive, idle)), "all decoders have ended", PATIENCE_SECONDS
+        )
         assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
         assert pool.nursery_pid != lost
         assert not any(decoder.outlived for decoder in pool._warm)
@@ -244,7 +253,7 @@ async def idle_decoders(pool: DecoderPool) -> list[int]:
         ready = len(pids) == len(pool._warm) == Settings().decode_processes and all(map(waits, pids))
         return pids if ready else []
 
-    return await asyncio.to_thread(wait_for, found)
+    return await asyncio.to_thread(wait_until, found, "each place has a decoder", PATIENCE_SECONDS)
 
 
 async def test_idle_decoders_that_are_killed_cost_no_upload() -> None:
@@ -263,7 +272,7 @@ async def test_an_upload_whose_decoder_is_killed_gets_another(killed: str) -> No
         for pid in idle:
             os.kill(pid, signal.SIGSTOP)  # they hold what is sent to them
         uploads = [asyncio.create_task(pool.decode(SHORT, ANYBODY)) for _ in idle]
-        await asyncio.to_thread(wait_for, lambda: not pool._warm)
+        await asyncio.to_thread(wait_until, lambda: not pool._warm, "every decoder has an upload", PATIENCE_SECONDS)
         for pid in idle if killed == "decoders" else [pool.nursery_pid]:
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
@@ -277,7 +286,9 @@ async def test_an_upload_whose_decoder_is_killed_twice_is_told_to_come_again() -
         for _ in range(2):
             pid = await busy(pool)
             os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(wait_for, lambda pid=pid: not alive(pid))
+            await asyncio.to_thread(
+                wait_until, lambda pid=pid: not alive(pid), "the decoder has ended", PATIENCE_SECONDS
+            )
         error = await upload
         assert (error.status, error.code, error.retry_after) == (503, "no_decoder", 1)
         assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
@@ -440,7 +451,7 @@ def test_decoders_end_with_their_server() -> None:
             os.kill(pid, signal.SIGSTOP)
     server.kill()
     server.wait()
-    wait_for(lambda: not any(map(alive, [nursery, *decoders])))
+    wait_until(lambda: not any(map(alive, [nursery, *decoders])), "all have ended", PATIENCE_SECONDS)
 
 
 class Liar(Nursery):

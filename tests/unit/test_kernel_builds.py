@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.kernels import kernels_expected
-from tests.support.metrics import wait_until
 from tests.support.small_disk import small_disk
+from tests.support.waiting import wait_until
 from whispergpt.engine.native import compiler
 from whispergpt.engine.native.compiler import Compilation, CompilerError
 from whispergpt.engine.native.library import FLAGS, _from_cache, processor_levels

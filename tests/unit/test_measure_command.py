@@ -17,7 +17,7 @@ from tests.support.audio import SAMPLE_RATE, SPEECH, chord, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
 from whispergpt.cli.main import main
-from whispergpt.cli.train.measured import FAULTS
+from whispergpt.cli.train.measure.printed import FAULTS
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import CodecConfig, ModelConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.model.codec import Codec

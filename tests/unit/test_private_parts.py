@@ -13,8 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from whispergpt.server.edge.connection.reading_flow import ReadingFlow
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
-from whispergpt.server.edge.reading_flow import ReadingFlow
 from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from whispergpt.server.edge.request_turns import AT_ONCE, PAUSE_SECONDS, RequestTurns
+from whispergpt.server.edge.connection.request_turns import AT_ONCE, PAUSE_SECONDS, RequestTurns
 
 
 async def test_a_request_that_comes_alone_begins_at_once() -> None:

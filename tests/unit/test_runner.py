@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.metrics import wait_until
+from tests.support.waiting import wait_until
 from tests.support.within import LIMIT_STATUS
 from tests.support.workers import NUMBA_CACHE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whispergpt.server.edge.unparsed import Unparsed
+from whispergpt.server.edge.connection.unparsed import Unparsed
 
 LINES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\r\n\r\n", b"long line"]), max_size=40).map(b"".join)
 

@@ -1,0 +1,33 @@
+"""``whispergpt train install|curves``: what becomes of finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.training.install import install_model
+from whispergpt.training.study.curves import draw_curves, read_curve
+
+
+def install(
+    run: Annotated[Path, typer.Argument(help="Folder of a model's run.")],
+    name: Annotated[str, typer.Option(help="What `--model` will call it.")],
+    replacing: Annotated[bool, typer.Option("--replace", help="Instead of the installed one of that name.")] = False,
+) -> None:
+    """Put what a run made among the installed models; a codec that one of them has is shared with it."""
+    with told_in_one_line():
+        typer.echo(f"installed {install_model(run, name, replacing)}")
+
+
+def curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of models' runs, or their logs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture; its ending says its format.")],
+    title: Annotated[str, typer.Option(help="Above it.")] = "",
+) -> None:
+    """Draw learning curves from runs' logs, as the paper's figures 2 and 3 have them."""
+    with told_in_one_line():
+        require_matplotlib("The picture")
+        draw_curves([read_curve(run) for run in runs], title, out)

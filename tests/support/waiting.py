@@ -1,0 +1,24 @@
+"""Waiting for what takes an unknown time, with an end to the patience."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE_SECONDS = 60.0
+"""For what starts and ends processes, which takes long on a busy machine."""
+_T = TypeVar("_T")
+
+
+def wait_until(condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
+    """Ask until the answer is true, and return it.
+
+    Raises:
+        AssertionError: it is not true in time; the message names ``what``.
+    """
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+    return answer
