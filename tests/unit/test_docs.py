@@ -96,6 +96,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @EACH_PAGE
+def test_paths_written_as_code_exist(page: Path) -> None:
+    made = {"deploy/secrets/grafana-password"}  # by the reader
+    folders = "engine|server|training|load|benchmarks|cli|deploy|clients|tests|docs"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text()))
+    assert not {path for path in named - made if not (ROOT / path).exists()}
+
+
+@EACH_PAGE
 def test_python_compiles_and_what_it_imports_is_there(page: Path) -> None:
     for code in blocks(page, "python"):
         tree = compile(code, page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
