@@ -16,8 +16,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from whispergpt.engine.extras import MissingPackageError, missing_package
+
 TOOLS = {"npm": "npm", "apt-get": "apt", "dpkg-deb": "dpkg", "fluidsynth": "fluidsynth"}
 """The Debian package that has each program."""
+DISTRIBUTIONS = {"kokoro_onnx": "kokoro-onnx"}
+"""Modules whose distributions have other names."""
 FETCH_SECONDS = 1800
 
 
@@ -34,15 +38,17 @@ def require(program: str, purpose: str) -> str:
 
 
 def library(name: str) -> Any:
-    """An optional library, imported.
+    """Import an optional library and return it.
 
     Raises:
-        ValueError: it is not installed.
+        MissingPackageError: it is not installed, or something it needs is not.
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install '.[recipes]'") from None
+        missing = (error.name or name).partition(".")[0]
+        sentence = missing_package("This recipe", DISTRIBUTIONS.get(missing, missing), "recipes")
+        raise MissingPackageError(sentence) from None
 
 
 def from_pypi(name: str, cache: Path) -> Path:
