@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write d
 
 # What listens to clocks and sockets has the machine to itself; the rest, of which these are, is shared out.
 PATIENT := $(patsubst %,tests/e2e/test_%.py,fleet trained_model resume client_resumes dashboard alerts keys demo \
-	client_command same_samples tracing)
+	client_command same_samples tracing wheel)
 
 # MINUTES limits each half of all tests, which together take about fifteen; pyproject.toml limits each test. ARGS has no limit
 # for the whole, in make's own process group, so that a debugger can read from the terminal.
