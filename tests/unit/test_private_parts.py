@@ -131,3 +131,13 @@ def test_the_base_of_typers_errors_is_where_the_command_looks() -> None:
 async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
+
+
+def test_the_lowest_versions_are_those_of_pyproject() -> None:
+    """``make lowest`` tests with them; torch is left out."""
+    lower = {each.name: each.specifier for each in map(Requirement, DEPENDENCIES) if each.name != "torch"}
+    lines = [line for line in (ROOT / "constraints-lowest.txt").read_text().splitlines() if not line.startswith("#")]
+    lowest = dict(line.split("==") for line in lines)
+    assert lowest == {
+        name: next(one.version for one in bounds if one.operator == ">=") for name, bounds in lower.items()
+    }
