@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test measures peers lint docs docs-serve pictures web serve image lock clean
+.PHONY: help demo test lowest measures peers lint docs docs-serve pictures web serve image lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,17 @@ else
 	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m parallel tests/e2e tests/unit tests/parity
 	$(LIMITED) $(PYTEST) -m "not parallel" tests/e2e tests/faults
 endif
+
+# Packages that are not in the list, such as torch and the tests' tools, come from the usual environment, which is last on
+# the path.
+LOWEST := build/lowest
+
+lowest: $(VENV)/.installed-dev ## Run tests/unit with the lowest versions that pyproject.toml allows (not part of CI)
+	$(BIN)/python -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --only-binary :all: -r constraints-lowest.txt
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(LOWEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-beside.pth"
+	PYTHONPATH=.:clients/python $(LOWEST)/bin/python -m pytest $(or $(ARGS),tests/unit)
 
 measures: $(VENV)/.installed-dev ## Install the packages of `whispergpt train measure` (large; needs a C compiler)
 	$(PIP_INSTALL) -e '.[measures]'

@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.engine import DeviceError
+from whispergpt.engine.extras import require_package
 from whispergpt.server.errors import ApiError
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
@@ -29,10 +29,9 @@ def require_matplotlib(what: str) -> None:
     """Check that matplotlib is installed; ``what`` names the option that needs it.
 
     Raises:
-        ValueError: matplotlib is not installed.
+        MissingPackageError: matplotlib is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise ValueError(f"{what} needs matplotlib; install whispergpt[bench].")
+    require_package("matplotlib", what, "plot")
 
 
 @contextmanager

@@ -10,22 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import torch
 import typer
-from whispergpt_client import Client, WhisperGPTError
 
-from whispergpt.cli.arguments import check_finite, check_output, require_matplotlib, told_in_one_line, write_audio
+from whispergpt.cli.arguments import check_finite, check_output, told_in_one_line, write_audio
 from whispergpt.cli.main import main
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
+from whispergpt.engine.extras import require_package
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.load.example import PROMPT
 from whispergpt.server.parameters import Wishes, check_wishes, frames_for
 from whispergpt.server.ready_line import wait_until_ready
+
+if TYPE_CHECKING:
+    from whispergpt_client import Client
 
 PICTURES = (".png", ".jpg", ".svg", ".pdf")
 START_SECONDS = 300.0
@@ -141,7 +144,8 @@ def demo(
 ) -> None:
     """Start a server, continue PROMPT through it, and write the result."""
     with told_in_one_line():
-        require_matplotlib("The picture")
+        require_package("whispergpt_client", "The demonstration", "demo", "whispergpt-client")
+        require_package("matplotlib", "The picture", "demo")
         check_output(output)
         check_output(picture, PICTURES)
         check_finite(seconds=seconds)
@@ -149,6 +153,8 @@ def demo(
         frames_for(seconds)
         if not prompt.is_file():
             raise ValueError(f"There is no file {prompt}.")
+    from whispergpt_client import WhisperGPTError  # only now, for it may be missing
+
     try:
         _show(prompt, seconds, seed, output, picture, model)
     except (DemoError, WhisperGPTError, OSError) as error:
@@ -158,6 +164,8 @@ def demo(
 
 def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, model: str | None) -> None:
     """Run the demonstration; raises DemoError, WhisperGPTError or OSError if it fails."""
+    from whispergpt_client import Client
+
     typer.echo("Starting a server …")
     with running_server(["--model", model] if model else []) as url, Client(url) as client:
         typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from whispergpt.engine.extras import require_package
 
 
 def require_tensorboard() -> None:
     """Check early that TensorBoard is there.
 
     Raises:
-        ValueError: TensorBoard is not installed.
+        MissingPackageError: TensorBoard is not installed.
     """
-    if find_spec("tensorboard") is None:
-        raise ValueError("--tensorboard needs the package tensorboard; install whispergpt[tensorboard].")
+    require_package("tensorboard", "--tensorboard", "tensorboard")
 
 
 class Board:

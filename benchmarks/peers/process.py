@@ -17,11 +17,11 @@ import whispergpt
 from whispergpt.benchmarks.peers import MISSING
 from whispergpt.benchmarks.peers.peer import Sizes
 from whispergpt.engine.checkpoints.user_cache import user_cache
+from whispergpt.engine.extras import install_command
 
 PEERS = ("transformers_generate", "plain_loop", "moshi_streaming")
 MOST_SECONDS = 3600
-"""Longest time for one peer with all its variants."""
-HOW_TO_GET = "`make peers` installs what the peers need"
+"""Longest time in seconds for one peer with all its variants."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,18 @@ class SkippedPeer:
 def peer_packages() -> Path:
     """Return the cache folder of packages that do not fit the environment; only Moshi's process imports from it."""
     return user_cache() / "bench-peers"
+
+
+def how_to_get(module: str) -> str:
+    """Return how to install what one of ``PEERS`` needs."""
+    commands = {
+        "transformers_generate": install_command("bench"),
+        # Without dependencies: encodec asks for torchaudio, Moshi forbids the torch that is here.
+        "plain_loop": "pip install --no-deps encodec==0.1.1 einops",
+        "moshi_streaming": f"pip install --no-deps --target {peer_packages()} moshi==0.2.13 sentencepiece==0.2.3",
+    }
+    all_of_them = "in a clone, `make peers` installs what the peers need"
+    return f"{commands[module]}; {all_of_them}" if module in commands else all_of_them
 
 
 def run_peer(
@@ -69,5 +81,5 @@ def run_peer(
     if process.returncode == -signal.SIGKILL:
         return SkippedPeer(module, f"it was killed: out of memory, or longer than {MOST_SECONDS} s")
     if process.returncode == MISSING:
-        return SkippedPeer(module, f"{last}; {HOW_TO_GET}")
+        return SkippedPeer(module, f"{last}: {how_to_get(module)}")
     return SkippedPeer(module, last or f"it ended with status {process.returncode}")

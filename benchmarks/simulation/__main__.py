@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +21,7 @@ from whispergpt.benchmarks.simulation.profile import MEASURED, Profile, read_pro
 from whispergpt.benchmarks.simulation.region import Region
 from whispergpt.benchmarks.simulation.report import FleetReport, draw
 from whispergpt.benchmarks.simulation.router import Rule
+from whispergpt.engine.extras import require_package
 from whispergpt.load.plan import Mix, Span
 from whispergpt.server.settings import Settings
 
@@ -120,9 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.plot and (find_spec("matplotlib") is None or not options.plot.resolve().parent.is_dir()):
-        parser.error("--plot needs matplotlib (whispergpt[bench]) and an existing folder")
+    if options.plot and not options.plot.resolve().parent.is_dir():
+        parser.error(f"--plot: {options.plot.parent} is not a folder")
     try:
+        if options.plot:
+            require_package("matplotlib", "--plot", "plot")
         settings = Settings()
         profile = read_profile(options.profile)
         if options.generator:

@@ -8,16 +8,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from whispergpt.engine.extras import MissingPackageError, require_package
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
 _SERVICE = "whispergpt"
+PACKAGES = {
+    "opentelemetry-sdk": "opentelemetry.sdk.trace",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
+}
+"""Distributions that tracing needs, and a module of each: other packages bring other parts of OpenTelemetry."""
 TRACED = ("/continue", "/stream", "/v1/play")
 """Paths whose requests are traced; requests for metrics and health are not."""
 
@@ -39,8 +45,7 @@ class Tracing:
     def __init__(self, on: bool) -> None:
         self._provider: TracerProvider | None = None
         if on:
-            if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
-                raise TracingError("tracing needs OpenTelemetry; install whispergpt[tracing]")
+            _require_opentelemetry()
             self._provider = _provider()
 
     @contextmanager
@@ -90,6 +95,14 @@ class Tracing:
 
 def _trace_id(span: Span) -> str:
     return f"{span.get_span_context().trace_id:032x}"
+
+
+def _require_opentelemetry() -> None:
+    try:
+        for package, module in PACKAGES.items():
+            require_package(module, "Tracing", "tracing", package)
+    except MissingPackageError as error:
+        raise TracingError(str(error)) from None
 
 
 def _provider() -> TracerProvider:

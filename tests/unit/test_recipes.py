@@ -209,7 +209,8 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="^fluidsynth is needed to play the scores .*: apt install fluidsynth$"):
         packages.require("fluidsynth", "play the scores")
-    with pytest.raises(ValueError, match=r"^no_such_library is not installed: pip install '\.\[recipes\]'$"):
+    told = r"^This recipe needs the package no_such_library, .* installed: pip install 'whispergpt\[recipes\]'\.$"
+    with pytest.raises(ValueError, match=told):
         packages.library("no_such_library")
 
 

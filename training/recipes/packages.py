@@ -16,8 +16,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from whispergpt.engine.extras import MissingPackageError, missing_package
+
 TOOLS = {"npm": "npm", "apt-get": "apt", "dpkg-deb": "dpkg", "fluidsynth": "fluidsynth"}
 """Debian package of each program."""
+DISTRIBUTIONS = {"kokoro_onnx": "kokoro-onnx"}
+"""Distributions of modules whose names differ."""
 FETCH_SECONDS = 1800
 
 
@@ -37,12 +41,14 @@ def library(name: str) -> Any:
     """Import and return an optional library.
 
     Raises:
-        ValueError: the library is not installed.
+        MissingPackageError: the library, or something it needs, is not installed.
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install '.[recipes]'") from None
+        missing = (error.name or name).partition(".")[0]
+        sentence = missing_package("This recipe", DISTRIBUTIONS.get(missing, missing), "recipes")
+        raise MissingPackageError(sentence) from None
 
 
 def from_pypi(name: str, cache: Path) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from whispergpt.engine.extras import MissingPackageError, missing_package
 from whispergpt.training.recipes.packages import library
 
 SUFFIXES = {".mxl", ".xml", ".musicxml", ".krn"}
@@ -95,11 +96,12 @@ def bach_folder() -> Path:
     """Return the folder of Bach's scores in the installed music21.
 
     Raises:
-        ValueError: music21 is not installed, or its corpus has been removed.
+        MissingPackageError: music21 is not installed.
+        ValueError: its corpus has been removed.
     """
     found = importlib.util.find_spec("music21")
     if found is None or found.origin is None:
-        raise ValueError("music21 is not installed: pip install '.[recipes]'")
+        raise MissingPackageError(missing_package("Bach's scores", "music21", "recipes"))
     folder = Path(found.origin).parent / "corpus" / "bach"
     if not folder.is_dir():
         raise ValueError(f"this music21 comes without its corpus: there is no {folder}")

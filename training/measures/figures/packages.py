@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from whispergpt.engine.extras import missing_package
+
 DISTRIBUTIONS = {
     "pesq": "pesq",
     "visqol": "visqol-python",
@@ -55,9 +57,7 @@ def need(module: str, purpose: str) -> Any:
             return import_module(module)
     except ImportError as error:
         name = DISTRIBUTIONS[module.split(".")[0]]
-        raise MissingError(
-            f"{purpose} needs the package {name}, which does not load ({error}): pip install 'whispergpt[measures]'."
-        ) from None
+        raise MissingError(missing_package(purpose, name, "measures", f"does not load ({error})")) from None
 
 
 def need_program(name: str) -> str:

@@ -1,0 +1,228 @@
+"""The wheel: what is in it, and every command of an installation that has nothing but the wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.audio import HOP
+from tests.support.tools import require_tool
+from whispergpt.cli.main import COMMANDS
+from whispergpt.server.ready_line import wait_until_ready
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = {
+    "engine": ("models", "native/src"),
+    "server": ("static",),
+    "training": ("recipes",),
+    "benchmarks": ("simulation",),
+    "deploy": ("ray",),
+    "examples": ("",),
+}
+"""Folders of which every tracked file is in the wheel, by the package that has them."""
+
+
+def tracked(*folders: str) -> list[str]:
+    """Files that git knows, as paths from the root."""
+    done = subprocess.run(
+        [require_tool("git"), "ls-files", "-z", "--", *folders], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def copy_tracked(folder: Path) -> None:
+    """Copy the tracked files alone, so that a file which nobody added cannot hide a fault. Links stay links."""
+    for name in tracked():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+
+
+def build(source: Path, out: Path) -> Path:
+    """Build the wheel of a folder, without a network."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-index", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "--no-build-isolation", "--wheel-dir", str(out), str(source)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = out.glob(f"{'whispergpt_client' if source.name == 'python' else 'whispergpt'}-*.whl")
+    return wheel
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment with the wheels alone, and a folder that is not the repository."""
+
+    python: Path
+    folder: Path
+    names: frozenset[str]
+    """Files in the wheel."""
+    status: str
+    """What git says of the clone that it was built in."""
+
+    @property
+    def command(self) -> Path:
+        return self.python.with_name("whispergpt")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        return kept | {"PATH": f"{self.python.parent}:{kept['PATH']}"}
+
+    def run(self, *arguments: object) -> str:
+        """Run ``whispergpt`` with these arguments and return what it printed."""
+        return self.call(self.command, *arguments)
+
+    def call(self, *command: object) -> str:
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    base = tmp_path_factory.mktemp("wheel")
+    clone, out, away = base / "clone", base / "out", base / "away"
+    clone.mkdir()
+    away.mkdir()
+    copy_tracked(clone)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-c", "core.excludesFile=", "-C", str(clone)]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x", "--no-verify"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    wheels = [build(clone, out), build(clone / "clients/python", out)]
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    place = base / "venv"
+    venv.create(place, with_pip=False, symlinks=True)
+    python = place / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    # Dependencies are seen where they are installed already. A .pth file adds that folder, and Python does not read the
+    # folder's own .pth files, such as that of an editable installation of this repository.
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)}))
+    (packages / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    subprocess.run(
+        [*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--ignore-installed", *wheels],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    with zipfile.ZipFile(wheels[0]) as archive:
+        names = frozenset(archive.namelist())
+    return Installed(python, away, names, status)
+
+
+@pytest.fixture(scope="module")
+def url(installed: Installed) -> Iterator[str]:
+    """A server of the installed package."""
+    process = subprocess.Popen(
+        [installed.command, "serve", "--port", "0", "--model", "speech"],
+        cwd=installed.folder,
+        env=installed.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield wait_until_ready(process.stdout, 180)
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_wheel_adds_one_name(installed: Installed) -> None:
+    tops = {name.partition("/")[0] for name in installed.names}
+    (metadata,) = tops - {"whispergpt"}
+    assert metadata.startswith("whispergpt-") and metadata.endswith(".dist-info")
+
+
+def test_the_wheel_has_all_modules_and_data(installed: Installed) -> None:
+    packages = ("engine", "server", "cli", "training", "benchmarks", "load", "deploy")
+    wanted = {f"whispergpt/{name}" for name in tracked(*packages) if name.endswith(".py")}
+    for package, folders in DATA.items():
+        for folder in folders:
+            wanted |= {f"whispergpt/{name}" for name in tracked(f"{package}/{folder}".rstrip("/"))}
+    # These run in a clone or inside the image alone, from folders that are no packages.
+    wanted -= {name for name in wanted if name.startswith("whispergpt/deploy/image/")}
+    assert wanted <= installed.names, sorted(wanted - installed.names)
+    named = ("engine/models/", "engine/native/src/", "server/static/", "examples/prompt.flac", "deploy/ray/serve.yaml")
+    for name in named:
+        assert any(each.startswith(f"whispergpt/{name}") for each in installed.names), name
+    assert "whispergpt/py.typed" in installed.names and "whispergpt/__main__.py" in installed.names
+
+
+def test_building_leaves_nothing_untracked(installed: Installed) -> None:
+    assert installed.status == ""
+
+
+def test_what_is_imported_is_the_wheel(installed: Installed) -> None:
+    said = installed.call(
+        installed.python,
+        "-c",
+        "import whispergpt, whispergpt_client; from whispergpt import Engine; import sys, torch;"
+        "print(whispergpt.__file__, whispergpt_client.__file__, sys.modules[Engine.__module__].__file__, sep='\\n')",
+    )
+    for line in said.splitlines():
+        assert line.startswith(str(installed.python.parents[1])), line
+
+
+def test_every_command_says_its_options(installed: Installed) -> None:
+    said = installed.call(installed.python, "-m", "whispergpt", "--help")
+    assert all(f"\n  {name}" in said for name in COMMANDS)
+    assert installed.run("--version") == "whispergpt 0.1.0\n"
+    # In one process, for importing torch takes seconds.
+    program = """
+import sys
+from whispergpt.cli.main import main
+for name in sys.argv[1:]:
+    try:
+        main([name, "--help"])
+    except SystemExit as ended:
+        assert not ended.code, (name, ended.code)
+"""
+    said = installed.call(installed.python, "-c", program, *COMMANDS)
+    assert all(f"Usage: whispergpt {name} " in said for name in COMMANDS)
+
+
+def test_the_commands_for_files(installed: Installed) -> None:
+    (example,) = installed.python.parents[1].glob("lib/python*/site-packages/whispergpt/examples/prompt.flac")
+    assert "speech" in installed.run("models") and "piano" in installed.run("models", "--json")
+    installed.run("continue", example, "-o", "more.wav", "--seconds", 1, "--seed", 1)
+    assert (installed.folder / "more.wav").stat().st_size == 44 + 75 * HOP * 2
+    installed.run("codec", example, "-o", "back.wav")
+    assert (installed.folder / "back.wav").stat().st_size > 44
+    audio = installed.folder / "audio"
+    audio.mkdir()
+    shutil.copy(example, audio)
+    assert "nll" in installed.run("eval", audio, "--model", "speech", "--json")
+    assert installed.run("keys", "make", "me", "--file", "keys.toml").strip()
+    assert "me" in installed.run("keys", "list", "--file", "keys.toml")
+
+
+def test_a_server_and_its_listeners(installed: Installed, url: str) -> None:
+    report = installed.run("load", url, "--streams", 1, "--stay", "--duration", 1, "--seconds", 1, "--json")
+    assert '"completed": 1' in report and '"prompt": ["prompt.flac"]' in report
+
+
+def test_the_demonstration(installed: Installed) -> None:
+    said = installed.run("demo", "--seconds", 1)
+    assert "sending prompt.flac over the WebSocket" in said
+    assert (installed.folder / "demo.wav").exists() and (installed.folder / "demo.png").exists()
