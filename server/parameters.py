@@ -1,4 +1,4 @@
-"""Checks of what a request may ask for, the same for HTTP and WebSocket: seconds, seed, sampling, model."""
+"""Parameters of requests and their ranges, the same for HTTP and WebSocket: seconds, seed, sampling, model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whispergpt.engine.messages import ModelInfo, SamplingParams
 from whispergpt.server.errors import bad_value
 
 DEFAULT_SECONDS = 5
-"""Seconds of continuation where a request over HTTP does not say."""
+"""Default seconds of continuation over HTTP."""
 MAX_SECONDS = 600.0
 """Most seconds of continuation over HTTP."""
 MAX_SEED = 2**53 - 1
@@ -21,12 +21,12 @@ MAX_SEED = 2**53 - 1
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that one field may have.
+    """Range of one number.
 
     Attributes:
-        low, high: the least and the most; ``above``: ``low`` itself is not one of them.
+        low, high: least and most; with ``above``, ``low`` itself is excluded.
         words: the range in a sentence, after "must be".
-        whole: whether there are whole numbers alone.
+        whole: whether numbers are whole.
     """
 
     low: float
@@ -69,18 +69,17 @@ RANGES = {
     "top_k": Range(0, CODEBOOK_SIZE, f"0 (off) to {CODEBOOK_SIZE}", whole=True),
     "top_p": Range(0, 1, "above 0 and at most 1 (off)", above=True),
 }
-"""The numbers of a request, the same for HTTP, WebSocket and command line; there may be more ``seconds`` over
-WebSocket."""
+"""Ranges of a request's numbers, for HTTP, WebSocket and command line; a WebSocket may allow more ``seconds``."""
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4096}")
-"""No field of a form is longer."""
+"""Whole number of a form, whose fields are no longer."""
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """How to sample, as far as a request says; None leaves it to the model, or to chance for the seed."""
+    """Sampling that a request asks for; None is the model's default, or a random seed."""
 
     seed: int | None = None
     temperature: float | None = None
@@ -89,7 +88,7 @@ class Wishes:
 
 
 def find_model(models: Mapping[str, ModelInfo], name: str | None, param: str = "model") -> ModelInfo:
-    """The model called ``name``, or the first where None.
+    """Return the model called ``name``, or the first where None.
 
     Raises:
         ApiError: 400, there is no such model.
@@ -102,7 +101,7 @@ def find_model(models: Mapping[str, ModelInfo], name: str | None, param: str = "
 
 
 def check_wishes(wishes: Wishes, prefix: str = "") -> None:
-    """Check the ranges of the contract.
+    """Check that all values are in their ranges.
 
     Raises:
         ApiError: 400, naming the field, with ``prefix`` before it.
@@ -114,7 +113,7 @@ def check_wishes(wishes: Wishes, prefix: str = "") -> None:
 
 
 def sampling_for(wishes: Wishes, model: ModelInfo) -> SamplingParams:
-    """Checked wishes with the model's defaults and, where no seed is asked for, a random one."""
+    """Return checked wishes with the model's defaults and, where there is no seed, a random one."""
     defaults = model.defaults
     return SamplingParams(
         seed=secrets.randbelow(MAX_SEED + 1) if wishes.seed is None else wishes.seed,
@@ -125,18 +124,18 @@ def sampling_for(wishes: Wishes, model: ModelInfo) -> SamplingParams:
 
 
 def frames_for(seconds: float, param: str = "seconds", limit: float = MAX_SECONDS) -> int:
-    """ceil(seconds · 75), where 0.1 + 0.2 seconds are 0.3.
+    """Return ceil(seconds · 75), where 0.1 + 0.2 seconds are 0.3.
 
     Raises:
         ApiError: 400, seconds are not above 0 and at most ``limit``.
     """
     seconds_up_to(limit).check(seconds, param)
-    # Rounding to a millionth of a frame takes binary noise away and nothing that anyone meant.
+    # Rounding to a millionth of a frame removes binary noise alone.
     return max(1, math.ceil(round(seconds * FRAME_RATE, 6)))
 
 
 def number(text: str, param: str) -> float:
-    """A decimal number from a form field.
+    """Return a decimal number from a form field.
 
     Raises:
         ApiError: 400, it is not one, or not finite.
@@ -150,7 +149,7 @@ def number(text: str, param: str) -> float:
 
 
 def whole_number(text: str, param: str) -> int:
-    """A whole number from a form field.
+    """Return a whole number from a form field.
 
     Raises:
         ApiError: 400, it is not one.
@@ -162,7 +161,7 @@ def whole_number(text: str, param: str) -> int:
 
 
 def truth(text: str, param: str) -> bool:
-    """``true`` or ``false`` from a form field.
+    """Return ``true`` or ``false`` from a form field.
 
     Raises:
         ApiError: 400, it is neither.

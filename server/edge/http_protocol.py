@@ -1,8 +1,7 @@
-"""uvicorn's HTTP, with bounds on what comes before a request is known and on what waits behind one.
+"""uvicorn's HTTP protocol, with bounds on connections, heads, and bytes that wait behind a request.
 
-How many clients connect, how long heads are and take, and how much is sent ahead of answers: all is bounded. One
-request of a connection is parsed at a time. An ``Upgrade`` that is no WebSocket handshake is ignored, so that no body
-is ever parsed as a request. What is refused here has the envelope of every other error.
+One request of a connection is parsed at a time. An ``Upgrade`` that is no WebSocket handshake is ignored, so that no
+body is ever parsed as a request. Refusals have the envelope of every other error.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ _PIECES_AT_ONCE = 16
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Ends a connection whose request line, headers or trailers are too many or too slow; the parser itself has no
-    bounds."""
+    """Protocol that closes connections with too large or too slow heads or trailers; the parser has no bounds."""
 
     most_connections: int | None = None
     """Bound on connections of all kinds at once; None for no bound. Set before the server starts."""
@@ -56,12 +54,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _deadline: Deadline
     _probe: ClientProbe
     _asked_headers: list[tuple[bytes, bytes]] | None = None
-    """Headers of a request whose upgrade is ignored, while it is parsed anew without it."""
+    """Headers of a request that is parsed again without its upgrade."""
     _refusal: ApiError | None = None
-    """Why the parser was stopped."""
+    """Reason why the parser was stopped."""
     _handshake = False
     _sent_all = False
-    """Whether the client closed its side of the connection."""
+    """True once the client closed its side of the connection."""
     _turn: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -96,7 +94,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._read_on()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection while an answer is owed: some clients close their side once they have said all."""
+        """Keep the connection while an answer is owed: some clients close their side after the request."""
         self._sent_all = self.flow.held = True  # there is nothing to be read, whoever asks for it
         if self._owing:
             self._probe.start()
@@ -158,7 +156,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._read_on()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, with what came behind the handshake."""
+        """Hand the connection over, with the bytes behind the handshake."""
         if not self._bound.serves(""):
             self._refuse(self._bound.full())
             return
@@ -189,7 +187,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _read_on(self) -> None:
-        """Parse what came, up to the end of the request that is being answered."""
+        """Parse received bytes, up to the end of the request that is being answered."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
@@ -238,7 +236,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")
 
     def _parse_without_upgrade(self) -> None:
-        """Parse the head of a request anew, without what made the parser end behind it."""
+        """Parse the head of a request again, without the upgrade at which the parser stopped."""
         version = self.parser.get_http_version().encode()
         head = without_upgrade(self.parser.get_method(), self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
@@ -260,7 +258,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.headers[:] = [header for header in self.headers if header[0] != b"host"] + [(b"host", host)]
 
     def _stop_parsing(self, error: ApiError) -> NoReturn:
-        """Leave a callback of the parser, which raises an error of its own then."""
+        """Stop the parser from within its callback; it raises an error of its own then."""
         self._refusal = error
         raise error
 
@@ -270,11 +268,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _owing(self) -> bool:
-        """Whether the client gets another answer without sending anything more."""
+        """Return whether the client gets another answer without sending more."""
         return self._turn is not None or (self._answering and not self._progress.in_body)
 
     def _forget_what_waits(self) -> None:
-        """End the connection behind the answer that is under way."""
+        """Close the connection after the answer that is under way."""
         self._unparsed.clear()
         self._count_waiting()
         self.flow.hold()
@@ -284,7 +282,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer before there is a request, and close. An answer that is under way is cut instead."""
+        """Send an error before there is a request, and close. An answer that is under way is cut off instead."""
         if not (self._progress.in_body and self._answering and self.cycle.response_started):
             self.transport.write(raw_answer(error))
         self.transport.close()
@@ -294,7 +292,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._share.count(len(self._unparsed))
 
     def _unanswered(self) -> RequestResponseCycle | None:
-        """Return the request that waits for an answer of which nothing was sent; None where there is none."""
+        """Return the request of whose answer nothing was sent; None where there is none."""
         if self._answering and not self.cycle.response_started and not self.transport.is_closing():
             return self.cycle
         return None

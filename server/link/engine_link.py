@@ -1,4 +1,4 @@
-"""One run of the engine as the server sees it: commands out, events in, each to the prompt or stream it is for."""
+"""Link to one run of the engine: commands go out, and events come in for prompts and streams."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _HANGS = "The engine hangs and is being restarted; try again in a moment."
 class EngineLoadFailed(Exception):
     """The engine could not start; the message is for the user.
 
-    ``status``: what the server then exits with, 2 where a model or a device that was named cannot be used.
+    ``status``: exit status of the server, 2 where a named model or device cannot be used.
     """
 
     def __init__(self, message: str, status: int = 1) -> None:
@@ -89,7 +89,7 @@ class EngineLink:
                 [death, first], timeout=self._settings.start_seconds, return_when=asyncio.FIRST_COMPLETED
             )
             if death.done() and not first.done():
-                # What it said before it died may still be on its way.
+                # Its last messages may still be on their way.
                 await asyncio.wait([first], timeout=0.5)
             if first.done():
                 self._begin(first.result())
@@ -117,7 +117,7 @@ class EngineLink:
             self._show_load(Load(model.id, 0, 0, model.slots))
 
     async def run(self) -> str:
-        """Dispatch events until the engine dies; then fail what it worked on and say how it died."""
+        """Dispatch events until the engine dies; then fail its prompts and streams, and return how it died."""
         death = asyncio.create_task(self._process.wait())
         reader = asyncio.create_task(self._read_events())
         watch = asyncio.create_task(self._watch())
@@ -150,25 +150,25 @@ class EngineLink:
     # --- for the routes
 
     def live(self, model: str | None = None, pace: Pace | None = None) -> list[StreamHandle]:
-        """Streams that play or wait: all, or those of one model, of one pace."""
+        """Return the streams that play or wait: all, or those of one model and pace."""
         return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
 
     def most_listened(self, model: str) -> int:
-        """Real-time streams of one model that the machine bears, as it was last measured."""
+        """Return how many real-time streams of a model the machine can play, as last measured."""
         return self._most_listened[model]
 
     def slack(self, model: str) -> int:
-        """Real-time streams of one model that could be taken now, beside those that places are kept for; negative
-        where some wait, 0 of an engine that is gone."""
+        """Return how many more real-time streams of a model fit, beside kept places; negative where some wait, 0 of an
+        engine that is gone."""
         if self._lost:
             return 0
         time_left = self.most_listened(model) - len(self.live(model, "realtime")) - self.places.kept(model, "realtime")
-        # `fast` streams take slots, and no time that real-time ones could not have: who waits for a slot tells nothing.
+        # `fast` streams take slots, but no time from real-time ones: a wait for a slot says nothing about time.
         slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
         return min(time_left, slots_left)
 
     def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
-        """Open a prompt of ``owner``, whose encoded prompts are no one else's.
+        """Open a prompt of ``owner``; encoded prompts are not shared between owners.
 
         Raises:
             ApiError: the engine is gone.
@@ -178,7 +178,7 @@ class EngineLink:
         return prompt
 
     def resume_prompt(self, model: ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:
-        """Have a prompt of ``owner`` made of what a stream had behind it.
+        """Have a prompt of ``owner`` made of a stream's snapshot.
 
         Raises:
             ApiError: the engine is gone.
@@ -216,7 +216,7 @@ class EngineLink:
     # --- for the handles
 
     def post(self, command: Command) -> None:
-        """Queue a command; what is said to a lost engine is forgotten."""
+        """Queue a command; commands to a lost engine are dropped."""
         if not self._lost:
             self._process.post(command)
 
@@ -233,19 +233,19 @@ class EngineLink:
             raise engine_lost(_HANGS) from None
 
     def forget_prompt(self, prompt_id: int) -> bool:
-        """Whether the prompt was still known."""
+        """Forget a prompt; returns whether it was known."""
         return self._prompts.pop(prompt_id, None) is not None
 
     def forget_stream(self, stream_id: int) -> bool:
-        """Whether the stream was still running."""
+        """Forget a stream; returns whether it ran."""
         return self._streams.pop(stream_id, None) is not None
 
     # --- events
 
     async def _watch(self) -> None:
-        """End an engine that has fallen silent, whether or not anybody waits for it: it speaks every second."""
+        """End an engine that has fallen silent; a healthy one sends a message every second."""
         late = 0
-        while late < 2:  # once is not enough: where this process itself was stopped, what was said is still to be read
+        while late < 2:  # twice, since after a stop of this process messages are still to be read
             await asyncio.sleep(_LOOK_SECONDS)
             silent = time.monotonic() - self._last_event
             late = late + 1 if silent >= self.stall_seconds else 0

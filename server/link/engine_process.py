@@ -30,7 +30,7 @@ _STOP_SECONDS = 5.0
 
 
 def options_of(settings: Settings) -> EngineOptions:
-    """Return what the settings say of the engine: the installed models where they name none."""
+    """Return the engine's options from the settings, with the installed models where they name none."""
     return EngineOptions(
         models=settings.model or default_models(),
         device=settings.device,
@@ -117,17 +117,17 @@ class EngineProcess:
         await self._socket.send(pack(command))
 
     async def receive(self) -> Event:
-        """The next event.
+        """Return the next event.
 
         Raises:
-            msgspec.ValidationError: the engine said something that is not an event.
+            msgspec.ValidationError: a message is not an event.
         """
         event = await self._socket.recv()
         self._remove_folder()
         return unpack_event(event)
 
     async def wait(self) -> str:
-        """Wait for the process to end and say how it did, for the log."""
+        """Wait for the process to end; returns how it ended, for the log."""
         assert self._process is not None
         code = await self._process.wait()
         if self._reader:
@@ -159,7 +159,7 @@ class EngineProcess:
         self._remove_folder()
 
     def _remove_folder(self) -> None:
-        """Once both processes have the socket nobody needs its name, and a server that is killed would leave it."""
+        """Remove the socket's folder: a connected socket needs no name, and a killed server would leave it."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

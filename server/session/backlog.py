@@ -1,4 +1,4 @@
-"""Audio for a listener who takes it too slowly, where a server would rather drop what is late than stop the stream."""
+"""Backlog of audio for a slow listener, for servers that drop late audio instead of stopping the stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whispergpt.engine.config import HOP, SAMPLE_RATE
 
 
 class Backlog:
-    """The last ``seconds`` of s16le audio that nobody has taken yet."""
+    """The last ``seconds`` of s16le audio that are not taken yet."""
 
     def __init__(self, seconds: float) -> None:
         self._most = round(seconds * SAMPLE_RATE) * 2
@@ -19,7 +19,7 @@ class Backlog:
         self._bytes = self._dropped = 0
 
     def add(self, pcm: bytes) -> None:
-        """One message more; the oldest are dropped where they have become too many."""
+        """Add a message; the oldest are dropped where there are too many."""
         self._waiting.append(pcm)
         self._bytes += len(pcm)
         while self._bytes > self._most and len(self._waiting) > 1:
@@ -28,7 +28,7 @@ class Backlog:
             self._dropped += len(oldest)
 
     def take(self) -> tuple[int, bytes] | None:
-        """Frames that were dropped before the oldest message, and the message; None where nothing waits."""
+        """Return the frames dropped before the oldest message, and the message; None where none waits."""
         if not self._waiting:
             return None
         frames, self._dropped = self._dropped // (2 * HOP), 0
@@ -38,10 +38,10 @@ class Backlog:
 
 
 async def latest(messages: AsyncIterator[bytes], seconds: float) -> AsyncGenerator[tuple[int, bytes]]:
-    """``messages`` as they come, whenever they are taken: each with the number of frames dropped before it.
+    """Yield ``messages`` whenever they are taken, each with the number of frames dropped before it.
 
     Raises:
-        ApiError: what ``messages`` raised, once all before it is taken.
+        ApiError: as ``messages`` raised it, once everything before is taken.
     """
     backlog, changed = Backlog(seconds), asyncio.Event()
 
@@ -69,6 +69,6 @@ async def latest(messages: AsyncIterator[bytes], seconds: float) -> AsyncGenerat
 
 
 async def every(messages: AsyncIterator[bytes]) -> AsyncGenerator[tuple[int, bytes]]:
-    """``messages`` one by one, as ``latest`` gives them: nothing is dropped."""
+    """Yield ``messages`` one by one, in the form of ``latest``, and drop none."""
     async for pcm in messages:
         yield 0, pcm

@@ -1,4 +1,4 @@
-"""What a client may say on ``/stream``, checked for form; ranges are checked where they are used."""
+"""Events of a client on ``/stream``, checked for form; ranges are checked where they are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.session.mistakes import first_mistake, shown
 
 OutputFormat: TypeAlias = Literal["pcm_s16le", "opus"]
-"""Of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
+"""Format of binary messages to the client: samples, or the pages of one Ogg Opus stream a response."""
 InputFormat: TypeAlias = Literal["file", "pcm_s16le"]
 
 
@@ -27,7 +27,7 @@ class OutputFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
-    """What is left out stays as it is; null goes back to the default."""
+    """Fields of ``session.update``: those left out stay as they are, null goes back to the default."""
 
     model: str | UnsetType | None = UNSET
     input: InputFields | UnsetType = UNSET
@@ -40,7 +40,7 @@ class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
-    """With ``resume_token`` a response of another time or place goes on, from ``from_frame``."""
+    """Fields of ``response.create``. With ``resume_token`` an earlier response goes on, from ``from_frame``."""
 
     seconds: float | None = None
     resume_token: str | None = None
@@ -84,7 +84,7 @@ class ResponseResume(_Event, tag="response.resume"):
 
 
 class PlaybackReport(_Event, tag="playback.report", kw_only=True):
-    """What a listener heard of the response so far; underruns left out, or null, are as many as before."""
+    """Report of a listener on the response so far; underruns left out, or null, are unchanged."""
 
     played_frames: int
     underruns: int | None = None
@@ -103,13 +103,13 @@ ClientEvent: TypeAlias = (
 )
 
 _EVENTS: dict[str, type[msgspec.Struct]] = {str(event.__struct_config__.tag): event for event in get_args(ClientEvent)}
-"""Each event by its type."""
+"""Events by their type."""
 _BASE64_AUDIO = "input_audio_buffer.append"
-"""The event with which audio is sent to OpenAI's Realtime API."""
+"""Event that carries audio in OpenAI's Realtime API."""
 
 
 def parse_event(text: str) -> ClientEvent:
-    """One text message as an event.
+    """Return a text message as an event.
 
     Raises:
         ApiError: it is not JSON, has no known type, or a field is unknown, missing or of the wrong type.
@@ -145,7 +145,7 @@ def require_audio(data: bytes) -> None:
     """Refuse a binary message that is an event.
 
     Raises:
-        ApiError: it is one whole JSON object with a type, which nobody sends as audio.
+        ApiError: it is one whole JSON object with a type, which is not audio.
     """
     if len(data) > MAX_TEXT_BYTES or not (data.startswith(b"{") and data.rstrip().endswith(b"}")):
         return

@@ -1,4 +1,4 @@
-"""Messages of a session that came and are not handled yet."""
+"""Inbox of a session: messages that are not handled yet."""
 
 from __future__ import annotations
 

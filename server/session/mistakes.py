@@ -12,9 +12,9 @@ from whispergpt.server.errors import ApiError, bad_value
 
 _IN_WORDS = {str: "text", float: "a number", int: "a whole number", type(None): "null"}
 _SHOWN = 40
-"""Characters of a text that is told back to who sent it."""
+"""Characters of a client's text that an error repeats."""
 _SHOWN_NAME = 100
-"""Characters of the name of a field, as above."""
+"""Characters of a field's name that an error repeats."""
 
 
 def first_mistake(message: dict[str, Any], event: type[msgspec.Struct]) -> ApiError:
@@ -38,8 +38,10 @@ def shown(value: Any) -> str:
 
 
 def _mistakes(values: dict[str, Any], kind: type[msgspec.Struct], place: str) -> Iterator[ApiError]:
-    """Yield the mistakes of one object: those of its fields in their order, then what is missing. ``place``: what
-    stands before a field's name, such as ``session.``."""
+    """Yield the mistakes of one object: those of its fields in their order, then missing fields.
+
+    ``place`` goes before a field's name, such as ``session.``.
+    """
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name, value in values.items():
         if name in known:

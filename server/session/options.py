@@ -1,4 +1,4 @@
-"""What a ``/stream`` session is set to: what ``session.update`` changes and ``session.updated`` tells."""
+"""Options of a ``/stream`` session, which ``session.update`` changes and ``session.updated`` tells."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ class StreamOptions:
 
     @property
     def input(self) -> tuple[str, str, int]:
-        """What is fixed once audio came."""
+        """Return the options that are fixed once audio came."""
         return self.model.id, self.input_format, self.input_rate
 
     @property
     def sampling(self) -> SamplingParams:
-        """How the next response is drawn; with a random seed where none is wished for."""
+        """Return the sampling of the next response, with a random seed where none is set."""
         return sampling_for(self.wishes, self.model)
 
     def without_sampling(self) -> StreamOptions:
-        """What is fixed while a response plays."""
+        """Return the options without those that may change while a response plays."""
         return replace(self, wishes=replace(self.wishes, temperature=None, top_k=None, top_p=None))
 
     def sampling_in(self, fields: SessionFields) -> dict[str, float | int]:
-        """What an update that led to these options said of drawing, but for the seed."""
+        """Return the sampling values, without the seed, that ``fields`` of an update named."""
         named = (name for name in ("temperature", "top_k", "top_p") if getattr(fields, name) is not UNSET)
         return {name: getattr(self.sampling, name) for name in named}
 
     def updated(self, fields: SessionFields, models: Mapping[str, ModelInfo]) -> StreamOptions:
-        """The options after ``session.update``.
+        """Return the options after ``session.update``.
 
         Raises:
-            ApiError: 400, a field cannot be so.
+            ApiError: 400, a field has an impossible value.
         """
         options = self
         if fields.model is not UNSET:
@@ -69,7 +69,7 @@ class StreamOptions:
         return options if fields.pace is UNSET else replace(options, pace=fields.pace)
 
     def describe(self, session_id: str) -> dict[str, Any]:
-        """The ``session`` of ``session.created`` and ``session.updated``."""
+        """Return the ``session`` of ``session.created`` and ``session.updated``."""
         drawn = self.sampling
         return {
             "id": session_id,

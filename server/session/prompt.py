@@ -19,18 +19,18 @@ from whispergpt.server.services import Services
 from whispergpt.server.session.events import InputFormat
 
 _PIECE_BYTES = 131_072
-"""Bytes of PCM at a time in the threads that listeners wait for too: a millisecond of work."""
+"""Bytes of PCM converted at a time, a millisecond of work, because listeners wait for the same threads."""
 
 
 class SessionPrompt:
-    """Empty, then collecting, then committed. A prompt that is refused is forgotten: the next starts from nothing.
+    """A prompt that is empty, then collecting, then committed. A refused prompt is forgotten.
 
-    Its seconds are paid for: a file's when it is committed, those of PCM as they come. One that came too late stays
-    forgotten until it is cleared or committed, so that the rest of it is not taken for another.
+    Its seconds are paid for: a file's at the commit, those of PCM as they come. A prompt that came too late stays
+    forgotten until it is cleared or committed, so that its rest does not count as another.
 
     Attributes:
         paid_seconds: paid for it, until a response has been made of it; 0 where nothing is.
-        began: when its first audio came (``time.monotonic``); None where none has, or it is committed.
+        began: time of its first audio (``time.monotonic``); None before, and once it is committed.
     """
 
     def __init__(self, services: Services, caller: Caller, held: ConnectionBytes) -> None:
@@ -45,7 +45,7 @@ class SessionPrompt:
         self._handle: PromptHandle | None = None
 
     async def add(self, data: bytes, model: ModelInfo, kind: InputFormat, rate: int) -> None:
-        """More of the prompt.
+        """Add bytes to the prompt.
 
         Raises:
             ApiError: the prompt is committed, too large, too long, too late, or the engine is gone.
@@ -97,7 +97,7 @@ class SessionPrompt:
         self._decoded, self._file = decoded, bytearray()
 
     async def commit(self, link: EngineLink, model: ModelInfo) -> float:
-        """Encode what came and was decoded; returns its seconds. Audio that the server failed to encode costs nothing.
+        """Encode the decoded prompt; returns its seconds. Audio that the server failed to encode costs nothing.
 
         Raises:
             ApiError: there is nothing to commit, or it cannot be used.
@@ -126,7 +126,7 @@ class SessionPrompt:
         return ready.frames / FRAME_RATE
 
     def committed(self) -> PromptHandle:
-        """The committed prompt, to continue.
+        """Return the committed prompt.
 
         Raises:
             ApiError: there is none.
@@ -136,7 +136,7 @@ class SessionPrompt:
         return self._handle
 
     def clear(self) -> None:
-        """Forget everything; streams started from the prompt go on. What was decoded and not encoded costs nothing."""
+        """Forget everything; streams of the prompt go on. Audio that was decoded and not encoded costs nothing."""
         if self._decoded is not None:
             self._pay_back()
         if self._handle is not None:
@@ -146,7 +146,7 @@ class SessionPrompt:
         self.state, self.paid_seconds, self.began = "empty", 0.0, None
 
     def forget(self) -> None:
-        """Forget a prompt that was not committed in time, and what still comes of it."""
+        """Forget a prompt that was not committed in time, with the bytes that still come of it."""
         self.clear()
         self.state = "forgotten"
 
@@ -191,5 +191,5 @@ class SessionPrompt:
 
 
 def _kept_bytes(float_bytes: int) -> int:
-    """Return what the engine keeps of so many bytes of float32 samples: 16 bits of each; all else is little."""
+    """Return the bytes that the engine keeps of float32 samples: 16 bits of each."""
     return float_bytes // 2

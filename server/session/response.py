@@ -1,4 +1,4 @@
-"""One response of a session: waits for a slot, sends the audio, says how it went."""
+"""One response of a session: waits for a slot, sends the audio, and reports its end."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _MOST_UNDERRUNS = 1_000_000
 
 
 class StreamResponse:
-    """Takes its place in the line for a slot when it is made, so that the prompt may be cleared from then on.
+    """A response, queued for a slot when it is made, so that the prompt may be cleared from then on.
 
     Raises:
-        ApiError: the line is full, the caller has had enough, or the engine is gone.
+        ApiError: the queue is full, the caller is over a limit, or the engine is gone.
     """
 
     def __init__(self, services: Services, socket: StreamSocket, caller: Caller, request: ResponseRequest) -> None:
@@ -47,11 +47,11 @@ class StreamResponse:
         self._creating = asyncio.Lock()
         self._underruns = 0
         self._next_frame = request.from_frame
-        """Behind what was sent, or is being sent."""
+        """Frame after those that were sent or are being sent."""
         self._stream = self._start()
 
     async def say_created(self) -> None:
-        """Tell the client of the response, once: when it has its slot, or before anything else that concerns it.
+        """Send ``response.created``, once: at the response's slot, or before any other event about it.
 
         Raises:
             ClientGone: the client left.
@@ -64,7 +64,7 @@ class StreamResponse:
                 self._created = True
 
     def cancel(self) -> None:
-        """Stop; ``run`` still says goodbye to the client."""
+        """Stop; ``run`` still sends ``response.done``."""
         if self._cancelled or self._over:
             return  # a second cancellation would cut the goodbye off
         self._cancelled = True
@@ -77,11 +77,11 @@ class StreamResponse:
 
     @property
     def over(self) -> bool:
-        """Whether all that is left is to say so."""
+        """Return whether only ``response.done`` is left to send."""
         return self._over
 
     def pause(self, paused: bool) -> dict[str, Any]:
-        """Stop after the frames that were given out, or go on with the next; returns what the client is told."""
+        """Stop after the frames given out, or go on with the next; returns the event's fields."""
         self._stream.hold(paused)
         if self._playback is not None:
             self._playback.pause(paused)
@@ -91,11 +91,10 @@ class StreamResponse:
         }
 
     def report(self, played_frames: int, underruns: int | None) -> None:
-        """Note up to which frame the listener says it has played, and how often it ran dry since it connected; None
-        is no more often than it said before.
+        """Note the frame that the listener has played, and its underruns since it connected; None is unchanged.
 
         Raises:
-            ApiError: 400, it cannot be so.
+            ApiError: 400, the report is impossible.
         """
         sent = self._next_frame
         if not 0 <= played_frames <= sent:
@@ -111,12 +110,12 @@ class StreamResponse:
         self._underruns = underruns
 
     def change_sampling(self, changes: dict[str, float | int]) -> None:
-        """Draw differently from the next frame that is made, in what ``changes`` names."""
+        """Change the sampling values of ``changes`` from the next frame on."""
         self._sampling = replace(self._sampling, **changes)
         self._stream.change_sampling(self._sampling)
 
     async def fork(self, seed: int) -> dict[str, Any]:
-        """Go on with another seed from the next frame that is made; returns what the client is told.
+        """Go on with another seed from the next frame on; returns the event's fields.
 
         Raises:
             ApiError: the response ended meanwhile.
@@ -128,12 +127,12 @@ class StreamResponse:
         return {"response_id": self._id, "seed": seed, "frame": frame}
 
     def close(self) -> None:
-        """Free the slot, or the place in the line for it."""
+        """Free the slot, or the place in the queue."""
         self._stream.close()
         self._account.end("cancelled")
 
     async def run(self) -> None:
-        """From the wait for a slot to ``response.done``.
+        """Wait for a slot and play, up to ``response.done``.
 
         Raises:
             ApiError: there is no slot, or the engine failed; the session closes with it.

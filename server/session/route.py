@@ -1,4 +1,4 @@
-"""The WebSocket ``/stream``: accepts always, then says what is wrong, if anything is. There is no other WebSocket."""
+"""The WebSocket ``/stream``: it accepts always, and then sends the error, if there is one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter()
 
 @router.websocket(ROUTE)
 async def stream(websocket: WebSocket) -> None:
-    """One session, from its acceptance to its close."""
+    """Serve one session, from its acceptance to its close."""
     services = services_of(websocket.app)
     cleanup: AsyncExitStack = websocket.state.cleanup
     await websocket.accept()
@@ -55,7 +55,7 @@ async def stream(websocket: WebSocket) -> None:
 
 @router.api_route(ROUTE, methods=["GET", "HEAD", "POST"], include_in_schema=False)
 async def no_page(request: Request) -> Response:
-    """Refuse whoever asks for it as for a page, or with half a handshake."""
+    """Refuse a request for it as for a page, or with half a handshake."""
     if asks_for_websocket(request.headers.raw):
         needed = "a GET of HTTP/1.1 without a body, with Sec-WebSocket-Key and Sec-WebSocket-Version"
         told = f"This is no WebSocket handshake, which is {needed}."
@@ -66,6 +66,6 @@ async def no_page(request: Request) -> Response:
 
 @router.websocket("/{path:path}")
 async def elsewhere(websocket: WebSocket) -> None:
-    """Any other address is refused as over HTTP, and not accepted first: there is nothing to be let in to."""
+    """Refuse a WebSocket at any other address as over HTTP, before it is accepted."""
     told = f"There is no WebSocket at {websocket.url.path}; there is one at {ROUTE}."
     await websocket.send_denial_response(ApiError(404, "not_found", told).response())

@@ -1,4 +1,4 @@
-"""One ``/stream`` session: what may come when, and what is said in answer."""
+"""One ``/stream`` session: the order of its events, and the answers to them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from whispergpt.server.session.socket import Incoming, StreamSocket
 
 log = logs.get("server.stream")
 _PLACE_SECONDS = 1.0
-"""How long a place is kept for who has committed a prompt and has not asked for a response yet."""
+"""Seconds for which a place is kept after a commit, until ``response.create``."""
 
 
 class StreamSession:
-    """Everything of one connection. ``run`` ends when the client leaves or the session must be closed."""
+    """A session on one connection. ``run`` ends when the client leaves or the session must be closed."""
 
     def __init__(self, services: Services, socket: StreamSocket, caller: Caller, session_id: str) -> None:
         self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
@@ -61,7 +61,7 @@ class StreamSession:
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
-        """Talk until the end; everything that the session took is freed then.
+        """Handle messages until the end, and then free everything that the session took.
 
         Raises:
             ApiError: the session must be closed with this error.
@@ -125,7 +125,7 @@ class StreamSession:
             self._quiet_since = time.monotonic()
 
     async def _refuse(self, error: ApiError) -> None:
-        """Tell the client what was refused; the session goes on."""
+        """Send an error; the session goes on."""
         count_refusal(self._services.metrics, error)
         log.info("message refused", code=error.code, param=error.param)
         await self._socket.send_error(error)
@@ -211,7 +211,7 @@ class StreamSession:
 
     @contextmanager
     def _response_spared(self) -> Iterator[None]:
-        """Keep the connection open where a response plays, and there is no room for more or the key was taken away."""
+        """Keep the connection of a response that plays open where there is no room for more or the key is gone."""
         try:
             yield
         except ApiError as error:
@@ -220,7 +220,7 @@ class StreamSession:
             raise
 
     async def _commit(self) -> float:
-        """Have the prompt worked on; who would find no place afterwards is told so before."""
+        """Have the prompt encoded, or refuse it before if there is no place for its stream."""
         options, services, place = self._options, self._services, None
         link = services.supervisor.link()
         await self._prompt.decode(options.input_format)  # in its turn, which takes no place from others

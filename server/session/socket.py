@@ -1,4 +1,4 @@
-"""The WebSocket of one session: bounded in what it reads, and in how long it waits for the client to take audio."""
+"""The WebSocket of one session, with bounds on the bytes it reads and on the time for the client to take audio."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _REASON_BYTES = 120
 
 
 class ClientGone(Exception):
-    """The client left, or takes nothing any more."""
+    """The client left, or does not take messages any more."""
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """One message of the client, and when it came (``time.perf_counter``)."""
+    """A message of the client, and its time (``time.perf_counter``)."""
 
     content: str | bytes
     at: float
@@ -40,10 +40,10 @@ class StreamSocket:
         held = getattr(websocket.state, "held", None)
         self._counts = held is None  # where another server than ours takes the messages from the network
         self.held: ConnectionBytes = held or count_bytes()
-        """The count of what this connection holds."""
+        """Count of the bytes that this connection holds."""
 
     async def receive(self) -> Incoming:
-        """The next message.
+        """Return the next message.
 
         Raises:
             ClientGone: there is none.
@@ -87,7 +87,7 @@ class StreamSocket:
         await self.send_event("error", error=error.body(), **again)
 
     async def close(self, error: ApiError) -> None:
-        """Say the error, then close with its code; a client that left meanwhile is no matter."""
+        """Send the error, then close with its code; a client that left meanwhile is ignored."""
         try:
             await self.send_error(error)
             reason = error.message.encode()[:_REASON_BYTES].decode(errors="ignore")

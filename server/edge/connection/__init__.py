@@ -1,4 +1,4 @@
-"""Holds what one HTTP connection keeps: its unparsed bytes, how far its request is, its clocks and its bounds.
+"""Keeps the state of one HTTP connection: unparsed bytes, progress of its request, clocks and bounds.
 
 It may import nothing but ``server.errors``.
 """

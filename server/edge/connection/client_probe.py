@@ -1,4 +1,4 @@
-"""Probes of a client that sends nothing more, and may be gone."""
+"""Probes of a client that closed its side and may be gone."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 PROBE_SECONDS = 1.0
-"""Time after which a client that sends nothing more is asked whether it still waits for its answer."""
+"""Seconds after which a client that sends nothing more is probed."""
 _MOST_PROBE_SECONDS = 30.0
 _SECOND_PROBE_SECONDS = 0.1
-"""Time between two probes that belong together: the first makes a client that is gone say so, the second hears it."""
+"""Seconds between two probes: after the first a client that is gone resets the connection, the second sees it."""
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientProbe:
-    """Asks a client that closed its side whether it still waits: such a client and one that is gone look the same to
-    this server until it sends.
+    """Probes a client that closed its side: until the server sends, it looks the same as one that is gone.
 
-    HTTP/1.0 knows no interim answers: there a client whose answer does not begin in time counts as gone.
+    HTTP/1.0 has no interim answers: there a client whose answer does not begin in time counts as gone.
 
     Args:
-        unanswered: returns the request that waits for an answer of which nothing was sent; None where there is none.
+        unanswered: returns the request of whose answer nothing was sent; None where there is none.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class ClientProbe:
         self._ask_after(PROBE_SECONDS)
 
     def stop(self) -> None:
-        """Probe no more."""
+        """Stop probing."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,4 +1,4 @@
-"""The bound on connections that are open at once, and what one beyond it still gets."""
+"""Bound on open connections, and the addresses that connections beyond it may ask for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from whispergpt.server.errors import ApiError
 
 HEAD_SECONDS = 20.0
 MOST_BEYOND = 16
-"""Connections beyond the bound whose requests are looked at."""
+"""Connections beyond the bound whose requests are parsed."""
 ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Addresses that connections beyond the bound get too: a full server must not be killed and started anew."""
 _PROBE_HEAD_SECONDS = 2.0
@@ -23,8 +23,8 @@ class ConnectionBound:
         most: how many there may be; None for no bound.
 
     Attributes:
-        refuses: whether the new connection is one too many even to be looked at.
-        beyond: whether it came when there were as many as there may be.
+        refuses: whether the new connection is closed without parsing.
+        beyond: whether the connection is beyond the bound.
     """
 
     def __init__(self, connections: Sized, most: int | None) -> None:

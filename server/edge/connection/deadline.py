@@ -13,7 +13,7 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
-        """Close the connection after so many seconds, unless ``stop`` comes before; a clock that runs is left alone."""
+        """Close the connection after ``seconds``, unless ``stop`` comes before; a running clock goes on."""
         if self._timer is None:
             self._timer = self._loop.call_later(seconds, self._transport.close)
 

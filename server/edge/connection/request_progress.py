@@ -1,4 +1,4 @@
-"""How much of a request has come, and how much may be parsed next."""
+"""Progress of a request: the part that has come, and the bytes that may be parsed next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RequestProgress:
         self._barren = 0
         """Bytes since the last that completed a head, were part of a body, or ended one."""
         self._came = False
-        """Whether the latest piece did one of these."""
+        """True if the latest piece did one of these."""
 
     def begin_head(self) -> None:
         """Note that a request begins."""
@@ -41,7 +41,7 @@ class RequestProgress:
         self._left = None if b"transfer-encoding" in names else int(names.get(b"content-length", b"0"))
 
     def count_body(self, size: int) -> None:
-        """Note that so many bytes of a body came."""
+        """Count bytes of a body."""
         self._came = True
         if self._left is not None:
             self._left -= size
@@ -59,6 +59,6 @@ class RequestProgress:
         return unparsed.until_blank_line(min(most, _CHUNKED_PIECE_BYTES) if self.in_body else most)
 
     def count_piece(self, size: int) -> bool:
-        """Note that so many bytes were parsed; returns whether the head, or a chunk's, is no longer than it may be."""
+        """Count parsed bytes; returns whether the head, or a chunk's head, is within its bound."""
         self._barren = 0 if self._came else self._barren + size
         return self._barren <= MOST_HEAD_BYTES

@@ -1,4 +1,4 @@
-"""Turns of requests: however many come at once, most of the event loop's time is left to those that play."""
+"""Turns of requests: however many come at once, most of the event loop's time is left to streams."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections import deque
 from collections.abc import Callable
 
 AT_ONCE = 64
-"""Requests that may begin in a row, one in each turn of the loop: all that a page asks for."""
+"""Requests that may begin in a row, one in each turn of the loop: as many as a page needs."""
 PAUSE_SECONDS = 0.001
 """Seconds between the beginnings of further ones. The smallest request takes 0.2 ms of the loop."""
 
 
 class RequestTurns:
-    """Requests that wait to begin, in the order in which they came.
+    """Requests that wait to begin, in their order.
 
-    A loop that begins all requests of a turn together spends milliseconds on each turn while connections pipeline, and
-    whatever else a listener needs takes some twenty turns. A request that comes alone begins at once.
+    Without turns, each turn of the loop takes milliseconds while connections pipeline, and a prompt needs some twenty
+    turns. A request that comes alone begins at once.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
         self._pausing = False
-        """Whether a request began in this turn of the loop, or the pause after it is not over."""
+        """True while no other request may begin: in this turn of the loop, or in the pause."""
         self._left, self._at = float(AT_ONCE), 0.0
-        """Requests that may begin without a pause, and when that was so."""
+        """Requests that may begin without a pause, and the time of that count."""
 
     def begin(self, start: Callable[[], None]) -> None:
         """Call ``start`` now, or later where others have begun or wait."""

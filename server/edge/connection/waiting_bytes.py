@@ -1,4 +1,4 @@
-"""The count of bytes that wait behind requests which are being answered."""
+"""Count of the bytes that wait behind requests which are being answered."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class WaitingShare:
         self._counted = 0
 
     def count(self, size: int) -> None:
-        """Note how many bytes wait on this connection now."""
+        """Set the bytes that wait on this connection now."""
         self._everyone.total += size - self._counted
         self._counted = size
 
     @property
     def too_much(self) -> bool:
-        """Whether all connections together have more bytes than they may, and this one has some of them."""
+        """Return whether all connections together are over the bound, and this one has some of the bytes."""
         most = self._everyone.most
         return most is not None and self._counted > 0 and self._everyone.total > most
