@@ -36,9 +36,7 @@ def continuation(
     top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[
-        Dtype, typer.Option(help="Precision of products: float32, or auto, which is bfloat16 if it is fast.")
-    ] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 if it is fast.")] = "auto",
     with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:

@@ -25,6 +25,7 @@ from whispergpt.load.report import LoadReport, summary_table
 from whispergpt.load.voices import Voices
 
 _SHARE = {"min": 0.0, "max": 1.0}
+_SPAN: dict[str, Any] = {"metavar": "LEAST:MOST"}
 
 
 def load(
@@ -36,23 +37,14 @@ def load(
     duration: Annotated[
         float, typer.Option(min=1, max=86_400, help="Seconds during which listeners arrive, or with --stay listen.")
     ] = 60.0,
-    stay: Annotated[
-        bool, typer.Option("--stay", help="All listeners arrive at the start and stay to the end.")
-    ] = False,
-    seconds: Annotated[
-        str, typer.Option(metavar="LEAST:MOST", help="Seconds of audio for each, random in this range.")
-    ] = "5:30",
-    prompt_seconds: Annotated[
-        str, typer.Option(metavar="LEAST:MOST", help="Seconds of each prompt, random in this range.")
-    ] = "1:5",
-    leave: Annotated[
-        float, typer.Option(**_SHARE, help="Share that leaves early; half of these just disconnect.")
-    ] = 0.2,
+    stay: Annotated[bool, typer.Option("--stay", help="All arrive at the start and stay to the end.")] = False,
+    seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of audio for each, random in this range.")] = "5:30",
+    prompt_seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of each prompt, random in this range.")] = "1:5",
+    leave: Annotated[float, typer.Option(**_SHARE, help="Share that leaves early, half by disconnecting.")] = 0.2,
     slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the speed of playback.")] = 0.0,
     live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt at the pace of speech.")] = 0.25,
     prompt: Annotated[
-        list[Path] | None,
-        typer.Option(help="Recording to cut prompts from; may be repeated. Default: the bundled one."),
+        list[Path] | None, typer.Option(help="Recordings to cut prompts from; else the bundled one.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A model's name. Default: the server's.")] = None,
     api_key: Annotated[
@@ -70,10 +62,7 @@ def load(
 ) -> None:
     """Send listeners to a server and report what they heard; they arrive at random times even if it is slow."""
     with told_in_one_line():
-        if page and not page.resolve().parent.is_dir():
-            raise ValueError(f"{page.parent} is not a folder.")
-        if page:
-            require_matplotlib("--page")
+        _check_page(page)
         mix = Mix(_span(seconds), _span(prompt_seconds), leave, slow, live)
         visits = (
             steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
@@ -102,6 +91,14 @@ def load(
     _tell(url, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
+
+
+def _check_page(page: Path | None) -> None:
+    """Raise ValueError if a page cannot be drawn, or written to its folder."""
+    if page:
+        if not page.resolve().parent.is_dir():
+            raise ValueError(f"{page.parent} is not a folder.")
+        require_matplotlib("--page")
 
 
 def _check_server(url: str, api_key: str | None) -> None:
