@@ -19,7 +19,7 @@ from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.page import write_page
 from whispergpt.load.percentiles import Percentiles
-from whispergpt.load.plan import Mix, Span, open_loop, steady
+from whispergpt.load.plan import Mix, Span, Visit, open_loop, steady
 from whispergpt.load.reach import ReachError, check_server
 from whispergpt.load.report import LoadReport, summary_table
 from whispergpt.load.voices import Voices
@@ -64,9 +64,7 @@ def load(
     with told_in_one_line():
         _check_page(page)
         mix = Mix(_span(seconds), _span(prompt_seconds), leave, slow, live)
-        visits = (
-            steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
-        )
+        visits = _visits(mix, streams, duration, seed, stay)
         crowd = Crowd(stream_address(url), visits, Voices(prompt or [PROMPT]), buffer_ms / 1e3, model, api_key)
         plan = {
             "streams": streams,
@@ -91,6 +89,11 @@ def load(
     _tell(url, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
+
+
+def _visits(mix: Mix, streams: float, duration: float, seed: int, stay: bool) -> list[Visit]:
+    """Return the listeners that come: a fixed number, or as many as arrive at random."""
+    return steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
 
 
 def _check_page(page: Path | None) -> None:
