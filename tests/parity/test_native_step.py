@@ -380,7 +380,7 @@ def test_a_cache_that_others_can_write_is_not_trusted(monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert _cache() == tmp_path / "whispergpt"
     (tmp_path / "whispergpt").chmod(0o777)
-    with pytest.raises(OSError, match="others may write it"):
+    with pytest.raises(OSError, match="others may write to it"):
         _cache()
 
 
