@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -189,7 +190,8 @@ def test_what_is_imported_is_the_wheel(installed: Installed) -> None:
 def test_every_command_says_its_options(installed: Installed) -> None:
     said = installed.call(installed.python, "-m", "whispergpt", "--help")
     assert all(f"\n  {name}" in said for name in COMMANDS)
-    assert installed.run("--version") == "whispergpt 0.1.0\n"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert installed.run("--version") == f"whispergpt {version}\n"
     # In one process, for importing torch takes seconds.
     program = """
 import sys
