@@ -63,8 +63,7 @@ def load(
     """Send listeners to a server and report what they heard; they arrive at random times even if it is slow."""
     with told_in_one_line():
         _check_page(page)
-        mix = Mix(_span(seconds), _span(prompt_seconds), leave, slow, live)
-        visits = _visits(mix, streams, duration, seed, stay)
+        visits = _visits(Mix(_span(seconds), _span(prompt_seconds), leave, slow, live), streams, duration, seed, stay)
         crowd = Crowd(stream_address(url), visits, Voices(prompt or [PROMPT]), buffer_ms / 1e3, model, api_key)
         plan = {
             "streams": streams,
