@@ -16,7 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from itertools import takewhile
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
@@ -212,14 +212,7 @@ class PromptDesk:
         """
         with self._changed:
             while not self._closed:
-                now = time.monotonic()
-                arriving_now = self._arriving.values()
-                most = min((self._worked[one.owner] for one in arriving_now), default=0) + HEAD_START_FRAMES
-                beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving_now}
-                in_turn = sorted(arriving_now, key=partial(_priority, now, beyond))
-                for arriving in in_turn:
-                    if in_turn[0].committed_at is not None and beyond[arriving.owner] > beyond[in_turn[0].owner]:
-                        break  # a chunk that is begun now would hold a stage when the first prompt needs it
+                for arriving in self._in_turn():
                     for stage in reversed(Stage):
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
                             self._busy.add((arriving.engine, stage))
@@ -227,6 +220,21 @@ class PromptDesk:
                             return arriving, stage
                 self._changed.wait()
         return None
+
+    def _in_turn(self) -> list[_Arriving]:
+        """Return the prompts that may be worked on, the one whose turn it is first.
+
+        While a committed prompt waits, prompts of owners further beyond the head start are left out: a chunk of them
+        that begins now would hold a stage when the first prompt needs it.
+        """
+        now, arriving = time.monotonic(), self._arriving.values()
+        most = min((self._worked[one.owner] for one in arriving), default=0) + HEAD_START_FRAMES
+        beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving}
+        in_turn = sorted(arriving, key=lambda one: one.priority(now, beyond[one.owner]))
+        if not in_turn or in_turn[0].committed_at is None:
+            return in_turn
+        least = beyond[in_turn[0].owner]
+        return list(takewhile(lambda one: beyond[one.owner] <= least, in_turn))
 
     def _finish_if_ready(self, arriving: _Arriving) -> None:
         if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
@@ -248,10 +256,6 @@ class PromptDesk:
         del self._arriving[arriving.prompt_id]
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
-
-
-def _priority(now: float, beyond: dict[str, int], arriving: _Arriving) -> tuple[bool, int, float]:
-    return arriving.priority(now, beyond[arriving.owner])
 
 
 def _key(arriving: _Arriving) -> PromptKey:
