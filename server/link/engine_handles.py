@@ -36,9 +36,9 @@ _APPEND_BYTES = 4 * 24_000
 """One second of samples: no message to the engine is large."""
 
 _SNAPSHOTS_HELD = 8
+"""Snapshots kept of a stream: more than come in ``CREDIT_FRAMES``."""
 _MOST_CHANGES = 256
 """Changes of a stream's sampling that the engine has not answered yet."""
-"""More than come in ``CREDIT_FRAMES``."""
 
 Status = Literal["completed", "cancelled", "failed"]
 
