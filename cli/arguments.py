@@ -18,7 +18,7 @@ from whispergpt.engine.audio.audio_file import AudioError
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import SAMPLE_RATE
-from whispergpt.engine.engine import DeviceError
+from whispergpt.engine.engine import DeviceError, Engine
 from whispergpt.engine.extras import require_package
 from whispergpt.server.errors import ApiError
 
@@ -71,6 +71,12 @@ def default_model() -> str:
     if not models:
         raise ModelError("No model is installed; name one with --model.")
     return models[0]
+
+
+def tell_if_slow(engine: Engine) -> None:
+    """Write to stderr why an engine runs slower than it could, if it does."""
+    if engine.path.slow_because:
+        typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)
 
 
 def audio_source(path: Path) -> bytes | Path:

@@ -17,6 +17,7 @@ from whispergpt.cli.arguments import (
     check_finite,
     check_output,
     default_model,
+    tell_if_slow,
     told_in_one_line,
     write_audio,
 )
@@ -50,8 +51,7 @@ def continuation(
         frames = frames_for(seconds)
         audio = cut_prompt(read_audio(audio_source(prompt)))
         engine = Engine.load(model or default_model(), device, dtype=dtype)
-        if engine.path.slow_because:
-            typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)
+        tell_if_slow(engine)
         sampling = sampling_for(wishes, engine.info())
         loaded = time.perf_counter()
         encoded = engine.encode_prompt(audio)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import typer
-
-from whispergpt.cli.arguments import check_finite, default_model
+from whispergpt.cli.arguments import check_finite, default_model, tell_if_slow
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.server.errors import ApiError
@@ -38,8 +36,7 @@ def continued(
     except ApiError as error:
         raise ValueError(error.message) from None
     engine = Engine.load(model or default_model(), device, slots)
-    if engine.path.slow_because:
-        typer.echo(f"Slower than it could be: {engine.path.slow_because}.", err=True)
+    tell_if_slow(engine)
     sampling = sampling_for(wishes, engine.info())
     result = measure(engine, found, recordings, seconds, sampling, keeper)
     drawn = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
