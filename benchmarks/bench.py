@@ -18,7 +18,7 @@ from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
 from whispergpt.benchmarks.report import Report, StageTimes
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.config import Dtype
-from whispergpt.engine.engine import dtype_name
+from whispergpt.engine.device import dtype_name
 
 FULL_RUN = 30.0
 """Seconds of the run that finds the reported number of real-time streams."""

@@ -13,8 +13,8 @@ from whispergpt.engine.backends.step_path import step_path, whole_tiles
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
-from whispergpt.engine.model.streaming import leaf, rows
-from whispergpt.engine.streams.slot import fill_slot
+from whispergpt.engine.model.streaming import leaf
+from whispergpt.engine.streams.slots import Slots
 
 FULL_SCALE = 32767.0
 
@@ -29,14 +29,14 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     step, device = engine.model.step, engine.device
     prompt = engine.encode_prompt(prompt_audio(step, seconds=3.0))
     slots = whole_tiles(1, device)
-    state = step.init_state(slots, device, engine.path.dtype)
-    fill_slot(rows(state, 0, 1), prompt, SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0))
-    path = step_path(step, state, slots, device, engine.kernels)
+    played = Slots(step, slots, device, engine.path.dtype)
+    played.fill([0], [prompt], [SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0)])
+    path = step_path(step, played.state, slots, device, engine.kernels)
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])
         if step.model.fine is not None:
-            latents.append(leaf(state, "latent")[0].clone())
+            latents.append(leaf(played.state, "latent")[0].clone())
         else:
             latents.append(step.codec.quantizer.entries[0][int(codes[0, 0])])
         made.append(torch.from_numpy(samples[0].copy()))

@@ -17,7 +17,8 @@ from statistics import median
 
 from whispergpt.benchmarks.preset import build_preset, prompt_audio
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.engine import Engine, pick_device
+from whispergpt.engine.device import pick_device
+from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.scheduler import Stream

@@ -18,7 +18,8 @@ from whispergpt.engine.audio.audio_file import AudioError
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import SAMPLE_RATE
-from whispergpt.engine.engine import DeviceError, Engine
+from whispergpt.engine.device import DeviceError
+from whispergpt.engine.engine import Engine
 from whispergpt.engine.extras import require_package
 from whispergpt.server.errors import ApiError
 

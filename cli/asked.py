@@ -10,7 +10,7 @@ import typer
 
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.engine.checkpoints.checkpoint import load_model
-from whispergpt.engine.engine import pick_device
+from whispergpt.engine.device import pick_device
 from whispergpt.training.data.grouping import GroupBy
 from whispergpt.training.lm.hearing import Condition
 

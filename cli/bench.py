@@ -17,7 +17,7 @@ from whispergpt.benchmarks.preset import Preset
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
 from whispergpt.engine.checkpoints.encodec_weights import WeightsError
 from whispergpt.engine.config import Dtype
-from whispergpt.engine.engine import pick_device
+from whispergpt.engine.device import pick_device
 
 
 def bench(

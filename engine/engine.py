@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from statistics import median
 
@@ -16,21 +15,23 @@ import torch
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.prompt_path import PromptState, prompt_path
-from whispergpt.engine.backends.step_path import TILE, NativePath, step_path, whole_tiles
+from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, step_path, whole_tiles
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_model
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, SnapshotTaken, StreamPlan
+from whispergpt.engine.device import dtype_name, pick_device
+from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.frame_step import LOST
-from whispergpt.engine.model.streaming import leaf, rows
 from whispergpt.engine.native.check import find_kernels
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder
 from whispergpt.engine.prompts.resume import ResumeError, frames_in_exact_snapshot, resumed_codes
 from whispergpt.engine.streams.capacity import MOST_LOAD, StepCost
+from whispergpt.engine.streams.columns import SlotNumbers
 from whispergpt.engine.streams.scheduler import Scheduler, Stream
-from whispergpt.engine.streams.slot import fill_sampler, fill_slot
+from whispergpt.engine.streams.slots import Slots
 from whispergpt.engine.streams.snapshots import Snapshots
+from whispergpt.engine.streams.step_report import Frames, Generated, StepReport
 
 STAGE_EVERY = 50
 """Steps from one that is timed stage by stage to the next."""
@@ -39,54 +40,6 @@ COST_STEPS = 7
 _TRIED = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 SNAPSHOT_EVERY = FRAME_RATE
 """Frames of a stream between two from which it can go on elsewhere; the first is its beginning."""
-
-
-class DeviceError(ValueError):
-    """A device that is not there; the message is written for the user."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """One frame of a stream: ``pcm`` int16 ``[320]``, its coarse ``code``, and its ``index`` since the stream began."""
-
-    stream: Stream
-    index: int
-    code: int
-    pcm: npt.NDArray[np.int16]
-
-
-@dataclass
-class StepReport:
-    """Result of one ``Engine.step``: frames, streams that started, ended and failed, snapshots, and seconds."""
-
-    frames: list[Generated] = field(default_factory=list)
-    started: list[Stream] = field(default_factory=list)
-    ended: list[Stream] = field(default_factory=list)
-    failed: list[Stream] = field(default_factory=list)
-    snapshots: list[SnapshotTaken] = field(default_factory=list)
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        DeviceError: it is not one of these, or this machine does not have it.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (index and not index.isdigit()) or name.endswith(":")):
-        raise DeviceError(f"There is no device {name!r}; say auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"This machine has no device {name!r} that torch {torch.__version__} can use.")
-    return torch.device(name)
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return ``float32`` or ``bfloat16``, as in fingerprints and reports."""
-    return str(dtype).removeprefix("torch.")
 
 
 class Engine:
@@ -124,15 +77,13 @@ class Engine:
             self.kernels = find_kernels(model.step, device, dtype)
             kept_in = self.kernels.weights.dtype if self.kernels.weights else torch.float32
             require_room(model, slots, device, kept_in)
-            state = model.step.init_state(slots, device, kept_in)
-            self._slots = [rows(state, i, i + 1) for i in range(slots)]
-            self.path = step_path(model.step, state, slots, device, self.kernels)
+            self._slots = Slots(model.step, slots, device, kept_in)
+            self.path = step_path(model.step, self._slots.state, slots, device, self.kernels)
             self._prompts = prompt_path(model.step, device, self.kernels)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
-        self._snapshots: Snapshots | None = None
         if config.fine is not None:  # without one, frames have fewer codes than their prompt's
-            self._snapshots = Snapshots(slots, config, model.step.books, self._exact)
+            self._slots.snapshots = Snapshots(slots, config, model.step.books, self._exact)
 
     @classmethod
     def load(
@@ -187,14 +138,14 @@ class Engine:
             slots=self.scheduler.slots,
             slow_because=self.path.slow_because,
             digest=self.model.digest,
-            resumable=self._snapshots is not None,
-            exactly=self._snapshots is not None and self._exact,
+            resumable=self._slots.snapshots is not None,
+            exactly=self._slots.snapshots is not None and self._exact,
         )
 
     def open_prompt(self) -> PromptEncoder:
         """Return the encoder of a prompt that will arrive piece by piece."""
         with torch.inference_mode():
-            influence = self._snapshots.influence if self._snapshots is not None else 0
+            influence = self._slots.snapshots.influence if self._slots.snapshots is not None else 0
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             return PromptEncoder(self._prompts, state, influence)
 
@@ -214,13 +165,13 @@ class Engine:
         Raises:
             ResumeError: it is not one of a stream of this model.
         """
-        if self._snapshots is None:
+        if self._slots.snapshots is None:
             raise ResumeError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
         most = frames_in_exact_snapshot(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             codes = resumed_codes(state, snapshot, self.model.step.books, most)
-            influence = self._snapshots.influence
+            influence = self._slots.snapshots.influence
             return PromptEncoder.resuming(
                 self._prompts, state, codes.to(self.device), influence, snapshot.decoder_state
             )
@@ -244,68 +195,69 @@ class Engine:
         stream.sampling = sampling
         if stream.status == "playing":
             with torch.inference_mode():
-                fill_sampler(self._slots[stream.slot], stream.sampling)
+                self._slots.set_sampling([stream.slot], [sampling])
             self._changed.add(stream)
 
     @torch.inference_mode()
     def step(self) -> StepReport:
         """Admit waiting streams, then give every runnable stream its next frame."""
         report = StepReport(started=self.scheduler.admit())
-        for stream in report.started:
-            self._begin(stream, report)
-        for stream in self._changed:
-            if stream.status == "playing":
-                self._remember(stream, report)
-        self._changed.clear()
-        runnable = self.scheduler.runnable()
-        if not runnable:
+        if report.started:
+            self._begin(report.started, report)
+        if self._changed:
+            self._remember([stream for stream in self._changed if stream.status == "playing"], report)
+            self._changed.clear()
+        slots = self.scheduler.due()
+        if not len(slots):
             return report
         began = time.perf_counter()
         timed = self._steps % STAGE_EVERY == STAGE_EVERY - 1
-        slots = [s.slot for s in runnable]
         codes, samples = self.path.step(slots, report.stages if timed else None)
-        if self._snapshots is not None:
-            self._snapshots.append(slots, codes)
-        for row, stream in enumerate(runnable):
-            if codes[row, 0] == LOST:
-                self._fail(stream, report)
-                continue
-            report.frames.append(Generated(stream, stream.next_frame, int(codes[row, 0]), samples[row].copy()))
-            self.scheduler.advance(stream)
-            if stream.ended:
-                report.ended.append(stream)
-            elif stream.next_frame % SNAPSHOT_EVERY == 0:
-                self._remember(stream, report)
+        whole = codes[:, 0] != LOST
+        if not whole.all():
+            self._fail(self.scheduler.streams(slots[~whole]), report)
+            slots, codes, samples = slots[whole], codes[whole], samples[whole]
+        if len(slots):
+            self._take(slots, codes, samples, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1
         return report
 
-    def _begin(self, stream: Stream, report: StepReport) -> None:
-        """Fill the slot of one stream; an error ends that stream alone."""
+    def _take(self, slots: SlotNumbers, codes: Codes, samples: npt.NDArray[np.int16], report: StepReport) -> None:
+        """Report a frame of each of ``slots``, and the streams that end with it or are due for a snapshot."""
+        columns, streams = self.scheduler.columns, self.scheduler.streams(slots)
+        report.frames = Frames(streams, columns.id[slots], columns.next_frame(slots), codes[:, 0], samples)
+        if self._slots.snapshots is not None:
+            self._slots.snapshots.append(slots, codes)
+        report.ended = self.scheduler.advance_all(slots)
+        due = columns.taken[slots] & columns.snapshots[slots] & (columns.next_frame(slots) % SNAPSHOT_EVERY == 0)
+        self._remember(streams[due], report)
+
+    def _begin(self, streams: list[Stream], report: StepReport) -> None:
+        """Fill the slots of streams, all at once if that goes well; an error ends its stream alone."""
         try:
-            fill_slot(self._slots[stream.slot], stream.prompt, stream.sampling, stream.plan.first_frame)
-            if self._snapshots is not None:
-                self._snapshots.begin(stream.slot, stream.prompt)
-            finite = bool(leaf(self._slots[stream.slot], "logits").isfinite().all())
+            finite = self._slots.begin(streams)
         except Exception:
-            traceback.print_exc()
-            finite = False
-        if not finite:
-            self._fail(stream, report)
-        elif stream.plan.first_frame == 0:
-            self._remember(stream, report)
+            if len(streams) == 1:
+                traceback.print_exc()
+                self._fail(streams, report)
+            else:
+                for stream in streams:
+                    self._begin([stream], report)
+            return
+        self._fail([stream for stream, good in zip(streams, finite, strict=True) if not good], report)
+        self._remember([s for s in streams if not s.ended and s.plan.first_frame == 0], report)
 
-    def _remember(self, stream: Stream, report: StepReport) -> None:
+    def _remember(self, streams: Iterable[Stream], report: StepReport) -> None:
         """Report the checkpoints of streams that want them."""
-        if stream.plan.snapshots and self._snapshots is not None:
-            slot = self._slots[stream.slot]
-            snapshot = self._snapshots.take(stream.slot, {name: slot[name] for name in ("decoder", "latent")})
-            report.snapshots.append(SnapshotTaken(stream.id, stream.next_frame, stream.sampling, snapshot))
+        if self._slots.snapshots is not None:
+            report.snapshots += [self._slots.snapshot(stream) for stream in streams if stream.plan.snapshots]
 
-    def _fail(self, stream: Stream, report: StepReport) -> None:
-        """End one stream that cannot go on; its slot is whole again once it is filled anew."""
-        self.scheduler.end(stream, "failed")
-        report.failed.append(stream)
+    def _fail(self, streams: Iterable[Stream], report: StepReport) -> None:
+        """End streams that cannot go on; a slot is whole again once it is filled anew."""
+        for stream in streams:
+            self.scheduler.end(stream, "failed")
+            report.failed.append(stream)
 
     def generate(self, stream: Stream) -> Iterator[Generated]:
         """Step until ``stream`` ends, and yield its frames; other streams go on too.
@@ -336,12 +288,12 @@ class Engine:
         slots = self.scheduler.slots
         cost = StepCost([], [])
         for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):
-            for slot in range(cost.streams[-1] if cost.streams else 0, streams):
-                fill_slot(self._slots[slot], self._noise, _TRIED)
+            new = range(cost.streams[-1] if cost.streams else 0, streams)
+            self._slots.fill(new, [self._noise] * len(new), [_TRIED] * len(new))
             taken = []
             for _ in range(COST_STEPS):
                 began = time.perf_counter()
-                self.path.step(list(range(streams)))
+                self.path.step(np.arange(streams))
                 taken.append(time.perf_counter() - began)
             cost.streams.append(streams)
             cost.seconds.append(max([median(taken), *cost.seconds]))

@@ -11,6 +11,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from whispergpt.engine.config import HOP
+
+FRAME_BYTES = 2 * HOP
 CREDIT_FRAMES = 300
 """Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
 
@@ -144,10 +147,9 @@ class HoldStream(msgspec.Struct, tag=True):
 
 
 class Acknowledge(msgspec.Struct, tag=True):
-    """Say how many frames of the stream the reader has taken in all."""
+    """Say how many frames the readers of some streams have taken in all, by the streams' numbers."""
 
-    stream_id: int
-    frames: int
+    frames: dict[int, int]
 
 
 class Drain(msgspec.Struct, tag=True):
@@ -235,7 +237,7 @@ class StreamEnded(msgspec.Struct, tag=True):
     frames: int
 
 
-class Frame(msgspec.Struct, array_like=True):
+class Frame(msgspec.Struct):
     """320 samples of one stream, s16le; ``index`` counts its generated frames from where it began, be it elsewhere."""
 
     stream_id: int
@@ -260,12 +262,40 @@ class SnapshotTaken(msgspec.Struct, tag=True):
 
 
 class StepDone(msgspec.Struct, tag=True):
-    """One frame step of one model: new frames and its time. ``stage_seconds`` are there now and then, else empty."""
+    """One frame step of one model: the new frames of all its streams in one block, and its time.
+
+    Attributes:
+        stream_ids, indices: of each frame; int64 in the machine's byte order.
+        samples: s16le, frame after frame.
+        stage_seconds: there now and then, else empty.
+    """
 
     model: str
-    frames: list[Frame]
+    stream_ids: memoryview
+    indices: memoryview
+    samples: memoryview
     step_seconds: float
     stage_seconds: dict[str, float]
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Return the frames one by one.
+
+        Their samples are copies, which take hardly longer than views. A view would keep the whole block for as long as
+        the slowest reader keeps its frame.
+
+        Raises:
+            ValueError: the parts of the message have different lengths.
+        """
+        samples = bytes(self.samples)
+        stream_ids, indices = (part.cast("q").tolist() for part in (self.stream_ids, self.indices))
+        pieces = [samples[begin : begin + FRAME_BYTES] for begin in range(0, len(samples), FRAME_BYTES)]
+        return [Frame(*parts) for parts in zip(stream_ids, indices, pieces, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """Return the number of frames."""
+        return len(self.samples) // FRAME_BYTES
 
 
 class Load(msgspec.Struct, tag=True):

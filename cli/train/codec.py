@@ -11,7 +11,7 @@ import typer
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.train.data import load_folders
 from whispergpt.cli.train.options import Bfloat16, Boards, Data, Device, Out, Seed, Shares, check_boards, shares_of
-from whispergpt.engine.engine import pick_device
+from whispergpt.engine.device import pick_device
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
 from whispergpt.training.precision import product_type

@@ -28,7 +28,7 @@ from whispergpt.cli.train.options import (
 )
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig
-from whispergpt.engine.engine import pick_device
+from whispergpt.engine.device import pick_device
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm

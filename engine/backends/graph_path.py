@@ -43,9 +43,9 @@ class GraphPath:
 
     @torch.inference_mode()
     def step(
-        self, slots: list[int], stages: dict[str, float] | None = None
+        self, slots: list[int] | npt.NDArray[np.int64], stages: dict[str, float] | None = None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
-        tiles = max(slots) // GPU_TILE + 1
+        tiles = int(np.max(slots)) // GPU_TILE + 1
         count = tiles * GPU_TILE
         self._active_here.zero_()
         self._active_here[slots] = True

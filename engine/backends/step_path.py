@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ has this many rows, and the same seed gives the same codes beside any other stre
 STREAMS_PER_THREAD = 4
 """Fewest streams for each thread; waking a thread for fewer takes longer than it saves."""
 
+SlotNumbers: TypeAlias = "list[int] | npt.NDArray[np.int64]"
 Codes = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.int16]
 
@@ -45,8 +46,8 @@ class StepPath(Protocol):
     dtype: torch.dtype
     slow_because: str | None
 
-    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
-        """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, valid until the next step.
+    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+        """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, which the caller may keep.
 
         Codes are ``LOST`` where a slot's numbers are no longer finite.
 
@@ -83,7 +84,7 @@ class NativePath:
         self._threads = StepThreads(threads or usable_processors())
         self.name, self.dtype = weights.library.name, weights.dtype
 
-    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
         wanted = np.array(slots, dtype=np.int32)
         parts = max(1, min(self._threads.count, count // STREAMS_PER_THREAD))
@@ -94,10 +95,10 @@ class NativePath:
                 seconds = max(part[stage] for part in done)
                 if seconds > 0:  # not every model has all stages
                     stages[stage] = stages.get(stage, 0.0) + seconds
-        codes = self._program.codes[:count]
+        codes = self._program.codes[:count].copy()
         finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
         codes[~finite] = LOST
-        return codes, self._program.samples[:count]
+        return codes, self._program.samples[:count].copy()
 
 
 class TorchPath:
@@ -113,12 +114,13 @@ class TorchPath:
         self.name = f"torch-tile{TILE}"
 
     @torch.inference_mode()
-    def step(self, slots: list[int], stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         codes = np.zeros((len(slots), self._frame_step.books), np.int32)
         samples = np.zeros((len(slots), HOP), np.int16)
-        for tile in sorted({slot // TILE for slot in slots}):
-            places = [i for i, slot in enumerate(slots) if slot // TILE == tile]
-            within = [slots[i] % TILE for i in places]
+        tiles, within_tile = np.divmod(np.asarray(slots), TILE)
+        for tile in np.unique(tiles).tolist():
+            places = np.flatnonzero(tiles == tile)
+            within = within_tile[places]
             active = torch.zeros(TILE, dtype=torch.bool)
             active[within] = True
             clock = None if stages is None else StageClock(self._device, stages)

@@ -23,7 +23,7 @@ class CodeHistory:
         self._ring[slot, : last.shape[1]] = last.T
         self._count[slot] = last.shape[1]
 
-    def append(self, slots: list[int], codes: npt.NDArray[np.int32]) -> None:
+    def append(self, slots: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> None:
         """Add one frame to each slot, ``codes`` ``[n, K]``."""
         self._ring[slots, self._count[slots] % self.frames] = codes
         self._count[slots] += 1

@@ -17,6 +17,7 @@ from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspos
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.quantizer import Codebook
+from whispergpt.engine.model.row_layout import RowLayout
 from whispergpt.engine.model.sampling import sample
 from whispergpt.engine.model.streaming import State, branch, keep, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -32,6 +33,7 @@ class FrameStep(nn.Module):
         super().__init__()
         self.codec, self.model = codec, model
         self.mel = CausalMel(model.config.mel)
+        self._layouts: dict[torch.dtype, RowLayout] = {}
 
     @property
     def books(self) -> int:
@@ -47,11 +49,19 @@ class FrameStep(nn.Module):
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
         """Return the zeroed state of ``slots`` streams: caches, convolution contexts, spectrogram tails and samplers.
 
-        ``kept_in``: dtype of the caches, float32 or bfloat16.
+        Each slot is a row of one buffer, as ``RowLayout`` has it. ``kept_in``: dtype of the caches, float32 or
+        bfloat16.
         """
+        if kept_in not in self._layouts:
+            self._layouts[kept_in] = RowLayout(self._template(kept_in))
+        return self._layouts[kept_in].zeros(slots, device)
+
+    def _template(self, kept_in: torch.dtype) -> State:
+        """Return the shapes of one slot's state."""
+        device = torch.device("meta")
 
         def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
-            return torch.zeros(slots, *shape, dtype=dtype, device=device)
+            return torch.zeros(1, *shape, dtype=dtype, device=device)
 
         sampler: State = {
             "seed": zeros(torch.int64),
@@ -63,9 +73,9 @@ class FrameStep(nn.Module):
         state: State = {
             "logits": zeros(torch.float32, CODEBOOK_SIZE),
             "sampler": sampler,
-            "decoder": self.codec.init_decoder_state(slots, device),
-            "mel": self.mel.init_state(slots, device),
-            "model": self.model.init_state(slots, device, kept_in),
+            "decoder": self.codec.init_decoder_state(1, device),
+            "mel": self.mel.init_state(1, device),
+            "model": self.model.init_state(1, device, kept_in),
         }
         if self.model.fine is not None:
             state["latent"] = zeros(torch.float32, self.codec.config.dimension)

@@ -29,14 +29,14 @@ class Rows(Structure):
     @classmethod
     def of(cls, tensor: Tensor, offset: int = 0) -> Rows:
         """Return the rows of a tensor, each from ``offset`` floats on."""
-        assert tensor.dtype == torch.float32
+        assert tensor.dtype == torch.float32 and tensor[0].is_contiguous()
         return cls(tensor.data_ptr() + 4 * offset, tensor.stride(0))
 
     @classmethod
     def of_ring(cls, tensor: Tensor) -> Rows:
         """Return the slots of a ring of keys or values as rows."""
-        assert tensor.dtype in (torch.float32, torch.bfloat16) and tensor.is_contiguous()
-        return cls(tensor.data_ptr(), tensor.stride(0))
+        assert tensor.dtype in (torch.float32, torch.bfloat16) and tensor[0].is_contiguous()
+        return cls(tensor.data_ptr(), tensor.stride(0) * tensor.element_size() // 4)
 
 
 def codes_at(array: npt.NDArray[np.int32]) -> Codes:

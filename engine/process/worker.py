@@ -20,17 +20,20 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import zmq
 
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import EngineOptions
-from whispergpt.engine.engine import DeviceError, Engine, StepReport
+from whispergpt.engine.device import DeviceError
+from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.prompts.resume import ResumeError
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
+from whispergpt.engine.streams.step_report import StepReport
 
 MAX_PROMPTS = 512
 """Prompts held at once; each is about two megabytes."""
@@ -80,14 +83,20 @@ class Worker:
         match command:
             case m.Drain():
                 raise RuntimeError("the engine cannot drain")
-            case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
-                if known := self._streams.pop(command.stream_id, None):
-                    engine, stream = known
-                    engine.scheduler.end(stream, "failed")
-                self._send(m.StreamEnded(command.stream_id, "failed", known[1].generated if known else 0))
+            case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream():
+                self._end_failed(command.stream_id)
+            case m.Acknowledge():
+                for stream_id in command.frames:
+                    self._end_failed(stream_id)
             case _:
                 self._desk.drop(command.prompt_id)
                 self._send(m.PromptFailed(command.prompt_id, "internal", UNUSABLE))
+
+    def _end_failed(self, stream_id: int) -> None:
+        if known := self._streams.pop(stream_id, None):
+            engine, stream = known
+            engine.scheduler.end(stream, "failed")
+        self._send(m.StreamEnded(stream_id, "failed", known[1].generated if known else 0))
 
     def _carry_out(self, command: m.Command) -> None:
         match command:
@@ -106,7 +115,9 @@ class Worker:
                 self._start_stream(command)
             case m.CancelStream():
                 self._cancel_stream(command.stream_id)
-            case m.ChangeSampling() | m.HoldStream() | m.Acknowledge():
+            case m.Acknowledge():
+                self._acknowledge(command.frames)
+            case m.ChangeSampling() | m.HoldStream():
                 if command.stream_id in self._streams:
                     self._control(*self._streams[command.stream_id], command)
             case m.Drain():
@@ -191,25 +202,27 @@ class Worker:
         engine.cancel(stream)
         self._send(m.StreamEnded(stream_id, "cancelled", stream.generated))
 
-    def _control(
-        self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream | m.Acknowledge
-    ) -> None:
+    def _acknowledge(self, frames: dict[int, int]) -> None:
+        for stream_id, taken in frames.items():
+            if known := self._streams.get(stream_id):
+                known[1].acknowledged = max(known[1].acknowledged, taken)
+
+    def _control(self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream) -> None:
         match command:
             case m.ChangeSampling():
                 engine.change_sampling(stream, command.sampling)
                 self._send(m.SamplingChanged(stream.id, stream.next_frame))
             case m.HoldStream():
                 engine.scheduler.hold(stream, command.held)
-            case m.Acknowledge():
-                stream.acknowledged = max(stream.acknowledged, command.frames)
 
     def _report(self, name: str, engine: Engine, report: StepReport) -> None:
         now = time.monotonic()
         for stream in report.started:
             self._send(m.StreamStarted(stream.id, now - stream.queued_at))
         if report.frames:
-            frames = [m.Frame(f.stream.id, f.index, f.pcm.astype("<i2").tobytes()) for f in report.frames]
-            self._send(m.StepDone(name, frames, report.seconds, report.stages))
+            ids, indices = _bytes_of(report.frames.stream_ids), _bytes_of(report.frames.indices)
+            samples = _bytes_of(report.frames.samples.astype("<i2", copy=False))
+            self._send(m.StepDone(name, ids, indices, samples, report.seconds, report.stages))
         for snapshot in report.snapshots:
             self._send(snapshot)
         for stream in report.failed:
@@ -224,6 +237,11 @@ class Worker:
             self._send(m.Load(name, *load))
 
 
+def _bytes_of(array: npt.NDArray[np.int64] | npt.NDArray[np.int16]) -> memoryview:
+    """Return the memory of an array that is not empty."""
+    return np.ascontiguousarray(array).data.cast("B")
+
+
 def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     """Load the models, say ``Ready``, and work until drained or without ``parent``; returns the exit status."""
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
@@ -233,7 +251,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     socket.connect(endpoint)
 
     def send(event: m.Event) -> None:
-        socket.send(m.pack(event))
+        socket.send(m.pack(event), copy=False)
 
     try:
         engines: dict[str, Engine] = {}

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptStat
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from whispergpt.engine.messages import FROM_SILENCE, DecoderState
 from whispergpt.engine.model.frame_step import to_int16
-from whispergpt.engine.model.streaming import State, state_bytes
+from whispergpt.engine.model.row_layout import whole_rows
+from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
 from whispergpt.engine.prompts.resume import DecoderStates
 
 
@@ -42,6 +44,16 @@ class Prompt:
     @property
     def frames(self) -> int:
         return int(self.codes.shape[1])
+
+    @cached_property
+    def row(self) -> Tensor:
+        """Return the state as the row ``[bytes]`` of a slot; its position is not in there."""
+        return whole_rows(self.state)[0]
+
+    @property
+    def position(self) -> Tensor:
+        """Return the model's position ``[1]`` behind the last frame."""
+        return leaf(branch(self.state, "model"), "position")
 
     @property
     def bytes(self) -> int:

@@ -7,20 +7,25 @@ others that are due within a frame's time: one step of thirty costs a third of t
 prompts and new streams. While a committed prompt waits, streams that are well ahead wait too, unheard by their
 listeners. The rest is for ``fast`` streams, which are made in real time while a prompt waits.
 
-Plain bookkeeping without tensors, so that it can be read and tested by itself.
+The numbers of all streams in slots are numpy columns (`columns.py`): a decision does not loop over streams. There are
+no tensors here, so that the rules can be read and tested by themselves.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from math import inf, isnan
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import CREDIT_FRAMES, SamplingParams, StreamPlan
+from whispergpt.engine.messages import CREDIT_FRAMES, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.streams.columns import UNLIMITED, Columns, Seconds, SlotNumbers
+from whispergpt.engine.streams.queue import StreamQueue
 
 LEAD_FRAMES = 2 * FRAME_RATE - 2
 """Frames that a real-time stream is kept ahead of its listener's playback clock. With frames that are made early
@@ -41,32 +46,62 @@ FEW = 4
 Status = Literal["waiting", "playing", "completed", "cancelled", "failed"]
 
 
-@dataclass(eq=False)
 class Stream:
     """One continuation: its plan, and what changes while it plays.
 
-    Attributes:
+    Args:
         credit: frames that it may be ahead of its reader; None for a reader who takes each as it comes.
-        generated, acknowledged: frames that were made here, and that the reader has taken.
+        queued_at: time of its arrival, by default now.
+
+    Attributes:
         sampling: how the next frame is drawn; the plan's until it is changed.
     """
 
-    id: int
-    prompt: Prompt
-    plan: StreamPlan
-    credit: int | None = CREDIT_FRAMES
-    status: Status = "waiting"
-    slot: int = -1
-    generated: int = 0
-    acknowledged: int = 0
-    queued_at: float = field(default_factory=time.monotonic)
-    first_frame_at: float | None = None
-    held_at: float | None = None
-    stepped_at: float = float("-inf")
-    sampling: SamplingParams = field(init=False)
+    def __init__(
+        self,
+        id: int,
+        prompt: Prompt,
+        plan: StreamPlan,
+        credit: int | None = CREDIT_FRAMES,
+        queued_at: float | None = None,
+    ) -> None:
+        self.id, self.prompt, self.plan, self.sampling = id, prompt, plan, plan.sampling
+        self.queued_at = time.monotonic() if queued_at is None else queued_at
+        self.status: Status = "waiting"
+        self.slot = -1
+        self._columns, self._place = Columns.of(id, plan, credit), 0
 
-    def __post_init__(self) -> None:
-        self.sampling = self.plan.sampling
+    def move(self, columns: Columns, place: int) -> None:
+        """Keep the stream's numbers at another place from now on."""
+        columns.put(place, self._columns, self._place)
+        self._columns, self._place = columns, place
+
+    @property
+    def credit(self) -> int | None:
+        credit = self._columns.credit.item(self._place)
+        return None if credit == UNLIMITED else credit
+
+    @credit.setter
+    def credit(self, frames: int | None) -> None:
+        self._columns.credit[self._place] = UNLIMITED if frames is None else frames
+
+    @property
+    def generated(self) -> int:
+        """Return the number of frames that were made here."""
+        return self._columns.generated.item(self._place)
+
+    @generated.setter
+    def generated(self, frames: int) -> None:
+        self._columns.generated[self._place] = frames
+
+    @property
+    def acknowledged(self) -> int:
+        """Return the number of frames that the reader has taken."""
+        return self._columns.acknowledged.item(self._place)
+
+    @acknowledged.setter
+    def acknowledged(self, frames: int) -> None:
+        self._columns.acknowledged[self._place] = frames
 
     @property
     def next_frame(self) -> int:
@@ -79,10 +114,33 @@ class Stream:
 
     def lead(self, now: float) -> float:
         """Return the seconds of audio that are made and not played yet; 0 before the first audible frame."""
-        if self.first_frame_at is None:
+        columns, place = self._columns, self._place
+        first_frame_at = columns.first_frame_at.item(place)
+        if isnan(first_frame_at):
             return 0.0
-        played_until = now if self.held_at is None else self.held_at
-        return (self.generated - self.plan.skipped) / FRAME_RATE - (played_until - self.first_frame_at)
+        played: float = min(columns.held_at.item(place), now) - first_frame_at
+        return (self.generated - self.plan.skipped) / FRAME_RATE - played
+
+    def count_frame(self, now: float) -> bool:
+        """Count a frame made at ``now``, as ``Columns.count_frame`` does for many streams; returns whether it is the
+        last."""
+        columns, place, generated = self._columns, self._place, self.generated
+        if not isnan(columns.first_frame_at.item(place)):
+            columns.first_frame_at[place] += max(0.0, -self.lead(now))
+        elif generated >= self.plan.skipped:
+            columns.first_frame_at[place] = now
+        columns.generated[place], columns.stepped_at[place] = generated + 1, now
+        return self.plan.frames is not None and generated + 1 >= self.plan.frames
+
+    def hold(self, held: bool, now: float) -> None:
+        """Stop the listener's clock at ``now``, or let it go on."""
+        columns, place = self._columns, self._place
+        held_at = columns.held_at.item(place)
+        if held and held_at == inf:
+            columns.held_at[place] = now
+        elif not held and held_at < inf:
+            columns.first_frame_at[place] += now - max(held_at, columns.first_frame_at.item(place))  # NaN stays NaN
+            columns.held_at[place] = inf
 
 
 class Scheduler:
@@ -91,6 +149,11 @@ class Scheduler:
     Args:
         slots: streams that play at once.
         clock: seconds, monotonic.
+
+    Attributes:
+        columns: numbers of the streams in slots.
+        active: streams in slots.
+        listened: real-time streams in slots, with held ones, which come back.
     """
 
     def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -99,17 +162,11 @@ class Scheduler:
         """Real-time streams that may play at once; streams that play already are never ended by it."""
         self.prompts_wait = False
         """True while a committed prompt waits to be encoded."""
-        self._by_slot: list[Stream | None] = [None] * slots
-        self._waiting: deque[Stream] = deque()
-
-    @property
-    def active(self) -> int:
-        return sum(s is not None for s in self._by_slot)
-
-    @property
-    def listened(self) -> int:
-        """Return the number of real-time streams in slots, with held ones, which come back."""
-        return sum(s is not None and s.plan.pace == "realtime" for s in self._by_slot)
+        self.columns = Columns(slots)
+        self.active = self.listened = 0
+        self._by_slot = np.full(slots, None, np.object_)
+        self._used = 0  # no slot from here on is taken
+        self._waiting = StreamQueue()
 
     @property
     def waiting(self) -> int:
@@ -117,67 +174,71 @@ class Scheduler:
 
     def add(self, stream: Stream) -> None:
         """Queue a stream for the next free slot: behind all others, or before new ones if it is resumed."""
-        place = sum(1 for other in self._waiting if other.plan.resumed) if stream.plan.resumed else len(self._waiting)
-        self._waiting.insert(place, stream)
+        self._waiting.add(stream)
 
     def admit(self) -> list[Stream]:
         """Move waiting streams into free slots and return them; real-time ones that wait do not hold up `fast` ones."""
         placed: list[Stream] = []
-        for slot, held in enumerate(self._by_slot):
-            if held is None and self._waiting:
-                hurried = self.listened < self.most_listened
-                allowed = (s for s in self._waiting if hurried or s.plan.pace == "fast" or s.plan.promised)
-                stream = next(allowed, None)
-                if stream is None:
-                    break
-                self._waiting.remove(stream)
-                stream.slot, stream.status = slot, "playing"
-                self._by_slot[slot] = stream
-                placed.append(stream)
+        if not self._waiting:
+            return placed
+        for slot in np.flatnonzero(~self.columns.taken).tolist():
+            stream = self._waiting.first(self.listened < self.most_listened)
+            if stream is None:
+                break
+            self._waiting.remove(stream)
+            stream.slot, stream.status = slot, "playing"
+            stream.move(self.columns, slot)
+            self._by_slot[slot] = stream
+            self._count(stream, 1)
+            placed.append(stream)
         return placed
+
+    def due(self) -> SlotNumbers:
+        """Return the slots of the streams that get their next frame now; none where none is due."""
+        now, places = self._clock(), slice(self._used)
+        waits = self._due_in(now)
+        if not (waits <= GRAIN_SECONDS).any():
+            return np.empty(0, np.int64)
+        due = waits <= TOGETHER_SECONDS
+        listened = due & self.columns.real_time[places]
+        urgent = listened & ~(self.columns.lead(places, now) >= SAFE_LEAD_SECONDS)  # NaN: nothing is heard yet
+        few = np.count_nonzero(urgent)
+        if few == 0:
+            return np.flatnonzero(due)
+        return np.flatnonzero(urgent if few * FEW <= self.active else listened)
 
     def runnable(self) -> list[Stream]:
         """Return the streams that get their next frame now, in slot order; none where none is due."""
-        now = self._clock()
-        waits = [(s, self._due_in(s, now)) for s in self._by_slot if s is not None]
-        if all(wait > GRAIN_SECONDS for _, wait in waits):
-            return []
-        due = [s for s, wait in waits if wait <= TOGETHER_SECONDS]
-        listened = [s for s in due if s.plan.pace == "realtime"]
-        urgent = [s for s in listened if s.lead(now) < SAFE_LEAD_SECONDS]
-        if not urgent:
-            return due
-        return urgent if len(urgent) * FEW <= self.active else listened
+        return self.streams(self.due()).tolist()
+
+    def streams(self, slots: SlotNumbers) -> npt.NDArray[np.object_]:
+        """Return the streams in ``slots``."""
+        return self._by_slot[slots]
 
     def next_due(self) -> float | None:
         """Return the seconds until a stream is due; 0 if one is now, None if none will be without a command."""
-        now = self._clock()
-        waits = [self._due_in(s, now) for s in self._by_slot if s is not None]
-        soonest = min(waits, default=float("inf"))
-        return None if soonest == float("inf") else max(0.0, soonest)
+        soonest = self._due_in(self._clock()).min(initial=inf)
+        return None if soonest == inf else max(0.0, float(soonest))
 
     def advance(self, stream: Stream) -> None:
         """Count one generated frame; a stream that has all its frames is completed and leaves its slot."""
-        now = self._clock()
-        if stream.first_frame_at is not None:
-            stream.first_frame_at += max(
-                0.0, -stream.lead(now)
-            )  # a listener that ran dry waited that long, and goes on from here
-        elif stream.generated >= stream.plan.skipped:
-            stream.first_frame_at = now
-        stream.generated += 1
-        stream.stepped_at = now
-        if stream.plan.frames is not None and stream.generated >= stream.plan.frames:
+        if stream.count_frame(self._clock()):
             self.end(stream, "completed")
+
+    def advance_all(self, slots: SlotNumbers) -> list[Stream]:
+        """Count one generated frame of each of ``slots``; returns the streams that are completed by it."""
+        completed: list[Stream] = self.streams(self.columns.count_frame(slots, self._clock())).tolist()
+        for stream in completed:
+            self.end(stream, "completed")
+        return completed
+
+    def acknowledge(self, slots: SlotNumbers, frames: npt.NDArray[np.int64]) -> None:
+        """Note how many frames the readers of the streams in ``slots`` have taken in all."""
+        self.columns.acknowledged[slots] = np.maximum(self.columns.acknowledged[slots], frames)
 
     def hold(self, stream: Stream, held: bool) -> None:
         """Stop a stream, in its slot or its place in the queue, or let it go on."""
-        if held and stream.held_at is None:
-            stream.held_at = self._clock()
-        elif not held and stream.held_at is not None:
-            if stream.first_frame_at is not None:
-                stream.first_frame_at += self._clock() - max(stream.held_at, stream.first_frame_at)
-            stream.held_at = None
+        stream.hold(held, self._clock())
 
     def end(self, stream: Stream, status: Literal["completed", "cancelled", "failed"]) -> None:
         """Take a stream out of its slot, or of the queue, at once."""
@@ -186,20 +247,32 @@ class Scheduler:
         if stream.status == "waiting":
             self._waiting.remove(stream)
         else:
+            stream.move(Columns(1), 0)
+            self.columns.taken[stream.slot] = False
             self._by_slot[stream.slot] = None
+            self._count(stream, -1)
         stream.status = status
 
-    def _due_in(self, stream: Stream, now: float) -> float:
-        """Return the seconds until the stream may be stepped; infinite while it is held or its reader is behind."""
-        if stream.held_at is not None:
-            return float("inf")
-        if stream.credit is not None and stream.generated - stream.acknowledged >= stream.credit:
-            return float("inf")
-        if stream.plan.pace == "fast":
-            return stream.stepped_at + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
-        if stream.first_frame_at is None:
-            return 0.0
-        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - stream.first_frame_at)
+    def _count(self, stream: Stream, change: int) -> None:
+        """Count a stream that has taken its slot, or left it."""
+        self.active += change
+        self.listened += change * (stream.plan.pace == "realtime")
+        if change > 0:
+            self._used = max(self._used, stream.slot + 1)
+        while self._used and not self.columns.taken.item(self._used - 1):
+            self._used -= 1
+
+    def _due_in(self, now: float) -> Seconds:
+        """Return the seconds until each stream may be stepped; infinite while it is held or its reader is behind, and
+        for slots that are free."""
+        columns, places = self.columns, slice(self._used)
+        first_frame_at = columns.first_frame_at[places]
+        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - first_frame_at)
         full = SHORT_LEAD_SECONDS if self.prompts_wait else LEAD_FRAMES / FRAME_RATE
-        above = stream.lead(now) + 1 / FRAME_RATE - min(wanted, full)
-        return above if wanted > full else above / CATCH_UP
+        above = columns.lead(places, now) + 1 / FRAME_RATE - np.minimum(wanted, full)
+        waits = np.where(wanted > full, above, above / CATCH_UP)
+        waits[np.isnan(first_frame_at)] = 0.0
+        fast = columns.stepped_at[places] + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
+        waits = np.where(columns.real_time[places], waits, fast)
+        waits[columns.blocked(places)] = inf
+        return waits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -42,18 +44,18 @@ class Snapshots:
         self._next[slot] = prompt.start + prompt.frames
         self._decoder_states[slot] = DecoderStates(prompt.decoder_state, self.influence)
 
-    def append(self, slots: list[int], codes: npt.NDArray[np.int32]) -> None:
+    def append(self, slots: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> None:
         """Add a frame of each slot, ``codes`` ``[n, K]``."""
         self._codes.append(slots, codes)
         self._next[slots] += 1
 
-    def take(self, slot: int, decoder: State) -> Snapshot:
-        """Return a snapshot of a slot's stream, whose decoder's state is ``decoder``; called every second."""
+    def take(self, slot: int, decoder: Callable[[], State]) -> Snapshot:
+        """Return a snapshot of a slot's stream, where ``decoder`` gives its decoder's state; called every second."""
         codes = self._codes.last(slot)
         if not self.influence:
             return Snapshot(pack_codes(codes))
         now, states = int(self._next[slot]), self._decoder_states[slot]
-        states.note(now, lambda: decoder)
+        states.note(now, decoder)
         decoder_state = states.oldest
         assert now - decoder_state.start <= len(codes), "the ring holds less than an exact snapshot needs"
         return Snapshot(pack_codes(codes[len(codes) - (now - decoder_state.start) :]), decoder_state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Self
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.messages import (
     CREDIT_FRAMES,
-    Acknowledge,
     AppendPrompt,
     CancelStream,
     ChangeSampling,
@@ -194,7 +192,7 @@ class StreamHandle:
         taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
         self._taken += len(taken)
         if not self._over:
-            self._link.post(Acknowledge(self.stream_id, self._taken))
+            self._link.acknowledge(self.stream_id, self._taken)
         return taken
 
     @property
@@ -252,14 +250,13 @@ class StreamHandle:
         self._queue_seconds = queue_seconds
         self._changed.set()
 
-    def deliver(self, pcm: bytes) -> float | None:
-        """Queue one frame; returns the seconds since the one before."""
+    def deliver(self, pcm: bytes, now: float) -> float | None:
+        """Queue one frame that came at ``now``; returns the seconds since the one before."""
         if len(self._frames) >= CREDIT_FRAMES:
             raise RuntimeError(f"stream {self.stream_id} was given more than {CREDIT_FRAMES} frames of credit")
         self._frames.append(pcm)
         self._changed.set()
-        now, before = time.perf_counter(), self._last_frame
-        self._last_frame = now
+        before, self._last_frame = self._last_frame, now
         return None if before is None else now - before
 
     def sampling_changed(self, frame: int | None) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from whispergpt.engine.messages import (
+    Acknowledge,
     AppendPrompt,
     Command,
     Drain,
@@ -70,6 +71,8 @@ class EngineLink:
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
         self._most_listened: dict[str, int] = {}
+        self._acknowledged: dict[int, int] = {}
+        """Frames taken of each stream, not told to the engine yet."""
         self._ids = itertools.count(1)
         self._last_event = time.monotonic()
         self._lost: ApiError | None = None
@@ -220,6 +223,17 @@ class EngineLink:
         if not self._lost:
             self._process.post(command)
 
+    def acknowledge(self, stream_id: int, taken: int) -> None:
+        """Say how many frames of a stream its reader has taken in all; one command says it for all readers of a turn of
+        the event loop."""
+        if not self._acknowledged:
+            asyncio.get_running_loop().call_soon(self._post_acknowledged)
+        self._acknowledged[stream_id] = taken
+
+    def _post_acknowledged(self) -> None:
+        frames, self._acknowledged = self._acknowledged, {}
+        self.post(Acknowledge(frames))
+
     async def send(self, command: AppendPrompt) -> None:
         """Send a command, waiting while the queue is full.
 
@@ -296,13 +310,12 @@ class EngineLink:
         metrics.frame_step.labels(model).observe(event.step_seconds)
         for stage, seconds in event.stage_seconds.items():
             metrics.stage.labels(model, stage).observe(seconds)
-        if event.frames:
-            metrics.batch_size.labels(model).observe(len(event.frames))
-            metrics.frames.labels(model).inc(len(event.frames))
-        between = metrics.inter_frame.labels(model)
+        metrics.batch_size.labels(model).observe(event.count)
+        metrics.frames.labels(model).inc(event.count)
+        between, now = metrics.inter_frame.labels(model), time.perf_counter()
         for frame in event.frames:
             if stream := self._streams.get(frame.stream_id):
-                since = stream.deliver(frame.pcm)
+                since = stream.deliver(frame.pcm, now)
                 if since is not None:
                     between.observe(since)
 

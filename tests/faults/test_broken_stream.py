@@ -25,7 +25,7 @@ from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.engine.streams.slot import fill_slot
+from whispergpt.engine.streams.slots import Slots
 
 FRAMES = 30
 
@@ -105,14 +105,18 @@ def test_a_prompt_that_is_broken_fails_before_it_is_stepped(engine: Engine) -> N
 
 
 def test_memory_that_runs_out_at_a_start_is_one_streams_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(slot: object, prompt: Prompt, sampling: SamplingParams, frame: int) -> None:
-        if sampling.seed == 2:
+    fill = Slots.fill
+
+    def full(
+        slots: Slots, numbers: list[int], prompts: list[Prompt], sampling: list[SamplingParams], frames: list[int]
+    ) -> None:
+        if any(one.seed == 2 for one in sampling):
             raise MemoryError
-        fill_slot(slot, prompt, sampling, frame)  # type: ignore[arg-type]
+        fill(slots, numbers, prompts, sampling, frames)
 
     prompt = prompt_for(engine)
     wanted = play(engine, [stream(engine, prompt, 1)])
-    monkeypatch.setattr("whispergpt.engine.engine.fill_slot", full)
+    monkeypatch.setattr(Slots, "fill", full)
     streams = [stream(engine, prompt, 1), stream(engine, prompt, 2)]
     report = engine.step()
     assert report.failed == [streams[1]] and [frame.stream for frame in report.frames] == [streams[0]]

@@ -129,7 +129,7 @@ def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
     events = peer.turn(m.CREDIT_FRAMES + 20)
     assert len(frames_of(events, 50)) == m.CREDIT_FRAMES
     assert peer.worker.turn() is None
-    peer.tell(m.Acknowledge(50, 10))
+    peer.tell(m.Acknowledge({50: 10}))
     assert [f.index for f in frames_of(peer.turn(20), 50)] == list(range(m.CREDIT_FRAMES, m.CREDIT_FRAMES + 10))
 
 
@@ -181,7 +181,7 @@ def test_prompts_that_fail_say_why(peer: Peer) -> None:
 
 def test_what_is_not_known_is_ignored(peer: Peer) -> None:
     before = len(peer.said)
-    peer.tell(m.CancelStream(77), m.Acknowledge(77, 5), m.DropPrompt(77), m.CommitPrompt(77), m.AppendPrompt(77, b""))
+    peer.tell(m.CancelStream(77), m.Acknowledge({77: 5}), m.DropPrompt(77), m.CommitPrompt(77), m.AppendPrompt(77, b""))
     peer.turn()
     assert len(peer.said) == before
 
@@ -194,7 +194,7 @@ def test_a_stream_goes_on_while_a_prompt_is_encoded(peer: Peer) -> None:
     turns = frames = 0
     while not any(isinstance(e, m.PromptReady) and e.prompt_id == 2 for e in peer.said):
         frames += len(frames_of(peer.turn(), 70))
-        peer.tell(m.Acknowledge(70, frames))
+        peer.tell(m.Acknowledge({70: frames}))
         turns += 1
     assert turns > 30, "no turn waits for the prompt"
     assert 5 < frames < turns

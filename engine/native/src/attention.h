@@ -45,7 +45,7 @@ static void attention_over(const Attention& p, const Batch& batch) {
       turn(in + h * p.width, cosine, sine, p.width / 2, scale, queries + h * p.width);
     Ring::prepare(queries, p.heads * p.width);
     for (int64_t g = 0; g < p.kv_heads; g++) {
-      Ring ring(p.keys.data, p.values.data, slot * p.kv_heads + g, p.ring, p.width);
+      Ring ring(p.keys[slot], p.values[slot], g, p.ring, p.width);
       turn(in + (p.heads + g) * p.width, cosine, sine, p.width / 2, 1.0f, key);
       ring.put(key, in + (p.heads + p.kv_heads + g) * p.width, position % p.ring, filled);
       for (int64_t h = g * group; h < (g + 1) * group;) {
