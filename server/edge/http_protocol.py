@@ -19,7 +19,7 @@ from whispergpt.server.edge.connection.deadline import Deadline
 from whispergpt.server.edge.connection.reading_flow import ReadingFlow
 from whispergpt.server.edge.connection.request_progress import MOST_HEAD_BYTES, PIECE_BYTES, RequestProgress
 from whispergpt.server.edge.connection.shared_bounds import SharedBounds
-from whispergpt.server.edge.connection.unparsed import Unparsed
+from whispergpt.server.edge.connection.unparsed import UnparsedBytes
 from whispergpt.server.edge.connection.waiting_bytes import WaitingShare
 from whispergpt.server.edge.departure import while_open
 from whispergpt.server.edge.handshake import is_handshake, without_upgrade
@@ -62,7 +62,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = ReadingFlow(transport)
-        self._unparsed, self._progress = Unparsed(), RequestProgress()
+        self._unparsed, self._progress = UnparsedBytes(), RequestProgress()
         self._share = WaitingShare(self._shared.waiting)
         self._deadline = Deadline(self.loop, transport)
         self._probe = ClientProbe(self.loop, transport, self._unanswered)
