@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,8 +42,8 @@ async def vanish(served: ServerProcess, count: int, seed: int) -> dict[str, Any]
     return {
         "connections": dict(sorted(points.items())),
         "failed_before_their_point": failed,
-        "before": before.as_json(),
-        "after": after.as_json(),
+        "before": asdict(before),
+        "after": asdict(after),
         "left": left,
         "held": not left and failed <= MOST_FAILED * count and "Traceback" not in served.log(),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import sys
 import time
 from contextlib import closing
@@ -123,12 +122,12 @@ class _Server:
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
     crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
-    server, own = _cpu_seconds(served.pid), _own_seconds()
+    server, own = _cpu_seconds(served.pid), time.process_time()
     await crowd.run()
     summary = crowd.summary()
     if summary.listeners.get("completed") != LISTENERS:
         raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
-    return _cpu_seconds(served.pid) - server, _own_seconds() - own, summary.audio_seconds
+    return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
 
 
 def _server() -> _Server:
@@ -144,11 +143,6 @@ def _cpu_seconds(pid: int) -> float:
     """Return the processor seconds of a process with all its threads (proc(5): utime and stime, in ticks)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _own_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def measure(name: str) -> Profile:
