@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 
+from whispergpt.benchmarks.bench_desk import BenchDesk
 from whispergpt.benchmarks.preset import prompt_audio
-from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
-from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.load.percentiles import Percentiles
@@ -89,10 +87,10 @@ def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> S
     audio = prompt_audio(engine.model.step, PROMPT_SECONDS)
     runner.prepare(0)  # no other stream plays
     first: list[float] = []
-    with closing(_Desk(engine)) as desk:
+    with closing(BenchDesk(engine)) as desk:
         for index in range(prompts + 1):
             began = time.perf_counter()
-            stream = engine.stream(desk.take_in(index, audio), _sampling(index), frames=1)
+            stream = engine.stream(desk.take_in(audio), _sampling(index), frames=1)
             if index == 0:
                 engine.cancel(stream)  # the first encodes with cold caches
                 continue
@@ -108,28 +106,3 @@ def measure_single(runner: OurRunner, prompts: int = 50, steps: int = 1500) -> S
         taken.append(1e3 * (time.perf_counter() - began))
     stages = {stage: 1e3 * seconds for stage, seconds in runner.stage_seconds(1, steps=100).items()}
     return Single(Percentiles.of(first), Percentiles.of(taken), stages)
-
-
-class _Desk:
-    """The server's prompt desk, used for one prompt at a time."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._done = engine, threading.Event()
-        self._desk = PromptDesk(cache_bytes=0, notify=self._done.set)
-        self.close = self._desk.close
-
-    def take_in(self, number: int, audio: Samples) -> Prompt:
-        """Encode one prompt and return it.
-
-        Raises:
-            AudioError: the prompt cannot be used.
-        """
-        self._done.clear()
-        self._desk.open(number, self._engine, owner="")
-        self._desk.append(number, audio)
-        self._desk.commit(number)
-        self._done.wait()
-        (finished,) = self._desk.finished()
-        if not isinstance(finished.outcome, Prompt):
-            raise finished.outcome
-        return finished.outcome

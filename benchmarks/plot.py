@@ -17,13 +17,12 @@ def plot_curve(report: Report, path: Path) -> None:
         ImportError: matplotlib is not installed.
         ValueError: matplotlib cannot write this format.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    from matplotlib import ticker
+    from matplotlib.figure import Figure
 
     points = report.curve or []
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     axes.plot([p.streams for p in points], [1e3 * p.step_seconds for p in points], marker="o", label="step")
     axes.axhline(1e3 / FRAME_RATE, linestyle="--", color="grey", label="real time")
     axes.axvline(max(1, report.search.streams), linestyle=":", color="grey", label="most real-time streams")
@@ -36,4 +35,3 @@ def plot_curve(report: Report, path: Path) -> None:
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.legend()
     figure.savefig(path, dpi=150)
-    pyplot.close(figure)

@@ -58,14 +58,10 @@ def write_page(report: LoadReport, path: Path) -> None:
 
 def _picture(report: LoadReport) -> str:
     """Return plots of listeners over time, times to first audio, and each listener's stay with its gaps, as SVG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (crowd, first, stays) = pyplot.subplots(
-        3, figsize=(10, 10), height_ratios=(2, 2, 4), sharex=True, layout="constrained"
-    )
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    crowd, first, stays = figure.subplots(3, height_ratios=(2, 2, 4), sharex=True)
     course = listening(report.records)
     crowd.step([at for at, _ in course], [count for _, count in course], where="post")
     refusals = [record.came for record in report.records if record.outcome == "refused"]
@@ -79,7 +75,6 @@ def _picture(report: LoadReport) -> str:
     stays.set(xlabel="seconds since the start", ylabel="listener number (red: gaps)")
     written = io.StringIO()
     figure.savefig(written, format="svg")
-    pyplot.close(figure)
     svg = written.getvalue()
     return svg[svg.index("<svg") :]
 

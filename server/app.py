@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from whispergpt.server import errors
 from whispergpt.server.edge.host_check import HostCheck
-from whispergpt.server.edge.methods import HeadAsGet
+from whispergpt.server.edge.methods import HeadRequests
 from whispergpt.server.edge.request_context import RequestContext
 from whispergpt.server.edge.security_headers import SecurityHeaders
 from whispergpt.server.http import continuation, entry, health, models, pages, play
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
-    app.add_middleware(HeadAsGet)
+    app.add_middleware(HeadRequests)
     app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(RequestContext)
     app.add_middleware(SecurityHeaders)

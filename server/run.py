@@ -8,12 +8,15 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from whispergpt.server.access.api_keys import KeyFileError
 from whispergpt.server.app import create_app
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
+from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
 from whispergpt.server.observe import logs
@@ -112,16 +115,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services = services_of(app)
     services.guard.announce()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    BoundedHttpProtocol.most_connections = most_connections()
-    BoundedHttpProtocol.waiting.most = settings.pipelined_memory_bytes
-    BoundedHttpProtocol.body_seconds = settings.upload_seconds
-    BoundedWebSocketProtocol.count_bytes = services.admission.connection_bytes
+    waiting = WaitingBytes(settings.pipelined_memory_bytes)
+    bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting)
     config = uvicorn.Config(
         app,
-        http=BoundedHttpProtocol,
+        http=partial(BoundedHttpProtocol, bounds=bounds),  # type: ignore[arg-type]  # it is called like a class
         log_config=None,
         access_log=False,
-        ws=BoundedWebSocketProtocol,
+        ws=partial(BoundedWebSocketProtocol, count_bytes=services.admission.connection_bytes),  # type: ignore[arg-type]
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=_PING_SECONDS,

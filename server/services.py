@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.admission import Admission
 from whispergpt.server.audio.audio_io import AudioPool
-from whispergpt.server.audio.playback import Playing
+from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.http.play_addresses import PlayAddresses
 from whispergpt.server.link.supervisor import Supervisor
@@ -32,7 +32,7 @@ class Services:
     """Threads that write whole files, which takes long."""
     live: AudioPool
     """Threads for audio that comes and goes piece by piece, so that no listener waits for a file."""
-    playing: Playing
+    playing: PlayingStreams
     tokens: ResumeTokens
     tracing: Tracing
     addresses: PlayAddresses
@@ -46,7 +46,7 @@ def make_services(settings: Settings) -> Services:
         TracingError: tracing cannot be had.
     """
     metrics = Metrics()
-    playing = Playing()
+    playing = PlayingStreams()
     supervisor, admission = Supervisor(settings, metrics), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: supervisor.state == "ready")

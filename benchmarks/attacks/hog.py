@@ -26,11 +26,12 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import soundfile
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from whispergpt.benchmarks.attacks.stall import NARROW, narrow_wire
 from whispergpt.benchmarks.attacks.tools.prompts import noise, short_prompt
+from whispergpt.benchmarks.attacks.tools.session import say
 from whispergpt.load.listener import stream_address
 from whispergpt.load.reach import key_headers
 
@@ -51,7 +52,7 @@ def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
     hog = subprocess.Popen(
         [sys.executable, "-m", __name__, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert hog.stdin is not None
+    assert hog.stdin is not None and hog.stdout is not None
     try:
         hog.stdin.write(key)
         hog.stdin.close()
@@ -59,17 +60,11 @@ def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
         if hog.poll() is not None:
             raise RuntimeError(f"the attackers ended by themselves, with status {hog.returncode}")
         hog.terminate()
-        done.update(json.loads(_told(hog)))
+        hog.wait(_END_SECONDS)
+        done.update(json.loads(hog.stdout.read()))
     finally:
         hog.kill()
         hog.wait()
-
-
-def _told(hog: subprocess.Popen[str]) -> str:
-    """Return what the attackers printed at their end."""
-    assert hog.stdout is not None
-    hog.wait(_END_SECONDS)
-    return hog.stdout.read()
 
 
 @dataclass
@@ -121,14 +116,14 @@ class Hog:
         """Send prompts after an event that the server cannot answer, since the client reads nothing."""
         wire = await asyncio.to_thread(narrow_wire, self.url, NARROW)
         async with self._connect(sock=wire, max_queue=1) as session:
-            await self._say(session, "session.update", session={"pace": "fast"})
+            await say(session, "session.update", session={"pace": "fast"})
             await session.send(short_prompt())
-            await self._say(session, "input_audio_buffer.commit")
-            await self._say(session, "response.create", response={"seconds": 600})
+            await say(session, "input_audio_buffer.commit")
+            await say(session, "response.create", response={"seconds": 600})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2 * _HELD_SECONDS):
                     while True:
-                        await self._say(session, "playback.report", played_frames=9_999_999)
+                        await say(session, "playback.report", played_frames=9_999_999)
                         await session.send(bytes(_MESSAGE_MIB * MIB))
                         self.done["fill_inbox: MiB"] += _MESSAGE_MIB
             session.transport.abort()
@@ -136,14 +131,11 @@ class Hog:
     async def _leave_uncommitted(self, _number: int) -> None:
         """Send a prompt that is never committed."""
         async with self._connect() as session:
-            reading = asyncio.create_task(self._read(session))
-            try:
-                for _ in range(2):
-                    await session.send(bytes(_MESSAGE_MIB * MIB))
-                    self.done["leave_uncommitted: MiB"] += _MESSAGE_MIB
-                await asyncio.wait([reading], timeout=2 * _HELD_SECONDS)
-            finally:
-                reading.cancel()
+            for _ in range(2):
+                await session.send(bytes(_MESSAGE_MIB * MIB))
+                self.done["leave_uncommitted: MiB"] += _MESSAGE_MIB
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(session.wait_closed(), 2 * _HELD_SECONDS)
 
     async def _commit_and_clear(self, number: int) -> None:
         """Commit prompts and clear them again, so that their encoding is wasted."""
@@ -152,9 +144,9 @@ class Hog:
             for seconds in (30.0, *[0.6] * 20):
                 await session.send(noise(random, seconds))
                 for kind in ("input_audio_buffer.commit", "input_audio_buffer.clear"):
-                    await self._say(session, kind)
+                    await say(session, kind)
                 while json.loads(await session.recv())["type"] != "input_audio_buffer.cleared":
-                    pass
+                    pass  # a refusal is followed by it too
                 self.done["commit_and_clear"] += 1
 
     async def _have_decoded(self, _number: int) -> None:
@@ -166,13 +158,6 @@ class Hog:
     def _connect(self, **more: Any) -> connect:
         address = stream_address(self.url)
         return connect(address, additional_headers=self.headers, compression=None, max_size=None, **more)
-
-    async def _say(self, session: ClientConnection, kind: str, /, **fields: Any) -> None:
-        await session.send(json.dumps({"type": kind, **fields}))
-
-    async def _read(self, session: ClientConnection) -> None:
-        async for _ in session:
-            pass
 
 
 @functools.cache

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from whispergpt.benchmarks.attacks.hog import attacking
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
 from whispergpt.benchmarks.attacks.tools.prompts import noise
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.session import RefusalError, read_until, say
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
@@ -66,7 +65,8 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         await asyncio.sleep(min(_HOG_STARTS_SECONDS, seconds / 4))
         amid = await _visits(served.url, key, seconds - min(_HOG_STARTS_SECONDS, seconds / 4), seed + 1)
         await listening
-    most = await _stopped(watching)
+    watching.cancel()
+    most = await watching
     bound_mb = UPLOAD_MB + CONTROL_MB + MOST_MB
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
@@ -74,6 +74,8 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     completed = heard.listeners.get("completed") == LISTENERS and not amid.failed and bool(amid.first_audio)
     first_audio, at_first = amid.percentiles(), quiet.percentiles()
     grown = most.resident_mb - resident_mb
+    bounded = grown < bound_mb and not left and most.upload_mb <= UPLOAD_MB
+    quick = first_audio is not None and at_first is not None and first_audio.p99 <= MOST_SLOWER * at_first.p99
     return {
         "minutes": count,
         "hog": dict(done),
@@ -84,18 +86,11 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         "other_listeners": heard.as_json(),
         "failed": amid.failed,
         "visits": len(amid.first_audio),
-        "first_audio_ms": _as_json(first_audio),
-        "first_audio_quiet_ms": _as_json(at_first),
-        "bounded": grown < bound_mb and not left and most.upload_mb <= UPLOAD_MB,
+        "first_audio_ms": first_audio and asdict(first_audio),
+        "first_audio_quiet_ms": at_first and asdict(at_first),
+        "bounded": bounded,
         "served": completed,
-        "held": grown < bound_mb
-        and not left
-        and most.upload_mb <= UPLOAD_MB
-        and completed
-        and heard.underruns == 0
-        and first_audio is not None
-        and at_first is not None
-        and first_audio.p99 <= MOST_SLOWER * at_first.p99,
+        "held": bounded and completed and heard.underruns == 0 and quick,
     }
 
 
@@ -137,7 +132,7 @@ async def _visits(url: str, key: str, seconds: float, seed: int) -> _Visits:
     while time.monotonic() < until:
         try:
             found.first_audio.append(await _first_audio(url, key, noise(random, 2.0)))
-        except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, ValueError) as error:
+        except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError, RefusalError) as error:
             found.failed.append(f"{type(error).__name__}: {error}")
         await asyncio.sleep(VISIT_SECONDS)
     return found
@@ -151,23 +146,7 @@ async def _first_audio(url: str, key: str, prompt: bytes) -> float:
         await session.recv()
         began = time.perf_counter()
         await session.send(prompt)
-        await session.send(json.dumps({"type": "input_audio_buffer.commit"}))
-        await session.send(json.dumps({"type": "response.create", "response": {"seconds": 1}}))
-        async for message in session:
-            if isinstance(message, bytes):
-                return time.perf_counter() - began
-            event = json.loads(message)
-            if event["type"] == "error":
-                raise ValueError(event["error"]["message"])
-    raise ValueError("the session ended without audio")
-
-
-async def _stopped(task: asyncio.Task[Any]) -> Any:
-    """Cancel a task and return its result."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        return await task
-
-
-def _as_json(found: Percentiles | None) -> dict[str, float] | None:
-    return None if found is None else {"p50": found.p50, "p99": found.p99}
+        await say(session, "input_audio_buffer.commit")
+        await say(session, "response.create", response={"seconds": 1})
+        await read_until(session, None)
+        return time.perf_counter() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
 from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.session import say
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
@@ -73,13 +73,10 @@ def _listeners(url: str, seconds: float, seed: int) -> Crowd:
 async def _stall(url: str, seed: int) -> ClientConnection:
     wire = await asyncio.to_thread(narrow_wire, url, NARROW)
     connection = await connect(stream_address(url), sock=wire, compression=None, ping_interval=None, max_queue=1)
-    for kind, fields in (
-        ("session.update", {"session": {"seed": seed, "pace": "realtime"}}),
-        (None, {}),
-        ("input_audio_buffer.commit", {}),
-        ("response.create", {"response": {"seconds": None}}),
-    ):
-        await connection.send(json.dumps({"type": kind, **fields}) if kind else short_prompt())
+    await say(connection, "session.update", session={"seed": seed, "pace": "realtime"})
+    await connection.send(short_prompt())
+    await say(connection, "input_audio_buffer.commit")
+    await say(connection, "response.create", response={"seconds": None})
     return connection
 
 

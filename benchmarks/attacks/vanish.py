@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
 from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.session import RefusalError, read_until, say
 from whispergpt.load.listener import stream_address
 
 AT_ONCE = 32
@@ -41,8 +42,8 @@ async def vanish(served: ServerProcess, count: int, seed: int) -> dict[str, Any]
     return {
         "connections": dict(sorted(points.items())),
         "failed_before_their_point": failed,
-        "before": before.as_json(),
-        "after": after.as_json(),
+        "before": asdict(before),
+        "after": asdict(after),
         "left": left,
         "held": not left and failed <= MOST_FAILED * count and "Traceback" not in served.log(),
     }
@@ -67,10 +68,6 @@ async def _some(url: str, count: int, draw: random.Random) -> tuple[Counter[str]
             await gate.acquire()
             all_of_them.create_task(one(draw.choice(list(POINTS))))
     return points, failed
-
-
-class RefusalError(Exception):
-    """The server answered with an error."""
 
 
 # --- over HTTP
@@ -116,48 +113,29 @@ async def _half_a_handshake(url: str) -> None:
     writer.transport.abort()
 
 
-async def _event(connection: ClientConnection, kind: str, **fields: Any) -> None:
-    await connection.send(json.dumps({"type": kind, **fields}))
-
-
-async def _until(connection: ClientConnection, kind: str | None) -> None:
-    """Read until an event of this kind, or until audio if ``kind`` is None."""
-    while True:
-        message = await connection.recv()
-        if isinstance(message, bytes):
-            if kind is None:
-                return
-            continue
-        event = json.loads(message)
-        if event["type"] == "error":
-            raise RefusalError
-        if event["type"] == kind:
-            return
-
-
 def _live(*acts: str, pace: str = "realtime") -> Callable[[str], Awaitable[None]]:
     """Return an action that performs ``acts`` in a session and drops the connection."""
 
     async def act(url: str) -> None:
         connection = await connect(stream_address(url), compression=None, ping_interval=None)
         try:
-            await _until(connection, "session.created")
-            await _event(connection, "session.update", session={"pace": pace})
+            await read_until(connection, "session.created")
+            await say(connection, "session.update", session={"pace": pace})
             for name in acts:
                 match name:
                     case "half a prompt":
                         await connection.send(_PROMPT[: len(_PROMPT) // 2])
                     case "prompt":
                         await connection.send(_PROMPT)
-                        await _event(connection, "input_audio_buffer.commit")
+                        await say(connection, "input_audio_buffer.commit")
                     case "committed":
-                        await _until(connection, "input_audio_buffer.committed")
+                        await read_until(connection, "input_audio_buffer.committed")
                     case "create":
-                        await _event(connection, "response.create", response={"seconds": None})
+                        await say(connection, "response.create", response={"seconds": None})
                     case "audio":
-                        await _until(connection, None)
+                        await read_until(connection, None)
                     case _:
-                        await _event(connection, f"response.{name}")
+                        await say(connection, f"response.{name}")
         finally:
             connection.transport.abort()
 

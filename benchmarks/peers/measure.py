@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class Probe:
 
     def described(self) -> dict[str, Any]:
         """Return the probe for the report."""
-        said = self.variant.described() | {"estimated_streams": round(self.streams, 2)}
+        said = asdict(self.variant) | {"estimated_streams": round(self.streams, 2)}
         return said | ({"failed": self.failed} if self.failed else {"batch": self.batch})
 
 

@@ -75,7 +75,11 @@ def _decoder(codec: CodecConfig) -> Any:
 
 
 class Pair:
-    """The model and the decoder in one variant."""
+    """The model and the decoder in one variant.
+
+    Raises:
+        ImportError: ``moshi`` is not installed.
+    """
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
@@ -121,10 +125,4 @@ class PairGroup:
         pair.decoder._stop_streaming()
 
 
-def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
-    """Return the model and the decoder in one variant.
-
-    Raises:
-        ImportError: ``moshi`` is not installed.
-    """
-    return Pair(sizes, variant, device)
+load = Pair

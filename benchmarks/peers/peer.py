@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -46,9 +46,6 @@ class Variant:
     @property
     def torch_dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
-
-    def described(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Group(Protocol):

@@ -77,7 +77,11 @@ class _Model(nn.Module):
 
 
 class Loop:
-    """The model and the codec in one variant."""
+    """The model and the codec in one variant.
+
+    Raises:
+        ImportError: ``encodec`` is not installed.
+    """
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
         self.sizes, self.variant, self.device = sizes, variant, device
@@ -141,10 +145,4 @@ def encodec_model(sizes: Sizes, folded: bool) -> Any:
     return model
 
 
-def load(sizes: Sizes, variant: Variant, device: torch.device) -> Loop:
-    """Return the loop in one variant.
-
-    Raises:
-        ImportError: ``encodec`` is not installed.
-    """
-    return Loop(sizes, variant, device)
+load = Loop

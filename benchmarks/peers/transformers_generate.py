@@ -73,9 +73,14 @@ def _fold(model: nn.Module) -> None:
 
 
 class Pair:
-    """The model and the codec in one variant."""
+    """The model and the codec in one variant.
+
+    Raises:
+        ImportError: ``transformers`` is not installed.
+    """
 
     def __init__(self, sizes: Sizes, variant: Variant, device: torch.device) -> None:
+        _transformers().logging.set_verbosity_error()
         self.sizes, self.variant, self.device = sizes, variant, device
         self.model = _language_model(sizes.stack).to(device, variant.torch_dtype)
         self.codec = _codec(sizes.codec)
@@ -130,11 +135,4 @@ class PairGroup:
         return made
 
 
-def load(sizes: Sizes, variant: Variant, device: torch.device) -> Pair:
-    """Return the model and the codec in one variant.
-
-    Raises:
-        ImportError: ``transformers`` is not installed.
-    """
-    _transformers().logging.set_verbosity_error()
-    return Pair(sizes, variant, device)
+load = Pair

@@ -10,9 +10,9 @@ from typing import cast
 from whispergpt.benchmarks.simulation.agenda import Agenda, Event
 from whispergpt.benchmarks.simulation.desk import PromptWork
 from whispergpt.benchmarks.simulation.machine import MODEL, Machine
-from whispergpt.benchmarks.simulation.playing import Playing
 from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.benchmarks.simulation.router import Router
+from whispergpt.benchmarks.simulation.stream import SimulatedStream
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import SNAPSHOT_EVERY
 from whispergpt.engine.messages import SamplingParams, StreamPlan
@@ -58,7 +58,7 @@ class Listener:
         self._got = 0
         self._prompt = PromptWork()
         self._machine: Machine | None = None
-        self._playing: Playing | None = None
+        self._playing: SimulatedStream | None = None
         self._place: Place | None = None
         self._timers: list[Event] = []
         self._pause, self._try_until = FIRST_PAUSE, 0.0
@@ -132,7 +132,7 @@ class Listener:
             self._refused_here(str(refusal))
             return
         self._place = None
-        self._playing = cast(Playing, handle)
+        self._playing = cast(SimulatedStream, handle)
         self._playing.on_begin, self._playing.on_frames = self._begins, self._hear
         self._later(self._queue_seconds, self._waited_in_vain)
 

@@ -10,8 +10,8 @@ from typing import Literal, cast
 
 from whispergpt.benchmarks.simulation.agenda import Agenda, Event
 from whispergpt.benchmarks.simulation.desk import Desk, PromptWork
-from whispergpt.benchmarks.simulation.playing import Playing
 from whispergpt.benchmarks.simulation.profile import Profile
+from whispergpt.benchmarks.simulation.stream import SimulatedStream
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.messages import ModelInfo, Pace, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity, StepCost
@@ -51,7 +51,7 @@ class _Burst:
 
     began: float
     seconds: float
-    streams: list[Playing]
+    streams: list[SimulatedStream]
     count: int
     done: int = 0
 
@@ -92,7 +92,7 @@ class Machine:
         self._draw = random.Random(f"{seed}/{number}")
         self._mean = sum(costs.profile.spread) / len(costs.profile.spread)
         self._clock = agenda.now
-        self._live: dict[Stream, Playing] = {}
+        self._live: dict[Stream, SimulatedStream] = {}
         self._burst: _Burst | None = None
         self._turn_at = math.inf
         self._turn_due: Event | None = None
@@ -108,7 +108,7 @@ class Machine:
         """This machine as the link of ``Admission``: ``live``, ``places``, ``most_listened`` and ``start_stream``."""
         return cast(EngineLink, self)
 
-    def live(self, model: str | None = None, pace: Pace | None = None) -> list[Playing]:
+    def live(self, model: str | None = None, pace: Pace | None = None) -> list[SimulatedStream]:
         """Return the streams that play or wait; all have the same model and the real-time pace."""
         return list(self._live.values())
 
@@ -116,10 +116,10 @@ class Machine:
         """Return the limit of real-time streams as of the machine's last turn."""
         return self._limit
 
-    def start_stream(self, prompt: PromptHandle, plan: StreamPlan, visit: Visit) -> Playing:
+    def start_stream(self, prompt: PromptHandle, plan: StreamPlan, visit: Visit) -> SimulatedStream:
         """Queue a stream for a slot and return its handle."""
         self._ids += 1
-        playing = Playing(self._ids, self.model, plan, self._agenda.now)
+        playing = SimulatedStream(self._ids, self.model, plan, self._agenda.now)
         self._live[playing.stream] = playing
         self.scheduler.add(playing.stream)
         self._wake()
@@ -171,7 +171,7 @@ class Machine:
         """Account for every step that has ended by now, so that a leaving listener has heard them."""
         self._settle()
 
-    def leave(self, playing: Playing) -> None:
+    def leave(self, playing: SimulatedStream) -> None:
         """Cancel a stream before the next step."""
         self._settle()
         if self._live.pop(playing.stream, None) is not None:
@@ -236,7 +236,7 @@ class Machine:
         period = self._chunk / FRAME_RATE
         return period - self._clock % period
 
-    def _step(self, streams: list[Playing]) -> None:
+    def _step(self, streams: list[SimulatedStream]) -> None:
         seconds = self._step_seconds(len(streams))
         left = min(playing.frames_left for playing in streams)
         count = max(1, min(self._chunk, left, int(self._chunk / FRAME_RATE / seconds)))

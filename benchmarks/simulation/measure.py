@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import sys
-import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,13 +20,14 @@ import numpy as np
 import torch
 
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile
 from whispergpt.engine import messages as m
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
-from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
+from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams, SnapshotTaken, StreamPlan
 from whispergpt.engine.model.streaming import state_bytes
@@ -51,7 +50,7 @@ TURNS, WARM = 60, 3
 SPREAD_STREAMS, SPREAD_TURNS, QUANTILES = 16, 1000, 41
 SHORT_SECONDS, LONG_SECONDS, PROMPTS = 1.0, 5.0, 15
 RECALLED_SECONDS, RECALLS = 20.0, 7
-AT_ONCE, BESIDE_SECONDS = 2, 8.0
+BESIDE_SECONDS = 8.0
 LISTENERS, LISTENING_SECONDS = 16, 20.0
 _OPEN = {"WHISPERGPT_PROMPT_CACHE_BYTES": "0", "WHISPERGPT_MAX_LOAD": "0"}
 
@@ -93,48 +92,15 @@ class _Turns:
         return taken[WARM:]
 
 
-class _Prompts:
-    """A prompt desk for timing single prompts, or for constant prompt work."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._done = engine, threading.Event()
-        self.desk = PromptDesk(cache_bytes=0, notify=self._done.set)
-        self._number = 0
-        self.close = self.desk.close
-
-    def seconds(self, audio: Samples | m.Snapshot) -> float:
-        """Return the seconds from a prompt's commit to its end on an idle machine."""
-        self._done.clear()
-        began = time.perf_counter()
-        self._bring(audio)
-        while not self.desk.finished():
-            self._done.wait(1.0)
-            self._done.clear()
-        return time.perf_counter() - began
-
-    def keep_coming(self) -> None:
-        """Keep ``AT_ONCE`` prompts in work."""
-        while len(self.desk) < AT_ONCE:
-            self._bring(_sound(LONG_SECONDS, self._number))
-
-    def _bring(self, audio: Samples | m.Snapshot) -> None:
-        self._number += 1
-        if isinstance(audio, m.Snapshot):
-            self.desk.resume(self._number, self._engine, audio)
-            return
-        self.desk.open(self._number, self._engine, owner="")
-        self.desk.append(self._number, audio)
-        self.desk.commit(self._number)
-
-
-def _sound(seconds: float, seed: int) -> Samples:
-    sound: Samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
-    return sound
+def _seconds_to_take_in(desk: BenchDesk, prompt: Samples | m.Snapshot) -> float:
+    began = time.perf_counter()
+    desk.take_in(prompt)
+    return time.perf_counter() - began
 
 
 def _snapshot(engine: Engine) -> SnapshotTaken:
     """Return a snapshot of a stream with as much history as a token can hold."""
-    prompt = engine.encode_prompt(_sound(RECALLED_SECONDS, 0))
+    prompt = engine.encode_prompt(noise(RECALLED_SECONDS, 0))
     stream = Stream(1, prompt, StreamPlan(SamplingParams(0, 1.0, 0, 1.0), None, snapshots=True), credit=None)
     engine.start(stream)
     said: list[SnapshotTaken] = []
@@ -156,12 +122,12 @@ class _Server:
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
     crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
-    server, own = _cpu_seconds(served.pid), _own_seconds()
+    server, own = _cpu_seconds(served.pid), time.process_time()
     await crowd.run()
     summary = crowd.summary()
     if summary.listeners.get("completed") != LISTENERS:
         raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
-    return _cpu_seconds(served.pid) - server, _own_seconds() - own, summary.audio_seconds
+    return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
 
 
 def _server() -> _Server:
@@ -179,11 +145,6 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _own_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def measure(name: str) -> Profile:
     """Measure this machine and return its profile."""
     device = torch.device("cpu")
@@ -192,23 +153,23 @@ def measure(name: str) -> Profile:
     engine = runner.engine
     runner.prepare(0)
     step = engine.step_cost()
-    with closing(_Prompts(engine)) as prompts:
+    with closing(BenchDesk(engine)) as prompts:
         turns = _Turns(runner, prompts.desk)
         turn = [median(turns.taken(streams, TURNS)) for streams in step.streams]
         taken = turns.taken(SPREAD_STREAMS, SPREAD_TURNS)
         spread = np.quantile(np.array(taken) / median(taken), np.linspace(0, 1, QUANTILES))
         runner.prepare(0)
         short, long = (
-            median(prompts.seconds(_sound(seconds, seed)) for seed in range(PROMPTS))
+            median(_seconds_to_take_in(prompts, noise(seconds, seed)) for seed in range(PROMPTS))
             for seconds in (SHORT_SECONDS, LONG_SECONDS)
         )
         snapshot = _snapshot(engine)
-        recall = median(prompts.seconds(snapshot.snapshot) for _ in range(RECALLS))
+        recall = median(_seconds_to_take_in(prompts, snapshot.snapshot) for _ in range(RECALLS))
         alone = turns.taken(SPREAD_STREAMS, TURNS, paced=False)
         runner.prepare(SPREAD_STREAMS)
         beside, began = [], time.perf_counter()
         while (passed := time.perf_counter() - began) < BESIDE_SECONDS:
-            prompts.keep_coming()
+            prompts.keep_coming(LONG_SECONDS)
             beside.append(turns.seconds())
     server = _server()
     rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)

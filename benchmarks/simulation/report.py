@@ -121,16 +121,13 @@ def draw(report: FleetReport, path: Path) -> None:
         ImportError: matplotlib is not installed.
         ValueError: matplotlib cannot write this format.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    from matplotlib import ticker
+    from matplotlib.figure import Figure
 
     samples, records = report.region.samples, [listener.record for listener in report.region.listeners]
     at = [sample.at for sample in samples]
-    figure, (streams, machines, first, gaps) = pyplot.subplots(
-        4, figsize=(8, 8), height_ratios=(3, 1.5, 2, 1.5), sharex=True, layout="constrained"
-    )
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    streams, machines, first, gaps = figure.subplots(4, height_ratios=(3, 1.5, 2, 1.5), sharex=True)
     streams.plot(at, [sample.limit for sample in samples], color="#999999", label="limit of the ready machines")
     streams.plot(at, [sample.streams for sample in samples], color="#2a78b8", label="streams")
     streams.set(ylabel="streams", ylim=(0, None))
@@ -157,4 +154,3 @@ def draw(report: FleetReport, path: Path) -> None:
     gaps.set(ylabel="count per 10 s", xlabel="seconds")
     gaps.legend(loc="upper left")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

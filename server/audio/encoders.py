@@ -41,10 +41,10 @@ class Encoder(Protocol):
 def encoder(wanted: Format, total_samples: int) -> Encoder:
     """Return an encoder whose body is sent while it grows; ``total_samples`` is the length of the whole."""
     if wanted == "pcm":
-        return _Raw(b"")
+        return _RawEncoder(b"")
     if wanted == "wav":
-        return _Raw(_wav_header(None))
-    return _StreamedFlac(total_samples) if wanted == "flac" else _Compressed(wanted, _Sink())
+        return _RawEncoder(_wav_header(None))
+    return _StreamedFlacEncoder(total_samples) if wanted == "flac" else _CodecEncoder(wanted, _Sink())
 
 
 def encode(wanted: Format, pcm: bytes) -> bytes:
@@ -54,7 +54,7 @@ def encode(wanted: Format, pcm: bytes) -> bytes:
     if wanted == "wav":
         return _wav_header(len(pcm)) + pcm
     sink = io.BytesIO()
-    compressed = _Compressed(wanted, sink)
+    compressed = _CodecEncoder(wanted, sink)
     compressed.push(pcm)
     compressed.finish()
     return sink.getvalue()
@@ -74,7 +74,7 @@ def _wav_header(data_bytes: int | None) -> bytes:
     )
 
 
-class _Raw:
+class _RawEncoder:
     def __init__(self, header: bytes) -> None:
         self._header = header
 
@@ -101,7 +101,7 @@ class _Sink:
         return b"".join(parts)
 
 
-class _Compressed:
+class _CodecEncoder:
     def __init__(self, wanted: str, sink: _Sink | io.BytesIO) -> None:
         container, codec, bit_rate = _CODECS[wanted]
         options = {"flush_packets": "1"} | ({"page_duration": "80000"} if container == "ogg" else {})
@@ -138,7 +138,7 @@ class _Compressed:
         return ready
 
 
-class _StreamedFlac(_Compressed):
+class _StreamedFlacEncoder(_CodecEncoder):
     """FLAC whose header has the number of samples to come: some readers fail at the end without it."""
 
     _LENGTH = slice(18, 26)

@@ -19,7 +19,7 @@ _SAFE_LEAD_SECONDS = 0.25
 """Lead in seconds from which messages are filled before they are sent, which saves most of them."""
 
 
-class Playing:
+class PlayingStreams:
     """Realtime streams that play."""
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ from whispergpt.server.edge.connection.connection_bound import ConnectionBound
 from whispergpt.server.edge.connection.deadline import Deadline
 from whispergpt.server.edge.connection.reading_flow import ReadingFlow
 from whispergpt.server.edge.connection.request_progress import MOST_HEAD_BYTES, PIECE_BYTES, RequestProgress
-from whispergpt.server.edge.connection.request_turns import RequestTurns
-from whispergpt.server.edge.connection.unparsed import Unparsed
-from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes, WaitingShare
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
+from whispergpt.server.edge.connection.unparsed import UnparsedBytes
+from whispergpt.server.edge.connection.waiting_bytes import WaitingShare
 from whispergpt.server.edge.departure import while_open
 from whispergpt.server.edge.handshake import is_handshake, without_upgrade
 from whispergpt.server.edge.raw_answer import raw_answer
@@ -42,14 +42,7 @@ _PIECES_AT_ONCE = 16
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Protocol that closes connections with too large or too slow heads or trailers; the parser has no bounds."""
 
-    most_connections: int | None = None
-    """Bound on connections of all kinds at once; None for no bound. Set before the server starts."""
-    waiting = WaitingBytes()
-    """Bytes behind requests that are being answered, of all connections. Its bound is set before the server starts."""
-    body_seconds = 120.0
-    """Seconds for the rest of a body whose request is answered already. Set before the server starts."""
     flow: ReadingFlow
-    _turns = RequestTurns()
     _bound: ConnectionBound
     _deadline: Deadline
     _probe: ClientProbe
@@ -62,14 +55,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """True once the client closed its side of the connection."""
     _turn: asyncio.Handle | None = None
 
+    def __init__(self, *args: Any, bounds: SharedBounds, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shared = bounds
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = ReadingFlow(transport)
-        self._unparsed, self._progress = Unparsed(), RequestProgress()
-        self._share = WaitingShare(self.waiting)
+        self._unparsed, self._progress = UnparsedBytes(), RequestProgress()
+        self._share = WaitingShare(self._shared.waiting)
         self._deadline = Deadline(self.loop, transport)
         self._probe = ClientProbe(self.loop, transport, self._unanswered)
-        self._bound = ConnectionBound(self.connections, self.most_connections)
+        self._bound = ConnectionBound(self.connections, self._shared.most_connections)
         if hasattr(transport, "max_size"):  # asyncio's own reads four times as much at once
             transport.max_size = PIECE_BYTES
         if self._bound.refuses:
@@ -180,7 +177,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             app = cast("ASGI3Application", self._bound.full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
-        self._turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
+        self._shared.turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self.transport.is_closing():  # nobody waits for the answer any more
@@ -217,7 +214,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.flow.release()
         if not self._answering and self.timeout_keep_alive_task is None and self._turn is None:
             # What came stopped the other clock, and need not be a request.
-            self._deadline.start(self.body_seconds if progress.in_body else self._bound.head_seconds)
+            self._deadline.start(self._shared.body_seconds if progress.in_body else self._bound.head_seconds)
 
     def _parse(self, piece: bytes) -> None:
         self._refusal = None

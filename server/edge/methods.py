@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-class HeadAsGet:
+class HeadRequests:
     """ASGI middleware that answers HEAD as GET without a body, unless a route has its own."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -53,15 +53,14 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     It stops reading from a client that pings and does not take the pongs. The app finds the count as ``state.held``,
     and notes there what it has handled.
+
+    Args:
+        count_bytes: makes the count of a connection.
     """
 
-    count_bytes: Callable[[], ConnectionBytes] | None = None
-    """Function that makes the count of a connection. Set before the server starts; None for no bound."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, count_bytes: Callable[[], ConnectionBytes], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        count_bytes = type(self).count_bytes
-        self._held = count_bytes() if count_bytes else None
+        self._held = count_bytes()
         self.conn.reader = self._reader = _FrameReader()
         self.conn.parser = self.conn.parse()  # the other one has the other reader
         next(self.conn.parser)
@@ -83,8 +82,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.reader.discard()
         self.frames = []
         self._forget_audio()
-        if self._held:
-            self._held.arrive(0, is_text=False)
+        self._held.arrive(0, is_text=False)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -108,7 +106,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._refuse(error)
         else:
             super().handle_connect(event)
-            if self._held and not self.handshake_complete:
+            if not self.handshake_complete:
                 self.scope["state"]["held"] = self._held
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -135,7 +133,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         size, self._unfinished = self._unfinished, 0
-        if self._held and not self.close_sent:
+        if not self.close_sent:
             try:
                 self._held.come(size, self.curr_msg_data_type == "text")
             except ApiError as error:
@@ -177,8 +175,6 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _measure(self) -> None:
         """Count the bytes that wait for the rest of their message."""
-        if self._held is None:
-            return
         try:
             self._held.arrive(len(self.conn.reader.buffer) + self._unfinished, self._text_arrives)
         except ApiError as error:

@@ -12,7 +12,7 @@ from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.edge.departure import or_gone
 from whispergpt.server.http.continuation_answer import StreamedAnswer, answered, begin, whole_answer
 from whispergpt.server.http.continuation_schema import CONTINUE_DOCS
-from whispergpt.server.http.entry import Who
+from whispergpt.server.http.entry import RequestCaller
 from whispergpt.server.http.upload import read_form
 from whispergpt.server.services import Services
 
@@ -21,7 +21,7 @@ ROUTE = "/continue"
 
 
 @router.post(ROUTE, summary="Continue a recording", response_class=Response, **CONTINUE_DOCS)
-async def continue_recording(request: Request, caller: Who) -> Response:
+async def continue_recording(request: Request, caller: RequestCaller) -> Response:
     """Read the form, decode and encode the prompt, wait for a slot, and generate."""
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:

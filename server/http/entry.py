@@ -24,7 +24,7 @@ async def caller_of(request: Request) -> Caller:
         raise
 
 
-Who = Annotated[Caller, Depends(caller_of)]
+RequestCaller = Annotated[Caller, Depends(caller_of)]
 
 
 @router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"])

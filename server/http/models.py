@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from whispergpt.engine.messages import ModelInfo
-from whispergpt.server.http.entry import Who
+from whispergpt.server.http.entry import RequestCaller
 from whispergpt.server.services import services_of
 
 router = APIRouter()
 
 
 @router.get("/v1/models", summary="The models, the default first")
-async def models(request: Request, _caller: Who) -> dict[str, list[dict[str, Any]]]:
+async def models(request: Request, _caller: RequestCaller) -> dict[str, list[dict[str, Any]]]:
     """List the models, each with its size, sampling defaults and licence."""
     link = services_of(request.app).supervisor.link()
     return {"data": [_describe(model) for model in link.models.values()]}

@@ -17,7 +17,7 @@ _HEADERS = {
 _INLINE = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 
 
-class _Asked(StaticFiles):
+class _FreshFiles(StaticFiles):
     """Files that browsers ask for anew each time: a page does not work with a script of another version."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
@@ -27,7 +27,7 @@ class _Asked(StaticFiles):
 
 
 router = APIRouter(include_in_schema=False)
-files = _Asked(directory=_STATIC)
+files = _FreshFiles(directory=_STATIC)
 """The playground's script, style and prompts, at /static."""
 
 

@@ -17,8 +17,8 @@ from whispergpt.server.edge.departure import or_gone
 from whispergpt.server.errors import ApiError
 from whispergpt.server.http.continuation_answer import StreamedAnswer, answered, begin
 from whispergpt.server.http.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
-from whispergpt.server.http.entry import Who
-from whispergpt.server.http.play_addresses import Held
+from whispergpt.server.http.entry import RequestCaller
+from whispergpt.server.http.play_addresses import HeldContinuation
 from whispergpt.server.http.upload import ContinueForm, read_form
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of
@@ -32,7 +32,7 @@ _PROBE = re.compile(r"bytes ?= ?0-([01])")
 
 
 @router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
-async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
+async def make_address(request: Request, caller: RequestCaller) -> dict[str, str | float]:
     """Make an address from a form of ``/continue``; errors are told here, where the client can read them."""
     services = services_of(request.app)
     held = ExitStack()
@@ -46,7 +46,7 @@ async def make_address(request: Request, caller: Who) -> dict[str, str | float]:
         form = await read_form(request, meter, services.settings)
         decoded = await or_gone(request.receive, _decode(services, form, caller))
         meter.hold(len(decoded))
-        token = services.addresses.hold(Held(form, decoded, caller, meter, held))
+        token = services.addresses.hold(HeldContinuation(form, decoded, caller, meter, held))
     except BaseException as error:
         held.close()
         if isinstance(error, ApiError):
@@ -105,7 +105,7 @@ def _head(wanted: Format) -> dict[str, str]:
     return {"Content-Type": MEDIA_TYPES[wanted], "Cache-Control": "no-store"}
 
 
-def require_room(services: Services, held: Held) -> None:
+def require_room(services: Services, held: HeldContinuation) -> None:
     """Refuse before the address is used up.
 
     Raises:

@@ -14,7 +14,7 @@ from whispergpt.server.http.upload import ContinueForm
 
 
 @dataclass
-class Held:
+class HeldContinuation:
     """Continuation that an address plays.
 
     Attributes:
@@ -45,9 +45,9 @@ class PlayAddresses:
     def __init__(self, seconds: float, most: int) -> None:
         self.seconds = seconds
         self._most = most
-        self._held: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+        self._held: dict[str, tuple[HeldContinuation, asyncio.TimerHandle]] = {}
 
-    def hold(self, held: Held) -> str:
+    def hold(self, held: HeldContinuation) -> str:
         """Return a token for a continuation.
 
         Raises:
@@ -61,7 +61,7 @@ class PlayAddresses:
         self._held[token] = held, asyncio.get_running_loop().call_later(self.seconds, self._drop, token)
         return token
 
-    def look(self, token: str) -> Held:
+    def look(self, token: str) -> HeldContinuation:
         """Return the continuation of a token.
 
         Raises:
@@ -71,7 +71,7 @@ class PlayAddresses:
             raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
         return self._held[token][0]
 
-    def take(self, token: str) -> Held:
+    def take(self, token: str) -> HeldContinuation:
         """Return the continuation of a token, and forget the address.
 
         Raises:

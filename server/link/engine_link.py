@@ -7,8 +7,6 @@ import itertools
 import time
 from functools import partial
 
-import msgspec
-
 from whispergpt.engine.messages import (
     Acknowledge,
     AppendPrompt,
@@ -16,13 +14,11 @@ from whispergpt.engine.messages import (
     Drain,
     Event,
     Load,
-    LoadFailed,
     ModelInfo,
     OpenPrompt,
     Pace,
     PromptFailed,
     PromptReady,
-    Ready,
     ResumePrompt,
     SamplingChanged,
     Snapshot,
@@ -37,6 +33,7 @@ from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.link.engine_start import loaded_models
 from whispergpt.server.link.places import Places
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.loop_lag import watch_loop_lag
@@ -46,17 +43,6 @@ from whispergpt.server.settings import Settings
 log = logs.get("server.engine")
 _LOOK_SECONDS = 1.0
 _HANGS = "The engine hangs and is being restarted; try again in a moment."
-
-
-class EngineLoadFailed(Exception):
-    """The engine could not start; the message is for the user.
-
-    ``status``: exit status of the server, 2 where a named model or device cannot be used.
-    """
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class EngineLink:
@@ -81,39 +67,16 @@ class EngineLink:
         """Start the process and wait until every model has generated.
 
         Raises:
-            EngineLoadFailed: it could not load, died on the way or took longer than ``start_seconds``.
+            EngineStartError: it could not load, died on the way or took longer than ``start_seconds``.
         """
         await self._process.start()
         self._metrics.processes.engine_pid = self._process.pid
-        death = asyncio.create_task(self._process.wait())
-        first = asyncio.create_task(self._process.receive())
-        try:
-            await asyncio.wait(
-                [death, first], timeout=self._settings.start_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if death.done() and not first.done():
-                # Its last messages may still be on their way.
-                await asyncio.wait([first], timeout=0.5)
-            if first.done():
-                self._begin(first.result())
-            elif death.done():
-                raise EngineLoadFailed(death.result())
-            else:
-                raise EngineLoadFailed(f"the engine was not ready within {self._settings.start_seconds:g} s")
-        except msgspec.ValidationError as error:
-            raise EngineLoadFailed(f"the engine's first message is not understood: {error}") from None
-        finally:
-            first.cancel()
-            death.cancel()
+        self._begin(await loaded_models(self._process, self._settings.start_seconds))
 
-    def _begin(self, event: Event) -> None:
-        if isinstance(event, LoadFailed):
-            raise EngineLoadFailed(event.message, status=2)
-        if not isinstance(event, Ready) or not event.models:
-            raise EngineLoadFailed(f"the engine began with {type(event).__name__} and not with its models")
-        self.models = {model.id: model for model in event.models}
+    def _begin(self, models: list[ModelInfo]) -> None:
+        self.models = {model.id: model for model in models}
         self._metrics.expect(self.models)
-        for model in event.models:
+        for model in models:
             self._metrics.slots_total.labels(model.id).set(model.slots)
             self._metrics.streams_slack.labels(model.id).set_function(partial(self.slack, model.id))
             self._metrics.prompts_encoding.labels(model.id).set_function(partial(self._encoded_of, model.id))

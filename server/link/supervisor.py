@@ -8,7 +8,8 @@ import time
 from typing import Literal
 
 from whispergpt.server.errors import ApiError
-from whispergpt.server.link.engine_link import EngineLink, EngineLoadFailed
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.engine_start import EngineStartError
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.settings import Settings
@@ -110,9 +111,9 @@ class Supervisor:
             started = time.monotonic()
             try:
                 link = await self._started()
-            except (EngineLoadFailed, OSError) as error:
+            except (EngineStartError, OSError) as error:
                 if fingerprints is None or self._settings.strict:
-                    self._fail(str(error), error.status if isinstance(error, EngineLoadFailed) else 1)
+                    self._fail(str(error), error.status if isinstance(error, EngineStartError) else 1)
                     return
                 log.error("the engine did not start again", error=str(error))
             else:
@@ -147,7 +148,7 @@ class Supervisor:
         """Return a link to a new engine that is ready.
 
         Raises:
-            EngineLoadFailed: it cannot load.
+            EngineStartError: it cannot load.
             OSError: there are no files or processes to be had for it.
         """
         link = EngineLink(self._settings, self._metrics)

@@ -22,7 +22,7 @@ from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
 from whispergpt.server.session.backlog import every, latest
 from whispergpt.server.session.response_request import ResponseRequest
-from whispergpt.server.session.socket import ClientGone, StreamSocket
+from whispergpt.server.session.socket import ClientGoneError, StreamSocket
 
 log = logs.get("server.stream")
 ROUTE = "/stream"
@@ -54,7 +54,7 @@ class StreamResponse:
         """Send ``response.created``, once: at the response's slot, or before any other event about it.
 
         Raises:
-            ClientGone: the client left.
+            ClientGoneError: the client left.
         """
         async with self._creating:  # nobody's word may pass it by
             if not self._created:
@@ -136,7 +136,7 @@ class StreamResponse:
 
         Raises:
             ApiError: there is no slot, or the engine failed; the session closes with it.
-            ClientGone: the client left.
+            ClientGoneError: the client left.
         """
         self._task = asyncio.current_task()
         try:
@@ -150,7 +150,7 @@ class StreamResponse:
             if self._created:
                 await self._say_done("failed")
             raise
-        except (ClientGone, asyncio.CancelledError):
+        except (ClientGoneError, asyncio.CancelledError):
             self._account.end("cancelled")
             raise
         finally:

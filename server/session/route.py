@@ -13,7 +13,7 @@ from whispergpt.server.observe import logs
 from whispergpt.server.services import services_of
 from whispergpt.server.session.response import ROUTE
 from whispergpt.server.session.session import StreamSession
-from whispergpt.server.session.socket import ClientGone, StreamSocket
+from whispergpt.server.session.socket import ClientGoneError, StreamSocket
 
 log = logs.get("server.stream")
 router = APIRouter()
@@ -39,7 +39,7 @@ async def stream(websocket: WebSocket) -> None:
         session = StreamSession(services, socket, caller, websocket.state.request_id)
         begun = True
         await session.run()
-    except ClientGone:
+    except ClientGoneError:
         return
     except ApiError as error:
         if begun:

@@ -38,7 +38,7 @@ from whispergpt.server.session.prompt import SessionPrompt
 from whispergpt.server.session.response import ROUTE, StreamResponse
 from whispergpt.server.session.response_request import continuation
 from whispergpt.server.session.resumption import Resumption
-from whispergpt.server.session.socket import Incoming, StreamSocket
+from whispergpt.server.session.socket import IncomingMessage, StreamSocket
 
 log = logs.get("server.stream")
 _PLACE_SECONDS = 1.0
@@ -65,7 +65,7 @@ class StreamSession:
 
         Raises:
             ApiError: the session must be closed with this error.
-            ClientGone: the client left.
+            ClientGoneError: the client left.
         """
         end: BaseException | None = None
         try:
@@ -130,7 +130,7 @@ class StreamSession:
         log.info("message refused", code=error.code, param=error.param)
         await self._socket.send_error(error)
 
-    async def _next(self) -> Incoming:
+    async def _next(self) -> IncomingMessage:
         idle = self._services.settings.idle_seconds
         while True:
             left = idle if self._response else self._quiet_since + idle - time.monotonic()
@@ -163,7 +163,7 @@ class StreamSession:
         self._prompt.forget()
         await self._refuse(self._prompt.too_late())
 
-    async def _handle(self, message: Incoming) -> None:
+    async def _handle(self, message: IncomingMessage) -> None:
         options = self._options
         if isinstance(message.content, bytes):
             require_audio(message.content)

@@ -18,12 +18,12 @@ from whispergpt.server.observe.metrics import Metrics
 _REASON_BYTES = 120
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client left, or does not take messages any more."""
 
 
 @dataclass(frozen=True)
-class Incoming:
+class IncomingMessage:
     """A message of the client, and its time (``time.perf_counter``)."""
 
     content: str | bytes
@@ -31,7 +31,7 @@ class Incoming:
 
 
 class StreamSocket:
-    """Sends events and audio, receives messages; any end of the connection is ``ClientGone``."""
+    """Sends events and audio, receives messages; any end of the connection is ``ClientGoneError``."""
 
     def __init__(
         self, websocket: WebSocket, send_seconds: float, metrics: Metrics, count_bytes: Callable[[], ConnectionBytes]
@@ -42,30 +42,30 @@ class StreamSocket:
         self.held: ConnectionBytes = held or count_bytes()
         """Count of the bytes that this connection holds."""
 
-    async def receive(self) -> Incoming:
+    async def receive(self) -> IncomingMessage:
         """Return the next message.
 
         Raises:
-            ClientGone: there is none.
+            ClientGoneError: there is none.
             ApiError: the client's share of the memory is used up.
         """
         try:
             message = await self._websocket.receive()
         except (WebSocketDisconnect, RuntimeError):
-            raise ClientGone from None
+            raise ClientGoneError from None
         if message["type"] == "websocket.disconnect":
-            raise ClientGone
+            raise ClientGoneError
         text = message.get("text")
         content = text if text is not None else message["bytes"]
         if self._counts:
             self.held.come(len(content), text is not None)
-        return Incoming(content, time.perf_counter())
+        return IncomingMessage(content, time.perf_counter())
 
     async def send_event(self, kind: str, **fields: Any) -> None:
         """Send one event.
 
         Raises:
-            ClientGone: it could not be sent in time.
+            ClientGoneError: it could not be sent in time.
         """
         await self._send(self._websocket.send_json({"type": kind, "event_id": f"event_{uuid.uuid4().hex}", **fields}))
 
@@ -73,7 +73,7 @@ class StreamSocket:
         """Send one binary message.
 
         Raises:
-            ClientGone: it could not be sent in time.
+            ClientGoneError: it could not be sent in time.
         """
         await self._send(self._websocket.send_bytes(pcm))
 
@@ -81,7 +81,7 @@ class StreamSocket:
         """Send an ``error`` event, with ``retry_after`` in seconds where trying again may help.
 
         Raises:
-            ClientGone: it could not be sent in time.
+            ClientGoneError: it could not be sent in time.
         """
         again = {} if error.retry_after is None else {"retry_after": error.retry_after}
         await self.send_event("error", error=error.body(), **again)
@@ -92,18 +92,18 @@ class StreamSocket:
             await self.send_error(error)
             reason = error.message.encode()[:_REASON_BYTES].decode(errors="ignore")
             await self._send(self._websocket.close(error.close_code or 1011, reason))
-        except ClientGone:
+        except ClientGoneError:
             pass
 
     async def _send(self, sending: Any) -> None:
         if self._websocket.application_state is not WebSocketState.CONNECTED:
             sending.close()
-            raise ClientGone
+            raise ClientGoneError
         try:
             async with asyncio.timeout(self._send_seconds):
                 await sending
         except TimeoutError:
             self._metrics.slow_client.labels("closed").inc()
-            raise ClientGone from None
+            raise ClientGoneError from None
         except (WebSocketDisconnect, RuntimeError, OSError):
-            raise ClientGone from None
+            raise ClientGoneError from None

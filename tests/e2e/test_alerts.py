@@ -16,7 +16,7 @@ from tests.support.prometheus import DEPLOYED, PrometheusProcess, configuration,
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
-from whispergpt.deploy.grafana.generator.listeners import LISTENERS
+from whispergpt.deploy.grafana.generator.catalogue import DASHBOARDS
 
 pytestmark = pytest.mark.parallel
 
@@ -76,7 +76,8 @@ def test_slack_counts_who_plays_and_who_waits(small: ServerProcess) -> None:
 
 def test_a_dead_server_is_told_until_it_is_back(small: ServerProcess, tmp_path: Path) -> None:
     address = small.url.removeprefix("http://")
-    (told,) = (panel.queries[0].filled("30s") for panel in LISTENERS.numbers if panel.title == "Alerts firing")
+    numbers = (panel for page in DASHBOARDS for panel in page.numbers)
+    (told,) = (panel.queries[0].filled("30s") for panel in numbers if panel.title == "Alerts firing")
     with PrometheusProcess(tmp_path, address) as prometheus:
         prometheus.wait_for_scrape()
         assert not prometheus.fires(DOWN)

@@ -18,7 +18,7 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.admission import Admission, UploadMeter
 from whispergpt.server.audio.encoders import MEDIA_TYPES
 from whispergpt.server.errors import ApiError
-from whispergpt.server.http.play_addresses import Held, PlayAddresses
+from whispergpt.server.http.play_addresses import HeldContinuation, PlayAddresses
 from whispergpt.server.http.upload import ContinueForm
 from whispergpt.server.settings import Settings
 
@@ -108,7 +108,7 @@ def test_addresses_end_and_give_their_memory_back() -> None:
             meter.add(1000)
             cleanup.callback(meter.release)
             try:
-                return addresses.hold(Held(ContinueForm(io.BytesIO(), 75), b"", Caller(), meter, cleanup))
+                return addresses.hold(HeldContinuation(ContinueForm(io.BytesIO(), 75), b"", Caller(), meter, cleanup))
             except ApiError:
                 cleanup.close()
                 raise

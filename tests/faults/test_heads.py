@@ -8,13 +8,14 @@ import time
 from http.client import HTTPResponse
 
 import pytest
-import uvicorn
 
 from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP, raw_connection
 from tests.support.metrics import wait_for_idle
+from tests.support.uvicorn_server import serving
 from tests.support.wire import answers_to
 from whispergpt.server.edge.connection import connection_bound
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 HALF = b"GET / HTTP/1.1\r\nHost:"
@@ -51,9 +52,8 @@ def test_who_says_nothing_whole_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
 def test_what_is_no_request_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line's end, or a byte of a body that nobody reads, stops the clock of idle connections."""
     monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(BoundedHttpProtocol, "body_seconds", 0.3)
     whole, body = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
-    ended = asyncio.run(_ended([whole, 0.1, b"\r\n"], [body, 0.1, b"a"]))
+    ended = asyncio.run(_ended([whole, 0.1, b"\r\n"], [body, 0.1, b"a"], bounds=SharedBounds(body_seconds=0.3)))
     assert all(seconds < 3 for seconds in ended), ended
 
 
@@ -133,10 +133,9 @@ def test_a_trailer_is_no_header(server: str) -> None:
 
 def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves files for what those who are there need."""
-    monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 2)
     monkeypatch.setattr(connection_bound, "MOST_BEYOND", 0)
     monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 1.0)
-    answers = sorted(asyncio.run(_answers(HALF, HALF, HALF)))
+    answers = sorted(asyncio.run(_answers(HALF, HALF, HALF, bounds=SharedBounds(most_connections=2))))
     assert answers[:2] == [b"", b""], "who was there is served on"
     _check_full(answers[2])
 
@@ -152,10 +151,9 @@ UPGRADE = (
 )
 def test_a_full_server_still_answers_probes(monkeypatch: pytest.MonkeyPatch, request_whole: bytes) -> None:
     """Else it would be killed for being full, with everybody who is served."""
-    monkeypatch.setattr(BoundedHttpProtocol, "most_connections", 1)
     monkeypatch.setattr(connection_bound, "HEAD_SECONDS", 1.5)
     probe = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    there, probed, refused = asyncio.run(_answers(HALF, probe, request_whole))
+    there, probed, refused = asyncio.run(_answers(HALF, probe, request_whole, bounds=SharedBounds(most_connections=1)))
     assert there == b""
     assert probed.startswith(b"HTTP/1.1 204 ")
     _check_full(refused)
@@ -171,17 +169,17 @@ Beginning = bytes | list[bytes | float]
 """What is sent on a connection before nothing more comes; between pieces, seconds."""
 
 
-async def _ended(*beginnings: Beginning) -> list[float]:
+async def _ended(*beginnings: Beginning, bounds: SharedBounds | None = None) -> list[float]:
     """After how many seconds a server ends connections that stop after these bytes."""
-    return [seconds for seconds, _ in await _outcomes(beginnings)]
+    return [seconds for seconds, _ in await _outcomes(beginnings, bounds)]
 
 
-async def _answers(*beginnings: Beginning) -> list[bytes]:
+async def _answers(*beginnings: Beginning, bounds: SharedBounds | None = None) -> list[bytes]:
     """What connections that stop after these bytes are told, one after the other."""
-    return [told for _, told in await _outcomes(beginnings)]
+    return [told for _, told in await _outcomes(beginnings, bounds)]
 
 
-async def _outcomes(beginnings: tuple[Beginning, ...]) -> list[tuple[float, bytes]]:
+async def _outcomes(beginnings: tuple[Beginning, ...], bounds: SharedBounds | None) -> list[tuple[float, bytes]]:
     async def app(scope: dict[str, object], receive: object, send: object) -> None:
         status = 200 if scope["path"] == "/slow" else 204
         await send({"type": "http.response.start", "status": status, "headers": []})  # type: ignore[operator]
@@ -190,14 +188,7 @@ async def _outcomes(beginnings: tuple[Beginning, ...]) -> list[tuple[float, byte
             await send({"type": "http.response.body", "body": b"whole", "more_body": True})  # type: ignore[operator]
         await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
 
-    config = uvicorn.Config(app, http=BoundedHttpProtocol, lifespan="off", log_config=None, port=0)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it says so by nothing else
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-
-    async def one(beginning: Beginning) -> tuple[float, bytes]:
+    async def one(beginning: Beginning, port: int) -> tuple[float, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for piece in [beginning] if isinstance(beginning, bytes) else beginning:
             if isinstance(piece, bytes):
@@ -210,7 +201,5 @@ async def _outcomes(beginnings: tuple[Beginning, ...]) -> list[tuple[float, byte
         writer.close()
         return time.monotonic() - began, told
 
-    outcomes = await asyncio.gather(*(one(beginning) for beginning in beginnings))
-    server.should_exit = True
-    await serving
-    return list(outcomes)
+    async with serving(app, bounds) as port:
+        return await asyncio.gather(*(one(beginning, port) for beginning in beginnings))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from tests.support.faults import assert_serves
 from tests.support.uvicorn_server import serving
 from tests.support.wire import Answers, answers_to
-from whispergpt.server.edge.http_protocol import MOST_WAITING_BYTES, BoundedHttpProtocol
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
+from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
+from whispergpt.server.edge.http_protocol import MOST_WAITING_BYTES
 
 SMALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -62,18 +62,18 @@ async def _filled(writer: asyncio.StreamWriter, data: bytes) -> int:
 
 def test_what_waits_is_not_parsed_and_not_read_without_end() -> None:
     async def run() -> None:
-        gate = _Gate()
-        async with serving(gate) as port:
+        gate, bounds = _Gate(), SharedBounds()
+        async with serving(gate, bounds) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             count = 2_000_000
             sent = await _filled(writer, SMALL * count)
             assert sent < len(SMALL) * count / 2, "the socket is not read meanwhile"
             assert gate.requests == 1, "one request is parsed at a time"
-            assert 0 < BoundedHttpProtocol.waiting.total <= MOST_WAITING_BYTES + READ_AT_ONCE
+            assert 0 < bounds.waiting.total <= MOST_WAITING_BYTES + READ_AT_ONCE
             writer.transport.abort()
             gate.opened.set()
             async with asyncio.timeout(20):
-                while BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
+                while bounds.waiting.total:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             del reader
 
@@ -82,11 +82,11 @@ def test_what_waits_is_not_parsed_and_not_read_without_end() -> None:
 
 def test_all_that_waited_is_answered_in_the_end() -> None:
     async def run() -> None:
-        gate, answers = _Gate(), Answers()
-        async with serving(gate) as port:
+        gate, answers, bounds = _Gate(), Answers(), SharedBounds()
+        async with serving(gate, bounds) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(SMALL * 8_000 + LAST)
-            while not BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
+            while not bounds.waiting.total:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             gate.opened.set()
             async with asyncio.timeout(200):
@@ -94,22 +94,22 @@ def test_all_that_waited_is_answered_in_the_end() -> None:
                     answers.feed(data)
             writer.close()
         assert len(answers.all) == gate.requests == 8_001 and "/last" in gate.paths
-        assert BoundedHttpProtocol.waiting.total == 0
+        assert bounds.waiting.total == 0
 
     asyncio.run(run())
 
 
-def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedHttpProtocol.waiting, "most", 20_000)
+def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer() -> None:
+    bounds = SharedBounds(waiting=WaitingBytes(20_000))
 
     async def run() -> None:
         gate, first, second = _Gate(), Answers(), Answers()
-        async with serving(gate) as port:
+        async with serving(gate, bounds) as port:
             one, two = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             one[1].write(
                 SMALL + b"GET /waits HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"a" * 15_000 + b"\r\n\r\n"
             )
-            while not BoundedHttpProtocol.waiting.total:  # noqa: ASYNC110
+            while not bounds.waiting.total:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             two[1].write(SMALL + b"GET /never HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 15_000 + b"\r\n\r\n")
             while gate.requests < 2:  # noqa: ASYNC110
@@ -125,9 +125,9 @@ def test_where_all_together_send_too_much_a_connection_ends_behind_its_answer(mo
     asyncio.run(run())
 
 
-def test_where_all_together_send_too_much_a_body_is_still_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_all_together_send_too_much_a_body_is_still_read_to_its_end() -> None:
     """Of a body in small chunks, some waits as well, for the turn of other connections."""
-    monkeypatch.setattr(BoundedHttpProtocol.waiting, "most", 1_000)
+    bounds = SharedBounds(waiting=WaitingBytes(1_000))
     count, sizes = 6_000, []
 
     async def takes_all(scope: Any, receive: Any, send: Any) -> None:
@@ -143,7 +143,7 @@ def test_where_all_together_send_too_much_a_body_is_still_read_to_its_end(monkey
 
     async def run() -> None:
         answers = Answers()
-        async with serving(takes_all) as port:
+        async with serving(takes_all, bounds) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
             writer.write(head + b"4\r\n\r\n\r\n\r\n" * count + b"0\r\n\r\n")

@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.support.wire import Answer, Answers
-from whispergpt.server.edge.connection.request_turns import RequestTurns
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 
@@ -58,8 +58,9 @@ class MemoryWire:
         config = uvicorn.Config(self._app, interface="asgi3", lifespan="off", log_config=None, ws="none")  # type: ignore[arg-type]
         config.load()
         self.transport = _Transport()
-        self._protocol = BoundedHttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
-        self._protocol._turns = RequestTurns()  # their clock is the loop's, and each test has a loop of its own
+        self._protocol = BoundedHttpProtocol(
+            config, ServerState(), {}, asyncio.get_running_loop(), bounds=SharedBounds()
+        )
         self.transport.protocol = self._protocol
         self._protocol.connection_made(self.transport)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[int]:
+async def serving(app: Any, bounds: SharedBounds | None = None) -> AsyncIterator[int]:
     """Serve ``app``; gives the port."""
-    config = uvicorn.Config(app, http=BoundedHttpProtocol, lifespan="off", log_config=None, port=0)
+    protocol: Any = partial(BoundedHttpProtocol, bounds=bounds or SharedBounds())
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, port=0)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it says so by nothing else

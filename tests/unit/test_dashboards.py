@@ -16,6 +16,8 @@ import yaml
 from whispergpt.deploy.grafana.generator.__main__ import main
 from whispergpt.deploy.grafana.generator.catalogue import DASHBOARDS
 from whispergpt.deploy.grafana.generator.grafana import as_json
+from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.streams.capacity import MOST_LOAD
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -59,6 +61,15 @@ def test_panels_do_not_overlap_and_ask_the_provisioned_source(dashboard: Any) ->
         assert not cells & taken and all(x < 24 for x, _ in cells)
         taken |= cells
     assert len({panel["id"] for panel in page["panels"]}) == len(page["panels"])
+
+
+@pytest.mark.parametrize(
+    ("title", "bound"),
+    [("Time in steps", MOST_LOAD), ("Frame step", 1 / FRAME_RATE), ("Step, p99 of 5 min", 1 / FRAME_RATE)],
+)
+def test_bounds_are_those_of_the_engine(title: str, bound: float) -> None:
+    drawn = [panel.bound for page in DASHBOARDS for panel in page.panels if panel.title == title]
+    assert drawn and all(each == pytest.approx(bound, abs=1e-4) for each in drawn)
 
 
 def test_uids_are_kept() -> None:

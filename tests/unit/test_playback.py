@@ -9,7 +9,7 @@ import numpy as np
 
 from whispergpt.engine.messages import ModelInfo, SamplingParams, StreamPlan
 from whispergpt.server.audio.encoders import encoder
-from whispergpt.server.audio.playback import Playback, Playing
+from whispergpt.server.audio.playback import Playback, PlayingStreams
 from whispergpt.server.link.engine_handles import StreamHandle
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
@@ -32,7 +32,7 @@ def first_audio(metrics: Metrics) -> float | None:
 
 
 def test_the_clock_stops_with_the_first_page_of_sound() -> None:
-    metrics, playing = Metrics(), Playing()
+    metrics, playing = Metrics(), PlayingStreams()
     response, opus = playback(metrics), encoder("opus", 0)
     playing.streams.add(response)
     pushes = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whispergpt.server.edge.connection.unparsed import Unparsed
+from whispergpt.server.edge.connection.unparsed import UnparsedBytes
 
 LINES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\r\n\r\n", b"long line"]), max_size=40).map(b"".join)
 
 
 @given(LINES, st.lists(st.integers(0, 9), max_size=20), st.integers(1, 12))
 def test_a_piece_ends_with_the_first_empty_line(data: bytes, cuts: list[int], most: int) -> None:
-    unparsed, pieces, at = Unparsed(), [b""], 0
+    unparsed, pieces, at = UnparsedBytes(), [b""], 0
     for size in [*cuts, len(data)]:
         unparsed.add(data[at : at + size])
         at += size
@@ -27,6 +27,6 @@ def test_a_piece_ends_with_the_first_empty_line(data: bytes, cuts: list[int], mo
 
 
 def test_a_body_of_known_size_is_taken_by_its_size() -> None:
-    unparsed = Unparsed()
+    unparsed = UnparsedBytes()
     unparsed.add(b"a\r\n\r\nb\r\n\r\n")
     assert (unparsed.counted(4), unparsed.until_blank_line(99), len(unparsed)) == (b"a\r\n\r", b"\nb\r\n\r\n", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,9 +23,6 @@ class Footprint:
     threads: int
     resident_mb: float
     busy: int
-
-    def as_json(self) -> dict[str, float]:
-        return asdict(self)
 
     def leaked(self, before: Footprint, most_mb: float) -> list[str]:
         """Return a phrase for each resource that has grown since ``before``."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 from whispergpt.server.ready_line import wait_until_ready
 
@@ -49,9 +48,7 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def terminate(self) -> None:
@@ -78,32 +75,19 @@ class ServerProcess:
 
     def engine_pids(self) -> list[int]:
         """Return the server's child processes that run the engine's worker."""
-        return [pid for pid in self._children() if b"whispergpt.engine.process.worker" in _command_line(pid)]
+        return [pid for pid in _children(self.pid) if b"whispergpt.engine.process.worker" in _command_line(pid)]
 
     def resident_mb(self) -> float:
         """Return the megabytes of the server and all its descendants; shared pages count once."""
         pids = [self.pid]
         for pid in pids:
-            pids += self._children(pid)
+            pids += _children(pid)
         return sum(_proportional_kb(pid) for pid in pids) / 1024
 
     def log(self) -> str:
         """Return everything that the server has written to stderr so far."""
         # Read at an offset: a seek would move the position at which the server writes.
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
-
-    def _children(self, of: int | None = None) -> list[int]:
-        parent_pid = self.pid if of is None else of
-        children = []
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                # "pid (name) state parent …": the name may hold spaces.
-                parent = int(entry.read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            if parent == parent_pid:
-                children.append(int(entry.parent.name))
-        return children
 
     def _wait_for_ready_line(self) -> str:
         assert self._process.stdout is not None
@@ -113,6 +97,15 @@ class ServerProcess:
             raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
         except EOFError:
             raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}") from None
+
+
+def _children(pid: int) -> list[int]:
+    """Return a process's children, of all its threads; none if the process has ended."""
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            children += map(int, thread.read_text().split())
+    return children
 
 
 def _proportional_kb(pid: int) -> int:

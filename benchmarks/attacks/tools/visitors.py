@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
@@ -100,7 +100,7 @@ async def visitors(served: ServerProcess, load: float, count: int, seed: int) ->
         steps, frames, seconds = (now[name] - before.get(name, 0.0) for name in (_STEPS, _FRAMES, _SECONDS))
         before = now
         step = {"step_ms": 1e3 * seconds / steps, "streams_a_step": frames / steps, "frame_ms": 1e3 * seconds / frames}
-        minutes.append(step | held.as_json() | {"limit": now["whispergpt_streams_limit"]})
+        minutes.append(step | asdict(held) | {"limit": now["whispergpt_streams_limit"]})
     await running
     after = await settled(served, await footprint(served), MOST_MB)
     lag = Percentiles.of([1e3 * one for one in crowd.lags])

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from whispergpt_client.arrays import to_array
-from whispergpt_client.errors import WhisperGPTError, closed_early, closed_here, refused_upgrade, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError, closed_early, refused_upgrade, timed_out, unreachable
 from whispergpt_client.patience import Patience
-from whispergpt_client.prompt import AsyncPrompt, async_chunks, is_file
-from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+from whispergpt_client.prompt import AsyncPrompt, async_chunks
+from whispergpt_client.protocol import Phase, StreamProtocol
 from whispergpt_client.request import CONNECT_SECONDS
-from whispergpt_client.resumption import Resumption
+from whispergpt_client.stream_state import StreamState
 from whispergpt_client.transport import AsyncConnection, async_connect, async_receive, async_send
 
 if TYPE_CHECKING:
@@ -23,63 +22,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class AsyncStream:
+class AsyncStream(StreamState[AsyncPrompt]):
     """An iterable of mono s16le audio as it comes; connects on ``async with`` or on the first item.
 
     Leaving it early (``close``, or the end of ``async with``) ends the response on the server too. If the connection is
     lost while the response plays, the stream connects again and goes on where the audio stopped. The model's streams
     must be resumable for that.
-
-    Args:
-        resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
-        retry_seconds: how long to keep asking while the server has no room at first; 0 asks once.
     """
 
-    def __init__(
-        self,
-        url: str,
-        prompt: AsyncPrompt,
-        request: StreamRequest,
-        headers: dict[str, str],
-        timeout: float,
-        resume_seconds: float,
-        retry_seconds: float,
-    ) -> None:
-        self._url, self._headers = url, headers
-        self._prompt, self._request = prompt, request
-        self._timeout, self._tries = timeout, Resumption(resume_seconds)
-        self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # chunks cannot be sent twice
-        self._protocol = StreamProtocol(request)
-        self._closed = False
-        self._connection: AsyncConnection | None = None
-
-    @property
-    def session(self) -> dict[str, Any]:
-        """Session as the server described it: model, sample_rate, fingerprint, …; empty before that."""
-        return self._protocol.session
-
-    @property
-    def response(self) -> dict[str, Any] | None:
-        """Result: status, frames, seed, time_to_first_audio_ms, realtime_factor; None until the last audio has come."""
-        return self._protocol.response
-
-    @property
-    def refusal(self) -> WhisperGPTError | None:
-        """Error of the last change that the server refused while the response played, such as a temperature of 9."""
-        return self._protocol.refusal
-
-    @property
-    def frames(self) -> int:
-        """Frames received so far, over all connections."""
-        return self._protocol.frames
+    _connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> AsyncStream:
         await self.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -172,10 +129,6 @@ class AsyncStream:
         except (OSError, WebSocketException) as error:
             raise unreachable(self._url, error) from error
         self._check_closed()  # a close during the connecting closed only the connection before this one
-
-    def _check_closed(self) -> None:
-        if self._closed:
-            raise closed_here()
 
     async def _go_on(self, lost: WhisperGPTError) -> None:
         """Connect again and resume the response. Raises the loss if the response cannot be resumed."""

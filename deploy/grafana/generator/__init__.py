@@ -1,5 +1,5 @@
 """Generator of the dashboards that ``deploy/grafana`` provisions, and of pictures of them.
 
-``catalogue`` lists the dashboards, one file each, made of ``panel`` and ``queries``. ``grafana`` writes them in
+``dashboards`` has a file for each, which ``catalogue`` reads as the types of ``panel``. ``grafana`` writes them in
 Grafana's format, and ``picture`` draws them with data of a running ``prometheus``.
 """

@@ -1,11 +1,18 @@
-"""List of all dashboards, in the order in which an operator needs them."""
+"""The dashboards, in the order in which an operator needs them, from the files in ``dashboards``."""
 
 from __future__ import annotations
 
-from whispergpt.deploy.grafana.generator.capacity import CAPACITY
-from whispergpt.deploy.grafana.generator.listeners import LISTENERS
-from whispergpt.deploy.grafana.generator.process import PROCESS
-from whispergpt.deploy.grafana.generator.slow_clients import SLOW_CLIENTS
-from whispergpt.deploy.grafana.generator.step import STEP
+from pathlib import Path
 
-DASHBOARDS = (LISTENERS, STEP, CAPACITY, SLOW_CLIENTS, PROCESS)
+import msgspec
+
+from whispergpt.deploy.grafana.generator.panel import Dashboard
+
+_FOLDER = Path(__file__).parent / "dashboards"
+
+
+def _read(name: str) -> Dashboard:
+    return msgspec.toml.decode((_FOLDER / f"{name}.toml").read_bytes(), type=Dashboard)
+
+
+DASHBOARDS = tuple(_read(name) for name in ("listeners", "step", "capacity", "slow-clients", "process"))

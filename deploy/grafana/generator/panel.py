@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 Unit: TypeAlias = Literal["short", "s", "percentunit", "bytes"]
 """Names of units in Grafana: a number, seconds, a share, bytes."""
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Query in PromQL with Grafana's ``$model`` and ``$__rate_interval``; ``legend`` may have ``{{label}}``."""
 
     expr: str
     legend: str
 
-    def filled(self, interval: str, model: str = ".*") -> str:
-        """Return the query for Prometheus, with rates over ``interval``, such as 30s, and a pattern of models."""
-        return self.expr.replace("$__rate_interval", interval).replace("$model", model)
+    def filled(self, interval: str) -> str:
+        """Return the query for Prometheus: of all models, with rates over ``interval``, such as 30s."""
+        return self.expr.replace("$__rate_interval", interval).replace("$model", ".*")
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plot or a number on a dashboard.
 
     Attributes:
@@ -37,8 +36,7 @@ class Panel:
     bound: float | None = None
 
 
-@dataclass(frozen=True)
-class Dashboard:
+class Dashboard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A page of panels.
 
     Attributes:

@@ -32,13 +32,10 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, folder: Path, minutes: fl
         PrometheusError: Prometheus cannot be queried.
         ImportError: matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = math.ceil(len(dashboard.courses) / _COLUMNS)
-    figure = pyplot.figure(figsize=(13, 1.3 + 2.6 * rows), layout="constrained")
+    figure = Figure(figsize=(13, 1.3 + 2.6 * rows), layout="constrained")
     figure.suptitle(dashboard.title, color=_INK)
     grid = figure.add_gridspec(rows + 1, 1, height_ratios=[0.35] + [1.0] * rows)
     empty = []
@@ -53,7 +50,6 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, folder: Path, minutes: fl
             if not _course(figure.add_subplot(columns[place]), panel, prometheus, end, minutes, interval):
                 empty.append(panel.title)
     figure.savefig(folder / f"{dashboard.name}.png", dpi=90)
-    pyplot.close(figure)
     return empty
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from whispergpt.server.edge.connection.unparsed import Unparsed
+from whispergpt.server.edge.connection.unparsed import UnparsedBytes
 
 MOST_HEAD_BYTES = 65_536
 PIECE_BYTES = 65_536
@@ -50,7 +50,7 @@ class RequestProgress:
         """Note that a request is complete."""
         self.in_body, self._came = False, True
 
-    def next_piece(self, unparsed: Unparsed) -> bytes:
+    def next_piece(self, unparsed: UnparsedBytes) -> bytes:
         """Take the bytes that are to be parsed next, of one request at most."""
         self._came = False
         if self.in_body and self._left is not None:

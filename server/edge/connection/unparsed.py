@@ -5,7 +5,7 @@ from __future__ import annotations
 _BLANK_LINE = b"\r\n\r\n"
 
 
-class Unparsed:
+class UnparsedBytes:
     """Buffer of received bytes.
 
     A request's head ends with an empty line, and so does a chunked body: a piece that ends with the first empty line in

@@ -13,7 +13,7 @@ from whispergpt.engine.streams.scheduler import Stream
 _ENDLESS = 1 << 30
 
 
-class Playing:
+class SimulatedStream:
     """A stream that plays or waits.
 
     Attributes:

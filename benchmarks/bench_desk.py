@@ -1,0 +1,69 @@
+"""A server's prompt desk for measurements, and prompts of noise."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import numpy as np
+
+from whispergpt.engine.audio.audio_file import Samples
+from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages import Snapshot
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.prompts.prompt import Prompt
+
+_AT_ONCE = 2
+
+
+class BenchDesk:
+    """A desk without a cache that takes one prompt at a time, or always has ``_AT_ONCE`` of them in work.
+
+    Attributes:
+        counted: finished prompts that ``count_finished`` has counted.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._numbers, self._done = engine, itertools.count(), threading.Event()
+        self.desk = PromptDesk(cache_bytes=0, notify=self._done.set)
+        self.close = self.desk.close
+        self.counted = 0
+
+    def take_in(self, prompt: Samples | Snapshot) -> Prompt:
+        """Encode a prompt, or make one of a stream's snapshot, and return it.
+
+        Raises:
+            AudioError: the prompt cannot be used.
+        """
+        self._done.clear()
+        self._bring(prompt)
+        self._done.wait()
+        (finished,) = self.desk.finished()
+        if not isinstance(finished.outcome, Prompt):
+            raise finished.outcome
+        return finished.outcome
+
+    def keep_coming(self, seconds: float) -> None:
+        """Bring prompts of ``seconds``, each with different noise, until there are ``_AT_ONCE``."""
+        while len(self.desk) < _AT_ONCE:
+            self._bring(noise(seconds, seed=next(self._numbers)))
+
+    def count_finished(self) -> None:
+        """Take the finished prompts from the desk, and count them."""
+        self.counted += len(self.desk.finished())
+
+    def _bring(self, prompt: Samples | Snapshot) -> None:
+        number = next(self._numbers)
+        if isinstance(prompt, Snapshot):
+            self.desk.resume(number, self._engine, prompt)
+            return
+        self.desk.open(number, self._engine, owner="")
+        self.desk.append(number, prompt)
+        self.desk.commit(number)
+
+
+def noise(seconds: float, seed: int) -> Samples:
+    """Return white noise of ``seconds``, float32 ``[n]`` at 24 kHz."""
+    samples: Samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    return samples
