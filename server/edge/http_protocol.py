@@ -18,7 +18,11 @@ from whispergpt.server.edge.connection.connection_bound import ConnectionBound
 from whispergpt.server.edge.connection.deadline import Deadline
 from whispergpt.server.edge.connection.reading_flow import ReadingFlow
 from whispergpt.server.edge.connection.request_progress import MOST_HEAD_BYTES, PIECE_BYTES, RequestProgress
-from whispergpt.server.edge.connection.request_turns import RequestTurns
+from whispergpt.server.edge.connection.request_turns import (
+    PIPELINED_AT_ONCE,
+    PIPELINED_PAUSE_SECONDS,
+    RequestTurns,
+)
 from whispergpt.server.edge.connection.unparsed import Unparsed
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes, WaitingShare
 from whispergpt.server.edge.departure import while_open
@@ -50,6 +54,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Seconds for the rest of a body whose request is answered already. Set before the server starts."""
     flow: ReadingFlow
     _turns = RequestTurns()
+    _pipelined_turns = RequestTurns(PIPELINED_AT_ONCE, PIPELINED_PAUSE_SECONDS)
+    _pipelined = False
+    """True for a request that came while an earlier one of its connection was being answered."""
     _bound: ConnectionBound
     _deadline: Deadline
     _probe: ClientProbe
@@ -91,6 +98,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._unparsed.add(data)
+        self._pipelined = self._pipelined and self._turn is not None
         self._read_on()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -153,6 +161,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.transport.is_closing() and (self._unparsed or self._sent_all):
             self._unset_keepalive_if_required()
+            self._pipelined = bool(self._unparsed)
             self._read_on()
 
     def handle_websocket_upgrade(self) -> None:
@@ -180,7 +189,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             app = cast("ASGI3Application", self._bound.full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
-        self._turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
+        turns = self._pipelined_turns if self._pipelined else self._turns
+        turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self.transport.is_closing():  # nobody waits for the answer any more

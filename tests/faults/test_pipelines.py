@@ -10,6 +10,7 @@ import pytest
 from tests.support.faults import assert_serves
 from tests.support.uvicorn_server import serving
 from tests.support.wire import Answers, answers_to
+from whispergpt.server.edge.connection.request_turns import RequestTurns
 from whispergpt.server.edge.http_protocol import MOST_WAITING_BYTES, BoundedHttpProtocol
 
 SMALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -80,7 +81,9 @@ def test_what_waits_is_not_parsed_and_not_read_without_end() -> None:
     asyncio.run(run())
 
 
-def test_all_that_waited_is_answered_in_the_end() -> None:
+def test_all_that_waited_is_answered_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHttpProtocol, "_pipelined_turns", RequestTurns())
+
     async def run() -> None:
         gate, answers = _Gate(), Answers()
         async with serving(gate) as port:
@@ -95,6 +98,29 @@ def test_all_that_waited_is_answered_in_the_end() -> None:
             writer.close()
         assert len(answers.all) == gate.requests == 8_001 and "/last" in gate.paths
         assert BoundedHttpProtocol.waiting.total == 0
+
+    asyncio.run(run())
+
+
+def test_pipelined_requests_wait_for_each_other_and_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that send each request after the last answer are served while pipelined ones wait for their turn."""
+    monkeypatch.setattr(BoundedHttpProtocol, "_pipelined_turns", RequestTurns(1, 1000.0))
+
+    async def run() -> None:
+        gate, answers = _Gate(), Answers()
+        gate.opened.set()
+        async with serving(gate) as port, asyncio.timeout(60):
+            for _ in range(2):  # the second of the first connection begins at once, that of the other one later
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(SMALL * 20)
+            while gate.requests < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for count in range(1, 201):
+                writer.write(SMALL)
+                while len(answers.all) < count:
+                    answers.feed(await reader.read(65_536))
+            assert gate.requests == 3 + 200
 
     asyncio.run(run())
 
