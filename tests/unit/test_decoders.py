@@ -154,7 +154,7 @@ async def test_a_decoder_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 async def test_who_leaves_ends_its_decoder() -> None:
-    async with started(decode_processes=1) as pool:
+    async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
         left = asyncio.create_task(pool.decode(slow_upload(), ANYBODY))
         pid = await busy(pool)
@@ -274,6 +274,19 @@ async def test_another_nursery_is_started_where_one_is_lost() -> None:
             assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
 
 
+async def test_another_nursery_is_started_where_one_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whispergpt.server.decoding.nursery._ANSWER_SECONDS", 1.0)
+    async with started() as pool:
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        await idle_decoders(pool)
+        lost = pool.nursery_pid
+        assert lost is not None
+        os.kill(lost, signal.SIGSTOP)
+        for _ in range(4):  # the first have the decoders that wait already
+            assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        assert pool.nursery_pid != lost and not alive(lost)
+
+
 def waits(pid: int) -> bool:
     """Return whether a decoder has left the nursery's files behind and sleeps, until something is sent to it."""
     return stat(pid)[:1] == ["S"] and files_of(pid) is not None
@@ -352,7 +365,7 @@ async def test_a_fork_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -
     def no_room(nursery: Nursery, what: bytes, pid: int, connection: socket.socket | None = None) -> tuple[int, int]:
         return (-1, errno.EAGAIN) if what == FORK else ask(nursery, what, pid, connection)
 
-    async with started(decode_processes=1) as pool:
+    async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
         before = pool.nursery_pid
         with monkeypatch.context() as full:
