@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from whispergpt.server.access.guard import Guard
+from whispergpt.server.access.precedence import Precedence
 from whispergpt.server.admission.admission import Admission
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
@@ -26,6 +27,7 @@ class Services:
     metrics: Metrics
     supervisor: Supervisor
     admission: Admission
+    precedence: Precedence
     decoders: DecoderPool
     """Decoders of uploads, which are not trusted."""
     audio: AudioPool
@@ -45,7 +47,7 @@ def make_services(settings: Settings) -> Services:
         KeyFileError: the file of keys cannot be used.
         TracingError: tracing cannot be had.
     """
-    metrics = Metrics()
+    metrics, precedence = Metrics(), Precedence()
     playing = PlayingStreams()
     supervisor, admission = Supervisor(settings, metrics), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
@@ -60,7 +62,8 @@ def make_services(settings: Settings) -> Services:
         metrics=metrics,
         supervisor=supervisor,
         admission=admission,
-        decoders=DecoderPool(settings),
+        precedence=precedence,
+        decoders=DecoderPool(settings, precedence),
         audio=AudioPool(settings.decode_threads),
         live=AudioPool(settings.decode_threads),
         playing=playing,

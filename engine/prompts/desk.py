@@ -228,7 +228,8 @@ class PromptDesk:
         that begins now would hold a stage when the first prompt needs it.
         """
         now, arriving = time.monotonic(), self._arriving.values()
-        most = min((self._worked[one.owner] for one in arriving), default=0) + HEAD_START_FRAMES
+        committed = [one for one in arriving if one.committed_at is not None]
+        most = min((self._worked[one.owner] for one in committed or arriving), default=0) + HEAD_START_FRAMES
         beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving}
         in_turn = sorted(arriving, key=lambda one: one.priority(now, beyond[one.owner]))
         if not in_turn or in_turn[0].committed_at is None:
@@ -244,12 +245,18 @@ class PromptDesk:
             self._end(arriving, prompt)
 
     def _add(self, arriving: _Arriving) -> None:
-        """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others."""
+        """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others.
+
+        Where all others are away, it begins at most half a head start behind the one for whom most was done: whoever
+        was away for long is not to go first, prompt after prompt, until as much is done for it.
+        """
         here = {other.owner for other in self._arriving.values()}
-        if here and arriving.owner not in here:
+        if not here:
+            self._start = max(self._start, max(self._worked.values(), default=0) - HEAD_START_FRAMES // 2)
+        elif arriving.owner not in here:
             self._start = max(self._start, min(self._worked[owner] for owner in here) - HEAD_START_FRAMES)
         self._worked = {owner: done for owner, done in self._worked.items() if owner in here or done > self._start}
-        self._worked.setdefault(arriving.owner, self._start if here else self._start + HEAD_START_FRAMES)
+        self._worked.setdefault(arriving.owner, self._start)
         self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -69,7 +70,7 @@ class DecoderDied(DecoderLost):
 
 
 class Decoder:
-    """A process that waits for an upload. All methods but ``cut`` block.
+    """A process that waits for an upload. ``decode`` and ``end`` block; other methods may be called from any thread.
 
     Args:
         nursery: where it comes from.
@@ -81,6 +82,7 @@ class Decoder:
     def __init__(self, nursery: Nursery) -> None:
         self._nursery = nursery
         self._ended: str | None = None
+        self._ending, self._ends = threading.Lock(), False
         try:
             self._connection, theirs = socket.socketpair()
         except OSError as error:
@@ -122,22 +124,43 @@ class Decoder:
         return answer
 
     def cut(self) -> None:
-        """End the conversation from any thread, at once; ``decode`` raises ``DecoderLost``."""
+        """End the conversation at once; ``decode`` raises ``DecoderLost``."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def give_way(self) -> None:
-        """Lower its priority, from any thread: prompts and short uploads go before long ones."""
-        if self._ended is None:
-            with contextlib.suppress(OSError):
+        """Lower its priority: prompts and short uploads go before long ones."""
+        with self._alive() as alive, contextlib.suppress(OSError):
+            if alive:
                 os.setpriority(os.PRIO_PROCESS, self._child.pid, LONG_NICENESS)
+
+    def stop(self) -> None:
+        """Have it stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have it go on after ``stop``."""
+        self._signal(signal.SIGCONT)
 
     def end(self) -> str:
         """End the process; returns how it ended: the name of a signal, or an exit status."""
         if self._ended is None:
             self._connection.close()
+            with self._ending:
+                self._ends = True
             self._ended = _named(self._nursery.end(self._child))
         return self._ended
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._alive() as alive, contextlib.suppress(OSError):
+            if alive:
+                os.kill(self._child.pid, number)
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[bool]:
+        """Tell whether its pid is its own until the context ends: the nursery keeps it until it is asked to ``end``."""
+        with self._ending:
+            yield not self._ends and not self.outlived
 
     def _answer(self) -> tuple[int, bytes]:
         header = self._connection.recv(ANSWER.size, socket.MSG_WAITALL)

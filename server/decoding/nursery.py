@@ -18,6 +18,10 @@ from whispergpt.server.observe import logs
 
 log = logs.get("server.decoding")
 _STOP_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
+"""Seconds within which it answers, on a busy machine too; one that does not is replaced."""
+_START_SECONDS = 60.0
+"""Seconds within which it has loaded its libraries."""
 _ENDING_SECONDS = 0.002
 """Seconds between two questions whether a decoder has ended."""
 _KEPT = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH"}
@@ -42,6 +46,8 @@ class Child(NamedTuple):
 
 class Nursery:
     """One run of ``whispergpt.engine.audio.nursery`` at a time. All methods block, for milliseconds once it runs.
+
+    A run that ended, or stands still, is replaced.
 
     Args:
         cpu_seconds: processor time of each decoder.
@@ -89,6 +95,7 @@ class Nursery:
                 try:
                     pid, status = self._ask(END, child.pid)
                 except OSError:
+                    self._stop()  # a late answer would be taken for that to another question
                     return None
             if pid != NOT_YET:
                 return os.waitstatus_to_exitcode(status)
@@ -141,7 +148,9 @@ class Nursery:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+        self._control.settimeout(_START_SECONDS)
         _, confined = self._told()
+        self._control.settimeout(_ANSWER_SECONDS)
         if confined != CONFINED:
             log.warning("decoders have limits alone: this system lets them have no filter of system calls")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from whispergpt.engine.audio.limits import AudioError
 from whispergpt.server.access.caller import Caller
+from whispergpt.server.access.precedence import Precedence
 from whispergpt.server.decoding.decoder import Decoder, DecoderLost, Upload
+from whispergpt.server.decoding.job import Job
+from whispergpt.server.decoding.long_work import LongWork
 from whispergpt.server.decoding.nursery import Nursery, NurseryError
 from whispergpt.server.decoding.turns import TooManyWait, Turns
 from whispergpt.server.errors import ApiError, from_audio
@@ -20,7 +22,7 @@ log = logs.get("server.decoding")
 WALL_SECONDS = 10.0
 """Wall-clock seconds for each second of processor time that an upload may take, since the machine may be busy."""
 LONG_SECONDS = 0.25
-"""Seconds after which an upload's priority is lowered. A minute of stereo takes a third of them."""
+"""Seconds after which an upload goes behind others. A minute of stereo takes a third of them."""
 _RETRY_SECONDS = 1
 
 
@@ -30,8 +32,9 @@ class DecoderPool:
     A caller with a key has all decoders but one at most, so that another caller's upload finds one free.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, precedence: Precedence) -> None:
+        self._settings, self._precedence = settings, precedence
+        self._long_work = LongWork(precedence)
         self._nursery = Nursery(settings.decode_seconds, settings.decode_memory_bytes + settings.max_upload_bytes)
         self._turns = Turns(settings.decode_processes, settings.decode_waiting)
         self._threads = ThreadPoolExecutor(settings.decode_processes, thread_name_prefix="decoder")
@@ -56,13 +59,15 @@ class DecoderPool:
                 turn did not come; 503, there are no processes to be had.
         """
         await self._wait_for_turn(caller)
-        loop, job = asyncio.get_running_loop(), _Job()
+        loop, job = asyncio.get_running_loop(), Job()
         work = loop.run_in_executor(self._threads, self._work, job, upload)
         work.add_done_callback(lambda done: self._renew_after(done, job, caller))
         wall = WALL_SECONDS * self._settings.decode_seconds
+        short = contextlib.ExitStack()
+        short.enter_context(self._precedence.of(caller))
         watches = (
             loop.call_later(wall, job.cut, f"took longer than {wall:g} s to decode"),
-            loop.call_later(LONG_SECONDS, job.give_way),
+            loop.call_later(LONG_SECONDS, self._takes_long, job, caller, short),
         )
         try:
             return await asyncio.shield(work)
@@ -78,6 +83,8 @@ class DecoderPool:
         finally:
             for watch in watches:
                 watch.cancel()
+            short.close()
+            self._long_work.discard(job)
             job.cut("was given up")
 
     def close(self) -> None:
@@ -100,7 +107,11 @@ class DecoderPool:
             told = f"The prompt's turn to be decoded did not come within {limit:g} s; send fewer at once."
             raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
 
-    def _work(self, job: _Job, upload: Upload) -> bytes:
+    def _takes_long(self, job: Job, caller: Caller, short: contextlib.ExitStack) -> None:
+        short.close()
+        self._long_work.add(job, caller)
+
+    def _work(self, job: Job, upload: Upload) -> bytes:
         """Have a decoder decode, and another one if the first was killed from outside; runs in a thread."""
         try:
             decoder = self._warm.pop()
@@ -119,7 +130,7 @@ class DecoderPool:
                 raise
             raise NurseryError(f"two decoders of one upload were killed, the second: {lost.how}") from None
 
-    def _try(self, decoder: Decoder, job: _Job, upload: Upload) -> bytes:
+    def _try(self, decoder: Decoder, job: Job, upload: Upload) -> bytes:
         job.begin(decoder)
         try:
             return decoder.decode(upload)
@@ -137,7 +148,7 @@ class DecoderPool:
                     waiting.end()
         return decoder
 
-    def _renew_after(self, work: asyncio.Future[bytes], job: _Job, caller: Caller) -> None:
+    def _renew_after(self, work: asyncio.Future[bytes], job: Job, caller: Caller) -> None:
         """Replace a decoder that is done by a new one, and then give its place back."""
         if work.cancelled() or self._closed:
             return
@@ -145,7 +156,7 @@ class DecoderPool:
         renewed = asyncio.get_running_loop().run_in_executor(self._threads, self._renew, job)
         renewed.add_done_callback(lambda _: self._turns.give_back(caller))
 
-    def _renew(self, job: _Job) -> None:
+    def _renew(self, job: Job) -> None:
         if job.decoder is not None:
             job.decoder.end()
         self._prepare()
@@ -157,7 +168,7 @@ class DecoderPool:
             if not self._closed:
                 log.error("no decoder", why=str(error))
 
-    def _refusal(self, job: _Job, lost: DecoderLost) -> AudioError:
+    def _refusal(self, job: Job, lost: DecoderLost) -> AudioError:
         seconds = self._settings.decode_seconds
         if lost.how == "SIGXCPU":
             told = f"The file takes more than {seconds} s of processor time to decode."
@@ -166,42 +177,3 @@ class DecoderPool:
         else:
             told = "The file made its decoder crash: it is damaged, or coded in a way that is not read."
         return AudioError("undecodable", told)
-
-
-class _Job:
-    """An upload on its way through a decoder.
-
-    Attributes:
-        decoder: None until there is one.
-        cut_because: why it was ended early; None if it was not.
-        takes_long: whether it is worked on at a lower priority.
-    """
-
-    def __init__(self) -> None:
-        self.decoder: Decoder | None = None
-        self.cut_because: str | None = None
-        self.takes_long = False
-        self._lock = threading.Lock()
-
-    def begin(self, decoder: Decoder) -> None:
-        """Take the decoder; it is cut off at once if the job was ended before."""
-        with self._lock:
-            self.decoder = decoder
-            if self.takes_long:
-                decoder.give_way()
-            if self.cut_because is not None:
-                decoder.cut()
-
-    def give_way(self) -> None:
-        """Lower the priority of its decoder."""
-        with self._lock:
-            self.takes_long = True
-            if self.decoder is not None:
-                self.decoder.give_way()
-
-    def cut(self, why: str) -> None:
-        """End the job early; without effect once it is done."""
-        with self._lock:
-            self.cut_because = self.cut_because or why
-            if self.decoder is not None:
-                self.decoder.cut()

@@ -43,6 +43,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Protocol that closes connections with too large or too slow heads or trailers; the parser has no bounds."""
 
     flow: ReadingFlow
+    _pipelined = False
+    """True for a request that came while an earlier one of its connection was being answered."""
     _bound: ConnectionBound
     _deadline: Deadline
     _probe: ClientProbe
@@ -88,6 +90,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._unparsed.add(data)
+        self._pipelined = self._pipelined and self._turn is not None
         self._read_on()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -150,6 +153,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.transport.is_closing() and (self._unparsed or self._sent_all):
             self._unset_keepalive_if_required()
+            self._pipelined = bool(self._unparsed)
             self._read_on()
 
     def handle_websocket_upgrade(self) -> None:
@@ -177,7 +181,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             app = cast("ASGI3Application", self._bound.full().response({"Connection": "close"}))
         if cycle.scope["http_version"] == "1.0":
             app = unchunked(cycle, app)
-        self._shared.turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
+        turns = self._shared.pipelined_turns if self._pipelined else self._shared.turns
+        turns.begin(partial(self._begin, cycle, while_open(cycle, app)))
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self.transport.is_closing():  # nobody waits for the answer any more

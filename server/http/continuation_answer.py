@@ -135,7 +135,7 @@ async def begin(
         caller.pay(seconds)
         paid = seconds
         try:
-            async with caller.prompt_turn():
+            async with services.precedence.prompt_turn(caller):
                 with link.open_prompt(model, caller.identity) as prompt:
                     await prompt.append(decoded)
                     del decoded

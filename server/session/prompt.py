@@ -105,7 +105,7 @@ class SessionPrompt:
         try:
             rest = await self._rest()
             self._handle = self._handle or link.open_prompt(model, self._caller.identity)
-            async with self._caller.prompt_turn():
+            async with self._services.precedence.prompt_turn(self._caller):
                 await self._handle.append(rest)
                 self._decoded = None
                 kept = _kept_bytes(self._pcm_bytes + len(rest))

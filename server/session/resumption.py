@@ -46,7 +46,7 @@ class Resumption:
         with ExitStack() as undo:
             admission = self._services.admission
             place = undo.enter_context(admission.keep_place(self._link, self._model, pace, caller))
-            async with caller.prompt_turn():
+            async with self._services.precedence.prompt_turn(caller):
                 resumed = self._link.resume_prompt(self._model, token.snapshot, caller.identity)
                 prompt = undo.enter_context(resumed)
                 try:

@@ -8,6 +8,7 @@ from typing import Any
 from tests.support.faults import assert_serves
 from tests.support.uvicorn_server import serving
 from tests.support.wire import Answers, answers_to
+from whispergpt.server.edge.connection.request_turns import RequestTurns
 from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
 from whispergpt.server.edge.http_protocol import MOST_WAITING_BYTES
@@ -82,7 +83,7 @@ def test_what_waits_is_not_parsed_and_not_read_without_end() -> None:
 
 def test_all_that_waited_is_answered_in_the_end() -> None:
     async def run() -> None:
-        gate, answers, bounds = _Gate(), Answers(), SharedBounds()
+        gate, answers, bounds = _Gate(), Answers(), SharedBounds(pipelined_turns=RequestTurns())
         async with serving(gate, bounds) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(SMALL * 8_000 + LAST)
@@ -95,6 +96,29 @@ def test_all_that_waited_is_answered_in_the_end() -> None:
             writer.close()
         assert len(answers.all) == gate.requests == 8_001 and "/last" in gate.paths
         assert bounds.waiting.total == 0
+
+    asyncio.run(run())
+
+
+def test_pipelined_requests_wait_for_each_other_and_hold_up_no_other() -> None:
+    """Connections that send each request after the last answer are served while pipelined ones wait for their turn."""
+    bounds = SharedBounds(pipelined_turns=RequestTurns(1, 1000.0))
+
+    async def run() -> None:
+        gate, answers = _Gate(), Answers()
+        gate.opened.set()
+        async with serving(gate, bounds) as port, asyncio.timeout(60):
+            for _ in range(2):  # the second of the first connection begins at once, that of the other one later
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(SMALL * 20)
+            while gate.requests < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for count in range(1, 201):
+                writer.write(SMALL)
+                while len(answers.all) < count:
+                    answers.feed(await reader.read(65_536))
+            assert gate.requests == 3 + 200
 
     asyncio.run(run())
 

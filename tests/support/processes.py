@@ -19,6 +19,11 @@ def alive(pid: int) -> bool:
     return bool(stat(pid))
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process stands still after SIGSTOP."""
+    return stat(pid)[:1] == ["T"]
+
+
 def children(parent: int) -> list[int]:
     """The processes that ``parent`` started and that run."""
     found = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))

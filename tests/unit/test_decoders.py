@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.audio import encode, encode_with_ffmpeg, speech
 from tests.support.odd_files import film, wave_header
-from tests.support.processes import alive, busy_child, children, stat
+from tests.support.processes import alive, busy_child, children, stat, stopped
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
 from whispergpt.engine.audio.limits import AudioError
@@ -38,6 +38,7 @@ from whispergpt.engine.audio.wire import (
     UPLOAD,
 )
 from whispergpt.server.access.caller import Caller
+from whispergpt.server.access.precedence import Precedence
 from whispergpt.server.decoding.decoder import LONG_NICENESS, Decoder, DecoderLost
 from whispergpt.server.decoding.nursery import Child, Nursery, NurseryError
 from whispergpt.server.decoding.pool import DecoderPool
@@ -61,8 +62,8 @@ def expected(data: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def started(**settings: float) -> AsyncIterator[DecoderPool]:
-    pool = DecoderPool(Settings(**settings))
+async def started(precedence: Precedence | None = None, **settings: float) -> AsyncIterator[DecoderPool]:
+    pool = DecoderPool(Settings(**settings), precedence or Precedence())
     pool.start()
     try:
         yield pool
@@ -153,7 +154,7 @@ async def test_a_decoder_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 async def test_who_leaves_ends_its_decoder() -> None:
-    async with started(decode_processes=1) as pool:
+    async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
         left = asyncio.create_task(pool.decode(slow_upload(), ANYBODY))
         pid = await busy(pool)
@@ -191,6 +192,39 @@ async def test_what_takes_long_gives_way() -> None:
         )
         assert at_first < LONG_NICENESS
         slow.cancel()
+
+
+async def test_what_takes_long_stands_still_for_others_half_of_its_time() -> None:
+    """A caller's own prompts do not stop its long work, and endless ones of another stop it for half of the time."""
+    one, other, precedence = Caller("one", identity="1"), Caller("other", identity="2"), Precedence()
+    async with started(precedence) as pool:
+        await pool.decode(SHORT, one)
+        slow = asyncio.create_task(pool.decode(slow_upload(), one))
+        pid = await busy(pool)
+        niceness = partial(os.getpriority, os.PRIO_PROCESS, pid)
+        await asyncio.to_thread(wait_until, lambda: niceness() == LONG_NICENESS, "it gives way", PATIENCE_SECONDS)
+        with precedence.of(one):
+            assert not stopped(pid)
+        with precedence.of(other):
+            await asyncio.to_thread(wait_until, lambda: stopped(pid), "it stands still", PATIENCE_SECONDS)
+            await asyncio.to_thread(wait_until, lambda: not stopped(pid), "it goes on", PATIENCE_SECONDS)
+            await asyncio.to_thread(wait_until, lambda: stopped(pid), "it stands still again", PATIENCE_SECONDS)
+        await asyncio.to_thread(wait_until, lambda: not stopped(pid), "nobody waits", PATIENCE_SECONDS)
+        with precedence.of(other):
+            await asyncio.to_thread(wait_until, lambda: stopped(pid), "it stands still", PATIENCE_SECONDS)
+            slow.cancel()
+            await asyncio.to_thread(
+                wait_until, lambda: not alive(pid), "a stopped decoder can be ended", PATIENCE_SECONDS
+            )
+
+
+async def test_short_uploads_of_others_stop_what_takes_long() -> None:
+    one, other, precedence = Caller("one", identity="1"), Caller("other", identity="2"), Precedence()
+    counted: list[bool] = []
+    precedence.watch(lambda: counted.append(precedence.others_first(one)))
+    async with started(precedence) as pool:
+        await pool.decode(SHORT, other)
+    assert counted == [True, False]
 
 
 async def test_a_decoder_that_takes_a_while_to_end_holds_no_other_up() -> None:
@@ -238,6 +272,19 @@ async def test_another_nursery_is_started_where_one_is_lost() -> None:
         assert not any(decoder.outlived for decoder in pool._warm)
         for _ in range(3):
             assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+
+
+async def test_another_nursery_is_started_where_one_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whispergpt.server.decoding.nursery._ANSWER_SECONDS", 1.0)
+    async with started() as pool:
+        assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        await idle_decoders(pool)
+        lost = pool.nursery_pid
+        assert lost is not None
+        os.kill(lost, signal.SIGSTOP)
+        for _ in range(4):  # the first have the decoders that wait already
+            assert await pool.decode(SHORT, ANYBODY) == expected(SHORT)
+        assert pool.nursery_pid != lost and not alive(lost)
 
 
 def waits(pid: int) -> bool:
@@ -318,7 +365,7 @@ async def test_a_fork_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -
     def no_room(nursery: Nursery, what: bytes, pid: int, connection: socket.socket | None = None) -> tuple[int, int]:
         return (-1, errno.EAGAIN) if what == FORK else ask(nursery, what, pid, connection)
 
-    async with started(decode_processes=1) as pool:
+    async with started() as pool:
         await pool.decode(SHORT, ANYBODY)
         before = pool.nursery_pid
         with monkeypatch.context() as full:
@@ -430,7 +477,7 @@ def test_decoders_end_with_their_server() -> None:
         "import asyncio, sys\n"
         "from tests.unit import test_decoders as t\n"
         "async def main():\n"
-        "    pool = t.DecoderPool(t.Settings())\n"
+        "    pool = t.DecoderPool(t.Settings(), t.Precedence())\n"
         "    pool.start()\n"
         "    await pool.decode(t.SHORT, t.ANYBODY)\n"
         "    task = asyncio.create_task(pool.decode(t.slow_upload(), t.ANYBODY))\n"

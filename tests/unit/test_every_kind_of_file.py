@@ -14,6 +14,7 @@ import soundfile
 
 from tests.support.audio import Samples, encode
 from whispergpt.server.access.caller import Caller
+from whispergpt.server.access.precedence import Precedence
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.errors import ApiError
 from whispergpt.server.settings import Settings
@@ -133,7 +134,7 @@ def chosen() -> Iterator[tuple[Kind, float]]:
 
 
 async def test_each_file_is_read_at_the_length_that_ffmpeg_gives_or_refused_with_a_sentence() -> None:
-    pool, anybody = DecoderPool(Settings()), Caller()
+    pool, anybody = DecoderPool(Settings(), Precedence()), Caller()
     pool.start()
     wrong, read, refused = [], 0, 0
     try:

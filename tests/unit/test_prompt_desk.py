@@ -141,6 +141,28 @@ def test_a_short_prompt_goes_before_another_owners_long_one(desk: Desk, engine: 
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
 
 
+def test_who_was_away_for_long_does_not_go_first_until_as_much_is_done_for_it(desk: Desk, engine: Engine) -> None:
+    """Two seconds of an owner who comes all the time are done before thirty of one who comes for the first time."""
+    desk.send(1, engine, noise(1, seed=1), "bob")
+    desk.wait(1)
+    desk.desk._worked["bob"] += 100_000
+    desk.send(2, engine, noise(30, seed=2), "hog")
+    desk.send(3, engine, noise(30, seed=3), "hog")
+    desk.send(4, engine, noise(2, seed=4), "bob")
+    assert desk.wait(3)[0].prompt_id == 4
+
+
+def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Engine) -> None:
+    """Also where nothing was done for its owner: beside it, long prompts of others would go before short ones."""
+    with desk.desk._changed:  # nothing is worked on meanwhile
+        for number, owner in ((1, "eve"), (2, "hog"), (3, "bob")):
+            desk.desk.open(number, engine, owner)
+        desk.desk._worked |= {"hog": 10_000, "bob": 10_000 + HEAD_START_FRAMES // 2}
+        desk.send(4, engine, noise(30, seed=1), "hog")
+        desk.send(5, engine, noise(2, seed=2), "bob")
+        assert desk.desk._in_turn()[0].prompt_id == 5
+
+
 def test_who_comes_back_has_a_head_start_and_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:
     desk.desk.open(1, engine, "hog")
     desk.desk._worked["hog"] = 10_000

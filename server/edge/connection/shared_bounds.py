@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
-from whispergpt.server.edge.connection.request_turns import RequestTurns
+from whispergpt.server.edge.connection.request_turns import (
+    PIPELINED_AT_ONCE,
+    PIPELINED_PAUSE_SECONDS,
+    RequestTurns,
+)
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
 
 
@@ -17,9 +22,13 @@ class SharedBounds:
         body_seconds: seconds for the rest of a body whose request is answered already.
         waiting: bytes behind requests that are being answered, of all connections.
         turns: order in which their requests begin.
+        pipelined_turns: order of requests that came while an earlier one of their connection was being answered.
     """
 
     most_connections: int | None = None
     body_seconds: float = 120.0
     waiting: WaitingBytes = field(default_factory=WaitingBytes)
     turns: RequestTurns = field(default_factory=RequestTurns)
+    pipelined_turns: RequestTurns = field(
+        default_factory=partial(RequestTurns, PIPELINED_AT_ONCE, PIPELINED_PAUSE_SECONDS)
+    )
