@@ -7,6 +7,7 @@ Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -266,7 +267,7 @@ class StepDone(msgspec.Struct, tag=True):
 
     Attributes:
         stream_ids, indices: of each frame; int64 in the machine's byte order.
-        samples: s16le, frame after frame.
+        samples: s16le, frame after frame; sent as a part of its own, without a copy.
         stage_seconds: there now and then, else empty.
     """
 
@@ -325,9 +326,16 @@ _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Com
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
-def pack(message: Command | Event) -> bytes:
-    """Return one message as bytes."""
-    return _encoder.encode(message)
+def pack(command: Command) -> bytes:
+    """Return a command as bytes."""
+    return _encoder.encode(command)
+
+
+def pack_event(event: Event) -> list[bytes | memoryview]:
+    """Return an event as the parts of one message."""
+    if isinstance(event, StepDone):
+        return [_encoder.encode(msgspec.structs.replace(event, samples=memoryview(b""))), event.samples]
+    return [_encoder.encode(event)]
 
 
 def unpack_command(data: bytes) -> Command:
@@ -335,6 +343,15 @@ def unpack_command(data: bytes) -> Command:
     return _command_decoder.decode(data)
 
 
-def unpack_event(data: bytes) -> Event:
-    """Return an event. Raises msgspec.ValidationError where ``data`` is none."""
-    return _event_decoder.decode(data)
+def unpack_event(parts: Sequence[bytes | memoryview]) -> Event:
+    """Return the event that ``pack_event`` packed.
+
+    Raises:
+        msgspec.ValidationError: the parts are no event.
+    """
+    event = _event_decoder.decode(parts[0])
+    if len(parts) != 1 + isinstance(event, StepDone):
+        raise msgspec.ValidationError(f"{type(event).__name__} has {len(parts)} parts")
+    if isinstance(event, StepDone):
+        event.samples = memoryview(parts[1])
+    return event
