@@ -8,6 +8,7 @@ Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from whispergpt.engine.config import HOP
 
 FRAME_BYTES = 2 * HOP
+_SAMPLES = Struct(f"{FRAME_BYTES}s")
 CREDIT_FRAMES = 300
 """Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
 
@@ -282,16 +284,17 @@ class StepDone(msgspec.Struct, tag=True):
     def frames(self) -> list[Frame]:
         """Return the frames one by one.
 
-        Their samples are copies, which take hardly longer than views. A view would keep the whole block for as long as
-        the slowest reader keeps its frame.
+        Their samples are copies, which take no longer than views. A view would keep the whole block for as long as the
+        slowest reader keeps its frame.
 
         Raises:
             ValueError: the parts of the message have different lengths.
+            struct.error: the samples are not whole frames.
         """
-        samples = bytes(self.samples)
-        stream_ids, indices = (part.cast("q").tolist() for part in (self.stream_ids, self.indices))
-        pieces = [samples[begin : begin + FRAME_BYTES] for begin in range(0, len(samples), FRAME_BYTES)]
-        return [Frame(*parts) for parts in zip(stream_ids, indices, pieces, strict=True)]
+        stream_ids, indices = self.stream_ids.cast("q").tolist(), self.indices.cast("q").tolist()
+        pieces = _SAMPLES.iter_unpack(self.samples)
+        numbered = zip(stream_ids, indices, pieces, strict=True)
+        return [Frame(stream_id, index, pcm) for stream_id, index, (pcm,) in numbered]
 
     @property
     def count(self) -> int:

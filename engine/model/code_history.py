@@ -40,4 +40,5 @@ class CodeHistory:
         count = self.count(slot)
         if count <= self.frames:
             return self._ring[slot, :count].copy()
-        return np.roll(self._ring[slot], -(count % self.frames), axis=0)
+        oldest = count % self.frames
+        return np.concatenate((self._ring[slot, oldest:], self._ring[slot, :oldest]))
