@@ -225,13 +225,14 @@ class Engine:
 
     def _take(self, slots: SlotNumbers, codes: Codes, samples: npt.NDArray[np.int16], report: StepReport) -> None:
         """Report a frame of each of ``slots``, and the streams that end with it or are due for a snapshot."""
-        columns, streams = self.scheduler.columns, self.scheduler.streams(slots)
-        report.frames = Frames(streams, columns.id[slots], columns.next_frame(slots), codes[:, 0], samples)
+        columns, places = self.scheduler.columns, self.scheduler.places(slots)
+        streams, indices = self.scheduler.streams(slots), columns.next_frame(places)
+        report.frames = Frames(streams, columns.id[places].copy(), indices, codes[:, 0], samples)
         if self._slots.snapshots is not None:
             self._slots.snapshots.append(slots, codes)
+        due = columns.snapshots[places] & ((indices + 1) % SNAPSHOT_EVERY == 0)
         report.ended = self.scheduler.advance_all(slots)
-        due = columns.taken[slots] & columns.snapshots[slots] & (columns.next_frame(slots) % SNAPSHOT_EVERY == 0)
-        self._remember(streams[due], report)
+        self._remember((stream for stream in streams[due] if not stream.ended), report)
 
     def _begin(self, streams: list[Stream], report: StepReport) -> None:
         """Fill the slots of streams, all at once if that goes well; an error ends its stream alone."""

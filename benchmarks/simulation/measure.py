@@ -69,7 +69,7 @@ class _Turns:
         self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
 
     def _send(self, event: m.Event) -> None:
-        m.pack(event)
+        m.pack_event(event)
         self.prompts += isinstance(event, m.PromptReady)
 
     def seconds(self) -> float:

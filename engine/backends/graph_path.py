@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from whispergpt.engine.backends.block_pool import BlockPool
 from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.config import HOP
 from whispergpt.engine.model.frame_step import FrameStep
@@ -37,6 +38,7 @@ class GraphPath:
         self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=True)
         self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=True)
         self._tiles = [rows(state, first, first + GPU_TILE) for first in range(0, slots, GPU_TILE)]
+        self._blocks = BlockPool(slots)
         self._done = torch.cuda.Event()
         self._graphs = self._capture(state)
         self.name = f"cuda-graph-tile{GPU_TILE}"
@@ -58,7 +60,7 @@ class GraphPath:
         self._samples_here[:count].copy_(self._samples[:count], non_blocking=True)
         self._done.record()
         self._done.synchronize()
-        return self._codes_here.numpy()[slots], self._samples_here.numpy()[slots]
+        return self._codes_here.numpy()[slots], self._blocks.gather(self._samples_here.numpy(), slots)
 
     def _run(self, tiles: int, stages: dict[str, float] | None = None) -> None:
         for index, tile in enumerate(self._tiles[:tiles]):

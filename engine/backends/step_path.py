@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from whispergpt.engine.backends.block_pool import BlockPool
 from whispergpt.engine.backends.graph_path import GPU_TILE, GraphPath
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.backends.stage_clock import StageClock
@@ -28,7 +29,8 @@ has this many rows, and the same seed gives the same codes beside any other stre
 STREAMS_PER_THREAD = 4
 """Fewest streams for each thread; waking a thread for fewer takes longer than it saves."""
 
-SlotNumbers: TypeAlias = "list[int] | npt.NDArray[np.int64]"
+Slots: TypeAlias = "list[int] | npt.NDArray[np.int64]"
+"""Numbers of different slots."""
 Codes = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.int16]
 
@@ -46,7 +48,7 @@ class StepPath(Protocol):
     dtype: torch.dtype
     slow_because: str | None
 
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, which the caller may keep.
 
         Codes are ``LOST`` where a slot's numbers are no longer finite.
@@ -82,9 +84,10 @@ class NativePath:
         self._program = FrameProgram(frame_step, state, slots, weights)
         self._logits = leaf(state, "logits").numpy()
         self._threads = StepThreads(threads or usable_processors())
+        self._blocks = BlockPool(slots)
         self.name, self.dtype = weights.library.name, weights.dtype
 
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
         wanted = np.array(slots, dtype=np.int32)
         parts = max(1, min(self._threads.count, count // STREAMS_PER_THREAD))
@@ -98,7 +101,9 @@ class NativePath:
         codes = self._program.codes[:count].copy()
         finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
         codes[~finite] = LOST
-        return codes, self._program.samples[:count].copy()
+        samples = self._blocks.take(count)
+        samples[:] = self._program.samples[:count]
+        return codes, samples
 
 
 class TorchPath:
@@ -114,7 +119,7 @@ class TorchPath:
         self.name = f"torch-tile{TILE}"
 
     @torch.inference_mode()
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         codes = np.zeros((len(slots), self._frame_step.books), np.int32)
         samples = np.zeros((len(slots), HOP), np.int16)
         tiles, within_tile = np.divmod(np.asarray(slots), TILE)

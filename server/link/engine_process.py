@@ -122,9 +122,9 @@ class EngineProcess:
         Raises:
             msgspec.ValidationError: a message is not an event.
         """
-        event = await self._socket.recv()
+        parts = await self._socket.recv_multipart()
         self._remove_folder()
-        return unpack_event(event)
+        return unpack_event(parts)
 
     async def wait(self) -> str:
         """Wait for the process to end; returns how it ended, for the log."""
