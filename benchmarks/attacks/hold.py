@@ -66,20 +66,20 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         amid = await _visits(served.url, key, seconds - min(_HOG_STARTS_SECONDS, seconds / 4), seed + 1)
         await listening
     watching.cancel()
-    most = await watching
+    most_resident_mb, most_upload_mb = await watching
     bound_mb = UPLOAD_MB + CONTROL_MB + MOST_MB
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
     heard = others.summary()
     completed = heard.listeners.get("completed") == LISTENERS and not amid.failed and bool(amid.first_audio)
     first_audio, at_first = amid.percentiles(), quiet.percentiles()
-    grown = most.resident_mb - resident_mb
-    bounded = grown < bound_mb and not left and most.upload_mb <= UPLOAD_MB
+    grown = most_resident_mb - resident_mb
+    bounded = grown < bound_mb and not left and most_upload_mb <= UPLOAD_MB
     quick = first_audio is not None and at_first is not None and first_audio.p99 <= MOST_SLOWER * at_first.p99
     return {
         "minutes": count,
         "hog": dict(done),
-        "most_upload_mb": most.upload_mb,
+        "most_upload_mb": most_upload_mb,
         "grown_mb": grown,
         "bound_mb": bound_mb,
         "left": left,
@@ -94,14 +94,8 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Most:
-    resident_mb: float
-    upload_mb: float
-
-
-async def _most_held(served: ServerProcess) -> _Most:
-    """Sample until cancelled, and return the largest resident memory and the largest reported upload memory."""
+async def _most_held(served: ServerProcess) -> tuple[float, float]:
+    """Sample until cancelled; returns the largest resident and the largest reported upload memory in megabytes."""
     resident = upload = 0.0
     try:
         while True:
@@ -110,7 +104,7 @@ async def _most_held(served: ServerProcess) -> _Most:
             upload = max(upload, said["whispergpt_upload_bytes"] / MIB)
             await asyncio.sleep(_SAMPLE_SECONDS)
     except asyncio.CancelledError:
-        return _Most(resident, upload)
+        return resident, upload
 
 
 @dataclass

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
@@ -110,15 +109,6 @@ def _snapshot(engine: Engine) -> SnapshotTaken:
     return said[-1]
 
 
-@dataclass(frozen=True)
-class _Server:
-    """Costs of a listener beside the steps, in seconds of all cores for each second of listening."""
-
-    start_seconds: float
-    listener_share: float
-    generator_share: float
-
-
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
     crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
@@ -130,13 +120,14 @@ async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
 
 
-def _server() -> _Server:
+def _server() -> tuple[float, float, float]:
+    """Return the seconds of a start, and the server's and the generator's share of all cores for each listener."""
     began = time.perf_counter()
     with ServerProcess("--model", MODEL, environment=_OPEN) as served:
         start = time.perf_counter() - began
         server, own, heard = asyncio.run(_serve_some(served))
     cores = usable_processors()
-    return _Server(start, server / heard / cores, own / heard / cores)
+    return start, server / heard / cores, own / heard / cores
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -171,7 +162,7 @@ def measure(name: str) -> Profile:
         while (passed := time.perf_counter() - began) < BESIDE_SECONDS:
             prompts.keep_coming(LONG_SECONDS)
             beside.append(turns.seconds())
-    server = _server()
+    start_seconds, listener_share, generator_share = _server()
     rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)
     token = ResumeTokens(None).seal(snapshot, engine.info(), frames=None)
     slot = state_bytes(engine.model.step.init_state(1, device, engine.path.dtype))
@@ -190,9 +181,9 @@ def measure(name: str) -> Profile:
         recall_seconds=recall,
         prompts_slow=mean(beside) / mean(alone),
         prompts_share=turns.prompts * long / passed,
-        listener_share=server.listener_share,
-        generator_share=server.generator_share,
-        start_seconds=server.start_seconds,
+        listener_share=listener_share,
+        generator_share=generator_share,
+        start_seconds=start_seconds,
         slot_bytes=slot,
         token_bytes=len(token),
     )
