@@ -13,17 +13,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from whispergpt.benchmarks.attacks.hog import attacking
+from whispergpt.benchmarks.attacks.tools.crowds import staying_crowd
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
 from whispergpt.benchmarks.attacks.tools.prompts import noise
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.attacks.tools.session import RefusalError, read_until, say
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
-from whispergpt.load.plan import Mix, steady
 from whispergpt.load.reach import key_headers
-from whispergpt.load.voices import Voices
 
 MIB = 1024 * 1024
 UPLOAD_MB, CONTROL_MB = 64, 8
@@ -57,8 +54,7 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # fills pools and caches
     quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
     before, resident_mb = await footprint(served), served.resident_mb()
-    plan = steady(Mix(live=0.0), LISTENERS, seconds, seed)
-    others = Crowd(stream_address(served.url), plan, Voices([PROMPT]), buffer_seconds=0.05, api_key=key)
+    others = staying_crowd(served.url, LISTENERS, seconds, seed, key)
     listening = asyncio.create_task(others.run())
     watching = asyncio.create_task(_most_held(served))
     with attacking(served.url, served.keys["hog"], done):

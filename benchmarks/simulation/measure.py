@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 
+from whispergpt.benchmarks.attacks.tools.crowds import crowd
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
@@ -35,11 +36,7 @@ from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
-from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, steady
-from whispergpt.load.voices import Voices
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
 MODEL = "speech"
@@ -111,10 +108,10 @@ def _snapshot(engine: Engine) -> SnapshotTaken:
 
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
-    crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
+    listeners = crowd(served.url, visits)
     server, own = _cpu_seconds(served.pid), time.process_time()
-    await crowd.run()
-    summary = crowd.summary()
+    await listeners.run()
+    summary = listeners.summary()
     if summary.listeners.get("completed") != LISTENERS:
         raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
     return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
