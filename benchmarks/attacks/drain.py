@@ -16,10 +16,7 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 MOST_LATE_SECONDS = 3.0
-SETTINGS = {
-    "WHISPERGPT_DRAIN_SECONDS": str(DRAIN_SECONDS),
-    "WHISPERGPT_RESUME_KEY": "the same for both servers",
-}
+SETTINGS = {"WHISPERGPT_DRAIN_SECONDS": str(DRAIN_SECONDS), "WHISPERGPT_RESUME_KEY": "the same for both servers"}
 
 
 async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:

@@ -91,23 +91,6 @@ _AUDIO: dict[int | str, Any] = {
         "content": dict.fromkeys(MEDIA_TYPES.values(), _BINARY),
     }
 }
-_ADDRESS: dict[int | str, Any] = {
-    201: {
-        "description": "The address, for one use",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["url", "expires_in"],
-                    "properties": {
-                        "url": {"type": "string", "description": "From the server's root on."},
-                        "expires_in": {"type": "number", "description": "Seconds."},
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 def _refusals(*statuses: int) -> dict[int | str, Any]:
@@ -126,7 +109,7 @@ def _body(stream: str) -> dict[str, Any]:
 
 _UPLOAD_REFUSALS = _refusals(400, 401, 413, 415, 422, 429, 503)
 CONTINUE_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM), "responses": _AUDIO | _UPLOAD_REFUSALS}
-PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _ADDRESS | _UPLOAD_REFUSALS}
+PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _UPLOAD_REFUSALS}
 _TOKEN = {
     "name": "token",
     "in": "query",

@@ -18,15 +18,7 @@ from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.audio.encoders import Format
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.http.continuation_schema import FORM_FIELDS
-from whispergpt.server.parameters import (
-    DEFAULT_SECONDS,
-    Wishes,
-    check_wishes,
-    frames_for,
-    number,
-    truth,
-    whole_number,
-)
+from whispergpt.server.parameters import DEFAULT_SECONDS, Wishes, check_wishes, frames_for, number, truth, whole_number
 from whispergpt.server.settings import Settings
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
