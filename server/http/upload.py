@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import BinaryIO, get_args
 
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -99,13 +100,13 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     try:
         async with asyncio.timeout(settings.upload_seconds):
             form = await parser.parse()
-    except MultiPartException as error:
-        if "Part exceeded" in error.message:
+    except (MultiPartException, FormParserError) as error:  # starlette before 1.0 passes the parser's own errors on
+        if "Part exceeded" in str(error):
             name = parser.field_name[:100]
             if name == "audio":
                 raise _no_file_name() from None
             raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
-        raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
+        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}.", "bad_form") from None
     except TimeoutError:
         raise ApiError(
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"

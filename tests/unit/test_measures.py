@@ -12,9 +12,9 @@ import torch
 from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
-from whispergpt.training.measures.continuations import Continuation
+from whispergpt.training.measures.continuations import Continuation, continuation_faults
 from whispergpt.training.measures.drift import MEASURES, courses, fit_slope
-from whispergpt.training.measures.faults import continuation_faults, fault_figures
+from whispergpt.training.measures.faults import fault_figures
 from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
 from whispergpt.training.measures.figures.comb import comb_db
 from whispergpt.training.measures.figures.frame_correlation import frame_correlation

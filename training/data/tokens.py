@@ -123,7 +123,12 @@ def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, alteration: Alte
     how: tuple[object, ...] = (mel, alteration.semitones)
     if alteration.highest_hz is not None:
         how = (*how, alteration.highest_hz)
-    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], *how)).encode())
+    return digest_of(codec, [(c.group, c.sha256, c.samples) for c in clips], *how)[:12]
+
+
+def digest_of(codec: Codec, *others: object) -> str:
+    """Return a hexadecimal digest of a codec's weights and of other values, by their ``repr``."""
+    digest = hashlib.sha256(repr(others).encode())
     for weight in codec.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()

@@ -10,14 +10,11 @@ import numpy.typing as npt
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import SAMPLE_RATE
-from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
-from whispergpt.training.measures.continuations import continue_prompts
-from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.continuations import Job, continuation_faults, continue_prompts
+from whispergpt.training.measures.faults import with_shares
 from whispergpt.training.measures.figures.log_mel import log_mel
 from whispergpt.training.measures.figures.silence import frame_levels, recording_level, silent_share
-from whispergpt.training.measures.prompts import CutPrompt
-from whispergpt.training.measures.report import Keeper, means
+from whispergpt.training.measures.report import means
 
 WINDOW_SECONDS = 10.0
 FIRST_WINDOWS = 6
@@ -82,18 +79,13 @@ def fit_slope(values: Values, measure: Measure) -> Slope:
     ``drifts``: the change over the run is beyond the measure's bound, and the slope more than three standard errors
     from 0. ``unclear``: the change is beyond the bound, but may be chance. ``steady``: the change is within it.
     """
-    fitted = values[measure.first :]
-    minutes = np.arange(len(fitted)) * WINDOW_SECONDS / 60
-    centred = minutes - minutes.mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ fitted) / spread
-    rest = fitted - fitted.mean() - slope * centred
-    error = float(np.sqrt(rest @ rest / (len(fitted) - 2) / spread))
-    change = slope * float(minutes[-1])
+    minutes = np.arange(len(values) - measure.first) * WINDOW_SECONDS / 60
+    (slope, _), covariance = np.polyfit(minutes, values[measure.first :], 1, cov=True)
+    error, change = np.sqrt(covariance[0, 0]), slope * minutes[-1]
     verdict: Verdict = "steady"
     if abs(change) > measure.bound:
         verdict = "drifts" if abs(slope) > SURE * error else "unclear"
-    return Slope(slope, error, change, verdict)
+    return Slope(float(slope), float(error), float(change), verdict)
 
 
 def check_minutes(minutes: float) -> None:
@@ -102,25 +94,18 @@ def check_minutes(minutes: float) -> None:
         raise ValueError(f"--minutes must be at least {LEAST_MINUTES:g}, not {minutes:g}.")
 
 
-def measure_drift(
-    engine: Engine, prompts: list[CutPrompt], minutes: float, sampling: SamplingParams, keeper: Keeper
-) -> dict[str, Any]:
-    """Measure a stream of ``minutes`` from each prompt, with a verdict on the mean over the streams.
+def measure_drift(job: Job) -> dict[str, Any]:
+    """Measure a stream from each prompt, with a verdict on the mean over the streams.
 
     Returns:
         ``files``: each stream's windows, slopes, and figures of the buzz and the high band over the whole stream;
         ``means``: the windows' means, their slopes and verdicts, and the figures' means.
-
-    Raises:
-        ValueError: a stream is too short for a line.
     """
-    check_minutes(minutes)
-    made = continue_prompts(engine, [prompt.audio for prompt in prompts], minutes * 60, sampling)
     entries: list[dict[str, Any]] = []
-    for index, (prompt, stream) in enumerate(zip(prompts, made, strict=True)):
-        keeper.audio(f"{prompt.file} stream", stream.audio)
+    for index, (prompt, stream) in enumerate(zip(job.prompts, continue_prompts(job), strict=True)):
+        job.keeper.audio(f"{prompt.file} stream", stream.audio)
         found = courses(stream.audio, recording_level(prompt.audio))
-        entry = {"file": prompt.file, "group": prompt.group, "seed": sampling.seed + index}
+        entry = {"file": prompt.file, "group": prompt.group, "seed": job.sampling.seed + index}
         entries.append(entry | _with_slopes(found) | {"figures": continuation_faults(prompt, stream)})
     together = {
         measure.name: np.mean([entry["windows"][measure.name] for entry in entries], axis=0) for measure in MEASURES

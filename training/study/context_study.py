@@ -14,9 +14,8 @@ from torch import Tensor
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.training.data.grouping import GroupBy
-from whispergpt.training.data.recordings import Recordings
-from whispergpt.training.lm.comparison import Comparison
-from whispergpt.training.lm.hearing import Condition, Hearings
+from whispergpt.training.lm.comparison import Comparison, Sums
+from whispergpt.training.lm.hearing import Condition
 
 EVERY_FRAMES = 64
 """Frames between two cold starts of a model, so that contexts of every length are measured throughout a recording."""
@@ -25,10 +24,7 @@ AT_ONCE = 8
 
 
 def study_context(
-    folder: Path,
-    models: list[LoadedModel],
-    condition: Condition,
-    group_by: GroupBy = "auto",
+    folder: Path, models: list[LoadedModel], condition: Condition, group_by: GroupBy = "auto"
 ) -> dict[str, Any]:
     """Return the NLL of every model with 1, 2 to 3, 4 to 7 … frames of context, up to the smallest window.
 
@@ -40,36 +36,28 @@ def study_context(
     """
     window = min(model.step.model.config.stack.window for model in models)
     least = [1 << power for power in range((window - 1).bit_length())]
-    recordings, hearings = Recordings(folder, group_by), Hearings(condition)
-    compared = [Comparison(len(least)) for _ in models]
-    for group, audio in recordings.read():
-        hearings.listen(audio)
-        for model, comparison in zip(models, compared, strict=True):
-            nll, frames = np.zeros(len(least)), np.zeros(len(least))
-            for losses, counted in _from_cold(model.step, *hearings.heard_by(model.step), window):
-                for place, seen in enumerate(least):
-                    within = slice(seen - 1, 2 * seen - 1)
-                    nll[place] += float(losses[:, within].sum())
-                    frames[place] += float(counted[:, within].sum())
-            comparison.add(group, nll, frames)
-    if not any(comparison.frames(0) for comparison in compared):
+
+    def nll_by_context(step: FrameStep, codes: Tensor, mel: Tensor) -> Sums:
+        sums = np.zeros((2, len(least)))
+        for losses, counted in _from_cold(step, codes, mel, window):
+            for place, seen in enumerate(least):
+                within = slice(seen - 1, 2 * seen - 1)
+                sums[:, place] += float(losses[:, within].sum()), float(counted[:, within].sum())
+        return sums
+
+    comparison = Comparison(folder, models, condition, group_by, nll_by_context)
+    if not comparison.frames(0, 0):
         raise ValueError(f"{folder} has no recording longer than {window} frames, a model's window")
-    entries = [
-        {
-            "model": model.id,
-            "by_context": [
-                {
-                    "context": [seen, min(2 * seen, window) - 1],
-                    "frames": comparison.frames(place),
-                    **comparison.nll(place),
-                }
-                for place, seen in enumerate(least)
-                if comparison.frames(place)
-            ],
-        }
-        for model, comparison in zip(models, compared, strict=True)
-    ]
-    return {"condition": condition, "skipped": recordings.skipped, "grouping": recordings.grouping, "models": entries}
+
+    def entry(number: int, model: LoadedModel) -> dict[str, Any]:
+        cells = [
+            {"context": [seen, min(2 * seen, window) - 1], "frames": frames, **comparison.nll(number, place)}
+            for place, seen in enumerate(least)
+            if (frames := comparison.frames(number, place))
+        ]
+        return {"model": model.id, "by_context": cells}
+
+    return comparison.result([entry(number, model) for number, model in enumerate(models)])
 
 
 @torch.inference_mode()

@@ -2,78 +2,42 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.train.measure.continued import continued
-from whispergpt.cli.train.measure.options import (
-    AsJson,
-    Device,
-    KeepAudio,
-    Model,
-    Out,
-    Prompts,
-    PromptSeconds,
-    Seed,
-    Slots,
-    Sources,
-    Temperature,
-    TopK,
-    TopP,
-)
-from whispergpt.cli.train.measure.printed import fault_rows, head, table, tell
-from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
-from whispergpt.server.parameters import Wishes
+from whispergpt.cli.options import expand_options
+from whispergpt.cli.train.measure.continuations import measure_continuations
+from whispergpt.cli.train.measure.options import ContinuationOptions, Prompts
+from whispergpt.cli.train.measure.printed import fault_rows, show, table
 from whispergpt.training.measures.drift import MEASURES, check_minutes, measure_drift
 from whispergpt.training.measures.drift_plot import PLOT, draw_drift
-from whispergpt.training.measures.figures.packages import need, versions
-from whispergpt.training.measures.prompts import CutPrompt, cut_prompts
-from whispergpt.training.measures.recordings import Recordings, find_recordings
-from whispergpt.training.measures.report import Keeper
 
 
-def drift(
-    context: typer.Context,
-    prompt: Sources,
-    model: Model = None,
-    minutes: Annotated[float, typer.Option(max=60, help="Of each stream.")] = 10.0,
-    prompts: Prompts = 4,
-    prompt_seconds: PromptSeconds = 3.0,
-    seed: Seed = 0,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    device: Device = "auto",
-    slots: Slots = 16,
-    out: Out = None,
-    keep_audio: KeepAudio = False,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True)
+class DriftOptions(ContinuationOptions):
+    """Few prompts, each continued for minutes."""
+
+    prompts: Prompts = 4
+    minutes: Annotated[float, typer.Option(max=60, help="Of each stream.")] = 10.0
+
+
+@expand_options
+def drift(context: typer.Context, options: DriftOptions) -> None:
     """Long streams: do level, spectrum and silence wander? With -o, a plot."""
+    minutes, out = options.minutes, options.out
     with told_in_one_line():
         check_minutes(minutes)
+        packages = {"matplotlib.figure": "The plot"} if out else {}
+        report = measure_continuations(context, options, measure_drift, packages, minutes * 60, 0.0, 0.0)
         if out is not None:
-            need("matplotlib.figure", "The plot")
-        recordings, keeper = find_recordings(prompt), Keeper(out, keep_audio)
-        found = cut_prompts(recordings, prompts, prompt_seconds, 0.0, 0.0)
+            draw_drift(report, f"{report['model']}, {len(report['files'])} streams of {minutes:g} minutes", out / PLOT)
+    show(report, options, _tables)
 
-        def run(
-            engine: Engine, cut: list[CutPrompt], _: Recordings, seconds: float, sampling: SamplingParams, keep: Keeper
-        ) -> dict[str, Any]:
-            return measure_drift(engine, cut, seconds / 60, sampling, keep)
 
-        wishes = Wishes(seed, temperature, top_k, top_p)
-        beginning = head(context, versions(("matplotlib",)))
-        report = continued(beginning, run, model, device, slots, found, recordings, minutes * 60, wishes, keeper)
-        if out is not None:
-            draw_drift(report, f"{report['model']}, {len(found)} streams of {minutes:g} minutes", out / PLOT)
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
+def _tables(report: dict[str, Any]) -> None:
     slopes = report["means"]["slopes"]
     rows = [(f"{m.name} ({m.unit})", m.bound, slopes[m.name]) for m in MEASURES]
     table(
@@ -81,4 +45,3 @@ def drift(
         [[name, s["per_minute"], s["error"], s["change"], bound, s["verdict"]] for name, bound, s in rows],
     )
     table(["measure", "stream", "compared with"], fault_rows(report["means"]["figures"]))
-    tell(report, out)

@@ -2,86 +2,32 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import typer
 
-from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.train.measure.continued import continued
-from whispergpt.cli.train.measure.options import (
-    AsJson,
-    Device,
-    KeepAudio,
-    Model,
-    Out,
-    Prompts,
-    PromptSeconds,
-    Seconds,
-    Seed,
-    Slots,
-    Sources,
-    Temperature,
-    TopK,
-    TopP,
-)
-from whispergpt.cli.train.measure.printed import fault_rows, head, table, tell
-from whispergpt.server.parameters import Wishes
-from whispergpt.training.measures.figures.packages import need, versions
+from whispergpt.cli.options import expand_options
+from whispergpt.cli.train.measure.continuations import measure_continuations
+from whispergpt.cli.train.measure.options import ContinuationOptions, Seconds
+from whispergpt.cli.train.measure.printed import fault_rows, show, table
 from whispergpt.training.measures.piano import measure_piano
-from whispergpt.training.measures.prompts import cut_prompts
-from whispergpt.training.measures.recordings import find_recordings
-from whispergpt.training.measures.report import Keeper
+
+PACKAGES = {"librosa": "Onsets and pitch classes"}
+COLUMNS = ["measure", "nearer to its own", "its prompt is", "continuation", "true one", "another piece"]
+ONSETS = ("onsets_nearer", "onsets_nearer_prompt", "onsets", "onsets_true", "onsets_other")
+PITCH = ("pitch_nearer", "pitch_nearer_prompt", "", "pitch_distance_true", "pitch_distance_other")
+"""Figures in the columns; an empty name stands for none."""
 
 
-def piano(
-    context: typer.Context,
-    audio: Sources,
-    model: Model = None,
-    prompts: Prompts = 100,
-    prompt_seconds: PromptSeconds = 3.0,
-    seconds: Seconds = 8.0,
-    seed: Seed = 0,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    device: Device = "auto",
-    slots: Slots = 16,
-    out: Out = None,
-    keep_audio: KeepAudio = False,
-    as_json: AsJson = False,
-) -> None:
+@expand_options
+def piano(context: typer.Context, options: ContinuationOptions, seconds: Seconds = 8.0) -> None:
     """Continuations of pieces: are pace and pitch classes nearer to the true continuation's or another piece's?"""
-    with told_in_one_line():
-        need("librosa", "Onsets and pitch classes")
-        recordings, keeper = find_recordings(audio), Keeper(out, keep_audio)
-        found = cut_prompts(recordings, prompts, prompt_seconds, seconds, seconds)
-        wishes = Wishes(seed, temperature, top_k, top_p)
-        beginning = head(context, versions(("librosa",)))
-        report = continued(beginning, measure_piano, model, device, slots, found, recordings, seconds, wishes, keeper)
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
+    report = measure_continuations(context, options, measure_piano, PACKAGES, seconds, seconds, seconds)
+    show(report, options, _tables)
+
+
+def _tables(report: dict[str, Any]) -> None:
     row = report["means"]
-    table(
-        ["measure", "nearer to its own", "its prompt is", "continuation", "true one", "another piece"],
-        [
-            [
-                "onsets a second",
-                row["onsets_nearer"],
-                row["onsets_nearer_prompt"],
-                row["onsets"],
-                row["onsets_true"],
-                row["onsets_other"],
-            ],
-            [
-                "distance of pitch classes",
-                row["pitch_nearer"],
-                row["pitch_nearer_prompt"],
-                None,
-                row["pitch_distance_true"],
-                row["pitch_distance_other"],
-            ],
-        ],
-    )
+    named = {"onsets a second": ONSETS, "distance of pitch classes": PITCH}
+    table(COLUMNS, [[name, *(row.get(figure) for figure in figures)] for name, figures in named.items()])
     table(["measure", "continuation", "compared with"], fault_rows(row))
-    tell(report, out)
