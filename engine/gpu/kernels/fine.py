@@ -1,8 +1,8 @@
 """The fine stage: all finer codes of a block of rows in one kernel (``engine/model/fine_stage.py`` defines them).
 
 Each level needs the code of the level before it, so a program computes all levels for its rows. Vectors that a product
-reads in parts go through a scratch space of the program's own rows, which stays in the processor's cache. A barrier lies
-between their writing and reading.
+reads in parts go through a scratch space of the program's own rows, which stays in the cache. A barrier lies between
+their writing and reading.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def finer_codes(
 
     ``hidden`` ``[slots, HIDDEN]`` and ``previous`` ``[slots, DIMENSION]`` are state; the latter becomes this frame's
     latent, which ``latents`` ``[rows, DIMENSION]`` gets too. Weights of all levels lie behind one another:
-    ``latent_weight`` ``[LEVELS, WIDTH, DIMENSION]`` and so on; ``entries`` ``[LEVELS, SIZE, DIMENSION]`` are those of the
-    finer codebooks in the format of products, ``table`` ``[LEVELS + 1, SIZE, DIMENSION]`` all in float32. ``context``,
-    ``state`` and ``raised`` ``[rows, WIDTH]`` are scratch. HEAT: temperature of the finer codes.
+    ``latent_weight`` ``[LEVELS, WIDTH, DIMENSION]`` and so on. ``entries`` ``[LEVELS, SIZE, DIMENSION]`` are those of
+    the finer codebooks in the format of products, ``table`` ``[LEVELS + 1, SIZE, DIMENSION]`` all in float32.
+    ``context``, ``state`` and ``raised`` ``[rows, WIDTH]`` are scratch. HEAT: temperature of the finer codes.
     """
     first_row = tl.program_id(0) * BM
     if tl.load(slots + first_row) < 0:
@@ -109,7 +109,7 @@ def finer_codes(
     of_stream = tl.load(seed + slot, mask=used, other=0)
     code = tl.load(codes + m * (LEVELS + 1), mask=used, other=0)
     latent = tl.load(table + code[:, None] * DIMENSION + d[None, :], mask=whole, other=0.0)
-    for level in range(0, LEVELS):
+    for level in range(LEVELS):
         for first in range(0, WIDTH, BN):
             n = first + tl.arange(0, BN)
             where = scratch[:, None] + n[None, :]

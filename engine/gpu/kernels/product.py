@@ -104,9 +104,9 @@ def join(
     BM: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
-    """Write the entry of each row's code in ``table`` (CODE_WIDTH numbers), and behind it the norm of x (WIDTH numbers).
+    """Write each row's entry in ``table``, CODE_WIDTH numbers, and behind it the norm of x, WIDTH numbers.
 
-    A program computes BM rows. A CODE_WIDTH or WIDTH of 0 leaves that part out.
+    A program computes BM rows; ``codes`` has the entries' numbers. A CODE_WIDTH or WIDTH of 0 leaves that part out.
     """
     first_row = tl.program_id(0) * BM
     if tl.load(slots + first_row) < 0:
