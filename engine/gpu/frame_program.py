@@ -13,8 +13,8 @@ from whispergpt.engine.gpu import codec_program
 from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import draw, finish
 from whispergpt.engine.gpu.language import next_power_of_two
-from whispergpt.engine.gpu.layers import LayerEmitter
 from whispergpt.engine.gpu.launch import Cost
+from whispergpt.engine.gpu.layers import LayerEmitter
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT

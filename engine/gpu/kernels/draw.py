@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
-def mixed(x: Value) -> Value:
+def mixed(x: tl.tensor) -> tl.tensor:
     """Return uint64 ``x`` through the finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB
@@ -14,7 +14,7 @@ def mixed(x: Value) -> Value:
 
 
 @jit
-def noise_key(seed: Value, frame: Value, codebook: Value) -> Value:
+def noise_key(seed: tl.tensor, frame: tl.tensor, codebook: tl.tensor) -> tl.tensor:
     """Return the key of a frame's noise in one codebook, uint64, from int64 ``seed`` and ``frame``."""
     golden = tl.full((), 0x9E3779B97F4A7C15, tl.uint64)
     counter = (frame * 64 + codebook).to(tl.uint64)
@@ -22,7 +22,7 @@ def noise_key(seed: Value, frame: Value, codebook: Value) -> Value:
 
 
 @jit
-def gumbel_noise(key: Value, code: Value) -> Value:
+def gumbel_noise(key: tl.tensor, code: tl.tensor) -> tl.tensor:
     """Return standard Gumbel noise for each ``code`` under ``key``; shapes are broadcast."""
     golden = tl.full((), 0x9E3779B97F4A7C15, tl.uint64)
     bits = mixed(key + (code + 1).to(tl.uint64) * golden) >> 41
@@ -31,7 +31,9 @@ def gumbel_noise(key: Value, code: Value) -> Value:
 
 
 @jit
-def allowed_codes(scores: Value, code: Value, most: Value, share: Value, BITS: tl.constexpr) -> Value:
+def allowed_codes(
+    scores: tl.tensor, code: tl.tensor, most: tl.tensor, share: tl.tensor, BITS: tl.constexpr
+) -> tl.tensor:
     """Return which codes stay in: fewer than ``most`` codes and less than ``share`` of the odds are ahead of each.
 
     A code is ahead of another if its score is larger, or equal and its number smaller. Both numbers together make one
@@ -57,14 +59,14 @@ def allowed_codes(scores: Value, code: Value, most: Value, share: Value, BITS: t
 
 @jit
 def sample(
-    slots: Pointer,
-    logits: Pointer,
-    seed: Pointer,
-    frame: Pointer,
-    temperature: Pointer,
-    top_k: Pointer,
-    top_p: Pointer,
-    codes: Pointer,
+    slots: tl.tensor,
+    logits: tl.tensor,
+    seed: tl.tensor,
+    frame: tl.tensor,
+    temperature: tl.tensor,
+    top_k: tl.tensor,
+    top_p: tl.tensor,
+    codes: tl.tensor,
     CODES_STRIDE: tl.constexpr,
     SIZE: tl.constexpr,
     BITS: tl.constexpr,

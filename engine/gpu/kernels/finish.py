@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def finish(
-    slots: Pointer,
-    finite: Pointer,
-    logits: Pointer,
-    codes: Pointer,
-    frame: Pointer,
-    position: Pointer,
+    slots: tl.tensor,
+    finite: tl.tensor,
+    logits: tl.tensor,
+    codes: tl.tensor,
+    frame: tl.tensor,
+    position: tl.tensor,
     SIZE: tl.constexpr,
     BOOKS: tl.constexpr,
     BB: tl.constexpr,
