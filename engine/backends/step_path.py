@@ -1,4 +1,4 @@
-"""Ways to run the frame step for some of the slots: compiled kernels on a CPU or a GPU that has them, torch elsewhere."""
+"""Ways to run the frame step for some of the slots: kernels on a CPU or a GPU that has them, torch elsewhere."""
 
 from __future__ import annotations
 

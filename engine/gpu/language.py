@@ -1,12 +1,14 @@
 """Triton as the kernels import it. Without Triton kernels are defined, but cannot run.
 
-Kernels annotate addresses and blocks of numbers as ``tl.tensor``: Triton looks annotations up, and allows no other names.
+Kernels annotate addresses and blocks of numbers as ``tl.tensor``: Triton looks annotations up and allows no others.
 """
 
 from __future__ import annotations
 
 import os
 from typing import Any
+
+__all__ = ["INTERPRETED", "MISSING", "jit", "next_power_of_two", "tl"]
 
 try:
     import triton

@@ -181,7 +181,7 @@ class LayerEmitter(Emitter):
         assert hidden.is_contiguous() and previous.is_contiguous() and codes.shape[1] == len(levels) + 1
         latents = self.buffer(1, config.dimension)
         context, held = self.buffer(1, config.width), self.buffer(1, config.width)
-        raised = self.operand_buffer(1, config.width)
+        raised, query = self.operand_buffer(1, config.width), self.operand_buffer(1, config.dimension)
         size = entries[0].shape[0]
         weights = {
             "hidden_weight": self.weight(fine_stage.hidden.weight),
@@ -198,7 +198,7 @@ class LayerEmitter(Emitter):
         per_level = config.dimension * config.width * 2 + config.width**2 + size * config.dimension
         before = config.width * (fine_stage.hidden.in_features + config.dimension)
         # A program's scratch is written and read in its cache, level by level: each byte counts once.
-        scratch = 2 * (context.row_bytes + held.row_bytes + raised.row_bytes)
+        scratch = 2 * sum(signal.row_bytes for signal in (context, held, raised, query))
         state_bytes = 4 * (fine_stage.hidden.in_features + 2 * config.dimension)
         self.emit(
             fine.finer_codes,
@@ -214,6 +214,7 @@ class LayerEmitter(Emitter):
                 "context": context.memory,
                 "state": held.memory,
                 "raised": raised.memory,
+                "query": query.memory,
                 "HIDDEN": fine_stage.hidden.in_features,
                 "WIDTH": config.width,
                 "DIMENSION": config.dimension,
@@ -221,16 +222,15 @@ class LayerEmitter(Emitter):
                 "SIZE": size,
                 "HEAT": config.temperature,
                 "BM": FINE_ROWS,
-                "BN": OUTPUTS,
+                "BN": OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2,  # float32 would spill registers
                 "BK": INPUTS,
-                "BD": max(LEAST, next_power_of_two(config.dimension)),
-                "BC": OUTPUTS,
             },
             Cost(
                 row_bytes=state_bytes + scratch + 4 * config.dimension * (len(levels) + 2) + 4 * codes.shape[1],
                 shared_bytes=sum(bytes_of(weight) for weight in weights.values()),
                 operations=2 * (before + per_level * len(levels)),
             ),
+            warps=8,
         )
         return latents
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +104,8 @@ class GpuPath:
     def _prepare(self) -> tuple[dict[int, Run], dict[int, list[tuple[str, Run]]]]:
         """Return for each batch size the whole step, and its parts by stage for steps that are timed.
 
-        On a GPU each is a captured graph. The run before the first capture compiles the kernels. No row has a slot then,
-        so that no state changes.
+        On a GPU each is a captured graph. The run before the first capture compiles the kernels. No row has a slot
+        then, so that no state changes.
         """
         launches = self._program.launches
         if self._device.type == "cuda":
@@ -119,7 +120,7 @@ class GpuPath:
             parts[rows] = [(stage, self._runner(of_stage, rows, pool)) for stage, of_stage in by_stage]
         return whole, parts
 
-    def _runner(self, launches: Iterable[Launch], rows: int, pool: tuple[int, int] | None) -> Run:
+    def _runner(self, launches: Iterable[Launch], rows: int, pool: Any) -> Run:
         def run() -> None:
             for launch in launches:
                 launch.run(rows)

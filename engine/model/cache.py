@@ -15,8 +15,8 @@ BLOCK = 16
 def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
     """Return zeroed keys and values ``[slots, kv_heads, window, head_width]`` of one layer.
 
-    In bfloat16 on a CPU only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out: keys
-    ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
+    In bfloat16 on a CPU only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out:
+    keys ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
     places / 2, head_width, 2]``.
     """
     width = config.head_width

@@ -33,14 +33,9 @@ def chain(
 
 
 @jit
-def latent_part(
-    latent: tl.tensor, weight: tl.tensor, bias: tl.tensor, n: tl.tensor, d: tl.tensor, N: tl.constexpr, D: tl.constexpr
-) -> tl.tensor:
-    """Return outputs n, ``[BM, BN]``, of the product of ``latent`` ``[BM, BD]`` with a weight ``[N, D]``."""
-    b = tl.load(weight + n[None, :] * D + d[:, None], mask=(n < N)[None, :] & (d < D)[:, None], other=0.0)
-    start = tl.load(bias + n, mask=n < N, other=0.0)
-    total = tl.zeros((latent.shape[0], n.shape[0]), tl.float32) + start[None, :]
-    return tl.dot(latent.to(b.dtype), b, total, input_precision="ieee")
+def from_bias(bias: tl.tensor, n: tl.tensor, N: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr) -> tl.tensor:
+    """Return sums ``[BM, BN]`` that begin at outputs n of a bias ``[N]``."""
+    return tl.zeros((BM, BN), tl.float32) + tl.load(bias + n, mask=n < N, other=0.0)[None, :]
 
 
 @jit
@@ -67,6 +62,7 @@ def finer_codes(
     context: tl.tensor,
     state: tl.tensor,
     raised: tl.tensor,
+    query: tl.tensor,
     HIDDEN: tl.constexpr,
     WIDTH: tl.constexpr,
     DIMENSION: tl.constexpr,
@@ -76,16 +72,15 @@ def finer_codes(
     BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
-    BD: tl.constexpr,
-    BC: tl.constexpr,
 ) -> None:
     """Draw codes 1 to LEVELS of BM rows behind their coarse codes, and add up the entries of all codes.
 
     ``hidden`` ``[slots, HIDDEN]`` and ``previous`` ``[slots, DIMENSION]`` are state; the latter becomes this frame's
-    latent, which ``latents`` ``[rows, DIMENSION]`` gets too. Weights of all levels lie behind one another:
+    latent, which grows in ``latents`` ``[rows, DIMENSION]``. Weights of all levels lie behind one another:
     ``latent_weight`` ``[LEVELS, WIDTH, DIMENSION]`` and so on. ``entries`` ``[LEVELS, SIZE, DIMENSION]`` are those of
     the finer codebooks in the format of products, ``table`` ``[LEVELS + 1, SIZE, DIMENSION]`` all in float32.
-    ``context``, ``state`` and ``raised`` ``[rows, WIDTH]`` are scratch. HEAT: temperature of the finer codes.
+    ``context``, ``state`` and ``raised`` ``[rows, WIDTH]`` and ``query`` ``[rows, DIMENSION]`` are scratch. HEAT is the
+    temperature of the finer codes.
     """
     first_row = tl.program_id(0) * BM
     if tl.load(slots + first_row) < 0:
@@ -93,9 +88,8 @@ def finer_codes(
     m = first_row + tl.arange(0, BM)
     slot = tl.load(slots + m).to(tl.int64)
     used = slot >= 0
-    d = tl.arange(0, BD)
-    whole = used[:, None] & (d < DIMENSION)[None, :]
     scratch = m * WIDTH
+    own_latent = latents + m * DIMENSION
     for first in range(0, WIDTH, BN):
         n = first + tl.arange(0, BN)
         total = tl.zeros((BM, BN), tl.float32)
@@ -103,20 +97,23 @@ def finer_codes(
         more = tl.zeros((BM, BN), tl.float32)
         more = chain(more, previous + slot * DIMENSION, previous_weight, n, used, WIDTH, DIMENSION, BK)
         tl.store(context + scratch[:, None] + n[None, :], more + total, mask=used[:, None] & (n < WIDTH)[None, :])
-    tl.debug_barrier()
     own_heat = tl.where(tl.load(temperature + slot, mask=used, other=0.0) > 0, HEAT, 0.0)
     of_frame = tl.load(frame + slot, mask=used, other=0)
     of_stream = tl.load(seed + slot, mask=used, other=0)
     code = tl.load(codes + m * (LEVELS + 1), mask=used, other=0)
-    latent = tl.load(table + code[:, None] * DIMENSION + d[None, :], mask=whole, other=0.0)
+    for first in range(0, DIMENSION, BK):
+        k = first + tl.arange(0, BK)
+        mask = used[:, None] & (k < DIMENSION)[None, :]
+        entry = tl.load(table + code[:, None] * DIMENSION + k[None, :], mask=mask, other=0.0)
+        tl.store(own_latent[:, None] + k[None, :], entry, mask=mask)
+    tl.debug_barrier()
     for level in range(LEVELS):
         for first in range(0, WIDTH, BN):
             n = first + tl.arange(0, BN)
             where = scratch[:, None] + n[None, :]
             mask = used[:, None] & (n < WIDTH)[None, :]
-            x = latent_part(
-                latent, latent_weight + level * WIDTH * DIMENSION, latent_bias + level * WIDTH, n, d, WIDTH, DIMENSION
-            )
+            x = from_bias(latent_bias + level * WIDTH, n, WIDTH, BM, BN)
+            x = chain(x, own_latent, latent_weight + level * WIDTH * DIMENSION, n, used, WIDTH, DIMENSION, BK)
             x = gelu(x + tl.load(context + where, mask=mask, other=0.0))
             tl.store(state + where, x, mask=mask)
         tl.debug_barrier()
@@ -124,32 +121,44 @@ def finer_codes(
             n = first + tl.arange(0, BN)
             where = scratch[:, None] + n[None, :]
             mask = used[:, None] & (n < WIDTH)[None, :]
-            total = tl.zeros((BM, BN), tl.float32)
-            total += tl.load(up_bias + level * WIDTH + n, mask=n < WIDTH, other=0.0)[None, :]
-            total = chain(total, state + scratch, up_weight + level * WIDTH * WIDTH, n, used, WIDTH, WIDTH, BK)
-            x = tl.load(state + where, mask=mask, other=0.0) + gelu(total)
+            more = from_bias(up_bias + level * WIDTH, n, WIDTH, BM, BN)
+            more = chain(more, state + scratch, up_weight + level * WIDTH * WIDTH, n, used, WIDTH, WIDTH, BK)
+            x = tl.load(state + where, mask=mask, other=0.0) + gelu(more)
             tl.store(raised + where, x.to(raised.dtype.element_ty), mask=mask)
         tl.debug_barrier()
-        query = tl.zeros((BM, BD), tl.float32)
-        query += tl.load(query_bias + level * DIMENSION + d, mask=d < DIMENSION, other=0.0)[None, :]
-        query = chain(query, raised + scratch, query_weight + level * DIMENSION * WIDTH, d, used, DIMENSION, WIDTH, BK)
+        for first in range(0, DIMENSION, BN):
+            n = first + tl.arange(0, BN)
+            asked = from_bias(query_bias + level * DIMENSION, n, DIMENSION, BM, BN)
+            matrix = query_weight + level * DIMENSION * WIDTH
+            asked = chain(asked, raised + scratch, matrix, n, used, DIMENSION, WIDTH, BK)
+            mask = used[:, None] & (n < DIMENSION)[None, :]
+            where = m[:, None] * DIMENSION + n[None, :]
+            tl.store(query + where, asked.to(query.dtype.element_ty), mask=mask)
+        tl.debug_barrier()
         key = noise_key(of_stream, of_frame, level + 1)
         best = tl.full((BM,), float("-inf"), tl.float32)
         code = tl.zeros((BM,), tl.int32)
-        for first in range(0, SIZE, BC):
-            c = first + tl.arange(0, BC)
-            logits = latent_part(
-                query, entries + level * SIZE * DIMENSION, code_bias + level * SIZE, c, d, SIZE, DIMENSION
-            )
-            noise = gumbel_noise(key[:, None], c[None, :])
-            scored = logits + noise * own_heat[:, None]
-            most, which = tl.max(scored, axis=1, return_indices=True)
+        for first in range(0, SIZE, BN):
+            n = first + tl.arange(0, BN)
+            scores = from_bias(code_bias + level * SIZE, n, SIZE, BM, BN)
+            matrix = entries + level * SIZE * DIMENSION
+            scores = chain(scores, query + m * DIMENSION, matrix, n, used, SIZE, DIMENSION, BK)
+            scores += gumbel_noise(key[:, None], n[None, :]) * own_heat[:, None]
+            most, which = tl.max(scores, axis=1, return_indices=True)
             code = tl.where(most > best, first + which, code)
             best = tl.maximum(most, best)
         tl.store(codes + m * (LEVELS + 1) + level + 1, code, mask=used)
-        entry = ((level + 1) * SIZE + code) * DIMENSION
-        latent += tl.load(table + entry[:, None] + d[None, :], mask=whole, other=0.0)
-        # The next level overwrites the scratch that other threads may still read.
+        for first in range(0, DIMENSION, BK):
+            k = first + tl.arange(0, BK)
+            where = own_latent[:, None] + k[None, :]
+            mask = used[:, None] & (k < DIMENSION)[None, :]
+            entry = ((level + 1) * SIZE + code) * DIMENSION
+            total = tl.load(where, mask=mask, other=0.0)
+            total += tl.load(table + entry[:, None] + k[None, :], mask=mask, other=0.0)
+            tl.store(where, total, mask=mask)
         tl.debug_barrier()
-    tl.store(latents + m[:, None] * DIMENSION + d[None, :], latent, mask=whole)
-    tl.store(previous + slot[:, None] * DIMENSION + d[None, :], latent, mask=whole)
+    for first in range(0, DIMENSION, BK):
+        k = first + tl.arange(0, BK)
+        mask = used[:, None] & (k < DIMENSION)[None, :]
+        latent = tl.load(own_latent[:, None] + k[None, :], mask=mask, other=0.0)
+        tl.store(previous + slot[:, None] * DIMENSION + k[None, :], latent, mask=mask)
