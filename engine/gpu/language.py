@@ -3,6 +3,7 @@ cannot run."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeAlias
 
 try:
@@ -13,6 +14,8 @@ try:
     """Decorator of a kernel, or of a function that kernels call."""
     MISSING: str | None = None
     """Reason why Triton cannot be used; None where it can."""
+    INTERPRETED = bool(os.environ.get("TRITON_INTERPRET") == "1")
+    """Whether kernels run in Triton's interpreter, on tensors of the CPU."""
 except ImportError as error:
 
     class _Language:
@@ -22,6 +25,7 @@ except ImportError as error:
 
     tl: Any = _Language()  # type: ignore[no-redef]
     jit = lambda function: function  # noqa: E731
+    INTERPRETED = False
     MISSING = f"Triton cannot be imported ({error})"
 
 Pointer: TypeAlias = Any
@@ -33,3 +37,23 @@ Value: TypeAlias = Any
 def next_power_of_two(count: int) -> int:
     """Return the smallest power of two that is at least ``count``: the sizes of a kernel's blocks are powers of two."""
     return 1 << max(0, count - 1).bit_length()
+
+
+def _mend_interpreter() -> None:
+    """Let the interpreter count loops whose bounds a kernel computes.
+
+    Triton 3.6 converts arrays of one element with ``int``, which numpy 2.4 refuses.
+    """
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def mended(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = mended
+
+
+if INTERPRETED:
+    _mend_interpreter()

@@ -1,0 +1,41 @@
+"""Functions of single numbers that several kernels use."""
+
+from __future__ import annotations
+
+from whispergpt.engine.gpu.language import Value, jit, tl
+
+
+@jit
+def gelu(x: Value) -> Value:
+    """Return the exact GELU (arXiv 1606.08415), with the error function."""
+    return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+
+
+@jit
+def elu(x: Value) -> Value:
+    """Return x where it is positive, else exp(x) - 1."""
+    return tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
+
+
+@jit
+def sigmoid(x: Value) -> Value:
+    """Return 1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + tl.exp(-x))
+
+
+@jit
+def hyperbolic_tangent(x: Value) -> Value:
+    """Return tanh(x), which keeps its sign and never overflows."""
+    shrunk = tl.exp(-2.0 * tl.abs(x))
+    size = (1.0 - shrunk) / (1.0 + shrunk)
+    return tl.where(x < 0, -size, size)
+
+
+@jit
+def activated(x: Value, ACTIVATION: tl.constexpr) -> Value:
+    """Return x through an activation of ``kernels.product``: none, GELU or ELU."""
+    if ACTIVATION == 1:
+        x = gelu(x)
+    elif ACTIVATION == 2:
+        x = elu(x)
+    return x
