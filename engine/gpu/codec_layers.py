@@ -15,17 +15,52 @@ from torch import Tensor, nn
 from whispergpt.engine.config import CODEBOOK_SIZE, HOP
 from whispergpt.engine.gpu.emitter import Emitter, Signal
 from whispergpt.engine.gpu.kernels import contexts, convolution, lstm, quantizer, sound, spectrum
-from whispergpt.engine.gpu.language import next_power_of_two
-from whispergpt.engine.gpu.launch import Cost
+from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
+from whispergpt.engine.gpu.launch import ROW_BLOCK, Cost, blocks
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.seanet import Decoder, Encoder, ResidualBlock
 from whispergpt.engine.model.streaming import State, branch, leaf
 
-SAMPLES_AT_ONCE = 64
-"""Output samples, of any rows, that a program of a product computes."""
 LEAST = 16
 """Smallest size of a block that ``tl.dot`` takes."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Block sizes of the kernels: numbers that one program computes.
+
+    Attributes:
+        samples: output samples of a product, of any rows: at most ``ROW_BLOCK``, or a multiple of it.
+        outputs: outputs of a product for each sample.
+        inputs: inputs that are multiplied at once.
+        units: units of an LSTM.
+        rows: rows whose contexts are kept.
+    """
+
+    samples: int = 64
+    outputs: int = 64
+    inputs: int = 32
+    units: int = 32
+    rows: int = 8
+
+    def samples_of(self, times: int) -> int:
+        """Return the samples of a program where ``ROW_BLOCK`` rows have ``times`` samples each."""
+        return min(self.samples, ROW_BLOCK * times & -(ROW_BLOCK * times))
+
+    def outputs_of(self, count: int) -> int:
+        """Return the outputs of a program where there are ``count``."""
+        return min(self.outputs, max(LEAST, next_power_of_two(count)))
+
+    def inputs_of(self, count: int) -> int:
+        """Return the inputs at once where there are ``count``."""
+        return min(self.inputs, max(LEAST, next_power_of_two(count)))
+
+
+ON_A_GPU = Blocks()
+"""Blocks of GPUs: with these no kernel needs more registers than a thread has."""
+IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, rows=64)
+"""Blocks of Triton's interpreter, where an operation takes about as long for many numbers as for one."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +85,13 @@ class CodecEmitter(Emitter):
         counts: how many of them a row has, int32 ``[rows]``; None if every row has all.
         cold: 1 for rows whose stream starts with these frames, int32 ``[rows]``; None if none does. It matters with
             reflection padding alone, and such rows have at least ``frames_to_prime`` frames.
+        blocks: block sizes of the kernels.
     """
 
     def __init__(self, rows: int, device: torch.device, dtype: torch.dtype, frames: int = 1) -> None:
         super().__init__(rows, device, dtype)
         self.frames = frames
+        self.blocks = IN_THE_INTERPRETER if INTERPRETED else ON_A_GPU
         self.counts: Tensor | None = None
         self.cold: Tensor | None = None
         self._contexts: list[tuple[Context, Tensor, Tensor]] = []  # with their signals and states, to keep both alive
@@ -68,10 +105,10 @@ class CodecEmitter(Emitter):
         """Add up the entries of codes, int32: those of a row in one line, ``book_stride`` numbers between codebooks."""
         width = tables[0].shape[1]
         latent = self.buffer(self.frames, width)
-        rows_at_once = 16
+        at_once = min(self.blocks.samples_of(self.frames), self.blocks.samples // 4)
         self.emit(
             quantizer.entries_of,
-            lambda rows: (rows * self.frames // rows_at_once,),
+            lambda rows: (rows * self.frames // at_once,),
             {
                 "codes": codes,
                 "table": self.constant(torch.stack(tables)),
@@ -82,7 +119,7 @@ class CodecEmitter(Emitter):
                 "BOOKS": len(tables),
                 "SIZE": CODEBOOK_SIZE,
                 "WIDTH": width,
-                "BM": rows_at_once,
+                "BM": at_once,
                 "BW": next_power_of_two(width),
             },
             Cost(row_bytes=latent.row_bytes * (1 + len(tables)) + 4 * len(tables) * self.frames),
@@ -142,7 +179,7 @@ class CodecEmitter(Emitter):
         lines = [line for line, _, _ in self._contexts]
         self._contexts_kept = [tensors for _, *tensors in self._contexts]
         table = torch.tensor([[int(number) for number in astuple(line)] for line in lines], device=self.device)
-        rows_at_once = 8
+        rows_at_once = self.blocks.rows
         self.emit(
             contexts.contexts,
             lambda rows: (rows // rows_at_once, len(lines)),
@@ -153,7 +190,7 @@ class CodecEmitter(Emitter):
                 "COUNTED": self.counts is not None,
                 "COLUMNS": table.shape[1],
                 "BM": rows_at_once,
-                "BW": 256,
+                "BW": 32 * rows_at_once,
             },
             Cost(row_bytes=sum(2 * 4 * line.size for line in lines)),
         )
@@ -170,19 +207,20 @@ class CodecEmitter(Emitter):
         bias: Tensor,
         through_elu: bool,
         y: Signal,
+        mirrored: bool,
     ) -> None:
         """Emit ``samples`` outputs of each row by a matrix ``[N, K]``, over windows ``step`` numbers apart."""
         outputs, inputs = matrix.shape
         weight, shift = self.weight(matrix.t()), self.constant(bias)
         held = self.slots if state is None else state
-        block = min(64, max(LEAST, next_power_of_two(outputs)))
+        block, at_once = self.blocks.outputs_of(outputs), self.blocks.samples_of(samples)
         self.emit(
             convolution.convolution,
-            lambda rows: (rows * samples // SAMPLES_AT_ONCE, -(-outputs // block)),
+            lambda rows: (rows * samples // at_once, blocks(outputs, block)),
             {
                 "x": x.memory,
                 "state": held,
-                "cold": self.slots if self.cold is None else self.cold,
+                "cold": self.cold if mirrored else self.slots,
                 "weight": weight,
                 "bias": shift,
                 "y": y.memory,
@@ -194,11 +232,11 @@ class CodecEmitter(Emitter):
                 "K": inputs,
                 "N": outputs,
                 "THROUGH_ELU": through_elu,
-                "MIRRORED": self.cold is not None and before > 0,
+                "MIRRORED": mirrored,
                 "PRECISION": "ieee",
-                "BM": SAMPLES_AT_ONCE,
+                "BM": at_once,
                 "BN": block,
-                "BK": min(32, max(LEAST, next_power_of_two(inputs))),
+                "BK": self.blocks.inputs_of(inputs),
             },
             Cost(
                 row_bytes=x.row_bytes + y.row_bytes + 4 * before,
@@ -211,10 +249,8 @@ class CodecEmitter(Emitter):
         context = leaf(state, "context") if conv.context else None
         samples = x.times // conv.stride
         y = self._output(samples, conv.outputs, exact)
-        before = conv.context * x.width
-        self._product_of_windows(
-            x, context, before, samples, conv.stride * x.width, *conv.matrix(), through_elu=through_elu, y=y
-        )
+        before, step, mirrored = conv.context * x.width, conv.stride * x.width, self.cold is not None and conv.context > 0
+        self._product_of_windows(x, context, before, samples, step, *conv.matrix(), through_elu, y, mirrored)
         if context is not None:
             self._keep(x, context, through_elu)
         return y
@@ -224,9 +260,8 @@ class CodecEmitter(Emitter):
     ) -> Signal:
         previous = leaf(state, "previous")
         y = self._output(x.times * conv.stride, conv.outputs, exact)
-        cold, self.cold = self.cold, None  # nothing is mirrored: before the first frame there is silence
-        self._product_of_windows(x, previous, x.width, x.times, x.width, *conv.matrix(), through_elu=through_elu, y=y)
-        self.cold = cold
+        # Nothing is mirrored: before the first frame there is silence.
+        self._product_of_windows(x, previous, x.width, x.times, x.width, *conv.matrix(), through_elu, y, mirrored=False)
         self._keep(x, previous, through_elu)
         return y
 
@@ -241,10 +276,10 @@ class CodecEmitter(Emitter):
         context = leaf(branch(state, "1"), "context") if first.context else None
         y = self.operand_buffer(x.times, x.width)
         before = first.context * x.width
-        block = min(64, max(LEAST, next_power_of_two(x.width)))
+        block, at_once = self.blocks.outputs_of(x.width), self.blocks.samples_of(x.times)
         self.emit(
             convolution.residual,
-            lambda rows: (rows * x.times // SAMPLES_AT_ONCE,),
+            lambda rows: (rows * x.times // at_once,),
             {
                 "x": x.memory,
                 "state": self.slots if context is None else context,
@@ -260,10 +295,10 @@ class CodecEmitter(Emitter):
                 "K": weight.shape[1],
                 "MIRRORED": self.cold is not None and before > 0,
                 "PRECISION": "ieee",
-                "BM": SAMPLES_AT_ONCE,
+                "BM": at_once,
                 "BH": max(LEAST, next_power_of_two(first.outputs)),
                 "BN": block,
-                "BK": min(32, block),
+                "BK": self.blocks.inputs_of(x.width),
             },
             Cost(
                 row_bytes=x.row_bytes + y.row_bytes + 4 * before,
@@ -279,10 +314,10 @@ class CodecEmitter(Emitter):
         """Emit the last convolution of a decoder, behind ELU."""
         context = leaf(state, "context")
         matrix, bias = conv.matrix()
-        audio = self.buffer(x.times, 1)
+        audio, at_once = self.buffer(x.times, 1), self.blocks.samples_of(x.times)
         self.emit(
             sound.sound,
-            lambda rows: (rows * x.times // SAMPLES_AT_ONCE,),
+            lambda rows: (rows * x.times // at_once,),
             {
                 "x": x.memory,
                 "state": context,
@@ -294,7 +329,7 @@ class CodecEmitter(Emitter):
                 "WIDTH": x.width,
                 "TAPS": conv.kernel,
                 "MIRRORED": self.cold is not None,
-                "BM": SAMPLES_AT_ONCE,
+                "BM": at_once,
                 "BC": next_power_of_two(x.width),
             },
             Cost(
@@ -336,11 +371,11 @@ class CodecEmitter(Emitter):
         last: bool,
     ) -> None:
         width, layers = x.width, hidden.shape[1]
-        units = min(32, max(LEAST, next_power_of_two(width)))
+        units = min(self.blocks.units, max(LEAST, next_power_of_two(width)))
         row_bytes = 4 * width * (5 + (2 if last else 0))  # input, hidden, cell twice, output; skip and total
         self.emit(
             lstm.lstm,
-            lambda rows: (rows // 64, -(-width // units)),
+            lambda rows: (rows // ROW_BLOCK, blocks(width, units)),
             {
                 "x": x.memory,
                 "hidden": hidden[:, layer],
@@ -358,9 +393,9 @@ class CodecEmitter(Emitter):
                 "COUNTED": self.counts is not None,
                 "LAST": last,
                 "PRECISION": "ieee",
-                "BM": 64,
+                "BM": ROW_BLOCK,
                 "BU": units,
-                "BK": min(32, max(LEAST, next_power_of_two(width))),
+                "BK": self.blocks.inputs_of(width),
             },
             Cost(row_bytes, bytes_of(weight), 2 * weight.numel()),
         )
@@ -374,9 +409,9 @@ class CodecEmitter(Emitter):
         shape = torch.cat([mel.window, mel.window.new_zeros(1)])
         # Even bins first; the highest bin has no part in any band.
         bank = torch.cat([mel.bank[0:half:2], mel.bank[1:half:2]])
-        assert not bool(mel.bank[half].any())
+        assert float(mel.bank[half].max()) < 1e-6
         tables = [self.constant(table) for table in (shape, cosine, sine)]
-        at_once, together = 64, min(64, quarter)
+        at_once, together = self.blocks.samples_of(frames), min(self.blocks.outputs, quarter)
         self.emit(
             spectrum.magnitudes,
             lambda rows: (rows * frames // at_once, half // together),
@@ -393,7 +428,7 @@ class CodecEmitter(Emitter):
                 "PRECISION": self._precision,
                 "BM": at_once,
                 "BN": together,
-                "BK": 32,
+                "BK": min(self.blocks.inputs, quarter),
             },
             Cost(
                 row_bytes=audio.row_bytes + 4 * mel.history + bins.row_bytes,
@@ -406,7 +441,7 @@ class CodecEmitter(Emitter):
 
     def _bands(self, bins: Signal, bank: Tensor, floor: float) -> Signal:
         slices = self.operand_buffer(self.frames, bank.shape[1])
-        at_once = 32
+        at_once = self.blocks.samples_of(self.frames)
         self.emit(
             spectrum.bands,
             lambda rows: (rows * self.frames // at_once,),
@@ -421,7 +456,7 @@ class CodecEmitter(Emitter):
                 "PRECISION": self._precision,
                 "BM": at_once,
                 "BN": max(LEAST, next_power_of_two(bank.shape[1])),
-                "BK": 32,
+                "BK": min(self.blocks.inputs, bank.shape[0]),
             },
             Cost(bins.row_bytes + slices.row_bytes, bytes_of(bank), 2 * bank.numel() * self.frames),
         )
