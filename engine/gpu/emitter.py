@@ -12,8 +12,8 @@ the first on, and unused ones have the slot ``UNUSED``. Kernels follow five rule
 - Offsets into state are 64-bit: ``slot.to(tl.int64) * stride``. A ring of thousands of slots has over 2^31 elements.
 
 Sums are float32. With ``dtype`` bfloat16, the operands of products are bfloat16: weights, and signals that only
-products read (``operand_buffer``). With float32, ``tl.dot`` gets ``input_precision="ieee"``, and each output is one chain
-of fused multiply-adds that starts at the bias and follows K, as in ``native/src/linear.h``.
+products read (``operand_buffer``). With float32, ``tl.dot`` gets ``input_precision="ieee"``, and each output is one
+chain of fused multiply-adds that starts at the bias and follows K, as in ``native/src/linear.h``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Triton as the kernels import it: ``tl``, ``jit`` and ``next_power_of_two``. Without Triton kernels are defined, but
-cannot run."""
+"""Triton as the kernels import it. Without Triton kernels are defined, but cannot run.
+
+Kernels annotate addresses and blocks of numbers as ``tl.tensor``: Triton looks annotations up, and allows no other names.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any, TypeAlias
+from typing import Any
 
 try:
     import triton
@@ -14,7 +16,7 @@ try:
     """Decorator of a kernel, or of a function that kernels call."""
     MISSING: str | None = None
     """Reason why Triton cannot be used; None where it can."""
-    INTERPRETED = bool(os.environ.get("TRITON_INTERPRET") == "1")
+    INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
     """Whether kernels run in Triton's interpreter, on tensors of the CPU."""
 except ImportError as error:
 
@@ -27,11 +29,6 @@ except ImportError as error:
     jit = lambda function: function  # noqa: E731
     INTERPRETED = False
     MISSING = f"Triton cannot be imported ({error})"
-
-Pointer: TypeAlias = Any
-"""A tensor's address inside a kernel."""
-Value: TypeAlias = Any
-"""A block of numbers inside a kernel."""
 
 
 def next_power_of_two(count: int) -> int:

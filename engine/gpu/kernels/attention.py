@@ -6,11 +6,13 @@ or nothing, is left out of the loop, so that no program waits for its own write.
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
-def turned(x: Pointer, row: Value, d: Value, mask: Value, cosine: Value, sine: Value) -> Value:
+def turned(
+    x: tl.tensor, row: tl.tensor, d: tl.tensor, mask: tl.tensor, cosine: tl.tensor, sine: tl.tensor
+) -> tl.tensor:
     """Return numbers d of the vectors at ``x + row``, each pair turned by its angle (arXiv 2104.09864)."""
     own = tl.load(x + row + d, mask=mask, other=0.0).to(tl.float32)
     other = tl.load(x + row + (d ^ 1), mask=mask, other=0.0).to(tl.float32)
@@ -19,14 +21,14 @@ def turned(x: Pointer, row: Value, d: Value, mask: Value, cosine: Value, sine: V
 
 @jit
 def attention(
-    slots: Pointer,
-    heads: Pointer,
-    keys: Pointer,
-    values: Pointer,
-    position: Pointer,
-    cosine: Pointer,
-    sine: Pointer,
-    out: Pointer,
+    slots: tl.tensor,
+    heads: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    position: tl.tensor,
+    cosine: tl.tensor,
+    sine: tl.tensor,
+    out: tl.tensor,
     HEADS_STRIDE: tl.constexpr,
     OUT_STRIDE: tl.constexpr,
     RING_STRIDE: tl.constexpr,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
-def mixed(x: Value) -> Value:
+def mixed(x: tl.tensor) -> tl.tensor:
     """Return uint64 ``x`` through the finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB
@@ -14,7 +14,7 @@ def mixed(x: Value) -> Value:
 
 
 @jit
-def noise_key(seed: Value, frame: Value, codebook: Value) -> Value:
+def noise_key(seed: tl.tensor, frame: tl.tensor, codebook: tl.tensor) -> tl.tensor:
     """Return the key of a frame's noise in one codebook, uint64, from int64 ``seed`` and ``frame``."""
     golden = tl.full((), 0x9E3779B97F4A7C15, tl.uint64)
     counter = (frame * 64 + codebook).to(tl.uint64)
@@ -22,7 +22,7 @@ def noise_key(seed: Value, frame: Value, codebook: Value) -> Value:
 
 
 @jit
-def gumbel_noise(key: Value, code: Value) -> Value:
+def gumbel_noise(key: tl.tensor, code: tl.tensor) -> tl.tensor:
     """Return standard Gumbel noise for each ``code`` under ``key``; shapes are broadcast."""
     golden = tl.full((), 0x9E3779B97F4A7C15, tl.uint64)
     bits = mixed(key + (code + 1).to(tl.uint64) * golden) >> 41
@@ -31,15 +31,42 @@ def gumbel_noise(key: Value, code: Value) -> Value:
 
 
 @jit
+def allowed_codes(
+    scores: tl.tensor, code: tl.tensor, most: tl.tensor, share: tl.tensor, BITS: tl.constexpr
+) -> tl.tensor:
+    """Return which codes stay in: fewer than ``most`` codes and less than ``share`` of the odds are ahead of each.
+
+    A code is ahead of another if its score is larger, or equal and its number smaller. Both numbers together make one
+    place in that order, of 32 + BITS bits, and the last place that stays in is found by bisection, without sorting.
+    """
+    bits = scores.to(tl.int32, bitcast=True)
+    rising = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.int64)
+    place = (rising << BITS) - code
+    odds = tl.exp(scores - tl.max(scores, axis=0))
+    odds = odds / tl.sum(odds, axis=0)
+    # Rounding may let the odds ahead of the last code add up to 1.
+    bound = tl.where(share >= 1.0, float("inf"), share)
+    low = tl.min(place, axis=0)
+    high = tl.max(place, axis=0)
+    for _ in range(33 + BITS):
+        middle = (low + high) >> 1
+        ahead = place > middle
+        fits = (tl.sum(ahead.to(tl.int32), axis=0) < most) & (tl.sum(tl.where(ahead, odds, 0.0), axis=0) < bound)
+        high = tl.where(fits, middle, high)
+        low = tl.where(fits, low, middle + 1)
+    return place >= high
+
+
+@jit
 def sample(
-    slots: Pointer,
-    logits: Pointer,
-    seed: Pointer,
-    frame: Pointer,
-    temperature: Pointer,
-    top_k: Pointer,
-    top_p: Pointer,
-    codes: Pointer,
+    slots: tl.tensor,
+    logits: tl.tensor,
+    seed: tl.tensor,
+    frame: tl.tensor,
+    temperature: tl.tensor,
+    top_k: tl.tensor,
+    top_p: tl.tensor,
+    codes: tl.tensor,
     CODES_STRIDE: tl.constexpr,
     SIZE: tl.constexpr,
     BITS: tl.constexpr,
@@ -63,20 +90,7 @@ def sample(
         if ((most <= 0) | (most >= SIZE)) & (share >= 1.0):
             drawn = tl.argmax(scores + gumbel_noise(key, code), axis=0)
         else:
-            # One number holds score and code: the largest score first, and of equal ones the smallest code.
-            bits = scores.to(tl.int32, bitcast=True)
-            rising = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.int64)
-            ordered = tl.sort(code.to(tl.int64) - rising * SIZE)
-            rising = -(ordered >> BITS).to(tl.int32)
-            code = (ordered & (SIZE - 1)).to(tl.int32)
-            scores = tl.where(rising < 0, rising ^ 0x7FFFFFFF, rising).to(tl.float32, bitcast=True)
-            odds = tl.exp(scores - tl.max(scores, axis=0))
-            odds = odds / tl.sum(odds, axis=0)
-            before = tl.cumsum(odds, axis=0) - odds
-            rank = tl.arange(0, SIZE)
-            kept = tl.where(most > 0, most, SIZE)
-            bound = tl.where(share >= 1.0, float("inf"), share)  # rounding lets the last odds begin above 1
-            allowed = (before < bound) & (rank < kept) | (rank == 0)
-            scored = tl.where(allowed, scores + gumbel_noise(key, code), float("-inf"))
-            drawn = tl.sum(tl.where(rank == tl.argmax(scored, axis=0), code, 0), axis=0)
+            allowed = allowed_codes(scores, code, tl.where(most > 0, most, SIZE), share, BITS)
+            noisy = scores + gumbel_noise(key, code)
+            drawn = tl.argmax(tl.where(allowed, noisy, float("-inf")), axis=0)
     tl.store(codes + row * CODES_STRIDE, drawn)

@@ -1,28 +1,28 @@
 """The fine stage: all finer codes of a block of rows in one kernel (``engine/model/fine_stage.py`` defines them).
 
 Each level needs the code of the level before it, so a program computes all levels for its rows. Vectors that a product
-reads in parts go through a scratch space of the program's own rows, which stays in the processor's cache. A barrier lies
-between their writing and reading.
+reads in parts go through a scratch space of the program's own rows, which stays in the cache. A barrier lies between
+their writing and reading.
 """
 
 from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.draw import gumbel_noise, noise_key
 from whispergpt.engine.gpu.kernels.functions import gelu
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def chain(
-    total: Value,
-    x: Value,
-    weight: Pointer,
-    n: Value,
-    used: Value,
+    total: tl.tensor,
+    x: tl.tensor,
+    weight: tl.tensor,
+    n: tl.tensor,
+    used: tl.tensor,
     N: tl.constexpr,
     K: tl.constexpr,
     BK: tl.constexpr,
-) -> Value:
+) -> tl.tensor:
     """Return ``total`` plus rows at the addresses ``x`` ``[BM]`` times outputs n of a weight ``[N, K]``."""
     for first in range(0, K, BK):
         k = first + tl.arange(0, BK)
@@ -34,8 +34,8 @@ def chain(
 
 @jit
 def latent_part(
-    latent: Value, weight: Pointer, bias: Pointer, n: Value, d: Value, N: tl.constexpr, D: tl.constexpr
-) -> Value:
+    latent: tl.tensor, weight: tl.tensor, bias: tl.tensor, n: tl.tensor, d: tl.tensor, N: tl.constexpr, D: tl.constexpr
+) -> tl.tensor:
     """Return outputs n, ``[BM, BN]``, of the product of ``latent`` ``[BM, BD]`` with a weight ``[N, D]``."""
     b = tl.load(weight + n[None, :] * D + d[:, None], mask=(n < N)[None, :] & (d < D)[:, None], other=0.0)
     start = tl.load(bias + n, mask=n < N, other=0.0)
@@ -45,28 +45,28 @@ def latent_part(
 
 @jit
 def finer_codes(
-    slots: Pointer,
-    hidden: Pointer,
-    previous: Pointer,
-    codes: Pointer,
-    latents: Pointer,
-    seed: Pointer,
-    frame: Pointer,
-    temperature: Pointer,
-    hidden_weight: Pointer,
-    previous_weight: Pointer,
-    latent_weight: Pointer,
-    latent_bias: Pointer,
-    up_weight: Pointer,
-    up_bias: Pointer,
-    query_weight: Pointer,
-    query_bias: Pointer,
-    code_bias: Pointer,
-    entries: Pointer,
-    table: Pointer,
-    context: Pointer,
-    state: Pointer,
-    raised: Pointer,
+    slots: tl.tensor,
+    hidden: tl.tensor,
+    previous: tl.tensor,
+    codes: tl.tensor,
+    latents: tl.tensor,
+    seed: tl.tensor,
+    frame: tl.tensor,
+    temperature: tl.tensor,
+    hidden_weight: tl.tensor,
+    previous_weight: tl.tensor,
+    latent_weight: tl.tensor,
+    latent_bias: tl.tensor,
+    up_weight: tl.tensor,
+    up_bias: tl.tensor,
+    query_weight: tl.tensor,
+    query_bias: tl.tensor,
+    code_bias: tl.tensor,
+    entries: tl.tensor,
+    table: tl.tensor,
+    context: tl.tensor,
+    state: tl.tensor,
+    raised: tl.tensor,
     HIDDEN: tl.constexpr,
     WIDTH: tl.constexpr,
     DIMENSION: tl.constexpr,
@@ -83,9 +83,9 @@ def finer_codes(
 
     ``hidden`` ``[slots, HIDDEN]`` and ``previous`` ``[slots, DIMENSION]`` are state; the latter becomes this frame's
     latent, which ``latents`` ``[rows, DIMENSION]`` gets too. Weights of all levels lie behind one another:
-    ``latent_weight`` ``[LEVELS, WIDTH, DIMENSION]`` and so on; ``entries`` ``[LEVELS, SIZE, DIMENSION]`` are those of the
-    finer codebooks in the format of products, ``table`` ``[LEVELS + 1, SIZE, DIMENSION]`` all in float32. ``context``,
-    ``state`` and ``raised`` ``[rows, WIDTH]`` are scratch. HEAT: temperature of the finer codes.
+    ``latent_weight`` ``[LEVELS, WIDTH, DIMENSION]`` and so on. ``entries`` ``[LEVELS, SIZE, DIMENSION]`` are those of
+    the finer codebooks in the format of products, ``table`` ``[LEVELS + 1, SIZE, DIMENSION]`` all in float32.
+    ``context``, ``state`` and ``raised`` ``[rows, WIDTH]`` are scratch. HEAT: temperature of the finer codes.
     """
     first_row = tl.program_id(0) * BM
     if tl.load(slots + first_row) < 0:
@@ -109,7 +109,7 @@ def finer_codes(
     of_stream = tl.load(seed + slot, mask=used, other=0)
     code = tl.load(codes + m * (LEVELS + 1), mask=used, other=0)
     latent = tl.load(table + code[:, None] * DIMENSION + d[None, :], mask=whole, other=0.0)
-    for level in range(0, LEVELS):
+    for level in range(LEVELS):
         for first in range(0, WIDTH, BN):
             n = first + tl.arange(0, BN)
             where = scratch[:, None] + n[None, :]

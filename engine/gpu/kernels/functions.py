@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
-def gelu(x: Value) -> Value:
+def gelu(x: tl.tensor) -> tl.tensor:
     """Return the exact GELU (arXiv 1606.08415), with the error function."""
     return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
 
 
 @jit
-def elu(x: Value) -> Value:
+def elu(x: tl.tensor) -> tl.tensor:
     """Return x where it is positive, else exp(x) - 1."""
     return tl.where(x > 0, x, tl.exp(tl.minimum(x, 0.0)) - 1.0)
 
 
 @jit
-def sigmoid(x: Value) -> Value:
+def sigmoid(x: tl.tensor) -> tl.tensor:
     """Return 1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 
 @jit
-def hyperbolic_tangent(x: Value) -> Value:
+def hyperbolic_tangent(x: tl.tensor) -> tl.tensor:
     """Return tanh(x), which keeps its sign and never overflows."""
     shrunk = tl.exp(-2.0 * tl.abs(x))
     size = (1.0 - shrunk) / (1.0 + shrunk)
@@ -32,7 +32,7 @@ def hyperbolic_tangent(x: Value) -> Value:
 
 
 @jit
-def activated(x: Value, ACTIVATION: tl.constexpr) -> Value:
+def activated(x: tl.tensor, ACTIVATION: tl.constexpr) -> tl.tensor:
     """Return x through an activation of ``kernels.product``: none, GELU or ELU."""
     if ACTIVATION == 1:
         x = gelu(x)

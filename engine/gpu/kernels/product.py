@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.functions import activated
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 NONE, GELU, ELU = 0, 1, 2
 """Activations."""
@@ -12,7 +12,7 @@ EPSILON = 1e-5
 
 
 @jit
-def moments(x: Pointer, used: Value, K: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr) -> Value:
+def moments(x: tl.tensor, used: tl.tensor, K: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr) -> tl.tensor:
     """Return mean and 1 / standard deviation, each ``[BM]``, of rows at the addresses ``x`` ``[BM]``.
 
     The mean comes first and then the squares of differences (two passes), as in ``native/src/layers.h``.
@@ -34,12 +34,12 @@ def moments(x: Pointer, used: Value, K: tl.constexpr, BM: tl.constexpr, BK: tl.c
 
 @jit
 def product(
-    slots: Pointer,
-    x: Pointer,
-    weight: Pointer,
-    bias: Pointer,
-    norm: Pointer,
-    y: Pointer,
+    slots: tl.tensor,
+    x: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    norm: tl.tensor,
+    y: tl.tensor,
     X_STRIDE: tl.constexpr,
     Y_STRIDE: tl.constexpr,
     X_BY_SLOT: tl.constexpr,
@@ -89,12 +89,12 @@ def product(
 
 @jit
 def join(
-    slots: Pointer,
-    codes: Pointer,
-    table: Pointer,
-    x: Pointer,
-    norm: Pointer,
-    y: Pointer,
+    slots: tl.tensor,
+    codes: tl.tensor,
+    table: tl.tensor,
+    x: tl.tensor,
+    norm: tl.tensor,
+    y: tl.tensor,
     CODES_STRIDE: tl.constexpr,
     X_STRIDE: tl.constexpr,
     Y_STRIDE: tl.constexpr,
@@ -104,9 +104,9 @@ def join(
     BM: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
-    """Write the entry of each row's code in ``table`` (CODE_WIDTH numbers), and behind it the norm of x (WIDTH numbers).
+    """Write each row's entry in ``table``, CODE_WIDTH numbers, and behind it the norm of x, WIDTH numbers.
 
-    A program computes BM rows. A CODE_WIDTH or WIDTH of 0 leaves that part out.
+    A program computes BM rows; ``codes`` has the entries' numbers. A CODE_WIDTH or WIDTH of 0 leaves that part out.
     """
     first_row = tl.program_id(0) * BM
     if tl.load(slots + first_row) < 0:
