@@ -5,23 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from whispergpt.engine.gpu.codec_layers import LEAST, bytes_of
 from whispergpt.engine.gpu.emitter import Emitter, Signal
 from whispergpt.engine.gpu.kernels import attention, fine, product
-from whispergpt.engine.gpu.language import next_power_of_two
+from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
 from whispergpt.engine.gpu.launch import Cost, blocks
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.rotary import PERIOD
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.transformer import Stack
 
-ROWS, OUTPUTS, INPUTS = 64, 64, 32
-"""Block of a product: rows, outputs, and inputs at once."""
+ROWS = 64
+"""Rows of a program of a product."""
 FINE_ROWS = 32
 """Rows of a program of the fine stage."""
-PLACES = 64
+# Triton's interpreter takes about as long for many numbers as for one.
+OUTPUTS = 1024 if INTERPRETED else 64
+"""Most outputs of a program of a product."""
+INPUTS = 1024 if INTERPRETED else 32
+"""Most inputs that a product takes at once."""
+PLACES = 512 if INTERPRETED else 64
 """Places of a ring that attention reads at once."""
-LEAST = 16
-"""Smallest size that ``tl.dot`` takes."""
 
 
 class LayerEmitter(Emitter):
@@ -55,12 +59,12 @@ class LayerEmitter(Emitter):
         target = add_to if add_to is not None else out if out is not None else self.buffer(1, outputs)
         memory = target.memory if isinstance(target, Signal) else target
         assert source.stride(1) == memory.stride(1) == 1
-        matrix = self.weight(weight)
+        matrix, at_once = self.weight(weight), block_of(outputs, OUTPUTS)
         shift = self.slots if bias is None else self.constant(bias)
         written = outputs * memory.element_size() * (2 if add_to is not None else 1)
         self.emit(
             product.product,
-            lambda rows: (blocks(rows, ROWS), blocks(outputs, OUTPUTS)),
+            lambda rows: (blocks(rows, ROWS), blocks(outputs, at_once)),
             {
                 "x": source,
                 "weight": matrix,
@@ -78,8 +82,8 @@ class LayerEmitter(Emitter):
                 "ADD": add_to is not None,
                 "ACTIVATION": activation,
                 "BM": ROWS,
-                "BN": OUTPUTS,
-                "BK": INPUTS,
+                "BN": at_once,
+                "BK": block_of(inputs, INPUTS),
             },
             Cost(
                 row_bytes=inputs * source.element_size() + written,
@@ -113,7 +117,7 @@ class LayerEmitter(Emitter):
                 "CODE_WIDTH": code_width,
                 "WIDTH": width,
                 "BM": ROWS,
-                "BK": INPUTS,
+                "BK": block_of(max(code_width, width), INPUTS),
             },
             Cost(row_bytes=2 * 4 * (code_width + width)),
         )
@@ -159,8 +163,8 @@ class LayerEmitter(Emitter):
                 "WINDOW": config.window,
                 "PERIOD": PERIOD,
                 "SCALE": config.head_width**-0.5,
-                "BG": max(LEAST, next_power_of_two(group)),
-                "BD": max(LEAST, next_power_of_two(config.head_width)),
+                "BG": block_of(group, config.heads * LEAST),
+                "BD": block_of(config.head_width, config.width * LEAST),
                 "BP": PLACES,
             },
             Cost(
@@ -235,6 +239,6 @@ class LayerEmitter(Emitter):
         return latents
 
 
-def bytes_of(tensor: Tensor) -> int:
-    """Return the bytes of a tensor's numbers."""
-    return tensor.numel() * tensor.element_size()
+def block_of(count: int, most: int) -> int:
+    """Return the size of blocks of ``count`` numbers: a power of two from ``LEAST`` to ``most``."""
+    return min(most, max(LEAST, next_power_of_two(count)))
