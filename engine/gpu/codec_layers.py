@@ -7,7 +7,7 @@ read and written by one program.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -65,64 +65,74 @@ IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, r
 
 @dataclass(frozen=True)
 class Context:
-    """A line of the table of ``kernels.contexts``: a signal, and the state that keeps its end."""
+    """A signal, and the state whose slots, from ``offset`` on, keep its last ``size`` numbers."""
 
-    source: int
-    source_stride: int
-    new_in_frame: int
-    state: int
-    state_stride: int
+    signal: Signal
+    state: Tensor
+    offset: int
     size: int
     through_elu: bool
-    rounded: bool
+
+    def line(self, frames: int) -> list[int]:
+        """Return the context's line in the table of ``kernels.contexts``."""
+        memory, state = self.signal.memory, self.state
+        return [
+            memory.data_ptr(),
+            memory.stride(0),
+            self.signal.times * self.signal.width // frames,
+            state.data_ptr() + self.offset * state.element_size(),
+            state.stride(0),
+            self.size,
+            int(self.through_elu),
+            int(memory.dtype == torch.bfloat16),
+        ]
 
 
-class CodecEmitter(Emitter):
-    """A program over the codec's modules that is being built: ``frames`` frames of each row.
+class CodecLayers:
+    """Appends layers of the codec to a program, for ``frames`` frames of each row.
 
-    Attributes:
+    Args:
+        emitter: the program.
         frames: frames of each row in one run.
         counts: how many of them a row has, int32 ``[rows]``; None if every row has all.
         cold: 1 for rows whose stream starts with these frames, int32 ``[rows]``; None if none does. It matters with
             reflection padding alone, and such rows have at least ``frames_to_prime`` frames.
-        blocks: block sizes of the kernels.
     """
 
-    def __init__(self, rows: int, device: torch.device, dtype: torch.dtype, frames: int = 1) -> None:
-        super().__init__(rows, device, dtype)
-        self.frames = frames
-        self.blocks = IN_THE_INTERPRETER if INTERPRETED else ON_A_GPU
-        self.counts: Tensor | None = None
-        self.cold: Tensor | None = None
-        self._contexts: list[tuple[Context, Tensor, Tensor]] = []  # with their signals and states, to keep both alive
+    def __init__(
+        self, emitter: Emitter, frames: int = 1, counts: Tensor | None = None, cold: Tensor | None = None
+    ) -> None:
+        self._emitter, self._frames, self._counts, self._cold = emitter, frames, counts, cold
+        self._blocks = IN_THE_INTERPRETER if INTERPRETED else ON_A_GPU
+        self._contexts: list[Context] = []
 
     @property
     def _precision(self) -> str:
         """Return the precision of products whose operands stay in float32 in every program."""
-        return "ieee" if self.dtype == torch.float32 else "tf32x3"
+        return "ieee" if self._emitter.dtype == torch.float32 else "tf32x3"
 
     def entries(self, codes: Tensor, tables: list[Tensor], book_stride: int = 1) -> Signal:
         """Add up the entries of codes, int32: those of a row in one line, ``book_stride`` numbers between codebooks."""
         width = tables[0].shape[1]
-        latent = self.buffer(self.frames, width)
-        at_once = min(self.blocks.samples_of(self.frames), self.blocks.samples // 4)
-        self.emit(
+        latent = self._emitter.buffer(self._frames, width)
+        at_once = min(self._blocks.samples_of(self._frames), self._blocks.samples // 4)
+        self._emitter.emit(
             quantizer.entries_of,
-            lambda rows: (rows * self.frames // at_once,),
+            lambda rows: (rows * self._frames // at_once,),
             {
                 "codes": codes,
-                "table": self.constant(torch.stack(tables)),
+                "table": self._emitter.constant(torch.stack(tables)),
                 "latent": latent.memory,
                 "ROW": codes.stride(0),
                 "BOOK": book_stride,
-                "FRAMES": self.frames,
+                "FRAMES": self._frames,
                 "BOOKS": len(tables),
                 "SIZE": CODEBOOK_SIZE,
                 "WIDTH": width,
                 "BM": at_once,
                 "BW": next_power_of_two(width),
             },
-            Cost(row_bytes=latent.row_bytes * (1 + len(tables)) + 4 * len(tables) * self.frames),
+            Cost(row_bytes=latent.row_bytes * (1 + len(tables)) + 4 * len(tables) * self._frames),
         )
         return latent
 
@@ -151,50 +161,41 @@ class CodecEmitter(Emitter):
         return x
 
     def _output(self, times: int, width: int, exact: bool) -> Signal:
-        return self.buffer(times, width) if exact else self.operand_buffer(times, width)
+        return self._emitter.buffer(times, width) if exact else self._emitter.operand_buffer(times, width)
 
     def _keep(self, x: Signal, state: Tensor, through_elu: bool, offset: int = 0, size: int | None = None) -> None:
         """Have the end of ``x`` written to each slot of ``state`` by the end of the program.
 
         ``offset``, ``size``: part of the slot; all of it by default.
         """
-        slot = state.stride(0)
-        line = Context(
-            source=x.memory.data_ptr(),
-            source_stride=x.memory.stride(0),
-            new_in_frame=x.times * x.width // self.frames,
-            state=state.data_ptr() + offset * state.element_size(),
-            state_stride=slot,
-            size=slot if size is None else size,
-            through_elu=through_elu,
-            rounded=x.memory.dtype == torch.bfloat16,
-        )
         assert state.dtype == torch.float32 and state[0].is_contiguous()
-        self._contexts.append((line, x.memory, state))
+        whole = state[0].numel() if size is None else size
+        self._contexts.append(Context(x, state, offset, whole, through_elu))
 
     def keep_contexts(self) -> None:
-        """Emit the writing of all contexts to the state: the end of a program."""
-        if not self._contexts:
+        """Emit the writing of all contexts to the state: the end of a program.
+
+        The table has addresses. Other launches of the program have the tensors there as arguments, and so keep them.
+        """
+        kept, self._contexts = self._contexts, []
+        if not kept:
             return
-        lines = [line for line, _, _ in self._contexts]
-        self._contexts_kept = [tensors for _, *tensors in self._contexts]
-        table = torch.tensor([[int(number) for number in astuple(line)] for line in lines], device=self.device)
-        rows_at_once = self.blocks.rows
-        self.emit(
+        table = torch.tensor([context.line(self._frames) for context in kept], device=self._emitter.device)
+        rows_at_once = self._blocks.rows
+        self._emitter.emit(
             contexts.contexts,
-            lambda rows: (rows // rows_at_once, len(lines)),
+            lambda rows: (rows // rows_at_once, len(kept)),
             {
                 "table": table,
-                "frames": self.slots if self.counts is None else self.counts,
-                "FRAMES": self.frames,
-                "COUNTED": self.counts is not None,
+                "frames": self._emitter.slots if self._counts is None else self._counts,
+                "FRAMES": self._frames,
+                "COUNTED": self._counts is not None,
                 "COLUMNS": table.shape[1],
                 "BM": rows_at_once,
                 "BW": 32 * rows_at_once,
             },
-            Cost(row_bytes=sum(2 * 4 * line.size for line in lines)),
+            Cost(row_bytes=sum(2 * 4 * context.size for context in kept)),
         )
-        self._contexts = []
 
     def _product_of_windows(
         self,
@@ -211,16 +212,16 @@ class CodecEmitter(Emitter):
     ) -> None:
         """Emit ``samples`` outputs of each row by a matrix ``[N, K]``, over windows ``step`` numbers apart."""
         outputs, inputs = matrix.shape
-        weight, shift = self.weight(matrix.t()), self.constant(bias)
-        held = self.slots if state is None else state
-        block, at_once = self.blocks.outputs_of(outputs), self.blocks.samples_of(samples)
-        self.emit(
+        weight, shift = self._emitter.weight(matrix.t()), self._emitter.constant(bias)
+        held = self._emitter.slots if state is None else state
+        block, at_once = self._blocks.outputs_of(outputs), self._blocks.samples_of(samples)
+        self._emitter.emit(
             convolution.convolution,
             lambda rows: (rows * samples // at_once, blocks(outputs, block)),
             {
                 "x": x.memory,
                 "state": held,
-                "cold": self.cold if mirrored else self.slots,
+                "cold": self._cold if mirrored else self._emitter.slots,
                 "weight": weight,
                 "bias": shift,
                 "y": y.memory,
@@ -236,7 +237,7 @@ class CodecEmitter(Emitter):
                 "PRECISION": "ieee",
                 "BM": at_once,
                 "BN": block,
-                "BK": self.blocks.inputs_of(inputs),
+                "BK": self._blocks.inputs_of(inputs),
             },
             Cost(
                 row_bytes=x.row_bytes + y.row_bytes + 4 * before,
@@ -249,7 +250,11 @@ class CodecEmitter(Emitter):
         context = leaf(state, "context") if conv.context else None
         samples = x.times // conv.stride
         y = self._output(samples, conv.outputs, exact)
-        before, step, mirrored = conv.context * x.width, conv.stride * x.width, self.cold is not None and conv.context > 0
+        before, step, mirrored = (
+            conv.context * x.width,
+            conv.stride * x.width,
+            self._cold is not None and conv.context > 0,
+        )
         self._product_of_windows(x, context, before, samples, step, *conv.matrix(), through_elu, y, mirrored)
         if context is not None:
             self._keep(x, context, through_elu)
@@ -272,33 +277,37 @@ class CodecEmitter(Emitter):
         (weight, bias), (back, back_bias), (shortcut, shortcut_bias) = (
             conv.matrix() for conv in (first, second, unit.shortcut)
         )
-        matrices = {"weight": self.weight(weight.t()), "shortcut": self.weight(shortcut.t()), "back": self.weight(back.t())}
+        matrices = {
+            "weight": self._emitter.weight(weight.t()),
+            "shortcut": self._emitter.weight(shortcut.t()),
+            "back": self._emitter.weight(back.t()),
+        }
         context = leaf(branch(state, "1"), "context") if first.context else None
-        y = self.operand_buffer(x.times, x.width)
+        y = self._emitter.operand_buffer(x.times, x.width)
         before = first.context * x.width
-        block, at_once = self.blocks.outputs_of(x.width), self.blocks.samples_of(x.times)
-        self.emit(
+        block, at_once = self._blocks.outputs_of(x.width), self._blocks.samples_of(x.times)
+        self._emitter.emit(
             convolution.residual,
             lambda rows: (rows * x.times // at_once,),
             {
                 "x": x.memory,
-                "state": self.slots if context is None else context,
-                "cold": self.slots if self.cold is None else self.cold,
+                "state": self._emitter.slots if context is None else context,
+                "cold": self._emitter.slots if self._cold is None else self._cold,
                 **matrices,
-                "bias": self.constant(bias),
-                "sum_bias": self.constant(back_bias + shortcut_bias),
+                "bias": self._emitter.constant(bias),
+                "sum_bias": self._emitter.constant(back_bias + shortcut_bias),
                 "y": y.memory,
                 "SAMPLES": x.times,
                 "BEFORE": before,
                 "WIDTH": x.width,
                 "HIDDEN": first.outputs,
                 "K": weight.shape[1],
-                "MIRRORED": self.cold is not None and before > 0,
+                "MIRRORED": self._cold is not None and before > 0,
                 "PRECISION": "ieee",
                 "BM": at_once,
                 "BH": max(LEAST, next_power_of_two(first.outputs)),
                 "BN": block,
-                "BK": self.blocks.inputs_of(x.width),
+                "BK": self._blocks.inputs_of(x.width),
             },
             Cost(
                 row_bytes=x.row_bytes + y.row_bytes + 4 * before,
@@ -314,21 +323,21 @@ class CodecEmitter(Emitter):
         """Emit the last convolution of a decoder, behind ELU."""
         context = leaf(state, "context")
         matrix, bias = conv.matrix()
-        audio, at_once = self.buffer(x.times, 1), self.blocks.samples_of(x.times)
-        self.emit(
+        audio, at_once = self._emitter.buffer(x.times, 1), self._blocks.samples_of(x.times)
+        self._emitter.emit(
             sound.sound,
             lambda rows: (rows * x.times // at_once,),
             {
                 "x": x.memory,
                 "state": context,
-                "cold": self.slots if self.cold is None else self.cold,
-                "weight": self.constant(matrix),
-                "bias": self.constant(bias),
+                "cold": self._emitter.slots if self._cold is None else self._cold,
+                "weight": self._emitter.constant(matrix),
+                "bias": self._emitter.constant(bias),
                 "audio": audio.memory,
                 "SAMPLES": x.times,
                 "WIDTH": x.width,
                 "TAPS": conv.kernel,
-                "MIRRORED": self.cold is not None,
+                "MIRRORED": self._cold is not None,
                 "BM": at_once,
                 "BC": next_power_of_two(x.width),
             },
@@ -341,16 +350,33 @@ class CodecEmitter(Emitter):
         self._keep(x, context, through_elu=True)
         return audio
 
+    def to_16_bits(self, audio: Signal, samples: Tensor, finite: Tensor) -> None:
+        """Convert each row's ``audio`` to ``samples``, int16, and ``finite``, uint8, to 1 if all are finite."""
+        at_once = self._blocks.rows
+        self._emitter.emit(
+            sound.to_16_bits,
+            lambda rows: (rows // at_once,),
+            {
+                "audio": audio.memory,
+                "samples": samples,
+                "finite": finite,
+                "SAMPLES": audio.times,
+                "BM": at_once,
+                "BT": next_power_of_two(audio.times),
+            },
+            Cost(row_bytes=audio.row_bytes + 2 * audio.times + 1),
+        )
+
     def _lstm(self, layer: ResidualLSTM, x: Signal, state: State) -> Signal:
         """Emit an LSTM, whose output is added to ``x``."""
         hidden, cell = leaf(state, "hidden"), leaf(state, "cell")
         width = x.width
-        y, total = x, self.buffer(self.frames, width)
+        y, total = x, self._emitter.buffer(self._frames, width)
         for index in range(layer.layers):
             matrix, bias = layer.gates(index)
-            out = self.buffer(self.frames, width)
-            weight = self.weight(matrix.t())
-            for frame in range(self.frames):
+            out = self._emitter.buffer(self._frames, width)
+            weight = self._emitter.weight(matrix.t())
+            for frame in range(self._frames):
                 self._lstm_frame(y, hidden, cell, index, weight, bias, out, x, total, frame, index + 1 == layer.layers)
             self._keep(out, hidden, through_elu=False, offset=index * width, size=width)
             y = out
@@ -371,48 +397,48 @@ class CodecEmitter(Emitter):
         last: bool,
     ) -> None:
         width, layers = x.width, hidden.shape[1]
-        units = min(self.blocks.units, max(LEAST, next_power_of_two(width)))
+        units = min(self._blocks.units, max(LEAST, next_power_of_two(width)))
         row_bytes = 4 * width * (5 + (2 if last else 0))  # input, hidden, cell twice, output; skip and total
-        self.emit(
+        self._emitter.emit(
             lstm.lstm,
             lambda rows: (rows // ROW_BLOCK, blocks(width, units)),
             {
                 "x": x.memory,
                 "hidden": hidden[:, layer],
                 "cell": cell[:, layer],
-                "frames": self.slots if self.counts is None else self.counts,
+                "frames": self._emitter.slots if self._counts is None else self._counts,
                 "weight": weight,
-                "bias": self.constant(bias),
+                "bias": self._emitter.constant(bias),
                 "out": out.memory,
                 "skip": skip.memory,
                 "total": total.memory,
                 "FRAME": frame,
-                "FRAMES": self.frames,
+                "FRAMES": self._frames,
                 "WIDTH": width,
                 "LAYERS": layers,
-                "COUNTED": self.counts is not None,
+                "COUNTED": self._counts is not None,
                 "LAST": last,
                 "PRECISION": "ieee",
                 "BM": ROW_BLOCK,
                 "BU": units,
-                "BK": self.blocks.inputs_of(width),
+                "BK": self._blocks.inputs_of(width),
             },
             Cost(row_bytes, bytes_of(weight), 2 * weight.numel()),
         )
 
     def slices(self, mel: CausalMel, audio: Signal, tail: Tensor) -> Signal:
         """Emit the mel slices ``[frames, n_mels]`` of each row's samples."""
-        size, frames = mel.config.window, self.frames
+        size, frames = mel.config.window, self._frames
         cosine, sine = transform_tables(size)
         half, quarter = size // 2, size // 4
-        bins = self.buffer(frames, half)
+        bins = self._emitter.buffer(frames, half)
         shape = torch.cat([mel.window, mel.window.new_zeros(1)])
         # Even bins first; the highest bin has no part in any band.
         bank = torch.cat([mel.bank[0:half:2], mel.bank[1:half:2]])
         assert float(mel.bank[half].max()) < 1e-6
-        tables = [self.constant(table) for table in (shape, cosine, sine)]
-        at_once, together = self.blocks.samples_of(frames), min(self.blocks.outputs, quarter)
-        self.emit(
+        tables = [self._emitter.constant(table) for table in (shape, cosine, sine)]
+        at_once, together = self._blocks.samples_of(frames), min(self._blocks.outputs, quarter)
+        self._emitter.emit(
             spectrum.magnitudes,
             lambda rows: (rows * frames // at_once, half // together),
             {
@@ -428,7 +454,7 @@ class CodecEmitter(Emitter):
                 "PRECISION": self._precision,
                 "BM": at_once,
                 "BN": together,
-                "BK": min(self.blocks.inputs, quarter),
+                "BK": min(self._blocks.inputs, quarter),
             },
             Cost(
                 row_bytes=audio.row_bytes + 4 * mel.history + bins.row_bytes,
@@ -437,28 +463,28 @@ class CodecEmitter(Emitter):
             ),
         )
         self._keep(audio, tail, through_elu=False)
-        return self._bands(bins, self.constant(bank), mel.config.floor)
+        return self._bands(bins, self._emitter.constant(bank), mel.config.floor)
 
     def _bands(self, bins: Signal, bank: Tensor, floor: float) -> Signal:
-        slices = self.operand_buffer(self.frames, bank.shape[1])
-        at_once = self.blocks.samples_of(self.frames)
-        self.emit(
+        slices = self._emitter.operand_buffer(self._frames, bank.shape[1])
+        at_once = self._blocks.samples_of(self._frames)
+        self._emitter.emit(
             spectrum.bands,
-            lambda rows: (rows * self.frames // at_once,),
+            lambda rows: (rows * self._frames // at_once,),
             {
                 "bins": bins.memory,
                 "bank": bank,
                 "slices": slices.memory,
-                "floor": floor,
-                "FRAMES": self.frames,
+                "FRAMES": self._frames,
                 "K": bank.shape[0],
                 "N": bank.shape[1],
+                "FLOOR": floor,
                 "PRECISION": self._precision,
                 "BM": at_once,
                 "BN": max(LEAST, next_power_of_two(bank.shape[1])),
-                "BK": min(self.blocks.inputs, bank.shape[0]),
+                "BK": min(self._blocks.inputs, bank.shape[0]),
             },
-            Cost(bins.row_bytes + slices.row_bytes, bytes_of(bank), 2 * bank.numel() * self.frames),
+            Cost(bins.row_bytes + slices.row_bytes, bytes_of(bank), 2 * bank.numel() * self._frames),
         )
         return slices
 

@@ -11,14 +11,16 @@ from torch import Tensor
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, SMALL_CODEC, CodecConfig, MelConfig
-from whispergpt.engine.gpu.codec_layers import CodecEmitter
-from whispergpt.engine.gpu.emitter import UNUSED
+from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig, MelConfig
+from whispergpt.engine.gpu.codec_layers import CodecLayers
+from whispergpt.engine.gpu.codec_program import decode_frame, mel_slices
+from whispergpt.engine.gpu.emitter import UNUSED, Emitter
 from whispergpt.engine.gpu.language import INTERPRETED
 from whispergpt.engine.gpu.launch import whole_blocks
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.mel import CausalMel
-from whispergpt.engine.model.streaming import State, branch, clone, leaf, map_state
+from whispergpt.engine.model.streaming import State, branch, clone, map_state
 from whispergpt.training.codec.start import keep_variance
 
 CPU = torch.device("cpu")
@@ -28,18 +30,19 @@ SLOTS = 70
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
 
 
-class Decoder(CodecEmitter):
+class Decoder(Emitter):
     """Codes to samples and slices, one frame of each row."""
 
     def __init__(self, codec: Codec, mel: CausalMel, state: State, rows: int) -> None:
         super().__init__(rows, CPU, torch.float32)
         self.codes = torch.zeros(self.rows, codec.config.n_codebooks, dtype=torch.int32)
+        self.samples = torch.zeros(self.rows, HOP, dtype=torch.int16)
+        self.finite = torch.zeros(self.rows, dtype=torch.uint8)
         self.stage("codec")
-        latent = self.entries(self.codes, codec.quantizer.entries)
-        self.audio = self.seanet(codec.decoder, latent, branch(state, "decoder"))
+        latent = CodecLayers(self).entries(self.codes, codec.quantizer.entries)
+        self.audio = decode_frame(self, codec.decoder, latent, branch(state, "decoder"), self.samples, self.finite)
         self.stage("mel")
-        self.bands = self.slices(mel, self.audio, leaf(branch(state, "mel"), "tail"))
-        self.keep_contexts()
+        self.bands = mel_slices(self, mel, self.audio, branch(state, "mel"))
 
     def frame(self, slots: list[int], codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples and slices of these slots, with codes ``[slots, K]``."""
@@ -91,10 +94,14 @@ def test_frames_equal_torchs(name: str) -> None:
         ours, bands = program.frame(slots, codes)
         assert float(samples.abs().max()) > 0.1
         assert float((ours - samples[slots]).abs().max()) < 1e-4
+        assert int((program.samples[:40].int() - to_int16(samples[slots]).int()).abs().max()) <= 4
+        assert program.finite[:40].all()
         assert float((bands - slices[slots]).abs().max()) < 1e-4
         assert_near(state, expected)
     others = ~active
-    map_state(lambda now, was: pytest.fail("changed") if not torch.equal(now[others], was[others]) else now, state, before)
+    map_state(
+        lambda now, was: pytest.fail("changed") if not torch.equal(now[others], was[others]) else now, state, before
+    )
 
 
 @pytest.mark.parametrize("name", CODECS)

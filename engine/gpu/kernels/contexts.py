@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.functions import elu
-from whispergpt.engine.gpu.language import Pointer, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
+
 
 @jit
 def contexts(
-    slots: Pointer,
-    table: Pointer,
-    frames: Pointer,
+    slots: tl.tensor,
+    table: tl.tensor,
+    frames: tl.tensor,
     FRAMES: tl.constexpr,
     COUNTED: tl.constexpr,
     COLUMNS: tl.constexpr,

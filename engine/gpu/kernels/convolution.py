@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.functions import elu
 from whispergpt.engine.gpu.kernels.window import window
-from whispergpt.engine.gpu.language import Pointer, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def convolution(
-    slots: Pointer,
-    x: Pointer,
-    state: Pointer,
-    cold: Pointer,
-    weight: Pointer,
-    bias: Pointer,
-    y: Pointer,
+    slots: tl.tensor,
+    x: tl.tensor,
+    state: tl.tensor,
+    cold: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    y: tl.tensor,
     SAMPLES: tl.constexpr,
     STEP: tl.constexpr,
     ROW: tl.constexpr,
@@ -50,7 +50,9 @@ def convolution(
         k = first + tl.arange(0, BK)
         place = start[:, None] + k[None, :]
         wanted = (k < K)[None, :]
-        a = window(x, state, cold, row[:, None], slot[:, None], place, wanted, ROW, BEFORE, WIDTH, THROUGH_ELU, MIRRORED)
+        a = window(
+            x, state, cold, row[:, None], slot[:, None], place, wanted, ROW, BEFORE, WIDTH, THROUGH_ELU, MIRRORED
+        )
         b = tl.load(weight + k[:, None] * N + n[None, :], mask=(k < K)[:, None] & (n < N)[None, :], other=0.0)
         total = tl.dot(a.to(b.dtype), b, total, input_precision=PRECISION)
     tl.store(y + m[:, None] * N + n[None, :], total.to(y.dtype.element_ty), mask=(n < N)[None, :])
@@ -58,16 +60,16 @@ def convolution(
 
 @jit
 def residual(
-    slots: Pointer,
-    x: Pointer,
-    state: Pointer,
-    cold: Pointer,
-    weight: Pointer,
-    bias: Pointer,
-    shortcut: Pointer,
-    back: Pointer,
-    sum_bias: Pointer,
-    y: Pointer,
+    slots: tl.tensor,
+    x: tl.tensor,
+    state: tl.tensor,
+    cold: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    shortcut: tl.tensor,
+    back: tl.tensor,
+    sum_bias: tl.tensor,
+    y: tl.tensor,
     SAMPLES: tl.constexpr,
     BEFORE: tl.constexpr,
     WIDTH: tl.constexpr,

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.functions import hyperbolic_tangent, sigmoid
-from whispergpt.engine.gpu.language import Pointer, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def lstm(
-    slots: Pointer,
-    x: Pointer,
-    hidden: Pointer,
-    cell: Pointer,
-    frames: Pointer,
-    weight: Pointer,
-    bias: Pointer,
-    out: Pointer,
-    skip: Pointer,
-    total: Pointer,
+    slots: tl.tensor,
+    x: tl.tensor,
+    hidden: tl.tensor,
+    cell: tl.tensor,
+    frames: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    skip: tl.tensor,
+    total: tl.tensor,
     FRAME: tl.constexpr,
     FRAMES: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -31,10 +31,10 @@ def lstm(
 ) -> None:
     """Compute ``BU`` units of ``BM`` rows: ``out``, and the new cell in the state.
 
-    ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of the
-    states ``[slots, LAYERS, WIDTH]``. The earlier hidden vector is in the state for frame 0, and in ``out`` for others.
-    ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write, forget, new, show. With LAST, ``total`` becomes
-    ``skip + out``. With COUNTED, cells of rows whose number of ``frames`` does not reach this one stay as they are.
+    ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of
+    the states ``[slots, LAYERS, WIDTH]``. The earlier hidden vector is in the state for frame 0, and in ``out`` for
+    others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write, forget, new, show. With LAST,
+    ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its cell stays as it is after them.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def entries_of(
-    slots: Pointer,
-    codes: Pointer,
-    table: Pointer,
-    latent: Pointer,
+    slots: tl.tensor,
+    codes: tl.tensor,
+    table: tl.tensor,
+    latent: tl.tensor,
     ROW: tl.constexpr,
     BOOK: tl.constexpr,
     FRAMES: tl.constexpr,
@@ -22,7 +22,7 @@ def entries_of(
 ) -> None:
     """Add up the entries of ``BM`` frames: ``latent[m] = Σ table[book, code of m in book]``, float32.
 
-    ``codes`` has ``ROW`` numbers from row to row and ``BOOK`` from codebook to codebook, and a row's frames in one line.
+    ``codes`` has ``ROW`` numbers from row to row and ``BOOK`` from codebook to codebook; frames lie side by side.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // FRAMES) < 0:
@@ -40,12 +40,12 @@ def entries_of(
 
 @jit
 def nearest(
-    slots: Pointer,
-    latent: Pointer,
-    table: Pointer,
-    turned: Pointer,
-    squares: Pointer,
-    codes: Pointer,
+    slots: tl.tensor,
+    latent: tl.tensor,
+    table: tl.tensor,
+    turned: tl.tensor,
+    squares: tl.tensor,
+    codes: tl.tensor,
     ROW: tl.constexpr,
     BOOK: tl.constexpr,
     FRAMES: tl.constexpr,

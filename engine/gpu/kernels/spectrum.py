@@ -12,25 +12,25 @@ multiplications. The highest bin, N/2, is left out too: no band reaches it.
 
 from __future__ import annotations
 
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def shaped(
-    audio: Pointer,
-    tail: Pointer,
-    shape: Pointer,
-    start: Value,
-    shift: Value,
-    held: Value,
-    wanted: Value,
-    place: Value,
+    audio: tl.tensor,
+    tail: tl.tensor,
+    shape: tl.tensor,
+    start: tl.tensor,
+    shift: tl.tensor,
+    held: tl.tensor,
+    wanted: tl.tensor,
+    place: tl.tensor,
     HISTORY: tl.constexpr,
-) -> Value:
-    """Return the samples at ``place`` of the windows that end with frames, times the window's shape; 0 if not ``wanted``.
+) -> tl.tensor:
+    """Return samples ``place`` of the windows that end with frames, times the window's shape; 0 if not ``wanted``.
 
-    Rows' new samples begin at ``audio + start``, the frames' own ``shift`` later, and the ``HISTORY`` samples before the
-    new ones at ``tail + held``.
+    A row's new samples begin at ``audio + start`` and its frame's ``shift`` later. The ``HISTORY`` samples before the
+    new ones are at ``tail + held``.
     """
     at = shift + place - HISTORY
     fresh = tl.load(audio + start + at, mask=wanted & (at >= 0), other=0.0)
@@ -40,13 +40,13 @@ def shaped(
 
 @jit
 def magnitudes(
-    slots: Pointer,
-    audio: Pointer,
-    tail: Pointer,
-    shape: Pointer,
-    cosine: Pointer,
-    sine: Pointer,
-    bins: Pointer,
+    slots: tl.tensor,
+    audio: tl.tensor,
+    tail: tl.tensor,
+    shape: tl.tensor,
+    cosine: tl.tensor,
+    sine: tl.tensor,
+    bins: tl.tensor,
     FRAMES: tl.constexpr,
     HOP: tl.constexpr,
     SIZE: tl.constexpr,
@@ -55,9 +55,10 @@ def magnitudes(
     BN: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
-    """Compute ``BN`` of the magnitudes ``bins`` ``[frames, SIZE/2]`` of ``BM`` frames: first all even bins, then all odd ones.
+    """Compute ``BN`` of the magnitudes ``bins`` ``[frames, SIZE/2]`` of ``BM`` frames: even bins, then odd ones.
 
-    ``shape`` has ``SIZE + 1`` numbers. ``cosine`` and ``sine`` are ``[2, SIZE/4, SIZE/4]``: parity of the bin, place n, number j of the bin.
+    ``shape`` has ``SIZE + 1`` numbers. ``cosine`` and ``sine`` are ``[2, SIZE/4, SIZE/4]``: parity of the bin, place n,
+    number j of the bin.
     """
     HISTORY: tl.constexpr = SIZE - HOP
     HALF: tl.constexpr = SIZE // 2
@@ -96,20 +97,20 @@ def magnitudes(
 
 @jit
 def bands(
-    slots: Pointer,
-    bins: Pointer,
-    bank: Pointer,
-    slices: Pointer,
-    floor: float,
+    slots: tl.tensor,
+    bins: tl.tensor,
+    bank: tl.tensor,
+    slices: tl.tensor,
     FRAMES: tl.constexpr,
     K: tl.constexpr,
     N: tl.constexpr,
+    FLOOR: tl.constexpr,
     PRECISION: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
-    """Compute the mel slices of ``BM`` frames: ``(log10(max(bins · bank, floor)) + 1) / 2``, with ``bank`` ``[K, N]``."""
+    """Compute slices of ``BM`` frames: ``(log10(max(bins · bank, FLOOR)) + 1) / 2``, with ``bank`` ``[K, N]``."""
     if tl.load(slots + tl.program_id(0) * BM // FRAMES) < 0:
         return
     m = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -120,5 +121,7 @@ def bands(
         a = tl.load(bins + m[:, None] * K + k[None, :])
         b = tl.load(bank + k[:, None] * N + n[None, :], mask=(n < N)[None, :], other=0.0)
         total = tl.dot(a, b, total, input_precision=PRECISION)
-    decades = tl.log(tl.maximum(total, floor)) * 0.4342944819
-    tl.store(slices + m[:, None] * N + n[None, :], ((decades + 1.0) * 0.5).to(slices.dtype.element_ty), mask=(n < N)[None, :])
+    decades = tl.log(tl.maximum(total, FLOOR)) * 0.4342944819
+    tl.store(
+        slices + m[:, None] * N + n[None, :], ((decades + 1.0) * 0.5).to(slices.dtype.element_ty), mask=(n < N)[None, :]
+    )

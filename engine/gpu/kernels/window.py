@@ -1,31 +1,31 @@
-"""The input of a convolution: for each output sample, the samples of its stream that it sees, earlier frames included."""
+"""The input of a convolution: for each output sample, all samples of its stream that it sees."""
 
 from __future__ import annotations
 
 from whispergpt.engine.gpu.kernels.functions import elu
-from whispergpt.engine.gpu.language import Pointer, Value, jit, tl
+from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
 def window(
-    x: Pointer,
-    state: Pointer,
-    cold: Pointer,
-    row: Value,
-    slot: Value,
-    place: Value,
-    wanted: Value,
+    x: tl.tensor,
+    state: tl.tensor,
+    cold: tl.tensor,
+    row: tl.tensor,
+    slot: tl.tensor,
+    place: tl.tensor,
+    wanted: tl.tensor,
     ROW: tl.constexpr,
     BEFORE: tl.constexpr,
     WIDTH: tl.constexpr,
     THROUGH_ELU: tl.constexpr,
     MIRRORED: tl.constexpr,
-) -> Value:
+) -> tl.tensor:
     """Return numbers of a signal ``[rows, samples, WIDTH]`` behind its context, float32 where ``wanted``, else 0.
 
-    ``place`` counts a row's numbers from its first new sample on. Those before it, down to ``-BEFORE``, are in the state
-    ``[slots, BEFORE]``, already through ELU. With MIRRORED, rows where ``cold`` is set have the mirror image of their
-    first new samples there instead: reflection padding.
+    ``place`` counts a row's numbers from its first new sample on. Those before it, down to ``-BEFORE``, are in the
+    state ``[slots, BEFORE]``, already through ELU. With MIRRORED, rows where ``cold`` is set have the mirror image of
+    their first new samples there instead: reflection padding.
     """
     fresh = place >= 0
     source = place
