@@ -187,6 +187,7 @@ class LayerEmitter(Emitter):
         context, held = self.buffer(1, config.width), self.buffer(1, config.width)
         raised, query = self.operand_buffer(1, config.width), self.operand_buffer(1, config.dimension)
         size = entries[0].shape[0]
+        most = OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2  # more in float32 would spill registers
         weights = {
             "hidden_weight": self.weight(fine_stage.hidden.weight),
             "previous_weight": self.weight(fine_stage.previous.weight),
@@ -226,8 +227,9 @@ class LayerEmitter(Emitter):
                 "SIZE": size,
                 "HEAT": config.temperature,
                 "BM": FINE_ROWS,
-                "BN": OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2,  # float32 would spill registers
-                "BK": INPUTS,
+                "BN": block_of(config.width, most),
+                "BC": block_of(size, most),
+                "BK": block_of(max(config.width, config.dimension, fine_stage.hidden.in_features), INPUTS),
             },
             Cost(
                 row_bytes=state_bytes + scratch + 4 * config.dimension * (len(levels) + 2) + 4 * codes.shape[1],

@@ -11,11 +11,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from tests.parity.test_native_step import MODELS, SLOTS, assert_same, busy_state, frame_step
-from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import INTERPRETED
 from whispergpt.engine.gpu.launch import whole_blocks
-from whispergpt.engine.model.streaming import branch, clone, leaf
+from whispergpt.engine.model.streaming import clone
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
 
