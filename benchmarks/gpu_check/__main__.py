@@ -1,6 +1,7 @@
 """Run the check, write ``build/gpu-check.json`` and exit 0 if no kernel spills and all results are equal.
 
-``python -m whispergpt.benchmarks.gpu_check [--all] [--frames N]``; ``--all`` compiles every kind of model in both formats.
+``python -m whispergpt.benchmarks.gpu_check [--all] [--frames N]``; ``--all`` compiles every kind of model in both
+formats.
 """
 
 from __future__ import annotations
