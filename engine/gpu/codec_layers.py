@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from whispergpt.engine.config import CODEBOOK_SIZE, HOP
 from whispergpt.engine.gpu.emitter import Emitter, Signal
-from whispergpt.engine.gpu.kernels import contexts, convolution, lstm, quantizer, sound, spectrum
+from whispergpt.engine.gpu.kernels import contexts, convolution, lstm, quantizer, sound, spectrum, upsampling
 from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
 from whispergpt.engine.gpu.launch import ROW_BLOCK, Cost, blocks
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
@@ -24,6 +24,8 @@ from whispergpt.engine.model.streaming import State, branch, leaf
 
 LEAST = 16
 """Smallest size of a block that ``tl.dot`` takes."""
+WIDEST_JOINED = 128
+"""Most channels of a stage that one kernel computes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Blocks:
         inputs: inputs that are multiplied at once.
         units: units of an LSTM.
         rows: rows whose contexts are kept.
+        slices: frames whose spectrum is computed.
     """
 
     samples: int = 64
@@ -43,6 +46,7 @@ class Blocks:
     inputs: int = 32
     units: int = 32
     rows: int = 8
+    slices: int = 32
 
     def samples_of(self, times: int) -> int:
         """Return the samples of a program where ``ROW_BLOCK`` rows have ``times`` samples each."""
@@ -59,7 +63,7 @@ class Blocks:
 
 ON_A_GPU = Blocks()
 """Blocks of GPUs: with these no kernel needs more registers than a thread has."""
-IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, rows=64)
+IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, rows=64, slices=64)
 """Blocks of Triton's interpreter, where an operation takes about as long for many numbers as for one."""
 
 
@@ -72,6 +76,8 @@ class Context:
     offset: int
     size: int
     through_elu: bool
+    replaces: bool = False
+    """Whether the signal is only as long as the state."""
 
     def line(self, frames: int) -> list[int]:
         """Return the context's line in the table of ``kernels.contexts``."""
@@ -85,6 +91,7 @@ class Context:
             self.size,
             int(self.through_elu),
             int(memory.dtype == torch.bfloat16),
+            int(self.replaces),
         ]
 
 
@@ -139,6 +146,7 @@ class CodecLayers:
     def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
         """Emit an encoder or a decoder, layer by layer; return latents or samples, in float32."""
         layers = list(module.model)
+        joined: CausalConvTranspose1d | None = None
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.ELU):
                 continue
@@ -151,9 +159,17 @@ class CodecLayers:
             elif isinstance(layer, CausalConv1d):
                 x = self._convolution(layer, x, own, through_elu, exact)
             elif isinstance(layer, CausalConvTranspose1d):
-                x = self._transposed(layer, x, own, through_elu, exact)
+                # Few programs have a whole stage of one sample a frame to compute, so there the two stay apart.
+                if x.times > self._frames and self._joins(layer, layers[index + 1 : index + 2]):
+                    joined = layer
+                else:
+                    x = self._transposed(layer, x, own, through_elu, exact)
             elif isinstance(layer, ResidualBlock):
-                x = self._residual(layer, x, own)
+                if joined is None:
+                    x = self._residual(layer, x, own)
+                else:
+                    x = self._upsampling(joined, layer, x, branch(state, str(index - 1)), own)
+                    joined = None
             elif isinstance(layer, ResidualLSTM):
                 x = self._lstm(layer, x, own)
             else:
@@ -319,6 +335,79 @@ class CodecLayers:
             self._keep(x, context, through_elu=True)
         return y
 
+    def _joins(self, conv: CausalConvTranspose1d, following: list[nn.Module]) -> bool:
+        """Return whether ``kernels.upsampling`` computes a transposed convolution with the unit that follows it.
+
+        It is made for units that see two samples back, for signals that are not mirrored, and for widths whose matrices
+        fit into shared memory.
+        """
+        unit = following[0] if following else None
+        return (
+            isinstance(unit, ResidualBlock)
+            and isinstance(first := unit.block[1], CausalConv1d)
+            and first.kernel == 3
+            and conv.stride >= 2
+            and conv.outputs <= WIDEST_JOINED
+            and self._cold is None
+        )
+
+    def _upsampling(
+        self, conv: CausalConvTranspose1d, unit: ResidualBlock, x: Signal, state: State, unit_state: State
+    ) -> Signal:
+        """Emit a transposed convolution, behind ELU, and the residual unit that follows it."""
+        first, second = unit.block[1], unit.block[3]
+        assert isinstance(first, CausalConv1d) and isinstance(second, CausalConv1d)
+        constant, weight = self._emitter.constant, self._emitter.weight
+        spread, spread_bias = conv.matrix()
+        (inner, inner_bias), (back, back_bias), (shortcut, shortcut_bias) = (
+            each.matrix() for each in (first, second, unit.shortcut)
+        )
+        named = {"weight": spread, "inner": inner, "shortcut": shortcut, "back": back}
+        matrices = {name: weight(matrix.t()) for name, matrix in named.items()}
+        previous, context = leaf(state, "previous"), leaf(branch(unit_state, "1"), "context")
+        y = self._emitter.operand_buffer(x.times * conv.stride, conv.outputs)
+        end = self._emitter.buffer(2, conv.outputs)
+        at_once, wide = self._blocks.samples_of(x.times), conv.outputs >= WIDEST_JOINED
+        again = 2 * 2 * x.width * conv.outputs  # multiplications of the two samples that are computed again
+        self._emitter.emit(
+            upsampling.upsampling,
+            lambda rows: (rows * x.times // at_once,),
+            {
+                "x": x.memory,
+                "previous": previous,
+                "context": context,
+                "counts": self._emitter.slots if self._counts is None else self._counts,
+                **matrices,
+                "bias": constant(spread_bias),
+                "inner_bias": constant(inner_bias),
+                "sum_bias": constant(back_bias + shortcut_bias),
+                "y": y.memory,
+                "end": end.memory,
+                "SAMPLES": x.times,
+                "FRAMES": self._frames,
+                "COUNTED": self._counts is not None,
+                "STRIDE": conv.stride,
+                "INPUTS": x.width,
+                "WIDTH": conv.outputs,
+                "HIDDEN": first.outputs,
+                "BM": at_once,
+                "BC": max(LEAST, next_power_of_two(conv.outputs)),
+                "BH": max(LEAST, next_power_of_two(first.outputs)),
+                "BK": self._blocks.inputs_of(2 * x.width),
+            },
+            Cost(
+                row_bytes=x.row_bytes + y.row_bytes + end.row_bytes + 4 * x.width + 2 * 4 * conv.outputs,
+                shared_bytes=sum(map(bytes_of, matrices.values())),
+                operations=2
+                * x.times
+                * (spread.numel() + again + conv.stride * (inner.numel() + back.numel() + shortcut.numel())),
+            ),
+            warps=8 if wide else 4,
+        )
+        self._keep(x, previous, through_elu=True)
+        self._contexts.append(Context(end, context, 0, 2 * conv.outputs, through_elu=False, replaces=True))
+        return y
+
     def _sound(self, conv: CausalConv1d, x: Signal, state: State) -> Signal:
         """Emit the last convolution of a decoder, behind ELU."""
         context = leaf(state, "context")
@@ -437,7 +526,7 @@ class CodecLayers:
         bank = torch.cat([mel.bank[0:half:2], mel.bank[1:half:2]])
         assert float(mel.bank[half].max()) < 1e-6
         tables = [self._emitter.constant(table) for table in (shape, cosine, sine)]
-        at_once, together = self._blocks.samples_of(frames), min(self._blocks.outputs, quarter)
+        at_once, together = self._blocks.slices, min(self._blocks.outputs, quarter)
         self._emitter.emit(
             spectrum.magnitudes,
             lambda rows: (rows * frames // at_once, half // together),
@@ -461,16 +550,18 @@ class CodecLayers:
                 shared_bytes=sum(map(bytes_of, tables)),
                 operations=2 * 4 * quarter * quarter * frames,
             ),
+            warps=8,
+            stages=2,
         )
         self._keep(audio, tail, through_elu=False)
         return self._bands(bins, self._emitter.constant(bank), mel.config.floor)
 
     def _bands(self, bins: Signal, bank: Tensor, floor: float) -> Signal:
         slices = self._emitter.operand_buffer(self._frames, bank.shape[1])
-        at_once = self._blocks.samples_of(self._frames)
+        at_once, block = self._blocks.slices, min(128, max(LEAST, next_power_of_two(bank.shape[1])))
         self._emitter.emit(
             spectrum.bands,
-            lambda rows: (rows * self._frames // at_once,),
+            lambda rows: (rows * self._frames // at_once, blocks(bank.shape[1], block)),
             {
                 "bins": bins.memory,
                 "bank": bank,
@@ -481,10 +572,11 @@ class CodecLayers:
                 "FLOOR": floor,
                 "PRECISION": self._precision,
                 "BM": at_once,
-                "BN": max(LEAST, next_power_of_two(bank.shape[1])),
+                "BN": block,
                 "BK": min(self._blocks.inputs, bank.shape[0]),
             },
             Cost(bins.row_bytes + slices.row_bytes, bytes_of(bank), 2 * bank.numel() * self._frames),
+            warps=8,
         )
         return slices
 

@@ -20,8 +20,8 @@ def contexts(
     """Keep the last numbers of one signal for ``BM`` rows: the state becomes the end of itself and the signal.
 
     A line of ``table`` is a signal: its address, numbers from row to row and new ones in a frame; the state's address,
-    numbers from slot to slot and kept ones; whether the signal goes through ELU; whether it is bfloat16, else float32.
-    With COUNTED, a row has ``frames`` frames, else FRAMES. States are float32.
+    numbers from slot to slot and kept ones; whether the signal goes through ELU; whether it is bfloat16, else float32;
+    whether it is only as long as the state, which it then replaces. With COUNTED, a row has ``frames`` frames, else FRAMES. States are float32.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return
@@ -31,7 +31,7 @@ def contexts(
     source, stride, fresh = tl.load(line), tl.load(line + 1), tl.load(line + 2)
     state = tl.load(line + 3).to(tl.pointer_type(tl.float32))
     slot_stride, size = tl.load(line + 4), tl.load(line + 5)
-    through_elu, rounded = tl.load(line + 6), tl.load(line + 7)
+    through_elu, rounded, replaces = tl.load(line + 6), tl.load(line + 7), tl.load(line + 8)
     used = (slot >= 0)[:, None]
     if COUNTED:
         count = tl.load(frames + row)
@@ -39,6 +39,7 @@ def contexts(
         new = (count.to(tl.int64) * fresh)[:, None]
     else:
         new = (tl.zeros((BM,), tl.int64) + FRAMES * fresh)[:, None]
+    new = tl.where(replaces != 0, size, new)
     begin = row.to(tl.int64)[:, None] * stride
     held = slot.to(tl.int64)[:, None] * slot_stride
     for first in range(0, size, BW):
