@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from whispergpt.engine import messages as m
-from whispergpt.engine.backends.block_pool import BlockPool
+from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import (
     FRAME_RATE,

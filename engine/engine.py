@@ -15,7 +15,7 @@ import torch
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.prompt_path import PromptState, prompt_path
-from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, step_path, whole_tiles
+from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, kept_dtype, step_path, whole_tiles
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_model
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
@@ -51,7 +51,7 @@ class Engine:
         max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
         exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
             take along five times as large, and only compiled kernels can do it.
-        dtype: of products: ``auto`` is bfloat16 on processors that have units for it, else float32.
+        dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Engine:
         slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
-            kept_in = self.kernels.weights.dtype if self.kernels.weights else torch.float32
+            kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in)
             self._slots = Slots(model.step, slots, device, kept_in)
             self.path = step_path(model.step, self._slots.state, slots, device, self.kernels)

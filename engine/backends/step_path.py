@@ -1,5 +1,4 @@
-"""Ways to run the frame step for some of the slots: compiled kernels on a CPU that has them, captured graphs on a GPU,
-torch elsewhere."""
+"""Ways to run the frame step for some of the slots: kernels on a CPU or a GPU that has them, torch elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.backends.block_pool import BlockPool
-from whispergpt.engine.backends.graph_path import GPU_TILE, GraphPath
+from whispergpt.engine.block_pool import BlockPool
+from whispergpt.engine.backends.graph_path import GraphPath
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.backends.step_threads import StepThreads
-from whispergpt.engine.config import HOP
+from whispergpt.engine.config import HOP, Dtype
+from whispergpt.engine.gpu.launch import whole_blocks
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, leaf, rows
 from whispergpt.engine.native.check import Kernels
@@ -59,15 +59,29 @@ class StepPath(Protocol):
 
 
 def whole_tiles(streams: int, device: torch.device) -> int:
-    """Return the number of slots for ``streams``, rounded up to whole tiles on that device."""
-    tile = GPU_TILE if device.type == "cuda" else TILE
-    return -(-streams // tile) * tile
+    """Return the number of slots for ``streams``, rounded up to whole tiles, on a GPU to whole blocks of rows."""
+    return whole_blocks(streams) if device.type == "cuda" else -(-streams // TILE) * TILE
+
+
+def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dtype:
+    """Return the format of the caches on ``device``, which is that of products too: bfloat16 or float32."""
+    if device.type == "cuda":
+        from whispergpt.engine.gpu import step as gpu  # here alone, because it imports Triton
+
+        faster = dtype == "auto" and gpu.missing_because(device) is None
+        return torch.bfloat16 if faster else torch.float32
+    return kernels.weights.dtype if kernels.weights else torch.float32
 
 
 def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
     """Return the fastest way to run steps on ``device`` with ``kernels``; ``state`` has room for whole tiles."""
     if device.type == "cuda":
-        return GraphPath(frame_step, state, slots, device)
+        from whispergpt.engine.gpu import step as gpu
+
+        missing = gpu.missing_because(device)
+        if missing is not None:
+            return GraphPath(frame_step, state, slots, device, missing)
+        return gpu.GpuPath(frame_step, state, slots, device)
     if kernels.weights is None:
         return TorchPath(frame_step, state, slots, device, kernels.missing_because)
     return NativePath(frame_step, state, slots, kernels.weights)

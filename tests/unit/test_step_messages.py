@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from whispergpt.engine import messages as m
-from whispergpt.engine.backends.block_pool import BlockPool
+from whispergpt.engine.block_pool import BlockPool
 
 
 def step_done(samples: np.ndarray, numbers: list[int]) -> m.StepDone:
