@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.backends.stage_clock import StageClock
+from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, clone, copy_into

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.backends.graph_path import GraphPath
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.backends.step_threads import StepThreads
+from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP, Dtype
 from whispergpt.engine.gpu.launch import whole_blocks
 from whispergpt.engine.model.frame_step import LOST, FrameStep

@@ -245,6 +245,7 @@ class CodecLayers:
                 "STEP": step,
                 "ROW": x.times * x.width,
                 "BEFORE": before,
+                "HELD": held.stride(0),
                 "WIDTH": x.width,
                 "K": inputs,
                 "N": outputs,
@@ -315,6 +316,7 @@ class CodecLayers:
                 "y": y.memory,
                 "SAMPLES": x.times,
                 "BEFORE": before,
+                "HELD": 0 if context is None else context.stride(0),
                 "WIDTH": x.width,
                 "HIDDEN": first.outputs,
                 "K": weight.shape[1],
@@ -387,6 +389,8 @@ class CodecLayers:
                 "FRAMES": self._frames,
                 "COUNTED": self._counts is not None,
                 "STRIDE": conv.stride,
+                "PREVIOUS_HELD": previous.stride(0),
+                "CONTEXT_HELD": context.stride(0),
                 "INPUTS": x.width,
                 "WIDTH": conv.outputs,
                 "HIDDEN": first.outputs,
@@ -424,6 +428,7 @@ class CodecLayers:
                 "bias": self._emitter.constant(bias),
                 "audio": audio.memory,
                 "SAMPLES": x.times,
+                "HELD": context.stride(0),
                 "WIDTH": x.width,
                 "TAPS": conv.kernel,
                 "MIRRORED": self._cold is not None,
@@ -485,7 +490,8 @@ class CodecLayers:
         frame: int,
         last: bool,
     ) -> None:
-        width, layers = x.width, hidden.shape[1]
+        width = x.width
+        assert hidden.stride(0) == cell.stride(0)
         units = min(self._blocks.units, max(LEAST, next_power_of_two(width)))
         row_bytes = 4 * width * (5 + (2 if last else 0))  # input, hidden, cell twice, output; skip and total
         self._emitter.emit(
@@ -504,7 +510,7 @@ class CodecLayers:
                 "FRAME": frame,
                 "FRAMES": self._frames,
                 "WIDTH": width,
-                "LAYERS": layers,
+                "HELD": hidden.stride(0),
                 "COUNTED": self._counts is not None,
                 "LAST": last,
                 "PRECISION": "ieee",
@@ -539,6 +545,7 @@ class CodecLayers:
                 "bins": bins.memory,
                 "FRAMES": frames,
                 "HOP": HOP,
+                "HELD": tail.stride(0),
                 "SIZE": size,
                 "PRECISION": self._precision,
                 "BM": at_once,

@@ -69,7 +69,7 @@ class FrameProgram(LayerEmitter):
     def _sample(self, logits: Tensor, sampler: State) -> None:
         size = logits.shape[1]
         bits = size.bit_length() - 1
-        assert size == 1 << bits and logits.is_contiguous()
+        assert size == 1 << bits and logits.stride(1) == 1
         settings = {name: leaf(sampler, name) for name in ("seed", "frame", "temperature", "top_k", "top_p")}
         self.emit(
             draw.sample,
@@ -79,6 +79,7 @@ class FrameProgram(LayerEmitter):
                 **settings,
                 "codes": self.codes,
                 "CODES_STRIDE": self.codes.stride(0),
+                "HELD": logits.stride(0),
                 "SIZE": size,
                 "BITS": bits,
             },
@@ -115,6 +116,7 @@ class FrameProgram(LayerEmitter):
                 "codes": self.codes,
                 "frame": frame,
                 "position": position,
+                "HELD": logits.stride(0),
                 "SIZE": size,
                 "BOOKS": books,
                 "BB": next_power_of_two(books),

@@ -214,7 +214,7 @@ class LayerEmitter(Emitter):
         """
         config, levels = fine_stage.config, fine_stage.levels
         hidden, previous = leaf(branch(state, "model"), "hidden"), leaf(state, "latent")
-        assert hidden.is_contiguous() and previous.is_contiguous() and codes.shape[1] == len(levels) + 1
+        assert hidden.stride(1) == previous.stride(1) == 1 and codes.shape[1] == len(levels) + 1
         latents = self.buffer(1, config.dimension)
         context, held = self.buffer(1, config.width), self.buffer(1, config.width)
         raised, query = self.operand_buffer(1, config.width), self.operand_buffer(1, config.dimension)
@@ -252,6 +252,8 @@ class LayerEmitter(Emitter):
                 "state": held.memory,
                 "raised": raised.memory,
                 "query": query.memory,
+                "HIDDEN_HELD": hidden.stride(0),
+                "PREVIOUS_HELD": previous.stride(0),
                 "HIDDEN": fine_stage.hidden.in_features,
                 "WIDTH": config.width,
                 "DIMENSION": config.dimension,

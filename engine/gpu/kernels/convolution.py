@@ -1,7 +1,8 @@
 """Convolutions, each one product of the windows that its outputs see. A transposed convolution is one too.
 
 A signal is ``[rows, samples, width]``. Output sample t of a row sees ``K`` numbers of the row, from number
-``t · STEP - BEFORE`` on; those below zero are in the state of the row's slot.
+``t · STEP - BEFORE`` on; those below zero are in the state of the row's slot, ``HELD`` numbers
+from slot to slot.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def convolution(
     STEP: tl.constexpr,
     ROW: tl.constexpr,
     BEFORE: tl.constexpr,
+    HELD: tl.constexpr,
     WIDTH: tl.constexpr,
     K: tl.constexpr,
     N: tl.constexpr,
@@ -51,7 +53,7 @@ def convolution(
         place = start[:, None] + k[None, :]
         wanted = (k < K)[None, :]
         a = window(
-            x, state, cold, row[:, None], slot[:, None], place, wanted, ROW, BEFORE, WIDTH, THROUGH_ELU, MIRRORED
+            x, state, cold, row[:, None], slot[:, None], place, wanted, ROW, BEFORE, HELD, WIDTH, THROUGH_ELU, MIRRORED
         )
         b = tl.load(weight + k[:, None] * N + n[None, :], mask=(k < K)[:, None] & (n < N)[None, :], other=0.0)
         total = tl.dot(a.to(b.dtype), b, total, input_precision=PRECISION)
@@ -72,6 +74,7 @@ def residual(
     y: tl.tensor,
     SAMPLES: tl.constexpr,
     BEFORE: tl.constexpr,
+    HELD: tl.constexpr,
     WIDTH: tl.constexpr,
     HIDDEN: tl.constexpr,
     K: tl.constexpr,
@@ -100,7 +103,7 @@ def residual(
         place = start[:, None] + k[None, :]
         wanted = (k < K)[None, :]
         row_of, slot_of = row[:, None], slot[:, None]
-        a = window(x, state, cold, row_of, slot_of, place, wanted, SAMPLES * WIDTH, BEFORE, WIDTH, True, MIRRORED)
+        a = window(x, state, cold, row_of, slot_of, place, wanted, SAMPLES * WIDTH, BEFORE, HELD, WIDTH, True, MIRRORED)
         b = tl.load(weight + k[:, None] * HIDDEN + h[None, :], mask=(k < K)[:, None] & (h < HIDDEN)[None, :], other=0.0)
         hidden = tl.dot(a.to(b.dtype), b, hidden, input_precision=PRECISION)
     inner = elu(hidden).to(weight.dtype.element_ty)

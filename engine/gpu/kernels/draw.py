@@ -68,16 +68,20 @@ def sample(
     top_p: tl.tensor,
     codes: tl.tensor,
     CODES_STRIDE: tl.constexpr,
+    HELD: tl.constexpr,
     SIZE: tl.constexpr,
     BITS: tl.constexpr,
 ) -> None:
-    """Draw the coarse code of one row from its slot's logits ``[slots, SIZE]``; SIZE is 2 to the power of BITS."""
+    """Draw the coarse code of one row from its slot's logits ``[slots, SIZE]``.
+
+    ``HELD``: numbers from slot to slot. SIZE is 2 to the power of BITS.
+    """
     row = tl.program_id(0)
     slot = tl.load(slots + row).to(tl.int64)
     if slot < 0:
         return
     code = tl.arange(0, SIZE)
-    scores = tl.load(logits + slot * SIZE + code)
+    scores = tl.load(logits + slot * HELD + code)
     heat = tl.load(temperature + slot)
     scores = tl.where(scores == scores, scores, float("-inf"))  # sorting needs an order, which NaN does not have
     drawn = tl.argmax(scores, axis=0)

@@ -63,6 +63,8 @@ def finer_codes(
     state: tl.tensor,
     raised: tl.tensor,
     query: tl.tensor,
+    HIDDEN_HELD: tl.constexpr,
+    PREVIOUS_HELD: tl.constexpr,
     HIDDEN: tl.constexpr,
     WIDTH: tl.constexpr,
     DIMENSION: tl.constexpr,
@@ -94,9 +96,9 @@ def finer_codes(
     for first in range(0, WIDTH, BN):
         n = first + tl.arange(0, BN)
         total = tl.zeros((BM, BN), tl.float32)
-        total = chain(total, hidden + slot * HIDDEN, hidden_weight, n, used, WIDTH, HIDDEN, BK)
+        total = chain(total, hidden + slot * HIDDEN_HELD, hidden_weight, n, used, WIDTH, HIDDEN, BK)
         more = tl.zeros((BM, BN), tl.float32)
-        more = chain(more, previous + slot * DIMENSION, previous_weight, n, used, WIDTH, DIMENSION, BK)
+        more = chain(more, previous + slot * PREVIOUS_HELD, previous_weight, n, used, WIDTH, DIMENSION, BK)
         tl.store(context + scratch[:, None] + n[None, :], more + total, mask=used[:, None] & (n < WIDTH)[None, :])
     own_heat = tl.where(tl.load(temperature + slot, mask=used, other=0.0) > 0, HEAT, 0.0)
     of_frame = tl.load(frame + slot, mask=used, other=0)
@@ -162,4 +164,4 @@ def finer_codes(
         k = first + tl.arange(0, BK)
         mask = used[:, None] & (k < DIMENSION)[None, :]
         latent = tl.load(own_latent[:, None] + k[None, :], mask=mask, other=0.0)
-        tl.store(previous + slot[:, None] * DIMENSION + k[None, :], latent, mask=mask)
+        tl.store(previous + slot[:, None] * PREVIOUS_HELD + k[None, :], latent, mask=mask)

@@ -13,6 +13,7 @@ def finish(
     codes: tl.tensor,
     frame: tl.tensor,
     position: tl.tensor,
+    HELD: tl.constexpr,
     SIZE: tl.constexpr,
     BOOKS: tl.constexpr,
     BB: tl.constexpr,
@@ -27,7 +28,7 @@ def finish(
     slot = tl.load(slots + row).to(tl.int64)
     if slot < 0:
         return
-    next_logits = tl.load(logits + slot * SIZE + tl.arange(0, SIZE))
+    next_logits = tl.load(logits + slot * HELD + tl.arange(0, SIZE))
     # A difference with itself is 0 for finite numbers and NaN for all others.
     wrong = tl.sum(tl.where(next_logits - next_logits == 0.0, 0, 1), axis=0)
     wrong += tl.where(tl.load(finite + row) == 0, 1, 0)

@@ -21,7 +21,7 @@ def lstm(
     FRAME: tl.constexpr,
     FRAMES: tl.constexpr,
     WIDTH: tl.constexpr,
-    LAYERS: tl.constexpr,
+    HELD: tl.constexpr,
     COUNTED: tl.constexpr,
     LAST: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -32,9 +32,10 @@ def lstm(
     """Compute ``BU`` units of ``BM`` rows: ``out``, and the new cell in the state.
 
     ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of
-    the states ``[slots, LAYERS, WIDTH]``. The earlier hidden vector is in the state for frame 0, and in ``out`` for
-    others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write, forget, new, show. With LAST,
-    ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its cell stays as it is after them.
+    the states ``[slots, layers, WIDTH]``, ``HELD`` numbers from slot to slot. The earlier hidden vector is in the state
+    for frame 0, and in ``out`` for others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write,
+    forget, new, show. With LAST, ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its
+    cell stays as it is after them.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return
@@ -43,7 +44,7 @@ def lstm(
     inside = u < WIDTH
     slot = tl.load(slots + row)
     used = slot >= 0
-    held = slot.to(tl.int64) * (LAYERS * WIDTH)
+    held = slot.to(tl.int64) * HELD
     own = (row * FRAMES + FRAME) * WIDTH
     write = tl.zeros((BM, BU), tl.float32) + tl.load(bias + u, mask=inside, other=0.0)[None, :]
     forget = tl.zeros((BM, BU), tl.float32) + tl.load(bias + WIDTH + u, mask=inside, other=0.0)[None, :]

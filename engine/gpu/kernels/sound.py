@@ -16,6 +16,7 @@ def sound(
     bias: tl.tensor,
     audio: tl.tensor,
     SAMPLES: tl.constexpr,
+    HELD: tl.constexpr,
     WIDTH: tl.constexpr,
     TAPS: tl.constexpr,
     MIRRORED: tl.constexpr,
@@ -38,7 +39,9 @@ def sound(
     for tap in tl.static_range(TAPS):
         place = (start + tap * WIDTH)[:, None] + c[None, :]
         before = (TAPS - 1) * WIDTH
-        seen = window(x, state, cold, row[:, None], slot, place, wanted, SAMPLES * WIDTH, before, WIDTH, True, MIRRORED)
+        seen = window(
+            x, state, cold, row[:, None], slot, place, wanted, SAMPLES * WIDTH, before, HELD, WIDTH, True, MIRRORED
+        )
         total += seen * tl.load(weight + tap * WIDTH + c, mask=c < WIDTH, other=0.0)[None, :]
     tl.store(audio + t, tl.sum(total, axis=1) + tl.load(bias))
 

@@ -49,6 +49,7 @@ def magnitudes(
     bins: tl.tensor,
     FRAMES: tl.constexpr,
     HOP: tl.constexpr,
+    HELD: tl.constexpr,
     SIZE: tl.constexpr,
     PRECISION: tl.constexpr,
     BM: tl.constexpr,
@@ -57,8 +58,8 @@ def magnitudes(
 ) -> None:
     """Compute ``BN`` of the magnitudes ``bins`` ``[frames, SIZE/2]`` of ``BM`` frames: even bins, then odd ones.
 
-    ``shape`` has ``SIZE + 1`` numbers. ``cosine`` and ``sine`` are ``[2, SIZE/4, SIZE/4]``: parity of the bin, place n,
-    number j of the bin.
+    ``shape`` has ``SIZE + 1`` numbers; ``tail`` is state, ``HELD`` numbers from slot to slot. ``cosine`` and ``sine``
+    are ``[2, SIZE/4, SIZE/4]``: parity of the bin, place n, number j of the bin.
     """
     HISTORY: tl.constexpr = SIZE - HOP
     HALF: tl.constexpr = SIZE // 2
@@ -72,7 +73,7 @@ def magnitudes(
     used = (slot >= 0)[:, None]
     start = (row * (FRAMES * HOP))[:, None]
     shift = (frame * HOP)[:, None]
-    held = slot.to(tl.int64)[:, None] * HISTORY
+    held = slot.to(tl.int64)[:, None] * HELD
     odd = tl.program_id(1) * BN // QUARTER
     sign = 1.0 - 2.0 * odd
     j = tl.program_id(1) * BN % QUARTER + tl.arange(0, BN)

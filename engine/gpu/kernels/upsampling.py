@@ -1,7 +1,7 @@
 """A stage of the decoder in one kernel: a transposed convolution and the residual unit behind it.
 
-What lies between the two never leaves the program. The residual unit sees two samples before each of its own. Where these
-come from the input sample before, they are computed again: two samples beside ``STRIDE`` of them.
+What lies between the two never leaves the program. The residual unit sees two samples before each of its own. Where
+these come from the input sample before, they are computed again: two samples beside ``STRIDE`` of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def transposed(
     phase: tl.tensor,
     n: tl.tensor,
     ROW: tl.constexpr,
+    HELD: tl.constexpr,
     INPUTS: tl.constexpr,
     WIDTH: tl.constexpr,
     STRIDE: tl.constexpr,
@@ -38,7 +39,7 @@ def transposed(
         k = first + tl.arange(0, BK)
         place = start[:, None] + k[None, :]
         known = wanted[:, None] & (k < 2 * INPUTS)[None, :]
-        a = window(x, previous, x, row[:, None], slot[:, None], place, known, ROW, INPUTS, INPUTS, True, False)
+        a = window(x, previous, x, row[:, None], slot[:, None], place, known, ROW, INPUTS, HELD, INPUTS, True, False)
         at = k[:, None] * (STRIDE * WIDTH) + phase * WIDTH + n[None, :]
         b = tl.load(weight + at, mask=(k < 2 * INPUTS)[:, None] & (n < WIDTH)[None, :], other=0.0)
         total = tl.dot(a.to(b.dtype), b, total, input_precision="ieee")
@@ -71,6 +72,8 @@ def upsampling(
     FRAMES: tl.constexpr,
     COUNTED: tl.constexpr,
     STRIDE: tl.constexpr,
+    PREVIOUS_HELD: tl.constexpr,
+    CONTEXT_HELD: tl.constexpr,
     INPUTS: tl.constexpr,
     WIDTH: tl.constexpr,
     HIDDEN: tl.constexpr,
@@ -81,11 +84,12 @@ def upsampling(
 ) -> None:
     """Compute the ``STRIDE`` samples ``y`` behind each of ``BM`` input samples, which have ``INPUTS`` channels.
 
-    ``x`` is ``[rows, SAMPLES, INPUTS]`` and goes through ELU; ``y`` has ``WIDTH`` channels. ``weight`` is
-    ``[2 · INPUTS, STRIDE · WIDTH]``, ``inner`` ``[3 · WIDTH, HIDDEN]``, ``shortcut`` ``[WIDTH, WIDTH]`` and ``back``
-    ``[HIDDEN, WIDTH]``; ``sum_bias`` is the sum of the biases of the last two. The states ``previous`` ``[slots, INPUTS]``
-    and ``context`` ``[slots, 2, WIDTH]`` are read. ``end`` ``[rows, 2, WIDTH]`` receives what ``context`` is to keep. With
-    COUNTED, a row has ``counts`` of ``FRAMES`` frames.
+    ``x`` is ``[rows, SAMPLES, INPUTS]`` and goes through ELU; ``y`` has ``WIDTH`` channels. ``weight`` is ``[2 ·
+    INPUTS, STRIDE · WIDTH]``, ``inner`` ``[3 · WIDTH, HIDDEN]``, ``shortcut`` ``[WIDTH, WIDTH]`` and ``back``
+    ``[HIDDEN, WIDTH]``; ``sum_bias`` is the sum of the biases of the last two. The states ``previous`` ``[slots,
+    INPUTS]`` and ``context`` ``[slots, 2, WIDTH]`` are read, ``PREVIOUS_HELD`` and ``CONTEXT_HELD`` numbers from slot
+    to slot. ``end`` ``[rows, 2, WIDTH]`` receives what ``context`` is to keep. With COUNTED, a row has ``counts`` of
+    ``FRAMES`` frames.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // SAMPLES) < 0:
@@ -100,17 +104,51 @@ def upsampling(
         last = tl.zeros((BM,), tl.int32) + (SAMPLES - 1)
     ROW: tl.constexpr = SAMPLES * INPUTS
     later, always = t > 0, t >= 0
-    held = context + slot.to(tl.int64)[:, None] * (2 * WIDTH) + n[None, :]
+    held = context + slot.to(tl.int64)[:, None] * CONTEXT_HELD + n[None, :]
     from_state = ((t == 0) & (slot >= 0))[:, None] & inside
     start = (t - 2) * INPUTS
     second = transposed(
-        x, previous, weight, bias, row, slot, start, later, STRIDE - 2, n, ROW, INPUTS, WIDTH, STRIDE, BM, BC, BK
+        x,
+        previous,
+        weight,
+        bias,
+        row,
+        slot,
+        start,
+        later,
+        STRIDE - 2,
+        n,
+        ROW,
+        PREVIOUS_HELD,
+        INPUTS,
+        WIDTH,
+        STRIDE,
+        BM,
+        BC,
+        BK,
     )
     second = tl.where(later[:, None], elu(second), tl.load(held, mask=from_state, other=0.0)).to(
         weight.dtype.element_ty
     )
     first = transposed(
-        x, previous, weight, bias, row, slot, start, later, STRIDE - 1, n, ROW, INPUTS, WIDTH, STRIDE, BM, BC, BK
+        x,
+        previous,
+        weight,
+        bias,
+        row,
+        slot,
+        start,
+        later,
+        STRIDE - 1,
+        n,
+        ROW,
+        PREVIOUS_HELD,
+        INPUTS,
+        WIDTH,
+        STRIDE,
+        BM,
+        BC,
+        BK,
     )
     first = tl.where(later[:, None], elu(first), tl.load(held + WIDTH, mask=from_state, other=0.0))
     first = first.to(weight.dtype.element_ty)
@@ -119,7 +157,24 @@ def upsampling(
     start = (t - 1) * INPUTS
     for phase in range(STRIDE):
         now = transposed(
-            x, previous, weight, bias, row, slot, start, always, phase, n, ROW, INPUTS, WIDTH, STRIDE, BM, BC, BK
+            x,
+            previous,
+            weight,
+            bias,
+            row,
+            slot,
+            start,
+            always,
+            phase,
+            n,
+            ROW,
+            PREVIOUS_HELD,
+            INPUTS,
+            WIDTH,
+            STRIDE,
+            BM,
+            BC,
+            BK,
         )
         seen = elu(now)
         ending = (t == last)[:, None] & inside & (phase >= STRIDE - 2)

@@ -17,6 +17,7 @@ def window(
     wanted: tl.tensor,
     ROW: tl.constexpr,
     BEFORE: tl.constexpr,
+    HELD: tl.constexpr,
     WIDTH: tl.constexpr,
     THROUGH_ELU: tl.constexpr,
     MIRRORED: tl.constexpr,
@@ -24,8 +25,8 @@ def window(
     """Return numbers of a signal ``[rows, samples, WIDTH]`` behind its context, float32 where ``wanted``, else 0.
 
     ``place`` counts a row's numbers from its first new sample on. Those before it, down to ``-BEFORE``, are in the
-    state ``[slots, BEFORE]``, already through ELU. With MIRRORED, rows where ``cold`` is set have the mirror image of
-    their first new samples there instead: reflection padding.
+    state, already through ELU, ``HELD`` numbers from slot to slot. With MIRRORED, rows where ``cold`` is set have the
+    mirror image of their first new samples there instead: reflection padding.
     """
     fresh = place >= 0
     source = place
@@ -38,7 +39,7 @@ def window(
     if THROUGH_ELU:
         found = elu(found)
     if BEFORE > 0:
-        held = slot.to(tl.int64) * BEFORE + (BEFORE + place)
+        held = slot.to(tl.int64) * HELD + (BEFORE + place)
         earlier = tl.load(state + held, mask=wanted & (place < 0) & (slot >= 0) & (fresh == 0), other=0.0)
         found = tl.where(fresh, found, earlier)
     return found
