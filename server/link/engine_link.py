@@ -59,14 +59,18 @@ class EngineLoadFailed(Exception):
 
 
 class EngineLink:
-    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on."""
+    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on.
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    Args:
+        process: the engine's process, if it has been started already.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, process: EngineProcess | None = None) -> None:
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         self.places = Places()
         self._settings, self._metrics = settings, metrics
-        self._process = EngineProcess(settings)
+        self._process = process or EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
         self._most_listened: dict[str, int] = {}
@@ -80,7 +84,8 @@ class EngineLink:
         Raises:
             EngineLoadFailed: it could not load, died on the way or took longer than ``start_seconds``.
         """
-        await self._process.start()
+        if self._process.pid is None:
+            await self._process.start()
         self._metrics.processes.engine_pid = self._process.pid
         death = asyncio.create_task(self._process.wait())
         first = asyncio.create_task(self._process.receive())

@@ -28,7 +28,8 @@ from whispergpt.load.record import Summary
     [
         ("vanish", 4 * len(vanish.POINTS), [(vanish, "WARM_UP", 4 * len(vanish.POINTS))]),
         ("fuzz", 1_000, []),
-        ("stall", 3, [(stall, "SECONDS", 8.0), (stall, "SETTLE_SECONDS", 4.0)]),
+        # Alone: a busy machine, too, lets a listener's buffer of 50 ms run empty.
+        pytest.param("stall", 3, [(stall, "SECONDS", 8.0), (stall, "SETTLE_SECONDS", 4.0)], marks=pytest.mark.alone),
         ("kill", 1, [(kill, "LISTENERS", 3), (kill, "SECONDS", 7.0), (kill, "BEFORE_SECONDS", 2.0)]),
         ("drain", 3, [(drain, "SECONDS", 8.0)]),
         ("schedules", 2, [(schedules, "STREAMS", 8)]),

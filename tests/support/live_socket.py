@@ -50,8 +50,13 @@ class LiveSocket:
         self._open.close()
 
     def send(self, message: str | bytes) -> None:
-        """Send one message as it is."""
-        self._connection.send(message)
+        """Send one message as it is. Of a session that the server has closed, ``receive`` tells the reason and the end.
+
+        A refusal may come before the client has sent the rest of what it meant to send. How far the client got by then
+        is a matter of speed alone.
+        """
+        with suppress(ConnectionClosed):
+            self._connection.send(message)
 
     def event(self, type: str, **fields: Any) -> None:
         """Send one event."""
@@ -100,17 +105,20 @@ class LiveSocket:
             return None if closed.rcvd is None else closed.rcvd.code
 
     def close_code(self) -> int | None:
-        """Read what has come and return how the server closed the session; None where it is open."""
+        """Return the code with which the server closed the session; None where it answers, and so is open."""
+        self.event("session.update", session={})
         try:
-            return self.expect_close(within=1)
-        except TimeoutError:
-            return None
+            while not (isinstance(message := self.receive(), dict) and message["type"] == "session.updated"):
+                pass
+        except ConnectionClosed as closed:
+            return None if closed.rcvd is None else closed.rcvd.code
+        return None
 
     def send_too_much(self, messages: Iterable[bytes]) -> None:
         """Send on until the server will take no more."""
         with suppress(ConnectionClosed):
             for message in messages:
-                self.send(message)
+                self._connection.send(message)
 
     def clear(self) -> None:
         """Forget the prompt."""
