@@ -31,6 +31,10 @@ STOPPED_SECONDS = 5.0
 """Of not reading, of which the sockets' buffers and the client's queue swallow two."""
 
 
+IN_TIME = pytest.mark.alone
+"""Mark of tests in which another listener must hear everything in time, for which a busy machine has no time."""
+
+
 @contextmanager
 def serving(policy: str) -> Iterator[str]:
     settings = {
@@ -75,6 +79,7 @@ def one_who_stops_and_another(url: str) -> Iterator[LiveSocket]:
         other.drop()  # who leaves politely first waits for all that is on its way
 
 
+@IN_TIME
 def test_the_stream_waits_by_default() -> None:
     with serving("pause") as url, one_who_stops_and_another(url) as stopped:
         assert Metrics(url).sum("whispergpt_streams_active") == 2
@@ -83,6 +88,7 @@ def test_the_stream_waits_by_default() -> None:
         assert Metrics(url).sum("whispergpt_slow_client_total", action="paused") >= 1
 
 
+@IN_TIME
 def test_what_is_late_is_dropped_where_the_deployment_says_so() -> None:
     with serving("drop") as url, one_who_stops_and_another(url) as stopped:
         heard: dict[int, bytes] = {}
@@ -114,6 +120,7 @@ def test_what_is_late_is_dropped_where_the_deployment_says_so() -> None:
         assert Metrics(url).sum("whispergpt_slow_client_total", action="dropped") >= 1
 
 
+@IN_TIME
 def test_it_is_closed_with_a_reason_where_the_deployment_says_so() -> None:
     with serving("close") as url, one_who_stops_and_another(url) as stopped:
         wait_until(lambda: Metrics(url).sum("whispergpt_streams_active") == 1, "its slot is free all the same")

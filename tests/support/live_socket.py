@@ -12,9 +12,8 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.support.waiting import PATIENCE_SECONDS
 from whispergpt.benchmarks.attacks.stall import narrow_wire
-
-WAIT_SECONDS = 30.0
 
 
 class LiveSocket:
@@ -37,7 +36,14 @@ class LiveSocket:
         self._open = ExitStack()
         address = url.replace("http", "ws", 1) + "/stream" + query
         wire = None if receive_buffer is None else narrow_wire(url, receive_buffer)
-        connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers, sock=wire)
+        connecting = connect(
+            address,
+            open_timeout=PATIENCE_SECONDS,
+            ping_timeout=None,
+            max_size=None,
+            additional_headers=headers,
+            sock=wire,
+        )
         self._connection = self._open.enter_context(connecting)
         self.session: dict[str, Any] = {} if refused else self.expect("session.created")["session"]
 
@@ -67,7 +73,7 @@ class LiveSocket:
         self.event("session.update", session=session)
         return dict(self.expect("session.updated")["session"])
 
-    def receive(self, within: float = WAIT_SECONDS, checkpoints: bool = False) -> dict[str, Any] | bytes:
+    def receive(self, within: float = PATIENCE_SECONDS, checkpoints: bool = False) -> dict[str, Any] | bytes:
         """The next message: an event, or audio; checkpoints are passed by unless they are wanted.
 
         Raises:
@@ -92,7 +98,7 @@ class LiveSocket:
         """The error of the next message."""
         return dict(self.expect("error")["error"])
 
-    def expect_close(self, within: float = WAIT_SECONDS) -> int | None:
+    def expect_close(self, within: float = PATIENCE_SECONDS) -> int | None:
         """Read to the end and return the close code; None where the connection broke without one.
 
         Raises:
