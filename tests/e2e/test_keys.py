@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -154,9 +155,11 @@ def test_audio_beyond_the_allowance(url: str, keys: tuple[Path, Keys]) -> None:
         )
         return answer.status_code, dict(answer.headers)
 
+    began = time.monotonic()
     assert ask(90)[0] == 200
     status, headers = ask(1)
-    assert status == 429 and 60 <= int(headers["retry-after"]) <= 130
+    # With the prompt's four, 94 seconds were counted of 30; half a second is given back each second.
+    assert status == 429 and 126 - (time.monotonic() - began) <= int(headers["retry-after"]) <= 130
     with LiveSocket(url, headers=bearer(keys[1]["going"])) as socket:
         socket.commit(SPEECH.read_bytes())
         socket.update(pace="fast")
