@@ -16,8 +16,9 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m whispergpt.cli.demo
 
-# MINUTES limits each half of the tests, which together take about fifteen; pyproject.toml limits each test. With ARGS
-# there is no limit for the whole and no other process group, so that a debugger can read from the terminal.
+# MINUTES limits each half of the tests, which together take about ten; pyproject.toml limits each test. With ARGS there
+# is no limit for the whole and no other process group, so that a debugger can read from the terminal. Most tests of
+# servers wait more than they compute, hence more processes than processors, and tests that wait first.
 MINUTES ?= 25
 PYTEST := $(BIN)/python -m pytest
 LIMITED := exec $(BIN)/python tests/support/within.py $(MINUTES)
@@ -26,8 +27,8 @@ test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for som
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m parallel tests/e2e tests/unit tests/parity
-	$(LIMITED) $(PYTEST) -m "not parallel" tests/e2e tests/faults
+	$(LIMITED) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" tests/faults tests/e2e tests/unit tests/parity
+	$(LIMITED) $(PYTEST) -m alone tests/faults tests/e2e
 endif
 
 # Packages that are not in the list, such as torch and the tests' tools, come from the usual environment, which is last on

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from whispergpt.engine.checkpoints.installed import installed_models, model_folder
 from whispergpt.server.access.api_keys import KeyFileError, read_keys
 from whispergpt.server.access.metrics_token import MetricsTokenError, read_token
-from whispergpt.server.run import ServeError
 from whispergpt.server.run import serve as run_server
+from whispergpt.server.serve_error import ServeError
 from whispergpt.server.settings import Settings
 
 _LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)

@@ -13,6 +13,7 @@ from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.http.play_addresses import PlayAddresses
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.supervisor import Supervisor
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
@@ -40,8 +41,11 @@ class Services:
     addresses: PlayAddresses
 
 
-def make_services(settings: Settings) -> Services:
+def make_services(settings: Settings, engine: EngineProcess | None = None) -> Services:
     """Make all of them, not yet started.
+
+    Args:
+        engine: the first engine process, if it has been started already.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
@@ -49,7 +53,7 @@ def make_services(settings: Settings) -> Services:
     """
     metrics, precedence = Metrics(), Precedence()
     playing = PlayingStreams()
-    supervisor, admission = Supervisor(settings, metrics), Admission(settings)
+    supervisor, admission = Supervisor(settings, metrics, engine), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: supervisor.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)

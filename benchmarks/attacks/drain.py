@@ -26,6 +26,7 @@ async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         ears = [Ear(client, SECONDS, seed + number) for number in range(count)]
         hearing = [asyncio.create_task(ear.listen()) for ear in ears]
         await asyncio.sleep(SECONDS / 5)
+        await asyncio.gather(*(ear.begun.wait() for ear in ears))
         began = time.monotonic()
         served.terminate()
         status = await asyncio.to_thread(served.wait)

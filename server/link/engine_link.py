@@ -46,14 +46,18 @@ _HANGS = "The engine hangs and is being restarted; try again in a moment."
 
 
 class EngineLink:
-    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on."""
+    """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on.
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    Args:
+        process: the engine's process, if it has been started already.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, process: EngineProcess | None = None) -> None:
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         self.places = Places()
         self._settings, self._metrics = settings, metrics
-        self._process = EngineProcess(settings)
+        self._process = process or EngineProcess(settings)
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
         self._most_listened: dict[str, int] = {}
@@ -69,7 +73,8 @@ class EngineLink:
         Raises:
             EngineStartError: it could not load, died on the way or took longer than ``start_seconds``.
         """
-        await self._process.start()
+        if self._process.pid is None:
+            await self._process.start()
         self._metrics.processes.engine_pid = self._process.pid
         self._begin(await loaded_models(self._process, self._settings.start_seconds))
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_start import EngineStartError
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.metrics import Metrics
@@ -24,13 +25,17 @@ State = Literal["starting", "ready", "restarting", "draining", "failed"]
 
 
 class Supervisor:
-    """Owns the engine's link; requests borrow it through ``link()``."""
+    """Owns the engine's link; requests borrow it through ``link()``.
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    Args:
+        first: the first engine process, if it has been started already.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, first: EngineProcess | None = None) -> None:
         self.state: State = "starting"
         self.first_ready = asyncio.Event()
         self.drain_begun = asyncio.Event()
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._metrics, self._first = settings, metrics, first
         self._link: EngineLink | None = None
         self._task: asyncio.Task[None] | None = None
         self._fatal = asyncio.Event()
@@ -131,14 +136,14 @@ class Supervisor:
                 log.info("engine ready", models=list(link.models), seconds=round(time.monotonic() - started, 2))
                 self.first_ready.set()
                 how = await link.run()
+                self._restart()  # before a client that is told of the loss asks whether the server is ready
                 await link.stop()
                 self._link = None
                 log.error("engine lost", how=how)
                 if self._settings.strict:
                     self._fail(f"{how}, and --strict allows no restart")
                     return
-            if not self.draining:
-                self.state = "restarting"
+            self._restart()
             crashes = 1 if time.monotonic() - started > _HEALTHY_SECONDS else crashes + 1
             pause = pause_after(crashes, self._settings.restart_min_seconds, self._settings.restart_max_seconds)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -151,7 +156,7 @@ class Supervisor:
             EngineStartError: it cannot load.
             OSError: there are no files or processes to be had for it.
         """
-        link = EngineLink(self._settings, self._metrics)
+        link, self._first = EngineLink(self._settings, self._metrics, self._first), None
         self._link = link
         try:
             await link.start()
@@ -160,6 +165,11 @@ class Supervisor:
             self._link = None
             raise
         return link
+
+    def _restart(self) -> None:
+        """Be ready no more, unless the server drains."""
+        if not self.draining:
+            self.state = "restarting"
 
     def _fail(self, message: str, status: int = 1) -> None:
         self.state, self.failure, self.exit_status = "failed", message, status
