@@ -22,12 +22,7 @@ _FORM: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "audio": {"type": "string", "format": "binary", "description": "A recording of 0.5 to 60 seconds, any format."},
-        "seconds": {
-            **RANGES["seconds"].kind,
-            "default": DEFAULT_SECONDS,
-            **RANGES["seconds"].bounds,
-            "description": "How much to generate, without the prompt.",
-        },
+        "seconds": _number("seconds", "How much to generate, without the prompt.") | {"default": DEFAULT_SECONDS},
         "seed": _number("seed", "Random where left out."),
         "temperature": _number("temperature", "0 is greedy."),
         "top_k": _number("top_k", "0 is off."),
