@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -107,7 +108,7 @@ def prepare(
         raise ValueError(f"{out} has other files in it: choose an empty or a new folder with -o")
     entries: list[Entry] = []
     try:
-        with Journal(out, header, [job.source for job in jobs]) as journal:
+        with closing(Journal(out, header, [job.source for job in jobs])) as journal:
             entries = journal.entries
             _decode_rest(journal, jobs, workers or min(MOST_WORKERS, usable_processors()))
         named = [Folder(folder_name(f), layout.grouping) for f, layout in zip(folders, layouts, strict=True)]
