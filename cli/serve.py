@@ -84,16 +84,13 @@ def _check(settings: Settings) -> None:
             raise _WrongError("model", f"there is no model '{name}', neither installed ({known}) nor a folder.")
     if not settings.model and not installed_models():
         raise _WrongError("model", "no model is installed, so one must be named.")
-    if settings.keys is not None:
+    files = {"keys": (settings.keys, read_keys), "metrics_token_file": (settings.metrics_token_file, read_token)}
+    for name, (path, read) in files.items():
         try:
-            read_keys(settings.keys)
-        except KeyFileError as error:
-            raise _WrongError("keys", str(error)) from None
-    if settings.metrics_token_file is not None:
-        try:
-            read_token(settings.metrics_token_file)
-        except MetricsTokenError as error:
-            raise _WrongError("metrics_token_file", str(error)) from None
+            if path is not None:
+                read(path)
+        except (KeyFileError, MetricsTokenError) as error:
+            raise _WrongError(name, str(error)) from None
 
 
 def _may_be_host(host: str) -> bool:
