@@ -6,9 +6,7 @@ import typer
 
 from whispergpt.cli.train.codec import codec
 from whispergpt.cli.train.measure.codec import codec as measure_codec
-from whispergpt.cli.train.measure.drift import drift
-from whispergpt.cli.train.measure.piano import piano
-from whispergpt.cli.train.measure.speech import speech
+from whispergpt.cli.train.measure.continuations import drift, piano, speech
 from whispergpt.cli.train.models import fine, lm, own
 from whispergpt.cli.train.prepare import prepare
 from whispergpt.cli.train.runs import curves, install

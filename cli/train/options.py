@@ -13,11 +13,11 @@ import typer
 from whispergpt.engine.config import SAMPLE_RATE, MelConfig
 from whispergpt.engine.device import pick_device
 from whispergpt.engine.model.codec import Codec
-from whispergpt.training.board import require_tensorboard
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
 from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.precision import product_type
+from whispergpt.training.scalars import require_tensorboard
 
 Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]

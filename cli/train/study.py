@@ -14,8 +14,7 @@ from rich.table import Table
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
 from whispergpt.cli.evaluation import EvaluationOptions, with_interval
 from whispergpt.cli.options import expand_options
-from whispergpt.training.study.band_study import study_bands
-from whispergpt.training.study.context_study import study_context
+from whispergpt.training.study.studies import study_bands, study_context
 from whispergpt.training.study.study_plots import draw_bands, draw_context
 from whispergpt.training.study.tables import Bounds, Rows, WriteCell, band_rows, context_rows
 

@@ -15,15 +15,19 @@ from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.training.data.grouping import GroupBy
 from whispergpt.training.data.recordings import recordings_in
-from whispergpt.training.lm.bootstrap import interval
 from whispergpt.training.lm.hearing import Condition, Hearings
 
-Sums = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
+Sums = Array
 """A model's sum of each measure, and its number of frames, ``[2, ways]``."""
 Measure = Callable[[FrameStep, Tensor, Tensor], Sums]
 """Function that measures a model, given a recording's coarse codes ``[T]`` and slices ``[T, n_mels]``."""
 FEWEST_SECONDS = 8 / FRAME_RATE
 """Seconds of the shortest recording that is measured: eight frames."""
+RESAMPLES = 4_000
+CONFIDENCE = 0.95
+FEWEST_GROUPS = 5
+"""Fewest groups that give a reliable interval."""
 
 
 class Comparison:
@@ -46,7 +50,7 @@ class Comparison:
         self, folder: Path, models: list[LoadedModel], condition: Condition, group_by: GroupBy, measure: Measure
     ) -> None:
         self._condition, self._recordings = condition, recordings_in(folder, group_by)
-        self._sums: dict[str, npt.NDArray[np.float64]] = {}  # [models, 2, ways] of each group
+        self._sums: dict[str, Array] = {}  # [models, 2, ways] of each group
         self.files = 0
         hearings = Hearings(models, condition)
         self.comparable = [digest == hearings.digests[0] for digest in hearings.digests]
@@ -85,3 +89,19 @@ class Comparison:
         """Return the JSON of a command, with an entry for each model."""
         skipped, grouping = self._recordings.skipped, self._recordings.grouping
         return {"condition": self._condition, "skipped": skipped, "models": entries, "grouping": grouping}
+
+
+def interval(sums: Array, frames: Array, seed: int = 0) -> tuple[float, float] | None:
+    """Return the 95 % interval of ``sums.sum() / frames.sum()``, both ``[groups]``; None for too few groups.
+
+    It is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) of a ratio of sums, which resamples
+    independent groups, never frames. A seed always resamples the same groups. To compare two models on the same groups,
+    give the difference of their ``sums``.
+    """
+    groups = len(sums)
+    if groups < FEWEST_GROUPS:
+        return None
+    drawn = np.random.default_rng(seed).integers(groups, size=(RESAMPLES, groups))
+    means = sums[drawn].sum(axis=1) / frames[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

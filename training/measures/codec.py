@@ -13,9 +13,11 @@ from whispergpt.training.measures.figures.listening import Kind, Pesq, Visqol
 from whispergpt.training.measures.figures.log_mel import log_mel_distance
 from whispergpt.training.measures.figures.signal_ratio import si_sdr_db, snr_db
 from whispergpt.training.measures.figures.words import RECOGNIZER, Recognizer, word_errors
+from whispergpt.training.measures.opus import OpusRoundTrip
 from whispergpt.training.measures.report import Keeper, means
-from whispergpt.training.measures.round_trip import RoundTrip, in_16_bits
+from whispergpt.training.measures.round_trip import CodecRoundTrip, in_16_bits
 
+RoundTrip = CodecRoundTrip | OpusRoundTrip
 LEAST_SECONDS = 1.0
 """Seconds of the shortest clip that PESQ and ViSQOL can score."""
 ORIGINAL = "original"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.measures.continuations import Job, continuation_faults, continue_prompts
 from whispergpt.training.measures.faults import with_shares
 from whispergpt.training.measures.figures.log_mel import log_mel
+from whispergpt.training.measures.figures.packages import need
 from whispergpt.training.measures.figures.silence import frame_levels, recording_level, silent_share
 from whispergpt.training.measures.report import means
 
@@ -22,6 +24,9 @@ FIRST_WINDOWS = 6
 LEAST_MINUTES = 2.0
 SURE = 3.0
 """Standard errors from 0 beyond which a slope counts as more than chance."""
+
+PLOT = "drift.png"
+LABELS = {"level": "level (dBFS)", "spectrum": "log-mel distance\nto the first minute", "silence": "share of silence"}
 
 Values = npt.NDArray[np.float64]
 Verdict = Literal["steady", "drifts", "unclear"]
@@ -120,3 +125,33 @@ def _with_slopes(found: dict[str, Values]) -> dict[str, Any]:
         "windows": {name: values.tolist() for name, values in found.items()},
         "slopes": {name: vars(slope) for name, slope in slopes.items()},
     }
+
+
+def draw_drift(result: dict[str, Any], title: str, path: Path) -> None:
+    """Draw the result of ``measure_drift``: each stream, the mean, and its fitted line with the verdict.
+
+    Raises:
+        MissingError: matplotlib is not installed.
+    """
+    figure = need("matplotlib.figure", "The plot").Figure(figsize=(9, 8), layout="constrained")
+    rows = figure.subplots(len(MEASURES), 1, sharex=True)
+    step = result["window_seconds"] / 60
+    for axis, measure in zip(rows, MEASURES, strict=True):
+        for entry in result["files"]:
+            values = entry["windows"][measure.name]
+            axis.plot((np.arange(len(values)) + 0.5) * step, values, color="0.75", linewidth=0.8)
+        values = np.array(result["means"]["windows"][measure.name])
+        minutes = (np.arange(len(values)) + 0.5) * step
+        axis.plot(minutes, values, color="C0", linewidth=1.8, label=f"mean of {len(result['files'])} streams")
+        slope = result["means"]["slopes"][measure.name]
+        fitted = minutes[measure.first :]
+        line = values[measure.first :].mean() + slope["per_minute"] * (fitted - fitted.mean())
+        label = f"{slope['per_minute']:+.3g} ± {slope['error']:.2g} {measure.unit} a minute: {slope['verdict']}"
+        axis.plot(fitted, line, color="C3", linestyle="--", label=label)
+        if measure.first == FIRST_WINDOWS:
+            axis.axvspan(0, FIRST_WINDOWS * step, color="0.94")
+        axis.set_ylabel(LABELS[measure.name])
+        axis.legend(loc="best", fontsize="small")
+    rows[0].set_title(title)
+    rows[-1].set_xlabel("minutes")
+    figure.savefig(path, dpi=120)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
-from whispergpt.training.measures.figures.comb import comb_db
-from whispergpt.training.measures.figures.frame_correlation import frame_correlation
+from whispergpt.training.measures.figures.buzz import comb_db, frame_correlation
 from whispergpt.training.measures.report import Figures
 
 

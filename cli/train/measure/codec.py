@@ -13,14 +13,14 @@ from whispergpt.cli.train.measure.options import MeasureOptions
 from whispergpt.cli.train.measure.printed import head, show, table
 from whispergpt.engine.checkpoints.checkpoint import codec_folder, find_model, load_codec
 from whispergpt.training.data.manifest import hash_file
-from whispergpt.training.measures.codec import CodecMeasures, measure_codec
+from whispergpt.training.measures.codec import CodecMeasures, RoundTrip, measure_codec
 from whispergpt.training.measures.figures.listening import Kind
 from whispergpt.training.measures.figures.packages import versions
 from whispergpt.training.measures.figures.words import MODEL_PARTS, Recognizer
 from whispergpt.training.measures.opus import OpusRoundTrip
 from whispergpt.training.measures.recordings import find_recordings
 from whispergpt.training.measures.report import Keeper
-from whispergpt.training.measures.round_trip import CodecRoundTrip, RoundTrip
+from whispergpt.training.measures.round_trip import CodecRoundTrip
 
 FULL_RATE, NO_PEERS = [6.0], list[str]()
 
@@ -96,7 +96,7 @@ def _tables(report: dict[str, Any]) -> None:
         typer.echo(f"word errors: {own} of them against what Whisper hears in the original, for want of a transcript")
 
 
-def _peer(told: str) -> RoundTrip:
+def _peer(told: str) -> OpusRoundTrip:
     name, _, rate = told.partition(":")
     try:
         kbps = float(rate)

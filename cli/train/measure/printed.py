@@ -10,11 +10,9 @@ from typing import Any
 
 import typer
 
+from whispergpt.cli.arguments import tell_skipped
 from whispergpt.cli.train.measure.options import MeasureOptions
 from whispergpt.training.measures.report import REPORT
-
-SHOWN_SKIPPED = 5
-"""Skipped recordings that are told of one by one; the report has them all."""
 
 
 def head(context: typer.Context, packages: Mapping[str, str]) -> dict[str, Any]:
@@ -78,10 +76,6 @@ def show(report: dict[str, Any], options: MeasureOptions, print_tables: Callable
         typer.echo(json.dumps(report))
         return
     print_tables(report)
-    skipped = report["skipped"]
-    for entry in skipped[:SHOWN_SKIPPED]:
-        typer.echo(f"skipped {entry['file']}: {entry['why']}", err=True)
-    if len(skipped) > SHOWN_SKIPPED:
-        typer.echo(f"… and {len(skipped) - SHOWN_SKIPPED} more", err=True)
+    tell_skipped([(entry["file"], entry["why"]) for entry in report["skipped"]])
     if options.out is not None:
         typer.echo(f"{options.out / REPORT} has every file's figures")

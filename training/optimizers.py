@@ -1,8 +1,9 @@
-"""Muon: momentum whose matrices are made orthogonal before each step, for the weights within a stack.
+"""Optimisers: Adam with a learning rate on the device for codecs, Muon with AdamW for models.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The scale of Liu et al., arXiv
-2502.16982, section 2.2, gives its steps AdamW's size, so that one learning rate serves both. PyTorch's own
-``torch.optim.Muon`` always multiplies in bfloat16, which most CPUs have no instructions for; this one uses autocast.
+Muon is momentum whose matrices are made orthogonal before each step, for the weights within a stack: Jordan et al.,
+"Muon: an optimizer for hidden layers in neural networks" (2024). The scale of Liu et al., arXiv 2502.16982, section
+2.2, gives its steps AdamW's size, so that one learning rate serves both. PyTorch's own ``torch.optim.Muon`` always
+multiplies in bfloat16, which most CPUs have no instructions for; this one uses autocast.
 """
 
 from __future__ import annotations
@@ -13,14 +14,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whispergpt.training.run import Stateful
-
 STEPS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of Jordan's quintic, steep at 0, which brings every singular value near 1 in ``STEPS`` steps."""
 LIKE_ADAMW = 0.2
 """Root mean square of AdamW's updates."""
 MOMENTUM = 0.95
+
+
+class DeviceAdam(torch.optim.Adam):
+    """Adam whose learning rate is a tensor on the device of the weights.
+
+    A captured CUDA graph reads the tensor, so that the rate may change between replays. On a CUDA device the step
+    counts lie there too, and one kernel computes each step.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], rate: Tensor, betas: tuple[float, float]) -> None:
+        on_gpu = rate.device.type == "cuda"
+        super().__init__(weights, lr=rate, betas=betas, capturable=on_gpu, fused=on_gpu or None)
+        self._rate = rate
+        self._own = {"lr": rate, "capturable": on_gpu, "fused": on_gpu or None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load moments and step counts, but neither the learning rate nor the way to compute.
+
+        A captured graph does not read the checkpoint's copy of the rate, and the checkpoint may be of another device.
+        """
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group.update(self._own)
+        for state in self.state.values():
+            state["step"] = state["step"].to(self._rate.device)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 class Muon(torch.optim.Optimizer):
@@ -72,12 +105,11 @@ class ModelOptimizer:
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         self._muon = Muon(within, rate, weight_decay)
         self._adamw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
-        self.parts: dict[str, Stateful] = {"muon": self._muon, "adamw": self._adamw}
+        self.parts: dict[str, torch.optim.Optimizer] = {"muon": self._muon, "adamw": self._adamw}
 
     def step(self, rate: float) -> None:
         """Take one step at a learning rate with the current gradients, and drop them."""
         for optimizer in (self._muon, self._adamw):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
