@@ -56,19 +56,21 @@ def test_one_key_that_holds_all_it_can_get_is_bounded(monkeypatch: pytest.Monkey
     assert measured["most_upload_mb"] > 1 and isinstance(measured["held"], bool), measured
 
 
-# Alone: on a busy machine prompts take so long that listeners find both places taken.
-@pytest.mark.parametrize("name", [pytest.param("steady", marks=pytest.mark.alone), "overload"])
-def test_a_few_seconds_of_visitors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a server of two streams, and in its manners: how fast a machine is, is not a test's business."""
+@pytest.mark.parametrize(("name", "streams"), [("steady", 4), ("overload", 2)])
+def test_a_few_seconds_of_visitors(name: str, streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check how few streams are shared out; how fast a machine is, is not a test's business.
+
+    Of a steady load, enough listeners find a place even where a busy machine keeps each place for longer.
+    """
     monkeypatch.setattr(visitors, "MINUTE_SECONDS", 5.0)
     monkeypatch.setattr(visitors, "WARM_SECONDS", 2.0)
     monkeypatch.setattr(visitors, "MIX", Mix(Span(2, 3), Span(0.5, 1)))
-    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": "2"}
+    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": str(streams)}
     monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings=small))
     measured = attack(name, 1)
     heard = measured["heard"]
     outcomes = dict(heard["listeners"])
-    assert 1 <= measured["limit"] <= 2 and outcomes["completed"] > 2, measured
+    assert 1 <= measured["limit"] <= streams and outcomes["completed"] > 2, measured
     assert outcomes.pop("arrived") == sum(outcomes.values()) and "failed" not in outcomes, measured
     assert measured["left"] == 0 and isinstance(measured["held"], bool), measured
     if name == "overload":
