@@ -145,9 +145,8 @@ class Engine:
     def open_prompt(self) -> PromptEncoder:
         """Return the encoder of a prompt that will arrive piece by piece."""
         with torch.inference_mode():
-            influence = self._slots.snapshots.influence if self._slots.snapshots is not None else 0
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            return PromptEncoder(self._prompts, state, influence)
+            return PromptEncoder(self._prompts, state, self._slots.influence)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """Encode a whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -170,11 +169,9 @@ class Engine:
         most = frames_in_exact_snapshot(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            codes = resumed_codes(state, snapshot, self.model.step.books, most)
-            influence = self._slots.snapshots.influence
-            return PromptEncoder.resuming(
-                self._prompts, state, codes.to(self.device), influence, snapshot.decoder_state
-            )
+            codes = resumed_codes(state, snapshot, self.model.step.books, most).to(self.device)
+            influence, decoder_state = self._slots.influence, snapshot.decoder_state
+            return PromptEncoder.resuming(self._prompts, state, codes, influence, decoder_state)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -239,13 +236,12 @@ class Engine:
         try:
             finite = self._slots.begin(streams)
         except Exception:
-            if len(streams) == 1:
-                traceback.print_exc()
-                self._fail(streams, report)
-            else:
+            if len(streams) > 1:
                 for stream in streams:
                     self._begin([stream], report)
-            return
+                return
+            traceback.print_exc()
+            finite = [False]
         self._fail([stream for stream, good in zip(streams, finite, strict=True) if not good], report)
         self._remember([s for s in streams if not s.ended and s.plan.first_frame == 0], report)
 

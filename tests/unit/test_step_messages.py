@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import msgspec
 import numpy as np
 import pytest
+import zmq
 
 from whispergpt.engine import messages as m
 from whispergpt.engine.block_pool import BlockPool
@@ -53,3 +56,27 @@ def test_a_block_is_used_again_once_nobody_has_it() -> None:
     assert pool.take(4).ctypes.data == address
     held = [pool.take(1) for _ in range(20)]
     assert len({block.ctypes.data for block in held}) == 20
+
+
+def test_no_block_is_overwritten_before_it_is_sent() -> None:
+    """A server that reads nothing for a while: blocks wait in the socket's queue, without a copy."""
+    pool = BlockPool(200)
+    with (
+        tempfile.TemporaryDirectory(prefix="blocks-") as folder,
+        zmq.Context() as context,
+        context.socket(zmq.PAIR) as server,
+        context.socket(zmq.PAIR) as engine,
+    ):
+        server.bind(f"ipc://{folder}/engine.sock")
+        engine.connect(f"ipc://{folder}/engine.sock")
+        for number in range(100):
+            block = pool.take(200)
+            block[:] = number
+            assert block.nbytes > zmq.COPY_THRESHOLD
+            engine.send_multipart(m.pack_event(step_done(block, list(range(200)))), copy=False)
+            del block
+        for number in range(100):
+            assert server.poll(30_000)
+            event = m.unpack_event(server.recv_multipart())
+            assert isinstance(event, m.StepDone)
+            assert (np.frombuffer(event.samples, np.int16) == number).all()
