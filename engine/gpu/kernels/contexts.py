@@ -21,7 +21,8 @@ def contexts(
 
     A line of ``table`` is a signal: its address, numbers from row to row and new ones in a frame; the state's address,
     numbers from slot to slot and kept ones; whether the signal goes through ELU; whether it is bfloat16, else float32;
-    whether it is only as long as the state, which it then replaces. With COUNTED, a row has ``frames`` frames, else FRAMES. States are float32.
+    whether it is only as long as the state, which it then replaces. With COUNTED, a row has ``frames`` frames, else
+    FRAMES. States are float32.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return

@@ -24,7 +24,6 @@ def lstm(
     LAYERS: tl.constexpr,
     COUNTED: tl.constexpr,
     LAST: tl.constexpr,
-    PRECISION: tl.constexpr,
     BM: tl.constexpr,
     BU: tl.constexpr,
     BK: tl.constexpr,
@@ -60,10 +59,10 @@ def lstm(
         a = (fresh + earlier).to(weight.dtype.element_ty)  # one of them is 0
         w = weight + k[:, None] * (4 * WIDTH) + u[None, :]
         read = (k < 2 * WIDTH)[:, None] & inside[None, :]
-        write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision=PRECISION)
-        forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision=PRECISION)
-        new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision=PRECISION)
-        show = tl.dot(a, tl.load(w + 3 * WIDTH, mask=read, other=0.0), show, input_precision=PRECISION)
+        write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision="ieee")
+        forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision="ieee")
+        new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision="ieee")
+        show = tl.dot(a, tl.load(w + 3 * WIDTH, mask=read, other=0.0), show, input_precision="ieee")
     keeps = used[:, None] & inside[None, :]
     place = cell + held[:, None] + u[None, :]
     made = sigmoid(forget) * tl.load(place, mask=keeps, other=0.0) + sigmoid(write) * hyperbolic_tangent(new)

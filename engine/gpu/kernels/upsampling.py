@@ -1,7 +1,7 @@
 """A stage of the decoder in one kernel: a transposed convolution and the residual unit behind it.
 
-What lies between the two never leaves the program. The residual unit sees two samples before each of its own. Where these
-come from the input sample before, they are computed again: two samples beside ``STRIDE`` of them.
+What lies between the two never leaves the program. The residual unit sees two samples before each of its own. Where
+these come from the input sample before, they are computed again: two samples beside ``STRIDE`` of them.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def upsampling(
 
     ``x`` is ``[rows, SAMPLES, INPUTS]`` and goes through ELU; ``y`` has ``WIDTH`` channels. ``weight`` is
     ``[2 · INPUTS, STRIDE · WIDTH]``, ``inner`` ``[3 · WIDTH, HIDDEN]``, ``shortcut`` ``[WIDTH, WIDTH]`` and ``back``
-    ``[HIDDEN, WIDTH]``; ``sum_bias`` is the sum of the biases of the last two. The states ``previous`` ``[slots, INPUTS]``
-    and ``context`` ``[slots, 2, WIDTH]`` are read. ``end`` ``[rows, 2, WIDTH]`` receives what ``context`` is to keep. With
-    COUNTED, a row has ``counts`` of ``FRAMES`` frames.
+    ``[HIDDEN, WIDTH]``; ``sum_bias`` is the sum of the biases of the last two. The states ``previous``
+    ``[slots, INPUTS]`` and ``context`` ``[slots, 2, WIDTH]`` are read. ``end`` ``[rows, 2, WIDTH]`` receives what
+    ``context`` is to keep. With COUNTED, a row has ``counts`` of ``FRAMES`` frames.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // SAMPLES) < 0:
@@ -106,7 +106,9 @@ def upsampling(
     second = transposed(
         x, previous, weight, bias, row, slot, start, later, STRIDE - 2, n, ROW, INPUTS, WIDTH, STRIDE, BM, BC, BK
     )
-    second = tl.where(later[:, None], elu(second), tl.load(held, mask=from_state, other=0.0)).to(weight.dtype.element_ty)
+    second = tl.where(later[:, None], elu(second), tl.load(held, mask=from_state, other=0.0)).to(
+        weight.dtype.element_ty
+    )
     first = transposed(
         x, previous, weight, bias, row, slot, start, later, STRIDE - 1, n, ROW, INPUTS, WIDTH, STRIDE, BM, BC, BK
     )
