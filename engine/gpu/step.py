@@ -35,9 +35,7 @@ def missing_because(device: torch.device) -> str | None:
     if MISSING is not None:
         return f"{MISSING}, so PyTorch computes the steps."
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        return (
-            "Triton needs a C compiler to start kernels and finds neither gcc nor clang, so PyTorch computes the steps."
-        )
+        return "Triton needs gcc or clang to start kernels and finds neither, so PyTorch computes the steps."
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
         return "Triton needs the headers of Python to start kernels, so PyTorch computes the steps."
     capability = torch.cuda.get_device_capability(device)

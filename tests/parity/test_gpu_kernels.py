@@ -12,7 +12,7 @@ if not torch.cuda.is_available():
 
 from tests.parity.test_native_step import MODELS, SLOTS, assert_same, busy_state, frame_step
 from whispergpt.benchmarks.gpu_check.interpretation import compare
-from whispergpt.benchmarks.gpu_check.models import small_step
+from whispergpt.benchmarks.gpu_check.models import in_format, small_step
 from whispergpt.engine.backends.step_path import StepPath, kept_dtype
 from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu import step as gpu_step
@@ -69,6 +69,24 @@ def test_the_path_steps_the_slots_it_is_given() -> None:
     alone, _ = step(rows(expected, 3, 4), torch.ones(1, dtype=torch.bool))
     assert (codes[1] == alone[0].numpy()).all()
     assert leaf(sampler, "frame").tolist() == [int(slot in (3, 7)) for slot in range(64)]
+
+
+@torch.inference_mode()
+def test_prompts_of_torch_fill_rings_in_bfloat16() -> None:
+    """Rings are laid out on a GPU as in float32; chunks are read in any format and written rounded."""
+    step = small_step()
+    codes = torch.arange(12)[None]
+    logits = []
+    for dtype in (torch.float32, torch.bfloat16):
+        state = in_format(step.init_state(1, torch.device("cpu")), dtype)
+        own = branch(state, "model")
+        mel = torch.zeros(1, 6, step.model.config.mel.n_mels)
+        for start in (0, 6):
+            logits.append(step.model.extend(codes[:, start : start + 6], mel, own, start)[0, -1])
+        assert leaf(branch(branch(own, "stack"), "0"), "keys").dtype == dtype
+    assert torch.equal(logits[0], logits[2]), "the first chunk sees nothing that was rounded"
+    apart = (logits[1] - logits[3]).abs().max() / logits[1].abs().max()
+    assert 0 < float(apart) < 0.05
 
 
 def test_batches_rise_to_the_number_of_slots() -> None:
