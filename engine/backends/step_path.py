@@ -15,7 +15,6 @@ from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.backends.step_threads import StepThreads
 from whispergpt.engine.config import HOP, Dtype
-from whispergpt.engine.gpu import step as gpu
 from whispergpt.engine.gpu.launch import whole_blocks
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, leaf, rows
@@ -64,6 +63,8 @@ def whole_tiles(streams: int, device: torch.device) -> int:
 def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dtype:
     """Return the format of the caches on ``device``, which is that of products too: bfloat16 or float32."""
     if device.type == "cuda":
+        from whispergpt.engine.gpu import step as gpu  # here alone, because it imports Triton
+
         faster = dtype == "auto" and gpu.missing_because(device) is None
         return torch.bfloat16 if faster else torch.float32
     return kernels.weights.dtype if kernels.weights else torch.float32
@@ -72,6 +73,8 @@ def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dt
 def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
     """Return the fastest way to run steps on ``device`` with ``kernels``; ``state`` has room for whole tiles."""
     if device.type == "cuda":
+        from whispergpt.engine.gpu import step as gpu
+
         missing = gpu.missing_because(device)
         if missing is not None:
             return GraphPath(frame_step, state, slots, device, missing)

@@ -7,16 +7,20 @@ from torch import Tensor
 
 from whispergpt.engine.gpu.codec_layers import LEAST, bytes_of
 from whispergpt.engine.gpu.emitter import Emitter, Signal
-from whispergpt.engine.gpu.kernels import attention, fine, product
+from whispergpt.engine.gpu.kernels import attention, fine, mlp, product
 from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
 from whispergpt.engine.gpu.launch import Cost, blocks
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.rotary import PERIOD
 from whispergpt.engine.model.streaming import State, branch, leaf
-from whispergpt.engine.model.transformer import Stack
+from whispergpt.engine.model.transformer import Block, Stack
 
 ROWS = 64
 """Rows of a program of a product."""
+MLP_ROWS = 32
+"""Rows of a program of an MLP."""
+WIDEST = 256
+"""Widest residual stream for which a program can keep its rows' sums; wider blocks have two products."""
 FINE_ROWS = 32
 """Rows of a program of the fine stage."""
 # Triton's interpreter takes about as long for many numbers as for one.
@@ -127,15 +131,44 @@ class LayerEmitter(Emitter):
         config = stack.config
         projected = (config.heads + 2 * config.kv_heads) * config.head_width
         heads, mixed = self.operand_buffer(1, projected), self.operand_buffer(1, config.width)
-        hidden = self.operand_buffer(1, config.hidden)
         for index, block in enumerate(stack.blocks):
             attend = block.attention
             self.product(x, attend.query_key_value.weight, norm=block.attention_norm.weight, out=heads)
             self._attention(stack, heads, branch(state, str(index)), position, mixed)
             self.product(mixed, attend.output.weight, add_to=x)
-            self.product(x, block.up.weight, norm=block.mlp_norm.weight, activation=product.GELU, out=hidden)
-            self.product(hidden, block.down.weight, add_to=x)
+            if config.width <= WIDEST:
+                self._mlp(block, x)
+            else:
+                hidden = self.operand_buffer(1, config.hidden)
+                self.product(x, block.up.weight, norm=block.mlp_norm.weight, activation=product.GELU, out=hidden)
+                self.product(hidden, block.down.weight, add_to=x)
         return x
+
+    def _mlp(self, block: Block, x: Signal) -> None:
+        width, hidden = block.down.weight.shape
+        up, down = self.weight(block.up.weight), self.weight(block.down.weight)
+        norm = self.constant(block.mlp_norm.weight)
+        # In float32 more rows or hidden numbers at once would spill registers.
+        at_once, most = (MLP_ROWS, OUTPUTS) if self.dtype == torch.bfloat16 else (MLP_ROWS // 2, OUTPUTS // 2)
+        self.emit(
+            mlp.mlp,
+            lambda rows: (blocks(rows, at_once),),
+            {
+                "x": x.memory,
+                "norm": norm,
+                "up": up,
+                "down": down,
+                "STRIDE": x.memory.stride(0),
+                "WIDTH": width,
+                "HIDDEN": hidden,
+                "BM": at_once,
+                "BH": block_of(hidden, most),
+                "BW": block_of(width, WIDEST),
+                "BK": block_of(width, INPUTS),
+            },
+            Cost(2 * x.row_bytes, sum(map(bytes_of, (norm, up, down))), 4 * width * hidden),
+            warps=8,
+        )
 
     def _attention(self, stack: Stack, heads: Signal, ring: State, position: Tensor, out: Signal) -> None:
         config = stack.config
@@ -187,6 +220,7 @@ class LayerEmitter(Emitter):
         context, held = self.buffer(1, config.width), self.buffer(1, config.width)
         raised, query = self.operand_buffer(1, config.width), self.operand_buffer(1, config.dimension)
         size = entries[0].shape[0]
+        most = OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2  # more in float32 would spill registers
         weights = {
             "hidden_weight": self.weight(fine_stage.hidden.weight),
             "previous_weight": self.weight(fine_stage.previous.weight),
@@ -226,8 +260,9 @@ class LayerEmitter(Emitter):
                 "SIZE": size,
                 "HEAT": config.temperature,
                 "BM": FINE_ROWS,
-                "BN": OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2,  # float32 would spill registers
-                "BK": INPUTS,
+                "BN": block_of(config.width, most),
+                "BC": block_of(size, most),
+                "BK": block_of(max(config.width, config.dimension, fine_stage.hidden.in_features), INPUTS),
             },
             Cost(
                 row_bytes=state_bytes + scratch + 4 * config.dimension * (len(levels) + 2) + 4 * codes.shape[1],

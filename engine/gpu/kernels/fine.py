@@ -71,6 +71,7 @@ def finer_codes(
     HEAT: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
+    BC: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
     """Draw codes 1 to LEVELS of BM rows behind their coarse codes, and add up the entries of all codes.
@@ -138,12 +139,12 @@ def finer_codes(
         key = noise_key(of_stream, of_frame, level + 1)
         best = tl.full((BM,), float("-inf"), tl.float32)
         code = tl.zeros((BM,), tl.int32)
-        for first in range(0, SIZE, BN):
-            n = first + tl.arange(0, BN)
-            scores = from_bias(code_bias + level * SIZE, n, SIZE, BM, BN)
+        for first in range(0, SIZE, BC):
+            c = first + tl.arange(0, BC)
+            scores = from_bias(code_bias + level * SIZE, c, SIZE, BM, BC)
             matrix = entries + level * SIZE * DIMENSION
-            scores = chain(scores, query + m * DIMENSION, matrix, n, used, SIZE, DIMENSION, BK)
-            scores += gumbel_noise(key[:, None], n[None, :]) * own_heat[:, None]
+            scores = chain(scores, query + m * DIMENSION, matrix, c, used, SIZE, DIMENSION, BK)
+            scores += gumbel_noise(key[:, None], c[None, :]) * own_heat[:, None]
             most, which = tl.max(scores, axis=1, return_indices=True)
             code = tl.where(most > best, first + which, code)
             best = tl.maximum(most, best)
