@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lowest measures peers lint docs docs-serve pictures web serve image lock clean
+.PHONY: help demo test lowest measures peers lint gpu-check docs docs-serve pictures web serve image lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ peers: $(VENV)/.installed-dev ## Install the peers of `whispergpt bench`
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+gpu-check: $(VENV)/.installed-dev ## Check the GPU's kernels without a GPU: build/gpu-check.json (ARGS="--all --frames 200" for everything)
+	$(BIN)/python -m whispergpt.benchmarks.gpu_check $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

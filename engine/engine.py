@@ -79,7 +79,7 @@ class Engine:
             require_room(model, slots, device, kept_in)
             self._slots = Slots(model.step, slots, device, kept_in)
             self.path = step_path(model.step, self._slots.state, slots, device, self.kernels)
-            self._prompts = prompt_path(model.step, device, self.kernels)
+            self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
         if config.fine is not None:  # without one, frames have fewer codes than their prompt's

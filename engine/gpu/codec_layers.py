@@ -39,6 +39,9 @@ class Blocks:
         units: units of an LSTM.
         rows: rows whose contexts are kept.
         slices: frames whose spectrum is computed.
+        joined: whether one kernel computes a stage of the decoder.
+        warps: of a convolution.
+        in_parts: whether the hidden vectors of residual units go through memory.
     """
 
     samples: int = 64
@@ -47,10 +50,13 @@ class Blocks:
     units: int = 32
     rows: int = 8
     slices: int = 32
+    joined: bool = True
+    warps: int = 4
+    in_parts: bool = False
 
-    def samples_of(self, times: int) -> int:
-        """Return the samples of a program where ``ROW_BLOCK`` rows have ``times`` samples each."""
-        return min(self.samples, ROW_BLOCK * times & -(ROW_BLOCK * times))
+    def samples_of(self, count: int) -> int:
+        """Return the samples of a program where a block of rows has ``count``: the largest power of two that fits."""
+        return min(self.samples, count & -count)
 
     def outputs_of(self, count: int) -> int:
         """Return the outputs of a program where there are ``count``."""
@@ -61,8 +67,8 @@ class Blocks:
         return min(self.inputs, max(LEAST, next_power_of_two(count)))
 
 
-ON_A_GPU = Blocks()
-"""Blocks of GPUs: with these no kernel needs more registers than a thread has."""
+ON_A_GPU = {torch.bfloat16: Blocks(), torch.float32: Blocks(inputs=16, joined=False, warps=8, in_parts=True)}
+"""Blocks on GPUs by the format of products: with these no kernel needs more registers than a thread has."""
 IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, rows=64, slices=64)
 """Blocks of Triton's interpreter, where an operation takes about as long for many numbers as for one."""
 
@@ -110,7 +116,8 @@ class CodecLayers:
         self, emitter: Emitter, frames: int = 1, counts: Tensor | None = None, cold: Tensor | None = None
     ) -> None:
         self._emitter, self._frames, self._counts, self._cold = emitter, frames, counts, cold
-        self._blocks = IN_THE_INTERPRETER if INTERPRETED else ON_A_GPU
+        self._blocks = IN_THE_INTERPRETER if INTERPRETED else ON_A_GPU[emitter.dtype]
+        self._rows = min(ROW_BLOCK, emitter.rows)  # every batch has a multiple of these
         self._contexts: list[Context] = []
 
     @property
@@ -122,7 +129,7 @@ class CodecLayers:
         """Add up the entries of codes, int32: those of a row in one line, ``book_stride`` numbers between codebooks."""
         width = tables[0].shape[1]
         latent = self._emitter.buffer(self._frames, width)
-        at_once = min(self._blocks.samples_of(self._frames), self._blocks.samples // 4)
+        at_once = min(self._samples_of(self._frames), self._blocks.samples // 4)
         self._emitter.emit(
             quantizer.entries_of,
             lambda rows: (rows * self._frames // at_once,),
@@ -142,6 +149,40 @@ class CodecLayers:
             Cost(row_bytes=latent.row_bytes * (1 + len(tables)) + 4 * len(tables) * self._frames),
         )
         return latent
+
+    def nearest(self, latent: Signal, tables: list[Tensor], codes: Tensor, book_stride: int) -> None:
+        """Emit the search of each frame's ``codes``, laid out as for ``entries``; ``latent`` is changed."""
+        table = torch.stack(tables)
+        turned, squares = 2 * table.transpose(1, 2), table.square().sum(2)
+        constants = [self._emitter.constant(each) for each in (table, turned, squares)]
+        at_once = min(self._samples_of(self._frames), max(LEAST, self._blocks.samples // 4))
+        self._emitter.emit(
+            quantizer.nearest,
+            lambda rows: (rows * self._frames // at_once,),
+            {
+                "latent": latent.memory,
+                "table": constants[0],
+                "turned": constants[1],
+                "squares": constants[2],
+                "codes": codes,
+                "ROW": codes.stride(0),
+                "BOOK": book_stride,
+                "FRAMES": self._frames,
+                "BOOKS": len(tables),
+                "SIZE": CODEBOOK_SIZE,
+                "WIDTH": latent.width,
+                "PRECISION": self._precision,
+                "BM": at_once,
+                "BN": self._blocks.outputs,
+                "BK": self._blocks.inputs_of(latent.width),
+                "BW": next_power_of_two(latent.width),
+            },
+            Cost(
+                row_bytes=latent.row_bytes * (2 + 2 * len(tables)) + 4 * len(tables) * self._frames,
+                shared_bytes=sum(map(bytes_of, constants[1:])),
+                operations=2 * table.numel() * self._frames,
+            ),
+        )
 
     def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
         """Emit an encoder or a decoder, layer by layer; return latents or samples, in float32."""
@@ -188,6 +229,14 @@ class CodecLayers:
         whole = state[0].numel() if size is None else size
         self._contexts.append(Context(x, state, offset, whole, through_elu))
 
+    def keep_end(self, x: Signal, state: Tensor) -> None:
+        """Have the last numbers of ``x`` written to ``state`` ``[slots, numbers]`` by the end of the program."""
+        self._keep(x, state, through_elu=False)
+
+    def _samples_of(self, times: int) -> int:
+        """Return how many samples a program computes where a row has ``times``."""
+        return self._blocks.samples_of(self._rows * times)
+
     def keep_contexts(self) -> None:
         """Emit the writing of all contexts to the state: the end of a program.
 
@@ -197,7 +246,7 @@ class CodecLayers:
         if not kept:
             return
         table = torch.tensor([context.line(self._frames) for context in kept], device=self._emitter.device)
-        rows_at_once = self._blocks.rows
+        rows_at_once = min(self._blocks.rows, self._rows)
         self._emitter.emit(
             contexts.contexts,
             lambda rows: (rows // rows_at_once, len(kept)),
@@ -230,7 +279,7 @@ class CodecLayers:
         outputs, inputs = matrix.shape
         weight, shift = self._emitter.weight(matrix.t()), self._emitter.constant(bias)
         held = self._emitter.slots if state is None else state
-        block, at_once = self._blocks.outputs_of(outputs), self._blocks.samples_of(samples)
+        block, at_once = self._blocks.outputs_of(outputs), self._samples_of(samples)
         self._emitter.emit(
             convolution.convolution,
             lambda rows: (rows * samples // at_once, blocks(outputs, block)),
@@ -251,7 +300,6 @@ class CodecLayers:
                 "N": outputs,
                 "THROUGH_ELU": through_elu,
                 "MIRRORED": mirrored,
-                "PRECISION": "ieee",
                 "BM": at_once,
                 "BN": block,
                 "BK": self._blocks.inputs_of(inputs),
@@ -261,6 +309,7 @@ class CodecLayers:
                 shared_bytes=bytes_of(weight) + bytes_of(shift),
                 operations=2 * inputs * outputs * samples,
             ),
+            warps=self._blocks.warps,
         )
 
     def _convolution(self, conv: CausalConv1d, x: Signal, state: State, through_elu: bool, exact: bool) -> Signal:
@@ -301,8 +350,9 @@ class CodecLayers:
         }
         context = leaf(branch(state, "1"), "context") if first.context else None
         y = self._emitter.operand_buffer(x.times, x.width)
+        scratch = self._emitter.operand_buffer(x.times, first.outputs) if self._blocks.in_parts else y
         before = first.context * x.width
-        block, at_once = self._blocks.outputs_of(x.width), self._blocks.samples_of(x.times)
+        block, at_once = self._blocks.outputs_of(x.width), self._samples_of(x.times)
         self._emitter.emit(
             convolution.residual,
             lambda rows: (rows * x.times // at_once,),
@@ -313,6 +363,7 @@ class CodecLayers:
                 **matrices,
                 "bias": self._emitter.constant(bias),
                 "sum_bias": self._emitter.constant(back_bias + shortcut_bias),
+                "scratch": scratch.memory,
                 "y": y.memory,
                 "SAMPLES": x.times,
                 "BEFORE": before,
@@ -321,7 +372,7 @@ class CodecLayers:
                 "HIDDEN": first.outputs,
                 "K": weight.shape[1],
                 "MIRRORED": self._cold is not None and before > 0,
-                "PRECISION": "ieee",
+                "IN_PARTS": self._blocks.in_parts,
                 "BM": at_once,
                 "BH": max(LEAST, next_power_of_two(first.outputs)),
                 "BN": block,
@@ -351,6 +402,7 @@ class CodecLayers:
             and conv.stride >= 2
             and conv.outputs <= WIDEST_JOINED
             and self._cold is None
+            and self._blocks.joined
         )
 
     def _upsampling(
@@ -369,7 +421,8 @@ class CodecLayers:
         previous, context = leaf(state, "previous"), leaf(branch(unit_state, "1"), "context")
         y = self._emitter.operand_buffer(x.times * conv.stride, conv.outputs)
         end = self._emitter.buffer(2, conv.outputs)
-        at_once, wide = self._blocks.samples_of(x.times), conv.outputs >= WIDEST_JOINED
+        # Of the widest signals a thread cannot hold as many numbers.
+        at_once = self._samples_of(x.times) // (2 if conv.outputs > WIDEST_JOINED // 4 else 1)
         again = 2 * 2 * x.width * conv.outputs  # multiplications of the two samples that are computed again
         self._emitter.emit(
             upsampling.upsampling,
@@ -406,7 +459,7 @@ class CodecLayers:
                 * x.times
                 * (spread.numel() + again + conv.stride * (inner.numel() + back.numel() + shortcut.numel())),
             ),
-            warps=8 if wide else 4,
+            warps=8,
         )
         self._keep(x, previous, through_elu=True)
         self._contexts.append(Context(end, context, 0, 2 * conv.outputs, through_elu=False, replaces=True))
@@ -416,7 +469,7 @@ class CodecLayers:
         """Emit the last convolution of a decoder, behind ELU."""
         context = leaf(state, "context")
         matrix, bias = conv.matrix()
-        audio, at_once = self._emitter.buffer(x.times, 1), self._blocks.samples_of(x.times)
+        audio, at_once = self._emitter.buffer(x.times, 1), self._samples_of(x.times)
         self._emitter.emit(
             sound.sound,
             lambda rows: (rows * x.times // at_once,),
@@ -496,7 +549,7 @@ class CodecLayers:
         row_bytes = 4 * width * (5 + (2 if last else 0))  # input, hidden, cell twice, output; skip and total
         self._emitter.emit(
             lstm.lstm,
-            lambda rows: (rows // ROW_BLOCK, blocks(width, units)),
+            lambda rows: (rows // self._rows, blocks(width, units)),
             {
                 "x": x.memory,
                 "hidden": hidden[:, layer],
@@ -507,14 +560,14 @@ class CodecLayers:
                 "out": out.memory,
                 "skip": skip.memory,
                 "total": total.memory,
-                "FRAME": frame,
+                "frame": frame,
+                "FIRST": frame == 0,
                 "FRAMES": self._frames,
                 "WIDTH": width,
                 "HELD": hidden.stride(0),
                 "COUNTED": self._counts is not None,
                 "LAST": last,
-                "PRECISION": "ieee",
-                "BM": ROW_BLOCK,
+                "BM": self._rows,
                 "BU": units,
                 "BK": self._blocks.inputs_of(width),
             },

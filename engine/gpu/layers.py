@@ -148,10 +148,11 @@ class LayerEmitter(Emitter):
         width, hidden = block.down.weight.shape
         up, down = self.weight(block.up.weight), self.weight(block.down.weight)
         norm = self.constant(block.mlp_norm.weight)
-        most = OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2
+        # In float32 more rows or hidden numbers at once would spill registers.
+        at_once, most = (MLP_ROWS, OUTPUTS) if self.dtype == torch.bfloat16 else (MLP_ROWS // 2, OUTPUTS // 2)
         self.emit(
             mlp.mlp,
-            lambda rows: (blocks(rows, MLP_ROWS),),
+            lambda rows: (blocks(rows, at_once),),
             {
                 "x": x.memory,
                 "norm": norm,
@@ -160,7 +161,7 @@ class LayerEmitter(Emitter):
                 "STRIDE": x.memory.stride(0),
                 "WIDTH": width,
                 "HIDDEN": hidden,
-                "BM": MLP_ROWS,
+                "BM": at_once,
                 "BH": block_of(hidden, most),
                 "BW": block_of(width, WIDEST),
                 "BK": block_of(width, INPUTS),

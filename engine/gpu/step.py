@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +35,10 @@ def missing_because(device: torch.device) -> str | None:
     """Return why the kernels cannot run on a CUDA ``device``, as one sentence; None where they can."""
     if MISSING is not None:
         return f"{MISSING}, so PyTorch computes the steps."
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs gcc or clang to start kernels and finds neither, so PyTorch computes the steps."
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        return "Triton needs the headers of Python to start kernels, so PyTorch computes the steps."
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST:
         own, least = (".".join(map(str, version)) for version in (capability, OLDEST))

@@ -31,7 +31,6 @@ def convolution(
     N: tl.constexpr,
     THROUGH_ELU: tl.constexpr,
     MIRRORED: tl.constexpr,
-    PRECISION: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
@@ -56,7 +55,7 @@ def convolution(
             x, state, cold, row[:, None], slot[:, None], place, wanted, ROW, BEFORE, HELD, WIDTH, THROUGH_ELU, MIRRORED
         )
         b = tl.load(weight + k[:, None] * N + n[None, :], mask=(k < K)[:, None] & (n < N)[None, :], other=0.0)
-        total = tl.dot(a.to(b.dtype), b, total, input_precision=PRECISION)
+        total = tl.dot(a.to(b.dtype), b, total, input_precision="ieee")
     tl.store(y + m[:, None] * N + n[None, :], total.to(y.dtype.element_ty), mask=(n < N)[None, :])
 
 
@@ -71,6 +70,7 @@ def residual(
     shortcut: tl.tensor,
     back: tl.tensor,
     sum_bias: tl.tensor,
+    scratch: tl.tensor,
     y: tl.tensor,
     SAMPLES: tl.constexpr,
     BEFORE: tl.constexpr,
@@ -79,7 +79,7 @@ def residual(
     HIDDEN: tl.constexpr,
     K: tl.constexpr,
     MIRRORED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    IN_PARTS: tl.constexpr,
     BM: tl.constexpr,
     BH: tl.constexpr,
     BN: tl.constexpr,
@@ -88,7 +88,8 @@ def residual(
     """Compute ``BM`` samples of a residual unit: ``y = shortcut · x + back · ELU(weight · window(ELU(x)) + bias)``.
 
     ``weight`` is ``[K, HIDDEN]``, ``shortcut`` ``[WIDTH, WIDTH]`` and ``back`` ``[HIDDEN, WIDTH]``; ``sum_bias`` is the
-    sum of the biases of the last two. ``BH`` is at least ``HIDDEN``.
+    sum of the biases of the last two. ``BH`` is at least ``HIDDEN``. With IN_PARTS the hidden vectors go through
+    ``scratch`` ``[samples, HIDDEN]``, so that a thread never has all numbers of one: products in float32 need that.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // SAMPLES) < 0:
@@ -105,8 +106,11 @@ def residual(
         row_of, slot_of = row[:, None], slot[:, None]
         a = window(x, state, cold, row_of, slot_of, place, wanted, SAMPLES * WIDTH, BEFORE, HELD, WIDTH, True, MIRRORED)
         b = tl.load(weight + k[:, None] * HIDDEN + h[None, :], mask=(k < K)[:, None] & (h < HIDDEN)[None, :], other=0.0)
-        hidden = tl.dot(a.to(b.dtype), b, hidden, input_precision=PRECISION)
+        hidden = tl.dot(a.to(b.dtype), b, hidden, input_precision="ieee")
     inner = elu(hidden).to(weight.dtype.element_ty)
+    if IN_PARTS:
+        tl.store(scratch + m[:, None] * HIDDEN + h[None, :], inner, mask=(h < HIDDEN)[None, :])
+        tl.debug_barrier()
     for first_n in range(0, WIDTH, BN):
         n = first_n + tl.arange(0, BN)
         total = tl.zeros((BM, BN), tl.float32) + tl.load(sum_bias + n, mask=n < WIDTH, other=0.0)[None, :]
@@ -115,8 +119,16 @@ def residual(
             a = tl.load(x + m[:, None] * WIDTH + k[None, :], mask=(k < WIDTH)[None, :], other=0.0)
             known = (k < WIDTH)[:, None] & (n < WIDTH)[None, :]
             b = tl.load(shortcut + k[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
-            total = tl.dot(a.to(b.dtype), b, total, input_precision=PRECISION)
-        known = (h < HIDDEN)[:, None] & (n < WIDTH)[None, :]
-        b = tl.load(back + h[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
-        total = tl.dot(inner, b, total, input_precision=PRECISION)
+            total = tl.dot(a.to(b.dtype), b, total, input_precision="ieee")
+        if IN_PARTS:
+            for first in range(0, HIDDEN, BK):
+                k = first + tl.arange(0, BK)
+                a = tl.load(scratch + m[:, None] * HIDDEN + k[None, :], mask=(k < HIDDEN)[None, :], other=0.0)
+                known = (k < HIDDEN)[:, None] & (n < WIDTH)[None, :]
+                b = tl.load(back + k[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
+                total = tl.dot(a, b, total, input_precision="ieee")
+        else:
+            known = (h < HIDDEN)[:, None] & (n < WIDTH)[None, :]
+            b = tl.load(back + h[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
+            total = tl.dot(inner, b, total, input_precision="ieee")
         tl.store(y + m[:, None] * WIDTH + n[None, :], total.to(y.dtype.element_ty), mask=(n < WIDTH)[None, :])

@@ -18,13 +18,13 @@ def lstm(
     out: tl.tensor,
     skip: tl.tensor,
     total: tl.tensor,
-    FRAME: tl.constexpr,
+    frame: int,
+    FIRST: tl.constexpr,
     FRAMES: tl.constexpr,
     WIDTH: tl.constexpr,
     HELD: tl.constexpr,
     COUNTED: tl.constexpr,
     LAST: tl.constexpr,
-    PRECISION: tl.constexpr,
     BM: tl.constexpr,
     BU: tl.constexpr,
     BK: tl.constexpr,
@@ -33,9 +33,9 @@ def lstm(
 
     ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of
     the states ``[slots, layers, WIDTH]``, ``HELD`` numbers from slot to slot. The earlier hidden vector is in the state
-    for frame 0, and in ``out`` for others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write,
-    forget, new, show. With LAST, ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its
-    cell stays as it is after them.
+    for the FIRST frame, and in ``out`` for others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order:
+    write, forget, new, show. With LAST, ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames,
+    and its cell stays as it is after them.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return
@@ -45,7 +45,7 @@ def lstm(
     slot = tl.load(slots + row)
     used = slot >= 0
     held = slot.to(tl.int64) * HELD
-    own = (row * FRAMES + FRAME) * WIDTH
+    own = (row * FRAMES + frame) * WIDTH
     write = tl.zeros((BM, BU), tl.float32) + tl.load(bias + u, mask=inside, other=0.0)[None, :]
     forget = tl.zeros((BM, BU), tl.float32) + tl.load(bias + WIDTH + u, mask=inside, other=0.0)[None, :]
     new = tl.zeros((BM, BU), tl.float32) + tl.load(bias + 2 * WIDTH + u, mask=inside, other=0.0)[None, :]
@@ -54,23 +54,23 @@ def lstm(
         k = first + tl.arange(0, BK)
         fresh = tl.load(x + own[:, None] + k[None, :], mask=(k < WIDTH)[None, :], other=0.0).to(tl.float32)
         known = ((k >= WIDTH) & (k < 2 * WIDTH))[None, :]
-        if FRAME == 0:
+        if FIRST:
             earlier = tl.load(hidden + held[:, None] + (k - WIDTH)[None, :], mask=known & used[:, None], other=0.0)
         else:
             earlier = tl.load(out + (own - WIDTH)[:, None] + (k - WIDTH)[None, :], mask=known, other=0.0)
         a = (fresh + earlier).to(weight.dtype.element_ty)  # one of them is 0
         w = weight + k[:, None] * (4 * WIDTH) + u[None, :]
         read = (k < 2 * WIDTH)[:, None] & inside[None, :]
-        write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision=PRECISION)
-        forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision=PRECISION)
-        new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision=PRECISION)
-        show = tl.dot(a, tl.load(w + 3 * WIDTH, mask=read, other=0.0), show, input_precision=PRECISION)
+        write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision="ieee")
+        forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision="ieee")
+        new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision="ieee")
+        show = tl.dot(a, tl.load(w + 3 * WIDTH, mask=read, other=0.0), show, input_precision="ieee")
     keeps = used[:, None] & inside[None, :]
     place = cell + held[:, None] + u[None, :]
     made = sigmoid(forget) * tl.load(place, mask=keeps, other=0.0) + sigmoid(write) * hyperbolic_tangent(new)
     shown = sigmoid(show) * hyperbolic_tangent(made)
     if COUNTED:
-        keeps = keeps & (tl.load(frames + row) > FRAME)[:, None]
+        keeps = keeps & (tl.load(frames + row) > frame)[:, None]
     tl.store(place, made, mask=keeps)
     at = own[:, None] + u[None, :]
     tl.store(out + at, shown, mask=inside[None, :])

@@ -55,33 +55,42 @@ def nearest(
     PRECISION: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
+    BK: tl.constexpr,
     BW: tl.constexpr,
 ) -> None:
     """Find the codes of ``BM`` frames, codebook after codebook; each quantises what those before it left.
 
     The nearest entry e of x has the largest 2 x·e - |e|², the first of equal ones. ``turned`` is ``2 · table``,
     ``[BOOKS, WIDTH, SIZE]``, and ``squares`` the squared lengths ``[BOOKS, SIZE]``. ``codes`` is laid out as in
-    ``entries_of``.
+    ``entries_of``. ``latent`` is changed to what the last codebook left.
     """
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // FRAMES) < 0:
         return
     used = tl.load(slots + m // FRAMES) >= 0
-    at = (m // FRAMES) * ROW + m % FRAMES
+    at_frame = (m // FRAMES) * ROW + m % FRAMES
     c = tl.arange(0, BW)
     wanted = used[:, None] & (c < WIDTH)[None, :]
-    left = tl.load(latent + m[:, None] * WIDTH + c[None, :], mask=wanted, other=0.0)
+    mine = latent + m[:, None] * WIDTH
     for book in range(BOOKS):
         best = tl.full((BM,), float("-inf"), tl.float32)
         found = tl.zeros((BM,), tl.int32)
         for first in range(0, SIZE, BN):
             n = first + tl.arange(0, BN)
-            at = book * WIDTH * SIZE + c[:, None] * SIZE + n[None, :]
-            b = tl.load(turned + at, mask=(c < WIDTH)[:, None], other=0.0)
             scores = tl.zeros((BM, BN), tl.float32) - tl.load(squares + book * SIZE + n)[None, :]
-            scores = tl.dot(left, b, scores, input_precision=PRECISION)
+            for start in range(0, WIDTH, BK):
+                k = start + tl.arange(0, BK)
+                a = tl.load(mine + k[None, :], mask=used[:, None] & (k < WIDTH)[None, :], other=0.0)
+                at = book * WIDTH * SIZE + k[:, None] * SIZE + n[None, :]
+                b = tl.load(turned + at, mask=(k < WIDTH)[:, None], other=0.0)
+                scores = tl.dot(a, b, scores, input_precision=PRECISION)
             largest, place = tl.max(scores, axis=1, return_indices=True, return_indices_tie_break_left=True)
             found = tl.where(largest > best, first + place, found)
             best = tl.maximum(best, largest)
-        tl.store(codes + at + book * BOOK, found, mask=used)
-        left -= tl.load(table + (book * SIZE + found)[:, None] * WIDTH + c[None, :], mask=wanted, other=0.0)
+        tl.store(codes + at_frame + book * BOOK, found, mask=used)
+        entry = tl.load(table + (book * SIZE + found)[:, None] * WIDTH + c[None, :], mask=wanted, other=0.0)
+        left = tl.load(mine + c[None, :], mask=wanted, other=0.0) - entry
+        # The barriers keep threads from reading what others have not yet written, or write already.
+        tl.debug_barrier()
+        tl.store(mine + c[None, :], left, mask=wanted)
+        tl.debug_barrier()

@@ -1,0 +1,98 @@
+"""The codec over prompts in lanes, in Triton's interpreter: torch's codes, samples and state, in any company."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.parity.test_gpu_codec import CPU, assert_near, codec_of
+from tests.support.audio import speech
+from whispergpt.engine.backends.prompt_path import GpuPromptPath, PromptState, TorchPromptPath
+from whispergpt.engine.config import ENCODEC_24KHZ, GPT_S, HOP, SMALL_CODEC, FineConfig
+from whispergpt.engine.gpu.language import INTERPRETED
+from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.streaming import State, map_state
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.prompts.prompt import PromptEncoder, Stage
+
+FRAMES = 8
+CHUNKS = (8, 3)
+CODECS = {"embedded codecs": SMALL_CODEC, "mirrored": replace(ENCODEC_24KHZ, n_filters=8)}
+
+pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
+
+
+def prompts(codec: Codec) -> list[Tensor]:
+    """Return three prompts, and spread the codec's entries over their latents."""
+    sound = torch.from_numpy(speech(2.0))
+    cut = [sound[start * HOP :][: sum(CHUNKS) * HOP] for start in (0, 40, 80)]
+    spread = codec.encoder(sound[None, None]).std()
+    for k, codebook in enumerate(codec.quantizer.codebooks):
+        codebook.embed.mul_(0.3 * 0.8**k * spread)
+    return cut
+
+
+def fresh(codec: Codec) -> tuple[State, State]:
+    return codec.init_encoder_state(1, CPU), {
+        "decoder": codec.init_decoder_state(1, CPU),
+        "latent": torch.zeros(1, codec.config.dimension),
+    }
+
+
+@pytest.mark.parametrize("name", CODECS)
+@torch.inference_mode()
+def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
+    """Three prompts in chunks, the last one shorter; the third prompt also alone, in the first lane."""
+    codec = codec_of(CODECS[name])
+    sounds = prompts(codec)
+    encode, decode = EncodeLanes(codec, CPU, FRAMES), DecodeLanes(codec, CPU, torch.float32, True, FRAMES)
+    ours, reference, alone = ([fresh(codec) for _ in sounds] for _ in range(3))
+    start = 0
+    for count in CHUNKS:
+        cold = start == 0
+        pieces = [sound[start * HOP :][: count * HOP] for sound in sounds]
+        codes = encode.run([encoder for encoder, _ in ours], pieces, [cold] * 3)
+        audio = decode.run([decoder for _, decoder in ours], codes, [cold] * 3)
+        for lane, piece in enumerate(pieces):
+            encoder, decoder = reference[lane]
+            wanted = codec.encode_step(piece[None, None], encoder, cold=cold)
+            assert torch.equal(codes[lane], wanted[0])
+            heard = codec.decode_step(wanted, decoder["decoder"], cold=cold)[0, 0]
+            assert float((audio[lane] - heard).abs().max()) < 1e-4
+            assert_near(ours[lane][0], encoder)
+            assert_near({"decoder": ours[lane][1]["decoder"]}, {"decoder": decoder["decoder"]})
+            last = codec.quantizer.decode(wanted[:, :, -1:])[:, :, 0]
+            assert float((ours[lane][1]["latent"] - last).abs().max()) < 1e-5
+        (same_codes,) = encode.run([alone[2][0]], [pieces[2]], [cold])
+        (same_audio,) = decode.run([alone[2][1]], [codes[2]], [cold])
+        assert torch.equal(same_codes, codes[2]) and torch.equal(same_audio, audio[2])
+        for one, other in zip(alone[2], ours[2], strict=True):
+            map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, one, other)
+        start += count
+    assert len(codes[0].unique()) > 10
+
+
+def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole prompt on both paths; it and its chunks are shorter than the engine's, for speed."""
+    monkeypatch.setattr(TorchPromptPath, "GRID", FRAMES)
+    monkeypatch.setattr("whispergpt.engine.prompts.prompt.MIN_PROMPT_SECONDS", 0.1)
+    step = FrameStep(codec_of(SMALL_CODEC), WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
+    (sound,) = prompts(step.codec)[:1]
+    found = []
+    for path in (GpuPromptPath(step, CPU, torch.float32), TorchPromptPath(step, CPU)):
+        with torch.inference_mode():
+            encoder = PromptEncoder(path, PromptState.fresh(step, CPU))
+        encoder.push(sound.numpy())
+        for stage in Stage:
+            while encoder.can(stage):
+                encoder.work(stage)
+        found.append(encoder.finish())
+    ours, wanted = found
+    assert torch.equal(ours.codes, wanted.codes)
+    assert int((ours.decoded.int() - wanted.decoded.int()).abs().max()) <= 4
+    assert_near(ours.state, wanted.state)
