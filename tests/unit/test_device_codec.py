@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+from tests.support.augmentation import augment
 from tests.support.corpus import audio_set, run_main, speakers
 from tests.support.pretended_gpu import GPU, PretendedGpu
 from whispergpt.engine.config import HOP, SMALL_CODEC
@@ -144,12 +145,14 @@ CLICK[1_000] = 32_000
     ],
     ids=["level", "level of all", "150 Hz", "1.5 kHz", "10 kHz", "noise", "room", "late room", "one room"],
 )
-def test_changes_have_the_distribution_of_the_cpus(
+def test_changes_have_the_distribution_of_the_reference(
     how: Augmentation, sound: np.ndarray[Any, np.dtype[np.int16]], measure: Callable[[Tensor], Tensor]
 ) -> None:
     data, frames = audio_set([sound]), len(sound) // HOP if sound is CLICK else 20
-    kinds = (Crops(data, 400, frames, 0, how), DeviceCrops(data, 400, frames, 0, how, None, CPU))
-    cpus, devices = (measure(crops.batch(0)) for crops in kinds)
+    drawn, draw = DeviceCrops(data, 400, frames, 0, how, None, CPU), np.random.default_rng(0)
+    devices = measure(drawn.batch(0))
+    reference = np.stack([augment(crop.numpy(), draw, how) for crop in drawn.recorded(400)])
+    cpus = measure(torch.from_numpy(reference))
     at = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
     spread = float(cpus.std())
     assert spread > 0.3, "there is a distribution to be compared"
