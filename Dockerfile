@@ -48,9 +48,14 @@ ARG BASE_IMAGE
 LABEL org.opencontainers.image.base.name="${BASE_IMAGE}"
 ENV PATH=/opt/whispergpt/bin:$PATH \
     PYTHONUNBUFFERED=1
+# With CUDA alone: Triton compiles a starter for each GPU kernel, by the C compiler of the machine that has the GPU.
+ARG ACCELERATOR=cpu
+RUN if [ "$ACCELERATOR" = cuda ]; then \
+        apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; \
+    fi
 COPY --from=build /opt/whispergpt /opt/whispergpt
-# The only writable folder, for downloaded weights.
-ENV WHISPERGPT_CACHE=/var/cache/whispergpt
+# The only writable folder, for downloaded weights and compiled GPU kernels.
+ENV WHISPERGPT_CACHE=/var/cache/whispergpt TRITON_CACHE_DIR=/var/cache/whispergpt/triton
 RUN useradd --create-home --uid 10001 whispergpt \
     && install -d -o whispergpt -g whispergpt /var/cache/whispergpt
 VOLUME /var/cache/whispergpt
