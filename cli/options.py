@@ -10,8 +10,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from whispergpt.cli.arguments import told_in_one_line
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 
@@ -34,9 +32,11 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def expanded(**given: Any) -> None:
-        with told_in_one_line():
-            for name, structure in structures.items():
+        for name, structure in structures.items():
+            try:
                 given[name] = structure(**{field.name: given.pop(field.name) for field in fields(structure)})
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from None
         command(**given)
 
     shown = sorted(parameters.values(), key=lambda one: one.default is not inspect.Parameter.empty)

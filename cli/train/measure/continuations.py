@@ -131,7 +131,7 @@ def _measure(
         measured = measure(Job(engine, prompts, seconds, sampling, keeper))
         drawn = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
         report = {
-            **head(context, versions(module.split(".")[0] for module in packages)),
+            **head(context, versions([module.split(".")[0] for module in packages])),
             "model": engine.model.id,
             "fingerprint": engine.fingerprint,
             "sampling": drawn,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -74,7 +74,7 @@ def need_program(name: str) -> str:
     return path
 
 
-def versions(modules: Iterable[str], programs: Iterable[str] = ()) -> dict[str, str]:
+def versions(modules: Collection[str], programs: Iterable[str] = ()) -> dict[str, str]:
     """Return versions of the packages of ``modules``, of those in ``BENEATH``, and of ``programs``."""
     names = {DISTRIBUTIONS[module] for module in modules}
     names |= {beneath for module in modules for beneath in BENEATH.get(module, ())}
