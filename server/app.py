@@ -33,11 +33,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.decoders.start()
-        services.supervisor.start()
+        services.engines.start()
         try:
             yield
         finally:
-            await services.supervisor.stop()
+            await services.engines.stop()
             services.decoders.close()
             services.audio.close()
             services.live.close()

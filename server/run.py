@@ -70,11 +70,11 @@ class _Server(uvicorn.Server):
     def _obey(self, sig: int) -> None:
         if self._drain is not None:
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
-            self._services.supervisor.cut_off()
+            self._services.engines.cut_off()
             self.should_exit = True
             return
         log.info("draining", signal=signal.Signals(sig).name, seconds=self._services.settings.drain_seconds)
-        self._services.supervisor.drain()
+        self._services.engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())
 
     async def _drain_and_exit(self) -> None:
@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
                 await services.admission.idle.wait()
         except TimeoutError:
             log.warning("time to drain is over")
-            services.supervisor.cut_off()
+            services.engines.cut_off()
             try:
                 async with asyncio.timeout(_FLUSH_SECONDS):
                     await services.admission.idle.wait()
@@ -132,25 +132,25 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         server_header=False,
     )
     server = _Server(config, services)
-    failed = asyncio.create_task(services.supervisor.failed())
+    failed = asyncio.create_task(services.engines.failed())
     announce = asyncio.create_task(_announce(services, server, listener, settings.host))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
-            services.supervisor.drain()
+            services.engines.drain()
             server.should_exit = True
         await serving
     finally:
         announce.cancel()
         failed.cancel()
     if failed.done() and not failed.cancelled():
-        raise ServeError(failed.result(), services.supervisor.exit_status)
+        raise ServeError(failed.result(), services.engines.exit_status)
 
 
 async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
     port = listener.getsockname()[1]
-    await services.supervisor.first_ready.wait()
+    await services.engines.first_ready.wait()
     await server.listening.wait()
     gc.collect()
     gc.freeze()  # as the engine does: the event loop stands still meanwhile

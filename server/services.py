@@ -13,7 +13,7 @@ from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.http.play_addresses import PlayAddresses
-from whispergpt.server.link.supervisor import Supervisor
+from whispergpt.server.link.engines import Engines
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 from whispergpt.server.settings import Settings
@@ -25,7 +25,7 @@ class Services:
     settings: Settings
     guard: Guard
     metrics: Metrics
-    supervisor: Supervisor
+    engines: Engines
     admission: Admission
     precedence: Precedence
     decoders: DecoderPool
@@ -49,9 +49,9 @@ def make_services(settings: Settings) -> Services:
     """
     metrics, precedence = Metrics(), Precedence()
     playing = PlayingStreams()
-    supervisor, admission = Supervisor(settings, metrics), Admission(settings)
+    engines, admission = Engines(settings, metrics), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
-    metrics.ready.set_function(lambda: supervisor.state == "ready")
+    metrics.ready.set_function(lambda: engines.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)
     metrics.requests_open.set_function(lambda: admission.requests)
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
@@ -60,7 +60,7 @@ def make_services(settings: Settings) -> Services:
         settings=settings,
         guard=Guard(settings),
         metrics=metrics,
-        supervisor=supervisor,
+        engines=engines,
         admission=admission,
         precedence=precedence,
         decoders=DecoderPool(settings, precedence),
