@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         "on each",
     )
     dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
-    max_streams: int = Field(default=64, ge=1, le=4096, description="slots in the batch, for each model")
+    max_streams: int = Field(
+        default=64, ge=1, le=4096, description="slots in the batch, for each model, on each engine"
+    )
     max_load: float = Field(
         default=MOST_LOAD,
         ge=0,
@@ -65,7 +67,9 @@ class Settings(BaseSettings):
         "elsewhere has the very same samples",
     )
 
-    max_waiting: int = Field(default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model")
+    max_waiting: int = Field(
+        default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model, on each engine"
+    )
     queue_seconds: float = Field(default=10.0, gt=0, le=600, description="longest wait for a slot")
     retry_after_seconds: int = Field(
         default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
@@ -107,7 +111,9 @@ class Settings(BaseSettings):
         description="signs resume tokens; servers with the same one take each other's streams over",
     )
     prompt_cache_bytes: int = Field(
-        default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"
+        default=256 * MIB,
+        ge=0,
+        description="room on each engine for prompts that may be sent again, encoded; 0 for none",
     )
     decode_threads: int = Field(
         default=2, ge=1, le=64, description="threads that write files in their format; as many for live audio"
