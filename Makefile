@@ -16,8 +16,9 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m whispergpt.cli.demo
 
-# MINUTES limits each half of the tests, which together take about fifteen; pyproject.toml limits each test. With ARGS
-# there is no limit for the whole and no other process group, so that a debugger can read from the terminal.
+# MINUTES limits each half of the tests, which together take about ten; pyproject.toml limits each test. With ARGS there
+# is no limit for the whole and no other process group, so that a debugger can read from the terminal. Most tests of
+# servers wait more than they compute, hence more processes than processors, and tests that wait first.
 MINUTES ?= 25
 PYTEST := $(BIN)/python -m pytest
 LIMITED := exec $(BIN)/python tests/support/within.py $(MINUTES)
@@ -26,12 +27,12 @@ test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for som
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(LIMITED) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m parallel tests/e2e tests/unit tests/parity
-	$(LIMITED) $(PYTEST) -m "not parallel" tests/e2e tests/faults
+	$(LIMITED) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" tests/faults tests/e2e tests/unit tests/parity
+	$(LIMITED) $(PYTEST) -m alone tests/faults tests/e2e
 endif
 
 # Packages that are not in the list, such as torch and the tests' tools, come from the usual environment, which is last on
-# the path.
+# the path. tests/unit/test_image.py is about the usual environment alone.
 LOWEST := build/lowest
 
 lowest: $(VENV)/.installed-dev ## Run tests/unit with the lowest versions that pyproject.toml allows (not part of CI)
@@ -39,7 +40,8 @@ lowest: $(VENV)/.installed-dev ## Run tests/unit with the lowest versions that p
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --only-binary :all: -r constraints-lowest.txt
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$($(LOWEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-beside.pth"
-	PYTHONPATH=.:clients/python $(LOWEST)/bin/python -m pytest $(or $(ARGS),tests/unit)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/clients/python $(LOWEST)/bin/python -m pytest \
+	  $(or $(ARGS),tests/unit --ignore tests/unit/test_image.py)
 
 measures: $(VENV)/.installed-dev ## Install the packages of `whispergpt train measure` (large; needs a C compiler)
 	$(PIP_INSTALL) -e '.[measures]'

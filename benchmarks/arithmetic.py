@@ -19,7 +19,7 @@ from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.seanet import Decoder
-from whispergpt.engine.model.streaming import State, branch, state_bytes
+from whispergpt.engine.model.streaming import branch, state_bytes
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 
@@ -125,14 +125,10 @@ def traffic_per_frame(step: FrameStep) -> Traffic:
         stages["fine"] = of_fine + _bytes(step.codec.quantizer.entries[1:])
     if model.hybrid:
         stages["mel"] = 2 * int(step.mel.bank.count_nonzero()) * step.mel.bank.element_size()  # values and indices
-    other = state_bytes(state) - keys_values - _sampler_bytes(state)
+    sampler = state_bytes(branch(state, "sampler"))  # few, and only read
+    other = state_bytes(state) - keys_values - sampler
     return Traffic(keys_values, 2 * other, HOP * 2, sum(stages.values()), stages)
 
 
 def _bytes(tensors: list[nn.Parameter] | list[Tensor]) -> int:
     return sum(prod(t.shape) * t.element_size() for t in tensors)
-
-
-def _sampler_bytes(state: State) -> int:
-    """Return the bytes of the sampling settings, which are few and only read."""
-    return state_bytes(branch(state, "sampler"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -13,21 +11,15 @@ from whispergpt.engine.backends.processors import usable_processors
 SIZES = (512, 1024, 1536, 2048)
 
 
-@contextmanager
-def all_cores() -> Iterator[None]:
-    """Give torch one thread for each usable core, and restore the earlier number at the end."""
+def gemm_gflops(device: torch.device, dtype: torch.dtype = torch.float32, seconds: float = 0.5) -> float:
+    """Return the GFLOP/s of the fastest product of square matrices; each of four sizes is tried for ``seconds``."""
     before = torch.get_num_threads()
     torch.set_num_threads(usable_processors())
     try:
-        yield
+        with torch.inference_mode():
+            return max(_rate(size, device, dtype, seconds) for size in SIZES)
     finally:
         torch.set_num_threads(before)
-
-
-def gemm_gflops(device: torch.device, dtype: torch.dtype = torch.float32, seconds: float = 0.5) -> float:
-    """Return the GFLOP/s of the fastest product of square matrices; each of four sizes is tried for ``seconds``."""
-    with all_cores(), torch.inference_mode():
-        return max(_rate(size, device, dtype, seconds) for size in SIZES)
 
 
 def _rate(size: int, device: torch.device, dtype: torch.dtype, seconds: float) -> float:

@@ -31,22 +31,14 @@ DEVICES = (Device("H100 SXM", 3.35e12, 67e12), Device("L4", 300e9, 30.3e12))
 """Values from NVIDIA's data sheets, without sparsity."""
 
 
-@dataclass(frozen=True)
-class Floor:
-    """Least seconds of one step of ``streams`` streams, for its arithmetic and for its memory traffic."""
+def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> tuple[float, float]:
+    """Return the least seconds of a step of ``streams`` streams, for its arithmetic and for its memory traffic.
 
-    streams: int
-    arithmetic: float
-    traffic: float
-
-
-def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> Floor:
-    """Return the lower bound of a step of ``streams`` streams with ``flops`` operations a frame each."""
-    return Floor(
-        streams,
-        streams * flops / device.flops_per_second,
-        (traffic.weights + streams * traffic.per_stream) / device.bytes_per_second,
-    )
+    Args:
+        flops: operations of one frame of one stream.
+    """
+    moved = traffic.weights + streams * traffic.per_stream
+    return streams * flops / device.flops_per_second, moved / device.bytes_per_second
 
 
 def ceiling(device: Device, flops: float, traffic: Traffic) -> int:
@@ -70,7 +62,7 @@ def tables(step: FrameStep) -> str:
     ]
     for streams in STREAMS:
         floors = [floor(device, total, traffic, streams) for device in DEVICES]
-        cells = [f"{1e3 * f.arithmetic:.3f} ms | {1e3 * f.traffic:.3f} ms" for f in floors]
+        cells = [f"{1e3 * arithmetic:.3f} ms | {1e3 * memory:.3f} ms" for arithmetic, memory in floors]
         lines.append(f"| {streams} | " + " | ".join(cells) + " |")
     ends = [f"{ceiling(device, total, traffic)}" for device in DEVICES]
     lines.append("| in real time at most | " + " | ".join(f"{end} | " for end in ends) + "|")

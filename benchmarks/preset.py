@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model
@@ -62,13 +61,9 @@ def _full_size_codec() -> tuple[Codec, str]:
     with torch.no_grad():
         for depth, entries in enumerate(codec.quantizer.entries):
             entries.mul_(0.7**depth)  # finer codebooks contribute less
-        said = codec.decode(_random_codes(codec))
+        draw = torch.Generator().manual_seed(2)
+        said = codec.decode(torch.randint(1024, (1, codec.config.n_codebooks, FRAME_RATE), generator=draw))
         last = list(codec.decoder.model)[-1]
         weight = next(p for name, p in last.named_parameters() if name.endswith("weight"))
         weight.mul_(LOUDNESS / float((said - said.mean()).square().mean().sqrt()))
     return codec, "random"
-
-
-def _random_codes(codec: Codec) -> Tensor:
-    draw = torch.Generator().manual_seed(2)
-    return torch.randint(1024, (1, codec.config.n_codebooks, FRAME_RATE), generator=draw)

@@ -6,7 +6,6 @@ import copy
 import math
 
 import torch
-from torch import Tensor
 
 from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.step_path import step_path, whole_tiles
@@ -44,9 +43,5 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)
     decoder = copy.deepcopy(step.codec.decoder).double()
     wanted = decoder(latent.double())[0, 0, prompt.frames * HOP :].clamp(-1, 1).cpu() * FULL_SCALE
-    return _ratio(wanted, torch.cat(made).double() - wanted)
-
-
-def _ratio(signal: Tensor, noise: Tensor) -> float:
-    power = float(noise.square().mean())
-    return 10 * math.log10(float(signal.square().mean()) / power) if power else math.inf
+    noise = float((torch.cat(made).double() - wanted).square().mean())
+    return 10 * math.log10(float(wanted.square().mean()) / noise) if noise else math.inf

@@ -156,11 +156,7 @@ def estimate(points: list[Point], frames: int) -> float:
 
 
 def most_streams(
-    runner: Runner,
-    guess: float,
-    seconds: float,
-    clock: Clock | None = None,
-    told: Callable[[Run], None] | None = None,
+    runner: Runner, guess: float, seconds: float, clock: Clock | None = None, told: Callable[[Run], None] | None = None
 ) -> Search:
     """Find the most streams that play for ``seconds`` without a late frame.
 

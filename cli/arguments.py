@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from whispergpt.engine.extras import require_package
 from whispergpt.server.errors import ApiError
 
 WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
+SHOWN_SKIPPED = 5
+"""Skipped files that are named one by one."""
 
 
 def require_matplotlib(what: str) -> None:
@@ -60,6 +62,14 @@ def check_finite(**options: float | None) -> None:
 def counted(number: int, what: str) -> str:
     """Return a number with its noun: ``1 file``, ``2 files``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def tell_skipped(skipped: Sequence[tuple[str, str]], rest: str = "") -> None:
+    """Write to stderr the first skipped files with their reasons, and the number of the others; ``rest`` follows it."""
+    for file, reason in skipped[:SHOWN_SKIPPED]:
+        typer.echo(f"skipped {file}: {reason}", err=True)
+    if len(skipped) > SHOWN_SKIPPED:
+        typer.echo(f"… and {len(skipped) - SHOWN_SKIPPED} more{rest}", err=True)
 
 
 def default_model() -> str:

@@ -10,20 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from whispergpt.cli.arguments import counted
-from whispergpt.cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
+from whispergpt.cli.evaluation import EvaluationOptions, with_interval
+from whispergpt.cli.options import expand_options
 from whispergpt.training.lm.evaluate import evaluate as evaluate_models
 
 
-def evaluate(
-    audio_dir: AudioDir,
-    models: Models,
-    condition: Slices = "original",
-    group_by: Groups = "auto",
-    as_json: AsJson = False,
-) -> None:
+@expand_options
+def evaluate(options: EvaluationOptions) -> None:
     """Measure next-coarse-code NLL in nats, accuracy and perplexity over a folder of audio, as the paper's table 1."""
-    result = ask_models(evaluate_models, audio_dir, models, condition, group_by)
-    if as_json:
+    result = options.evaluate(evaluate_models)
+    if options.as_json:
         typer.echo(json.dumps(result))
         return
     Console().print(_table(result))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.cli.options import expand_options
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
@@ -28,87 +30,80 @@ _SHARE = {"min": 0.0, "max": 1.0}
 _SPAN: dict[str, Any] = {"metavar": "LEAST:MOST"}
 
 
-def load(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
+@dataclass(frozen=True)
+class Plan:
+    """Options that say who comes and what they do; the report has all of them."""
+
     streams: Annotated[
         float,
         typer.Option(min=0.01, max=100_000, help="Listeners at once: an average, or with --stay a fixed number."),
-    ] = 4.0,
+    ] = 4.0
     duration: Annotated[
         float, typer.Option(min=1, max=86_400, help="Seconds during which listeners arrive, or with --stay listen.")
-    ] = 60.0,
-    stay: Annotated[bool, typer.Option("--stay", help="All arrive at the start and stay to the end.")] = False,
-    seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of audio for each, random in this range.")] = "5:30",
-    prompt_seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of each prompt, random in this range.")] = "1:5",
-    leave: Annotated[float, typer.Option(**_SHARE, help="Share that leaves early, half by disconnecting.")] = 0.2,
-    slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the speed of playback.")] = 0.0,
-    live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt at the pace of speech.")] = 0.25,
-    prompt: Annotated[
-        list[Path] | None, typer.Option(help="Recordings to cut prompts from; else the bundled one.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="A model's name. Default: the server's.")] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="API key, if the server requires one.")
-    ] = None,
+    ] = 60.0
+    stay: Annotated[bool, typer.Option("--stay", help="All arrive at the start and stay to the end.")] = False
+    seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of audio for each, random in this range.")] = "5:30"
+    prompt_seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of each prompt, random in this range.")] = "1:5"
+    leave: Annotated[float, typer.Option(**_SHARE, help="Share that leaves early, half by disconnecting.")] = 0.2
+    slow: Annotated[float, typer.Option(**_SHARE, help="Share that reads at half the speed of playback.")] = 0.0
+    live: Annotated[float, typer.Option(**_SHARE, help="Share that sends its prompt at the pace of speech.")] = 0.25
+    model: Annotated[str | None, typer.Option(help="A model's name. Default: the server's.")] = None
     buffer_ms: Annotated[
         float,
         typer.Option(
             min=0, max=10_000, help="Audio that players buffer before they play; 0 plays the first frame at once."
         ),
-    ] = 50.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0,
+    ] = 50.0
+    seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0
+
+    def visits(self) -> list[Visit]:
+        """Return the listeners that come: a fixed number, or as many as arrive at random.
+
+        Raises:
+            ValueError: a range is not one of seconds.
+        """
+        mix = Mix(_span(self.seconds), _span(self.prompt_seconds), self.leave, self.slow, self.live)
+        if self.stay:
+            return steady(mix, max(1, round(self.streams)), self.duration, self.seed)
+        return open_loop(mix, self.streams, self.duration, self.seed)
+
+
+@expand_options
+def load(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
+    plan: Plan,
+    prompt: Annotated[
+        list[Path] | None, typer.Option(help="Recordings to cut prompts from; else the bundled one.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="API key, if the server requires one.")
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page with plots to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone, with each listener.")] = False,
 ) -> None:
     """Send listeners to a server and report what they heard; they arrive at random times even if it is slow."""
     with told_in_one_line():
-        _check_page(page)
-        visits = _visits(Mix(_span(seconds), _span(prompt_seconds), leave, slow, live), streams, duration, seed, stay)
-        crowd = Crowd(stream_address(url), visits, Voices(prompt or [PROMPT]), buffer_ms / 1e3, model, api_key)
-        plan = {
-            "streams": streams,
-            "duration": duration,
-            "stay": stay,
-            "seconds": seconds,
-            "prompt_seconds": prompt_seconds,
-            "leave": leave,
-            "slow": slow,
-            "live": live,
-            "prompt": [path.name for path in prompt or [PROMPT]],
-            "model": model,
-            "buffer_ms": buffer_ms,
-            "seed": seed,
-            "listeners": len(visits),
-        }
-    _check_server(url, api_key)
-    report = _run(url, crowd, plan)
+        if page and not page.resolve().parent.is_dir():
+            raise ValueError(f"{page.parent} is not a folder.")
+        if page:
+            require_matplotlib("--page")
+        visits, prompts = plan.visits(), prompt or [PROMPT]
+        crowd = Crowd(stream_address(url), visits, Voices(prompts), plan.buffer_ms / 1e3, plan.model, api_key)
+    try:
+        check_server(url, api_key)
+    except ReachError as error:
+        _give_up(str(error))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watched(url, crowd))
+    told = {**vars(plan), "prompt": [path.name for path in prompts], "listeners": len(visits)}
+    lags = Percentiles.of([1e3 * lag for lag in crowd.lags]) if crowd.lags else None
+    report = LoadReport(url, told, crowd.now(), crowd.summary(), lags, crowd.records)
     if page:
         with told_in_one_line():
             write_page(report, page)
     _tell(url, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
-
-
-def _visits(mix: Mix, streams: float, duration: float, seed: int, stay: bool) -> list[Visit]:
-    """Return the listeners that come: a fixed number, or as many as arrive at random."""
-    return steady(mix, max(1, round(streams)), duration, seed) if stay else open_loop(mix, streams, duration, seed)
-
-
-def _check_page(page: Path | None) -> None:
-    """Raise ValueError if a page cannot be drawn, or written to its folder."""
-    if page:
-        if not page.resolve().parent.is_dir():
-            raise ValueError(f"{page.parent} is not a folder.")
-        require_matplotlib("--page")
-
-
-def _check_server(url: str, api_key: str | None) -> None:
-    """End the command where no server can be reached."""
-    try:
-        check_server(url, api_key)
-    except ReachError as error:
-        _give_up(str(error))
 
 
 def _tell(url: str, report: LoadReport, as_json: bool) -> None:
@@ -125,20 +120,6 @@ def _tell(url: str, report: LoadReport, as_json: bool) -> None:
 def _give_up(why: str) -> NoReturn:
     typer.echo(f"whispergpt load: {why}", err=True)
     raise typer.Exit(1) from None
-
-
-def _run(url: str, crowd: Crowd, plan: dict[str, Any]) -> LoadReport:
-    """Run until the last listener is gone or until Ctrl-C, and return the report so far."""
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watched(url, crowd))
-    return LoadReport(
-        url,
-        plan,
-        crowd.now(),
-        crowd.summary(),
-        Percentiles.of([1e3 * lag for lag in crowd.lags]) if crowd.lags else None,
-        crowd.records,
-    )
 
 
 async def _watched(url: str, crowd: Crowd) -> None:

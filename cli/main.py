@@ -103,18 +103,9 @@ def _followed(name: str, command: _Command, arguments: list[str]) -> tuple[str, 
 
 
 def _usage() -> str:
-    lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "Usage: whispergpt COMMAND [OPTIONS]",
-            "",
-            "Continue a few seconds of sound, live.",
-            "",
-            *lines,
-            "",
-            "whispergpt COMMAND --help lists a command's options.",
-        ]
-    )
+    lines = "\n".join(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items())
+    told = "whispergpt COMMAND --help lists a command's options."
+    return f"Usage: whispergpt COMMAND [OPTIONS]\n\nContinue a few seconds of sound, live.\n\n{lines}\n\n{told}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 from socket import inet_aton
@@ -12,61 +13,58 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from whispergpt.cli.options import expand_options
 from whispergpt.engine.checkpoints.installed import installed_models, model_folder
 from whispergpt.server.access.api_keys import KeyFileError, read_keys
 from whispergpt.server.access.metrics_token import MetricsTokenError, read_token
-from whispergpt.server.run import ServeError
 from whispergpt.server.run import serve as run_server
+from whispergpt.server.serve_error import ServeError
 from whispergpt.server.settings import Settings
 
 _LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 
 
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None,
+@dataclass(frozen=True)
+class Flags:
+    """Settings that have a flag; None leaves a setting at its default."""
+
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None
     model: Annotated[
         list[str] | None,
         typer.Option(help="Name of an installed model, or a folder; may be repeated. The first is the default."),
-    ] = None,
+    ] = None
     device: Annotated[
         str | None,
         typer.Option(
             help="auto, cpu, cuda or cuda:N; several with commas, such as cuda:0,cuda:1, or all, which is every CUDA "
             "device, for an engine on each. Default: auto."
         ),
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None,
-    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="File of API keys. Default: no key is needed on loopback.")] = None,
-    open_: Annotated[bool | None, typer.Option("--open", help="Require no key, even on a network address.")] = None,
+    ] = None
+    dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None
+    max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None
+    keys: Annotated[Path | None, typer.Option(help="File of API keys. Default: no key is needed on loopback.")] = None
+    open_: Annotated[bool | None, typer.Option("--open", help="Require no key, even on a network address.")] = None
     strict: Annotated[
         bool | None,
         typer.Option(
             "--strict", help="Let an engine crash end the server, and resume streams only with identical samples."
         ),
-    ] = None,
-) -> None:
+    ] = None
+
+
+@expand_options
+def serve(flags: Flags) -> None:
     """Serve models over HTTP and WebSocket. Every flag, and every other limit, is also WHISPERGPT_<FLAG>."""
-    flags: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "model": model or None,
-        "device": device,
-        "dtype": dtype,
-        "max_streams": max_streams,
-        "keys": keys,
-        "open": open_,
-        "strict": strict,
-    }
+    given = {name.rstrip("_"): None if value == [] else value for name, value in vars(flags).items()}
     try:
-        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
         _check(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        _refuse(flags, str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
+        _refuse(given, str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
     except _WrongError as error:
-        _refuse(flags, error.name, str(error))
+        _refuse(given, error.name, str(error))
     try:
         run_server(settings)
     except ServeError as error:
@@ -92,16 +90,13 @@ def _check(settings: Settings) -> None:
             raise _WrongError("model", f"there is no model '{name}', neither installed ({known}) nor a folder.")
     if not settings.model and not installed_models():
         raise _WrongError("model", "no model is installed, so one must be named.")
-    if settings.keys is not None:
+    files = {"keys": (settings.keys, read_keys), "metrics_token_file": (settings.metrics_token_file, read_token)}
+    for name, (path, read) in files.items():
         try:
-            read_keys(settings.keys)
-        except KeyFileError as error:
-            raise _WrongError("keys", str(error)) from None
-    if settings.metrics_token_file is not None:
-        try:
-            read_token(settings.metrics_token_file)
-        except MetricsTokenError as error:
-            raise _WrongError("metrics_token_file", str(error)) from None
+            if path is not None:
+                read(path)
+        except (KeyFileError, MetricsTokenError) as error:
+            raise _WrongError(name, str(error)) from None
 
 
 def _may_be_host(host: str) -> bool:
@@ -117,10 +112,10 @@ def _may_be_host(host: str) -> bool:
     return all(_LABEL.fullmatch(label) for label in labels)
 
 
-def _refuse(flags: dict[str, Any], name: str, why: str) -> NoReturn:
+def _refuse(given: dict[str, Any], name: str, why: str) -> NoReturn:
     """Print one line and exit; it names the variable if that has the value, else the flag."""
     variable = f"WHISPERGPT_{name.upper()}"
-    by_flag = name in flags and (flags[name] is not None or variable not in os.environ)
+    by_flag = name in given and (given[name] is not None or variable not in os.environ)
     shown = f"--{name.replace('_', '-')}" if by_flag else variable
     typer.echo(f"whispergpt serve: {shown}: {why}", err=True)
     raise typer.Exit(2) from None

@@ -15,7 +15,7 @@ import torch
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.prompt_path import PromptState, prompt_path
-from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, step_path, whole_tiles
+from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, kept_dtype, step_path, whole_tiles
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_model
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
@@ -51,7 +51,7 @@ class Engine:
         max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
         exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
             take along five times as large, and only compiled kernels can do it.
-        dtype: of products: ``auto`` is bfloat16 on processors that have units for it, else float32.
+        dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32.
         sharing: engines that share the processors, this one included.
     """
 
@@ -77,7 +77,7 @@ class Engine:
         slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
-            kept_in = self.kernels.weights.dtype if self.kernels.weights else torch.float32
+            kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in)
             self._slots = Slots(model.step, slots, device, kept_in)
             self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
@@ -148,9 +148,8 @@ class Engine:
     def open_prompt(self) -> PromptEncoder:
         """Return the encoder of a prompt that will arrive piece by piece."""
         with torch.inference_mode():
-            influence = self._slots.snapshots.influence if self._slots.snapshots is not None else 0
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            return PromptEncoder(self._prompts, state, influence)
+            return PromptEncoder(self._prompts, state, self._slots.influence)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """Encode a whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -173,11 +172,9 @@ class Engine:
         most = frames_in_exact_snapshot(self.model.step.model.config)  # it may come from a strict server
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            codes = resumed_codes(state, snapshot, self.model.step.books, most)
-            influence = self._slots.snapshots.influence
-            return PromptEncoder.resuming(
-                self._prompts, state, codes.to(self.device), influence, snapshot.decoder_state
-            )
+            codes = resumed_codes(state, snapshot, self.model.step.books, most).to(self.device)
+            influence, decoder_state = self._slots.influence, snapshot.decoder_state
+            return PromptEncoder.resuming(self._prompts, state, codes, influence, decoder_state)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -228,26 +225,26 @@ class Engine:
 
     def _take(self, slots: SlotNumbers, codes: Codes, samples: npt.NDArray[np.int16], report: StepReport) -> None:
         """Report a frame of each of ``slots``, and the streams that end with it or are due for a snapshot."""
-        columns, streams = self.scheduler.columns, self.scheduler.streams(slots)
-        report.frames = Frames(streams, columns.id[slots], columns.next_frame(slots), codes[:, 0], samples)
+        columns, places = self.scheduler.columns, self.scheduler.places(slots)
+        streams, indices = self.scheduler.streams(slots), columns.next_frame(places)
+        report.frames = Frames(streams, columns.id[places].copy(), indices, codes[:, 0], samples)
         if self._slots.snapshots is not None:
             self._slots.snapshots.append(slots, codes)
+        due = columns.snapshots[places] & ((indices + 1) % SNAPSHOT_EVERY == 0)
         report.ended = self.scheduler.advance_all(slots)
-        due = columns.taken[slots] & columns.snapshots[slots] & (columns.next_frame(slots) % SNAPSHOT_EVERY == 0)
-        self._remember(streams[due], report)
+        self._remember((stream for stream in streams[due] if not stream.ended), report)
 
     def _begin(self, streams: list[Stream], report: StepReport) -> None:
         """Fill the slots of streams, all at once if that goes well; an error ends its stream alone."""
         try:
             finite = self._slots.begin(streams)
         except Exception:
-            if len(streams) == 1:
-                traceback.print_exc()
-                self._fail(streams, report)
-            else:
+            if len(streams) > 1:
                 for stream in streams:
                     self._begin([stream], report)
-            return
+                return
+            traceback.print_exc()
+            finite = [False]
         self._fail([stream for stream, good in zip(streams, finite, strict=True) if not good], report)
         self._remember([s for s in streams if not s.ended and s.plan.first_frame == 0], report)
 

@@ -7,6 +7,8 @@ Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from struct import Struct
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -14,6 +16,7 @@ import msgspec
 from whispergpt.engine.config import HOP
 
 FRAME_BYTES = 2 * HOP
+_SAMPLES = Struct(f"{FRAME_BYTES}s")
 CREDIT_FRAMES = 300
 """Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
 
@@ -266,7 +269,7 @@ class StepDone(msgspec.Struct, tag=True):
 
     Attributes:
         stream_ids, indices: of each frame; int64 in the machine's byte order.
-        samples: s16le, frame after frame.
+        samples: s16le, frame after frame; sent as a part of its own, without a copy.
         stage_seconds: there now and then, else empty.
     """
 
@@ -281,16 +284,17 @@ class StepDone(msgspec.Struct, tag=True):
     def frames(self) -> list[Frame]:
         """Return the frames one by one.
 
-        Their samples are copies, which take hardly longer than views. A view would keep the whole block for as long as
-        the slowest reader keeps its frame.
+        Their samples are copies, which take no longer than views. A view would keep the whole block for as long as the
+        slowest reader keeps its frame.
 
         Raises:
             ValueError: the parts of the message have different lengths.
+            struct.error: the samples are not whole frames.
         """
-        samples = bytes(self.samples)
-        stream_ids, indices = (part.cast("q").tolist() for part in (self.stream_ids, self.indices))
-        pieces = [samples[begin : begin + FRAME_BYTES] for begin in range(0, len(samples), FRAME_BYTES)]
-        return [Frame(*parts) for parts in zip(stream_ids, indices, pieces, strict=True)]
+        stream_ids, indices = self.stream_ids.cast("q").tolist(), self.indices.cast("q").tolist()
+        pieces = _SAMPLES.iter_unpack(self.samples)
+        numbered = zip(stream_ids, indices, pieces, strict=True)
+        return [Frame(stream_id, index, pcm) for stream_id, index, (pcm,) in numbered]
 
     @property
     def count(self) -> int:
@@ -325,9 +329,16 @@ _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Com
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
-def pack(message: Command | Event) -> bytes:
-    """Return one message as bytes."""
-    return _encoder.encode(message)
+def pack(command: Command) -> bytes:
+    """Return a command as bytes."""
+    return _encoder.encode(command)
+
+
+def pack_event(event: Event) -> list[bytes | memoryview]:
+    """Return an event as the parts of one message."""
+    if isinstance(event, StepDone):
+        return [_encoder.encode(msgspec.structs.replace(event, samples=memoryview(b""))), event.samples]
+    return [_encoder.encode(event)]
 
 
 def unpack_command(data: bytes) -> Command:
@@ -335,6 +346,15 @@ def unpack_command(data: bytes) -> Command:
     return _command_decoder.decode(data)
 
 
-def unpack_event(data: bytes) -> Event:
-    """Return an event. Raises msgspec.ValidationError where ``data`` is none."""
-    return _event_decoder.decode(data)
+def unpack_event(parts: Sequence[bytes | memoryview]) -> Event:
+    """Return the event that ``pack_event`` packed.
+
+    Raises:
+        msgspec.ValidationError: the parts are no event.
+    """
+    event = _event_decoder.decode(parts[0])
+    if len(parts) != 1 + isinstance(event, StepDone):
+        raise msgspec.ValidationError(f"{type(event).__name__} has {len(parts)} parts")
+    if isinstance(event, StepDone):
+        event.samples = memoryview(parts[1])
+    return event

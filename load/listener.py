@@ -161,11 +161,7 @@ class Listener:
             connection.transport.abort()
             return
         await self._say(connection, "response.cancel")
-        while (
-            not isinstance(message := await self._receive(connection), str)
-            or _event(message)["type"] != "response.done"
-        ):
-            pass
+        await self._expect(connection, "response.done")
 
     def _done(self, response: dict[str, Any]) -> None:
         self._record.said_first_audio_ms = response.get("time_to_first_audio_ms")

@@ -111,7 +111,7 @@ def sum_up(records: Sequence[ListenerRecord]) -> Summary:
     return Summary(
         listeners={"arrived": len(records), **Counter(record.outcome for record in records)},
         at_once=sum(record.outcome == "playing" for record in records),
-        most_at_once=most_at_once(records),
+        most_at_once=max(playing for _, playing in listening(records)),
         time_to_first_audio_ms=Percentiles.of([1e3 * seconds for seconds in first]) if first else None,
         refused_after_ms=Percentiles.of([1e3 * seconds for seconds in refused]) if refused else None,
         underruns=len(gaps),
@@ -135,11 +135,6 @@ def listening(records: Sequence[ListenerRecord]) -> list[tuple[float, int]]:
         playing += changes[at]
         course.append((at, playing))
     return course
-
-
-def most_at_once(records: Sequence[ListenerRecord]) -> int:
-    """Return the most listeners that played at the same time."""
-    return max(playing for _, playing in listening(records))
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -15,6 +15,7 @@ from whispergpt.server.edge.methods import HeadRequests
 from whispergpt.server.edge.request_context import RequestContext
 from whispergpt.server.edge.security_headers import SecurityHeaders
 from whispergpt.server.http import continuation, entry, health, models, pages, play
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.services import make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
@@ -25,10 +26,15 @@ _DESCRIPTION = (
 _EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make an app with its own engine process, metrics and bounds; None takes the settings from the environment."""
+def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess] = ()) -> FastAPI:
+    """Make an app with its own engine processes, metrics and bounds.
+
+    Args:
+        settings: None takes them from the environment.
+        engines: the first processes of engines, if they have been started already.
+    """
     settings = settings or Settings()
-    services = make_services(settings)
+    services = make_services(settings, engines)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.http.play_addresses import PlayAddresses
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engines import Engines
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
@@ -40,8 +42,11 @@ class Services:
     addresses: PlayAddresses
 
 
-def make_services(settings: Settings) -> Services:
+def make_services(settings: Settings, started: Sequence[EngineProcess] = ()) -> Services:
     """Make all of them, not yet started.
+
+    Args:
+        started: the first processes of engines, if they have been started already.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
@@ -49,7 +54,7 @@ def make_services(settings: Settings) -> Services:
     """
     metrics, precedence = Metrics(), Precedence()
     playing = PlayingStreams()
-    engines, admission = Engines(settings, metrics), Admission(settings)
+    engines, admission = Engines(settings, metrics, started), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: engines.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)

@@ -1,10 +1,9 @@
-"""One server for every test that needs one."""
+"""One server for every test that needs one, in each process of tests."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,20 +18,11 @@ hypothesis.settings.register_profile("long", max_examples=1_000_000, database=No
 hypothesis.settings.load_profile("project")
 pytest_plugins = ["tests.support.workers"]
 IDLE_STOP_SECONDS = 15.0
-TESTS = Path(__file__).parent
 # A busy machine has no time for as many streams as some tests play at once, and would rightly refuse them; those of
 # admission set their own.
 os.environ["WHISPERGPT_MAX_LOAD"] = "0"
 # One model starts sooner than all that are installed, which the one server for everybody has.
 os.environ["WHISPERGPT_MODEL"] = "speech"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of units and of parity as ``parallel``, before ``-m`` chooses."""
-    for item in items:
-        if {TESTS / "unit", TESTS / "parity"} & set(item.path.parents):
-            item.add_marker("parallel")
 
 
 @pytest.fixture(scope="session")

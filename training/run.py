@@ -8,12 +8,13 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from whispergpt.training.board import Board
+from whispergpt.training.scalars import Board
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float = 0.0) -> float:
@@ -36,14 +37,6 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class Stateful(Protocol):
-    """Part of a checkpoint: a module or an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
-
 class Run:
     """A folder with ``run.json`` (its configuration), ``log.jsonl`` and ``last.pt``, from which it resumes.
 
@@ -59,7 +52,7 @@ class Run:
         self,
         folder: Path,
         config: dict[str, Any],
-        parts: Mapping[str, Stateful],
+        parts: Mapping[str, nn.Module | torch.optim.Optimizer],
         save_minutes: float = 3.0,
         boards: Path | None = None,
     ) -> None:

@@ -17,20 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from whispergpt.benchmarks.attacks.drain import SETTINGS as SHORT_DRAIN
-from whispergpt.benchmarks.attacks.drain import drain
-from whispergpt.benchmarks.attacks.fuzz import fuzz
-from whispergpt.benchmarks.attacks.hold import KEYS as HOLD_KEYS
-from whispergpt.benchmarks.attacks.hold import SETTINGS as SMALL_MEMORY
-from whispergpt.benchmarks.attacks.hold import hold
-from whispergpt.benchmarks.attacks.kill import kill
-from whispergpt.benchmarks.attacks.overload import overload
-from whispergpt.benchmarks.attacks.schedules import schedules
-from whispergpt.benchmarks.attacks.stall import stall
-from whispergpt.benchmarks.attacks.steady import steady
+from whispergpt.benchmarks.attacks import drain, fuzz, hold, kill, overload, schedules, stall, steady, vanish
 from whispergpt.benchmarks.attacks.tools.prompts import MODEL
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
-from whispergpt.benchmarks.attacks.vanish import vanish
 from whispergpt.server.access.api_keys import add_key
 
 _ROOM = {"WHISPERGPT_MAX_LOAD": "0", "WHISPERGPT_MAX_STREAMS": "96", "WHISPERGPT_MAX_WAITING": "96"}
@@ -58,15 +47,15 @@ class Attack:
 
 
 ATTACKS = {
-    "vanish": Attack(vanish, 10_000, "connections", _ROOM),
-    "stall": Attack(stall, 64, "readers that stop reading", {"WHISPERGPT_MAX_WAITING": "96"}),
-    "fuzz": Attack(fuzz, 100_000, "messages and uploads", _ROOM | {"WHISPERGPT_PROMPT_CACHE_BYTES": "0"}),
-    "kill": Attack(kill, 20, "deaths of the engine"),
-    "drain": Attack(drain, 8, "listeners at SIGTERM", SHORT_DRAIN),
-    "schedules": Attack(schedules, 1_000, "random schedules", _ROOM),
-    "steady": Attack(steady, 60, "minutes at four fifths of the limit", _NO_LINE),
-    "hold": Attack(hold, 10, "minutes of one key that holds all it can get", SMALL_MEMORY, HOLD_KEYS),
-    "overload": Attack(overload, 10, "minutes at twice the limit", _NO_LINE),
+    "vanish": Attack(vanish.vanish, 10_000, "connections", _ROOM),
+    "stall": Attack(stall.stall, 64, "readers that stop reading", {"WHISPERGPT_MAX_WAITING": "96"}),
+    "fuzz": Attack(fuzz.fuzz, 100_000, "messages and uploads", _ROOM | {"WHISPERGPT_PROMPT_CACHE_BYTES": "0"}),
+    "kill": Attack(kill.kill, 20, "deaths of the engine"),
+    "drain": Attack(drain.drain, 8, "listeners at SIGTERM", drain.SETTINGS),
+    "schedules": Attack(schedules.schedules, 1_000, "random schedules", _ROOM),
+    "steady": Attack(steady.steady, 60, "minutes at four fifths of the limit", _NO_LINE),
+    "hold": Attack(hold.hold, 10, "minutes of one key that holds all it can get", hold.SETTINGS, hold.KEYS),
+    "overload": Attack(overload.overload, 10, "minutes at twice the limit", _NO_LINE),
 }
 
 

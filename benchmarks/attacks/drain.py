@@ -16,10 +16,7 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 MOST_LATE_SECONDS = 3.0
-SETTINGS = {
-    "WHISPERGPT_DRAIN_SECONDS": str(DRAIN_SECONDS),
-    "WHISPERGPT_RESUME_KEY": "the same for both servers",
-}
+SETTINGS = {"WHISPERGPT_DRAIN_SECONDS": str(DRAIN_SECONDS), "WHISPERGPT_RESUME_KEY": "the same for both servers"}
 
 
 async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
@@ -29,6 +26,7 @@ async def drain(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         ears = [Ear(client, SECONDS, seed + number) for number in range(count)]
         hearing = [asyncio.create_task(ear.listen()) for ear in ears]
         await asyncio.sleep(SECONDS / 5)
+        await asyncio.gather(*(ear.begun.wait() for ear in ears))
         began = time.monotonic()
         served.terminate()
         status = await asyncio.to_thread(served.wait)

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
 from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.session import say
 from whispergpt.load.listener import stream_address
 
 SESSION_MESSAGES = 50
@@ -106,9 +107,7 @@ async def _session(url: str, draw: random.Random, prompts: list[bytes], said: Co
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(SESSION_MESSAGES):
                 await connection.send(_message(draw, prompts))
-            await connection.send(
-                json.dumps({"type": "no.such"})
-            )  # the refusal shows that all earlier messages were read
+            await say(connection, "no.such")  # the refusal shows that all earlier messages were read
             async for message in connection:
                 if isinstance(message, bytes):
                     continue

@@ -13,17 +13,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from whispergpt.benchmarks.attacks.hog import attacking
+from whispergpt.benchmarks.attacks.tools.crowds import staying_crowd
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
 from whispergpt.benchmarks.attacks.tools.prompts import noise
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.attacks.tools.session import RefusalError, read_until, say
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
-from whispergpt.load.plan import Mix, steady
 from whispergpt.load.reach import key_headers
-from whispergpt.load.voices import Voices
 
 MIB = 1024 * 1024
 UPLOAD_MB, CONTROL_MB = 64, 8
@@ -57,8 +54,7 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # fills pools and caches
     quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
     before, resident_mb = await footprint(served), served.resident_mb()
-    plan = steady(Mix(live=0.0), LISTENERS, seconds, seed)
-    others = Crowd(stream_address(served.url), plan, Voices([PROMPT]), buffer_seconds=0.05, api_key=key)
+    others = staying_crowd(served.url, LISTENERS, seconds, seed, key)
     listening = asyncio.create_task(others.run())
     watching = asyncio.create_task(_most_held(served))
     with attacking(served.url, served.keys["hog"], done):
@@ -66,20 +62,20 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         amid = await _visits(served.url, key, seconds - min(_HOG_STARTS_SECONDS, seconds / 4), seed + 1)
         await listening
     watching.cancel()
-    most = await watching
+    most_resident_mb, most_upload_mb = await watching
     bound_mb = UPLOAD_MB + CONTROL_MB + MOST_MB
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
     heard = others.summary()
     completed = heard.listeners.get("completed") == LISTENERS and not amid.failed and bool(amid.first_audio)
     first_audio, at_first = amid.percentiles(), quiet.percentiles()
-    grown = most.resident_mb - resident_mb
-    bounded = grown < bound_mb and not left and most.upload_mb <= UPLOAD_MB
+    grown = most_resident_mb - resident_mb
+    bounded = grown < bound_mb and not left and most_upload_mb <= UPLOAD_MB
     quick = first_audio is not None and at_first is not None and first_audio.p99 <= MOST_SLOWER * at_first.p99
     return {
         "minutes": count,
         "hog": dict(done),
-        "most_upload_mb": most.upload_mb,
+        "most_upload_mb": most_upload_mb,
         "grown_mb": grown,
         "bound_mb": bound_mb,
         "left": left,
@@ -94,14 +90,8 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Most:
-    resident_mb: float
-    upload_mb: float
-
-
-async def _most_held(served: ServerProcess) -> _Most:
-    """Sample until cancelled, and return the largest resident memory and the largest reported upload memory."""
+async def _most_held(served: ServerProcess) -> tuple[float, float]:
+    """Sample until cancelled; returns the largest resident and the largest reported upload memory in megabytes."""
     resident = upload = 0.0
     try:
         while True:
@@ -110,7 +100,7 @@ async def _most_held(served: ServerProcess) -> _Most:
             upload = max(upload, said["whispergpt_upload_bytes"] / MIB)
             await asyncio.sleep(_SAMPLE_SECONDS)
     except asyncio.CancelledError:
-        return _Most(resident, upload)
+        return resident, upload
 
 
 @dataclass

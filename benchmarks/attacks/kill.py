@@ -34,6 +34,7 @@ async def kill(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
             ears = [Ear(client, SECONDS, seed + LISTENERS * death + number) for number in range(LISTENERS)]
             hearing = [asyncio.create_task(ear.listen()) for ear in ears]
             await asyncio.sleep(BEFORE_SECONDS)
+            await asyncio.gather(*(ear.begun.wait() for ear in ears))
             for pid in served.engine_pids():
                 os.kill(pid, signal.SIGKILL)
             away.append(await _until_all_hear(ears))

@@ -9,15 +9,12 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from whispergpt.benchmarks.attacks.tools.crowds import staying_crowd
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
 from whispergpt.benchmarks.attacks.tools.prompts import short_prompt
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.attacks.tools.session import say
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
-from whispergpt.load.plan import Mix, steady
-from whispergpt.load.voices import Voices
 
 LISTENERS = 2
 """Listeners that keep reading, whose playback is measured."""
@@ -35,9 +32,9 @@ async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
 
     Sessions beyond the server's limit wait in the queue. Returns the measurements.
     """
-    await _listeners(served.url, 5.0, seed).run()  # fills pools and caches
+    await staying_crowd(served.url, LISTENERS, 5.0, seed).run()  # fills pools and caches
     before, most_mb = await footprint(served), MOST_MB + MOST_MB_EACH * count
-    others = _listeners(served.url, SECONDS, seed)
+    others = staying_crowd(served.url, LISTENERS, SECONDS, seed)
     listening = asyncio.create_task(others.run())
     await asyncio.sleep(1)
     stalled = []
@@ -63,11 +60,6 @@ async def stall(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         "left": left,
         "held": unhurt and not left and grown < most_mb,
     }
-
-
-def _listeners(url: str, seconds: float, seed: int) -> Crowd:
-    visits = steady(Mix(live=0.0), LISTENERS, seconds, seed)
-    return Crowd(stream_address(url), visits, Voices([PROMPT]), buffer_seconds=0.05)
 
 
 async def _stall(url: str, seed: int) -> ClientConnection:

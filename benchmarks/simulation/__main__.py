@@ -52,12 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--report-seconds", type=float, default=1.0, help="seconds between two reports of the machines' slack")
     add("--notice-seconds", type=float, default=1.0, help="seconds until the router notices a dead machine")
     add(
-        "--die",
-        type=float,
-        action="append",
-        default=[],
-        metavar="AT",
-        help="kill a machine at this second; repeatable",
+        "--die", type=float, action="append", default=[], metavar="AT", help="kill a machine at this second; repeatable"
     )
     add("--surge", type=_surge, metavar="FACTOR:AT:SECONDS", help="FACTOR times as many listeners, from AT for SECONDS")
     add("--autoscale", type=float, metavar="SPARE", help="autoscale to keep this slack, as a share of the listeners")
@@ -65,12 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--generator", action="store_true", help="the load generator runs on the same machine")
     add("--chunk", type=int, default=15, help="frames per decision of a scheduler; 1 is exact, more is faster")
     add("--seed", type=int, default=0, help="seed of arrivals and step times")
-    add(
-        "--profile",
-        type=Path,
-        default=MEASURED,
-        help="costs of a machine, a file written by simulation.measure",
-    )
+    add("--profile", type=Path, default=MEASURED, help="costs of a machine, a file written by simulation.measure")
     add("--plot", type=Path, help="plot the run over time into this file")
     add("--json", action="store_true", help="print JSON alone")
     return parser

@@ -133,11 +133,8 @@ class Listener:
             return
         self._place = None
         self._playing = cast(SimulatedStream, handle)
-        self._playing.on_begin, self._playing.on_frames = self._begins, self._hear
+        self._playing.on_begin, self._playing.on_frames = self._forget_timers, self._hear
         self._later(self._queue_seconds, self._waited_in_vain)
-
-    def _begins(self) -> None:
-        self._forget_timers()
 
     def _waited_in_vain(self) -> None:
         machine, playing = self._machine, self._playing

@@ -168,20 +168,16 @@ class Machine:
         self.desk.drop(prompt)
         self._expect_prompt()
 
-    def catch_up(self) -> None:
-        """Account for every step that has ended by now, so that a leaving listener has heard them."""
-        self._settle()
-
     def leave(self, playing: SimulatedStream) -> None:
         """Cancel a stream before the next step."""
-        self._settle()
+        self.catch_up()
         if self._live.pop(playing.stream, None) is not None:
             self.scheduler.end(playing.stream, "cancelled")
             self._wake()
 
     def die(self) -> None:
         """Stop at once; all sessions are lost."""
-        self._settle()
+        self.catch_up()
         self._live.clear()
         self.state, self._burst = "gone", None
         for event in (self._turn_due, self._prompt_due):
@@ -213,7 +209,7 @@ class Machine:
     def _take_turn(self) -> None:
         """Take a turn as ``Worker.turn`` does: admit streams, step the runnable ones, or sleep."""
         self._turn_due = None
-        self._settle()
+        self.catch_up()
         through = self._worked()
         self._burst = None  # from here on, a wake-up is handled in this turn
         for done in through:
@@ -254,8 +250,8 @@ class Machine:
         beside = profile.prompts_slow if len(self.desk) else 1.0
         return self._costs.turn.of(streams) * uneven * beside / profile.left(len(self._live))
 
-    def _settle(self) -> None:
-        """Count the frames of the steps that have ended, and pass them to their listeners."""
+    def catch_up(self) -> None:
+        """Count the frames of the steps that have ended by now, and pass them to their listeners."""
         burst, now = self._burst, self._agenda.now
         self._clock = now
         if burst is None or (ended := burst.over_by(now)) <= burst.done:

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
@@ -19,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 
+from whispergpt.benchmarks.attacks.tools.crowds import crowd
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
@@ -36,11 +36,7 @@ from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
-from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, steady
-from whispergpt.load.voices import Voices
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
 MODEL = "speech"
@@ -69,7 +65,7 @@ class _Turns:
         self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
 
     def _send(self, event: m.Event) -> None:
-        m.pack(event)
+        m.pack_event(event)
         self.prompts += isinstance(event, m.PromptReady)
 
     def seconds(self) -> float:
@@ -110,33 +106,25 @@ def _snapshot(engine: Engine) -> SnapshotTaken:
     return said[-1]
 
 
-@dataclass(frozen=True)
-class _Server:
-    """Costs of a listener beside the steps, in seconds of all cores for each second of listening."""
-
-    start_seconds: float
-    listener_share: float
-    generator_share: float
-
-
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
-    crowd = Crowd(stream_address(served.url), visits, Voices([PROMPT]), buffer_seconds=0.05)
+    listeners = crowd(served.url, visits)
     server, own = _cpu_seconds(served.pid), time.process_time()
-    await crowd.run()
-    summary = crowd.summary()
+    await listeners.run()
+    summary = listeners.summary()
     if summary.listeners.get("completed") != LISTENERS:
         raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
     return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
 
 
-def _server() -> _Server:
+def _server() -> tuple[float, float, float]:
+    """Return the seconds of a start, and the server's and the generator's share of all cores for each listener."""
     began = time.perf_counter()
     with ServerProcess("--model", MODEL, environment=_OPEN) as served:
         start = time.perf_counter() - began
         server, own, heard = asyncio.run(_serve_some(served))
     cores = usable_processors()
-    return _Server(start, server / heard / cores, own / heard / cores)
+    return start, server / heard / cores, own / heard / cores
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -171,7 +159,7 @@ def measure(name: str) -> Profile:
         while (passed := time.perf_counter() - began) < BESIDE_SECONDS:
             prompts.keep_coming(LONG_SECONDS)
             beside.append(turns.seconds())
-    server = _server()
+    start_seconds, listener_share, generator_share = _server()
     rate = (long - short) / (LONG_SECONDS - SHORT_SECONDS)
     token = ResumeTokens(None).seal(snapshot, engine.info(), frames=None)
     slot = state_bytes(engine.model.step.init_state(1, device, engine.path.dtype))
@@ -190,9 +178,9 @@ def measure(name: str) -> Profile:
         recall_seconds=recall,
         prompts_slow=mean(beside) / mean(alone),
         prompts_share=turns.prompts * long / passed,
-        listener_share=server.listener_share,
-        generator_share=server.generator_share,
-        start_seconds=server.start_seconds,
+        listener_share=listener_share,
+        generator_share=generator_share,
+        start_seconds=start_seconds,
         slot_bytes=slot,
         token_bytes=len(token),
     )

@@ -3,56 +3,131 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
-from whispergpt.engine.config import SAMPLE_RATE
-from whispergpt.training.board import require_tensorboard
-from whispergpt.training.data.alteration import Alteration
+from whispergpt.engine.config import SAMPLE_RATE, MelConfig
+from whispergpt.engine.device import pick_device
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.data.alteration import UNALTERED, Alteration
+from whispergpt.training.data.datasets import AudioSet, load_prepared
+from whispergpt.training.data.tokens import Tokens, tokenize
+from whispergpt.training.precision import product_type
+from whispergpt.training.scalars import require_tensorboard
 
-Data = Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
-Seed = Annotated[int, typer.Option(help="Of the weights and the order of the data.")]
 Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Transpose = Annotated[
-    str | None,
-    typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
-]
-LimitBand = Annotated[
-    str | None,
-    typer.Option(help="Learn from copies without what is above so many Hz too, of recordings that reach higher: 8000."),
-]
-Shares = Annotated[str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: their hours.")]
-Bfloat16 = Annotated[
-    bool | None,
-    typer.Option(
-        "--bfloat16/--float32",
-        help="The type of the large products. Default: bfloat16 where the device multiplies it faster.",
-    ),
-]
-Boards = Annotated[
-    Path | None,
-    typer.Option(help="Write the log for TensorBoard too, into a folder of the run's name in this one."),
-]
-
-
 LEAST_LIMIT_HZ = 1_000
 
 
-def alterations(transpose: str | None, limit_band: str | None) -> list[Alteration]:
-    """Return the copies that are asked for.
+@dataclass(frozen=True)
+class RunOptions:
+    """Data, folder and device of a training run.
+
+    Raises:
+        ValueError: ``shares`` is not one number above 0 for each folder, or TensorBoard is needed and not installed.
+    """
+
+    data: Annotated[list[Path], typer.Argument(help="Folders that `whispergpt train prepare` wrote.")]
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoint, log and result.")]
+    shares: Annotated[
+        str | None, typer.Option(help="How much comes from each folder, such as 3,1. Default: their hours.")
+    ] = None
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Write the log for TensorBoard too, into a folder of the run's name in this one."),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Of the weights and the order of the data.")] = 0
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    bfloat16: Annotated[
+        bool | None,
+        typer.Option(
+            "--bfloat16/--float32",
+            help="The type of the large products. Default: bfloat16 where the device multiplies it faster.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.tensorboard is not None:
+            require_tensorboard()
+        shares = self.folder_shares
+        if shares is not None and (len(shares) != len(self.data) or not all(0 < share < math.inf for share in shares)):
+            raise ValueError(
+                f"--shares must be {len(self.data)} numbers above 0 with commas between, not {self.shares!r}"
+            )
+
+    @property
+    def folder_shares(self) -> tuple[float, ...] | None:
+        """Return how much comes from each folder; None for their hours."""
+        return None if self.shares is None else tuple(_numbers(self.shares))
+
+    def pick(self) -> tuple[torch.device, torch.dtype]:
+        """Return the device to train on, and the type of its large products.
+
+        Raises:
+            DeviceError: there is no such device.
+        """
+        device = pick_device(self.device)
+        return device, product_type(device, self.bfloat16)
+
+    def load_audio(self) -> AudioSet:
+        """Return the audio of the prepared folders; how much it is goes to stderr."""
+        data = load_prepared(self.data)
+        train, heldout = data.train.seconds / 3600, data.heldout.seconds / 3600
+        typer.echo(f"{train:.2f} h to train on, {heldout:.2f} h held out", err=True)
+        return data
+
+
+@dataclass(frozen=True)
+class ModelOptions(RunOptions):
+    """Options of a run that trains a model on tokens, of altered copies too.
 
     Raises:
         ValueError: a list is not one of numbers, or one of them is out of range.
     """
-    return [
-        *(Alteration(semitones=shift) for shift in _semitones(transpose)),
-        *(Alteration(highest_hz=hertz) for hertz in _limits(limit_band)),
-    ]
+
+    transpose: Annotated[
+        str | None,
+        typer.Option(help="Learn from the recordings played faster and slower too: semitones, such as -1.5,1.5."),
+    ] = None
+    limit_band: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from copies without what is above so many Hz too, of recordings that reach higher: 8000."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(0 < abs(shift) <= 12 for shift in _numbers(self.transpose)):
+            raise ValueError(
+                f"--transpose must be semitones from -12 to 12 with commas between, not {self.transpose!r}"
+            )
+        if not all(LEAST_LIMIT_HZ <= limit < SAMPLE_RATE / 2 for limit in _numbers(self.limit_band)):
+            raise ValueError(
+                f"--limit-band must be Hz from {LEAST_LIMIT_HZ} to below {SAMPLE_RATE // 2} with commas between, "
+                f"not {self.limit_band!r}"
+            )
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of the tokens."""
+        return self.data[0] / "tokens"
+
+    def load_tokens(self, codec: Codec, mel: MelConfig) -> tuple[list[Tokens], Tokens]:
+        """Return the tokens to learn from, the recordings before their altered copies, and those to check with."""
+        audio = self.load_audio()
+        alterations = [
+            UNALTERED,
+            *(Alteration(semitones=shift) for shift in _numbers(self.transpose)),
+            *(Alteration(highest_hz=hertz) for hertz in _numbers(self.limit_band)),
+        ]
+        train = [tokenize(audio.train, codec, mel, self.cache, alteration) for alteration in alterations]
+        return train, tokenize(audio.heldout, codec, mel, self.cache)
 
 
 def _numbers(given: str | None) -> list[float]:
@@ -61,44 +136,3 @@ def _numbers(given: str | None) -> list[float]:
         return [float(part) for part in given.split(",")] if given else []
     except ValueError:
         return [math.nan]
-
-
-def shares_of(given: str | None, folders: int) -> tuple[float, ...] | None:
-    """Return how much comes from each folder; None for their hours.
-
-    Raises:
-        ValueError: it is not one number above 0 for each.
-    """
-    if given is None:
-        return None
-    shares = tuple(_numbers(given))
-    if len(shares) != folders or not all(0 < share < math.inf for share in shares):
-        raise ValueError(f"--shares must be {folders} numbers above 0 with commas between, not {given!r}")
-    return shares
-
-
-def _semitones(given: str | None) -> list[float]:
-    semitones = _numbers(given)
-    if not all(0 < abs(shift) <= 12 for shift in semitones):
-        raise ValueError(f"--transpose must be semitones from -12 to 12 with commas between, not {given!r}")
-    return semitones
-
-
-def _limits(given: str | None) -> list[float]:
-    limits = _numbers(given)
-    if not all(LEAST_LIMIT_HZ <= limit < SAMPLE_RATE / 2 for limit in limits):
-        raise ValueError(
-            f"--limit-band must be Hz from {LEAST_LIMIT_HZ} to below {SAMPLE_RATE // 2} with commas between, "
-            f"not {given!r}"
-        )
-    return limits
-
-
-def check_boards(folder: Path | None) -> None:
-    """Check that there is a TensorBoard where one is asked for.
-
-    Raises:
-        ValueError: it is not installed.
-    """
-    if folder is not None:
-        require_tensorboard()

@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
-from whispergpt.cli.arguments import told_in_one_line
+from whispergpt.cli.arguments import tell_skipped, told_in_one_line
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.data.grouping import GroupBy
 from whispergpt.training.data.manifest import MANIFEST
 from whispergpt.training.data.prepare import Preparation
 from whispergpt.training.data.prepare import prepare as prepare_audio
-
-SHOWN_SKIPPED = 5
-"""Skipped files that are told of one by one; the manifest has them all."""
 
 
 def prepare(
@@ -54,7 +51,4 @@ def _tell(out: Path, done: Preparation) -> None:
         f"{held / 3600:.2f} hours are held out, groups: {len(manifest.heldout.groups)}{rule}",
         err=True,
     )
-    for file in manifest.skipped[:SHOWN_SKIPPED]:
-        typer.echo(f"  skipped {file.path}: {file.reason}", err=True)
-    if len(manifest.skipped) > SHOWN_SKIPPED:
-        typer.echo(f"  … and {len(manifest.skipped) - SHOWN_SKIPPED} more, listed in {out / MANIFEST}", err=True)
+    tell_skipped([(file.path, file.reason) for file in manifest.skipped], f", listed in {out / MANIFEST}")

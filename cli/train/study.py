@@ -12,71 +12,57 @@ from rich.console import Console
 from rich.table import Table
 
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
-from whispergpt.cli.asked import AsJson, AudioDir, Groups, Models, Slices, ask_models, with_interval
-from whispergpt.training.study.band_study import study_bands
-from whispergpt.training.study.context_study import study_context
+from whispergpt.cli.evaluation import EvaluationOptions, with_interval
+from whispergpt.cli.options import expand_options
+from whispergpt.training.study.studies import study_bands, study_context
 from whispergpt.training.study.study_plots import draw_bands, draw_context
 from whispergpt.training.study.tables import Bounds, Rows, WriteCell, band_rows, context_rows
 
 app = typer.Typer(help="Ask models what they need: over recordings that were not trained on.")
 
-
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw it into this file too.")]
+Result = dict[str, Any]
 
 
 @app.command("context")
-def context(
-    audio_dir: AudioDir,
-    models: Models,
-    condition: Slices = "original",
-    group_by: Groups = "auto",
-    as_json: AsJson = False,
-    plot: Plot = None,
-) -> None:
+@expand_options
+def context(options: EvaluationOptions, plot: Plot = None) -> None:
     """NLL by how many frames a model has seen."""
-    _check_plot(plot)
-    result = ask_models(study_context, audio_dir, models, condition, group_by)
-    if plot:
-        draw_context(result, plot)
-    _tell(result, as_json, context_rows)
+    _study(options, plot, study_context, draw_context, context_rows)
 
 
 @app.command("bands")
-def bands(
-    audio_dir: AudioDir,
-    models: Models,
-    condition: Slices = "original",
-    group_by: Groups = "auto",
-    as_json: AsJson = False,
-    plot: Plot = None,
-) -> None:
+@expand_options
+def bands(options: EvaluationOptions, plot: Plot = None) -> None:
     """How much worse a hybrid predicts where a band of its slices says nothing."""
-    _check_plot(plot)
-    result = ask_models(study_bands, audio_dir, models, condition, group_by)
-    if plot:
-        draw_bands(result, plot)
-    _tell(result, as_json, band_rows)
+    _study(options, plot, study_bands, draw_bands, band_rows)
 
 
-def _check_plot(path: Path | None) -> None:
-    """Before minutes of work, not after them."""
+def _study(
+    options: EvaluationOptions,
+    plot: Path | None,
+    study: Callable[..., Result],
+    draw: Callable[[Result, Path], None],
+    rows_of: Callable[[list[Result], WriteCell], Rows],
+) -> None:
+    """Check the plot's place before minutes of work, then study, draw and print."""
     with told_in_one_line():
-        if path:
+        if plot:
             require_matplotlib("The picture")
-        if path and not path.parent.is_dir():
-            raise ValueError(f"There is no folder {path.parent}.")
-
-
-def _tell(result: dict[str, Any], as_json: bool, rows_of: Callable[[list[dict[str, Any]], WriteCell], Rows]) -> None:
-    if as_json:
+        if plot and not plot.parent.is_dir():
+            raise ValueError(f"There is no folder {plot.parent}.")
+    result = options.evaluate(study)
+    if plot:
+        draw(result, plot)
+    if options.as_json:
         typer.echo(json.dumps(result))
         return
-    rows = rows_of(result["models"], _told)
-    table = Table(*rows[0], title_justify="left")
-    for row in rows[1:]:
+    names, *rows = rows_of(result["models"], _written)
+    table = Table(*names, title_justify="left")
+    for row in rows:
         table.add_row(*row)
     Console().print(table)
 
 
-def _told(value: float, bounds: Bounds, sign: str) -> str:
+def _written(value: float, bounds: Bounds, sign: str) -> str:
     return with_interval(value, bounds, f"{sign}.3f")

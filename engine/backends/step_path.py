@@ -1,5 +1,4 @@
-"""Ways to run the frame step for some of the slots: compiled kernels on a CPU that has them, captured graphs on a GPU,
-torch elsewhere."""
+"""Ways to run the frame step for some of the slots: kernels on a CPU or a GPU that has them, torch elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.backends.graph_path import GPU_TILE, GraphPath
+from whispergpt.engine.backends.graph_path import GraphPath
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.backends.step_threads import StepThreads
-from whispergpt.engine.config import HOP
+from whispergpt.engine.block_pool import BlockPool
+from whispergpt.engine.config import HOP, Dtype
+from whispergpt.engine.gpu.launch import whole_blocks
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, leaf, rows
 from whispergpt.engine.native.check import Kernels
@@ -28,7 +29,8 @@ has this many rows, and the same seed gives the same codes beside any other stre
 STREAMS_PER_THREAD = 4
 """Fewest streams for each thread; waking a thread for fewer takes longer than it saves."""
 
-SlotNumbers: TypeAlias = "list[int] | npt.NDArray[np.int64]"
+Slots: TypeAlias = "list[int] | npt.NDArray[np.int64]"
+"""Numbers of different slots."""
 Codes = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.int16]
 
@@ -46,7 +48,7 @@ class StepPath(Protocol):
     dtype: torch.dtype
     slow_because: str | None
 
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, which the caller may keep.
 
         Codes are ``LOST`` where a slot's numbers are no longer finite.
@@ -57,9 +59,18 @@ class StepPath(Protocol):
 
 
 def whole_tiles(streams: int, device: torch.device) -> int:
-    """Return the number of slots for ``streams``, rounded up to whole tiles on that device."""
-    tile = GPU_TILE if device.type == "cuda" else TILE
-    return -(-streams // tile) * tile
+    """Return the number of slots for ``streams``, rounded up to whole tiles, on a GPU to whole blocks of rows."""
+    return whole_blocks(streams) if device.type == "cuda" else -(-streams // TILE) * TILE
+
+
+def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dtype:
+    """Return the format of the caches on ``device``, which is that of products too: bfloat16 or float32."""
+    if device.type == "cuda":
+        from whispergpt.engine.gpu import step as gpu  # here alone, because it imports Triton
+
+        faster = dtype == "auto" and gpu.missing_because(device) is None
+        return torch.bfloat16 if faster else torch.float32
+    return kernels.weights.dtype if kernels.weights else torch.float32
 
 
 def step_path(
@@ -77,7 +88,12 @@ def step_path(
         sharing: engines that share the processors, each with as many threads.
     """
     if device.type == "cuda":
-        return GraphPath(frame_step, state, slots, device)
+        from whispergpt.engine.gpu import step as gpu
+
+        missing = gpu.missing_because(device)
+        if missing is not None:
+            return GraphPath(frame_step, state, slots, device, missing)
+        return gpu.GpuPath(frame_step, state, slots, device)
     if kernels.weights is None:
         return TorchPath(frame_step, state, slots, device, kernels.missing_because)
     return NativePath(frame_step, state, slots, kernels.weights, max(1, usable_processors() // sharing))
@@ -94,9 +110,10 @@ class NativePath:
         self._program = FrameProgram(frame_step, state, slots, weights)
         self._logits = leaf(state, "logits").numpy()
         self._threads = StepThreads(threads or usable_processors())
+        self._blocks = BlockPool(slots)
         self.name, self.dtype = weights.library.name, weights.dtype
 
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)
         wanted = np.array(slots, dtype=np.int32)
         parts = max(1, min(self._threads.count, count // STREAMS_PER_THREAD))
@@ -110,7 +127,9 @@ class NativePath:
         codes = self._program.codes[:count].copy()
         finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
         codes[~finite] = LOST
-        return codes, self._program.samples[:count].copy()
+        samples = self._blocks.take(count)
+        samples[:] = self._program.samples[:count]
+        return codes, samples
 
 
 class TorchPath:
@@ -126,7 +145,7 @@ class TorchPath:
         self.name = f"torch-tile{TILE}"
 
     @torch.inference_mode()
-    def step(self, slots: SlotNumbers, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
+    def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         codes = np.zeros((len(slots), self._frame_step.books), np.int32)
         samples = np.zeros((len(slots), HOP), np.int16)
         tiles, within_tile = np.divmod(np.asarray(slots), TILE)

@@ -15,14 +15,15 @@ BLOCK = 16
 def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
     """Return zeroed keys and values ``[slots, kv_heads, window, head_width]`` of one layer.
 
-    In bfloat16 only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out: keys
-    ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
+    In bfloat16 on a CPU only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out:
+    keys ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
     places / 2, head_width, 2]``.
     """
-    places, width = places_of(config, dtype), config.head_width
-    keys: tuple[int, ...] = (places, width)
+    width = config.head_width
+    keys: tuple[int, ...] = (config.window, width)
     values = keys
-    if dtype == torch.bfloat16:
+    if dtype == torch.bfloat16 and device.type == "cpu":
+        places = places_of(config, dtype)
         keys, values = (places // BLOCK, width // 2, BLOCK, 2), (places // 2, width, 2)
     shapes = {"keys": keys, "values": values}
     return {
@@ -31,7 +32,7 @@ def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torc
 
 
 def places_of(config: StackConfig, dtype: torch.dtype) -> int:
-    """Return the number of places in a ring: its window, rounded up to whole blocks in bfloat16."""
+    """Return the number of places in a CPU's ring: its window, rounded up to whole blocks in bfloat16."""
     return -(-config.window // BLOCK) * BLOCK if dtype == torch.bfloat16 else config.window
 
 
@@ -64,8 +65,8 @@ def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
     window, count = all_keys.shape[2], keys.shape[2]
     kept = min(window, count)
     places = torch.arange(start + count - kept, start + count, device=keys.device) % window
-    all_keys[:, :, places] = keys[:, :, count - kept :]
-    all_values[:, :, places] = values[:, :, count - kept :]
+    all_keys[:, :, places] = keys[:, :, count - kept :].to(all_keys.dtype)
+    all_values[:, :, places] = values[:, :, count - kept :].to(all_values.dtype)
 
 
 def ring_positions(start: int, window: int, device: torch.device) -> Tensor:

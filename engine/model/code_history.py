@@ -15,6 +15,8 @@ class CodeHistory:
     def __init__(self, slots: int, frames: int, books: int) -> None:
         self.frames = frames
         self._ring = np.zeros((slots, frames, books), np.uint16)
+        self._frames = self._ring.view(np.dtype((np.void, 2 * books)))[:, :, 0]
+        """The ring with all codes of a frame as one element, which numpy copies as a whole."""
         self._count = np.zeros(slots, np.int64)
 
     def begin(self, slot: int, codes: Tensor) -> None:
@@ -25,12 +27,18 @@ class CodeHistory:
 
     def append(self, slots: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> None:
         """Add one frame to each slot, ``codes`` ``[n, K]``."""
-        self._ring[slots, self._count[slots] % self.frames] = codes
-        self._count[slots] += 1
+        count = self._count[slots]
+        self._frames[slots, count % self.frames] = codes.astype(np.uint16).view(self._frames.dtype)[:, 0]
+        self._count[slots] = count + 1
+
+    def count(self, slot: int) -> int:
+        """Return the number of frames of a slot since its stream began, with those of the prompt that were kept."""
+        return self._count.item(slot)
 
     def last(self, slot: int) -> Codes:
         """Return the codes kept for a slot, oldest first, ``[T, K]``."""
-        count = int(self._count[slot])
+        count = self.count(slot)
         if count <= self.frames:
             return self._ring[slot, :count].copy()
-        return np.roll(self._ring[slot], -(count % self.frames), axis=0)
+        oldest = count % self.frames
+        return np.concatenate((self._ring[slot, oldest:], self._ring[slot, :oldest]))

@@ -203,9 +203,8 @@ class Worker:
         self._send(m.StreamEnded(stream_id, "cancelled", stream.generated))
 
     def _acknowledge(self, frames: dict[int, int]) -> None:
-        for stream_id, taken in frames.items():
-            if known := self._streams.get(stream_id):
-                known[1].acknowledged = max(known[1].acknowledged, taken)
+        for engine in self.engines.values():
+            engine.scheduler.acknowledge(frames)
 
     def _control(self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream) -> None:
         match command:
@@ -251,7 +250,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     socket.connect(endpoint)
 
     def send(event: m.Event) -> None:
-        socket.send(m.pack(event), copy=False)
+        socket.send_multipart(m.pack_event(event), copy=False)
 
     try:
         engines: dict[str, Engine] = {}

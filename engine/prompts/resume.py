@@ -119,13 +119,16 @@ def _tensors(state: State) -> list[Tensor]:
 
 def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:
     """Pack codes ``[T, K]`` at ten bits each, four in five bytes, quickly: the frame step waits for it."""
-    flat = np.pad(codes.reshape(-1), (0, -codes.size % 4))
-    a, b, c, d = flat.reshape(-1, 4).T
-    packed = np.empty((len(a), 5), np.uint8)
-    parts = (a >> 2, a << 6 | b >> 4, b << 4 | c >> 6, c << 2 | d >> 8, d)
-    for place, part in enumerate(parts):
-        packed[:, place] = part & 0xFF
-    return packed.tobytes()[: -(-codes.size * _BITS // 8)]
+    flat = codes.reshape(-1)
+    if codes.size % 4:
+        flat = np.pad(flat, (0, -codes.size % 4))
+    a_to_d = flat.astype("<u2", copy=False).view("<u8")  # four codes of sixteen bits each, the first one lowest
+    packed = (a_to_d & 0x3FF) << 30
+    packed |= (a_to_d >> 16 & 0x3FF) << 20
+    packed |= (a_to_d >> 32 & 0x3FF) << 10
+    packed |= a_to_d >> 48 & 0x3FF
+    five_bytes = packed.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 3:]
+    return five_bytes.tobytes()[: -(-codes.size * _BITS // 8)]
 
 
 def unpack_codes(packed: bytes, books: int, most: int) -> Tensor:

@@ -17,7 +17,7 @@ Seconds = npt.NDArray[np.float64]
 
 
 class Columns:
-    """What a step reads and writes of each stream; times are seconds of the scheduler's clock.
+    """Numbers of each stream that a step reads and writes; times are seconds of the scheduler's clock.
 
     Attributes:
         id: the stream's number.
@@ -26,8 +26,8 @@ class Columns:
             ``UNLIMITED``.
         credit: frames that the stream may be ahead of its reader, or ``UNLIMITED``.
         generated, acknowledged: frames that were made here, and that the reader has taken.
-        first_frame_at: start of the listener's playback, moved on by waits and pauses; NaN before the first audible
-            frame.
+        first_frame_at: start of the listener's playback, moved on by waits and pauses; ``-inf`` before the first
+            audible frame.
         held_at: since when the stream is held; infinite while it is not.
         stepped_at: time of its last frame.
     """
@@ -40,10 +40,10 @@ class Columns:
         self.first_frame = np.zeros(places, np.int64)
         self.skipped = np.zeros(places, np.int64)
         self.frames = np.full(places, UNLIMITED)
-        self.credit = np.full(places, UNLIMITED)
+        self.credit = np.zeros(places, np.int64)
         self.generated = np.zeros(places, np.int64)
         self.acknowledged = np.zeros(places, np.int64)
-        self.first_frame_at = np.full(places, np.nan)
+        self.first_frame_at = np.full(places, -np.inf)
         self.held_at = np.full(places, np.inf)
         self.stepped_at = np.full(places, -np.inf)
 
@@ -66,35 +66,39 @@ class Columns:
         for name, column in vars(self).items():
             column[place] = getattr(other, name)[at]
 
-    def copy_of(self, place: int) -> Columns:
-        """Return columns of one place, with what ``place`` has."""
-        columns = Columns(1)
-        columns.put(0, self, place)
-        return columns
+    def clear(self, place: int) -> None:
+        """Mark a place as free. It has no credit either, so that its stream would never be due."""
+        self.taken[place] = False
+        self.credit[place] = self.generated[place] = self.acknowledged[place] = 0
 
-    def next_frame(self, slots: SlotNumbers) -> npt.NDArray[np.int64]:
+    def next_frame(self, places: slice | SlotNumbers) -> npt.NDArray[np.int64]:
         """Return the number of each stream's next frame, counted from its beginning, also on another server."""
-        return self.first_frame[slots] + self.generated[slots]
+        return self.first_frame[places] + self.generated[places]
 
-    def lead(self, places: slice | SlotNumbers, now: float) -> Seconds:
-        """Return the seconds of audio that are made and not played yet; NaN before the first audible frame."""
-        audible = self.generated[places] - self.skipped[places]
-        played: Seconds = np.minimum(self.held_at[places], now) - self.first_frame_at[places]
+    def lead(self, used: int, now: float) -> Seconds:
+        """Return the seconds of audio that are made and not played yet, for the first ``used`` places; ``-inf`` before
+        the first audible frame."""
+        audible = self.generated[:used] - self.skipped[:used]
+        played: Seconds = np.minimum(self.held_at[:used], now) - self.first_frame_at[:used]
         return audible / FRAME_RATE - played
 
-    def blocked(self, places: slice) -> npt.NDArray[np.bool_]:
-        """Return whether a place is free, or its stream is held or too far ahead of its reader."""
-        ahead = self.generated[places] - self.acknowledged[places] >= self.credit[places]
-        blocked: npt.NDArray[np.bool_] = ahead | (self.held_at[places] < np.inf) | ~self.taken[places]
+    def blocked(self, used: int) -> npt.NDArray[np.bool_]:
+        """Return which of the first ``used`` places are free, or have a stream that is held or too far ahead of its
+        reader."""
+        ahead = self.generated[:used] - self.acknowledged[:used] >= self.credit[:used]
+        blocked: npt.NDArray[np.bool_] = ahead | (self.held_at[:used] < np.inf)
         return blocked
 
-    def count_frame(self, slots: SlotNumbers, now: float) -> SlotNumbers:
-        """Count a frame of each of ``slots``, made at ``now``; returns those that now have all their frames."""
-        first_frame_at, generated = self.first_frame_at[slots], self.generated[slots]
-        # A listener that ran dry waited that long, and goes on from here.
-        dry = np.maximum(0.0, -self.lead(slots, now))
-        begins = np.where(generated >= self.skipped[slots], now, np.nan)
-        self.first_frame_at[slots] = np.where(np.isnan(first_frame_at), begins, first_frame_at + dry)
-        self.generated[slots] = generated + 1
-        self.stepped_at[slots] = now
-        return slots[generated + 1 >= self.frames[slots]]
+    def count_frame(self, places: slice | SlotNumbers, now: float) -> npt.NDArray[np.bool_]:
+        """Count a frame of each of ``places``, made at ``now``; returns which streams now have all their frames.
+
+        Playback starts with the first audible frame. A listener that ran dry waited until now, and goes on from here.
+        """
+        generated, first_frame_at = self.generated[places], self.first_frame_at[places]
+        audible = generated - self.skipped[places]
+        moved_on = np.maximum(first_frame_at, now - audible / FRAME_RATE)
+        self.first_frame_at[places] = np.where(audible >= 0, moved_on, first_frame_at)
+        self.generated[places] = generated = generated + 1
+        self.stepped_at[places] = now
+        last: npt.NDArray[np.bool_] = generated >= self.frames[places]
+        return last

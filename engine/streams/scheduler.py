@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from math import inf, isnan
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -116,7 +116,7 @@ class Stream:
         """Return the seconds of audio that are made and not played yet; 0 before the first audible frame."""
         columns, place = self._columns, self._place
         first_frame_at = columns.first_frame_at.item(place)
-        if isnan(first_frame_at):
+        if first_frame_at == -inf:
             return 0.0
         played: float = min(columns.held_at.item(place), now) - first_frame_at
         return (self.generated - self.plan.skipped) / FRAME_RATE - played
@@ -125,10 +125,9 @@ class Stream:
         """Count a frame made at ``now``, as ``Columns.count_frame`` does for many streams; returns whether it is the
         last."""
         columns, place, generated = self._columns, self._place, self.generated
-        if not isnan(columns.first_frame_at.item(place)):
-            columns.first_frame_at[place] += max(0.0, -self.lead(now))
-        elif generated >= self.plan.skipped:
-            columns.first_frame_at[place] = now
+        audible = generated - self.plan.skipped
+        if audible >= 0:
+            columns.first_frame_at[place] = max(columns.first_frame_at.item(place), now - audible / FRAME_RATE)
         columns.generated[place], columns.stepped_at[place] = generated + 1, now
         return self.plan.frames is not None and generated + 1 >= self.plan.frames
 
@@ -139,7 +138,7 @@ class Stream:
         if held and held_at == inf:
             columns.held_at[place] = now
         elif not held and held_at < inf:
-            columns.first_frame_at[place] += now - max(held_at, columns.first_frame_at.item(place))  # NaN stays NaN
+            columns.first_frame_at[place] += now - max(held_at, columns.first_frame_at.item(place))
             columns.held_at[place] = inf
 
 
@@ -165,7 +164,10 @@ class Scheduler:
         self.columns = Columns(slots)
         self.active = self.listened = 0
         self._by_slot = np.full(slots, None, np.object_)
-        self._used = 0  # no slot from here on is taken
+        self._slot_of: dict[int, int] = {}
+        """Slot of each stream by the stream's number."""
+        self._used = 0
+        """Slots up to the last that is taken."""
         self._waiting = StreamQueue()
 
     @property
@@ -188,20 +190,19 @@ class Scheduler:
             self._waiting.remove(stream)
             stream.slot, stream.status = slot, "playing"
             stream.move(self.columns, slot)
-            self._by_slot[slot] = stream
+            self._by_slot[slot], self._slot_of[stream.id] = stream, slot
             self._count(stream, 1)
             placed.append(stream)
         return placed
 
     def due(self) -> SlotNumbers:
         """Return the slots of the streams that get their next frame now; none where none is due."""
-        now, places = self._clock(), slice(self._used)
-        waits = self._due_in(now)
+        waits, lead = self._due_in(self._clock())
         if not (waits <= GRAIN_SECONDS).any():
             return np.empty(0, np.int64)
         due = waits <= TOGETHER_SECONDS
-        listened = due & self.columns.real_time[places]
-        urgent = listened & ~(self.columns.lead(places, now) >= SAFE_LEAD_SECONDS)  # NaN: nothing is heard yet
+        listened = due & self.columns.real_time[: self._used]
+        urgent = listened & (lead < SAFE_LEAD_SECONDS)
         few = np.count_nonzero(urgent)
         if few == 0:
             return np.flatnonzero(due)
@@ -215,9 +216,13 @@ class Scheduler:
         """Return the streams in ``slots``."""
         return self._by_slot[slots]
 
+    def places(self, slots: SlotNumbers) -> slice | SlotNumbers:
+        """Return slots as an index of columns: a slice where they are all up to the last in use, which is faster."""
+        return slice(self._used) if len(slots) == self._used else slots
+
     def next_due(self) -> float | None:
         """Return the seconds until a stream is due; 0 if one is now, None if none will be without a command."""
-        soonest = self._due_in(self._clock()).min(initial=inf)
+        soonest = self._due_in(self._clock())[0].min(initial=inf)
         return None if soonest == inf else max(0.0, float(soonest))
 
     def advance(self, stream: Stream) -> None:
@@ -227,14 +232,19 @@ class Scheduler:
 
     def advance_all(self, slots: SlotNumbers) -> list[Stream]:
         """Count one generated frame of each of ``slots``; returns the streams that are completed by it."""
-        completed: list[Stream] = self.streams(self.columns.count_frame(slots, self._clock())).tolist()
+        last = self.columns.count_frame(self.places(slots), self._clock())
+        completed: list[Stream] = self.streams(slots[last]).tolist()
         for stream in completed:
             self.end(stream, "completed")
         return completed
 
-    def acknowledge(self, slots: SlotNumbers, frames: npt.NDArray[np.int64]) -> None:
-        """Note how many frames the readers of the streams in ``slots`` have taken in all."""
-        self.columns.acknowledged[slots] = np.maximum(self.columns.acknowledged[slots], frames)
+    def acknowledge(self, frames: dict[int, int]) -> None:
+        """Note how many frames the readers of streams have taken in all, by the streams' numbers; those without a slot
+        are ignored."""
+        slots = np.array([self._slot_of.get(number, -1) for number in frames], np.int64)
+        taken, here = np.fromiter(frames.values(), np.int64, len(frames)), slots >= 0
+        slots = slots[here]
+        self.columns.acknowledged[slots] = np.maximum(self.columns.acknowledged[slots], taken[here])
 
     def hold(self, stream: Stream, held: bool) -> None:
         """Stop a stream, in its slot or its place in the queue, or let it go on."""
@@ -248,8 +258,10 @@ class Scheduler:
             self._waiting.remove(stream)
         else:
             stream.move(Columns(1), 0)
-            self.columns.taken[stream.slot] = False
+            self.columns.clear(stream.slot)
             self._by_slot[stream.slot] = None
+            if self._slot_of.get(stream.id) == stream.slot:  # not another stream of the same number
+                del self._slot_of[stream.id]
             self._count(stream, -1)
         stream.status = status
 
@@ -262,17 +274,17 @@ class Scheduler:
         while self._used and not self.columns.taken.item(self._used - 1):
             self._used -= 1
 
-    def _due_in(self, now: float) -> Seconds:
-        """Return the seconds until each stream may be stepped; infinite while it is held or its reader is behind, and
-        for slots that are free."""
-        columns, places = self.columns, slice(self._used)
-        first_frame_at = columns.first_frame_at[places]
-        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - first_frame_at)
+    def _due_in(self, now: float) -> tuple[Seconds, Seconds]:
+        """Return the seconds until each stream may be stepped, and its lead. They are infinite while it is held or its
+        reader is behind, and for slots that are free; ``-inf`` before a listener's first frame."""
+        columns, used = self.columns, self._used
+        lead = columns.lead(used, now)
+        wanted = SAFE_LEAD_SECONDS + (CATCH_UP - 1) * (now - columns.first_frame_at[:used])
         full = SHORT_LEAD_SECONDS if self.prompts_wait else LEAD_FRAMES / FRAME_RATE
-        above = columns.lead(places, now) + 1 / FRAME_RATE - np.minimum(wanted, full)
+        above = lead + 1 / FRAME_RATE - np.minimum(wanted, full)
         waits = np.where(wanted > full, above, above / CATCH_UP)
-        waits[np.isnan(first_frame_at)] = 0.0
-        fast = columns.stepped_at[places] + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
-        waits = np.where(columns.real_time[places], waits, fast)
-        waits[columns.blocked(places)] = inf
-        return waits
+        if self.listened < self.active:
+            fast = columns.stepped_at[:used] + 1 / FRAME_RATE - now if self.prompts_wait else 0.0
+            waits = np.where(columns.real_time[:used], waits, fast)
+        waits[columns.blocked(used)] = inf
+        return waits, lead

@@ -37,6 +37,11 @@ class Slots:
         """Return views of one slot ``[1, …]``."""
         return rows(self.state, slot, slot + 1)
 
+    @property
+    def influence(self) -> int:
+        """Return the frames that an exact snapshot goes back at least; 0 without exact ones."""
+        return 0 if self.snapshots is None else self.snapshots.influence
+
     def begin(self, streams: list[Stream]) -> list[bool]:
         """Fill the slots of streams that start; returns whether the logits of each are finite."""
         slots, prompts = [stream.slot for stream in streams], [stream.prompt for stream in streams]

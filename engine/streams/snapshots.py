@@ -35,26 +35,26 @@ class Snapshots:
         self.influence = frames_of_influence(config) if exact else 0
         frames = frames_in_exact_snapshot(config) if exact else frames_in_snapshot(config)
         self._codes = CodeHistory(slots, frames, books)
-        self._next = np.zeros(slots, np.int64)
+        self._left_out = np.zeros(slots, np.int64)
+        """Frames of each slot's stream that its history did not begin with."""
         self._decoder_states = [DecoderStates(FROM_SILENCE, 0) for _ in range(slots)]
 
     def begin(self, slot: int, prompt: Prompt) -> None:
         """Begin a stream in a slot, behind a prompt."""
         self._codes.begin(slot, prompt.codes)
-        self._next[slot] = prompt.start + prompt.frames
+        self._left_out[slot] = prompt.start + prompt.frames - self._codes.count(slot)
         self._decoder_states[slot] = DecoderStates(prompt.decoder_state, self.influence)
 
     def append(self, slots: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> None:
         """Add a frame of each slot, ``codes`` ``[n, K]``."""
         self._codes.append(slots, codes)
-        self._next[slots] += 1
 
     def take(self, slot: int, decoder: Callable[[], State]) -> Snapshot:
         """Return a snapshot of a slot's stream, where ``decoder`` gives its decoder's state; called every second."""
         codes = self._codes.last(slot)
         if not self.influence:
             return Snapshot(pack_codes(codes))
-        now, states = int(self._next[slot]), self._decoder_states[slot]
+        now, states = self._left_out.item(slot) + self._codes.count(slot), self._decoder_states[slot]
         states.note(now, decoder)
         decoder_state = states.oldest
         assert now - decoder_state.start <= len(codes), "the ring holds less than an exact snapshot needs"

@@ -32,7 +32,7 @@ class Frames(Sequence[Generated]):
         streams: their streams ``[n]``.
         stream_ids, indices: numbers of the streams and of the frames, int64 ``[n]``.
         codes: coarse codes, int32 ``[n]``.
-        samples: int16 ``[n, 320]``.
+        samples: int16 ``[n, 320]``; a single frame's are copied, so that it does not keep all.
     """
 
     streams: npt.NDArray[np.object_]
@@ -59,7 +59,7 @@ class Frames(Sequence[Generated]):
     def __getitem__(self, which: int | slice) -> Generated | list[Generated]:
         if isinstance(which, slice):
             return [self[row] for row in range(*which.indices(len(self)))]
-        row = self.streams[which], int(self.indices[which]), int(self.codes[which]), self.samples[which]
+        row = self.streams[which], int(self.indices[which]), int(self.codes[which]), self.samples[which].copy()
         return Generated(*row)
 
 

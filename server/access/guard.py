@@ -6,7 +6,6 @@ import ipaddress
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -27,14 +26,6 @@ _SETTLE_SECONDS = 2.0
 """Seconds for which a changed file is read again: it may change twice within one tick of the file system's clock."""
 
 
-class _Stamp(NamedTuple):
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
 class Guard:
     """Knows the keys, follows their file, and tells who calls.
 
@@ -44,7 +35,7 @@ class Guard:
 
     def __init__(self, settings: Settings) -> None:
         self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
-        self._stamp: _Stamp | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._settled_at = 0.0
         """Time after which the file is not read again unless it changes."""
         self._keys: dict[str, ApiKey] = {}
@@ -184,13 +175,13 @@ class Guard:
         log.info("keys read again", keys=len(keys))
 
 
-def _stamp_of(path: Path) -> _Stamp | None:
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
     """Return numbers that change with a file, also where a copy keeps its size and time of modification."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _same_host(origin: str, host: str) -> bool:

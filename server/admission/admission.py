@@ -76,12 +76,7 @@ class Admission:
             elsewhere = link.places.kept(pace=pace) > kept
             elsewhere |= any(stream.waits for stream in link.live(pace=pace) if stream.model.id != model.id)
             at_once = at_once and not elsewhere
-            at_once &= self._require_place(
-                len(link.live(model.id, pace)) + kept,
-                most,
-                link.live(pace=pace),
-                bears,
-            )
+            at_once &= self._require_place(len(link.live(model.id, pace)) + kept, most, link.live(pace=pace), bears)
         return at_once
 
     def start_stream(

@@ -22,12 +22,7 @@ _FORM: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "audio": {"type": "string", "format": "binary", "description": "A recording of 0.5 to 60 seconds, any format."},
-        "seconds": {
-            **RANGES["seconds"].kind,
-            "default": DEFAULT_SECONDS,
-            **RANGES["seconds"].bounds,
-            "description": "How much to generate, without the prompt.",
-        },
+        "seconds": _number("seconds", "How much to generate, without the prompt.") | {"default": DEFAULT_SECONDS},
         "seed": _number("seed", "Random where left out."),
         "temperature": _number("temperature", "0 is greedy."),
         "top_k": _number("top_k", "0 is off."),
@@ -91,23 +86,6 @@ _AUDIO: dict[int | str, Any] = {
         "content": dict.fromkeys(MEDIA_TYPES.values(), _BINARY),
     }
 }
-_ADDRESS: dict[int | str, Any] = {
-    201: {
-        "description": "The address, for one use",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["url", "expires_in"],
-                    "properties": {
-                        "url": {"type": "string", "description": "From the server's root on."},
-                        "expires_in": {"type": "number", "description": "Seconds."},
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 def _refusals(*statuses: int) -> dict[int | str, Any]:
@@ -126,7 +104,7 @@ def _body(stream: str) -> dict[str, Any]:
 
 _UPLOAD_REFUSALS = _refusals(400, 401, 413, 415, 422, 429, 503)
 CONTINUE_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM), "responses": _AUDIO | _UPLOAD_REFUSALS}
-PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _ADDRESS | _UPLOAD_REFUSALS}
+PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _UPLOAD_REFUSALS}
 _TOKEN = {
     "name": "token",
     "in": "query",

@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from whispergpt.server.access.caller import Caller
@@ -31,8 +32,21 @@ _PROBE = re.compile(r"bytes ?= ?0-([01])")
 """Range that Safari asks for first, as a probe."""
 
 
-@router.post(ROUTE, status_code=201, summary="An address that plays a continuation once", **PLAY_FORM_DOCS)
-async def make_address(request: Request, caller: RequestCaller) -> dict[str, str | float]:
+class PlayAddress(BaseModel):
+    """An address, for one use."""
+
+    url: str = Field(description="From the server's root on.")
+    expires_in: float = Field(description="Seconds.")
+
+
+@router.post(
+    ROUTE,
+    status_code=201,
+    summary="An address that plays a continuation once",
+    response_description="The address, for one use",
+    **PLAY_FORM_DOCS,
+)
+async def make_address(request: Request, caller: RequestCaller) -> PlayAddress:
     """Make an address from a form of ``/continue``; errors are told here, where the client can read them."""
     services = services_of(request.app)
     held = ExitStack()
@@ -54,7 +68,7 @@ async def make_address(request: Request, caller: RequestCaller) -> dict[str, str
         if isinstance(error, ClientDisconnect):
             raise ApiError(400, "cut_short", "The body did not come to its end.") from None
         raise
-    return {"url": f"{ROUTE}?token={token}", "expires_in": services.addresses.seconds}
+    return PlayAddress(url=f"{ROUTE}?token={token}", expires_in=services.addresses.seconds)
 
 
 @router.get(ROUTE, summary="Play an address", response_class=Response, **PLAY_DOCS)

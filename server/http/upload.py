@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import BinaryIO, get_args
 
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -18,15 +19,7 @@ from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.audio.encoders import Format
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.http.continuation_schema import FORM_FIELDS
-from whispergpt.server.parameters import (
-    DEFAULT_SECONDS,
-    Wishes,
-    check_wishes,
-    frames_for,
-    number,
-    truth,
-    whole_number,
-)
+from whispergpt.server.parameters import DEFAULT_SECONDS, Wishes, check_wishes, frames_for, number, truth, whole_number
 from whispergpt.server.settings import Settings
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
@@ -107,13 +100,13 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     try:
         async with asyncio.timeout(settings.upload_seconds):
             form = await parser.parse()
-    except MultiPartException as error:
-        if "Part exceeded" in error.message:
+    except (MultiPartException, FormParserError) as error:  # starlette before 1.0 passes the parser's own errors on
+        if "Part exceeded" in str(error):
             name = parser.field_name[:100]
             if name == "audio":
                 raise _no_file_name() from None
             raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
-        raise bad_value(None, f"The form cannot be read: {error.message}", "bad_form") from None
+        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}.", "bad_form") from None
     except TimeoutError:
         raise ApiError(
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"

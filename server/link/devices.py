@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whispergpt.server.settings import Settings
@@ -31,16 +32,22 @@ class EngineDevice:
     sharing: int = 1
 
 
+def named_devices(settings: Settings) -> list[EngineDevice]:
+    """Return a device for each engine; none if the setting is ``all``, whose devices are still to be counted."""
+    return [] if settings.device == "all" else _numbered(settings.devices)
+
+
 async def devices_of(settings: Settings) -> list[EngineDevice]:
-    """Return a device for each engine.
+    """Return a device for each engine, and count the devices of ``all``.
 
     Raises:
         DevicesError: every CUDA device is wanted, and torch can use none or cannot count them.
         OSError: the process that counts them cannot be made.
     """
-    names = settings.devices
-    if names == ["all"]:
-        names = await _cuda_devices(settings.start_seconds)
+    return named_devices(settings) or _numbered(await _cuda_devices(settings.start_seconds))
+
+
+def _numbered(names: Sequence[str]) -> list[EngineDevice]:
     cpus = max(1, names.count("cpu"))
     return [EngineDevice(name, number, len(names), cpus) for number, name in enumerate(names)]
 

@@ -47,18 +47,23 @@ _HANGS = "The engine hangs and is being restarted; try again in a moment."
 class EngineLink:
     """Starts the engine, then dispatches its events until it dies. The event loop only passes messages on.
 
+    Args:
+        process: the engine's process, if it has been started already.
+
     Attributes:
         device: of the engine.
         models: by name; empty until the engine is ready.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, device: EngineDevice) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, device: EngineDevice, process: EngineProcess | None = None
+    ) -> None:
         self.device = device
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         self.places = Places()
         self._settings, self._metrics = settings, metrics
-        self._process = EngineProcess(settings, device)
+        self._process = process or EngineProcess(settings, device)
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
         self._loads: dict[str, Load] = {}
@@ -74,7 +79,8 @@ class EngineLink:
         Raises:
             EngineStartError: it could not load, died on the way or took longer than ``start_seconds``.
         """
-        await self._process.start()
+        if self._process.pid is None:
+            await self._process.start()
         if self._process.pid is not None:
             self._metrics.processes.engines.add(self._process.pid)
         self._begin(await loaded_models(self._process, self._settings.start_seconds))

@@ -52,7 +52,7 @@ class EngineProcess:
     """
 
     def __init__(self, settings: Settings, device: EngineDevice) -> None:
-        self._settings, self._device = settings, device
+        self._settings, self.device = settings, device
         self._folder = None if sys.platform == "linux" else Path(tempfile.mkdtemp(prefix="whispergpt-"))
         self._context = zmq.asyncio.Context()
         try:
@@ -96,7 +96,7 @@ class EngineProcess:
             "whispergpt.engine.process.worker",
             self._endpoint,
             parent,
-            json.dumps(msgspec.structs.asdict(options_of(self._settings, self._device))),  # a path need not be UTF-8
+            json.dumps(msgspec.structs.asdict(options_of(self._settings, self.device))),  # a path need not be UTF-8
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -124,9 +124,9 @@ class EngineProcess:
         Raises:
             msgspec.ValidationError: a message is not an event.
         """
-        event = await self._socket.recv()
+        parts = await self._socket.recv_multipart()
         self._remove_folder()
-        return unpack_event(event)
+        return unpack_event(parts)
 
     async def wait(self) -> str:
         """Wait for the process to end; returns how it ended, for the log."""
@@ -177,4 +177,4 @@ class EngineProcess:
                 return
             text = line.decode(errors="replace").rstrip()
             self._last_lines.append(text)
-            log.info("engine says", engine=self._device.number, text=text)
+            log.info("engine says", engine=self.device.number, text=text)

@@ -7,7 +7,7 @@ Afterwards it is ready while at least one engine is. An engine that crashes is r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -17,6 +17,7 @@ from whispergpt.engine.messages import ModelInfo, Pace
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.devices import DevicesError, devices_of
 from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.supervisor import Supervisor, fingerprints_of
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.loop_lag import watch_loop_lag
@@ -33,17 +34,21 @@ _UNUSABLE = 2
 class Engines:
     """Owns a supervisor for each device; requests borrow the links to their engines.
 
+    Args:
+        started: the first processes of engines, if they have been started already.
+
     Attributes:
         first_ready: set once every engine has been ready.
         drain_begun: set once the server takes no new work.
         exit_status: of the server once it has failed.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, started: Sequence[EngineProcess] = ()) -> None:
         self.first_ready, self.drain_begun = asyncio.Event(), asyncio.Event()
         self.exit_status = 1
         self._settings, self._metrics = settings, metrics
         self._supervisors: list[Supervisor] = []
+        self._started = {process.device.number: process for process in started}
         self._task: asyncio.Task[None] | None = None
         self._fatal, self._failure = asyncio.Event(), ""
 
@@ -167,7 +172,15 @@ class Engines:
             self._fail(f"the devices of the engines cannot be found: {error}", 1)
             return
         self._supervisors = [
-            Supervisor(self._settings, self._metrics, device, self._engine_ready, self._fail) for device in devices
+            Supervisor(
+                self._settings,
+                self._metrics,
+                device,
+                self._engine_ready,
+                self._fail,
+                self._started.pop(device.number, None),
+            )
+            for device in devices
         ]
         for supervisor in self._supervisors:
             supervisor.start()

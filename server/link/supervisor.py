@@ -10,6 +10,7 @@ from typing import Literal
 
 from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_start import EngineStartError
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.metrics import Metrics
@@ -31,6 +32,7 @@ class Supervisor:
         ready: called whenever an engine has become ready, with its link.
         fail: called with a reason and the server's exit status if the server must end: the first load failed, or
             ``strict`` and the engine crashed.
+        first: the first engine process, if it has been started already.
 
     Attributes:
         link: to the engine that runs, or the last that did; None before the first is ready.
@@ -43,11 +45,12 @@ class Supervisor:
         device: EngineDevice,
         ready: Callable[[EngineLink], None],
         fail: Callable[[str, int], None],
+        first: EngineProcess | None = None,
     ) -> None:
         self.state: State = "starting"
         self.device = device
         self.link: EngineLink | None = None
-        self._settings, self._metrics = settings, metrics
+        self._settings, self._metrics, self._first = settings, metrics, first
         self._tell_ready, self._tell_failed = ready, fail
         self._running: EngineLink | None = None
         self._task: asyncio.Task[None] | None = None
@@ -118,7 +121,7 @@ class Supervisor:
             EngineStartError: it cannot load.
             OSError: there are no files or processes to be had for it.
         """
-        link = EngineLink(self._settings, self._metrics, self.device)
+        link, self._first = EngineLink(self._settings, self._metrics, self.device, self._first), None
         self._running = link
         try:
             await link.start()

@@ -16,22 +16,7 @@ from whispergpt.server.link.places import Place
 from whispergpt.server.observe import logs
 from whispergpt.server.parameters import Wishes, check_wishes, find_model, sampling_for
 from whispergpt.server.services import Services
-from whispergpt.server.session.events import (
-    BufferClear,
-    BufferCommit,
-    ClientEvent,
-    PlaybackReport,
-    ResponseCancel,
-    ResponseCreate,
-    ResponseFields,
-    ResponseFork,
-    ResponsePause,
-    ResponseResume,
-    SessionFields,
-    SessionUpdate,
-    parse_event,
-    require_audio,
-)
+from whispergpt.server.session import events
 from whispergpt.server.session.inbox import Inbox
 from whispergpt.server.session.options import StreamOptions
 from whispergpt.server.session.prompt import SessionPrompt
@@ -166,7 +151,7 @@ class StreamSession:
     async def _handle(self, message: IncomingMessage) -> None:
         options = self._options
         if isinstance(message.content, bytes):
-            require_audio(message.content)
+            events.require_audio(message.content)
             with self._response_spared():
                 if self._prompt.state == "empty":
                     # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
@@ -177,33 +162,33 @@ class StreamSession:
                     self._caller.pay(0.0)  # refuses whose allowance is used up
                 await self._prompt.add(message.content, options)
             return
-        event: ClientEvent = parse_event(message.content)
+        event: events.ClientEvent = events.parse_event(message.content)
         match event:
-            case SessionUpdate():
+            case events.SessionUpdate():
                 self._update(event.session)
                 await self._socket.send_event("session.updated", session=self._options.describe(self._id))
-            case BufferClear():
+            case events.BufferClear():
                 self._prompt.clear()
                 self._give_place_back()
                 await self._socket.send_event("input_audio_buffer.cleared")
-            case BufferCommit():
+            case events.BufferCommit():
                 with self._response_spared():
                     self._services.guard.require_known(self._caller)
                     seconds = await self._commit()
                 await self._socket.send_event("input_audio_buffer.committed", seconds=round(seconds, 6))
-            case ResponseCreate():
+            case events.ResponseCreate():
                 with self._response_spared():
                     self._services.guard.require_known(self._caller)
                 await self._create(event.response, message.at)
-            case ResponseCancel():
+            case events.ResponseCancel():
                 if self._response is None:
                     raise wrong_order("There is no response to cancel.")
                 self._response.cancel()
-            case ResponseFork():
+            case events.ResponseFork():
                 await self._fork(event.seed)
-            case ResponsePause() | ResponseResume():
-                await self._pause(isinstance(event, ResponsePause))
-            case PlaybackReport():
+            case events.ResponsePause() | events.ResponseResume():
+                await self._pause(isinstance(event, events.ResponsePause))
+            case events.PlaybackReport():
                 if self._response is not None:  # one that comes a moment too late is no mistake
                     self._response.report(event.played_frames, event.underruns)
             case _:
@@ -242,7 +227,7 @@ class StreamSession:
         if self._place is not None:
             self._place.give_back()
 
-    async def _create(self, fields: ResponseFields, began: float) -> None:
+    async def _create(self, fields: events.ResponseFields, began: float) -> None:
         if self._response is not None:
             raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
         if fields.resume_token is not None:
@@ -293,7 +278,7 @@ class StreamSession:
             raise wrong_order("The response is paused already." if paused else "The response is not paused.")
         await self._socket.send_event(f"response.{done}", **response.pause(paused))
 
-    def _update(self, fields: SessionFields) -> None:
+    def _update(self, fields: events.SessionFields) -> None:
         options = self._options.updated(fields, self._services.engines.models)
         if options.input != self._options.input and self._prompt.state != "empty":
             raise wrong_order("The model and the input are fixed once audio came; send input_audio_buffer.clear first.")

@@ -12,13 +12,12 @@ import pytest
 from tests.support.faults import GOOD_PROMPT
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
-from tests.support.prometheus import DEPLOYED, PrometheusProcess, configuration, free_port
+from tests.support.ports import free_port
+from tests.support.prometheus import DEPLOYED, PrometheusProcess, configuration
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.deploy.grafana.generator.catalogue import DASHBOARDS
-
-pytestmark = pytest.mark.parallel
 
 DOWN = "WhispergptServerDown"
 

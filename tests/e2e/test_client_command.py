@@ -16,8 +16,6 @@ from whispergpt_client.meter import Meter, level_db
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 
-pytestmark = pytest.mark.parallel
-
 NOBODY = "http://127.0.0.1:9"
 Done = subprocess.CompletedProcess[bytes]
 

@@ -26,8 +26,6 @@ from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDe
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
-pytestmark = pytest.mark.parallel
-
 FRAME_BYTES = 2 * HOP
 SECONDS = 5.0
 WHOLE = round(SECONDS * 75) * FRAME_BYTES

@@ -23,8 +23,6 @@ from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, Span, steady
 from whispergpt.load.voices import Voices
 
-pytestmark = pytest.mark.parallel
-
 PANELS = [pytest.param(panel, id=f"{page.name} {panel.title}") for page in DASHBOARDS for panel in page.panels]
 ALERTS = [
     pytest.param(rule["expr"], id=rule["alert"])

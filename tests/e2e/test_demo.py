@@ -6,12 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import soundfile
 
 from tests.support.audio import HOP, SAMPLE_RATE
-
-pytestmark = pytest.mark.parallel
 
 ROOT = Path(__file__).resolve().parents[2]
 

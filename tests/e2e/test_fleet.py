@@ -18,7 +18,6 @@ from tests.support.kernels import kernels_expected
 from tests.support.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.parallel,
     pytest.mark.timeout(150),
     pytest.mark.skipif(not kernels_expected(), reason="without compiled kernels streams go on with other samples"),
 ]

@@ -17,8 +17,6 @@ from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
 
-pytestmark = pytest.mark.parallel
-
 Keys = dict[str, str]
 
 
@@ -114,15 +112,12 @@ def test_one_stream_too_many(url: str, keys: tuple[Path, Keys]) -> None:
             headers=bearer(keys[1]["free"]),
         )
         assert other.status_code == 200, "others are not concerned"
-    deadline = time.monotonic() + 30
-    while (
-        HTTP.post(
-            f"{url}/continue", files={"audio": SPEECH.read_bytes()}, data={"seconds": 0.2}, headers=bearer(key)
-        ).status_code
-        == 429
-    ):
-        assert time.monotonic() < deadline, "the first is gone, and its place is taken for ever"
-        time.sleep(0.2)
+
+    def served() -> bool:
+        form = {"files": {"audio": SPEECH.read_bytes()}, "data": {"seconds": "0.2"}}
+        return HTTP.post(f"{url}/continue", **form, headers=bearer(key)).status_code == 200  # type: ignore[arg-type]
+
+    wait_until(served, "the first is gone, and so is its place")
 
 
 def test_a_key_takes_no_more_than_its_share_of_the_doors(url: str, keys: tuple[Path, Keys]) -> None:
@@ -160,9 +155,11 @@ def test_audio_beyond_the_allowance(url: str, keys: tuple[Path, Keys]) -> None:
         )
         return answer.status_code, dict(answer.headers)
 
+    began = time.monotonic()
     assert ask(90)[0] == 200
     status, headers = ask(1)
-    assert status == 429 and 60 <= int(headers["retry-after"]) <= 130
+    # With the prompt's four, 94 seconds were counted of 30; half a second is given back each second.
+    assert status == 429 and 126 - (time.monotonic() - began) <= int(headers["retry-after"]) <= 130
     with LiveSocket(url, headers=bearer(keys[1]["going"])) as socket:
         socket.commit(SPEECH.read_bytes())
         socket.update(pace="fast")
@@ -190,12 +187,6 @@ def test_a_key_taken_out_is_out_at_once(url: str, keys: tuple[Path, Keys]) -> No
         assert open_before.expect_close() == 1008
     assert HTTP.get(f"{url}/v1/models", headers=bearer(secrets["fleeting"])).status_code == 401
     assert HTTP.get(f"{url}/v1/models", headers=bearer(secrets["free"])).status_code == 200
-
-
-def test_metrics_can_be_open(keys: tuple[Path, Keys]) -> None:
-    with ServerProcess("--keys", str(keys[0]), environment={"WHISPERGPT_OPEN_METRICS": "true"}) as process:
-        assert HTTP.get(f"{process.url}/metrics").status_code == 200
-        assert HTTP.get(f"{process.url}/v1/models").status_code == 401
 
 
 @pytest.mark.parametrize("open_", [True, False])

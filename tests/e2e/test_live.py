@@ -18,6 +18,7 @@ BYTES_PER_SECOND = 2 * SAMPLE_RATE
 FRAME_BYTES = 2 * HOP
 
 
+@pytest.mark.alone  # a second is little for the first audio of a busy machine
 def test_first_audio_comes_before_a_tenth_could_be_played(server: str) -> None:
     seconds = 10.0
     with LiveSocket(server) as socket:
@@ -54,10 +55,10 @@ def test_messages_hold_whole_frames_and_the_first_is_small(server: str) -> None:
 
 
 def test_realtime_stays_at_most_two_seconds_ahead(client: Client) -> None:
-    seconds, tolerance = 4.0, 0.25
-    received, start, leads = 0, None, []
+    seconds, tolerance = 4.0, 0.1
+    # Before the first audio: a listener that is late for it would seem to be ahead of more.
+    received, start, leads = 0, time.monotonic(), []
     for pcm in client.stream(SPEECH, seconds=seconds, pace="realtime", seed=1):
-        start = start or time.monotonic()
         received += len(pcm)
         leads.append(received / BYTES_PER_SECOND - (time.monotonic() - start))
     assert received == seconds * BYTES_PER_SECOND

@@ -24,8 +24,6 @@ from whispergpt.engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, Mod
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
-pytestmark = pytest.mark.parallel
-
 FRAME_BYTES = 2 * HOP
 KEY = {"WHISPERGPT_RESUME_KEY": "both servers have this one"}
 STACK = StackConfig(256, 2, 4, 1, 256, 64)
@@ -50,6 +48,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def url(models: list[str]) -> Iterator[str]:
     with ServerProcess("--model", models[0], "--model", models[1], environment=KEY) as process:
         yield process.url
+        wait_for_idle(process.url)
+        process.terminate()
+        assert process.wait() == 0
+
+
+@pytest.fixture(scope="module")
+def stranger(models: list[str]) -> Iterator[ServerProcess]:
+    """A server with a key of its own."""
+    with ServerProcess("--model", models[0]) as process:
+        yield process
         wait_for_idle(process.url)
         process.terminate()
         assert process.wait() == 0
@@ -141,22 +149,21 @@ def test_strict_servers_go_on_with_the_very_same_samples(models: list[str]) -> N
             assert rest == whole[start * FRAME_BYTES :]
 
 
-def test_a_killed_engine_is_outlived(models: list[str]) -> None:
-    with ServerProcess("--model", models[0]) as process:
-        with begin(process.url) as socket:
-            heard, points = listen(socket, checkpoints=2)
-            for pid in process.engine_pids():
-                os.kill(pid, signal.SIGKILL)
-            socket.expect_close()
-        with Client(process.url) as client:
-            wait_until(client.ready, "the engine is back", seconds=START_SECONDS)
-        with resume(process.url, points[-1]) as socket:  # the server, and its key, are the same
-            rest, _ = listen(socket, start=points[-1]["frame"])
-        assert len(rest) + points[-1]["frame"] * FRAME_BYTES == SECONDS * 75 * FRAME_BYTES
-        assert len(heard) >= 75 * FRAME_BYTES
+def test_a_killed_engine_is_outlived(stranger: ServerProcess) -> None:
+    with begin(stranger.url) as socket:
+        heard, points = listen(socket, checkpoints=2)
+        for pid in stranger.engine_pids():
+            os.kill(pid, signal.SIGKILL)
+        socket.expect_close()
+    with Client(stranger.url) as client:
+        wait_until(client.ready, "the engine is back", seconds=START_SECONDS)
+    with resume(stranger.url, points[-1]) as socket:  # the server, and its key, are the same
+        rest, _ = listen(socket, start=points[-1]["frame"])
+    assert len(rest) + points[-1]["frame"] * FRAME_BYTES == SECONDS * 75 * FRAME_BYTES
+    assert len(heard) >= 75 * FRAME_BYTES
 
 
-def test_what_cannot_be_resumed_is_said(url: str, models: list[str]) -> None:
+def test_what_cannot_be_resumed_is_said(url: str, stranger: ServerProcess) -> None:
     with begin(url, pace="fast") as socket:
         _, points = listen(socket, checkpoints=2)
     token = points[-1]["resume_token"]
@@ -173,12 +180,9 @@ def test_what_cannot_be_resumed_is_said(url: str, models: list[str]) -> None:
         socket.event("response.create", response={"resume_token": token})  # the session is none the worse
         socket.expect("response.created")
         listen(socket, 1, points[-1]["frame"])
-    with ServerProcess("--model", models[0]) as stranger:
-        with LiveSocket(stranger.url) as socket:
-            socket.event("response.create", response={"resume_token": token})
-            assert "none of this server's" in socket.expect_error()["message"]
-        stranger.terminate()
-        assert stranger.wait() == 0
+    with LiveSocket(stranger.url) as socket:
+        socket.event("response.create", response={"resume_token": token})
+        assert "none of this server's" in socket.expect_error()["message"]
 
 
 def test_a_model_without_a_fine_stage_gives_no_tokens(url: str) -> None:

@@ -8,15 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from whispergpt_client import AsyncClient, Client
 
 from tests.support.audio import SPEECH, encode, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT
-
-pytestmark = pytest.mark.parallel
 
 SEED = 20_241_210
 SHORT = encode(speech(1.0, 16_000), 16_000, "FLAC")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 from whispergpt_client import Client
 
 from tests.support.audio import HOP, SPEECH
 from tests.support.http import HTTP
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 
 def test_sigterm_lets_a_playing_stream_finish() -> None:
     with ServerProcess() as process, Client(process.url) as client:
-        stream = client.stream(SPEECH, seconds=2, pace="realtime", seed=1)
+        stream = client.stream(SPEECH, seconds=4, pace="realtime", seed=1)
         pieces = iter(stream)
         received = len(next(pieces))
         process.terminate()
-        time.sleep(0.5)
-        assert refuses_new_work(process.url)
+        wait_until(lambda: refuses_new_work(process.url), "it takes no new work")
         received += sum(len(piece) for piece in pieces)
         assert process.wait() == 0, process.log()
     assert stream.response is not None
     assert stream.response["status"] == "completed"
-    assert received == 150 * HOP * 2
+    assert received == 300 * HOP * 2
     assert "Traceback" not in process.log()
 
 

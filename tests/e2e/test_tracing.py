@@ -17,8 +17,6 @@ from tests.support.http import HTTP
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
-pytestmark = pytest.mark.parallel
-
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 

@@ -13,8 +13,6 @@ from tests.support.audio import encode, samples_of, speech
 from tests.support.corpus import run_main, speakers
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
-pytestmark = pytest.mark.parallel
-
 CODEC = ("--steps", 12, "--quantize-from", 4, "--adversarial-from", 8, "--batch", 2)
 
 

@@ -21,8 +21,6 @@ from tests.support.tools import require_tool
 from whispergpt.cli.main import COMMANDS
 from whispergpt.server.ready_line import wait_until_ready
 
-pytestmark = pytest.mark.parallel
-
 ROOT = Path(__file__).resolve().parents[2]
 DATA = {
     "engine": ("models", "native/src"),

@@ -28,9 +28,11 @@ from whispergpt.load.record import Summary
     [
         ("vanish", 4 * len(vanish.POINTS), [(vanish, "WARM_UP", 4 * len(vanish.POINTS))]),
         ("fuzz", 1_000, []),
-        ("stall", 3, [(stall, "SECONDS", 8.0), (stall, "SETTLE_SECONDS", 4.0)]),
+        # Alone: a busy machine, too, lets a listener's buffer of 50 ms run empty.
+        pytest.param("stall", 3, [(stall, "SECONDS", 8.0), (stall, "SETTLE_SECONDS", 4.0)], marks=pytest.mark.alone),
         ("kill", 1, [(kill, "LISTENERS", 3), (kill, "SECONDS", 7.0), (kill, "BEFORE_SECONDS", 2.0)]),
-        ("drain", 3, [(drain, "SECONDS", 8.0)]),
+        # Alone: the server must end in time.
+        pytest.param("drain", 3, [(drain, "SECONDS", 8.0)], marks=pytest.mark.alone),
         ("schedules", 2, [(schedules, "STREAMS", 8)]),
     ],
 )
@@ -43,27 +45,32 @@ def test_what_must_hold_holds(
     assert measured["held"], measured
 
 
+@pytest.mark.alone  # the attackers have the lowest priority, and on a busy machine no time
 def test_one_key_that_holds_all_it_can_get_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In memory, and in what it keeps of others: how fast a machine is, is not a test's business."""
     monkeypatch.setattr(hold, "MINUTE_SECONDS", 12.0)
+    monkeypatch.setattr(hold, "QUIET_MINUTES", 0.25)
     measured = attack("hold", 1)
     assert measured["bounded"] and not measured["left"], measured
     assert measured["hog"]["fill_inbox: MiB"] and measured["hog"]["leave_uncommitted: MiB"], measured
     assert measured["most_upload_mb"] > 1 and isinstance(measured["held"], bool), measured
 
 
-@pytest.mark.parametrize("name", ["steady", "overload"])
-def test_a_few_seconds_of_visitors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a server of two streams, and in its manners: how fast a machine is, is not a test's business."""
+@pytest.mark.parametrize(("name", "streams"), [("steady", 4), ("overload", 2)])
+def test_a_few_seconds_of_visitors(name: str, streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check how few streams are shared out; how fast a machine is, is not a test's business.
+
+    Of a steady load, enough listeners find a place even where a busy machine keeps each place for longer.
+    """
     monkeypatch.setattr(visitors, "MINUTE_SECONDS", 5.0)
     monkeypatch.setattr(visitors, "WARM_SECONDS", 2.0)
     monkeypatch.setattr(visitors, "MIX", Mix(Span(2, 3), Span(0.5, 1)))
-    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": "2"}
+    small = ATTACKS[name].settings | {"WHISPERGPT_MAX_STREAMS": str(streams)}
     monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], settings=small))
     measured = attack(name, 1)
     heard = measured["heard"]
     outcomes = dict(heard["listeners"])
-    assert 1 <= measured["limit"] <= 2 and outcomes["completed"] > 2, measured
+    assert 1 <= measured["limit"] <= streams and outcomes["completed"] > 2, measured
     assert outcomes.pop("arrived") == sum(outcomes.values()) and "failed" not in outcomes, measured
     assert measured["left"] == 0 and isinstance(measured["held"], bool), measured
     if name == "overload":

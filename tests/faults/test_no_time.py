@@ -17,6 +17,8 @@ from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
+pytestmark = pytest.mark.alone
+"""Streams play in real time here while others come at certain times, are told how long to wait, and wait so long."""
 SETTINGS = {"WHISPERGPT_MAX_LOAD": "0.001", "WHISPERGPT_MAX_WAITING": "1", "WHISPERGPT_QUEUE_SECONDS": "3"}
 """A machine a thousand times slower than this one: there is time for one."""
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.engine.backends.graph_path import GPU_TILE
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.gpu.launch import ROW_BLOCK
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
 
@@ -42,10 +42,10 @@ def test_prompt_and_logits_equal_the_cpus(audio: np.ndarray) -> None:
 
 
 def test_same_seed_in_any_company(audio: np.ndarray) -> None:
-    engine = Engine.load("speech", "cuda", max_streams=2 * GPU_TILE)
+    engine = Engine.load("speech", "cuda", max_streams=2 * ROW_BLOCK)
     prompt = engine.encode_prompt(audio)
-    alone = [codes_and_samples(engine, prompt, [seed])[0] for seed in range(0, GPU_TILE + 12, 12)]
-    together = codes_and_samples(engine, prompt, list(range(GPU_TILE + 12)))[::12]
+    alone = [codes_and_samples(engine, prompt, [seed])[0] for seed in range(0, ROW_BLOCK + 12, 12)]
+    together = codes_and_samples(engine, prompt, list(range(ROW_BLOCK + 12)))[::12]
     for (codes, samples), (same_codes, same_samples) in zip(alone, together, strict=True):
         assert codes == same_codes
         assert (samples == same_samples).all()

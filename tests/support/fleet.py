@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from ray.cluster_utils import Cluster
 from ray.util import list_named_actors
 
 from tests.support.metrics import Metrics
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,9 +55,7 @@ class LocalFleet:
         self._patch = pytest.MonkeyPatch()
         self._pids: set[int] = set()
         self._cluster: Cluster | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port: int = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         for name, value in {
             "PYTHONPATH": str(ROOT),

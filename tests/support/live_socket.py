@@ -12,9 +12,8 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.support.waiting import PATIENCE_SECONDS
 from whispergpt.benchmarks.attacks.stall import narrow_wire
-
-WAIT_SECONDS = 30.0
 
 
 class LiveSocket:
@@ -37,7 +36,14 @@ class LiveSocket:
         self._open = ExitStack()
         address = url.replace("http", "ws", 1) + "/stream" + query
         wire = None if receive_buffer is None else narrow_wire(url, receive_buffer)
-        connecting = connect(address, open_timeout=WAIT_SECONDS, max_size=None, additional_headers=headers, sock=wire)
+        connecting = connect(
+            address,
+            open_timeout=PATIENCE_SECONDS,
+            ping_timeout=None,
+            max_size=None,
+            additional_headers=headers,
+            sock=wire,
+        )
         self._connection = self._open.enter_context(connecting)
         self.session: dict[str, Any] = {} if refused else self.expect("session.created")["session"]
 
@@ -50,8 +56,13 @@ class LiveSocket:
         self._open.close()
 
     def send(self, message: str | bytes) -> None:
-        """Send one message as it is."""
-        self._connection.send(message)
+        """Send one message as it is. Of a session that the server has closed, ``receive`` tells the reason and the end.
+
+        A refusal may come before the client has sent the rest of what it meant to send. How far the client got by then
+        is a matter of speed alone.
+        """
+        with suppress(ConnectionClosed):
+            self._connection.send(message)
 
     def event(self, type: str, **fields: Any) -> None:
         """Send one event."""
@@ -62,7 +73,7 @@ class LiveSocket:
         self.event("session.update", session=session)
         return dict(self.expect("session.updated")["session"])
 
-    def receive(self, within: float = WAIT_SECONDS, checkpoints: bool = False) -> dict[str, Any] | bytes:
+    def receive(self, within: float = PATIENCE_SECONDS, checkpoints: bool = False) -> dict[str, Any] | bytes:
         """The next message: an event, or audio; checkpoints are passed by unless they are wanted.
 
         Raises:
@@ -87,7 +98,7 @@ class LiveSocket:
         """The error of the next message."""
         return dict(self.expect("error")["error"])
 
-    def expect_close(self, within: float = WAIT_SECONDS) -> int | None:
+    def expect_close(self, within: float = PATIENCE_SECONDS) -> int | None:
         """Read to the end and return the close code; None where the connection broke without one.
 
         Raises:
@@ -100,17 +111,20 @@ class LiveSocket:
             return None if closed.rcvd is None else closed.rcvd.code
 
     def close_code(self) -> int | None:
-        """Read what has come and return how the server closed the session; None where it is open."""
+        """Return the code with which the server closed the session; None where it answers, and so is open."""
+        self.event("session.update", session={})
         try:
-            return self.expect_close(within=1)
-        except TimeoutError:
-            return None
+            while not (isinstance(message := self.receive(), dict) and message["type"] == "session.updated"):
+                pass
+        except ConnectionClosed as closed:
+            return None if closed.rcvd is None else closed.rcvd.code
+        return None
 
     def send_too_much(self, messages: Iterable[bytes]) -> None:
         """Send on until the server will take no more."""
         with suppress(ConnectionClosed):
             for message in messages:
-                self.send(message)
+                self._connection.send(message)
 
     def clear(self) -> None:
         """Forget the prompt."""

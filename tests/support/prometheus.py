@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.ports import free_port
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT
 from whispergpt.deploy.grafana.generator.prometheus import Prometheus, PrometheusError
 
 DEPLOYED = ROOT / "deploy" / "prometheus"
-
-
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def configuration(folder: Path) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.support.ports import free_port
 from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 
@@ -34,7 +35,7 @@ http {{
 def proxy(name: str, server: str, folder: Path) -> Iterator[str]:
     """Run ``nginx`` or ``caddy`` in front of ``server``; gives the proxy's URL. Skips where it is not installed."""
     tool = require_tool(name)
-    port = _free_port()
+    port = free_port()
     text, there = _documented(name), urlsplit(server).netloc
     assert "127.0.0.1:8000" in text
     text = text.replace("127.0.0.1:8000", there)
@@ -65,12 +66,6 @@ def _documented(name: str) -> str:
     found = re.search(rf"```{name}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     assert found, f"{_PAGE} has no block of {name}"
     return found[1]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
 
 
 def _answers(port: int) -> bool:

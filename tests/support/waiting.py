@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_SECONDS = 60.0
-"""For what starts and ends processes, which takes long on a busy machine."""
+"""Longest wait on a busy machine, where processes take long to start and to end."""
 _T = TypeVar("_T")
 
 
-def wait_until(condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
+def wait_until(condition: Callable[[], _T], what: str, seconds: float = PATIENCE_SECONDS) -> _T:
     """Ask until the answer is true, and return it.
 
     Raises:

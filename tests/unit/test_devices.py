@@ -25,9 +25,8 @@ from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.lm import own_sound, train_fine, train_lm
 from whispergpt.training.lm.evaluate import evaluate
-from whispergpt.training.lm.slice_start import start_from_slices
-from whispergpt.training.study.band_study import study_bands
-from whispergpt.training.study.context_study import study_context
+from whispergpt.training.lm.start import start_from_slices
+from whispergpt.training.study.studies import study_bands, study_context
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN"),

@@ -22,7 +22,7 @@ from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_S, HOP, HYBRID, SMALL_CODEC, SamplingDefaults, StackConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.lm.bootstrap import FEWEST_GROUPS, interval
+from whispergpt.training.lm.comparison import FEWEST_GROUPS, interval
 
 Evaluate = Callable[..., dict[str, Any]]
 SMALL_STACK = StackConfig(256, 1, 4, 1, 64, 32)

@@ -14,7 +14,8 @@ NEVER = {"encodec", "torchaudio", "transformers", "matplotlib", "scipy", "libros
     ("module", "besides"),
     [
         ("whispergpt.cli.main", {"torch", "numpy", "fastapi", "av", "soxr"}),  # so that --help answers at once
-        ("whispergpt.server.run", {"torch"}),  # the server computes nothing
+        ("whispergpt.server.serving", {"torch"}),  # the server computes nothing
+        ("whispergpt.cli.serve", {"torch", "fastapi", "av"}),  # so that the engine starts at once
         (
             "whispergpt.engine.audio.nursery",
             {"torch", "fastapi", "uvicorn", "pydantic", "zmq", "whispergpt.server"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,11 @@ import torch
 from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
-from whispergpt.training.measures.continuations import Continuation
+from whispergpt.training.measures.continuations import Continuation, continuation_faults
 from whispergpt.training.measures.drift import MEASURES, courses, fit_slope
-from whispergpt.training.measures.faults import continuation_faults, fault_figures
+from whispergpt.training.measures.faults import fault_figures
 from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
-from whispergpt.training.measures.figures.comb import comb_db
-from whispergpt.training.measures.figures.frame_correlation import frame_correlation
+from whispergpt.training.measures.figures.buzz import comb_db, frame_correlation
 from whispergpt.training.measures.figures.listening import Pesq, Visqol
 from whispergpt.training.measures.figures.log_mel import log_mel_distance
 from whispergpt.training.measures.figures.notes import Notes, histogram_distance
@@ -111,11 +111,10 @@ def test_opus_comes_back_in_time_at_the_rate_asked_for(kbps: float) -> None:
 
 def test_an_ogg_files_framing_is_not_counted() -> None:
     file = encode(speech(1.0), format="OGG", subtype="OPUS")
-    sizes = packet_sizes(file)
-    assert len(sizes) > 50 and 0 < len(file) - sum(sizes) < 0.5 * len(file)
-    for broken in (file[:-5], file[1:], file + b"Og"):
-        with pytest.raises(ValueError, match="Ogg"):
-            packet_sizes(broken)
+    sizes = packet_sizes(io.BytesIO(file))
+    assert len(sizes) == 51 and 0 < len(file) - sum(sizes) < 0.5 * len(file)
+    with pytest.raises(ValueError, match="Invalid data"):
+        packet_sizes(io.BytesIO(file[1:]))
     with pytest.raises(ValueError, match="6 to 256 kbps"):
         OpusRoundTrip(3.0)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from whispergpt.engine.config import HYBRID, FineConfig
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.muon import ModelOptimizer, Muon, orthogonal
+from whispergpt.training.optimizers import ModelOptimizer, Muon, orthogonal
 
 SHAPES = [(48, 48), (96, 32), (32, 96)]
 

@@ -230,16 +230,15 @@ def test_a_recipe_that_cannot_run_says_so_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_package_is_whole_in_the_cache_or_not_there(tmp_path: Path) -> None:
-    def broken(folder: Path) -> None:
-        (folder / "half").touch()
-        raise ValueError("the line went dead")
-
+    broken = [sys.executable, "-c", "open('half', 'w'); raise SystemExit('the line went dead')"]
+    whole = [sys.executable, "-c", "import zipfile; zipfile.ZipFile('a.whl', 'w').writestr('file', '')"]
     place = tmp_path / "pypi" / "a"
-    with pytest.raises(ValueError, match="went dead"):
-        packages._unpacked(place, broken)
-    assert not place.exists()
-    assert packages._unpacked(place, lambda folder: (folder / "file").touch()) == place
-    assert packages._unpacked(place, broken) == place  # nothing is fetched twice
+    with pytest.raises(ValueError, match="a could not be fetched: the line went dead"):
+        packages._fetched(place, broken, "*.whl")
+    assert not any(place.parent.iterdir())
+    assert packages._fetched(place, whole, "*.whl") == place
+    assert [path.name for path in place.iterdir()] == ["file"]
+    assert packages._fetched(place, broken, "*.whl") == place  # nothing is fetched twice
 
 
 def test_heldout_voices_and_their_book_are_only_made_when_asked_for() -> None:

@@ -18,9 +18,9 @@ from whispergpt.engine.audio.audio_file import AudioError, cut_prompt, read_audi
 from whispergpt.server.audio.audio_io import PcmPrompt
 from whispergpt.server.audio.encoders import Format, encode, encoder
 from whispergpt.server.errors import ApiError
+from whispergpt.server.listener import listen
 from whispergpt.server.open_files import most_connections
 from whispergpt.server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
-from whispergpt.server.run import _listen
 from whispergpt.server.session.events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event, require_audio
 from whispergpt.server.settings import Settings
 
@@ -215,7 +215,7 @@ def test_every_format_holds_the_samples_whole_and_streamed(wanted: Format) -> No
 
 def test_small_messages_leave_at_once() -> None:
     """Else the first audio waits for the client's system to acknowledge what came before it."""
-    with _listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()) as _:
+    with listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()) as _:
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -34,8 +34,7 @@ from whispergpt.training.data.prepare import prepare
 from whispergpt.training.data.token_crops import Batch, TokenCrops
 from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.lm import train_lm
-from whispergpt.training.lm.fine_start import start_from_frequencies
-from whispergpt.training.lm.slice_start import start_from_slices
+from whispergpt.training.lm.start import start_from_frequencies, start_from_slices
 from whispergpt.training.lm.unigram import unigram_score
 from whispergpt.training.run import Run, learning_rate
 

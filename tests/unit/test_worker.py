@@ -228,7 +228,7 @@ def start(endpoint: str, options: str, parent: int | None = None) -> subprocess.
 
 def receive(socket: zmq.Socket[bytes], seconds: float = 120) -> m.Event:
     assert socket.poll(int(seconds * 1000)), "the worker says nothing"
-    return m.unpack_event(socket.recv())
+    return m.unpack_event(socket.recv_multipart())
 
 
 def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,29 +15,14 @@ WARM_UP_RUNS = 3
 """Runs before a capture, on a stream of their own, as ``torch.cuda.CUDAGraph`` asks for."""
 
 
-class Graphs(Protocol):
-    """Capture of functions as graphs on one device."""
-
-    def warm_up(self, function: Function) -> dict[str, Tensor]:
-        """Run the function without capturing it, apart from other work."""
-        ...
-
-    def capture(self, function: Function) -> tuple[Callable[[], None], dict[str, Tensor]]:
-        """Return a callable that replays the function, and the tensors that it fills; nothing is run yet.
-
-        Raises:
-            RuntimeError: the function cannot be captured.
-        """
-        ...
-
-
 class CudaGraphs:
-    """Capture on a CUDA device."""
+    """Capture of functions as graphs on a CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._aside = device, torch.cuda.Stream(device)
 
     def warm_up(self, function: Function) -> dict[str, Tensor]:
+        """Run the function without capturing it, apart from other work."""
         with torch.cuda.device(self._device):
             self._aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._aside):
@@ -46,13 +31,18 @@ class CudaGraphs:
         return result
 
     def capture(self, function: Function) -> tuple[Callable[[], None], dict[str, Tensor]]:
+        """Return a callable that replays the function, and the tensors that it fills; nothing is run yet.
+
+        Raises:
+            RuntimeError: the function cannot be captured.
+        """
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._device), torch.cuda.graph(graph):
             result = function()
         return graph.replay, result
 
 
-def graphs_of(device: torch.device) -> Graphs | None:
+def graphs_of(device: torch.device) -> CudaGraphs | None:
     """Return the graphs of a device, or None, with a line on stderr, where the device has none."""
     if device.type == "cuda":
         return CudaGraphs(device)
@@ -71,7 +61,7 @@ class CapturedFunction:
         graphs: the device's graphs; None always runs the function directly.
     """
 
-    def __init__(self, function: Function, forget: Callable[[], None], graphs: Graphs | None) -> None:
+    def __init__(self, function: Function, forget: Callable[[], None], graphs: CudaGraphs | None) -> None:
         self._function, self._forget, self._graphs = function, forget, graphs
         self._runs = 0
         self._replay: Callable[[], None] | None = None

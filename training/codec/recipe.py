@@ -112,7 +112,8 @@ class CodecRecipe:
 
     def kind(self, step: int) -> StepKind:
         """Return the kind of one step."""
-        final, alone = self.is_adversarial(step), self.is_only_adversarial(step)
+        final = self.is_adversarial(step)
+        alone = final and step - (self.adversarial_from or 0) < self.adversary_alone
         teaches = final and (alone or step % self.adversary_every == 0)
         return StepKind(self.is_quantized(step), final, teaches, learns=not alone)
 
@@ -132,10 +133,6 @@ class CodecRecipe:
     def is_adversarial(self, step: int) -> bool:
         """Return whether encoder and codebooks are fixed in this step, with an adversary."""
         return self.adversarial_from is not None and step >= self.adversarial_from
-
-    def is_only_adversarial(self, step: int) -> bool:
-        """Return whether only the adversary learns in this step."""
-        return self.adversarial_from is not None and 0 <= step - self.adversarial_from < self.adversary_alone
 
 
 def gpu_recipe(steps: int | None, start_from: str | None, adversarial_from: int | None = None) -> CodecRecipe:

@@ -7,7 +7,8 @@ from torch import nn
 
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.vector_quantization import start_from_kmeans
-from whispergpt.training.data.crops import Batches
+from whispergpt.training.data.crops import Crops
+from whispergpt.training.data.device_crops import DeviceCrops
 
 KMEANS_BATCHES = 80
 
@@ -27,7 +28,9 @@ def keep_variance(codec: Codec) -> None:
 
 
 @torch.no_grad()
-def start_codebooks(codec: Codec, crops: Batches, step: int, device: torch.device, count: float = 1.0) -> None:
+def start_codebooks(
+    codec: Codec, crops: Crops | DeviceCrops, step: int, device: torch.device, count: float = 1.0
+) -> None:
     """Scale the encoder's latents to unit spread and set the codebooks by k-means of those of random crops.
 
     ``count``: vectors that each entry will get in a step.

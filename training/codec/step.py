@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from whispergpt.engine.model.codec import Codec
-from whispergpt.training.adam import DeviceAdam, set_rate
 from whispergpt.training.codec.adversary import Adversary
 from whispergpt.training.codec.balancer import Balancer
 from whispergpt.training.codec.losses import ReconstructionLoss
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.vector_quantization import quantize_for_training
 from whispergpt.training.codec.weight_average import WeightAverage
+from whispergpt.training.optimizers import DeviceAdam, set_rate
 from whispergpt.training.precision import products_in
 
 MOST_GRADIENT = 10.0
@@ -61,8 +60,8 @@ class CodecStep:
     def learn(self, step: int, rate: float, audio: Tensor) -> dict[str, Tensor]:
         """Learn from crops ``[B, samples]`` at the learning rate ``rate`` and return the losses by name."""
         self.begin(step, rate)
-        used = self._codebooks_used(step, len(audio)).to(self.device)
-        return self.compute(self.recipe.kind(step), audio, used, self.recipe.mel_weight(step))
+        used, mel_weight = self.draw_codebooks_used(len(audio)), self.recipe.mel_weight(step)
+        return self.compute(self.recipe.kind(step), audio, used, mel_weight)
 
     def begin(self, step: int, rate: float) -> None:
         """Prepare a step's ``compute``: set the learning rate, and start the average in its stage's first step."""
@@ -138,17 +137,8 @@ class CodecStep:
         cast(Balancer, self.parts["balancer"]).backward(terms | judged, made)
         return judged
 
-    def _codebooks_used(self, step: int, batch: int) -> Tensor:
-        """Draw the number of codebooks that each crop is decoded from, ``[B]`` (codebook dropout)."""
-        draw = np.random.default_rng((self.recipe.seed, step, 1))
-        used = draw.integers(2, self.codec.config.n_codebooks + 1, batch)
-        kind = draw.random(batch)
-        used[kind < self.recipe.coarse_share] = 1
-        used[kind > 1 - self.recipe.full_share] = self.codec.config.n_codebooks
-        return torch.from_numpy(used)
-
     def draw_codebooks_used(self, batch: int) -> Tensor:
-        """Draw the number of codebooks for each crop ``[B]`` with the device's own generator."""
+        """Draw the number of codebooks for each crop ``[B]`` with the device's own generator (codebook dropout)."""
         every = self.codec.config.n_codebooks
         used = torch.randint(2, every + 1, (batch,), device=self.device)
         kind = torch.rand(batch, device=self.device)

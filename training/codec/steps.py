@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from whispergpt.training.codec.captured import CapturedFunction, graphs_of
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.step import CodecStep
-from whispergpt.training.data.crops import Batches, Crops
+from whispergpt.training.data.augmentation import seed_step
+from whispergpt.training.data.crops import Crops
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.device_crops import DeviceCrops, seed_step
-
-
-class CodecSteps(Protocol):
-    """The steps of one run."""
-
-    @property
-    def crops(self) -> Batches:
-        """Return crops to start codebooks with."""
-        ...
-
-    def learn(self, step: int) -> dict[str, Tensor]:
-        """Do one step and return its losses by name; the next step overwrites them."""
-        ...
+from whispergpt.training.data.device_crops import DeviceCrops
 
 
 class HostSteps:
@@ -37,6 +23,7 @@ class HostSteps:
         self._last_crops = host_crops(data, recipe, recipe.adversary_batch or recipe.batch)
 
     def learn(self, step: int) -> dict[str, Tensor]:
+        """Do one step and return its losses by name; the next step overwrites them."""
         recipe = self._stepper.recipe
         crops = self._last_crops if recipe.is_adversarial(step) else self.crops
         return self._stepper.learn(step, recipe.rate(step), crops.batch(step).to(self._stepper.device))
@@ -59,6 +46,7 @@ class DeviceSteps:
         self._captured: dict[StepKind, CapturedFunction] = {}
 
     def learn(self, step: int) -> dict[str, Tensor]:
+        """Do one step and return its losses by name; the next step overwrites them."""
         recipe = self._stepper.recipe
         kind = recipe.kind(step)
         if kind not in self._captured:

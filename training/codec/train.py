@@ -15,12 +15,12 @@ from whispergpt.training.codec.check import check_codec
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.start import keep_variance, start_codebooks
 from whispergpt.training.codec.step import CodecStep
-from whispergpt.training.codec.steps import CodecSteps, DeviceSteps, HostSteps, host_crops
+from whispergpt.training.codec.steps import DeviceSteps, HostSteps, host_crops
 from whispergpt.training.codec.vector_quantization import go_on_from_entries
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.means import Means
 from whispergpt.training.precision import use_tensor_cores
 from whispergpt.training.run import Run
+from whispergpt.training.scalars import Means
 
 CHECK_BATCHES = 12
 CHECK_CROPS = 8
@@ -54,7 +54,7 @@ def train_codec(
     stepper = CodecStep(codec, recipe, device, autocast)
     described = {"recipe": asdict(recipe), "codec": to_dict(config), "train_seconds": train.seconds}
     run = Run(out, described, stepper.parts, boards=boards)
-    steps: CodecSteps = (DeviceSteps if recipe.on_device else HostSteps)(stepper, train)
+    steps: DeviceSteps | HostSteps = DeviceSteps(stepper, train) if recipe.on_device else HostSteps(stepper, train)
     check_crops = host_crops(heldout, recipe, CHECK_CROPS if recipe.on_device else recipe.batch)
     check = torch.cat([check_crops.batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
     first = run.resume()

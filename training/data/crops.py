@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,23 +9,14 @@ from torch import Tensor
 
 from whispergpt.engine.audio.limits import Samples
 from whispergpt.engine.config import HOP
-from whispergpt.training.data.augmentation import Augmentation, augment
-from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.augmentation import Augmentation, Augmenter, seed_step
+from whispergpt.training.data.datasets import AudioSet, odds_by_shares
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.shares import odds_by_shares
 
 SILENCE = 0.01
 """RMS level below which most crops are drawn again: pauses teach little, and there are many."""
 SILENCE_KEPT = 0.05
 """Share of the silent crops that are kept."""
-
-
-class Batches(Protocol):
-    """Source of crops ``[batch, samples]`` for each step."""
-
-    def batch(self, step: int) -> Tensor:
-        """Return the crops of one step; every call for the same step returns the same crops."""
-        ...
 
 
 def clip_odds(
@@ -61,9 +50,9 @@ class Crops:
         augmentation: Augmentation,
         shares: tuple[float, ...] | None = None,
     ) -> None:
-        self.data, self.size, self.seed, self.augmentation = data, batch, seed, augmentation
-        self.samples = frames * HOP
+        self.data, self.size, self.seed, self.samples = data, batch, seed, frames * HOP
         self.clips, self.odds = clip_odds(data, self.samples, shares)
+        self._augment = Augmenter(augmentation, self.samples, torch.device("cpu"))
 
     def batch(self, step: int) -> Tensor:
         """Return crops ``[batch, samples]`` for one step."""
@@ -74,5 +63,6 @@ class Crops:
             crop = self.data.read(clip, int(draw.integers(clip.samples - self.samples)), self.samples)
             if float(np.sqrt(np.mean(crop**2))) < SILENCE and draw.random() > SILENCE_KEPT:
                 continue
-            crops.append(augment(crop, draw, self.augmentation))
-        return torch.from_numpy(np.stack(crops))
+            crops.append(crop)
+        seed_step(self.seed, step)
+        return self._augment(torch.from_numpy(np.stack(crops)))

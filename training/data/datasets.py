@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,3 +132,20 @@ def find_audio(folder: Path) -> list[Path]:
         folders.sort()  # of two paths to one folder, the one that is walked must not depend on the disk
         found += [here / name for name in files if Path(name).suffix.lower() in SUFFIXES]
     return sorted(found)
+
+
+def odds_by_shares(
+    lengths: Sequence[int], folders: Sequence[int], shares: tuple[float, ...] | None
+) -> npt.NDArray[np.float64]:
+    """Return the probability of drawing from each recording, in proportion to its length within its folder.
+
+    Args:
+        lengths: samples or frames of each recording.
+        folders: the number of each recording's folder; not read without ``shares``.
+        shares: proportion of the draws that comes from each folder; None: in proportion to its length.
+    """
+    weights = np.array(lengths, dtype=np.float64)
+    if shares is not None:
+        folder = np.array(folders)
+        weights *= np.array(shares)[folder] / np.bincount(folder, weights, len(shares))[folder]
+    return weights / weights.sum()

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.config import HOP
-from whispergpt.training.data.augmentation import Augmentation
+from whispergpt.training.data.augmentation import Augmentation, Augmenter, seed_step
 from whispergpt.training.data.crops import SILENCE, SILENCE_KEPT, clip_odds
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.device_augmentation import DeviceAugmentation
 from whispergpt.training.data.manifest import Clip
 
 FULL_SCALE = 32_768
@@ -54,7 +53,7 @@ class DeviceCrops:
         self._starts = torch.from_numpy(np.concatenate(starts)).to(device)
         self._room = torch.from_numpy(np.concatenate(room)).to(device)
         self._within = torch.arange(samples, device=device)
-        self._augment = DeviceAugmentation(augmentation, samples, device)
+        self._augment = Augmenter(augmentation, samples, device)
 
     def batch(self, step: int) -> Tensor:
         """Return ``[batch, samples]`` for one step, after seeding the device's generator for it."""
@@ -83,11 +82,6 @@ def _check_memory(clips: list[Clip], device: torch.device) -> None:
             f"the recordings take {needed / 1e9:.1f} GB and the device has {free / 1e9:.1f} GB free: "
             "--preset cpu reads them from the disk instead"
         )
-
-
-def seed_step(seed: int, step: int) -> None:
-    """Seed the generators of all devices for one step, so that its draws do not depend on the steps before."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]))
 
 
 def _levels(

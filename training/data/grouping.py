@@ -109,17 +109,14 @@ def _maestro(table: Path, name: str, files: list[Path]) -> Layout:
 def _rows(table: Path) -> list[dict[str, str]]:
     """Return the rows of a table in CSV, a JSON list of rows, or a JSON object of columns (version 3)."""
     try:
-        rows: list[dict[str, Any]]
         if table.suffix == ".csv":
             with table.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
         else:
-            content = json.loads(table.read_text(encoding="utf-8"))
+            content: Any = json.loads(table.read_text(encoding="utf-8"))
             if isinstance(content, dict):
-                columns = [content[column] for column in MAESTRO_COLUMNS]
-                content = [
-                    dict(zip(MAESTRO_COLUMNS, (column[key] for column in columns), strict=True)) for key in columns[0]
-                ]
+                keys = content[MAESTRO_COLUMNS[0]]
+                content = [{column: content[column][key] for column in MAESTRO_COLUMNS} for key in keys]
             rows = content
         wanted = [{column: row[column] for column in MAESTRO_COLUMNS} for row in rows]
         if not all(isinstance(value, str) for row in wanted for value in row.values()):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, TypeVar
 
 import msgspec
@@ -92,10 +91,8 @@ class Journal:
         """Note why a file is left out."""
         self._add(Entry(source, skipped=reason))
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Close the files, and let another process prepare the folder."""
         self._file.close()
         if self._shard:
             self._shard[1].close()

@@ -7,9 +7,11 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,9 @@ LEAST_SECONDS = 60.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of a file that cannot grow: the disk, the quota or the permitted size is used up."""
 
+_Sound: TypeAlias = tuple[str, npt.NDArray[np.int16]]
+"""SHA-256 of a file, and its samples ``[n]``."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -54,12 +59,6 @@ class Preparation:
 
     manifest: Manifest
     fresh: bool
-
-
-@dataclass(frozen=True)
-class _Sound:
-    sha256: str
-    samples: npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def prepare(
         raise ValueError(f"{out} has other files in it: choose an empty or a new folder with -o")
     entries: list[Entry] = []
     try:
-        with Journal(out, header, [job.source for job in jobs]) as journal:
+        with closing(Journal(out, header, [job.source for job in jobs])) as journal:
             entries = journal.entries
             _decode_rest(journal, jobs, workers or min(MOST_WORKERS, usable_processors()))
         named = [Folder(folder_name(f), layout.grouping) for f, layout in zip(folders, layouts, strict=True)]
@@ -184,12 +183,12 @@ def _decode_rest(journal: Journal, jobs: list[_Job], workers: int) -> None:
         for job, sound in _decoded(jobs[done:], workers, journal.header.shard_samples / SAMPLE_RATE):
             if isinstance(sound, str):
                 journal.skip(job.source, sound)
-            elif sound.sha256 in first_of:
+            elif first := first_of.get(sound[0]):
                 # Under two names, one recording could be both trained on and held out.
-                journal.skip(job.source, f"It is the same file as {first_of[sound.sha256]}.")
+                journal.skip(job.source, f"It is the same file as {first}.")
             else:
-                journal.append(job.source, sound.sha256, sound.samples)
-                first_of[sound.sha256] = job.source.path
+                journal.append(job.source, *sound)
+                first_of[sound[0]] = job.source.path
             progress.update()
 
 
@@ -224,7 +223,7 @@ def _read(job: _Job, longest: float) -> _Sound | str:
     whole = len(audio) // HOP * HOP
     if not whole:
         return "It is shorter than one frame (1/75 s)."
-    return _Sound(sha256, (np.clip(audio[:whole], -1, 1) * 32767).astype(np.int16))
+    return sha256, (np.clip(audio[:whole], -1, 1) * 32767).astype(np.int16)
 
 
 def _manifest(out: Path, entries: list[Entry], folders: list[Folder], asked: int | None) -> Manifest:

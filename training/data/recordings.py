@@ -1,82 +1,91 @@
-"""Recordings that models are evaluated on, one at a time, each with its speaker or work."""
+"""Recordings to evaluate and measure: audio files, or held-out clips of prepared folders, read one at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples, read_audio
-from whispergpt.engine.config import HOP
+from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.training.data.datasets import find_audio, load_prepared
-from whispergpt.training.data.grouping import GroupBy, lay_out
+from whispergpt.training.data.grouping import GroupBy, folder_name, label, lay_out
 from whispergpt.training.data.journal import JOURNAL
 from whispergpt.training.data.manifest import MANIFEST, read_manifest
 
-FEWEST_FRAMES = 8
+
+@dataclass(frozen=True)
+class Recording:
+    """A file or clip. ``group`` is its speaker or work; ``text`` its transcript, if a table has one."""
+
+    name: str
+    group: str
+    read: Callable[[], Samples]
+    path: Path | None = None
+    text: str | None = None
 
 
+@dataclass
 class Recordings:
-    """Audio files under ``folder``, or the held-out clips of a folder that ``whispergpt train prepare`` wrote.
+    """Recordings, how they are grouped, and those that could not be used, with the reasons."""
 
-    Args:
-        group_by: the unit that is resampled for intervals, as in ``whispergpt train prepare``.
+    all: list[Recording]
+    grouping: str = "file"
+    skipped: list[dict[str, str]] = field(default_factory=list)
 
-    Attributes:
-        grouping: how the recordings are grouped.
-        skipped: files that could not be used, and the reasons.
+    def skip(self, recording: Recording, why: str) -> None:
+        """Add a recording to the skipped ones, with the reason."""
+        if all(entry["file"] != recording.name for entry in self.skipped):
+            self.skipped.append({"file": recording.name, "why": why})
+
+    def read(
+        self, least_seconds: float, what: str | None = None, again: bool = False
+    ) -> Iterator[tuple[Recording, Samples]]:
+        """Yield each recording with its samples ``[n]`` at 24 kHz; unreadable and short ones are skipped.
+
+        ``what`` is the progress bar's title. ``again``: recordings are read once more, for later parts; those too short
+        for them have been used already and are not listed as skipped.
+        """
+        for recording in tqdm(self.all, desc=what, unit="file", disable=None, leave=False):
+            try:
+                samples = recording.read()
+            except AudioError as error:
+                self.skip(recording, str(error))
+                continue
+            if len(samples) < least_seconds * SAMPLE_RATE:
+                if not again:
+                    self.skip(recording, f"It has {len(samples) / SAMPLE_RATE:.2f} s; {least_seconds:g} s are needed.")
+                continue
+            yield recording, samples
+
+
+def recordings_in(folder: Path, group_by: GroupBy = "auto") -> Recordings:
+    """Return the audio files under ``folder``, or the held-out clips of a folder that ``train prepare`` wrote.
+
+    A file that is missing from the data set's table is a group of its own.
 
     Raises:
-        ValueError: the folder is missing, or is a prepared one that is damaged or grouped in another way.
+        ValueError: the folder is missing, holds no audio, or is a prepared one that is damaged or grouped in another
+            way.
     """
-
-    def __init__(self, folder: Path, group_by: GroupBy = "auto") -> None:
-        if not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}.")
-        self._folder = folder
-        self.skipped: list[dict[str, str]] = []
-        prepared = (folder / MANIFEST).is_file() or (folder / JOURNAL).is_file()
-        self._all = self._heldout(group_by) if prepared else self._files(group_by)
-
-    def _files(self, group_by: GroupBy) -> list[tuple[str, str, Callable[[], Samples]]]:
-        files = find_audio(self._folder)
-        within = [path.relative_to(self._folder) for path in files]
-        layout = lay_out(self._folder, within, group_by)
-        self.grouping: str = layout.grouping
-        # A file that is missing from the data set's table is a group of its own.
-        return [
-            (str(path), layout.groups.get(file, str(file)), partial(read_audio, path, max_seconds=None))
-            for path, file in zip(files, within, strict=True)
-        ]
-
-    def _heldout(self, group_by: GroupBy) -> list[tuple[str, str, Callable[[], Samples]]]:
-        held = load_prepared([self._folder]).heldout
-        self.grouping = ", ".join(sorted({source.grouping for source in read_manifest(self._folder).folders}))
-        if group_by not in ("auto", self.grouping):
-            raise ValueError(f"{self._folder} was prepared by {self.grouping}, and cannot be grouped by {group_by}")
-        return [(clip.path, clip.group, partial(held.samples, clip)) for clip in held.clips]
-
-    def read(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield each recording's group and audio ``[n]`` at 24 kHz, with progress on a terminal.
-
-        Raises:
-            ValueError: no recording can be used.
-        """
-        used = False
-        for name, group, samples in tqdm(self._all, unit="file", disable=None, leave=False):
-            try:
-                audio = torch.from_numpy(samples())
-            except AudioError as error:
-                self.skipped.append({"file": name, "why": str(error)})
-                continue
-            if len(audio) < FEWEST_FRAMES * HOP:
-                self.skipped.append({"file": name, "why": "The file is shorter than eight frames."})
-                continue
-            used = True
-            yield group, audio
-        if not used:
-            raise ValueError(f"{self._folder} has no audio that can be scored")
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}.")
+    if (folder / MANIFEST).is_file() or (folder / JOURNAL).is_file():
+        held = load_prepared([folder]).heldout
+        grouping = ", ".join(sorted({source.grouping for source in read_manifest(folder).folders}))
+        if group_by not in ("auto", grouping):
+            raise ValueError(f"{folder} was prepared by {grouping}, and cannot be grouped by {group_by}")
+        return Recordings([Recording(c.path, c.group, partial(held.samples, c)) for c in held.clips], grouping)
+    within = [path.relative_to(folder) for path in find_audio(folder)]
+    if not within:
+        raise ValueError(f"{folder} has no audio in it.")
+    layout = lay_out(folder, within, group_by)
+    found = []
+    for file in within:
+        name = f"{folder_name(folder)}/{label(file.as_posix())}"
+        read = partial(read_audio, folder / file, max_seconds=None)
+        found.append(Recording(name, layout.groups.get(file, name), read, folder / file))
+    return Recordings(found, layout.grouping)

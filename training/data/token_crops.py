@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whispergpt.training.data.shares import odds_by_shares
+from whispergpt.training.data.datasets import odds_by_shares
 from whispergpt.training.data.tokens import Tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -75,15 +76,13 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
         _fill(files, data, clips, codec, mel, alteration)
     spans: list[tuple[int, int]] = []
     folders: list[int] = []
-    position, before = 0, None
-    for clip, frames in zip(clips, lengths, strict=True):
-        folder = data.folder_of[clip.shard]
-        if (folder, clip.group) == before:
-            spans[-1] = (spans[-1][0], spans[-1][1] + frames)
-        else:
-            spans.append((position, frames))
-            folders.append(folder)
-        position, before = position + frames, (folder, clip.group)
+    position = 0
+    placed = zip(clips, lengths, strict=True)
+    for (folder, _), group in groupby(placed, key=lambda one: (data.folder_of[one[0].shard], one[0].group)):
+        count = sum(frames for _, frames in group)
+        spans.append((position, count))
+        folders.append(folder)
+        position += count
     arrays = files.read()
     mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
     return Tokens(cast(_Codes, arrays["codes"]), mels, spans, folders)
@@ -123,7 +122,12 @@ def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, alteration: Alte
     how: tuple[object, ...] = (mel, alteration.semitones)
     if alteration.highest_hz is not None:
         how = (*how, alteration.highest_hz)
-    digest = hashlib.sha256(repr(([(c.group, c.sha256, c.samples) for c in clips], *how)).encode())
+    return digest_of(codec, [(c.group, c.sha256, c.samples) for c in clips], *how)[:12]
+
+
+def digest_of(codec: Codec, *others: object) -> str:
+    """Return a hexadecimal digest of a codec's weights and of other values, by their ``repr``."""
+    digest = hashlib.sha256(repr(others).encode())
     for weight in codec.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.training.data.token_crops import Batch, TokenCrops
 from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
-from whispergpt.training.lm.fine_start import start_from_frequencies
+from whispergpt.training.lm.start import start_from_frequencies
+from whispergpt.training.optimizers import set_rate
 from whispergpt.training.precision import products_in
 from whispergpt.training.run import Run, learning_rate
+from whispergpt.training.scalars import Means
 
 CHECK_EVERY = 100
 CHECK_BATCHES = 4
@@ -77,25 +78,24 @@ def train_fine(
             hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         return fine_loss(model, codec, hidden, batch, 1.0)
 
-    began, total, counted = time.monotonic(), 0.0, 0
+    means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="fine stage", disable=None):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, held=0.3)
+        set_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, held=0.3))
         with products_in(autocast, device):
             loss = loss_of(crops.batch(step).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.fine.parameters(), 1.0)
         optimizer.step()
-        total, counted = total + float(loss.detach()), counted + 1
+        means.add({"fine": loss})
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             with torch.inference_mode():
                 batches = (check.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
                 score = sum(float(loss_of(batch)) for batch in batches) / CHECK_BATCHES
-            run.log(step + 1, fine=total / counted, fine_decoded=score, seconds=(time.monotonic() - began) / counted)
+            run.log(step + 1, **means.take(), fine_decoded=score)
             if score < best:
                 best = score
                 save_model(out, model, codec, loaded.defaults, loaded.licence)
-            began, total, counted = time.monotonic(), 0.0, 0
+            means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)

@@ -3,7 +3,6 @@ further training on the model's own sound."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,19 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import TokenCrops
 from whispergpt.training.data.tokens import VERSIONS, Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
-from whispergpt.training.lm.fine_start import start_from_frequencies
 from whispergpt.training.lm.own_sound import OWN
-from whispergpt.training.lm.slice_start import start_from_slices
+from whispergpt.training.lm.start import start_from_frequencies, start_from_slices
 from whispergpt.training.lm.unigram import unigram_score
-from whispergpt.training.muon import ModelOptimizer
+from whispergpt.training.optimizers import ModelOptimizer
 from whispergpt.training.precision import products_in
 from whispergpt.training.run import Run, learning_rate
+from whispergpt.training.scalars import Means
 
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
 WIDTH = 256
 """Width of the stack that a recipe's peak rate is for."""
-_NOTHING = {"train": 0.0, "train_accuracy": 0.0, "fine": 0.0}
-"""Sums over the steps between two lines of the log."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def train_lm(
         if model.slice_projection is not None:
             start_from_slices(model.slice_projection, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
-    began, sums, counted = time.monotonic(), _NOTHING, 0
+    means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         batch = crops.batch(step).to(device)
         with products_in(autocast, device):
@@ -146,20 +143,16 @@ def train_lm(
             optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
         known = batch.targets >= 0
         right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
-        of_step = {"train": loss.detach(), "train_accuracy": right, "fine": fine.detach()}
-        sums = {name: value + float(of_step[name]) for name, value in sums.items()}
-        counted += 1
+        means.add({"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {})})
         if (step + 1) % 25 == 0:
-            means = {name: value / counted for name, value in sums.items() if name != "fine" or model.fine}
-            run.log(step + 1, **means, seconds=(time.monotonic() - began) / counted)
-            began, sums, counted = time.monotonic(), _NOTHING, 0
+            run.log(step + 1, **means.take())
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
             if scores[kept_by] < best:
                 best = scores[kept_by]
                 save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
-            began = time.monotonic()
+            means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
 

@@ -7,15 +7,17 @@ from typing import Any
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.training.data.recordings import Recording, Recordings
 from whispergpt.training.measures.faults import fault_figures, with_shares
 from whispergpt.training.measures.figures.listening import Kind, Pesq, Visqol
 from whispergpt.training.measures.figures.log_mel import log_mel_distance
 from whispergpt.training.measures.figures.signal_ratio import si_sdr_db, snr_db
 from whispergpt.training.measures.figures.words import RECOGNIZER, Recognizer, word_errors
-from whispergpt.training.measures.recordings import Recording, Recordings
+from whispergpt.training.measures.opus import OpusRoundTrip
 from whispergpt.training.measures.report import Keeper, means
-from whispergpt.training.measures.round_trip import RoundTrip, in_16_bits
+from whispergpt.training.measures.round_trip import CodecRoundTrip, in_16_bits
 
+RoundTrip = CodecRoundTrip | OpusRoundTrip
 LEAST_SECONDS = 1.0
 """Seconds of the shortest clip that PESQ and ViSQOL can score."""
 ORIGINAL = "original"

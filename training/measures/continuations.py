@@ -1,8 +1,8 @@
-"""Continuations of many prompts, by the same engine that serves."""
+"""Continuations of many prompts, by the same engine that serves, and their figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -15,9 +15,21 @@ from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
+from whispergpt.training.measures.faults import fault_figures, with_shares
 from whispergpt.training.measures.prompts import CutPrompt
-from whispergpt.training.measures.report import Keeper
+from whispergpt.training.measures.report import Figures, Keeper, means
 from whispergpt.training.measures.round_trip import as_heard
+
+
+@dataclass(frozen=True)
+class Job:
+    """Prompts to continue by ``seconds`` each: with what, and where the audio is kept."""
+
+    engine: Engine
+    prompts: list[CutPrompt]
+    seconds: float
+    sampling: SamplingParams
+    keeper: Keeper
 
 
 @dataclass(frozen=True)
@@ -28,23 +40,26 @@ class Continuation:
     audio: Samples
 
 
-def continue_prompts(
-    engine: Engine, prompts: Sequence[Samples], seconds: float, sampling: SamplingParams
-) -> list[Continuation]:
-    """Continue each prompt ``[n]`` at 24 kHz by ``seconds``, in batches of the engine's slots.
+FiguresOf = Callable[[int, CutPrompt, Continuation], Figures]
+"""Function that measures a continuation, given its number and its prompt."""
+
+
+def continue_prompts(job: Job) -> list[Continuation]:
+    """Continue each prompt, in batches of the engine's slots.
 
     The i-th is drawn with seed ``sampling.seed + i``, so that it does not depend on the others.
 
     Raises:
         AudioError: a prompt is shorter than 0.5 or longer than 60 seconds.
     """
-    frames = ceil(seconds * FRAME_RATE)
+    engine, prompts, sampling = job.engine, job.prompts, job.sampling
+    frames = ceil(job.seconds * FRAME_RATE)
     made: list[Continuation] = []
     slots = engine.scheduler.slots
     progress = tqdm(total=len(prompts) * frames, desc="continue", unit="frame", disable=None, leave=False)
     with progress:
         for first in range(0, len(prompts), slots):
-            some = [engine.encode_prompt(audio) for audio in prompts[first : first + slots]]
+            some = [engine.encode_prompt(prompt.audio) for prompt in prompts[first : first + slots]]
             streams = [
                 engine.stream(prompt, replace(sampling, seed=sampling.seed + first + i), frames)
                 for i, prompt in enumerate(some)
@@ -62,14 +77,40 @@ def continue_prompts(
     return made
 
 
-def keep_continuation(keeper: Keeper, prompt: CutPrompt, made: Continuation, seed: int) -> dict[str, Any]:
-    """Keep the audio of a prompt and its continuation, and return the start of their entry in the report."""
-    keeper.audio(f"{prompt.file} {prompt.start:g} prompt", prompt.audio)
-    keeper.audio(f"{prompt.file} {prompt.start:g} continuation", made.audio)
-    return {
-        "file": prompt.file,
-        "group": prompt.group,
-        "start": prompt.start,
-        "seed": seed,
-        "rest_seconds": len(prompt.rest) / SAMPLE_RATE,
-    }
+def measure_continuations(job: Job, figures_of: FiguresOf) -> dict[str, Any]:
+    """Continue every prompt and return ``files``, an entry with figures for each, and ``means`` of the figures.
+
+    The figures are those of ``figures_of`` and the faults, which ``opened_share`` among the means counts: the share of
+    continuations that open the band above 8.2 kHz. Prompts and continuations are kept.
+    """
+    entries: list[dict[str, Any]] = []
+    for index, (prompt, made) in enumerate(zip(job.prompts, continue_prompts(job), strict=True)):
+        name = f"{prompt.file} {prompt.start:g}"
+        job.keeper.audio(f"{name} prompt", prompt.audio)
+        job.keeper.audio(f"{name} continuation", made.audio)
+        entry = {"file": prompt.file, "group": prompt.group, "start": prompt.start, "seed": job.sampling.seed + index}
+        figures = {**figures_of(index, prompt, made), **continuation_faults(prompt, made)}
+        entries.append(entry | {"rest_seconds": len(prompt.rest) / SAMPLE_RATE, "figures": figures})
+    return {"files": entries, "means": with_shares(means(entry["figures"] for entry in entries))}
+
+
+def continuation_faults(prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
+    """Return the faults of a continuation, and of up to three sounds to compare with, which show the faults' origin.
+
+    Names end in ``_prompt`` for the prompt after the codec and in ``_original`` for the prompt itself. If the prompt
+    has a true rest, its figures end in ``_rest``.
+    """
+    figures = fault_figures(made.audio, prompt.audio)
+    compared = {"prompt": fault_figures(made.prompt, prompt.audio), "original": fault_figures(prompt.audio)}
+    if len(prompt.rest):
+        compared["rest"] = fault_figures(prompt.rest, prompt.audio)
+    for ending, others in compared.items():
+        figures |= {f"{name}_{ending}": value for name, value in others.items()}
+    return figures
+
+
+def draw_others(prompts: list[CutPrompt], seed: int) -> list[CutPrompt | None]:
+    """Return, for each prompt, one of another group, drawn with a fixed seed; None without another group."""
+    draw = np.random.default_rng(seed)
+    others = [[other for other in prompts if other.group != prompt.group] for prompt in prompts]
+    return [choice[int(draw.integers(len(choice)))] if choice else None for choice in others]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +11,12 @@ import numpy.typing as npt
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import SAMPLE_RATE
-from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
-from whispergpt.training.measures.continuations import continue_prompts
-from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.continuations import Job, continuation_faults, continue_prompts
+from whispergpt.training.measures.faults import with_shares
 from whispergpt.training.measures.figures.log_mel import log_mel
+from whispergpt.training.measures.figures.packages import need
 from whispergpt.training.measures.figures.silence import frame_levels, recording_level, silent_share
-from whispergpt.training.measures.prompts import CutPrompt
-from whispergpt.training.measures.report import Keeper, means
+from whispergpt.training.measures.report import means
 
 WINDOW_SECONDS = 10.0
 FIRST_WINDOWS = 6
@@ -25,6 +24,9 @@ FIRST_WINDOWS = 6
 LEAST_MINUTES = 2.0
 SURE = 3.0
 """Standard errors from 0 beyond which a slope counts as more than chance."""
+
+PLOT = "drift.png"
+LABELS = {"level": "level (dBFS)", "spectrum": "log-mel distance\nto the first minute", "silence": "share of silence"}
 
 Values = npt.NDArray[np.float64]
 Verdict = Literal["steady", "drifts", "unclear"]
@@ -82,18 +84,13 @@ def fit_slope(values: Values, measure: Measure) -> Slope:
     ``drifts``: the change over the run is beyond the measure's bound, and the slope more than three standard errors
     from 0. ``unclear``: the change is beyond the bound, but may be chance. ``steady``: the change is within it.
     """
-    fitted = values[measure.first :]
-    minutes = np.arange(len(fitted)) * WINDOW_SECONDS / 60
-    centred = minutes - minutes.mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ fitted) / spread
-    rest = fitted - fitted.mean() - slope * centred
-    error = float(np.sqrt(rest @ rest / (len(fitted) - 2) / spread))
-    change = slope * float(minutes[-1])
+    minutes = np.arange(len(values) - measure.first) * WINDOW_SECONDS / 60
+    (slope, _), covariance = np.polyfit(minutes, values[measure.first :], 1, cov=True)
+    error, change = np.sqrt(covariance[0, 0]), slope * minutes[-1]
     verdict: Verdict = "steady"
     if abs(change) > measure.bound:
         verdict = "drifts" if abs(slope) > SURE * error else "unclear"
-    return Slope(slope, error, change, verdict)
+    return Slope(float(slope), float(error), float(change), verdict)
 
 
 def check_minutes(minutes: float) -> None:
@@ -102,25 +99,18 @@ def check_minutes(minutes: float) -> None:
         raise ValueError(f"--minutes must be at least {LEAST_MINUTES:g}, not {minutes:g}.")
 
 
-def measure_drift(
-    engine: Engine, prompts: list[CutPrompt], minutes: float, sampling: SamplingParams, keeper: Keeper
-) -> dict[str, Any]:
-    """Measure a stream of ``minutes`` from each prompt, with a verdict on the mean over the streams.
+def measure_drift(job: Job) -> dict[str, Any]:
+    """Measure a stream from each prompt, with a verdict on the mean over the streams.
 
     Returns:
         ``files``: each stream's windows, slopes, and figures of the buzz and the high band over the whole stream;
         ``means``: the windows' means, their slopes and verdicts, and the figures' means.
-
-    Raises:
-        ValueError: a stream is too short for a line.
     """
-    check_minutes(minutes)
-    made = continue_prompts(engine, [prompt.audio for prompt in prompts], minutes * 60, sampling)
     entries: list[dict[str, Any]] = []
-    for index, (prompt, stream) in enumerate(zip(prompts, made, strict=True)):
-        keeper.audio(f"{prompt.file} stream", stream.audio)
+    for index, (prompt, stream) in enumerate(zip(job.prompts, continue_prompts(job), strict=True)):
+        job.keeper.audio(f"{prompt.file} stream", stream.audio)
         found = courses(stream.audio, recording_level(prompt.audio))
-        entry = {"file": prompt.file, "group": prompt.group, "seed": sampling.seed + index}
+        entry = {"file": prompt.file, "group": prompt.group, "seed": job.sampling.seed + index}
         entries.append(entry | _with_slopes(found) | {"figures": continuation_faults(prompt, stream)})
     together = {
         measure.name: np.mean([entry["windows"][measure.name] for entry in entries], axis=0) for measure in MEASURES
@@ -135,3 +125,33 @@ def _with_slopes(found: dict[str, Values]) -> dict[str, Any]:
         "windows": {name: values.tolist() for name, values in found.items()},
         "slopes": {name: vars(slope) for name, slope in slopes.items()},
     }
+
+
+def draw_drift(result: dict[str, Any], title: str, path: Path) -> None:
+    """Draw the result of ``measure_drift``: each stream, the mean, and its fitted line with the verdict.
+
+    Raises:
+        MissingError: matplotlib is not installed.
+    """
+    figure = need("matplotlib.figure", "The plot").Figure(figsize=(9, 8), layout="constrained")
+    rows = figure.subplots(len(MEASURES), 1, sharex=True)
+    step = result["window_seconds"] / 60
+    for axis, measure in zip(rows, MEASURES, strict=True):
+        for entry in result["files"]:
+            values = entry["windows"][measure.name]
+            axis.plot((np.arange(len(values)) + 0.5) * step, values, color="0.75", linewidth=0.8)
+        values = np.array(result["means"]["windows"][measure.name])
+        minutes = (np.arange(len(values)) + 0.5) * step
+        axis.plot(minutes, values, color="C0", linewidth=1.8, label=f"mean of {len(result['files'])} streams")
+        slope = result["means"]["slopes"][measure.name]
+        fitted = minutes[measure.first :]
+        line = values[measure.first :].mean() + slope["per_minute"] * (fitted - fitted.mean())
+        label = f"{slope['per_minute']:+.3g} ± {slope['error']:.2g} {measure.unit} a minute: {slope['verdict']}"
+        axis.plot(fitted, line, color="C3", linestyle="--", label=label)
+        if measure.first == FIRST_WINDOWS:
+            axis.axvspan(0, FIRST_WINDOWS * step, color="0.94")
+        axis.set_ylabel(LABELS[measure.name])
+        axis.legend(loc="best", fontsize="small")
+    rows[0].set_title(title)
+    rows[-1].set_xlabel("minutes")
+    figure.savefig(path, dpi=120)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from whispergpt.engine.audio.audio_file import Samples
-from whispergpt.training.measures.continuations import Continuation
 from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
-from whispergpt.training.measures.figures.comb import comb_db
-from whispergpt.training.measures.figures.frame_correlation import frame_correlation
-from whispergpt.training.measures.prompts import CutPrompt
+from whispergpt.training.measures.figures.buzz import comb_db, frame_correlation
 from whispergpt.training.measures.report import Figures
 
 
@@ -34,22 +31,6 @@ def fault_figures(audio: Samples, original: Samples | None = None) -> dict[str, 
     return figures
 
 
-def continuation_faults(prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
-    """Return the figures of a continuation, and of up to three sounds to compare with, which show the faults' origin.
-
-    Names end in ``_prompt`` for the prompt after the codec and in ``_original`` for the prompt itself. If the prompt
-    has a true rest, its figures end in ``_rest``.
-    """
-    figures = fault_figures(made.audio, prompt.audio)
-    figures |= _ending(fault_figures(made.prompt, prompt.audio), "prompt")
-    figures |= _ending(fault_figures(prompt.audio), "original")
-    return figures | (_ending(fault_figures(prompt.rest, prompt.audio), "rest") if len(prompt.rest) else {})
-
-
 def with_shares(row: Figures) -> dict[str, float | None]:
     """Return a row of means in which the mean of ``opens_band`` is called ``opened_share``."""
     return {name.replace("opens_band", "opened_share"): value for name, value in row.items()}
-
-
-def _ending(figures: Figures, ending: str) -> dict[str, float | None]:
-    return {f"{name}_{ending}": value for name, value in figures.items()}

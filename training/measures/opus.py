@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
+import av
 import soundfile
 
 from whispergpt.engine.audio.audio_file import Samples
@@ -15,8 +16,6 @@ from whispergpt.training.measures.figures.packages import need_program
 from whispergpt.training.measures.round_trip import RoundTripResult, in_16_bits
 
 LEAST_KBPS, MOST_KBPS = 6.0, 256.0
-HEADERS = 2
-"""Number of packets before the first with sound: OpusHead and OpusTags."""
 PATIENCE_SECONDS = 120.0
 
 
@@ -36,6 +35,7 @@ class OpusRoundTrip:
         self.name = f"opus {kbps:g}"
 
     def __call__(self, audio: Samples) -> RoundTripResult:
+        """Encode and decode samples ``[n]`` at 24 kHz."""
         with tempfile.TemporaryDirectory() as folder:
             there, coded, back = (Path(folder) / name for name in ("there.wav", "coded.opus", "back.wav"))
             soundfile.write(there, audio, SAMPLE_RATE, subtype="PCM_16")
@@ -43,30 +43,20 @@ class OpusRoundTrip:
             # In floats, since opusdec adds dither to integers.
             _run(self._decoder, "--quiet", "--float", "--rate", str(SAMPLE_RATE), str(coded), str(back))
             samples, _ = soundfile.read(back, dtype="float32")
-            sizes = packet_sizes(coded.read_bytes())[HEADERS:]
+            sizes = packet_sizes(coded)
         if len(samples) != len(audio):
             raise ValueError(f"opusdec gave {len(samples)} samples back for {len(audio)}.")
         return RoundTripResult(in_16_bits(samples), 8 * sum(sizes) / (len(audio) / SAMPLE_RATE) / 1000)
 
 
-def packet_sizes(ogg: bytes) -> list[int]:
-    """Return the bytes of each packet of an Ogg file with one stream, without Ogg's framing (RFC 3533, section 6).
+def packet_sizes(file: Path | BinaryIO) -> list[int]:
+    """Return the bytes of each packet with sound in a file of Ogg Opus, without Ogg's framing and its headers.
 
     Raises:
-        ValueError: the file is not whole pages of Ogg.
+        ValueError: the file is not audio.
     """
-    file, sizes, size = io.BytesIO(ogg), [], 0
-    while header := file.read(27):
-        if len(header) < 27 or header[:4] != b"OggS":
-            raise ValueError("This is not an Ogg file, or it is cut short.")
-        for lacing in file.read(header[26]):
-            if len(file.read(lacing)) < lacing:
-                raise ValueError("This Ogg file is cut short.")
-            size += lacing
-            if lacing < 255:  # a packet ends with the first segment that is not full
-                sizes.append(size)
-                size = 0
-    return sizes
+    with av.open(file, "r") as opened:
+        return [packet.size for packet in opened.demux() if packet.size]
 
 
 def _run(*command: str) -> None:

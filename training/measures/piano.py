@@ -4,66 +4,48 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from whispergpt.engine.audio.audio_file import Samples
-from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
-from whispergpt.training.measures.continuations import continue_prompts, keep_continuation
-from whispergpt.training.measures.faults import continuation_faults, with_shares
+from whispergpt.training.measures.continuations import Continuation, Job, draw_others, measure_continuations
 from whispergpt.training.measures.figures.notes import Notes, histogram_distance
 from whispergpt.training.measures.prompts import CutPrompt
-from whispergpt.training.measures.recordings import Recordings
-from whispergpt.training.measures.report import Keeper, means
 
 
-def measure_piano(
-    engine: Engine,
-    prompts: list[CutPrompt],
-    recordings: Recordings,
-    seconds: float,
-    sampling: SamplingParams,
-    keeper: Keeper,
-) -> dict[str, Any]:
+def measure_piano(job: Job) -> dict[str, Any]:
     """Continue every prompt; compare with its true continuation and with one of another piece, drawn at random.
 
     Returns:
-        ``files``, one entry a prompt; ``skipped``; ``means``. Among the means, ``onsets_nearer`` and ``pitch_nearer``
-        are the shares of continuations that are nearer to their own piece, where a tie is half. ``…_nearer_prompt`` are
-        the prompts' own shares, an upper bound in practice. ``opened_share`` is the share of continuations that open
-        the band above 8.2 kHz.
+        The result of ``measure_continuations``, with the other piece of each entry. Among the means, ``onsets_nearer``
+        and ``pitch_nearer`` are the shares of continuations that are nearer to their own piece, where a tie is half.
+        ``…_nearer_prompt`` are the prompts' own shares, an upper bound in practice.
 
     Raises:
         ValueError: there is only one piece.
         MissingError: a package is not installed.
     """
-    if len({prompt.group for prompt in prompts}) < 2:
-        raise ValueError(f"There is nothing to compare with: all prompts are of one piece, {prompts[0].group}.")
+    others = [other for other in draw_others(job.prompts, job.sampling.seed) if other is not None]
+    if len(others) < len(job.prompts):
+        raise ValueError(f"There is nothing to compare with: all prompts are of one piece, {job.prompts[0].group}.")
     notes = Notes()
-    made = continue_prompts(engine, [prompt.audio for prompt in prompts], seconds, sampling)
-    true = [_NoteFigures(notes, prompt.rest) for prompt in prompts]
-    draw = np.random.default_rng(sampling.seed)
-    entries: list[dict[str, Any]] = []
-    for index, (prompt, continuation) in enumerate(zip(prompts, made, strict=True)):
-        elsewhere = [i for i, other in enumerate(prompts) if other.group != prompt.group]
-        other = elsewhere[int(draw.integers(len(elsewhere)))]
-        heard, before = _NoteFigures(notes, continuation.audio), _NoteFigures(notes, prompt.audio)
-        figures: dict[str, float | None] = {
+
+    def figures_of(index: int, prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
+        sounds = (made.audio, prompt.audio, prompt.rest, others[index].rest)
+        heard, before, true, other = (_NoteFigures(notes, audio) for audio in sounds)
+        return {
             "onsets": heard.onsets,
-            "onsets_true": true[index].onsets,
-            "onsets_other": true[other].onsets,
-            "onsets_nearer": _nearer(heard.pace_from(true[index]), heard.pace_from(true[other])),
-            "onsets_nearer_prompt": _nearer(before.pace_from(true[index]), before.pace_from(true[other])),
-            "pitch_distance_true": heard.pitch_from(true[index]),
-            "pitch_distance_other": heard.pitch_from(true[other]),
-            "pitch_nearer": _nearer(heard.pitch_from(true[index]), heard.pitch_from(true[other])),
-            "pitch_nearer_prompt": _nearer(before.pitch_from(true[index]), before.pitch_from(true[other])),
-            **continuation_faults(prompt, continuation),
+            "onsets_true": true.onsets,
+            "onsets_other": other.onsets,
+            "onsets_nearer": _nearer(heard.pace_from(true), heard.pace_from(other)),
+            "onsets_nearer_prompt": _nearer(before.pace_from(true), before.pace_from(other)),
+            "pitch_distance_true": heard.pitch_from(true),
+            "pitch_distance_other": heard.pitch_from(other),
+            "pitch_nearer": _nearer(heard.pitch_from(true), heard.pitch_from(other)),
+            "pitch_nearer_prompt": _nearer(before.pitch_from(true), before.pitch_from(other)),
         }
-        entry = keep_continuation(keeper, prompt, continuation, sampling.seed + index)
-        entries.append(entry | {"other": prompts[other].file, "figures": figures})
-    row = with_shares(means(entry["figures"] for entry in entries))
-    return {"files": entries, "means": row, "skipped": recordings.skipped}
+
+    result = measure_continuations(job, figures_of)
+    for entry, other in zip(result["files"], others, strict=True):
+        entry["other"] = other.file
+    return result
 
 
 class _NoteFigures:

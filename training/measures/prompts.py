@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples
 from whispergpt.engine.config import HOP, SAMPLE_RATE
-from whispergpt.training.measures.recordings import Recordings
+from whispergpt.training.data.recordings import Recordings
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,10 @@ Figures = Mapping[str, float | None]
 def means(rows: Iterable[Figures]) -> dict[str, float | None]:
     """Return the mean of each figure over the rows that have it, or None if no row has."""
     listed = list(rows)
-    names = dict.fromkeys(name for row in listed for name in row)
-    result: dict[str, float | None] = {}
-    for name in names:
-        values = [value for row in listed if (value := row.get(name)) is not None]
-        result[name] = float(np.mean(values)) if values else None
-    return result
+    found: dict[str, list[float]] = {name: [] for row in listed for name in row}
+    for name, values in found.items():
+        values += [value for row in listed if (value := row.get(name)) is not None]
+    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
 
 class Keeper:

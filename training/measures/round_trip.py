@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,16 +38,6 @@ class RoundTripResult:
     payload_kbps: float
 
 
-class RoundTrip(Protocol):
-    """A codec at one rate; ``name`` is its name in tables."""
-
-    name: str
-
-    def __call__(self, audio: Samples) -> RoundTripResult:
-        """Encode and decode samples ``[n]`` at 24 kHz."""
-        ...
-
-
 class CodecRoundTrip:
     """A trained codec with as many codebooks as make up ``kbps``.
 
@@ -61,6 +50,7 @@ class CodecRoundTrip:
         self.name = f"codec {kbps:g}"
 
     def __call__(self, audio: Samples) -> RoundTripResult:
+        """Encode and decode samples ``[n]`` at 24 kHz."""
         codes = self._codec.encode(torch.from_numpy(audio))[: self._books]
         decoded = self._codec.decode(codes)[: len(audio)]
         bits = codes.numel() * BITS_PER_CODE

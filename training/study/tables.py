@@ -12,14 +12,14 @@ the files.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
+
+import typer
 
 from whispergpt.training.run import config_hash
 from whispergpt.training.study.curves import read_curve
@@ -105,16 +105,6 @@ def losses(logs: list[Path]) -> Rows:
     return rows
 
 
-def context(files: list[Path]) -> Rows:
-    """Return NLL by frames of context, a column for each model."""
-    return context_rows(_models(files[0]), _interval)
-
-
-def bands(files: list[Path]) -> Rows:
-    """Return the NLL lost without each band of the spectrogram, a column for each model."""
-    return band_rows(_models(files[0]), _interval)
-
-
 def context_rows(models: list[dict[str, Any]], write: WriteCell) -> Rows:
     """Return the table of a study of context, whose cells ``write`` formats."""
     rows = [["frames of context", *(model["model"] for model in models)]]
@@ -137,7 +127,11 @@ def band_rows(models: list[dict[str, Any]], write: WriteCell) -> Rows:
 
 
 KINDS: dict[str, Callable[[list[Path]], Rows]] = {
-    table.__name__: table for table in (evaluation, conditions, losses, context, bands)
+    "evaluation": evaluation,
+    "conditions": conditions,
+    "losses": losses,
+    "context": lambda files: context_rows(_models(files[0]), _interval),
+    "bands": lambda files: band_rows(_models(files[0]), _interval),
 }
 
 
@@ -157,21 +151,17 @@ def _markdown(rows: Rows) -> str:
     return "".join([lines[0], "| " + " | ".join(["---"] * len(rows[0])) + " |\n", *lines[1:]])
 
 
-def main() -> int:
-    """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m whispergpt.training.study.tables", description="Write a page's tables from files."
-    )
-    parser.add_argument("page", type=Path)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where they differ")
-    options = parser.parse_args()
-    text = options.page.read_text(encoding="utf-8")
-    filled = fill(text, options.page.parent)
-    if options.check:
-        return int(filled != text)
-    options.page.write_text(filled, encoding="utf-8")
-    return 0
+def main(
+    page: Path,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with 1 where they differ.")] = False,
+) -> None:
+    """Write a page's tables from files."""
+    text = page.read_text(encoding="utf-8")
+    filled = fill(text, page.parent)
+    if check:
+        raise typer.Exit(int(filled != text))
+    page.write_text(filled, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -38,6 +38,7 @@ class Ear:
     draw other codes some frames later, so for a few seams the place cannot be found.
 
     Attributes:
+        begun: set when audio arrives, or none will.
         resumed: set when audio arrives on a second connection.
     """
 
@@ -45,7 +46,7 @@ class Ear:
         self._client, self._seconds, self._seed = client, seconds, seed
         self._heard = bytearray()
         self._seam_at = 0
-        self.resumed = asyncio.Event()
+        self.begun, self.resumed = asyncio.Event(), asyncio.Event()
 
     async def listen(self) -> None:
         """Listen to the end.
@@ -54,12 +55,16 @@ class Ear:
             WhisperGPTError: the stream could not be resumed.
         """
         stream, first = self._stream("realtime"), None
-        async for pcm in stream:
-            first = first or stream.session["id"]
-            if stream.session["id"] != first and not self.resumed.is_set():
-                self._seam_at = len(self._heard) // 2
-                self.resumed.set()
-            self._heard += pcm
+        try:
+            async for pcm in stream:
+                first = first or stream.session["id"]
+                if stream.session["id"] != first and not self.resumed.is_set():
+                    self._seam_at = len(self._heard) // 2
+                    self.resumed.set()
+                self._heard += pcm
+                self.begun.set()
+        finally:
+            self.begun.set()
 
     async def unbroken(self) -> bytes:
         """Generate the same stream without interruption and return its bytes."""

@@ -41,20 +41,14 @@ class Footprint:
 async def footprint(served: ServerProcess) -> Footprint:
     """Return the current footprint."""
     said = await metrics(served.url)
-    held = [_of_process(pid) for pid in (served.pid, *served.engine_pids())]
+    both = ("whispergpt_server_process", "whispergpt_engine_process")
+    tasks = [Path(f"/proc/{pid}/task") for pid in (served.pid, *served.engine_pids())]
     return Footprint(
-        files=round(sum(one[0] for one in held)),
-        threads=round(sum(one[1] for one in held)),
-        resident_mb=sum(one[2] for one in held),
+        files=round(sum(said[f"{one}_open_fds"] for one in both)),
+        threads=sum(1 for folder in tasks for _ in folder.iterdir()),
+        resident_mb=sum(said[f"{one}_resident_memory_bytes"] for one in both) / 2**20,
         busy=round(said["whispergpt_streams_active"] + said["whispergpt_streams_waiting"]),
     )
-
-
-def _of_process(pid: int) -> tuple[float, float, float]:
-    """Return a process's files, threads and resident megabytes."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-    return files, float(status["Threads"]), float(status["VmRSS"].split()[0]) / 1024
 
 
 async def settled(served: ServerProcess, before: Footprint, most_mb: float) -> Footprint:

@@ -7,18 +7,14 @@ from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
+from whispergpt.benchmarks.attacks.tools.crowds import crowd
 from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
-from whispergpt.load.crowd import Crowd
-from whispergpt.load.example import PROMPT
-from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
-from whispergpt.load.plan import Mix, Visit, open_loop
+from whispergpt.load.plan import Mix, open_loop
 from whispergpt.load.record import Summary
-from whispergpt.load.voices import Voices
 
 MOST_MB = 40.0
-BUFFER_SECONDS = 0.05
 MINUTE_SECONDS = 60.0
 WARM_SECONDS = 60.0
 """Seconds of warm-up at the server's first limit, in which it measures the cost of listeners besides steps."""
@@ -90,8 +86,8 @@ async def visitors(served: ServerProcess, load: float, count: int, seed: int) ->
     """Run ``count`` minutes at ``load`` times the server's measured limit and return the measurements."""
     limit = await _learnt(served, seed)
     visits = open_loop(MIX, load * limit, count * MINUTE_SECONDS, seed)
-    crowd = _crowd(served, visits)
-    running = asyncio.create_task(crowd.run())
+    listeners = crowd(served.url, visits)
+    running = asyncio.create_task(listeners.run())
     minutes = []
     before = await metrics(served.url)
     for _ in range(count):
@@ -103,14 +99,14 @@ async def visitors(served: ServerProcess, load: float, count: int, seed: int) ->
         minutes.append(step | asdict(held) | {"limit": now["whispergpt_streams_limit"]})
     await running
     after = await settled(served, await footprint(served), MOST_MB)
-    lag = Percentiles.of([1e3 * one for one in crowd.lags])
-    return Visitors(limit, load * limit, minutes, crowd.summary(), after.busy, lag)
+    lag = Percentiles.of([1e3 * one for one in listeners.lags])
+    return Visitors(limit, load * limit, minutes, listeners.summary(), after.busy, lag)
 
 
 async def _learnt(served: ServerProcess, seed: int) -> float:
     """Return the average of the server's limit over the second half of ``WARM_SECONDS``."""
     begins = (await metrics(served.url))["whispergpt_streams_limit"]
-    running = asyncio.create_task(_crowd(served, open_loop(MIX, begins, WARM_SECONDS, seed + 1)).run())
+    running = asyncio.create_task(crowd(served.url, open_loop(MIX, begins, WARM_SECONDS, seed + 1)).run())
     await asyncio.sleep(WARM_SECONDS / 2)
     told: list[float] = []
     while not running.done() and len(told) < WARM_SECONDS / 2:
@@ -118,7 +114,3 @@ async def _learnt(served: ServerProcess, seed: int) -> float:
         await asyncio.sleep(1)
     await running
     return mean(told) if told else begins
-
-
-def _crowd(served: ServerProcess, visits: list[Visit]) -> Crowd:
-    return Crowd(stream_address(served.url), visits, Voices([PROMPT]), BUFFER_SECONDS)

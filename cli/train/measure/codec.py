@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.train.measure.options import AsJson, KeepAudio, Out, Sources
-from whispergpt.cli.train.measure.printed import head, table, tell
+from whispergpt.cli.options import expand_options
+from whispergpt.cli.train.measure.options import MeasureOptions
+from whispergpt.cli.train.measure.printed import head, show, table
 from whispergpt.engine.checkpoints.checkpoint import codec_folder, find_model, load_codec
 from whispergpt.training.data.manifest import hash_file
-from whispergpt.training.measures.codec import CodecMeasures, measure_codec
+from whispergpt.training.measures.codec import CodecMeasures, RoundTrip, measure_codec
 from whispergpt.training.measures.figures.listening import Kind
 from whispergpt.training.measures.figures.packages import versions
 from whispergpt.training.measures.figures.words import MODEL_PARTS, Recognizer
 from whispergpt.training.measures.opus import OpusRoundTrip
 from whispergpt.training.measures.recordings import find_recordings
 from whispergpt.training.measures.report import Keeper
-from whispergpt.training.measures.round_trip import CodecRoundTrip, RoundTrip
+from whispergpt.training.measures.round_trip import CodecRoundTrip
 
 FULL_RATE, NO_PEERS = [6.0], list[str]()
 
 
+@expand_options
 def codec(
     context: typer.Context,
-    audio: Sources,
+    options: MeasureOptions,
     codec: Annotated[str, typer.Option(help="Folder of a codec's training run, or a model's name or folder.")],
     kbps: Annotated[
         list[float], typer.Option(help="Payload: 0.75 for each codebook used; may be repeated.")
@@ -42,9 +43,6 @@ def codec(
     language: Annotated[str, typer.Option(help="Spoken, as Whisper abbreviates it.")] = "en",
     files: Annotated[int | None, typer.Option(min=1, help="At most so many, chosen by a hash of names.")] = None,
     clip_seconds: Annotated[float, typer.Option(help="Of each recording, from its start.")] = 10.0,
-    out: Out = None,
-    keep_audio: KeepAudio = False,
-    as_json: AsJson = False,
 ) -> None:
     """Recordings through a codec and its peers, against the originals; the bits that went through are counted."""
     with told_in_one_line():
@@ -55,8 +53,8 @@ def codec(
         loaded = load_codec(folder)
         trips: list[RoundTrip] = [CodecRoundTrip(loaded, rate) for rate in kbps]
         trips += [_peer(told) for told in against]
-        recordings = find_recordings(audio)
-        keeper = Keeper(out, keep_audio)
+        recordings = find_recordings(options.audio)
+        keeper = Keeper(options.out, options.keep_audio)
         measures = CodecMeasures(kind, Recognizer(language) if words else None)
         result = measure_codec(recordings, trips, measures, clip_seconds, files, keeper)
         weights = codec_folder(folder) / "codec.safetensors"
@@ -66,23 +64,39 @@ def codec(
         programs = ("opusenc", "opusdec") if against else ()
         report = head(context, versions(packages, programs)) | {"codec": str(folder), "codec_digest": digest} | result
         keeper.report(report)
-    if as_json:
-        typer.echo(json.dumps(report))
-        return
-    names = {"payload_kbps": "kbps", "log_mel": "log-mel", "snr_db": "SNR dB", "si_sdr_db": "SI-SDR dB", "pesq": "PESQ"}
-    names |= {"visqol": "ViSQOL", "visqol_exp": "ViSQOL exp", "nsim": "NSIM", "word_error_rate": "word errors"}
-    names |= {"comb_db": "comb dB", "frame_correlation": "frame corr.", "high_band_db": "high band dB"}
-    names |= {"band_rise_db": "rise dB", "opened_share": "opened"}
-    shown = {key: name for key, name in names.items() if any(row.get(key) is not None for row in report["means"])}
-    table(["codec", *shown.values()], [[row["codec"], *(row.get(key) for key in shown)] for row in report["means"]])
-    typer.echo(f"means of {len(report['files'])} recordings, {sum(f['seconds'] for f in report['files']):.1f} s")
-    if words:
-        own = sum(file["word_reference"] != "transcript" for file in report["files"])
+    show(report, options, _tables)
+
+
+COLUMNS = {
+    "payload_kbps": "kbps",
+    "log_mel": "log-mel",
+    "snr_db": "SNR dB",
+    "si_sdr_db": "SI-SDR dB",
+    "pesq": "PESQ",
+    "visqol": "ViSQOL",
+    "visqol_exp": "ViSQOL exp",
+    "nsim": "NSIM",
+    "word_error_rate": "word errors",
+    "comb_db": "comb dB",
+    "frame_correlation": "frame corr.",
+    "high_band_db": "high band dB",
+    "band_rise_db": "rise dB",
+    "opened_share": "opened",
+}
+"""Names of the figures in the table, where any row has them."""
+
+
+def _tables(report: dict[str, Any]) -> None:
+    rows, files = report["means"], report["files"]
+    shown = {key: name for key, name in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
+    table(["codec", *shown.values()], [[row["codec"], *(row.get(key) for key in shown)] for row in rows])
+    typer.echo(f"means of {len(files)} recordings, {sum(file['seconds'] for file in files):.1f} s")
+    if "word_error_rate" in shown:
+        own = sum(file["word_reference"] != "transcript" for file in files)
         typer.echo(f"word errors: {own} of them against what Whisper hears in the original, for want of a transcript")
-    tell(report, out)
 
 
-def _peer(told: str) -> RoundTrip:
+def _peer(told: str) -> OpusRoundTrip:
     name, _, rate = told.partition(":")
     try:
         kbps = float(rate)

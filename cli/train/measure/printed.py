@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from whispergpt.cli.arguments import tell_skipped
+from whispergpt.cli.train.measure.options import MeasureOptions
 from whispergpt.training.measures.report import REPORT
-
-SHOWN_SKIPPED = 5
-"""Skipped recordings that are told of one by one; the report has them all."""
 
 
 def head(context: typer.Context, packages: Mapping[str, str]) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def tell(report: Mapping[str, Any], out: Path | None) -> None:
-    """Write to stderr what was skipped, and to stdout where the report lies."""
-    skipped = report.get("skipped", [])
-    for entry in skipped[:SHOWN_SKIPPED]:
-        typer.echo(f"skipped {entry['file']}: {entry['why']}", err=True)
-    if len(skipped) > SHOWN_SKIPPED:
-        typer.echo(f"… and {len(skipped) - SHOWN_SKIPPED} more", err=True)
-    if out is not None:
-        typer.echo(f"{out / REPORT} has every file's figures")
+def show(report: dict[str, Any], options: MeasureOptions, print_tables: Callable[[dict[str, Any]], None]) -> None:
+    """Print a report as JSON, or its tables and where it lies; what was skipped goes to stderr."""
+    if options.as_json:
+        typer.echo(json.dumps(report))
+        return
+    print_tables(report)
+    tell_skipped([(entry["file"], entry["why"]) for entry in report["skipped"]])
+    if options.out is not None:
+        typer.echo(f"{options.out / REPORT} has every file's figures")

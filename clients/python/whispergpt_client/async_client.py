@@ -6,6 +6,7 @@ import asyncio
 
 import httpx
 
+from whispergpt_client import request
 from whispergpt_client.async_stream import AsyncStream
 from whispergpt_client.continuation import Continuation
 from whispergpt_client.errors import WhisperGPTError, timed_out, unreachable
@@ -13,19 +14,7 @@ from whispergpt_client.model import Model
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import AsyncPrompt
 from whispergpt_client.protocol import Pace, StreamRequest
-from whispergpt_client.request import (
-    File,
-    ResponseFormat,
-    base_url,
-    continue_fields,
-    key_headers,
-    parse_continuation,
-    parse_models,
-    parse_ready,
-    read_file,
-    stream_url,
-    timeouts,
-)
+from whispergpt_client.request import File, ResponseFormat
 
 
 class AsyncClient:
@@ -41,10 +30,10 @@ class AsyncClient:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
-        self._url = base_url(url)
+        self._url = request.base_url(url)
         self._timeout = timeout
-        self._headers = key_headers(api_key)
-        self._http = httpx.AsyncClient(base_url=self._url, timeout=timeouts(timeout), headers=self._headers)
+        self._headers = request.key_headers(api_key)
+        self._http = httpx.AsyncClient(base_url=self._url, timeout=request.timeouts(timeout), headers=self._headers)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -78,7 +67,7 @@ class AsyncClient:
             WhisperGPTError: the server refused, failed, or could not be reached.
             OSError: the file cannot be read.
         """
-        fields = continue_fields(
+        fields = request.continue_fields(
             seconds=seconds,
             seed=seed,
             temperature=temperature,
@@ -88,10 +77,10 @@ class AsyncClient:
             include_prompt=include_prompt,
             response_format=response_format,
         )
-        file, patience = read_file(path_or_bytes), Patience(retry_seconds)
+        file, patience = request.read_file(path_or_bytes), Patience(retry_seconds)
         while True:
             try:
-                return parse_continuation(await self._request("POST", "/continue", fields, file))
+                return request.parse_continuation(await self._request("POST", "/continue", fields, file))
             except WhisperGPTError as refused:
                 await asyncio.sleep(patience.wait_after(refused))
 
@@ -124,7 +113,7 @@ class AsyncClient:
         Raises:
             ValueError: a number is not finite, or ``seconds`` is not above 0.
         """
-        request = StreamRequest(
+        wanted = StreamRequest(
             seconds=seconds,
             pace=pace,
             sample_rate=sample_rate,
@@ -135,15 +124,15 @@ class AsyncClient:
             model=model,
         )
         patience = (self._timeout, resume_seconds, retry_seconds)
-        return AsyncStream(stream_url(self._url), prompt, request, self._headers, *patience)
+        return AsyncStream(request.stream_url(self._url), prompt, wanted, self._headers, *patience)
 
     async def models(self) -> list[Model]:
         """Return the server's models, its default first. Raises WhisperGPTError."""
-        return parse_models(await self._request("GET", "/v1/models"))
+        return request.parse_models(await self._request("GET", "/v1/models"))
 
     async def ready(self) -> bool:
         """Return whether the server takes requests, each model having generated. Raises WhisperGPTError."""
-        return parse_ready(await self._request("GET", "/health/ready"))
+        return request.parse_ready(await self._request("GET", "/health/ready"))
 
     async def _request(
         self, method: str, path: str, fields: dict[str, str] | None = None, file: tuple[str, bytes] | None = None

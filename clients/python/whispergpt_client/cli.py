@@ -6,10 +6,9 @@ import argparse
 import math
 import sys
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 from whispergpt_client.client import Client
 from whispergpt_client.errors import WhisperGPTError
@@ -20,10 +19,8 @@ from whispergpt_client.stream import Stream
 _RATE = 24_000
 
 
-class Sink(Protocol):
-    """Destination of samples."""
-
-    def write(self, pcm: bytes) -> object: ...
+Sink = Callable[[bytes], object]
+"""Function that takes samples."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +62,7 @@ def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
     written = 0
     for pcm in stream:
         for sink in sinks:
-            sink.write(pcm)
+            sink(pcm)
         written += len(pcm)
         meter.show(pcm, written / (2 * _RATE))
     meter.clear()
@@ -76,11 +73,11 @@ def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
 
 def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]]:
     if options.output == "-":
-        yield nullcontext(sys.stdout.buffer)
+        yield nullcontext(sys.stdout.buffer.write)
     elif options.output is not None:
         yield _wav_file(options.output)
     if options.play or options.output is None:
-        yield Speakers(_RATE)
+        yield _speakers()
 
 
 @contextmanager
@@ -90,18 +87,13 @@ def _wav_file(path: str) -> Iterator[Sink]:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(_RATE)
-        yield _Frames(file)
+        yield file.writeframes
 
 
-class _Frames:
-    """Wav file as a sink."""
-
-    def __init__(self, file: wave.Wave_write) -> None:
-        self._file = file
-
-    def write(self, pcm: bytes) -> None:
-        """Append samples to the file."""
-        self._file.writeframes(pcm)
+@contextmanager
+def _speakers() -> Iterator[Sink]:
+    with Speakers(_RATE) as speakers:
+        yield speakers.write
 
 
 def _finite(text: str) -> float:

@@ -7,25 +7,14 @@ import time
 
 import httpx
 
+from whispergpt_client import request
 from whispergpt_client.continuation import Continuation
 from whispergpt_client.errors import WhisperGPTError, timed_out, unreachable
 from whispergpt_client.model import Model
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import Prompt
 from whispergpt_client.protocol import Pace, StreamRequest
-from whispergpt_client.request import (
-    File,
-    ResponseFormat,
-    base_url,
-    continue_fields,
-    key_headers,
-    parse_continuation,
-    parse_models,
-    parse_ready,
-    read_file,
-    stream_url,
-    timeouts,
-)
+from whispergpt_client.request import File, ResponseFormat
 from whispergpt_client.stream import Stream
 
 
@@ -42,10 +31,10 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
-        self._url = base_url(url)
+        self._url = request.base_url(url)
         self._timeout = timeout
-        self._headers = key_headers(api_key)
-        self._http = httpx.Client(base_url=self._url, timeout=timeouts(timeout), headers=self._headers)
+        self._headers = request.key_headers(api_key)
+        self._http = httpx.Client(base_url=self._url, timeout=request.timeouts(timeout), headers=self._headers)
 
     def __enter__(self) -> Client:
         return self
@@ -79,7 +68,7 @@ class Client:
             WhisperGPTError: the server refused, failed, or could not be reached.
             OSError: the file cannot be read.
         """
-        fields = continue_fields(
+        fields = request.continue_fields(
             seconds=seconds,
             seed=seed,
             temperature=temperature,
@@ -89,10 +78,10 @@ class Client:
             include_prompt=include_prompt,
             response_format=response_format,
         )
-        file, patience = read_file(path_or_bytes), Patience(retry_seconds)
+        file, patience = request.read_file(path_or_bytes), Patience(retry_seconds)
         while True:
             try:
-                return parse_continuation(self._request("POST", "/continue", fields, file))
+                return request.parse_continuation(self._request("POST", "/continue", fields, file))
             except WhisperGPTError as refused:
                 time.sleep(patience.wait_after(refused))
 
@@ -124,7 +113,7 @@ class Client:
         Raises:
             ValueError: a number is not finite, or ``seconds`` is not above 0.
         """
-        request = StreamRequest(
+        wanted = StreamRequest(
             seconds=seconds,
             pace=pace,
             sample_rate=sample_rate,
@@ -135,15 +124,15 @@ class Client:
             model=model,
         )
         patience = (self._timeout, resume_seconds, retry_seconds)
-        return Stream(stream_url(self._url), prompt, request, self._headers, *patience)
+        return Stream(request.stream_url(self._url), prompt, wanted, self._headers, *patience)
 
     def models(self) -> list[Model]:
         """Return the server's models, its default first. Raises WhisperGPTError."""
-        return parse_models(self._request("GET", "/v1/models"))
+        return request.parse_models(self._request("GET", "/v1/models"))
 
     def ready(self) -> bool:
         """Return whether the server takes requests, each model having generated. Raises WhisperGPTError."""
-        return parse_ready(self._request("GET", "/health/ready"))
+        return request.parse_ready(self._request("GET", "/health/ready"))
 
     def _request(
         self, method: str, path: str, fields: dict[str, str] | None = None, file: tuple[str, bytes] | None = None

@@ -87,11 +87,6 @@ def refused_upgrade(url: str, refusal: InvalidStatus) -> WhisperGPTError:
     return error_from_envelope(body, status=answer.status_code, retry_after=again)
 
 
-def closed_here() -> WhisperGPTError:
-    """Return the error of a stream that was closed before it was connected."""
-    return WhisperGPTError("connection_error", "closed", "The stream was closed before it was connected.")
-
-
 def closed_early(closed: ConnectionClosed) -> WhisperGPTError:
     """Return the error of a WebSocket that the server closed before the response was done, without an error event."""
     frame = closed.rcvd

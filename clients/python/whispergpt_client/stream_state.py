@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from whispergpt_client.errors import WhisperGPTError, closed_here
+from whispergpt_client.errors import WhisperGPTError
 from whispergpt_client.prompt import AsyncPrompt, is_file
 from whispergpt_client.protocol import StreamProtocol, StreamRequest
 from whispergpt_client.resumption import Resumption
@@ -59,4 +59,4 @@ class StreamState(Generic[PromptT]):
 
     def _check_closed(self) -> None:
         if self._closed:
-            raise closed_here()
+            raise WhisperGPTError("connection_error", "closed", "The stream was closed before it was connected.")

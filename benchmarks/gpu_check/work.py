@@ -1,0 +1,94 @@
+"""Work of one step, counted from its launches, beside the least that the algorithm needs, and a modelled time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from whispergpt.benchmarks.arithmetic import traffic_per_frame
+from whispergpt.benchmarks.gpu_check.models import busy_state, in_format
+from whispergpt.engine.gpu.frame_program import FrameProgram
+from whispergpt.engine.gpu.launch import Launch
+from whispergpt.engine.model.frame_step import FrameStep
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A GPU's data sheet, and the shares of it that the model assumes to be reached.
+
+    Attributes:
+        bytes_per_second: of its memory; ``memory_share`` is reached.
+        flops_per_second: of its tensor cores in bfloat16, without sparsity; ``arithmetic_share`` is reached.
+        seconds_per_kernel: from the end of one kernel in a graph to the start of the next.
+    """
+
+    name: str
+    bytes_per_second: float
+    flops_per_second: float
+    memory_share: float = 0.8
+    arithmetic_share: float = 0.4
+    seconds_per_kernel: float = 1.5e-6
+
+
+H100 = Machine("H100 SXM", 3.35e12, 989e12)
+STREAMS = (64, 512, 2048, 8192)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counted work of a step in bfloat16, of models whose kernels are all laid out.
+
+    Attributes:
+        kernels: launches in a step.
+        by_name: how often each kernel is launched.
+        stream_bytes: bytes that each stream moves.
+        shared_bytes: bytes that a step moves once, such as weights.
+        stream_floor: least bytes that each stream must move: caches in bfloat16, other state in float32, samples.
+        operations: operations of each stream.
+        modelled: seconds of a step of so many streams on ``H100``; modelled, not measured.
+    """
+
+    kernels: int
+    by_name: dict[str, int]
+    stream_bytes: int
+    shared_bytes: int
+    stream_floor: int
+    operations: int
+    modelled: dict[int, float]
+
+    @property
+    def above_floor(self) -> float:
+        """Return the bytes of a stream, relative to the least."""
+        return self.stream_bytes / self.stream_floor
+
+
+def bfloat16_program(step: FrameStep) -> FrameProgram:
+    """Return the step laid out for one block of rows in bfloat16, on the CPU, where it cannot run."""
+    return FrameProgram(step, in_format(busy_state(step, 1), torch.bfloat16), 1, torch.bfloat16)
+
+
+def work_of(step: FrameStep, launches: list[Launch]) -> Work:
+    """Count a program's work. Bytes that a launch reads twice from its cache count once."""
+    least = traffic_per_frame(step)
+    floor = least.keys_values // 2 + least.state + least.samples
+    return Work(
+        kernels=len(launches),
+        by_name=dict(Counter(launch.name for launch in launches)),
+        stream_bytes=sum(launch.cost.row_bytes for launch in launches),
+        shared_bytes=sum(launch.cost.shared_bytes for launch in launches),
+        stream_floor=floor,
+        operations=sum(launch.cost.operations for launch in launches),
+        modelled={streams: modelled_seconds(launches, streams, H100) for streams in STREAMS},
+    )
+
+
+def modelled_seconds(launches: list[Launch], streams: int, machine: Machine) -> float:
+    """Return the time of a step: for each kernel its start, and the longer of memory traffic and arithmetic."""
+    total = 0.0
+    for launch in launches:
+        memory = launch.cost.total_bytes(streams) / (machine.memory_share * machine.bytes_per_second)
+        arithmetic = streams * launch.cost.operations / (machine.arithmetic_share * machine.flops_per_second)
+        total += machine.seconds_per_kernel + max(memory, arithmetic)
+    return total

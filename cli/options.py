@@ -1,0 +1,46 @@
+"""Options that several subcommands share: fields of a dataclass, which typer sees as parameters of the command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from whispergpt.cli.arguments import told_in_one_line
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+
+
+def expand_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command for typer that has the fields of a dataclass in place of the parameter of that class.
+
+    Required parameters come first. A ValueError of the dataclass becomes a one-line error.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    structures: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        structure = parameter.annotation
+        if is_dataclass(structure) and isinstance(structure, type):
+            structures[name] = structure
+            hints = get_type_hints(structure, include_extras=True)
+            for field in inspect.signature(structure).parameters.values():
+                parameters[field.name] = field.replace(annotation=hints[field.name])
+        else:
+            parameters[name] = parameter
+
+    @wraps(command)
+    def expanded(**given: Any) -> None:
+        with told_in_one_line():
+            for name, structure in structures.items():
+                given[name] = structure(**{field.name: given.pop(field.name) for field in fields(structure)})
+        command(**given)
+
+    shown = sorted(parameters.values(), key=lambda one: one.default is not inspect.Parameter.empty)
+    by_name = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in shown]
+    expanded.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {one.name: one.annotation for one in by_name}
+    return expanded

@@ -1,0 +1,78 @@
+"""One layer of the codec's LSTM for one frame: the product of its gates and the cell, in one kernel."""
+
+from __future__ import annotations
+
+from whispergpt.engine.gpu.kernels.functions import hyperbolic_tangent, sigmoid
+from whispergpt.engine.gpu.language import jit, tl
+
+
+@jit
+def lstm(
+    slots: tl.tensor,
+    x: tl.tensor,
+    hidden: tl.tensor,
+    cell: tl.tensor,
+    frames: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    skip: tl.tensor,
+    total: tl.tensor,
+    FRAME: tl.constexpr,
+    FRAMES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    HELD: tl.constexpr,
+    COUNTED: tl.constexpr,
+    LAST: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BM: tl.constexpr,
+    BU: tl.constexpr,
+    BK: tl.constexpr,
+) -> None:
+    """Compute ``BU`` units of ``BM`` rows: ``out``, and the new cell in the state.
+
+    ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of
+    the states ``[slots, layers, WIDTH]``, ``HELD`` numbers from slot to slot. The earlier hidden vector is in the state
+    for frame 0, and in ``out`` for others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write,
+    forget, new, show. With LAST, ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its
+    cell stays as it is after them.
+    """
+    if tl.load(slots + tl.program_id(0) * BM) < 0:
+        return
+    row = tl.program_id(0) * BM + tl.arange(0, BM)
+    u = tl.program_id(1) * BU + tl.arange(0, BU)
+    inside = u < WIDTH
+    slot = tl.load(slots + row)
+    used = slot >= 0
+    held = slot.to(tl.int64) * HELD
+    own = (row * FRAMES + FRAME) * WIDTH
+    write = tl.zeros((BM, BU), tl.float32) + tl.load(bias + u, mask=inside, other=0.0)[None, :]
+    forget = tl.zeros((BM, BU), tl.float32) + tl.load(bias + WIDTH + u, mask=inside, other=0.0)[None, :]
+    new = tl.zeros((BM, BU), tl.float32) + tl.load(bias + 2 * WIDTH + u, mask=inside, other=0.0)[None, :]
+    show = tl.zeros((BM, BU), tl.float32) + tl.load(bias + 3 * WIDTH + u, mask=inside, other=0.0)[None, :]
+    for first in range(0, 2 * WIDTH, BK):
+        k = first + tl.arange(0, BK)
+        fresh = tl.load(x + own[:, None] + k[None, :], mask=(k < WIDTH)[None, :], other=0.0).to(tl.float32)
+        known = ((k >= WIDTH) & (k < 2 * WIDTH))[None, :]
+        if FRAME == 0:
+            earlier = tl.load(hidden + held[:, None] + (k - WIDTH)[None, :], mask=known & used[:, None], other=0.0)
+        else:
+            earlier = tl.load(out + (own - WIDTH)[:, None] + (k - WIDTH)[None, :], mask=known, other=0.0)
+        a = (fresh + earlier).to(weight.dtype.element_ty)  # one of them is 0
+        w = weight + k[:, None] * (4 * WIDTH) + u[None, :]
+        read = (k < 2 * WIDTH)[:, None] & inside[None, :]
+        write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision=PRECISION)
+        forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision=PRECISION)
+        new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision=PRECISION)
+        show = tl.dot(a, tl.load(w + 3 * WIDTH, mask=read, other=0.0), show, input_precision=PRECISION)
+    keeps = used[:, None] & inside[None, :]
+    place = cell + held[:, None] + u[None, :]
+    made = sigmoid(forget) * tl.load(place, mask=keeps, other=0.0) + sigmoid(write) * hyperbolic_tangent(new)
+    shown = sigmoid(show) * hyperbolic_tangent(made)
+    if COUNTED:
+        keeps = keeps & (tl.load(frames + row) > FRAME)[:, None]
+    tl.store(place, made, mask=keeps)
+    at = own[:, None] + u[None, :]
+    tl.store(out + at, shown, mask=inside[None, :])
+    if LAST:
+        tl.store(total + at, tl.load(skip + at, mask=inside[None, :], other=0.0) + shown, mask=inside[None, :])

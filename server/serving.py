@@ -1,0 +1,146 @@
+"""Runs the app under uvicorn: one line on stdout when ready, SIGTERM drains, a failed engine ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from types import FrameType
+
+import uvicorn
+
+from whispergpt.server.access.api_keys import KeyFileError
+from whispergpt.server.app import create_app
+from whispergpt.server.edge.connection.shared_bounds import SharedBounds
+from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
+from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
+from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
+from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.listener import FLUSH_SECONDS
+from whispergpt.server.observe import logs
+from whispergpt.server.observe.tracing import TracingError
+from whispergpt.server.open_files import most_connections
+from whispergpt.server.ready_line import say_ready
+from whispergpt.server.serve_error import ServeError
+from whispergpt.server.services import Services, services_of
+from whispergpt.server.settings import Settings
+
+log = logs.get("server.run")
+_SWITCH_SECONDS = 0.0005
+"""Seconds after which a thread gives Python's lock to one that waits for it: threads that decode and encode need it
+some twenty times for each prompt, and the event loop may be busy all the time."""
+_PING_SECONDS = 20.0
+_ACCEPTED_AT_ONCE = 64
+"""Connections accepted in a row. Where files run out, the event loop tries and logs as often, too."""
+
+
+class _Server(uvicorn.Server):
+    """Server whose first signal drains and whose second ends it at once. A drained server exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self.listening = asyncio.Event()
+        self._drain: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._obey, sig)
+
+    def _obey(self, sig: int) -> None:
+        if self._drain is not None:
+            log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
+            self._services.engines.cut_off()
+            self.should_exit = True
+            return
+        log.info("draining", signal=signal.Signals(sig).name, seconds=self._services.settings.drain_seconds)
+        self._services.engines.drain()
+        self._drain = asyncio.create_task(self._drain_and_exit())
+
+    async def _drain_and_exit(self) -> None:
+        services = self._services
+        try:
+            async with asyncio.timeout(services.settings.drain_seconds):
+                await services.admission.idle.wait()
+        except TimeoutError:
+            log.warning("time to drain is over")
+            services.engines.cut_off()
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await services.admission.idle.wait()
+            except TimeoutError:
+                log.warning("clients did not take their last bytes")
+        self.should_exit = True
+
+
+async def run(settings: Settings, listener: socket.socket, engines: Sequence[EngineProcess]) -> None:
+    """Serve until told to stop.
+
+    Args:
+        engines: the first processes of engines, if they have been started already.
+
+    Raises:
+        ServeError: a file of keys or tracing cannot be used, the models cannot be loaded, or ``strict`` and the engine
+            crashed.
+    """
+    try:
+        app = create_app(settings, engines)
+    except (KeyFileError, TracingError) as error:
+        raise ServeError(str(error)) from None
+    services = services_of(app)
+    services.guard.announce()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    waiting = WaitingBytes(settings.pipelined_memory_bytes)
+    bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting)
+    config = uvicorn.Config(
+        app,
+        http=partial(BoundedHttpProtocol, bounds=bounds),  # type: ignore[arg-type]  # it is called like a class
+        log_config=None,
+        access_log=False,
+        ws=partial(BoundedWebSocketProtocol, count_bytes=services.admission.connection_bytes),  # type: ignore[arg-type]
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=_PING_SECONDS,
+        ws_ping_timeout=_PING_SECONDS,
+        timeout_graceful_shutdown=FLUSH_SECONDS,
+        backlog=_ACCEPTED_AT_ONCE,
+        server_header=False,
+    )
+    server = _Server(config, services)
+    failed = asyncio.create_task(services.engines.failed())
+    announce = asyncio.create_task(_announce(services, server, listener, settings.host))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            services.engines.drain()
+            server.should_exit = True
+        await serving
+    finally:
+        announce.cancel()
+        failed.cancel()
+    if failed.done() and not failed.cancelled():
+        raise ServeError(failed.result(), services.engines.exit_status)
+
+
+async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
+    port = listener.getsockname()[1]
+    await services.engines.first_ready.wait()
+    await server.listening.wait()
+    gc.collect()
+    gc.freeze()  # as the engine does: the event loop stands still meanwhile
+    shown = f"[{host}]" if ":" in host else host
+    say_ready(f"http://{shown}:{port}")

@@ -1,0 +1,122 @@
+"""The codec and the mel slice by Triton kernels, in Triton's interpreter: torch's samples and state, in any batch."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig, MelConfig
+from whispergpt.engine.gpu.codec_layers import CodecLayers
+from whispergpt.engine.gpu.codec_program import decode_frame, mel_slices
+from whispergpt.engine.gpu.emitter import UNUSED, Emitter
+from whispergpt.engine.gpu.language import INTERPRETED
+from whispergpt.engine.gpu.launch import whole_blocks
+from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import to_int16
+from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.streaming import State, branch, clone, map_state
+from whispergpt.training.codec.start import keep_variance
+
+CPU = torch.device("cpu")
+CODECS = {"embedded codecs": SMALL_CODEC, "full-size codec": ENCODEC_24KHZ}
+SLOTS = 70
+
+pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
+
+
+class Decoder(Emitter):
+    """Codes to samples and slices, one frame of each row."""
+
+    def __init__(self, codec: Codec, mel: CausalMel, state: State, rows: int) -> None:
+        super().__init__(rows, CPU, torch.float32)
+        self.codes = torch.zeros(self.rows, codec.config.n_codebooks, dtype=torch.int32)
+        self.samples = torch.zeros(self.rows, HOP, dtype=torch.int16)
+        self.finite = torch.zeros(self.rows, dtype=torch.uint8)
+        self.stage("codec")
+        latent = CodecLayers(self).entries(self.codes, codec.quantizer.entries)
+        self.audio = decode_frame(self, codec.decoder, latent, branch(state, "decoder"), self.samples, self.finite)
+        self.stage("mel")
+        self.bands = mel_slices(self, mel, self.audio, branch(state, "mel"))
+
+    def frame(self, slots: list[int], codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples and slices of these slots, with codes ``[slots, K]``."""
+        self.slots.fill_(UNUSED)
+        self.slots[: len(slots)] = torch.tensor(slots, dtype=torch.int32)
+        self.codes[: len(slots)] = codes[slots].int()
+        self.run(whole_blocks(len(slots)))
+        return self.audio.memory[: len(slots)].clone(), self.bands.memory[: len(slots)].clone()
+
+
+def codec_of(config: CodecConfig) -> Codec:
+    torch.manual_seed(0)
+    codec = Codec(config).eval().requires_grad_(False)
+    keep_variance(codec)
+    return codec
+
+
+def busy_state(codec: Codec, mel: CausalMel) -> State:
+    state: State = {"decoder": codec.init_decoder_state(SLOTS, CPU), "mel": mel.init_state(SLOTS, CPU)}
+    return map_state(lambda t: torch.randn_like(t) * 0.3, state)
+
+
+def assert_near(found: State, expected: State, path: str = "") -> None:
+    for name, value in expected.items():
+        other = found[name]
+        if isinstance(value, dict):
+            assert isinstance(other, dict)
+            assert_near(other, value, f"{path}/{name}")
+        else:
+            assert isinstance(other, Tensor)
+            assert float((other - value).abs().max()) < 1e-4, f"{path}/{name}"
+
+
+@pytest.mark.parametrize("name", CODECS)
+@torch.inference_mode()
+def test_frames_equal_torchs(name: str) -> None:
+    """Three frames of some slots, in any order; the other slots stay as they are."""
+    codec, mel = codec_of(CODECS[name]), CausalMel(MelConfig())
+    state = busy_state(codec, mel)
+    before, expected = clone(state), clone(state)
+    slots = torch.randperm(SLOTS)[:40].tolist()
+    active = torch.zeros(SLOTS, dtype=torch.bool)
+    active[slots] = True
+    program = Decoder(codec, mel, state, 64)
+    for _ in range(3):
+        codes = torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
+        samples = codec.decode_step(codes[:, :, None], branch(expected, "decoder"), active)[:, 0]
+        slices = mel.step(samples, branch(expected, "mel"), active)[:, 0]
+        ours, bands = program.frame(slots, codes)
+        assert float(samples.abs().max()) > 0.1
+        assert float((ours - samples[slots]).abs().max()) < 1e-4
+        assert int((program.samples[:40].int() - to_int16(samples[slots]).int()).abs().max()) <= 4
+        assert program.finite[:40].all()
+        assert float((bands - slices[slots]).abs().max()) < 1e-4
+        assert_near(state, expected)
+    others = ~active
+    map_state(
+        lambda now, was: pytest.fail("changed") if not torch.equal(now[others], was[others]) else now, state, before
+    )
+
+
+@pytest.mark.parametrize("name", CODECS)
+@torch.inference_mode()
+def test_company_changes_no_bit(name: str) -> None:
+    codec, mel = codec_of(CODECS[name]), CausalMel(MelConfig())
+    start = busy_state(codec, mel)
+    codes = torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
+    order = torch.randperm(SLOTS)[:64].tolist()
+    found = {}
+    for company in ([order[40]], [order[16]], order[38:41], order[:17], order):
+        state = clone(start)
+        samples, slices = Decoder(codec, mel, state, 64).frame(company, codes)
+        for row, slot in enumerate(company):
+            own = [samples[row], slices[row]]
+            map_state(lambda t: own.append(t[slot]) or t, state)  # noqa: B023
+            first = found.setdefault(slot, own)
+            assert all(torch.equal(one, other) for one, other in zip(first, own, strict=True))
