@@ -104,6 +104,8 @@ class Engine:
             DeviceError: the device is not there.
         """
         picked = pick_device(device)
+        if picked.type == "cuda":
+            torch.cuda.set_device(picked)  # graphs and events belong to the current device, else always the first
         try:
             return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype, sharing)
         except (MemoryError, RuntimeError) as error:
