@@ -34,7 +34,13 @@ class Flags:
         list[str] | None,
         typer.Option(help="Name of an installed model, or a folder; may be repeated. The first is the default."),
     ] = None
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:N; several with commas, such as cuda:0,cuda:1, or all, which is every CUDA "
+            "device, for an engine on each. Default: auto."
+        ),
+    ] = None
     dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None
     keys: Annotated[Path | None, typer.Option(help="File of API keys. Default: no key is needed on loopback.")] = None

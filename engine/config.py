@@ -24,12 +24,13 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         models: names of installed models, or folders; the first is the default.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a server with several has an engine for each.
         dtype: of products.
         max_streams: slots in the batch, for each model.
         prompt_cache_bytes: room for encoded prompts that may be sent again; 0 for none.
         max_load: share of a frame's time that steps may take; 0 to let the slots alone decide.
         exact: whether resumed streams have exactly the same samples.
+        sharing: engines that share the processors, this one included.
     """
 
     models: list[str]
@@ -39,6 +40,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompt_cache_bytes: int
     max_load: float
     exact: bool
+    sharing: int = 1
 
 
 # Ranges of the numbers in config.json. They limit the size of the model that the engine builds before it compares the

@@ -1,6 +1,11 @@
-"""Devices by their names on the command line."""
+"""Devices by their names on the command line.
+
+``python -m whispergpt.engine.device`` prints the number of CUDA devices that torch can use, and torch's version.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
@@ -28,3 +33,7 @@ def pick_device(name: str) -> torch.device:
 def dtype_name(dtype: torch.dtype) -> str:
     """Return ``float32`` or ``bfloat16``, as in fingerprints and reports."""
     return str(dtype).removeprefix("torch.")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{torch.cuda.device_count()} {torch.__version__}\n")

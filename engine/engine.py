@@ -52,6 +52,7 @@ class Engine:
         exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
             take along five times as large, and only compiled kernels can do it.
         dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32.
+        sharing: engines that share the processors, this one included.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Engine:
         max_streams: int = 2 * TILE,
         exact: bool = False,
         dtype: Dtype = "auto",
+        sharing: int = 1,
     ) -> None:
         self.model, self.device = model, device
         self.scheduler = Scheduler(max_streams)
@@ -78,7 +80,7 @@ class Engine:
             kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in)
             self._slots = Slots(model.step, slots, device, kept_in)
-            self.path = step_path(model.step, self._slots.state, slots, device, self.kernels)
+            self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
             self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
@@ -93,16 +95,19 @@ class Engine:
         max_streams: int = 2 * TILE,
         exact: bool = False,
         dtype: Dtype = "auto",
+        sharing: int = 1,
     ) -> Engine:
-        """Load a model by name or folder.
+        """Load a model by name or folder; the arguments are those of ``Engine``.
 
         Raises:
             ModelError: it cannot be loaded.
             DeviceError: the device is not there.
         """
         picked = pick_device(device)
+        if picked.type == "cuda":
+            torch.cuda.set_device(picked)  # graphs and events belong to the current device, else always the first
         try:
-            return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype)
+            return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype, sharing)
         except (MemoryError, RuntimeError) as error:
             # torch has a type of its own for a GPU's memory alone.
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):

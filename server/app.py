@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -26,24 +26,24 @@ _DESCRIPTION = (
 _EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
 
 
-def create_app(settings: Settings | None = None, engine: EngineProcess | None = None) -> FastAPI:
-    """Make an app with its own engine process, metrics and bounds.
+def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess] = ()) -> FastAPI:
+    """Make an app with its own engine processes, metrics and bounds.
 
     Args:
         settings: None takes them from the environment.
-        engine: the first engine process, if it has been started already.
+        engines: the first processes of engines, if they have been started already.
     """
     settings = settings or Settings()
-    services = make_services(settings, engine)
+    services = make_services(settings, engines)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.decoders.start()
-        services.supervisor.start()
+        services.engines.start()
         try:
             yield
         finally:
-            await services.supervisor.stop()
+            await services.engines.stop()
             services.decoders.close()
             services.audio.close()
             services.live.close()

@@ -1,4 +1,4 @@
-"""Starts the server: the address first, then the engine's process, and while it loads the modules of the server."""
+"""Starts the server: the address first, then the engines' processes, and while these load the server's modules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 
+from whispergpt.server.link.devices import EngineDevice, named_devices
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.listener import listen
 from whispergpt.server.observe import logs
@@ -29,22 +30,22 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    engine = await _started_engine(settings)
+    engines = [engine for device in named_devices(settings) if (engine := await _started_engine(settings, device))]
     try:
-        # Imported here, which takes as long as the engine needs to import torch at the same time.
+        # Imported here, which takes as long as the engines need to import torch at the same time.
         from whispergpt.server import serving
 
-        await serving.run(settings, listener, engine)
+        await serving.run(settings, listener, engines)
     finally:
-        if engine is not None:
+        for engine in engines:
             await engine.close()
 
 
-async def _started_engine(settings: Settings) -> EngineProcess | None:
+async def _started_engine(settings: Settings, device: EngineDevice) -> EngineProcess | None:
     """Return the engine's process; None where it cannot be started, which the supervisor tries again and tells."""
     engine: EngineProcess | None = None
     try:
-        engine = EngineProcess(settings)
+        engine = EngineProcess(settings, device)
         await engine.start()
     except OSError:
         if engine is not None:

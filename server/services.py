@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
 from whispergpt.server.http.play_addresses import PlayAddresses
 from whispergpt.server.link.engine_process import EngineProcess
-from whispergpt.server.link.supervisor import Supervisor
+from whispergpt.server.link.engines import Engines
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 from whispergpt.server.settings import Settings
@@ -26,7 +27,7 @@ class Services:
     settings: Settings
     guard: Guard
     metrics: Metrics
-    supervisor: Supervisor
+    engines: Engines
     admission: Admission
     precedence: Precedence
     decoders: DecoderPool
@@ -41,11 +42,11 @@ class Services:
     addresses: PlayAddresses
 
 
-def make_services(settings: Settings, engine: EngineProcess | None = None) -> Services:
+def make_services(settings: Settings, started: Sequence[EngineProcess] = ()) -> Services:
     """Make all of them, not yet started.
 
     Args:
-        engine: the first engine process, if it has been started already.
+        started: the first processes of engines, if they have been started already.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
@@ -53,9 +54,9 @@ def make_services(settings: Settings, engine: EngineProcess | None = None) -> Se
     """
     metrics, precedence = Metrics(), Precedence()
     playing = PlayingStreams()
-    supervisor, admission = Supervisor(settings, metrics, engine), Admission(settings)
+    engines, admission = Engines(settings, metrics, started), Admission(settings)
     metrics.playback_lead.set_function(playing.least_lead)
-    metrics.ready.set_function(lambda: supervisor.state == "ready")
+    metrics.ready.set_function(lambda: engines.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)
     metrics.requests_open.set_function(lambda: admission.requests)
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
@@ -64,7 +65,7 @@ def make_services(settings: Settings, engine: EngineProcess | None = None) -> Se
         settings=settings,
         guard=Guard(settings),
         metrics=metrics,
-        supervisor=supervisor,
+        engines=engines,
         admission=admission,
         precedence=precedence,
         decoders=DecoderPool(settings, precedence),

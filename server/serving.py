@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from types import FrameType
 
@@ -62,11 +63,11 @@ class _Server(uvicorn.Server):
     def _obey(self, sig: int) -> None:
         if self._drain is not None:
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
-            self._services.supervisor.cut_off()
+            self._services.engines.cut_off()
             self.should_exit = True
             return
         log.info("draining", signal=signal.Signals(sig).name, seconds=self._services.settings.drain_seconds)
-        self._services.supervisor.drain()
+        self._services.engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())
 
     async def _drain_and_exit(self) -> None:
@@ -76,7 +77,7 @@ class _Server(uvicorn.Server):
                 await services.admission.idle.wait()
         except TimeoutError:
             log.warning("time to drain is over")
-            services.supervisor.cut_off()
+            services.engines.cut_off()
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await services.admission.idle.wait()
@@ -85,18 +86,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def run(settings: Settings, listener: socket.socket, engine: EngineProcess | None) -> None:
+async def run(settings: Settings, listener: socket.socket, engines: Sequence[EngineProcess]) -> None:
     """Serve until told to stop.
 
     Args:
-        engine: the first engine process, if it has been started already.
+        engines: the first processes of engines, if they have been started already.
 
     Raises:
         ServeError: a file of keys or tracing cannot be used, the models cannot be loaded, or ``strict`` and the engine
             crashed.
     """
     try:
-        app = create_app(settings, engine)
+        app = create_app(settings, engines)
     except (KeyFileError, TracingError) as error:
         raise ServeError(str(error)) from None
     services = services_of(app)
@@ -119,25 +120,25 @@ async def run(settings: Settings, listener: socket.socket, engine: EngineProcess
         server_header=False,
     )
     server = _Server(config, services)
-    failed = asyncio.create_task(services.supervisor.failed())
+    failed = asyncio.create_task(services.engines.failed())
     announce = asyncio.create_task(_announce(services, server, listener, settings.host))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
-            services.supervisor.drain()
+            services.engines.drain()
             server.should_exit = True
         await serving
     finally:
         announce.cancel()
         failed.cancel()
     if failed.done() and not failed.cancelled():
-        raise ServeError(failed.result(), services.supervisor.exit_status)
+        raise ServeError(failed.result(), services.engines.exit_status)
 
 
 async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
     port = listener.getsockname()[1]
-    await services.supervisor.first_ready.wait()
+    await services.engines.first_ready.wait()
     await server.listening.wait()
     gc.collect()
     gc.freeze()  # as the engine does: the event loop stands still meanwhile

@@ -17,7 +17,10 @@ from whispergpt.server.observe import logs
 
 log = logs.get("server.settings")
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,4})?")
+_CHOSEN = ("auto", "all")
+"""Devices that the server chooses itself; they stand alone."""
+_MOST_DEVICES = 64
 MIB = 1024 * 1024
 _PREFIX = "WHISPERGPT_"
 _OTHERS = {"WHISPERGPT_CACHE", "WHISPERGPT_API_KEY"}
@@ -35,9 +38,15 @@ class Settings(BaseSettings):
         default_factory=list,
         description="names or folders, comma-separated in the environment; the first is the default",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, cuda or cuda:N; several with commas, or all, which is every CUDA device, for an engine "
+        "on each",
+    )
     dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
-    max_streams: int = Field(default=64, ge=1, le=4096, description="slots in the batch, for each model")
+    max_streams: int = Field(
+        default=64, ge=1, le=4096, description="slots in the batch, for each model, on each engine"
+    )
     max_load: float = Field(
         default=MOST_LOAD,
         ge=0,
@@ -58,7 +67,9 @@ class Settings(BaseSettings):
         "elsewhere has the very same samples",
     )
 
-    max_waiting: int = Field(default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model")
+    max_waiting: int = Field(
+        default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model, on each engine"
+    )
     queue_seconds: float = Field(default=10.0, gt=0, le=600, description="longest wait for a slot")
     retry_after_seconds: int = Field(
         default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
@@ -100,7 +111,9 @@ class Settings(BaseSettings):
         description="signs resume tokens; servers with the same one take each other's streams over",
     )
     prompt_cache_bytes: int = Field(
-        default=256 * MIB, ge=0, description="room for encoded prompts that may be sent again; 0 for none"
+        default=256 * MIB,
+        ge=0,
+        description="room on each engine for prompts that may be sent again, encoded; 0 for none",
     )
     decode_threads: int = Field(
         default=2, ge=1, le=64, description="threads that write files in their format; as many for live audio"
@@ -167,6 +180,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def devices(self) -> list[str]:
+        """Return the names in ``device``; ``auto`` or ``all`` stands alone."""
+        return self.device.split(",")
+
+    @property
     def seal_key(self) -> str | None:
         """Return the key of seals (``resume_key``); None for a key of this process alone."""
         return None if self.resume_key is None else self.resume_key.get_secret_value()
@@ -208,9 +226,21 @@ class Settings(BaseSettings):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not _DEVICE.fullmatch(value):
-            raise ValueError(f"'{value}' is not a device; use auto, cpu, cuda or cuda:N")
-        return value
+        names = [name.strip() for name in value.split(",")]
+        if len(names) > _MOST_DEVICES:
+            raise ValueError(f"{len(names)} devices are more than {_MOST_DEVICES}")
+        numbers = set()
+        for name in names:
+            if name in _CHOSEN and len(names) > 1:
+                raise ValueError(f"'{name}' chooses devices itself; use it alone")
+            if name not in _CHOSEN and not _DEVICE.fullmatch(name):
+                raise ValueError(f"'{name}' is not a device; use auto, cpu, cuda, cuda:N, several with commas, or all")
+            if name.startswith("cuda"):
+                number = int(name.partition(":")[2] or 0)
+                if number in numbers:
+                    raise ValueError(f"'cuda:{number}' is named twice; one engine uses a CUDA device")
+                numbers.add(number)
+        return ",".join(names)
 
     @field_validator("log_level")
     @classmethod

@@ -19,6 +19,7 @@ from whispergpt.engine.streams.scheduler import Scheduler, Stream
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.admission.admission import Admission
 from whispergpt.server.errors import ApiError
+from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Places
@@ -80,7 +81,7 @@ class Machine:
     """
 
     def __init__(self, number: int, costs: Costs, settings: Settings, agenda: Agenda, chunk: int, seed: str) -> None:
-        self.number = number
+        self.number, self.device = number, EngineDevice()
         self.state: Literal["starting", "ready", "draining", "gone"] = "starting"
         self.admission, self.desk, self.places = Admission(settings), Desk(), Places()
         self.capacity = Capacity({MODEL: costs.step}, settings.max_load)
@@ -105,7 +106,7 @@ class Machine:
 
     @property
     def link(self) -> EngineLink:
-        """This machine as the link of ``Admission``: ``live``, ``places``, ``most_listened`` and ``start_stream``."""
+        """This machine as ``Admission`` sees it: ``device``, ``live``, ``places``, ``most_listened`` and others."""
         return cast(EngineLink, self)
 
     def live(self, model: str | None = None, pace: Pace | None = None) -> list[SimulatedStream]:

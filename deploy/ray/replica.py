@@ -45,14 +45,14 @@ class Replica:
         Raises:
             ReplicaError: the models cannot be loaded, the engine crashed under ``strict``, or it is restarting.
         """
-        supervisor = self._services.supervisor
-        ready = asyncio.create_task(supervisor.first_ready.wait())
-        failed = asyncio.create_task(supervisor.failed())
+        engines = self._services.engines
+        ready = asyncio.create_task(engines.first_ready.wait())
+        failed = asyncio.create_task(engines.failed())
         try:
             await asyncio.wait([ready, failed], return_when=asyncio.FIRST_COMPLETED)
             if failed.done():
                 raise ReplicaError(failed.result())
-            supervisor.link()
+            engines.ready()
         except ApiError as error:
             raise ReplicaError(error.message) from None
         finally:
@@ -63,7 +63,7 @@ class Replica:
         """Return the metrics for the policy; none while there is no engine."""
         # Async, because streams belong to the app's event loop and Ray runs other methods on another thread.
         try:
-            return dict(load_of(self._services.supervisor.link()))
+            return dict(load_of(self._services.engines.ready()))
         except ApiError:
             return {}
 

@@ -20,7 +20,7 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: object, files: obj
 def metrics_table() -> str:
     """Return a table of all metrics: name, kind, labels and description."""
     metrics = Metrics()
-    metrics.processes.engine_pid = os.getpid()  # otherwise the metrics of the engine's process are left out
+    metrics.processes.engines.add(os.getpid())  # otherwise the metrics of the engine's process are left out
     ours = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
     labels = {family.name: metric._labelnames for metric in ours for family in metric.describe()}
     rows = [

@@ -73,8 +73,20 @@ def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dt
     return kernels.weights.dtype if kernels.weights else torch.float32
 
 
-def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.device, kernels: Kernels) -> StepPath:
-    """Return the fastest way to run steps on ``device`` with ``kernels``; ``state`` has room for whole tiles."""
+def step_path(
+    frame_step: FrameStep,
+    state: State,
+    slots: int,
+    device: torch.device,
+    kernels: Kernels,
+    sharing: int = 1,
+) -> StepPath:
+    """Return the fastest way to run steps on ``device`` with ``kernels``.
+
+    Args:
+        state: has room for whole tiles.
+        sharing: engines that share the processors, each with as many threads.
+    """
     if device.type == "cuda":
         from whispergpt.engine.gpu import step as gpu
 
@@ -84,7 +96,7 @@ def step_path(frame_step: FrameStep, state: State, slots: int, device: torch.dev
         return gpu.GpuPath(frame_step, state, slots, device)
     if kernels.weights is None:
         return TorchPath(frame_step, state, slots, device, kernels.missing_because)
-    return NativePath(frame_step, state, slots, kernels.weights)
+    return NativePath(frame_step, state, slots, kernels.weights, max(1, usable_processors() // sharing))
 
 
 class NativePath:

@@ -255,7 +255,9 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     try:
         engines: dict[str, Engine] = {}
         for name in options.models:
-            engine = Engine.load(name, options.device, options.max_streams, options.exact, options.dtype)
+            engine = Engine.load(
+                name, options.device, options.max_streams, options.exact, options.dtype, options.sharing
+            )
             engine.warm_up()
             if engine.model.id in engines:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")

@@ -57,16 +57,17 @@ class Admission:
                 or no stream ends within ``queue_seconds``.
         """
         taken = link.live(model.id)
+        of_each = " on each engine" if link.device.engines > 1 else ""
         at_once = self._require_place(
             len(taken) + link.places.kept(model.id),
             model.slots,
             taken,
-            f"All {model.slots} streams of '{model.id}' are taken",
+            f"All {model.slots} streams of '{model.id}' are taken{of_each}",
         )
         if pace == "realtime":
             most = link.most_listened(model.id)
             streams = f"{most} real-time stream{'' if most == 1 else 's'}"
-            bears = f"This server can play {streams} of '{model.id}' at once"
+            bears = f"This server can play {streams} of '{model.id}' at once{of_each}"
             if most == 0:
                 bears = f"Streams of other models leave this server no time for one of '{model.id}'"
             # All models share the machine: whichever stream ends makes room; and what is promised to another model, or

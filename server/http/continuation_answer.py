@@ -47,7 +47,7 @@ async def answered(request: Request, route: str, work: Work) -> Response:
     try:
         services.admission.enter_request()
         cleanup.callback(services.admission.leave_request)
-        services.supervisor.link()  # refuse before a body is read in vain
+        services.engines.ready()  # refuse before a body is read in vain
         return await work(services, cleanup, account)
     except ApiError as error:
         account.refuse(error)
@@ -121,16 +121,16 @@ async def begin(
     Raises:
         ApiError: the prompt cannot be used, there is no room, or the engine is gone.
     """
-    link = services.supervisor.link()
-    model = find_model(link.models, form.model)
+    model = find_model(services.engines.models, form.model)
     sampling = sampling_for(form.wishes, model)
     caller.require_room()
-    services.admission.require_room(link, model, pace)
+    services.admission.require_room(services.engines.link(model.id, pace), model, pace)
     if decoded is None:  # in its turn, which takes no place from others
         with services.tracing.span("decode"), form.audio as file:  # its memory is free as soon as it is read
             decoded = await services.decoders.decode(file, caller)
         meter.hold(len(decoded))
     seconds = seconds_of(decoded)
+    link = services.engines.link(model.id, pace)  # now, not before the decoding: meanwhile others came and went
     with services.admission.keep_place(link, model, pace, caller) as place:
         caller.pay(seconds)
         paid = seconds

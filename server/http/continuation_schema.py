@@ -75,7 +75,7 @@ _HEADERS = {
     "X-Request-Id": "the request's name in the logs",
     "X-Seed": "the seed that was used",
     "X-Sample-Rate": "samples per second of pcm",
-    "X-Fingerprint": "same fingerprint, same prompt, same parameters: same samples",
+    "X-Fingerprint": "of the engine that made it; same fingerprint, same prompt, same parameters: same samples",
     "Server-Timing": "queue, encode, prefill, first_audio, generate, in milliseconds",
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -19,9 +19,10 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", summary="Every model has really generated, and new work is taken")
 async def ready(request: Request) -> dict[str, object]:
-    """Answer 200, or 503 while starting, restarting or draining."""
-    link = services_of(request.app).supervisor.link()
-    return {"status": "ready", "models": list(link.models)}
+    """Answer 200 while an engine takes new work, with the state of each, or 503 while all are starting or restarting,
+    or the server drains."""
+    engines = services_of(request.app).engines
+    return {"status": "ready", "models": list(engines.models), "engines": engines.describe()}
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -15,12 +15,16 @@ router = APIRouter()
 
 @router.get("/v1/models", summary="The models, the default first")
 async def models(request: Request, _caller: RequestCaller) -> dict[str, list[dict[str, Any]]]:
-    """List the models, each with its size, sampling defaults and licence."""
-    link = services_of(request.app).supervisor.link()
-    return {"data": [_describe(model) for model in link.models.values()]}
+    """List the models, each with its size, sampling defaults and licence.
+
+    A seed gives the same samples for one fingerprint. Engines on different devices may have several, all of which are
+    in `fingerprints`; every answer has that of its engine. `slots` are those of each engine.
+    """
+    engines = services_of(request.app).engines
+    return {"data": [_describe(model, engines.fingerprints(model.id)) for model in engines.models.values()]}
 
 
-def _describe(model: ModelInfo) -> dict[str, Any]:
+def _describe(model: ModelInfo, fingerprints: list[str]) -> dict[str, Any]:
     return {
         "id": model.id,
         "object": "model",
@@ -30,5 +34,6 @@ def _describe(model: ModelInfo) -> dict[str, Any]:
         "defaults": model.defaults,
         "licence": model.licence,
         "fingerprint": model.fingerprint,
+        "fingerprints": fingerprints,
         "slots": model.slots,
     }

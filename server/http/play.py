@@ -125,8 +125,8 @@ def require_room(services: Services, held: HeldContinuation) -> None:
     Raises:
         ApiError: 429, there is no room; 503, there is no engine.
     """
-    link = services.supervisor.link()
-    services.admission.require_room(link, find_model(link.models, held.form.model), "realtime")
+    model = find_model(services.engines.models, held.form.model)
+    services.admission.require_room(services.engines.link(model.id, "realtime"), model, "realtime")
     held.caller.require_room()
 
 
@@ -136,6 +136,6 @@ async def _decode(services: Services, form: ContinueForm, caller: Caller) -> byt
     Raises:
         ApiError: a model or a parameter cannot be used, or the audio cannot.
     """
-    sampling_for(form.wishes, find_model(services.supervisor.link().models, form.model))
+    sampling_for(form.wishes, find_model(services.engines.models, form.model))
     with form.audio as file:
         return await services.decoders.decode(file, caller)

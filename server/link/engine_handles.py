@@ -42,11 +42,17 @@ Status = Literal["completed", "cancelled", "failed"]
 
 
 class PromptHandle:
-    """A prompt in the engine. Use as ``with``: leaving drops it."""
+    """A prompt in the engine. Use as ``with``: leaving drops it.
 
-    def __init__(self, link: EngineLink, prompt_id: int, model: ModelInfo) -> None:
+    Attributes:
+        link: to the engine that has it, and plays its streams.
+        model: as this engine loaded it.
+        recorded: whether its audio still comes as it is recorded, so that no place is kept for its stream yet.
+    """
+
+    def __init__(self, link: EngineLink, prompt_id: int, model: ModelInfo, recorded: bool = False) -> None:
         self.prompt_id, self.model = prompt_id, model
-        self.link = link
+        self.link, self.recorded = link, recorded
         self._answer: asyncio.Future[PromptReady] = asyncio.get_running_loop().create_future()
         # A prompt may be dropped while no task waits; its error is then ignored.
         self._answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -78,6 +84,7 @@ class PromptHandle:
         """
         with tracing.span("prompt", model=self.model.id):
             self._raise_if_failed()
+            self.recorded = False
             self.link.post(CommitPrompt(self.prompt_id, decoded))
             ready = await self.made()
             tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from functools import partial
 
 from whispergpt.engine.messages import (
     Acknowledge,
@@ -31,12 +30,12 @@ from whispergpt.engine.messages import (
 )
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import ApiError, engine_lost
+from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_start import loaded_models
 from whispergpt.server.link.places import Places
 from whispergpt.server.observe import logs
-from whispergpt.server.observe.loop_lag import watch_loop_lag
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.settings import Settings
 
@@ -50,17 +49,24 @@ class EngineLink:
 
     Args:
         process: the engine's process, if it has been started already.
+
+    Attributes:
+        device: of the engine.
+        models: by name; empty until the engine is ready.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, process: EngineProcess | None = None) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, device: EngineDevice, process: EngineProcess | None = None
+    ) -> None:
+        self.device = device
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         self.places = Places()
         self._settings, self._metrics = settings, metrics
-        self._process = process or EngineProcess(settings)
+        self._process = process or EngineProcess(settings, device)
         self._prompts: dict[int, PromptHandle] = {}
         self._streams: dict[int, StreamHandle] = {}
-        self._most_listened: dict[str, int] = {}
+        self._loads: dict[str, Load] = {}
         self._acknowledged: dict[int, int] = {}
         """Frames taken of each stream, not told to the engine yet."""
         self._ids = itertools.count(1)
@@ -75,24 +81,20 @@ class EngineLink:
         """
         if self._process.pid is None:
             await self._process.start()
-        self._metrics.processes.engine_pid = self._process.pid
+        if self._process.pid is not None:
+            self._metrics.processes.engines.add(self._process.pid)
         self._begin(await loaded_models(self._process, self._settings.start_seconds))
 
     def _begin(self, models: list[ModelInfo]) -> None:
         self.models = {model.id: model for model in models}
         self._metrics.expect(self.models)
-        for model in models:
-            self._metrics.slots_total.labels(model.id).set(model.slots)
-            self._metrics.streams_slack.labels(model.id).set_function(partial(self.slack, model.id))
-            self._metrics.prompts_encoding.labels(model.id).set_function(partial(self._encoded_of, model.id))
-            self._show_load(Load(model.id, 0, 0, model.slots))
+        self._loads = {model.id: Load(model.id, 0, 0, model.slots) for model in models}
 
     async def run(self) -> str:
         """Dispatch events until the engine dies; then fail its prompts and streams, and return how it died."""
         death = asyncio.create_task(self._process.wait())
         reader = asyncio.create_task(self._read_events())
         watch = asyncio.create_task(self._watch())
-        lag = asyncio.create_task(watch_loop_lag(self._metrics.loop_lag))
         try:
             await asyncio.wait([death, reader], return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
@@ -100,7 +102,7 @@ class EngineLink:
                 log.error("the engine broke the protocol", error=repr(reader.exception()))
             return await death
         finally:
-            for task in (watch, lag, reader, death):
+            for task in (watch, reader, death):
                 task.cancel()
             self._fail_all()
 
@@ -111,7 +113,8 @@ class EngineLink:
             await asyncio.wait([asyncio.create_task(self._process.wait())], timeout=drain_seconds)
         self._fail_all()
         await self._process.close()
-        self._metrics.processes.engine_pid = None
+        if self._process.pid is not None:
+            self._metrics.processes.engines.remove(self._process.pid)
 
     def cut_off(self, error: ApiError) -> None:
         """End every stream with ``error``."""
@@ -120,13 +123,41 @@ class EngineLink:
 
     # --- for the routes
 
+    @property
+    def lost(self) -> bool:
+        """Return whether the engine is gone, with its prompts and streams."""
+        return self._lost is not None
+
     def live(self, model: str | None = None, pace: Pace | None = None) -> list[StreamHandle]:
         """Return the streams that play or wait: all, or those of one model and pace."""
         return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
 
     def most_listened(self, model: str) -> int:
-        """Return how many real-time streams of a model the machine can play, as last measured."""
-        return self._most_listened[model]
+        """Return how many real-time streams of a model the engine can play, as last measured."""
+        return self._loads[model].most_listened
+
+    def load(self, model: str) -> Load:
+        """Return the streams of a model, and how many it can play, as the engine last told; zeros once it is lost."""
+        return Load(model, 0, 0, 0) if self._lost else self._loads[model]
+
+    def encoding(self, model: str) -> int:
+        """Return the prompts of a model that are received and encoded, and cannot be continued yet."""
+        return sum(prompt.model.id == model and not prompt.answered for prompt in self._prompts.values())
+
+    def room(self, model: str, pace: Pace) -> tuple[int, int]:
+        """Return how much room there is for one more stream; the greater, the better.
+
+        The first number is the slots that are free, or, in real time, the streams that fit if these are fewer. Prompts
+        that are being recorded take a place too. It is negative where streams wait. Where two engines have equally
+        much, the second number decides: less the streams of all models.
+        """
+        recorded = [prompt.model.id for prompt in self._prompts.values() if prompt.recorded]
+        taken = self.places.kept(model) + recorded.count(model)
+        left = self.models[model].slots - len(self.live(model)) - taken
+        if pace == "realtime":
+            taken = self.places.kept(model, pace) + recorded.count(model)
+            left = min(left, self.most_listened(model) - len(self.live(model, pace)) - taken)
+        return left, -len(self._streams) - self.places.kept() - len(recorded)
 
     def slack(self, model: str) -> int:
         """Return how many more real-time streams of a model fit, beside kept places; negative where some wait, 0 of an
@@ -138,13 +169,16 @@ class EngineLink:
         slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
         return min(time_left, slots_left)
 
-    def open_prompt(self, model: ModelInfo, owner: str) -> PromptHandle:
+    def open_prompt(self, model: ModelInfo, owner: str, recorded: bool = False) -> PromptHandle:
         """Open a prompt of ``owner``; encoded prompts are not shared between owners.
+
+        Args:
+            recorded: whether its audio comes as it is recorded, so that no place is kept for its stream yet.
 
         Raises:
             ApiError: the engine is gone.
         """
-        prompt = self._expect_prompt(model)
+        prompt = self._expect_prompt(model, recorded)
         self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
         return prompt
 
@@ -175,14 +209,12 @@ class EngineLink:
         self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
-    def _expect_prompt(self, model: ModelInfo) -> PromptHandle:
+    def _expect_prompt(self, model: ModelInfo, recorded: bool = False) -> PromptHandle:
         self._raise_if_lost()
-        prompt = PromptHandle(self, next(self._ids), model)
+        # Another engine may have described the model. One that is not here is refused by the engine.
+        prompt = PromptHandle(self, next(self._ids), self.models.get(model.id, model), recorded)
         self._prompts[prompt.prompt_id] = prompt
         return prompt
-
-    def _encoded_of(self, model: str) -> int:
-        return sum(prompt.model.id == model and not prompt.answered for prompt in self._prompts.values())
 
     # --- for the handles
 
@@ -269,7 +301,7 @@ class EngineLink:
                     self.forget_stream(event.stream_id)
                     stream.end(event.status)
             case Load():
-                self._show_load(event)
+                self._loads[event.model] = event
             case _:
                 raise RuntimeError(f"unexpected {type(event).__name__}")
 
@@ -287,12 +319,6 @@ class EngineLink:
                 if since is not None:
                     between.observe(since)
 
-    def _show_load(self, load: Load) -> None:
-        self._most_listened[load.model] = load.most_listened
-        self._metrics.streams_active.labels(load.model).set(load.active)
-        self._metrics.streams_waiting.labels(load.model).set(load.waiting)
-        self._metrics.streams_limit.labels(load.model).set(load.most_listened)
-
     def _raise_if_lost(self) -> None:
         if self._lost:
             raise self._lost
@@ -305,6 +331,3 @@ class EngineLink:
             stream.fail(self._lost)
         self._prompts.clear()
         self._streams.clear()
-        for model in self.models:
-            for gauge in (self._metrics.streams_active, self._metrics.streams_waiting, self._metrics.streams_limit):
-                gauge.labels(model).set(0)

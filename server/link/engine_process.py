@@ -21,6 +21,7 @@ import zmq.asyncio
 from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.messages import Command, Event, pack, unpack_event
+from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
 
@@ -29,16 +30,17 @@ _LAST_LINES = 20
 _STOP_SECONDS = 5.0
 
 
-def options_of(settings: Settings) -> EngineOptions:
-    """Return the engine's options from the settings, with the installed models where they name none."""
+def options_of(settings: Settings, device: EngineDevice) -> EngineOptions:
+    """Return the options of the engine on ``device``, with the installed models where the settings name none."""
     return EngineOptions(
         models=settings.model or default_models(),
-        device=settings.device,
+        device=device.name,
         dtype=settings.dtype,
         max_streams=settings.max_streams,
         prompt_cache_bytes=settings.prompt_cache_bytes,
         max_load=settings.max_load,
         exact=settings.strict,
+        sharing=device.sharing,
     )
 
 
@@ -49,8 +51,8 @@ class EngineProcess:
     that is killed leaves none behind; only processes of this user are let in. Elsewhere it is in a folder of mode 700.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, device: EngineDevice) -> None:
+        self._settings, self.device = settings, device
         self._folder = None if sys.platform == "linux" else Path(tempfile.mkdtemp(prefix="whispergpt-"))
         self._context = zmq.asyncio.Context()
         try:
@@ -94,7 +96,7 @@ class EngineProcess:
             "whispergpt.engine.process.worker",
             self._endpoint,
             parent,
-            json.dumps(msgspec.structs.asdict(options_of(self._settings))),  # a path need not be UTF-8
+            json.dumps(msgspec.structs.asdict(options_of(self._settings, self.device))),  # a path need not be UTF-8
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -175,4 +177,4 @@ class EngineProcess:
                 return
             text = line.decode(errors="replace").rstrip()
             self._last_lines.append(text)
-            log.info("engine says", text=text)
+            log.info("engine says", engine=self.device.number, text=text)

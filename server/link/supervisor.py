@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Literal
 
-from whispergpt.server.errors import ApiError
+from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_start import EngineStartError
@@ -21,85 +22,57 @@ _HEALTHY_SECONDS = 60.0
 _MOST_DOUBLINGS = 30
 """Doublings of the pause, so that many failures do not make a number too large; the longest pause comes before."""
 
-State = Literal["starting", "ready", "restarting", "draining", "failed"]
+State = Literal["starting", "ready", "restarting", "failed"]
 
 
 class Supervisor:
-    """Owns the engine's link; requests borrow it through ``link()``.
+    """Keeps the engine of one device running.
 
     Args:
+        ready: called whenever an engine has become ready, with its link.
+        fail: called with a reason and the server's exit status if the server must end: the first load failed, or
+            ``strict`` and the engine crashed.
         first: the first engine process, if it has been started already.
+
+    Attributes:
+        link: to the engine that runs, or the last that did; None before the first is ready.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, first: EngineProcess | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        device: EngineDevice,
+        ready: Callable[[EngineLink], None],
+        fail: Callable[[str, int], None],
+        first: EngineProcess | None = None,
+    ) -> None:
         self.state: State = "starting"
-        self.first_ready = asyncio.Event()
-        self.drain_begun = asyncio.Event()
+        self.device = device
+        self.link: EngineLink | None = None
         self._settings, self._metrics, self._first = settings, metrics, first
-        self._link: EngineLink | None = None
+        self._tell_ready, self._tell_failed = ready, fail
+        self._running: EngineLink | None = None
         self._task: asyncio.Task[None] | None = None
-        self._fatal = asyncio.Event()
-        self.failure = ""
-        self.exit_status = 1
-        """Exit status of the server once it has failed."""
+        self._log = log.bind(engine=device.number, device=device.name)
+
+    @property
+    def ready_link(self) -> EngineLink | None:
+        """Return the link to the engine for new work; None while there is no engine that is ready."""
+        return self.link if self.state == "ready" and self.link and not self.link.lost else None
 
     def start(self) -> None:
         """Start the engine in the background."""
         self._task = asyncio.create_task(self._run())
 
-    async def failed(self) -> str:
-        """Wait until the server must end, and say why: the first load failed, or ``strict`` and the engine crashed."""
-        await self._fatal.wait()
-        return self.failure
-
-    def drain(self) -> None:
-        """Take no new work; streams go on."""
-        self.drain_begun.set()
-        self.state = "draining"
-
-    def cut_off(self) -> None:
-        """End the streams that still play, once the time to drain is over."""
-        if self._link:
-            self._link.cut_off(
-                ApiError(503, "cut_off", "The server is shutting down and could not wait any longer.", close_code=1001)
-            )
-
-    @property
-    def draining(self) -> bool:
-        return self.drain_begun.is_set()
-
-    def link(self) -> EngineLink:
-        """Return the link to the running engine, for new work.
-
-        Raises:
-            ApiError: 503 while it is starting, restarting, draining or has failed.
-        """
-        if self.draining:
-            raise ApiError(
-                503,
-                "draining",
-                "The server is shutting down and takes no new work; try another or later.",
-                retry_after=self._settings.retry_after_seconds,
-            )
-        if self._link is None or self.state != "ready":
-            doing = "loading its models" if self.state == "starting" else "restarting its engine"
-            raise ApiError(
-                503,
-                "starting",
-                f"The server is {doing}; try again in a moment.",
-                retry_after=self._settings.retry_after_seconds,
-            )
-        return self._link
-
     async def stop(self) -> None:
         """End the engine and forget it."""
-        self.drain()
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
-        if self._link:
-            await self._link.stop(drain_seconds=2.0)
-            self._link = None
+        if self._running:
+            await self._running.stop(drain_seconds=2.0)
+            self._running = None
 
     async def _run(self) -> None:
         try:
@@ -111,39 +84,31 @@ class Supervisor:
             self._fail(f"the engine cannot be kept running: {error}")
 
     async def _keep_running(self) -> None:
-        crashes, fingerprints = 0, None
+        crashes = 0
         while True:
             started = time.monotonic()
             try:
                 link = await self._started()
             except (EngineStartError, OSError) as error:
-                if fingerprints is None or self._settings.strict:
+                if self.link is None or self._settings.strict:
                     self._fail(str(error), error.status if isinstance(error, EngineStartError) else 1)
                     return
-                log.error("the engine did not start again", error=str(error))
+                self._log.error("the engine did not start again", error=str(error))
             else:
-                now = {model.id: model.fingerprint for model in link.models.values()}
-                if fingerprints is not None and now != fingerprints:
-                    log.warning("seeds give other samples than before", before=fingerprints, now=now)
-                fingerprints = now
-                for model in link.models.values():
-                    if model.slow_because:
-                        log.warning("the frame step is slow", model=model.id, because=model.slow_because)
-                    if self._settings.strict and model.resumable and not model.exactly:
-                        log.warning("streams go on elsewhere with other samples: kernels alone recall exactly")
-                if not self.draining:
-                    self.state = "ready"
-                log.info("engine ready", models=list(link.models), seconds=round(time.monotonic() - started, 2))
-                self.first_ready.set()
+                self._warn(link)
+                self.link, self.state = link, "ready"
+                seconds = round(time.monotonic() - started, 2)
+                self._log.info("engine ready", models=list(link.models), seconds=seconds)
+                self._tell_ready(link)
                 how = await link.run()
-                self._restart()  # before a client that is told of the loss asks whether the server is ready
+                self.state = "restarting"  # before a client that is told of the loss asks whether the server is ready
                 await link.stop()
-                self._link = None
-                log.error("engine lost", how=how)
+                self._running = None
+                self._log.error("engine lost", how=how)
                 if self._settings.strict:
                     self._fail(f"{how}, and --strict allows no restart")
                     return
-            self._restart()
+            self.state = "restarting"
             crashes = 1 if time.monotonic() - started > _HEALTHY_SECONDS else crashes + 1
             pause = pause_after(crashes, self._settings.restart_min_seconds, self._settings.restart_max_seconds)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -156,24 +121,35 @@ class Supervisor:
             EngineStartError: it cannot load.
             OSError: there are no files or processes to be had for it.
         """
-        link, self._first = EngineLink(self._settings, self._metrics, self._first), None
-        self._link = link
+        link, self._first = EngineLink(self._settings, self._metrics, self.device, self._first), None
+        self._running = link
         try:
             await link.start()
         except BaseException:
             await link.stop()
-            self._link = None
+            self._running = None
             raise
         return link
 
-    def _restart(self) -> None:
-        """Be ready no more, unless the server drains."""
-        if not self.draining:
-            self.state = "restarting"
+    def _warn(self, link: EngineLink) -> None:
+        """Warn of what differs from the engine before, and of what is slow or inexact."""
+        now = fingerprints_of(link)
+        if self.link is not None and now != (before := fingerprints_of(self.link)):
+            self._log.warning("seeds give other samples than before", before=before, now=now)
+        for model in link.models.values():
+            if model.slow_because:
+                self._log.warning("the frame step is slow", model=model.id, because=model.slow_because)
+            if self._settings.strict and model.resumable and not model.exactly:
+                self._log.warning("streams go on elsewhere with other samples: kernels alone recall exactly")
 
     def _fail(self, message: str, status: int = 1) -> None:
-        self.state, self.failure, self.exit_status = "failed", message, status
-        self._fatal.set()
+        self.state = "failed"
+        self._tell_failed(message, status)
+
+
+def fingerprints_of(link: EngineLink) -> dict[str, str]:
+    """Return the fingerprint of each model of an engine, by the model's name."""
+    return {model.id: model.fingerprint for model in link.models.values()}
 
 
 def pause_after(crashes: int, least: float, most: float) -> float:

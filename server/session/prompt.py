@@ -17,6 +17,7 @@ from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.services import Services
 from whispergpt.server.session.events import InputFormat
+from whispergpt.server.session.options import StreamOptions
 
 _PIECE_BYTES = 131_072
 """Bytes of PCM converted at a time, a millisecond of work, because listeners wait for the same threads."""
@@ -44,7 +45,12 @@ class SessionPrompt:
         self._pcm_bytes = 0
         self._handle: PromptHandle | None = None
 
-    async def add(self, data: bytes, model: ModelInfo, kind: InputFormat, rate: int) -> None:
+    @property
+    def link(self) -> EngineLink | None:
+        """Return the link to the engine that has the prompt; None before one is chosen."""
+        return None if self._handle is None else self._handle.link
+
+    async def add(self, data: bytes, options: StreamOptions) -> None:
         """Add bytes to the prompt.
 
         Raises:
@@ -59,12 +65,12 @@ class SessionPrompt:
         if not data:
             return
         try:
-            if kind == "file":
+            if options.input_format == "file":
                 require_size(len(self._file) + len(data), self._services.settings.max_upload_bytes)
                 self._held.keep(len(data))
                 self._file += data
             else:
-                await self._add_pcm(data, model, rate)
+                await self._add_pcm(data, options)
         except ApiError:
             self.clear()
             raise
@@ -97,7 +103,8 @@ class SessionPrompt:
         self._decoded, self._file = decoded, bytearray()
 
     async def commit(self, link: EngineLink, model: ModelInfo) -> float:
-        """Encode the decoded prompt; returns its seconds. Audio that the server failed to encode costs nothing.
+        """Encode the decoded prompt on the engine of ``link``, or the one that has it already; returns its seconds.
+        Audio that the server failed to encode costs nothing.
 
         Raises:
             ApiError: there is nothing to commit, or it cannot be used.
@@ -173,11 +180,12 @@ class SessionPrompt:
             raise ApiError(415, "empty_audio", told, "audio")
         return self._decoded
 
-    async def _add_pcm(self, data: bytes, model: ModelInfo, rate: int) -> None:
-        self._pcm = self._pcm or PcmPrompt(rate)
+    async def _add_pcm(self, data: bytes, options: StreamOptions) -> None:
+        self._pcm = self._pcm or PcmPrompt(options.input_rate)
         self._pcm.require_room(len(data))
         if self._handle is None:
-            self._handle = self._services.supervisor.link().open_prompt(model, self._caller.identity)
+            link = self._services.engines.link(options.model.id, options.pace)
+            self._handle = link.open_prompt(options.model, self._caller.identity, recorded=True)
         for at in range(0, len(data), _PIECE_BYTES):
             if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
                 self._charge(samples)

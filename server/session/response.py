@@ -59,8 +59,14 @@ class StreamResponse:
         async with self._creating:  # nobody's word may pass it by
             if not self._created:
                 request = self._request
-                created = {"id": self._id, "status": "in_progress", "seed": request.plan.sampling.seed}
-                await self._socket.send_event("response.created", response=created | {"from_frame": request.from_frame})
+                created = {
+                    "id": self._id,
+                    "status": "in_progress",
+                    "seed": request.plan.sampling.seed,
+                    "from_frame": request.from_frame,
+                    "fingerprint": request.prompt.model.fingerprint,
+                }
+                await self._socket.send_event("response.created", response=created)
                 self._created = True
 
     def cancel(self) -> None:
@@ -174,8 +180,9 @@ class StreamResponse:
             return "cancelled"
 
     def _start(self) -> StreamHandle:
-        request, link = self._request, self._services.supervisor.link()
-        if request.prompt.link is not link:
+        request, link = self._request, self._request.prompt.link
+        self._services.engines.ready()  # where none is, that is the error
+        if link.lost:
             raise engine_lost("The engine was restarted and the prompt is lost with it; connect and send it again.")
         admission = self._services.admission
         return admission.start_stream(

@@ -30,9 +30,9 @@ class Resumption:
         if fields.seconds is not None:
             raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
         self._services = services
-        self._link = services.supervisor.link()
+        models = services.engines.models
         self._token = services.tokens.open(sealed)
-        self._model = model_of(self._token, self._link.models)
+        self._model = model_of(self._token, models)
         self._start = self._token.first_sent(fields.from_frame)
 
     async def request(self, caller: Caller, options: StreamOptions, began: float) -> ResponseRequest:
@@ -43,11 +43,12 @@ class Resumption:
         """
         caller.require_room()
         token, pace = self._token, options.pace
+        link = self._services.engines.link(self._model.id, pace)
         with ExitStack() as undo:
             admission = self._services.admission
-            place = undo.enter_context(admission.keep_place(self._link, self._model, pace, caller))
+            place = undo.enter_context(admission.keep_place(link, self._model, pace, caller))
             async with self._services.precedence.prompt_turn(caller):
-                resumed = self._link.resume_prompt(self._model, token.snapshot, caller.identity)
+                resumed = link.resume_prompt(self._model, token.snapshot, caller.identity)
                 prompt = undo.enter_context(resumed)
                 try:
                     seconds = (await prompt.made()).frames / FRAME_RATE

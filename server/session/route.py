@@ -32,7 +32,7 @@ async def stream(websocket: WebSocket) -> None:
     try:
         caller = services.guard.caller_of(websocket)
         socket.held.belong_to(caller)
-        services.supervisor.link()  # starting and draining are told before anything else
+        services.engines.ready()  # starting and draining are told before anything else
         services.admission.enter_session()
         cleanup.callback(services.admission.leave_session)
         cleanup.enter_context(caller.connection())

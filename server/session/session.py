@@ -35,7 +35,7 @@ class StreamSession:
 
     def __init__(self, services: Services, socket: StreamSocket, caller: Caller, session_id: str) -> None:
         self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
-        self._options = StreamOptions(find_model(services.supervisor.link().models, None))
+        self._options = StreamOptions(find_model(services.engines.models, None))
         self._prompt = SessionPrompt(services, caller, socket.held)
         self._inbox = Inbox()
         self._response: StreamResponse | None = None
@@ -157,10 +157,10 @@ class StreamSession:
                     # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
                     self._services.guard.require_known(self._caller)
                     if self._response is None:
-                        link = self._services.supervisor.link()
+                        link = self._services.engines.link(options.model.id, options.pace)
                         self._services.admission.require_room(link, options.model, options.pace)
                     self._caller.pay(0.0)  # refuses whose allowance is used up
-                await self._prompt.add(message.content, options.model, options.input_format, options.input_rate)
+                await self._prompt.add(message.content, options)
             return
         event: events.ClientEvent = events.parse_event(message.content)
         match event:
@@ -207,8 +207,9 @@ class StreamSession:
     async def _commit(self) -> float:
         """Have the prompt encoded, or refuse it before if there is no place for its stream."""
         options, services, place = self._options, self._services, None
-        link = services.supervisor.link()
+        services.engines.ready()  # refuse before the work of decoding
         await self._prompt.decode(options.input_format)  # in its turn, which takes no place from others
+        link = self._prompt.link or services.engines.link(options.model.id, options.pace)
         if self._prompt.state == "collecting" and self._response is None and self._caller.has_room:
             place = services.admission.keep_place(link, options.model, options.pace, self._caller)
             self._place = place
@@ -278,7 +279,7 @@ class StreamSession:
         await self._socket.send_event(f"response.{done}", **response.pause(paused))
 
     def _update(self, fields: events.SessionFields) -> None:
-        options = self._options.updated(fields, self._services.supervisor.link().models)
+        options = self._options.updated(fields, self._services.engines.models)
         if options.input != self._options.input and self._prompt.state != "empty":
             raise wrong_order("The model and the input are fixed once audio came; send input_audio_buffer.clear first.")
         if self._response is not None:
@@ -288,6 +289,6 @@ class StreamSession:
         self._options = options
 
     async def _close_when_draining(self) -> None:
-        await self._services.supervisor.drain_begun.wait()
+        await self._services.engines.drain_begun.wait()
         await self._silent.wait()
         raise ApiError(503, "draining", "The server is shutting down; connect again later.", close_code=GOING_AWAY)

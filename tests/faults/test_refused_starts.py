@@ -1,8 +1,9 @@
-"""``whispergpt serve`` with a model folder that cannot be used: one line that names the file, and status 2."""
+"""``whispergpt serve`` with a model folder or device that cannot be used: one line that names it, and status 2."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -44,16 +45,30 @@ def test_a_model_that_cannot_be_used_ends_the_start(tmp_path: Path, spoil: objec
     folder = tmp_path / "model"
     shutil.copytree(INSTALLED / "speech", folder)
     assert callable(spoil)
-    told = spoil(folder)
-    command = [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", "--model", str(folder)]
+    assert refusal(tmp_path, "--model", str(folder)) == f"whispergpt serve: {spoil(folder)}"
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("all", r"This machine has no CUDA device that torch \S+ can use\."),
+        ("cpu,cuda:63", r"This machine has no device 'cuda:63' that torch \S+ can use\."),
+    ],
+)
+def test_a_device_that_is_not_there_ends_the_start(tmp_path: Path, device: str, told: str) -> None:
+    assert re.fullmatch(f"whispergpt serve: {told}", refusal(tmp_path, "--device", device, "--model", "speech"))
+
+
+def refusal(home: Path, *arguments: str) -> str:
+    """The last line of a server that does not start, on a machine without a GPU."""
     done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-P", "-m", "whispergpt.cli.main", "serve", "--port", "0", *arguments],
+        cwd=home,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines()[-1] == f"whispergpt serve: {told}"
     assert "Traceback" not in done.stderr and done.stdout == ""
+    return done.stderr.splitlines()[-1]

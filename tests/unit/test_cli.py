@@ -165,6 +165,8 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["continue", "PROMPT", "-o", "OUT", "--device", "cuda:99"], "cuda:99"),
         (["continue", "PROMPT", "-o", "OUT", "--dtype", "half"], "half"),
         (["serve", "--dtype", "half"], "--dtype"),
+        (["serve", "--device", "tpu"], "--device: 'tpu' is not a device; use auto, cpu, cuda, cuda:N, several"),
+        (["serve", "--device", "cuda:1,cpu,cuda:1"], "--device: 'cuda:1' is named twice"),
         (["continue", "PROMPT", "-o", "out.xyz"], ".wav"),
         (["continue", "PROMPT", "-o", "/nonesuch/out.wav"], "/nonesuch"),
         (["continue", "PROMPT", "-o", "A.wav"], "A.wav is a folder"),

@@ -221,7 +221,7 @@ def _variables() -> set[str]:
 @cache
 def _metrics() -> set[str]:
     metrics = Metrics()
-    metrics.processes.engine_pid = os.getpid()
+    metrics.processes.engines.add(os.getpid())
     families = metrics.registry.collect()
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 

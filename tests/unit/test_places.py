@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from whispergpt.engine.messages import Load, ModelInfo
+from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Places
 from whispergpt.server.observe.metrics import Metrics
@@ -25,10 +26,10 @@ def test_a_place_is_given_back_once() -> None:
 
 def test_slack_counts_who_was_let_in_and_what_slots_are_left() -> None:
     async def look() -> list[int]:
-        link = EngineLink(Settings(), Metrics())
+        link = EngineLink(Settings(), Metrics(), EngineDevice())
         try:
             link._begin([ModelInfo("speech", 1, 24_000, 75, {}, "unknown", "f", slots=4, digest="d", resumable=True)])
-            link._show_load(Load("speech", 0, 0, most_listened=3))
+            link._dispatch(Load("speech", 0, 0, most_listened=3))
             seen = [link.slack("speech")]
             first = link.places.keep("speech", "realtime", at_once=True)
             seen.append(link.slack("speech"))

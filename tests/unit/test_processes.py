@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,14 +23,45 @@ def test_an_engine_is_measured_while_there_is_one() -> None:
     processes = Processes(registry)
     name = "whispergpt_engine_process_resident_memory_bytes"
     assert registry.get_sample_value(name) is None
-    processes.engine_pid = os.getpid()
+    processes.engines.add(os.getpid())
     assert registry.get_sample_value(name) == pytest.approx(
         registry.get_sample_value("whispergpt_server_process_resident_memory_bytes"), rel=0.05
     )
-    processes.engine_pid = None
+    processes.engines.remove(os.getpid())
     assert registry.get_sample_value(name) is None
     bound = registry.get_sample_value("whispergpt_memory_bound_bytes")
     assert bound is not None and bound > 1e8
+
+
+def test_several_engines_are_added_up_and_processor_time_never_falls() -> None:
+    registry = CollectorRegistry()
+    engines = Processes(registry).engines
+    computing = "sum(range(20_000_000)); print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", computing], **pipes) as first:
+        with subprocess.Popen([sys.executable, "-c", computing], **pipes) as second:
+            readings = []
+            for process in (first, second):
+                engines.add(process.pid)
+                assert process.stdout is not None and process.stdout.readline()  # it has computed, and waits
+                readings.append(_engine_processes(registry))
+            alone, both = readings
+            assert both["open_fds"] == 2 * alone["open_fds"] and both["max_fds"] == 2 * alone["max_fds"]
+            assert both["cpu_seconds_total"] > alone["cpu_seconds_total"] > 0.05
+            assert alone["start_time_seconds"] <= both["start_time_seconds"] <= time.time() + 1
+            second.kill()
+        engines.remove(second.pid)
+        left = _engine_processes(registry)
+        assert left == alone | {"cpu_seconds_total": both["cpu_seconds_total"]}
+        first.kill()
+    engines.remove(first.pid)
+    assert _engine_processes(registry) == {}
+
+
+def _engine_processes(registry: CollectorRegistry) -> dict[str, float]:
+    prefix = "whispergpt_engine_process_"
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    return {sample.name.removeprefix(prefix): sample.value for sample in samples if sample.name.startswith(prefix)}
 
 
 @pytest.mark.parametrize(

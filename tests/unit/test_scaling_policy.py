@@ -69,7 +69,8 @@ def test_a_replica_reports_its_fullest_model() -> None:
     places = Places()
     places.keep("speech", "realtime", at_once=True)
     link = SimpleNamespace(models=slack, slack=slack.__getitem__, live=lambda pace: ["stream"] * 3, places=places)
-    assert load_of(cast(EngineLink, link)) == {PLAYING: 4.0, SLACK: -1.0}
+    assert load_of([cast(EngineLink, link)]) == {PLAYING: 4.0, SLACK: -1.0}
+    assert load_of([cast(EngineLink, link)] * 2) == {PLAYING: 8.0, SLACK: -2.0}, "the sums of two engines"
 
 
 def test_what_replicas_must_share_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

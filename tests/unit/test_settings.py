@@ -20,3 +20,36 @@ def test_variables_that_set_nothing_are_found() -> None:
     known = [f"WHISPERGPT_{name.upper()}" for name in Settings.model_fields]
     assert unknown_variables([*known, "WHISPERGPT_CACHE", "WHISPERGPT_API_KEY", "PATH"]) == []
     assert unknown_variables(["WHISPERGPT_MAX_STREAM", *known]) == ["WHISPERGPT_MAX_STREAM"]
+
+
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [
+        ("auto", ["auto"]),
+        ("all", ["all"]),
+        ("cpu, cpu", ["cpu", "cpu"]),
+        ("cpu,cuda:0", ["cpu", "cuda:0"]),
+        ("cuda,cuda:1", ["cuda", "cuda:1"]),
+    ],
+)
+def test_a_server_may_have_several_devices(device: str, devices: list[str]) -> None:
+    assert Settings(device=device).devices == devices
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("tpu", "'tpu' is not a device"),
+        ("cpu,", "'' is not a device"),
+        ("cuda:", "'cuda:' is not a device"),
+        ("cuda:x", "'cuda:x' is not a device"),
+        ("cuda:1,cpu,cuda:1", "'cuda:1' is named twice"),
+        ("cuda,cuda:0", "'cuda:0' is named twice"),
+        ("all,cpu", "'all' chooses devices itself"),
+        ("cpu,auto", "'auto' chooses devices itself"),
+        (",".join(["cpu"] * 65), "65 devices are more than 64"),
+    ],
+)
+def test_devices_that_cannot_be_are_one_sentence(device: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Settings(device=device)

@@ -38,7 +38,7 @@ export interface Done {
 export type ServerEvent =
   | { type: "session.created" | "session.updated"; session: { id: string; model: string } }
   | { type: "input_audio_buffer.committed"; seconds: number }
-  | { type: "response.created"; response: { id: string; seed: number; from_frame: number } }
+  | { type: "response.created"; response: { id: string; seed: number; from_frame: number; fingerprint: string } }
   | { type: "response.checkpoint"; frame: number; resume_token: string }
   | { type: "response.output_audio.dropped"; frame: number; frames: number }
   | { type: "response.output_audio.done" }
