@@ -127,7 +127,7 @@ class Engine:
             state = model.step.init_state(slots, device, kept_in)
             self._slots = [rows(state, i, i + 1) for i in range(slots)]
             self.path = step_path(model.step, state, slots, device, self.kernels)
-            self._prompts = prompt_path(model.step, device, self.kernels)
+            self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
         self._snapshots: Snapshots | None = None

@@ -1,4 +1,4 @@
-"""Ways to take a prompt in: compiled kernels on a CPU they are made for, torch elsewhere.
+"""Ways to take a prompt in: compiled kernels on a CPU or a GPU that they are made for, torch elsewhere.
 
 A prompt is taken in by chunks, each in three stages: it is encoded to codes, the codes are decoded to sound, and the
 model reads both. The stages share nothing, so that each may work on another chunk, in a thread of its own.
@@ -7,6 +7,7 @@ model reads both. The stages share nothing, so that each may work on another chu
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,8 +85,18 @@ class PromptPath(Protocol):
         ...
 
 
-def prompt_path(step: FrameStep, device: torch.device, kernels: Kernels) -> PromptPath:
-    """Return the path for prompts on ``device``: with ``kernels`` where these were found, else by torch."""
+def prompt_path(
+    step: FrameStep, device: torch.device, kernels: Kernels, kept_in: torch.dtype = torch.float32
+) -> PromptPath:
+    """Return the path for prompts on ``device``: with ``kernels`` where these were found, else by torch.
+
+    ``kept_in``: dtype of the model's caches, on a GPU that of products too.
+    """
+    if device.type == "cuda":
+        from whispergpt.engine.gpu import step as gpu  # here alone, because it imports Triton
+
+        if gpu.missing_because(device) is None:
+            return GpuPromptPath(step, device, kept_in)
     if kernels.weights is None:
         return TorchPromptPath(step, device)
     return NativePromptPath(step, kernels.weights)
@@ -125,6 +136,59 @@ class TorchPromptPath:
 
     def settle(self, state: PromptState) -> None:
         """Do nothing: torch works on ``state`` itself."""
+
+
+class GpuPromptPath:
+    """Prompts by Triton kernels, as far as the codec goes; torch reads them, in its chunks of fixed size.
+
+    Several prompts may go through the codec at once: see ``LANES`` of ``whispergpt.engine.gpu.prompt_path``.
+
+    Args:
+        dtype: of the decoder's products. Those of the encoder are float32.
+    """
+
+    def __init__(self, step: FrameStep, device: torch.device, dtype: torch.dtype) -> None:
+        from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
+
+        self._by_torch = TorchPromptPath(step, device)
+        self._device = device
+        with torch.inference_mode():
+            self._encode = EncodeLanes(step.codec, device, TorchPromptPath.GRID)
+            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, TorchPromptPath.GRID)
+
+    def sizes(self, encoded: int) -> tuple[int, int]:
+        return self._by_torch.sizes(encoded)
+
+    def encode(self, state: PromptState, audio: Samples) -> Tensor:
+        return self.encode_all([(state, audio)])[0]
+
+    def encode_all(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
+        """Encode the next chunks of several prompts, as ``encode`` does for one."""
+        states, cold = [state.encoder for state, _ in chunks], [state.encoded == 0 for state, _ in chunks]
+        found = self._encode.run(states, [torch.from_numpy(audio) for _, audio in chunks], cold)
+        for (state, _), codes in zip(chunks, found, strict=True):
+            state.encoded += codes.shape[1]
+        return found
+
+    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+        return self.decode_all([(state, codes)])[0]
+
+    def decode_all(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
+        """Decode the next chunks of several prompts, as ``decode`` does for one."""
+        states, cold = [state.sounding for state, _ in chunks], [state.decoded == 0 for state, _ in chunks]
+        found = self._decode.run(states, [codes for _, codes in chunks], cold)
+        for state, codes in chunks:
+            state.decoded += codes.shape[1]
+        return [Heard(codes, audio) for (_, codes), audio in zip(chunks, found, strict=True)]
+
+    def read(self, state: PromptState, heard: Heard) -> None:
+        self._by_torch.read(state, heard)
+
+    def sounding(self, state: PromptState) -> State:
+        return state.sounding
+
+    def settle(self, state: PromptState) -> None:
+        """Do nothing: chunks leave ``state`` complete."""
 
 
 class NativePromptPath:

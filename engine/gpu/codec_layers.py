@@ -40,6 +40,7 @@ class Blocks:
         rows: rows whose contexts are kept.
         slices: frames whose spectrum is computed.
         joined: whether one kernel computes a stage of the decoder.
+        warps: of a convolution.
         in_parts: whether the hidden vectors of residual units go through memory.
     """
 
@@ -50,6 +51,7 @@ class Blocks:
     rows: int = 8
     slices: int = 32
     joined: bool = True
+    warps: int = 4
     in_parts: bool = False
 
     def samples_of(self, count: int) -> int:
@@ -65,7 +67,7 @@ class Blocks:
         return min(self.inputs, max(LEAST, next_power_of_two(count)))
 
 
-ON_A_GPU = {torch.bfloat16: Blocks(), torch.float32: Blocks(inputs=16, joined=False, in_parts=True)}
+ON_A_GPU = {torch.bfloat16: Blocks(), torch.float32: Blocks(inputs=16, joined=False, warps=8, in_parts=True)}
 """Blocks on GPUs by the format of products: with these no kernel needs more registers than a thread has."""
 IN_THE_INTERPRETER = Blocks(samples=4096, outputs=1024, inputs=512, units=256, rows=64, slices=64)
 """Blocks of Triton's interpreter, where an operation takes about as long for many numbers as for one."""
@@ -306,6 +308,7 @@ class CodecLayers:
                 shared_bytes=bytes_of(weight) + bytes_of(shift),
                 operations=2 * inputs * outputs * samples,
             ),
+            warps=self._blocks.warps,
         )
 
     def _convolution(self, conv: CausalConv1d, x: Signal, state: State, through_elu: bool, exact: bool) -> Signal:
@@ -551,7 +554,8 @@ class CodecLayers:
                 "out": out.memory,
                 "skip": skip.memory,
                 "total": total.memory,
-                "FRAME": frame,
+                "frame": frame,
+                "FIRST": frame == 0,
                 "FRAMES": self._frames,
                 "WIDTH": width,
                 "LAYERS": layers,

@@ -7,6 +7,7 @@ sums have the same order in chunks of any size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class LaneProgram(Emitter):
         cold = self._cold if cold_frames > 1 else None
         self.stage("codec")
         self._layers = CodecLayers(self, frames, self._counts, cold)
-        self._replay: Callable[[], None] | None = None
+        self._launch_all: Callable[[], None]
 
     def _run_lanes(self, states: Sequence[State], counts: Sequence[int], cold: Sequence[bool]) -> None:
         """Run a chunk of up to ``LANES`` prompts, whose inputs are in place, and put their new state back.
@@ -58,29 +59,31 @@ class LaneProgram(Emitter):
         self._cold.copy_(torch.tensor([*map(int, cold), *unused], dtype=torch.int32))
         for lane, state in enumerate(states):
             copy_into(rows(self._state, lane, lane + 1), state)
-        if self._replay is None:
-            self._replay = self._capture()
-        self._replay()
+        with self._on_device():
+            self._launch_all()
         for lane, state in enumerate(states):
             copy_into(state, rows(self._state, lane, lane + 1))
 
-    def _launch_all(self) -> None:
+    def _launch_each(self) -> None:
         for launch in self.launches:
             launch.run(LANES)
 
-    def _capture(self) -> Callable[[], None]:
-        """Return the program as a graph on a GPU, which its first run compiles; elsewhere launch by launch."""
+    def _finish(self) -> None:
+        """End the layout: on a GPU compile the kernels, by a run without lanes, and capture them as one graph."""
+        self._launch_all = self._launch_each
         if self.device.type != "cuda":
-            return self._launch_all
-        slots = self.slots.clone()
-        self.slots.fill_(UNUSED)
-        self._launch_all()
-        torch.cuda.synchronize(self.device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._launch_all()
-        self.slots.copy_(slots)
-        return graph.replay
+            return
+        with self._on_device():
+            self._launch_each()
+            torch.cuda.synchronize(self.device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._launch_each()
+        self._launch_all = graph.replay
+
+    def _on_device(self) -> torch.cuda.device | nullcontext[None]:
+        """Return a context in which launches go to this program's device."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
 class EncodeLanes(LaneProgram):
@@ -94,6 +97,7 @@ class EncodeLanes(LaneProgram):
         latent = self._layers.seanet(codec.encoder, self._audio, state)
         self._layers.nearest(latent, codec.quantizer.entries, self._codes, book_stride=frames)
         self._layers.keep_contexts()
+        self._finish()
 
     @torch.inference_mode()
     def run(self, states: Sequence[State], audio: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:
@@ -131,6 +135,7 @@ class DecodeLanes(LaneProgram):
             self._layers.keep_end(latent, leaf(state, "latent"))
         self._audio: Signal = self._layers.seanet(codec.decoder, latent, branch(state, "decoder"))
         self._layers.keep_contexts()
+        self._finish()
 
     @torch.inference_mode()
     def run(self, states: Sequence[State], codes: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:

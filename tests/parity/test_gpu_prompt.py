@@ -10,11 +10,15 @@ from torch import Tensor
 
 from tests.parity.test_gpu_codec import CPU, assert_near, codec_of
 from tests.support.audio import speech
-from whispergpt.engine.config import ENCODEC_24KHZ, HOP, SMALL_CODEC
+from whispergpt.engine.backends.prompt_path import GpuPromptPath, PromptState, TorchPromptPath
+from whispergpt.engine.config import ENCODEC_24KHZ, GPT_S, HOP, SMALL_CODEC, FineConfig
 from whispergpt.engine.gpu.language import INTERPRETED
 from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, map_state
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.prompts.prompt import PromptEncoder, Stage
 
 FRAMES = 8
 CHUNKS = (8, 3)
@@ -71,3 +75,24 @@ def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
             map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, one, other)
         start += count
     assert len(codes[0].unique()) > 10
+
+
+def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole prompt on both paths; it and its chunks are shorter than the engine's, for speed."""
+    monkeypatch.setattr(TorchPromptPath, "GRID", FRAMES)
+    monkeypatch.setattr("whispergpt.engine.prompts.prompt.MIN_PROMPT_SECONDS", 0.1)
+    step = FrameStep(codec_of(SMALL_CODEC), WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
+    (sound,) = prompts(step.codec)[:1]
+    found = []
+    for path in (GpuPromptPath(step, CPU, torch.float32), TorchPromptPath(step, CPU)):
+        with torch.inference_mode():
+            encoder = PromptEncoder(path, PromptState.fresh(step, CPU))
+        encoder.push(sound.numpy())
+        for stage in Stage:
+            while encoder.can(stage):
+                encoder.work(stage)
+        found.append(encoder.finish())
+    ours, wanted = found
+    assert torch.equal(ours.codes, wanted.codes)
+    assert int((ours.decoded.int() - wanted.decoded.int()).abs().max()) <= 4
+    assert_near(ours.state, wanted.state)

@@ -18,7 +18,8 @@ def lstm(
     out: tl.tensor,
     skip: tl.tensor,
     total: tl.tensor,
-    FRAME: tl.constexpr,
+    frame: int,
+    FIRST: tl.constexpr,
     FRAMES: tl.constexpr,
     WIDTH: tl.constexpr,
     LAYERS: tl.constexpr,
@@ -31,8 +32,8 @@ def lstm(
     """Compute ``BU`` units of ``BM`` rows: ``out``, and the new cell in the state.
 
     ``x``, ``out``, ``skip`` and ``total`` are ``[rows, FRAMES, WIDTH]``. ``hidden`` and ``cell`` point at this layer of
-    the states ``[slots, LAYERS, WIDTH]``. The earlier hidden vector is in the state for frame 0, and in ``out`` for
-    others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write, forget, new, show. With LAST,
+    the states ``[slots, LAYERS, WIDTH]``. The earlier hidden vector is in the state for the FIRST frame, and in ``out``
+    for others. ``weight`` is ``[2 · WIDTH, 4 · WIDTH]``, gates in torch's order: write, forget, new, show. With LAST,
     ``total`` becomes ``skip + out``. With COUNTED, a row has ``frames`` frames, and its cell stays as it is after them.
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
@@ -43,7 +44,7 @@ def lstm(
     slot = tl.load(slots + row)
     used = slot >= 0
     held = slot.to(tl.int64) * (LAYERS * WIDTH)
-    own = (row * FRAMES + FRAME) * WIDTH
+    own = (row * FRAMES + frame) * WIDTH
     write = tl.zeros((BM, BU), tl.float32) + tl.load(bias + u, mask=inside, other=0.0)[None, :]
     forget = tl.zeros((BM, BU), tl.float32) + tl.load(bias + WIDTH + u, mask=inside, other=0.0)[None, :]
     new = tl.zeros((BM, BU), tl.float32) + tl.load(bias + 2 * WIDTH + u, mask=inside, other=0.0)[None, :]
@@ -52,7 +53,7 @@ def lstm(
         k = first + tl.arange(0, BK)
         fresh = tl.load(x + own[:, None] + k[None, :], mask=(k < WIDTH)[None, :], other=0.0).to(tl.float32)
         known = ((k >= WIDTH) & (k < 2 * WIDTH))[None, :]
-        if FRAME == 0:
+        if FIRST:
             earlier = tl.load(hidden + held[:, None] + (k - WIDTH)[None, :], mask=known & used[:, None], other=0.0)
         else:
             earlier = tl.load(out + (own - WIDTH)[:, None] + (k - WIDTH)[None, :], mask=known, other=0.0)
@@ -68,7 +69,7 @@ def lstm(
     made = sigmoid(forget) * tl.load(place, mask=keeps, other=0.0) + sigmoid(write) * hyperbolic_tangent(new)
     shown = sigmoid(show) * hyperbolic_tangent(made)
     if COUNTED:
-        keeps = keeps & (tl.load(frames + row) > FRAME)[:, None]
+        keeps = keeps & (tl.load(frames + row) > frame)[:, None]
     tl.store(place, made, mask=keeps)
     at = own[:, None] + u[None, :]
     tl.store(out + at, shown, mask=inside[None, :])
