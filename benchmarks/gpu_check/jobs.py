@@ -1,4 +1,4 @@
-"""What the check compiles: every kernel of the models' steps, with its sizes, for each GPU."""
+"""Compilations of the check: every kernel of the models' steps, with its sizes, for each GPU."""
 
 from __future__ import annotations
 
