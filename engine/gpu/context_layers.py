@@ -1,4 +1,4 @@
-"""What layers of the codec keep for a stream's next frame, and the launch that writes it to the state."""
+"""Context that layers of the codec keep for a stream's next frame, and the launch that writes it to the state."""
 
 from __future__ import annotations
 
