@@ -1,4 +1,4 @@
-"""Context that layers of the codec keep for a stream's next frame, and the launch that writes it to the state."""
+"""Numbers that layers of the codec keep for the next frame, and the launch that writes them to the state."""
 
 from __future__ import annotations
 
