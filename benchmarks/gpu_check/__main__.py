@@ -12,86 +12,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from whispergpt.benchmarks.gpu_check.compilation import CAPABILITIES, Compiled, compiled, specialised
-from whispergpt.benchmarks.gpu_check.models import busy_state, in_format
+from whispergpt.benchmarks.gpu_check.jobs import compile_one, jobs, step_of
 from whispergpt.benchmarks.gpu_check.work import bfloat16_program, work_of
-from whispergpt.benchmarks.preset import build_preset
-from whispergpt.engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, ModelConfig
-from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import MISSING
-from whispergpt.engine.gpu.launch import Launch
-from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.frame_step import FrameStep
-from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 REPORT = Path("build/gpu-check.json")
 FRAMES = 16
 """Frames in the interpreter, some two seconds each; `--frames 200` is the full comparison."""
 MOST_KERNELS, MOST_ABOVE_FLOOR, MOST_SECONDS = 100, 1.3, 6e-3
 """Bounds for the default model: kernels in a step, a stream's bytes relative to the least, modelled 8,192 streams."""
-OTHERS: dict[str, tuple[ModelConfig, CodecConfig]] = {
-    "full-size codec": (HYBRID, ENCODEC_24KHZ),
-    "token-only": (GPT_S, SMALL_CODEC),
-    "large token-only": (replace(GPT_L, stack=replace(GPT_L.stack, layers=1)), SMALL_CODEC),
-}
-"""Models of ``--all`` beside the default one."""
-
-Job = tuple[str, torch.dtype, int, int]
-"""Model, format of products, number of the launch in its program, and compute capability."""
-
-
-def step_of(name: str) -> FrameStep:
-    """Return the default model, or one of ``OTHERS`` with random weights."""
-    if name == "default":
-        step = build_preset("default", torch.device("cpu")).step
-    else:
-        model, codec = OTHERS[name]
-        step = FrameStep(Codec(codec), WhisperGPT(model)).eval().requires_grad_(False)
-    step.pack()
-    return step
-
-
-_programs: dict[tuple[str, torch.dtype], list[Launch]] = {}
-
-
-def launches_of(name: str, dtype: torch.dtype) -> list[Launch]:
-    """Return the launches of a model's step, laid out once in each process."""
-    if (name, dtype) not in _programs:
-        step = step_of(name)
-        program = FrameProgram(step, in_format(busy_state(step, 1), dtype), 1, dtype)
-        _programs[name, dtype] = program.launches
-    return _programs[name, dtype]
-
-
-def jobs(everything: bool) -> Iterator[Job]:
-    """Yield what is compiled, each kernel with its sizes once: the longest compilations first."""
-    seen: set[Any] = set()
-    found: list[tuple[bool, Job]] = []
-    formats = (torch.bfloat16, torch.float32) if everything else (torch.bfloat16,)
-    for dtype in formats:
-        for name in ("default", *(OTHERS if everything else ())):
-            for index, launch in enumerate(launches_of(name, dtype)):
-                if (key := specialised(launch)) not in seen:
-                    seen.add(key)
-                    long = launch.warps > 4
-                    found += [(long, (name, dtype, index, capability)) for capability in CAPABILITIES]
-    yield from (job for _, job in sorted(found, key=lambda each: not each[0]))
-
-
-def compile_one(job: Job) -> Compiled:
-    """Compile one kernel in a process of the pool."""
-    name, dtype, index, capability = job
-    torch.set_num_threads(1)
-    return compiled(launches_of(name, dtype)[index], capability)
 
 
 def interpret(frames: int) -> subprocess.Popen[str]:

@@ -165,7 +165,7 @@ class GpuPromptPath:
     def encode_all(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
         """Encode the next chunks of several prompts, as ``encode`` does for one."""
         states, cold = [state.encoder for state, _ in chunks], [state.encoded == 0 for state, _ in chunks]
-        found = self._encode.run(states, [torch.from_numpy(audio) for _, audio in chunks], cold)
+        found = self._encode.encode(states, [torch.from_numpy(audio) for _, audio in chunks], cold)
         for (state, _), codes in zip(chunks, found, strict=True):
             state.encoded += codes.shape[1]
         return found
@@ -176,7 +176,7 @@ class GpuPromptPath:
     def decode_all(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
         """Decode the next chunks of several prompts, as ``decode`` does for one."""
         states, cold = [state.sounding for state, _ in chunks], [state.decoded == 0 for state, _ in chunks]
-        found = self._decode.run(states, [codes for _, codes in chunks], cold)
+        found = self._decode.decode(states, [codes for _, codes in chunks], cold)
         for state, codes in chunks:
             state.decoded += codes.shape[1]
         return [Heard(codes, audio) for (_, codes), audio in zip(chunks, found, strict=True)]

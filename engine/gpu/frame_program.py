@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.gpu import codec_program
+from whispergpt.engine.gpu.codec_program import decode_frame, mel_slices
 from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import draw, finish
 from whispergpt.engine.gpu.language import next_power_of_two
@@ -55,13 +55,11 @@ class FrameProgram(LayerEmitter):
             latent = self.buffer(1, step.codec.config.dimension)
             self.join(self.codes, step.codec.quantizer.entries[0], None, None, latent)
         self.stage("codec")
-        audio = codec_program.decode_frame(
-            self, step.codec.decoder, latent, branch(state, "decoder"), self.samples, self._finite
-        )
+        audio = decode_frame(self, step.codec.decoder, latent, branch(state, "decoder"), self.samples, self._finite)
         mel = None
         if model.hybrid:
             self.stage("mel")
-            mel = codec_program.mel_slices(self, step.mel, audio, branch(state, "mel"))
+            mel = mel_slices(self, step.mel, audio, branch(state, "mel"))
         self.stage("lm")
         self._hear(model, mel, branch(state, "model"), logits)
         self._finish(logits, leaf(sampler, "frame"), leaf(branch(state, "model"), "position"))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from torch import Tensor
+
 Grid: TypeAlias = Callable[[int], tuple[int, ...]]
 """Number of programs in each dimension, for a number of rows."""
 ROW_BLOCK = 64
@@ -61,6 +63,11 @@ class Launch:
     def run(self, rows: int) -> None:
         """Launch the kernel for the first ``rows`` rows."""
         self.kernel[self.grid(rows)](**self.arguments, num_warps=self.warps, num_stages=self.stages)
+
+
+def bytes_of(tensor: Tensor) -> int:
+    """Return the bytes of a tensor's numbers."""
+    return tensor.numel() * tensor.element_size()
 
 
 def whole_blocks(rows: int) -> int:

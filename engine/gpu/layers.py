@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whispergpt.engine.gpu.codec_layers import LEAST, bytes_of
+from whispergpt.engine.gpu.block_sizes import LEAST
 from whispergpt.engine.gpu.emitter import Emitter, Signal
 from whispergpt.engine.gpu.kernels import attention, fine, mlp, product
 from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
-from whispergpt.engine.gpu.launch import Cost, blocks
+from whispergpt.engine.gpu.launch import Cost, blocks, bytes_of
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.rotary import PERIOD
 from whispergpt.engine.model.streaming import State, branch, leaf
@@ -167,7 +167,7 @@ class LayerEmitter(Emitter):
                 "BK": block_of(width, INPUTS),
             },
             Cost(2 * x.row_bytes, sum(map(bytes_of, (norm, up, down))), 4 * width * hidden),
-            warps=8,
+            warps=8 if width > WIDEST // 2 else 4,
         )
 
     def _attention(self, stack: Stack, heads: Signal, ring: State, position: Tensor, out: Signal) -> None:

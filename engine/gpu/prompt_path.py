@@ -100,7 +100,7 @@ class EncodeLanes(LaneProgram):
         self._finish()
 
     @torch.inference_mode()
-    def run(self, states: Sequence[State], audio: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:
+    def encode(self, states: Sequence[State], audio: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:
         """Encode a chunk of each prompt: samples ``[T·320]`` → codes int64 ``[K, T]``.
 
         Args:
@@ -138,7 +138,7 @@ class DecodeLanes(LaneProgram):
         self._finish()
 
     @torch.inference_mode()
-    def run(self, states: Sequence[State], codes: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:
+    def decode(self, states: Sequence[State], codes: Sequence[Tensor], cold: Sequence[bool]) -> list[Tensor]:
         """Decode a chunk of each prompt: codes ``[K, T]`` → samples float32 ``[T·320]``.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig, MelConfig
+from whispergpt.engine.gpu.block_sizes import IN_THE_INTERPRETER
 from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.codec_program import decode_frame, mel_slices
 from whispergpt.engine.gpu.emitter import UNUSED, Emitter
@@ -102,6 +104,24 @@ def test_frames_equal_torchs(name: str) -> None:
     map_state(
         lambda now, was: pytest.fail("changed") if not torch.equal(now[others], was[others]) else now, state, before
     )
+
+
+@torch.inference_mode()
+def test_the_layout_for_float32_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU float32 has its stages in two kernels each, and hidden vectors in memory: no register spills so."""
+    apart = replace(IN_THE_INTERPRETER, joined=False, in_parts=True, inputs=16, outputs=64)
+    codec, mel = codec_of(replace(SMALL_CODEC, n_filters=8)), CausalMel(MelConfig())
+    together = busy_state(codec, mel)
+    state = clone(together)
+    slots, codes = [5, 3, 60], torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
+    joined = Decoder(codec, mel, together, 64)
+    wanted = joined.frame(slots, codes)
+    monkeypatch.setattr("whispergpt.engine.gpu.context_layers.IN_THE_INTERPRETER", apart)
+    program = Decoder(codec, mel, state, 64)
+    assert len(program.launches) == len(joined.launches) + 3
+    for one, other in zip(program.frame(slots, codes), wanted, strict=True):
+        assert float((one - other).abs().max()) < 1e-5
+    assert_near(state, together)
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -56,8 +56,8 @@ def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
     for count in CHUNKS:
         cold = start == 0
         pieces = [sound[start * HOP :][: count * HOP] for sound in sounds]
-        codes = encode.run([encoder for encoder, _ in ours], pieces, [cold] * 3)
-        audio = decode.run([decoder for _, decoder in ours], codes, [cold] * 3)
+        codes = encode.encode([encoder for encoder, _ in ours], pieces, [cold] * 3)
+        audio = decode.decode([decoder for _, decoder in ours], codes, [cold] * 3)
         for lane, piece in enumerate(pieces):
             encoder, decoder = reference[lane]
             wanted = codec.encode_step(piece[None, None], encoder, cold=cold)
@@ -68,8 +68,8 @@ def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
             assert_near({"decoder": ours[lane][1]["decoder"]}, {"decoder": decoder["decoder"]})
             last = codec.quantizer.decode(wanted[:, :, -1:])[:, :, 0]
             assert float((ours[lane][1]["latent"] - last).abs().max()) < 1e-5
-        (same_codes,) = encode.run([alone[2][0]], [pieces[2]], [cold])
-        (same_audio,) = decode.run([alone[2][1]], [codes[2]], [cold])
+        (same_codes,) = encode.encode([alone[2][0]], [pieces[2]], [cold])
+        (same_audio,) = decode.decode([alone[2][1]], [codes[2]], [cold])
         assert torch.equal(same_codes, codes[2]) and torch.equal(same_audio, audio[2])
         for one, other in zip(alone[2], ours[2], strict=True):
             map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, one, other)

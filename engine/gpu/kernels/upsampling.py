@@ -1,6 +1,6 @@
 """A stage of the decoder in one kernel: a transposed convolution and the residual unit behind it.
 
-What lies between the two never leaves the program. The residual unit sees two samples before each of its own. Where
+The signal between the two never leaves the program. The residual unit sees two samples before each of its own. Where
 these come from the input sample before, they are computed again: two samples beside ``STRIDE`` of them.
 """
 
