@@ -45,7 +45,8 @@ def test_a_model_that_cannot_be_used_ends_the_start(tmp_path: Path, spoil: objec
     folder = tmp_path / "model"
     shutil.copytree(INSTALLED / "speech", folder)
     assert callable(spoil)
-    assert refusal(tmp_path, "--model", str(folder)) == f"whispergpt serve: {spoil(folder)}"
+    told = spoil(folder)
+    assert refusal(tmp_path, "--model", str(folder)) == f"whispergpt serve: {told}"
 
 
 @pytest.mark.parametrize(
