@@ -31,8 +31,8 @@ THREADS = 2
 UNUSABLE = "The engine could not take this prompt in; try again."
 WAITING_FRAMES = 10 * FRAME_RATE
 """Frames that a second of waiting counts as, so that no prompt waits for ever."""
-LOWER_PRIORITY = 10
-"""Steps of ``nice`` of the prompts' threads: with nothing to spare they still get a tenth of a processor."""
+LOWER_PRIORITY = 4
+"""Steps of ``nice`` of the prompts' threads: with nothing to spare they still get three tenths of a processor."""
 _LOWEST_PRIORITY = 19
 HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
 """Frames, each counted once a stage, that may be done for one owner beyond another: beside endless prompts of one
@@ -61,11 +61,12 @@ class _Arriving:
     committed_at: float | None = None
     decoded: bool = False
 
-    def priority(self, now: float, beyond: int) -> tuple[bool, int, float]:
+    def priority(self, now: float, worked: int, beyond: int) -> tuple[bool, int, float]:
         """Return the sort key of the next turn: committed prompts first, then the owner for whom fewest frames were
-        done ``beyond`` the head start, then the fewest frames left, less a credit for waiting."""
+        done ``beyond`` the head start, then the fewest frames ``worked`` on for the owner once this prompt is ready,
+        less a credit for waiting."""
         waited = 0.0 if self.committed_at is None else now - self.committed_at
-        return self.committed_at is None, beyond, self.encoder.frames_left - waited * WAITING_FRAMES
+        return self.committed_at is None, beyond, worked + self.encoder.frames_left - waited * WAITING_FRAMES
 
 
 class PromptDesk:
@@ -231,7 +232,7 @@ class PromptDesk:
         committed = [one for one in arriving if one.committed_at is not None]
         most = min((self._worked[one.owner] for one in committed or arriving), default=0) + HEAD_START_FRAMES
         beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving}
-        in_turn = sorted(arriving, key=lambda one: one.priority(now, beyond[one.owner]))
+        in_turn = sorted(arriving, key=lambda one: one.priority(now, self._worked[one.owner], beyond[one.owner]))
         if not in_turn or in_turn[0].committed_at is None:
             return in_turn
         least = beyond[in_turn[0].owner]
@@ -247,12 +248,12 @@ class PromptDesk:
     def _add(self, arriving: _Arriving) -> None:
         """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others.
 
-        Where all others are away, it begins at most half a head start behind the one for whom most was done: whoever
-        was away for long is not to go first, prompt after prompt, until as much is done for it.
+        Where all others are away, it begins like the one for whom most was done: whoever was away for long is not to
+        go first, prompt after prompt, until as much is done for it.
         """
         here = {other.owner for other in self._arriving.values()}
         if not here:
-            self._start = max(self._start, max(self._worked.values(), default=0) - HEAD_START_FRAMES // 2)
+            self._start = max(self._start, max(self._worked.values(), default=0))
         elif arriving.owner not in here:
             self._start = max(self._start, min(self._worked[owner] for owner in here) - HEAD_START_FRAMES)
         self._worked = {owner: done for owner, done in self._worked.items() if owner in here or done > self._start}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 16_384
 """Bytes read at once: all frames in them are parsed before another connection's turn."""
+_READ_BYTES_WITHIN = 131_072
+"""Bytes read at once within a message that is larger than ``_READ_BYTES``, and of which there is nothing to parse."""
 _SMALL_BYTES = 128
 MOST_SMALL_FRAMES = 2_000
 """Pings, pongs and small parts of messages that are taken in a second: they cost work and carry nothing."""
@@ -92,6 +94,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if refused is not None and not self.transport.is_closing():  # uvicorn is not told of it
             self._refuse(refused.__cause__ or refused)
         self._measure()
+        if hasattr(self.transport, "max_size"):
+            within = len(self.conn.reader.buffer) > _READ_BYTES
+            self.transport.max_size = _READ_BYTES_WITHIN if within else _READ_BYTES
 
     def _forget_audio(self) -> None:
         """Drop the audio that waits: it cannot be answered any more, while control messages may still count."""
