@@ -1,8 +1,8 @@
 """Attackers with one key, in a separate process: they occupy everything that a server grants to one key.
 
 ``python -m whispergpt.benchmarks.attacks.hog URL`` reads the key from its input, attacks until SIGTERM, and prints as
-JSON how often it made each attack. The process computes only where the server leaves a processor idle (Linux), because a remote attacker would use none of the
-server's processors.
+JSON how often it made each attack. The process computes only where the server leaves a processor idle (Linux), because
+a remote attacker would use none of the server's processors.
 """
 
 from __future__ import annotations
