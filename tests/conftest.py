@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from whispergpt_client import Client
 
+import tests.support.interpreted_kernels  # noqa: F401  # before other modules define the kernels
 from tests.support.metrics import wait_for_idle
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 

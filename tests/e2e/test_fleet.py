@@ -90,7 +90,9 @@ async def begin(fleet: LocalFleet, *seconds: float) -> tuple[list[Listener], asy
 def test_replicas_are_whole_servers(fleet: LocalFleet, unbroken: bytes) -> None:
     assert len(fleet.nodes()) == NODES
     assert fleet.niceness() == {os.nice(0)}, "as a server by itself"
-    assert HTTP.get(f"{fleet.url}/health/ready").json() == {"status": "ready", "models": ["speech"]}
+    ready = HTTP.get(f"{fleet.url}/health/ready").json()
+    engines = [{"device": "cpu", "state": "ready"}]
+    assert ready == {"status": "ready", "models": ["speech"], "engines": engines}
     asked = {"seconds": "2", "seed": str(SEED), "stream": "true", "response_format": "pcm"}
     pieces = []
     with HTTP.stream("POST", f"{fleet.url}/continue", data=asked, files={"audio": GOOD_PROMPT}) as answer:

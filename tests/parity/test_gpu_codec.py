@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig, MelConfig
 from whispergpt.engine.gpu.block_sizes import IN_THE_INTERPRETER

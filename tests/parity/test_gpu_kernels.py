@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from tests.parity.test_native_step import MODELS, SLOTS, assert_same, busy_state, frame_step
 from whispergpt.benchmarks.gpu_check.interpretation import compare

@@ -72,8 +72,8 @@ def upsampling(
     FRAMES: tl.constexpr,
     COUNTED: tl.constexpr,
     STRIDE: tl.constexpr,
-    PREVIOUS_HELD: tl.constexpr,
-    CONTEXT_HELD: tl.constexpr,
+    HELD: tl.constexpr,
+    KEPT: tl.constexpr,
     INPUTS: tl.constexpr,
     WIDTH: tl.constexpr,
     HIDDEN: tl.constexpr,
@@ -87,7 +87,7 @@ def upsampling(
     ``x`` is ``[rows, SAMPLES, INPUTS]`` and goes through ELU; ``y`` has ``WIDTH`` channels. ``weight`` is ``[2 ·
     INPUTS, STRIDE · WIDTH]``, ``inner`` ``[3 · WIDTH, HIDDEN]``, ``shortcut`` ``[WIDTH, WIDTH]`` and ``back``
     ``[HIDDEN, WIDTH]``; ``sum_bias`` is the sum of the biases of the last two. The states ``previous`` ``[slots,
-    INPUTS]`` and ``context`` ``[slots, 2, WIDTH]`` are read, ``PREVIOUS_HELD`` and ``CONTEXT_HELD`` numbers from slot
+    INPUTS]`` and ``context`` ``[slots, 2, WIDTH]`` are read, ``HELD`` and ``KEPT`` numbers from slot
     to slot. ``end`` ``[rows, 2, WIDTH]`` receives what ``context`` is to keep. With COUNTED, a row has ``counts`` of
     ``FRAMES`` frames.
     """
@@ -104,51 +104,17 @@ def upsampling(
         last = tl.zeros((BM,), tl.int32) + (SAMPLES - 1)
     ROW: tl.constexpr = SAMPLES * INPUTS
     later, always = t > 0, t >= 0
-    held = context + slot.to(tl.int64)[:, None] * CONTEXT_HELD + n[None, :]
+    held = context + slot.to(tl.int64)[:, None] * KEPT + n[None, :]
     from_state = ((t == 0) & (slot >= 0))[:, None] & inside
     start = (t - 2) * INPUTS
     second = transposed(
-        x,
-        previous,
-        weight,
-        bias,
-        row,
-        slot,
-        start,
-        later,
-        STRIDE - 2,
-        n,
-        ROW,
-        PREVIOUS_HELD,
-        INPUTS,
-        WIDTH,
-        STRIDE,
-        BM,
-        BC,
-        BK,
+        x, previous, weight, bias, row, slot, start, later, STRIDE - 2, n, ROW, HELD, INPUTS, WIDTH, STRIDE, BM, BC, BK
     )
     second = tl.where(later[:, None], elu(second), tl.load(held, mask=from_state, other=0.0)).to(
         weight.dtype.element_ty
     )
     first = transposed(
-        x,
-        previous,
-        weight,
-        bias,
-        row,
-        slot,
-        start,
-        later,
-        STRIDE - 1,
-        n,
-        ROW,
-        PREVIOUS_HELD,
-        INPUTS,
-        WIDTH,
-        STRIDE,
-        BM,
-        BC,
-        BK,
+        x, previous, weight, bias, row, slot, start, later, STRIDE - 1, n, ROW, HELD, INPUTS, WIDTH, STRIDE, BM, BC, BK
     )
     first = tl.where(later[:, None], elu(first), tl.load(held + WIDTH, mask=from_state, other=0.0))
     first = first.to(weight.dtype.element_ty)
@@ -157,24 +123,7 @@ def upsampling(
     start = (t - 1) * INPUTS
     for phase in range(STRIDE):
         now = transposed(
-            x,
-            previous,
-            weight,
-            bias,
-            row,
-            slot,
-            start,
-            always,
-            phase,
-            n,
-            ROW,
-            PREVIOUS_HELD,
-            INPUTS,
-            WIDTH,
-            STRIDE,
-            BM,
-            BC,
-            BK,
+            x, previous, weight, bias, row, slot, start, always, phase, n, ROW, HELD, INPUTS, WIDTH, STRIDE, BM, BC, BK
         )
         seen = elu(now)
         ending = (t == last)[:, None] & inside & (phase >= STRIDE - 2)
