@@ -28,7 +28,8 @@ from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
 from whispergpt.server.edge.ws_protocol import BoundedWebSocketProtocol
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPENDENCIES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES: list[str] = PROJECT["dependencies"]
 
 
 def test_uvicorn_is_bounded_by_the_version_that_this_was_written_for() -> None:
@@ -97,6 +98,7 @@ PRIVATE = [
     ("uvicorn", f"{SANSIO}:WebSocketsSansIOProtocol.handle_parser_exception", "server/edge/ws_protocol.py"),
     ("typer", "typer._click.exceptions:ClickException.format_message", "cli/main.py"),
     ("typer", "typer.main:get_command", "cli/main.py"),
+    ("triton", "triton.runtime.interpreter:_patch_lang_tensor", "engine/gpu/language.py"),
 ]
 """Parts of libraries that no documentation promises: the distribution, the part, and the file that builds on it."""
 
@@ -110,7 +112,8 @@ def test_each_private_part_is_there_and_its_library_is_bounded(package: str, par
         found = getattr(found, name)
     assert hasattr(found, last) or last in getattr(found, "__annotations__", {}), part
     assert path.split(".")[-1] in (ROOT / user).read_text(), f"{user} no longer uses {part}"
-    (bound,) = (each for each in map(Requirement, DEPENDENCIES) if each.name == package)
+    known = [*DEPENDENCIES, *PROJECT["optional-dependencies"]["kernels"]]
+    (bound,) = (each for each in map(Requirement, known) if each.name == package)
     assert {each.operator for each in bound.specifier} == {">=", "<"}, f"{package} needs both bounds"
     assert bound.specifier.contains(version(package)), f"read {user} again, then move the bound"
 
