@@ -34,6 +34,12 @@ class BlockPool:
         np.take(samples, rows, axis=0, out=out, mode="clip")  # other modes copy once more
         return out
 
+    def copy(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        """Return a copy of ``samples`` ``[n, 320]``."""
+        out = self.take(len(samples))
+        out[:] = samples
+        return out
+
     def take(self, count: int) -> npt.NDArray[np.int16]:
         """Return ``count`` rows that nobody else holds; their values are left over from earlier use."""
         for block in self._blocks:

@@ -127,9 +127,7 @@ class NativePath:
         codes = self._program.codes[:count].copy()
         finite = np.isfinite(self._logits[slots].sum(axis=1)) & (self._program.finite[:count] > 0)
         codes[~finite] = LOST
-        samples = self._blocks.take(count)
-        samples[:] = self._program.samples[:count]
-        return codes, samples
+        return codes, self._blocks.copy(self._program.samples[:count])
 
 
 class TorchPath:

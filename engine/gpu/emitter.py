@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.gpu.launch import Cost, Grid, Launch, whole_blocks
+from whispergpt.engine.gpu.replay import launch_each
 
 STAGES = ("lm", "fine", "codec", "mel")
 UNUSED = -1
@@ -84,8 +85,7 @@ class Emitter:
     def run(self, rows: int) -> None:
         """Launch the whole program for the first ``rows`` rows, a multiple of ``ROW_BLOCK``."""
         assert rows == whole_blocks(rows) <= self.rows
-        for launch in self.launches:
-            launch.run(rows)
+        launch_each(self.launches, rows)
 
     def buffer(self, times: int, width: int) -> Signal:
         """Return a workspace in float32, for sums that are added to or read by other kernels than products."""

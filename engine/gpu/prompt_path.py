@@ -6,8 +6,7 @@ sums have the same order in chunks of any size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.emitter import UNUSED, Emitter, Signal
+from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, runner
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.streaming import State, branch, copy_into, leaf, rows
 
@@ -40,7 +40,7 @@ class LaneProgram(Emitter):
         cold = self._cold if cold_frames > 1 else None
         self.stage("codec")
         self._layers = CodecLayers(self, frames, self._counts, cold)
-        self._launch_all: Callable[[], None]
+        self._launch_all: Run
 
     def _run_lanes(self, states: Sequence[State], counts: Sequence[int], cold: Sequence[bool]) -> None:
         """Run a chunk of up to ``LANES`` prompts, whose inputs are in place, and put their new state back.
@@ -59,31 +59,16 @@ class LaneProgram(Emitter):
         self._cold.copy_(torch.tensor([*map(int, cold), *unused], dtype=torch.int32))
         for lane, state in enumerate(states):
             copy_into(rows(self._state, lane, lane + 1), state)
-        with self._on_device():
+        with on_device(self.device):
             self._launch_all()
         for lane, state in enumerate(states):
             copy_into(state, rows(self._state, lane, lane + 1))
 
-    def _launch_each(self) -> None:
-        for launch in self.launches:
-            launch.run(LANES)
-
     def _finish(self) -> None:
-        """End the layout: on a GPU compile the kernels, by a run without lanes, and capture them as one graph."""
-        self._launch_all = self._launch_each
-        if self.device.type != "cuda":
-            return
-        with self._on_device():
-            self._launch_each()
-            torch.cuda.synchronize(self.device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self._launch_each()
-        self._launch_all = graph.replay
-
-    def _on_device(self) -> torch.cuda.device | nullcontext[None]:
-        """Return a context in which launches go to this program's device."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        """End the layout: compile the kernels, and make one call of them."""
+        with on_device(self.device):
+            compile_kernels(self.launches, LANES, self.device)
+            self._launch_all = runner(self.launches, LANES, self.device)
 
 
 class EncodeLanes(LaneProgram):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +16,8 @@ from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.gpu.emitter import UNUSED
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import INTERPRETED, MISSING
-from whispergpt.engine.gpu.launch import ROW_BLOCK, Launch
+from whispergpt.engine.gpu.launch import ROW_BLOCK
+from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, runner
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
 
@@ -27,8 +25,6 @@ BATCHES = (64, 256, 1024, 2048, 4096, 8192)
 """Rows of the graphs, beside one for all slots. A step replays the smallest that holds its streams."""
 OLDEST = (8, 0)
 """Least compute capability: the first with bfloat16 in its tensor cores."""
-
-Run = Callable[[], None]
 
 
 def missing_because(device: torch.device) -> str | None:
@@ -71,7 +67,7 @@ class GpuPath:
         self.name = f"triton-{_version()}"
         if captured:
             self._done = torch.cuda.Event()
-        with self._on_device(), torch.inference_mode():
+        with on_device(self._device), torch.inference_mode():
             self._whole, self._by_stage = self._prepare()
 
     @torch.inference_mode()
@@ -82,7 +78,7 @@ class GpuPath:
         rows = next(rows for rows in self._batches if rows >= count)
         self._slots_here[:count] = torch.as_tensor(slots, dtype=torch.int32)
         self._slots_here[count:rows] = UNUSED
-        with self._on_device():
+        with on_device(self._device):
             self._program.slots[:rows].copy_(self._slots_here[:rows], non_blocking=True)
             if stages is None:
                 self._whole[rows]()
@@ -93,9 +89,7 @@ class GpuPath:
             if self._device.type == "cuda":
                 self._done.record()
                 self._done.synchronize()
-        samples = self._blocks.take(count)
-        samples[:] = self._samples_here[:count].numpy()
-        return self._codes_here[:count].numpy().copy(), samples
+        return self._codes_here[:count].numpy().copy(), self._blocks.copy(self._samples_here[:count].numpy())
 
     def _run_timed(self, rows: int, stages: dict[str, float]) -> None:
         """Run a step in parts, and add the seconds of each to its stage, as the device's own clock tells them."""
@@ -120,33 +114,14 @@ class GpuPath:
         then, so that no state changes.
         """
         launches = self._program.launches
-        if self._device.type == "cuda":
-            for launch in launches:
-                launch.run(ROW_BLOCK)
-            torch.cuda.synchronize(self._device)
+        compile_kernels(launches, ROW_BLOCK, self._device)
         pool = None if self._device.type != "cuda" else torch.cuda.graph_pool_handle()
         whole, parts = {}, {}
         for rows in self._batches:
-            whole[rows] = self._runner(launches, rows, pool)
+            whole[rows] = runner(launches, rows, self._device, pool)
             by_stage = ((stage, list(of_stage)) for stage, of_stage in groupby(launches, lambda launch: launch.stage))
-            parts[rows] = [(stage, self._runner(of_stage, rows, pool)) for stage, of_stage in by_stage]
+            parts[rows] = [(stage, runner(of_stage, rows, self._device, pool)) for stage, of_stage in by_stage]
         return whole, parts
-
-    def _runner(self, launches: Iterable[Launch], rows: int, pool: Any) -> Run:
-        def run() -> None:
-            for launch in launches:
-                launch.run(rows)
-
-        if pool is None:
-            return run
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            run()
-        return graph.replay
-
-    def _on_device(self) -> torch.cuda.device | nullcontext[None]:
-        """Return a context in which Triton launches on this path's device."""
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
 
 def batches(rows: int) -> list[int]:

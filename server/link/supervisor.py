@@ -108,7 +108,6 @@ class Supervisor:
                 if self._settings.strict:
                     self._fail(f"{how}, and --strict allows no restart")
                     return
-            self.state = "restarting"
             crashes = 1 if time.monotonic() - started > _HEALTHY_SECONDS else crashes + 1
             pause = pause_after(crashes, self._settings.restart_min_seconds, self._settings.restart_max_seconds)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))

@@ -1,0 +1,44 @@
+"""Launches as one call: a captured graph on a GPU, and the kernels one by one in Triton's interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from whispergpt.engine.gpu.launch import Launch
+
+Run = Callable[[], None]
+
+
+def on_device(device: torch.device) -> torch.cuda.device | nullcontext[None]:
+    """Return a context in which Triton launches on ``device``."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device) -> None:
+    """Compile what is launched, on a GPU by a first run, before it is captured. No row has a slot then."""
+    if device.type == "cuda":
+        launch_each(launches, rows)
+        torch.cuda.synchronize(device)
+
+
+def runner(launches: Sequence[Launch], rows: int, device: torch.device, pool: Any = None) -> Run:
+    """Return a function that launches all for the first ``rows`` rows; on a GPU it replays a graph captured here.
+
+    ``pool``: memory that graphs share; None for its own.
+    """
+    if device.type != "cuda":
+        return lambda: launch_each(launches, rows)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        launch_each(launches, rows)
+    return graph.replay
+
+
+def launch_each(launches: Sequence[Launch], rows: int) -> None:
+    """Launch kernels one by one for the first ``rows`` rows."""
+    for launch in launches:
+        launch.run(rows)
