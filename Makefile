@@ -67,7 +67,7 @@ pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README a
 	$(BIN)/python docs/illustrate.py
 
 web: ## Build the browser files of the server from clients/web (needs Node)
-	cd clients/web && npm ci --no-audit --no-fund && npm run build
+	cd clients/web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
