@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.server import errors
 from whispergpt.server.edge.host_check import HostCheck
 from whispergpt.server.edge.methods import HeadRequests
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess
 
     app = DescribedApp(
         title="WHISPER-GPT",
-        version=_version(),
+        version=package_version(),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -75,10 +75,3 @@ def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess
     app.add_middleware(RequestContext)
     app.add_middleware(SecurityHeaders)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("whispergpt")
-    except PackageNotFoundError:
-        return "0"
