@@ -29,7 +29,7 @@ class Metrics:
     """Every metric by its name without the prefix ``whispergpt_``."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # no alert asks when a series began, and each would be one more
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
         self.registry = CollectorRegistry()
         build = Info("whispergpt_build", "Versions of the server and of what it computes with", registry=self.registry)
         build.info({"version": package_version(), "python": platform.python_version(), "torch": version("torch")})
