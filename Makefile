@@ -57,10 +57,10 @@ lint: $(VENV)/.installed-dev ## Check style and types
 gpu-check: $(VENV)/.installed-dev ## Check the GPU's kernels without a GPU: build/gpu-check.json (ARGS="--all --frames 200" for everything)
 	$(BIN)/python -m whispergpt.benchmarks.gpu_check $(ARGS)
 
-docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
+docs: $(VENV)/.installed-docs ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-docs-serve: $(VENV)/.installed-dev ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
+docs-serve: $(VENV)/.installed-docs ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
 pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site (needs Chromium)
@@ -100,6 +100,11 @@ $(BIN)/python:
 $(VENV)/.installed: $(PINS) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, so the first time takes some minutes."
 	$(PIP_INSTALL) -e clients/python -e '.[demo]'
+	@touch $@
+
+# Where everything is installed already, nothing is left to do.
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence

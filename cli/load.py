@@ -56,6 +56,13 @@ class Plan:
     ] = 50.0
     seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0
 
+    @property
+    def told(self) -> str:
+        """Return the number of listeners in words: fixed, or an average."""
+        if self.stay:
+            return f"listeners at once: {max(1, round(self.streams))}, fixed"
+        return f"listeners at once: {self.streams:g} on average"
+
     def visits(self) -> list[Visit]:
         """Return the listeners that come: a fixed number, or as many as arrive at random.
 
@@ -94,25 +101,25 @@ def load(
     except ReachError as error:
         _give_up(str(error))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watched(url, crowd))
+        asyncio.run(_watched(url, plan.told, crowd))
     told = {**vars(plan), "prompt": [path.name for path in prompts], "listeners": len(visits)}
     lags = Percentiles.of([1e3 * lag for lag in crowd.lags]) if crowd.lags else None
     report = LoadReport(url, told, crowd.now(), crowd.summary(), lags, crowd.records)
     if page:
         with told_in_one_line():
             write_page(report, page)
-    _tell(url, report, as_json)
+    _tell(url, plan.told, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
 
 
-def _tell(url: str, report: LoadReport, as_json: bool) -> None:
+def _tell(url: str, planned: str, report: LoadReport, as_json: bool) -> None:
     """Print what was heard."""
     if as_json:
         typer.echo(json.dumps(report.as_json()))
         return
     console = Console()
-    console.print(summary_table(url, report.seconds, report.summary))
+    console.print(summary_table(url, report.seconds, planned, report.summary))
     if report.doubtful:
         console.print("The load generator itself was late at times and may have caused some gaps.", style="red")
 
@@ -122,7 +129,7 @@ def _give_up(why: str) -> NoReturn:
     raise typer.Exit(1) from None
 
 
-async def _watched(url: str, crowd: Crowd) -> None:
+async def _watched(url: str, planned: str, crowd: Crowd) -> None:
     if not sys.stderr.isatty():
         await crowd.run()
         return
@@ -130,7 +137,7 @@ async def _watched(url: str, crowd: Crowd) -> None:
 
         async def show() -> None:
             while True:
-                screen.update(summary_table(url, crowd.now(), crowd.summary()), refresh=True)
+                screen.update(summary_table(url, crowd.now(), planned, crowd.summary()), refresh=True)
                 await asyncio.sleep(0.5)
 
         showing = asyncio.create_task(show())
