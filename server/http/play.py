@@ -15,7 +15,7 @@ from whispergpt.server.admission.accounting import Account, count_refusal
 from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.audio.encoders import MEDIA_TYPES, Format
 from whispergpt.server.edge.departure import or_gone
-from whispergpt.server.errors import ApiError, bad_value
+from whispergpt.server.errors import ApiError
 from whispergpt.server.http.continuation_answer import StreamedAnswer, answered, begin
 from whispergpt.server.http.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
 from whispergpt.server.http.entry import RequestCaller
@@ -77,7 +77,7 @@ async def play(request: Request) -> Response:
 
     A player that asks for the first two bytes (``Range: bytes=0-1``) gets them, and the address stays good.
     """
-    token = _token_of(request)
+    token = request.query_params.get("token", "")
     if probe := _PROBE.fullmatch(request.headers.get("range", "")[:64].strip()):
         return _probed(services_of(request.app).addresses.look(token).form.response_format, int(probe[1]))
 
@@ -98,20 +98,8 @@ async def play(request: Request) -> Response:
 @router.head(ROUTE, include_in_schema=False)
 async def look(request: Request) -> Response:
     """Answer HEAD: the headers of what an address plays; it can be played afterwards."""
-    held = services_of(request.app).addresses.look(_token_of(request))
+    held = services_of(request.app).addresses.look(request.query_params.get("token", ""))
     return Response(headers=_head(held.form.response_format))
-
-
-def _token_of(request: Request) -> str:
-    """Return the address's token.
-
-    Raises:
-        ApiError: 400, there is none.
-    """
-    token = request.query_params.get("token", "")
-    if not token:
-        raise bad_value("token", f"The address has no token; POST {ROUTE} makes one that has.", "missing_field")
-    return token
 
 
 def _probed(wanted: Format, last: int) -> Response:

@@ -43,7 +43,11 @@ _REFUSALS = {
     ),
     404: (
         "The address was played already, is too old, or is another server's",
-        ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server."),
+        ApiError(
+            404,
+            "wrong_token",
+            "This address was played already, is too old, or is not of this server; POST /v1/play makes another.",
+        ),
     ),
     408: (
         "The body did not arrive in time",

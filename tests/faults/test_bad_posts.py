@@ -235,9 +235,3 @@ def test_a_body_that_is_no_form(
     server: str, headers: dict[str, str], param: str | None, words: tuple[str, ...]
 ) -> None:
     check(post(server, content=GOOD_PROMPT, headers=headers), 400, param, *words)
-
-
-def test_an_address_without_its_token(server: str) -> None:
-    for method in (HTTP.get, HTTP.head):
-        assert method(f"{server}/v1/play").status_code == 400
-    check(HTTP.get(f"{server}/v1/play?token="), 400, "token", "POST /v1/play makes one")

@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.output not in (None, "-"):
+        target = Path(options.output)
         try:
-            require_ending(Path(options.output), (".wav",))
+            if target.is_file() or not target.exists():  # no device or folder
+                require_ending(target, (".wav",))
         except ValueError as error:
             parser.error(str(error))
     meter = Meter()
