@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from whispergpt.engine.checkpoints.installed import package_version
@@ -17,6 +17,7 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 
 _LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_BUILD = ("version", "python", "torch")
 _ROUTES = ("/continue", "/stream", "/v1/play")
 _REFUSALS = (
     *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
@@ -31,8 +32,8 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
         self.registry = CollectorRegistry()
-        build = Info("whispergpt_build", "Versions of the server and of what it computes with", registry=self.registry)
-        build.info({"version": package_version(), "python": platform.python_version(), "torch": version("torch")})
+        build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
+        build.labels(package_version(), platform.python_version(), version("torch")).set(1)
         self.processes = Processes(self.registry)
         self.time_to_first_audio = self._histogram(
             "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS

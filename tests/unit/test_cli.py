@@ -130,6 +130,9 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
     hybrids, token_only = models[:2], models[2:]
     assert all(4.8e6 < model["parameters"] < 5.2e6 for model in hybrids), "4M, and the fine stage's million"
     assert all(3.6e6 < model["parameters"] < 3.9e6 for model in token_only)
+    for model in token_only:
+        card = (ROOT / "engine" / "models" / model["id"] / "MODEL_CARD.md").read_text()
+        assert f"{model['parameters'] / 1e6:.1f}M parameters" in card, "the card has the code's figure"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,9 @@ def test_a_wrong_variable_is_told_by_its_name(
 ) -> None:
     monkeypatch.setenv("WHISPERGPT_KEYS", "/nonesuch")
     assert run("serve") == 2
-    assert capsys.readouterr().err == "whispergpt serve: WHISPERGPT_KEYS: /nonesuch: No such file or directory\n"
+    remedy = "`whispergpt keys make NAME --file /nonesuch` makes one"
+    told = f"whispergpt serve: WHISPERGPT_KEYS: /nonesuch: No such file or directory; {remedy}\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("key", [b"\xff" * 20, b"short", b"a key of two\nlines, twice"])
