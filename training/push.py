@@ -48,11 +48,12 @@ def push_model(source: str, repository: str, private: bool = False) -> HubModel:
         raise HubError("HF_HUB_OFFLINE is set, and nothing can be pushed offline.")
     folder = find_model(source)
     licence = load_model(str(folder.resolve()), torch.device("cpu")).licence
+    files = _files(folder, repository, licence)
     with explained(SCHEME + repository):
         hub.create_repo(repository, private=private or None, exist_ok=True)
         commit = hub.create_commit(
             repository,
-            [CommitOperationAdd(name, file) for name, file in _files(folder, repository, licence).items()],
+            [CommitOperationAdd(name, file) for name, file in files.items()],
             commit_message=f"Upload the model with whispergpt {package_version()}",
         )
     return HubModel(repository, commit.oid, folder)

@@ -75,10 +75,11 @@ def hub_client() -> HfApi:
     """
     require_package("huggingface_hub", "The Hugging Face Hub", "hub")
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
+    logging.getLogger("huggingface_hub").handlers.clear()  # its lines go where all go, and not there twice
     return HfApi(library_name="whispergpt", library_version=package_version())
 
 
@@ -93,12 +94,17 @@ def fetch_model(name: str) -> HubModel:
     """
     repository, revision = parse_hub_name(name)
     hub = hub_client()
-    from huggingface_hub import is_offline_mode
+    from huggingface_hub import is_offline_mode, try_to_load_from_cache
 
     with explained(name):
         resolved = hub.resolve_revision(repository, revision=revision, local_files_only=is_offline_mode()).resolved
-        found = {file: _fetched(hub, name, repository, resolved, file) for file in FILES}
-    files = {file: path for file, path in found.items() if path is not None}
+        known = {file: try_to_load_from_cache(repository, file, revision=resolved) for file in FILES}
+        if None in known.values() and not is_offline_mode():
+            hub.model_info(repository, revision=resolved)  # a download would ask a hub that is away for 24 seconds
+        for file, where in known.items():
+            if where is None and (file in REQUIRED or not is_offline_mode()):
+                known[file] = _fetched(hub, name, repository, resolved, file)
+    files = {file: Path(where) for file, where in known.items() if isinstance(where, str)}
     if missing := [file for file in REQUIRED if file not in files]:
         raise HubError(f"{name} has no {missing[0]}, so it is not a model that whispergpt can load.")
     if unchecked := [file for file in check_digests(name, files) if file.endswith(".safetensors")]:
@@ -106,24 +112,16 @@ def fetch_model(name: str) -> HubModel:
     return HubModel(repository, resolved, files["config.json"].parent)
 
 
-def _fetched(hub: HfApi, name: str, repository: str, commit: str, file: str) -> Path | None:
-    """Return a file's path in the cache; None where the repository has no such file."""
-    from huggingface_hub import is_offline_mode, try_to_load_from_cache
+def _fetched(hub: HfApi, name: str, repository: str, commit: str, file: str) -> str | None:
+    """Fetch a file, and return its path in the cache; None where the repository has no such file."""
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    known = try_to_load_from_cache(repository, file, revision=commit)
-    if isinstance(known, str):
-        return Path(known)
-    if known is not None:  # the cache remembers that there is no such file
-        return None
-    if is_offline_mode() and file not in REQUIRED:
-        return None
     try:
         size = hub.hf_hub_download(repository, file, revision=commit, dry_run=True).file_size
         if size is None or size > FILES[file]:
             told = "of unknown size" if size is None else f"{size / 2**20:,.1f} MiB long"
             raise HubError(f"{name}: {file} is {told}; at most {FILES[file] / 2**20:g} MiB are fetched.")
-        return Path(hub.hf_hub_download(repository, file, revision=commit))
+        return hub.hf_hub_download(repository, file, revision=commit)
     except RemoteEntryNotFoundError:
         return None
 

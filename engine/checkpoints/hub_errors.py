@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 MAX_CHARACTERS = 300
 """Longest part of a message that is the library's or the hub's."""
 

@@ -10,9 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
+from huggingface_hub import constants
 
 TOKEN = "hf_of_the_tests"
 """The token that may read private repositories, and write."""
@@ -66,6 +70,21 @@ class Hub:
         """Make a repository of a folder's files, and return its commit."""
         self.repositories[name] = Repository(**properties)
         return self.repositories[name].commit({path.name: path.read_bytes() for path in folder.iterdir()})
+
+
+@contextmanager
+def hub_for_this_process(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """Give a hub that this process asks, with no token and an empty cache in the folder."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, file in {"HF_HUB_CACHE": "cache", "HF_TOKEN_PATH": "token", "AGENT_HARNESSES_PATH": "harnesses"}.items():
+        monkeypatch.setattr(constants, name, str(folder / file))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # another service, which the hub names
+    with running_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
 
 
 @contextmanager
@@ -176,7 +195,7 @@ class _Answer(BaseHTTPRequestHandler):
     def _resolve(self, name: str, revision: str, file: str, _: bytes) -> None:
         repository = self._repository(name)
         if repository is None:
-            return
+            return None
         commit = repository.resolve(revision.replace("%2F", "/"))
         if commit is None:
             return self._send(404, X_Error_Code="RevisionNotFound")
@@ -184,8 +203,8 @@ class _Answer(BaseHTTPRequestHandler):
         if content is None:
             return self._send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
         large = file.endswith(".safetensors")
-        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        tag = hashlib.sha256(content).hexdigest() if large else git
+        git, sha256 = _digests(content)
+        tag = sha256 if large else git
         if self.held.plain_tags:
             tag = f"tag-{tag[:8]}"
         told = {"X_Repo_Commit": commit, "ETag": f'"{git}"'}
@@ -202,12 +221,12 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _create(self, body: bytes) -> None:
         if not self._writable():
-            return
+            return None
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
         if name in self.held.repositories:
             return self._send(409, {"error": "You already created this model repo"})
-        self.held.repositories[name] = Repository(private=bool(asked.get("private")))
+        self.held.repositories[name] = Repository(private=asked.get("visibility") == "private")
         return self._send(200, {"url": f"{self.held.url}/{name}", "name": name, "id": name})
 
     def _validate(self, _: bytes) -> None:
@@ -251,6 +270,12 @@ class _Answer(BaseHTTPRequestHandler):
         commit = self.held.repositories[name].commit(files, revision)
         told = {"commitUrl": f"{self.held.url}/{name}/commit/{commit}", "commitOid": commit, "success": True}
         self._send(200, told)
+
+
+@cache
+def _digests(content: bytes) -> tuple[str, str]:
+    """Return a file's digest as git makes it, and its SHA-256."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), hashlib.sha256(content).hexdigest()
 
 
 _NAME, _REVISION = r"([\w.-]+/[\w.-]+)", r"([\w.%-]+)"
