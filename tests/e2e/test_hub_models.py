@@ -17,7 +17,7 @@ from tests.support.corpus import run_main
 from tests.support.http import HTTP
 from tests.support.hub import TOKEN, hub_for_this_process
 from tests.support.waiting import wait_until
-from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.model.codec import Codec
@@ -62,5 +62,5 @@ def test_a_pushed_model_is_served_with_the_samples_of_its_folder(
             (engine,) = server.engine_pids()
             os.kill(engine, signal.SIGKILL)
             wait_until(lambda: server.engine_pids() not in ([], [engine]), "another engine")
-            wait_until(lambda: HTTP.get(f"{server.url}/health/ready").status_code == 200, "an engine that is ready")
+            wait_until(lambda: HTTP.get(f"{server.url}/health/ready").is_success, "a ready engine", START_SECONDS)
             assert heard(NAME) == expected
