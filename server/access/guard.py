@@ -115,7 +115,7 @@ class Guard:
         scheme, _, named = connection.headers.get("authorization", "").partition(" ")
         key: str | None = named.strip() if scheme.lower() == "bearer" else ""
         if not scheme:
-            key = _key_of_subprotocols(connection.scope["subprotocols"]) if live else None
+            key = _key_of_subprotocols(connection.scope.get("subprotocols", ())) if live else None
         if key is not None:
             found = digest_of(key)
             if found not in self._keys:  # the clients of OpenAI's API send a token as they send a key

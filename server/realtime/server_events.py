@@ -19,7 +19,7 @@ _NO_TEXT = ""
 
 @dataclass(frozen=True)
 class Asked:
-    """What ``response.create`` asked for that the session does not know.
+    """Part of a ``response.create`` that the session does not know.
 
     Attributes:
         limit: most tokens, as the client gave them.

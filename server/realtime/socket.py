@@ -84,7 +84,7 @@ class RealtimeSocket(StreamSocket):
         content, at = message.content, message.at
         if isinstance(content, bytes):
             told = "This API sends audio as base64 in input_audio_buffer.append; /stream takes binary messages."
-            return _Message(b"", at, refusal=bad_value(None, told, "binary_message"))
+            return _Message(b"", at, refusal=bad_value(None, told, "unsupported"))
         if len(content) > _MOST_CHARACTERS:
             return _Message("", at, refusal=from_audio(too_long()))
         try:
