@@ -193,11 +193,13 @@ def parse(text: str) -> RealtimeEvent:
 
 
 def mistake_of(text: str) -> ApiError:
-    """Return what is wrong with a message that could not be read."""
+    """Return what is wrong with a message that could not be read, as an error that does not refer to it."""
     try:
         parse(text)
     except ApiError as error:
-        return error.with_traceback(None)
+        found = error.with_traceback(None)
+        found.__context__ = None
+        return found
     return bad_value(None, "The message does not fit its type.")
 
 

@@ -94,7 +94,9 @@ class RealtimeSocket(StreamSocket):
                 return _Message(content, at)
         else:
             return _Message(append.audio, at, append.event_id)
-        return _Message("", at, client_events.event_id_of(content), client_events.mistake_of(content))
+        refusal = client_events.mistake_of(content)
+        refusal.close_code = refusal.close_code or POLICY_VIOLATION  # to read on would cost as much again and again
+        return _Message("", at, client_events.event_id_of(content), refusal)
 
     @contextmanager
     def read(self, message: IncomingMessage) -> Iterator[Sequence[events.ClientEvent | bytes]]:

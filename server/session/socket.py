@@ -45,6 +45,7 @@ class StreamSocket:
 
     def __init__(self, websocket: WebSocket, services: Services) -> None:
         self._websocket, self._services = websocket, services
+        self._send_seconds = services.settings.send_seconds
         held = getattr(websocket.state, "held", None)
         self._counts = held is None  # where another server than ours takes the messages from the network
         self.held: ConnectionBytes = held or services.admission.connection_bytes()
@@ -129,7 +130,7 @@ class StreamSocket:
             sending.close()
             raise ClientGoneError
         try:
-            async with asyncio.timeout(self._services.settings.send_seconds):
+            async with asyncio.timeout(self._send_seconds):
                 await sending
         except TimeoutError:
             self._services.metrics.slow_client.labels("closed").inc()
