@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, too_long
+from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.messages import Pace
-from whispergpt.server.errors import ApiError, bad_value
+from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, from_audio
 from whispergpt.server.parameters import DEFAULT_SECONDS, Range
 from whispergpt.server.session import events
 
@@ -119,6 +121,9 @@ class ResponseCancel(events.Event, tag="response.cancel"):
 
 RealtimeEvent: TypeAlias = SessionUpdate | BufferAppend | BufferClear | BufferCommit | ResponseCreate | ResponseCancel
 _EVENTS = events.by_type(RealtimeEvent)
+_APPEND = msgspec.json.Decoder(BufferAppend)
+_MOST_CHARACTERS = int(MAX_PROMPT_SECONDS * SAMPLE_RATE) * 2 * 4 // 3 + 4_096
+"""Characters of a message with the base64 of the longest prompt."""
 _NO_ITEMS = "keeps no conversation: a response continues the audio that was committed last"
 _ELSEWHERE = {
     **dict.fromkeys(
@@ -168,13 +173,12 @@ def parse(text: str) -> RealtimeEvent:
     """Return a text message as an event.
 
     Raises:
-        ApiError: it is not JSON, has no known type, a field is unknown, missing or of the wrong type, or it asks for
-            something that this server cannot do.
+        ApiError: it is too long, is not JSON, has no known type, a field is unknown, missing or of the wrong type, or it
+            asks for something that this server cannot do.
     """
+    events.require_text_size(text)
     message = events.parse_object(text)
     kind = message.get("type")
-    if kind != APPEND:
-        events.require_text_size(text)
     if isinstance(kind, str) and kind in _ELSEWHERE:
         raise bad_value("type", _ELSEWHERE[kind], "unsupported")
     for place in ("session", "response"):
@@ -192,24 +196,39 @@ def parse(text: str) -> RealtimeEvent:
     return event
 
 
-def mistake_of(text: str) -> ApiError:
-    """Return what is wrong with a message that could not be read, as an error that does not refer to it."""
+def decode_append(text: str) -> BufferAppend | None:
+    """Return a message of any length as audio; None for a shorter one that is none, which ``parse`` reads.
+
+    Raises:
+        ApiError: it is longer than other messages may be, or than the longest prompt. It closes the session: a client
+            that went on would cause the same work again and again.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise from_audio(too_long())
     try:
-        parse(text)
-    except ApiError as error:
-        found = error.with_traceback(None)
-        found.__context__ = None
-        return found
-    return bad_value(None, "The message does not fit its type.")
+        return _APPEND.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        if len(text) <= MAX_TEXT_BYTES:
+            return None
+        base64 = "$.audio" in str(error)
+    if base64:
+        raise ApiError(400, "bad_value", "audio must be base64.", "audio", close_code=POLICY_VIOLATION)
+    told = f"A text message holds at most {MAX_TEXT_BYTES} characters, unless it is {APPEND} with base64."
+    raise ApiError(413, "too_large", told)
 
 
 def event_id_of(text: str) -> str | None:
-    """Return the id of a message that may be no event; None where it has none that can be repeated."""
+    """Return the id of a message that may be no event; None where it has none that an error may repeat."""
     try:
         found = events.parse_object(text).get("event_id")
     except ApiError:
         return None
-    return found if isinstance(found, str) and len(found) <= _MOST_ID else None
+    return repeatable(found) if isinstance(found, str) else None
+
+
+def repeatable(event_id: str | None) -> str | None:
+    """Return the id of an event for an error, None where it is too long."""
+    return None if event_id is None or len(event_id) > _MOST_ID else event_id
 
 
 def frames_of(limit: TokenLimit, most_seconds: float, param: str) -> int | None:

@@ -7,15 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import msgspec
 from msgspec import UNSET
 from starlette.websockets import WebSocket
 
-from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, too_long
-from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.messages import ModelInfo
-from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
-from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, from_audio, wrong_order
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, wrong_order
 from whispergpt.server.parameters import find_model
 from whispergpt.server.realtime import client_events
 from whispergpt.server.realtime.server_events import Asked, ServerEvents
@@ -24,9 +20,6 @@ from whispergpt.server.session import events
 from whispergpt.server.session.options import SAMPLING, StreamOptions
 from whispergpt.server.session.socket import IncomingMessage, StreamSocket
 
-_MOST_CHARACTERS = int(MAX_PROMPT_SECONDS * SAMPLE_RATE) * 2 * 4 // 3 + 4_096
-"""Characters of a message with the base64 of the longest prompt."""
-_APPEND = msgspec.json.Decoder(client_events.BufferAppend)
 _BETA_HEADER, _BETA_SUBPROTOCOL = "realtime=v1", "openai-beta.realtime-v1"
 
 
@@ -85,18 +78,13 @@ class RealtimeSocket(StreamSocket):
         if isinstance(content, bytes):
             told = "This API sends audio as base64 in input_audio_buffer.append; /stream takes binary messages."
             return _Message(b"", at, refusal=bad_value(None, told, "unsupported"))
-        if len(content) > _MOST_CHARACTERS:
-            return _Message("", at, refusal=from_audio(too_long()))
         try:
-            append = _APPEND.decode(content)
-        except (msgspec.DecodeError, RecursionError, ValueError):
-            if len(content) <= MAX_TEXT_BYTES:
-                return _Message(content, at)
-        else:
-            return _Message(append.audio, at, append.event_id)
-        refusal = client_events.mistake_of(content)
-        refusal.close_code = refusal.close_code or POLICY_VIOLATION  # to read on would cost as much again and again
-        return _Message("", at, client_events.event_id_of(content), refusal)
+            append = client_events.decode_append(content)
+        except ApiError as refusal:
+            return _Message("", at, refusal=refusal.with_traceback(None))
+        if append is None:
+            return _Message(content, at)
+        return _Message(append.audio, at, client_events.repeatable(append.event_id))
 
     @contextmanager
     def read(self, message: IncomingMessage) -> Iterator[Sequence[events.ClientEvent | bytes]]:

@@ -14,7 +14,14 @@ from openai.types.realtime import RealtimeResponseCreateParams, RealtimeSessionC
 
 from whispergpt.server.errors import ApiError
 from whispergpt.server.realtime import client_events
-from whispergpt.server.realtime.client_events import ResponseFields, SessionFields, metadata_of, parse, seconds_of
+from whispergpt.server.realtime.client_events import (
+    ResponseFields,
+    SessionFields,
+    decode_append,
+    metadata_of,
+    parse,
+    seconds_of,
+)
 from whispergpt.server.session.events import MAX_TEXT_BYTES
 
 PCM = {"type": "audio/pcm", "rate": 24_000}
@@ -138,12 +145,30 @@ def test_metadata_is_bounded_as_in_the_api(metadata: Any) -> None:
         metadata_of(ResponseFields(metadata=metadata))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=9), lambda v: st.lists(v, max_size=3)))
-def test_no_value_is_too_odd(value: Any) -> None:
-    names = [*SessionFields.__struct_fields__, *ResponseFields.__struct_fields__]
-    for kind, place in (("session.update", "session"), ("response.create", "response")):
-        for name in names:
-            try:
-                parse(message(kind, **{place: {name: value}}))
-            except ApiError as error:
-                assert error.status == 400 and error.message
+def test_a_long_message_is_audio_or_is_not_read() -> None:
+    assert decode_append(message("session.update", session={})) is None
+    append = decode_append(message("input_audio_buffer.append", audio=base64.b64encode(bytes(2_880_000)).decode()))
+    assert append is not None and append.audio == bytes(2_880_000)
+    for text, code, words in (
+        (message("input_audio_buffer.append", audio="*" * MAX_TEXT_BYTES), "bad_value", "must be base64"),
+        (message("input_audio_buffer.append", audio="", a=[[]] * MAX_TEXT_BYTES), "too_large", "unless it is"),
+        (message("session.update", session={"instructions": "a" * MAX_TEXT_BYTES}), "too_large", "unless it is"),
+        (message("input_audio_buffer.append", audio="AAAA" * 2**20), "too_long", "60 s"),
+    ):
+        with pytest.raises(ApiError, match=words) as refused:
+            decode_append(text)
+        assert refused.value.code == code and refused.value.close_code is not None
+
+
+NAMES = [("session", name) for name in SessionFields.__struct_fields__]
+NAMES += [("response", name) for name in ResponseFields.__struct_fields__]
+VALUES = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=9), lambda v: st.lists(v, max_size=3))
+
+
+@given(st.sampled_from(NAMES), VALUES)
+def test_no_value_is_too_odd(place: tuple[str, str], value: Any) -> None:
+    kind = "session.update" if place[0] == "session" else "response.create"
+    try:
+        parse(message(kind, **{place[0]: {place[1]: value}}))
+    except ApiError as error:
+        assert error.status == 400 and error.message
