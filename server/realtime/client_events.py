@@ -173,8 +173,8 @@ def parse(text: str) -> RealtimeEvent:
     """Return a text message as an event.
 
     Raises:
-        ApiError: it is too long, is not JSON, has no known type, a field is unknown, missing or of the wrong type, or it
-            asks for something that this server cannot do.
+        ApiError: it is too long, is not JSON, has no known type, a field is unknown, missing or of the wrong type, or
+            it asks for something that this server cannot do.
     """
     events.require_text_size(text)
     message = events.parse_object(text)
