@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small whole model folder."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "voice"
-    save_model(folder, WhisperGPT(CONFIG), Codec(SMALL_CODEC), SamplingDefaults(), "CC-BY-4.0")
+    save_model(folder, WhisperGPT(CONFIG), Codec(replace(SMALL_CODEC, n_filters=4)), SamplingDefaults(), "CC-BY-4.0")
     return folder
 
 
