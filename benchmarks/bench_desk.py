@@ -18,7 +18,7 @@ _AT_ONCE = 2
 
 
 class BenchDesk:
-    """A desk without a cache that takes one prompt at a time, or always has ``_AT_ONCE`` of them in work.
+    """A desk without a cache that takes one prompt at a time, or always has some of them in work.
 
     Attributes:
         counted: finished prompts that ``count_finished`` has counted.
@@ -43,6 +43,11 @@ class BenchDesk:
         if not isinstance(finished.outcome, Prompt):
             raise finished.outcome
         return finished.outcome
+
+    def bring(self, audio: Samples, at_once: int) -> None:
+        """Bring the same prompt until there are ``at_once``."""
+        while len(self.desk) < at_once:
+            self._bring(audio)
 
     def keep_coming(self, seconds: float) -> None:
         """Bring prompts of ``seconds``, each with different noise, until there are ``_AT_ONCE``."""

@@ -50,6 +50,9 @@ class GpuPath:
 
     Args:
         state: its rings' format is also that of products: bfloat16 or float32.
+
+    Attributes:
+        kernels: launches in a step.
     """
 
     slow_because: str | None = None
@@ -64,6 +67,7 @@ class GpuPath:
         self._samples_here = torch.zeros_like(self._program.samples, device="cpu", pin_memory=captured)
         self._blocks = BlockPool(slots)
         self._batches = batches(rows)
+        self.kernels = len(self._program.launches)
         self.name = f"triton-{_version()}"
         if captured:
             self._done = torch.cuda.Event()

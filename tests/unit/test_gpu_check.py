@@ -9,7 +9,8 @@ import pytest
 from whispergpt.benchmarks.gpu_check.compilation import Compiled
 from whispergpt.benchmarks.gpu_check.interpretation import Comparison
 from whispergpt.benchmarks.gpu_check.jobs import step_of
-from whispergpt.benchmarks.gpu_check.work import H100, bfloat16_program, modelled_seconds, work_of
+from whispergpt.benchmarks.gpu_check.work import bfloat16_program, modelled_seconds, work_of
+from whispergpt.benchmarks.lower_bounds import H100
 from whispergpt.engine.gpu.launch import Cost, Launch
 
 
