@@ -14,7 +14,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured on a device.
+    """Sizes of all that is measured on a device.
 
     Attributes:
         seconds: length of each measurement of a rate, and of each run on playback clocks.
