@@ -49,6 +49,21 @@ def runner(launches: Sequence[Launch], rows: int, device: torch.device, pool: An
     return graph.replay
 
 
+def run_timed(parts: Sequence[tuple[str, Run]], stages: dict[str, float]) -> None:
+    """Run the captured parts of a step on the current device, and add the seconds of each to those of its stage.
+
+    The device's own clock tells them, by events between the parts.
+    """
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
+    events[0].record()
+    for (_, run), event in zip(parts, events[1:], strict=True):
+        run()
+        event.record()
+    events[-1].synchronize()
+    for (stage, _), begin, end in zip(parts, events, events[1:], strict=False):
+        stages[stage] = stages.get(stage, 0.0) + begin.elapsed_time(end) / 1000
+
+
 def launch_each(launches: Sequence[Launch], rows: int) -> None:
     """Launch kernels one by one for the first ``rows`` rows."""
     for launch in launches:

@@ -100,8 +100,10 @@ class FrameStep(nn.Module):
             mark("fine")
         samples = self.codec.decode_step(codes[:, :, None], branch(state, "decoder"), active)[:, 0]
         mark("codec")
-        mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0] if self.model.hybrid else None
-        mark("mel")
+        mel = None
+        if self.model.hybrid:
+            mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0]
+            mark("mel")
         logits = self.model.step(code, mel, branch(state, "model"), active)
         keep(leaf(state, "logits"), logits, active)
         leaf(sampler, "frame").add_(active)
