@@ -21,8 +21,9 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.prompts.prompt import PromptEncoder, Stage
 
 FRAMES = 8
-CHUNKS = (8, 3)
-CODECS = {"embedded codecs": SMALL_CODEC, "mirrored": replace(ENCODEC_24KHZ, n_filters=8)}
+CHUNKS = (8, 1)
+NARROW = replace(ENCODEC_24KHZ, n_filters=4)
+"""The full-size codec's structure: its first samples are mirrored, and two layers of LSTM."""
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
 
@@ -44,11 +45,10 @@ def fresh(codec: Codec) -> tuple[State, State]:
     }
 
 
-@pytest.mark.parametrize("name", CODECS)
 @torch.inference_mode()
-def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
+def test_prompts_equal_torchs_in_any_lane() -> None:
     """Three prompts in chunks, the last one shorter; the third prompt also alone, in the first lane."""
-    codec = codec_of(CODECS[name])
+    codec = codec_of(NARROW)
     sounds = prompts(codec)
     encode, decode = EncodeLanes(codec, CPU, FRAMES), DecodeLanes(codec, CPU, torch.float32, True, FRAMES)
     ours, reference, alone = ([fresh(codec) for _ in sounds] for _ in range(3))
@@ -74,14 +74,15 @@ def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
         for one, other in zip(alone[2], ours[2], strict=True):
             map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, one, other)
         start += count
-    assert len(codes[0].unique()) > 10
+    assert len(codes[0].unique()) > 4
 
 
 def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole prompt on both paths; it and its chunks are shorter than the engine's, for speed."""
     monkeypatch.setattr(TorchPromptPath, "GRID", FRAMES)
     monkeypatch.setattr("whispergpt.engine.prompts.prompt.MIN_PROMPT_SECONDS", 0.1)
-    step = FrameStep(codec_of(SMALL_CODEC), WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
+    codec = codec_of(replace(SMALL_CODEC, n_filters=4))
+    step = FrameStep(codec, WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
     (sound,) = prompts(step.codec)[:1]
     found = []
     for path in (GpuPromptPath(step, CPU, torch.float32), TorchPromptPath(step, CPU)):
