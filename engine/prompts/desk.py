@@ -21,6 +21,7 @@ from itertools import takewhile
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.device import loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
@@ -188,7 +189,11 @@ class PromptDesk:
                 raise
 
     def _advance(self, due: list[_Arriving], stage: Stage) -> None:
-        """Work on one chunk of each prompt; an error ends its prompt alone."""
+        """Work on one chunk of each prompt; an error ends its prompt alone.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
         failures = _work(due, stage)
         with self._changed:
             self._busy.remove((due[0].engine, stage))
@@ -278,6 +283,8 @@ def _work(due: list[_Arriving], stage: Stage) -> dict[int, Exception]:
         else:
             work_together([arriving.encoder for arriving in due], stage, CHUNK_FRAMES)
     except Exception as error:
+        if loss_of_device(error):
+            raise
         if len(due) == 1:
             return {due[0].prompt_id: error}
         return {number: failure for one in due for number, failure in _work([one], stage).items()}
