@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import torch
 
 from whispergpt.benchmarks.arithmetic import traffic_per_frame
 from whispergpt.benchmarks.gpu_check.models import busy_state, in_format
-from whispergpt.benchmarks.lower_bounds import H100, Gpu
+from whispergpt.benchmarks.lower_bounds import H100, TABLED, Gpu
+from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.launch import Launch
 from whispergpt.engine.model.frame_step import FrameStep
@@ -19,6 +21,8 @@ MEMORY_SHARE, ARITHMETIC_SHARE = 0.8, 0.4
 SECONDS_PER_KERNEL = 1.5e-6
 """Seconds from the end of one kernel in a graph to the start of the next."""
 STREAMS = (64, 512, 2048, 8192)
+MOST_STREAMS = 1_000_000
+"""Largest number of streams that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Work:
         stream_floor: least bytes that each stream must move: caches in bfloat16, other state in float32, samples.
         operations: operations of each stream.
         modelled: seconds of a step of so many streams on ``H100``; modelled, not measured.
+        modelled_streams: most streams whose modelled step takes no longer than a frame, by GPU.
     """
 
     kernels: int
@@ -42,6 +47,7 @@ class Work:
     stream_floor: int
     operations: int
     modelled: dict[int, float]
+    modelled_streams: dict[str, int]
 
     @property
     def above_floor(self) -> float:
@@ -64,6 +70,7 @@ def work_of(step: FrameStep, launches: list[Launch]) -> Work:
         stream_floor=traffic_per_frame(step).in_bfloat16().per_stream,
         operations=sum(launch.cost.operations for launch in launches),
         modelled={streams: modelled_seconds(launches, streams, H100) for streams in STREAMS},
+        modelled_streams={gpu.name: _modelled_streams(launches, gpu) for gpu in TABLED},
     )
 
 
@@ -75,3 +82,7 @@ def modelled_seconds(launches: list[Launch], streams: int, gpu: Gpu) -> float:
         arithmetic = streams * launch.cost.operations / (ARITHMETIC_SHARE * gpu.flops_per_second)
         total += SECONDS_PER_KERNEL + max(memory, arithmetic)
     return total
+
+
+def _modelled_streams(launches: list[Launch], gpu: Gpu) -> int:
+    return bisect_right(range(1, MOST_STREAMS), 1 / FRAME_RATE, key=lambda n: modelled_seconds(launches, n, gpu))
