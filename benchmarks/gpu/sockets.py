@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import Any
 
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT, ServerProcess
 from whispergpt.benchmarks.gpu.options import Options, Tell
 from whispergpt.benchmarks.ours import PROMPT_SECONDS
-from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.plan import Mix, Span, Visit, open_loop, steady
+from whispergpt.load.processes import Crowding, hear_in
 from whispergpt.load.record import ListenerRecord, sum_up
-from whispergpt.load.voices import Voices
 
 RATE = 20.0
 """Requests a second of the second measurement."""
 BUFFER_SECONDS = 0.05
 """Audio that each player has before it plays."""
-IN_ONE_PROCESS = 200
+IN_ONE_PROCESS = 400
 """Most listeners of one process, so that the generator is not late itself."""
 _APART_SECONDS = 0.5
 _SHORT = Span(1.0, 1.0)
@@ -47,9 +43,9 @@ def run(options: Options, tell: Tell) -> None:
     with ServerProcess(*arguments, environment=environment) as server:
         address = stream_address(server.url)
         alone = steady(_ASKED, options.prompts // 3, 0.5, seed=1, apart=_APART_SECONDS)
-        tell({"idle": _first_audio(_crowd(address, alone))})
+        tell({"idle": _first_audio(_listen(address, alone))})
         asked = open_loop(_ASKED, RATE * _ASKED.mean_seconds, options.requests / RATE, seed=2)
-        tell({f"at_{RATE:g}_a_second": _first_audio(_crowd(address, asked))})
+        tell({f"at_{RATE:g}_a_second": _first_audio(_listen(address, asked))})
         tell({"listeners": _first_gap(address, options)})
 
 
@@ -59,8 +55,8 @@ def _first_gap(address: str, options: Options) -> dict[str, Any]:
     visits = steady(_LISTENING, count, 1.0, seed=3, apart=1 / options.arrivals)
     stays = [arriving + options.stay - visit.at for visit in visits]
     visits = [replace(visit, seconds=each, stays=each) for visit, each in zip(visits, stays, strict=True)]
-    processes = -(-count // IN_ONE_PROCESS)
-    records = _listen(address, [visits[first::processes] for first in range(processes)])
+    heard = hear_in(-(-count // IN_ONE_PROCESS), Crowding(address, visits, [PROMPT], BUFFER_SECONDS))
+    records = heard.records
     gaps = sorted(gap.at for record in records for gap in record.clock.gaps)
     until = gaps[0] if gaps else float("inf")
     summary = sum_up(records)
@@ -75,6 +71,7 @@ def _first_gap(address: str, options: Options) -> dict[str, Any]:
         "outcomes": summary.listeners,
         "gaps": summary.underruns,
         "time_to_first_audio_ms": _times(records),
+        "generator_lag_ms": vars(Percentiles.of([1e3 * lag for lag in heard.lags])),
         "reasons": summary.reasons,
     }
 
@@ -89,18 +86,8 @@ def _times(records: list[ListenerRecord]) -> dict[str, float] | None:
     return vars(Percentiles.of(heard)) if heard else None
 
 
-def _listen(address: str, crowds: Sequence[list[Visit]]) -> list[ListenerRecord]:
-    """Return the records of crowds, each in a process of its own; all begin at about the same time."""
-    with ProcessPoolExecutor(len(crowds), get_context("forkserver")) as pool:
-        list(pool.map(_import, range(len(crowds))))
-        return [record for records in pool.map(_crowd, [address] * len(crowds), crowds) for record in records]
-
-
-def _import(number: int) -> None:
-    """Start a process of the pool."""
-
-
-def _crowd(address: str, visits: list[Visit]) -> list[ListenerRecord]:
-    crowd = Crowd(address, visits, Voices([PROMPT]), BUFFER_SECONDS)
+def _listen(address: str, visits: list[Visit]) -> list[ListenerRecord]:
+    """Return the records of listeners that this process simulates by itself."""
+    crowd = Crowding(address, visits, [PROMPT], BUFFER_SECONDS).crowd()
     asyncio.run(crowd.run())
     return crowd.records

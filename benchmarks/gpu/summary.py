@@ -57,7 +57,7 @@ def _steps(found: Found) -> Iterator[str]:
 def _prompts(found: Found) -> Iterator[str]:
     if single := found.get("single"):
         first = single["time_to_first_audio_ms"]
-        yield f"first audio in the engine, idle: {first['p50']:.1f} ms, p99 {first['p99']:.1f} ms"
+        yield f"first audio in the engine, idle: {first['p50']:.1f} ms, p95 {first['p95']:.1f} ms"
     if "prompts_per_second" in found:
         yield f"prompts of {found['prompt_seconds']:g} s a second: {found['prompts_per_second']:.1f}"
     if "starts_per_second" in found:
@@ -74,7 +74,7 @@ def _streams(found: Found) -> Iterator[str]:
 def _sockets(found: Found) -> Iterator[str]:
     for name, one in found.items():
         if isinstance(one, dict) and (first := one["time_to_first_audio_ms"]):
-            yield f"first audio over sockets, {name}: {first['p50']:.1f} ms, p99 {first['p99']:.1f} ms"
+            yield f"first audio over sockets, {name}: {first['p50']:.1f} ms, p95 {first['p95']:.1f} ms"
     if listeners := found.get("listeners"):
         said = "no gap" if listeners["first_gap_after_seconds"] is None else "then the first gap"
         yield f"listeners over sockets: {listeners['at_first_gap']} at once, {said}"
