@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.gpu.options import Options, Tell
 from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.prompt_path import PromptState
@@ -18,6 +20,8 @@ from whispergpt.engine.model.streaming import copy_into
 from whispergpt.engine.prompts.prompt import Prompt
 
 PROMPT_SECONDS = 1.5
+PROMPTS = 5
+"""Prompts that come at once."""
 
 Played = tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]
 """Codes ``[frames]`` and samples ``[frames, 320]`` of a stream."""
@@ -47,6 +51,18 @@ def equal_in_company(engine: Engine, prompt: Prompt, seeds: int, company: int, f
     )
 
 
+def equal_prompts(engine: Engine, count: int) -> bool:
+    """Return whether prompts of several lengths have the same codes and state alone and when they come at once."""
+    sounds = [noise(0.5 + 0.2 * number, seed=number) for number in range(count)]
+    alone = [engine.encode_prompt(sound) for sound in sounds]
+    with closing(BenchDesk(engine)) as desk:
+        together = desk.take_in_together(sounds)
+    return all(
+        torch.equal(one.codes, other.codes) and torch.equal(one.row, other.row)
+        for one, other in zip(alone, together, strict=True)
+    )
+
+
 def moved(prompt: Prompt, engine: Engine) -> Prompt:
     """Return a prompt whose state is where and as an engine keeps it."""
     state = PromptState.fresh(engine.model.step, engine.device, engine.path.dtype).stream
@@ -71,6 +87,8 @@ def run(options: Options, tell: Tell) -> None:
         told = {"dtype": own.dtype, "path": own.path.name, "streams": options.seeds + options.company}
         same = equal_in_company(own, own.encode_prompt(audio), options.seeds, options.company, options.frames)
         tell({"same_seed": {**told, "equal_bits": same}})
+        together = equal_prompts(own, PROMPTS)
+    tell({"prompts_together": {"prompts": PROMPTS, "equal_bits": together}})
 
 
 def _prompts_apart(ours: Prompt, wanted: Prompt) -> dict[str, float]:

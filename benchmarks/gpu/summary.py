@@ -9,10 +9,11 @@ Found = dict[str, Any]
 
 
 def passed(report: Found) -> bool:
-    """Return whether no part failed, streams have the same bits in company, and no test failed."""
+    """Return whether no part failed, streams and prompts have the same bits in company, and no test failed."""
     parts = report["parts"]
     whole = all("error" not in found for found in parts.values())
-    same = parts.get("parity", {}).get("same_seed", {}).get("equal_bits", True)
+    parity = parts.get("parity", {})
+    same = all(parity.get(name, {}).get("equal_bits", True) for name in ("same_seed", "prompts_together"))
     tests = parts.get("tests", {})
     return whole and same and not tests.get("failures", 0) and not tests.get("errors", 0)
 
@@ -41,6 +42,9 @@ def _parity(found: Found) -> Iterator[str]:
     if same := found.get("same_seed"):
         said = "equal bits" if same["equal_bits"] else "OTHER BITS"
         yield f"alone and among {same['streams']} streams, {same['dtype']}: {said}"
+    if prompts := found.get("prompts_together"):
+        said = "equal bits" if prompts["equal_bits"] else "OTHER BITS"
+        yield f"prompts alone and {prompts['prompts']} at once: {said}"
 
 
 def _steps(found: Found) -> Iterator[str]:

@@ -61,8 +61,8 @@ class PromptPath(Protocol):
     """The three stages. Those of one prompt may run at once; two prompts in one stage take turns, or go together.
 
     Attributes:
-        lanes: most prompts that are encoded together, and decoded together; none changes what becomes of another. An
-            error leaves the states of all as they were.
+        lanes: most prompts that a stage takes together; none changes what becomes of another. An error leaves the
+            states of all as they were.
     """
 
     lanes: int
@@ -79,8 +79,8 @@ class PromptPath(Protocol):
         """Decode the next chunk of each prompt, with codes as ``encode`` gave them."""
         ...
 
-    def read(self, state: PromptState, heard: Heard) -> None:
-        """Have the model read the next chunk, as ``decode`` gave it."""
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        """Have the model read the next chunk of each prompt, as ``decode`` gave it."""
         ...
 
     def sounding(self, state: PromptState) -> State:
@@ -137,7 +137,8 @@ class TorchPromptPath:
         return [Heard(codes, audio)]
 
     @torch.inference_mode()
-    def read(self, state: PromptState, heard: Heard) -> None:
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        ((state, heard),) = chunks
         self._step.read(heard.codes[None, 0], heard.audio[None], state.stream, state.read)
         state.read += heard.codes.shape[-1]
 
@@ -149,24 +150,24 @@ class TorchPromptPath:
 
 
 class GpuPromptPath:
-    """Prompts by Triton kernels, as far as the codec goes; torch reads them, in its chunks of fixed size.
+    """Prompts in lanes: by Triton kernels through the codec, and by a captured graph of torch through the model.
 
     Args:
-        dtype: of the decoder's products. Those of the encoder are float32.
+        dtype: of the decoder's products and of the model's caches. All other products are float32.
     """
 
     def __init__(self, step: FrameStep, device: torch.device, dtype: torch.dtype) -> None:
         from whispergpt.engine.gpu.prompt_path import LANES, DecodeLanes, EncodeLanes
+        from whispergpt.engine.gpu.read_lanes import ReadLanes
 
-        self.lanes = LANES
-        self._by_torch = TorchPromptPath(step, device)
-        self._device = device
+        self.lanes, self._frames = LANES, min(TorchPromptPath.GRID, *step.model.windows)
         with torch.inference_mode():
-            self._encode = EncodeLanes(step.codec, device, TorchPromptPath.GRID)
-            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, TorchPromptPath.GRID)
+            self._encode = EncodeLanes(step.codec, device, self._frames)
+            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, self._frames)
+            self._read = ReadLanes(step, device, dtype, self._frames)
 
     def sizes(self, encoded: int) -> tuple[int, int]:
-        return self._by_torch.sizes(encoded)
+        return self._frames, self._frames
 
     def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
         states, cold = [state.encoder for state, _ in chunks], [state.encoded == 0 for state, _ in chunks]
@@ -182,8 +183,12 @@ class GpuPromptPath:
             state.decoded += codes.shape[1]
         return [Heard(codes, audio) for (_, codes), audio in zip(chunks, found, strict=True)]
 
-    def read(self, state: PromptState, heard: Heard) -> None:
-        self._by_torch.read(state, heard)
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        states = [state for state, _ in chunks]
+        coarse, audio = [heard.codes[0] for _, heard in chunks], [heard.audio for _, heard in chunks]
+        self._read.read([state.reading for state in states], coarse, audio, [state.read for state in states])
+        for state, codes in zip(states, coarse, strict=True):
+            state.read += len(codes)
 
     def sounding(self, state: PromptState) -> State:
         return state.sounding
@@ -238,7 +243,8 @@ class NativePromptPath:
         state.decoded += frames
         return [Heard(codes, torch.from_numpy(self._decode.audio[:frames].flatten()))]
 
-    def read(self, state: PromptState, heard: Heard) -> None:
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        ((state, heard),) = chunks
         frames = heard.codes.shape[1]
         self._reader.lend(state.reading)
         self._read.codes[:frames] = heard.codes[0].numpy()

@@ -4,7 +4,7 @@ Both have a lower priority than the steps, so that streams go first where proces
 prompt waits, streams that are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`). After each
 chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up. Prompts of an
 owner for whom more was done than for others, by a head start, go behind those of others. On a GPU, chunks of several
-prompts are encoded together and decoded together, in the same order.
+prompts go through a stage together, in the same order.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class PromptDesk:
                     for stage in reversed(Stage):
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
                             due = [o for o in in_turn if o.engine is arriving.engine and o.encoder.can(stage)]
-                            due = due[: arriving.encoder.together(stage)]
+                            due = due[: arriving.encoder.lanes]
                             self._busy.add((arriving.engine, stage))
                             for one in due:
                                 self._worked[one.owner] += CHUNK_FRAMES

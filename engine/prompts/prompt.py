@@ -151,9 +151,10 @@ class PromptEncoder:
         least = 1 if self._committed else self._path.sizes(self._state.encoded)[0]
         return self._waiting_samples >= least * HOP
 
-    def together(self, stage: Stage) -> int:
+    @property
+    def lanes(self) -> int:
         """Return how many prompts of this one's model a stage takes at once."""
-        return 1 if stage == Stage.READ else self._path.lanes
+        return self._path.lanes
 
     def work(self, stage: Stage, most: int | None = None) -> None:
         """Take one chunk through a stage; a chunk to encode has at most ``most`` frames where its size is free."""
@@ -213,16 +214,15 @@ class PromptEncoder:
         self._decoded.append(heard)
         self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
 
-    def _read_one(self) -> None:
-        heard = self._decoded[0]
-        self._path.read(self._state, heard)
-        self._decoded.popleft()
+    def _take_read(self) -> None:
+        """Note that the first sound was read."""
+        heard = self._decoded.popleft()
         self._read.append(heard)
         self._read_frames += heard.codes.shape[1]
 
 
 def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | None = None) -> None:
-    """Take a chunk of each of several prompts through a stage, of as many as it takes ``together``.
+    """Take a chunk of each of several prompts through a stage, at most as many as there are ``lanes``.
 
     An error leaves all of them as they were, so that each can be tried alone. ``most`` is that of ``work``.
     """
@@ -237,7 +237,8 @@ def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | No
             for prompt, heard in zip(prompts, decoded, strict=True):
                 prompt._take_sound(heard)
         case Stage.READ:
+            path.read([(prompt._state, prompt._decoded[0]) for prompt in prompts])
             for prompt in prompts:
-                prompt._read_one()
+                prompt._take_read()
     for prompt in prompts:
         prompt._seconds[stage] += time.perf_counter() - began

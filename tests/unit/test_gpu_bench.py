@@ -24,7 +24,7 @@ def test_the_parts_measure_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[s
     parts = report["parts"]
     assert list(parts) == chosen and not [name for name, found in parts.items() if "error" in found]
     assert parts["parity"]["prompt"]["equal_codes"] == 1 and parts["parity"]["streams"]["fewest_equal_frames"] == 3
-    assert parts["parity"]["same_seed"]["equal_bits"]
+    assert parts["parity"]["same_seed"]["equal_bits"] and parts["parity"]["prompts_together"]["equal_bits"]
     steps = parts["steps"]["streams"]
     assert list(steps) == ["2", "1"]
     for step in steps.values():

@@ -113,6 +113,7 @@ class Lanes(TorchPromptPath):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine.model.step, engine.device)
         self.companies: list[list[int]] = []
+        self.read_together: list[int] = []
         self.refused: Samples | None = None
 
     def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
@@ -123,6 +124,11 @@ class Lanes(TorchPromptPath):
 
     def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
         return [super(Lanes, self).decode([one])[0] for one in chunks]
+
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        self.read_together.append(len(chunks))
+        for one in chunks:
+            super().read([one])
 
 
 def test_prompts_that_wait_share_lanes(float_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +154,7 @@ def test_prompts_that_wait_share_lanes(float_engine: Engine, monkeypatch: pytest
         assert due is not None
         desk._advance(*due)
     found = {finished.prompt_id: prompt_of(finished) for finished in desk.finished()}
-    assert max(map(len, lanes.companies)) == 3
+    assert max(map(len, lanes.companies)) == max(lanes.read_together) == 3
     for number, prompt in found.items():
         assert torch.equal(prompt.codes, alone[number].codes) and torch.equal(prompt.row, alone[number].row)
     assert len(found) == 5
