@@ -46,6 +46,7 @@ def run_part(module: str, options: Options, seconds: float) -> dict[str, Any]:
             found["error"] = f"This part's process ended with status {child.exitcode}."
     finally:
         _end_group(child.pid)
+        child.kill()
         child.join()
         ours.close()
     return found | {"seconds": round(time.monotonic() - begun, 1)}

@@ -30,11 +30,14 @@ def run(options: Options, tell: Tell) -> None:
         for variant in VARIANTS if device.type == "cuda" else VARIANTS[1:]:
             try:
                 module: Any = import_module(f"whispergpt.benchmarks.peers.{name}")
-                points = curve(
-                    PeerRunner(module.load(sizes, variant, device), variant.frames), options.seconds / 10, most
-                )
+                runner = PeerRunner(module.load(sizes, variant, device), variant.frames)
+                result: dict[str, Any] = {
+                    "estimated_streams": estimate(curve(runner, options.seconds / 10, most), variant.frames)
+                }
             except ImportError as error:
                 tell({name: {"missing": error.name}})
                 break
-            found.append({**asdict(variant), "estimated_streams": estimate(points, variant.frames)})
+            except RuntimeError as error:  # such as a type that the peer cannot compute in, or too little memory
+                result = {"failed": str(error).partition("\n")[0]}
+            found.append(asdict(variant) | result)
             tell({name: found})

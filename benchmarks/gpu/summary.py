@@ -93,7 +93,8 @@ def _tests(found: Found) -> Iterator[str]:
 def _peers(found: Found) -> Iterator[str]:
     for name, one in found.items():
         if isinstance(one, list):
-            yield f"{name}: about {max(each['estimated_streams'] for each in one):.0f} streams"
+            best = max(each.get("estimated_streams", 0.0) for each in one)
+            yield f"{name}: about {best:.0f} streams, uncompiled"
         elif isinstance(one, dict):
             yield f"{name}: left out, because {one['missing']} is missing"
 

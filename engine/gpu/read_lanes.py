@@ -15,7 +15,7 @@ from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.prompt_path import FRAMES, LANES
 from whispergpt.engine.gpu.replay import Run, on_device
 from whispergpt.engine.model.frame_step import FrameStep
-from whispergpt.engine.model.streaming import State, copy_into, rows
+from whispergpt.engine.model.streaming import State, copy_all, rows
 
 WARM_UP_RUNS = 3
 """Runs before the capture, on a separate CUDA stream, as torch.cuda.CUDAGraph requires."""
@@ -33,6 +33,7 @@ class ReadLanes:
         self._step, self._device = step, device
         state = step.init_state(LANES, device, kept_in)
         self._state: State = {name: held for name, held in state.items() if name not in ("decoder", "latent")}
+        self._lanes = [rows(self._state, lane, lane + 1) for lane in range(LANES)]
         self._codes = torch.zeros(LANES, frames, dtype=torch.int64, device=device)
         self._audio = torch.zeros(LANES, frames * HOP, device=device)
         self._start, self._count = (torch.zeros(LANES, dtype=torch.int64, device=device) for _ in range(2))
@@ -53,7 +54,7 @@ class ReadLanes:
             audio: samples ``[T·320]``.
             starts: frames before each chunk.
         """
-        lanes, unused = len(states), [0] * (LANES - len(states))
+        unused = [0] * (LANES - len(states))
         self._codes.zero_()
         self._audio.zero_()  # what is not a number would spread from unused frames, at a weight of 0
         for lane, (chunk, samples) in enumerate(zip(codes, audio, strict=True)):
@@ -61,12 +62,11 @@ class ReadLanes:
             self._audio[lane, : len(samples)].copy_(samples)
         self._start.copy_(torch.tensor([*starts, *unused]))
         self._count.copy_(torch.tensor([*map(len, codes), *unused]))
-        for lane, state in enumerate(states):
-            copy_into(rows(self._state, lane, lane + 1), state)
+        own = self._lanes[: len(states)]
+        copy_all(own, states)
         with on_device(self._device):
             self._run_all()
-        for lane in range(lanes):
-            copy_into(states[lane], rows(self._state, lane, lane + 1))
+        copy_all(states, own)
 
     @torch.inference_mode()
     def _compute(self) -> None:
