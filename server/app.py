@@ -18,6 +18,7 @@ from whispergpt.server.http import continuation, entry, health, models, pages, p
 from whispergpt.server.http.api_schema import DescribedApp
 from whispergpt.server.http.refusals import EVERY_ROUTE
 from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.realtime import route as realtime
 from whispergpt.server.services import make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    for part in (continuation, stream, play, models, entry, health, pages):
+    for part in (continuation, realtime, stream, play, models, entry, health, pages):
         app.include_router(part.router)
     app.mount("/static", pages.files)
     errors.install(app)

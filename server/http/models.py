@@ -25,6 +25,7 @@ class Model(BaseModel):
     frame_rate: int = Field(description="Frames per second.")
     defaults: dict[str, int | float] = Field(description="Sampling parameters of a request that names none.")
     licence: str = Field(description="Licence of the weights.")
+    revision: str | None = Field(description="Commit of a model of the Hugging Face Hub, else null.")
     fingerprint: str = Field(description="A seed gives the same samples for one fingerprint.")
     fingerprints: list[str] = Field(description="Fingerprints of all engines, which differ between devices.")
     slots: int = Field(description="Streams that one engine plays at once.")
@@ -41,7 +42,8 @@ async def models(request: Request, _caller: RequestCaller) -> ModelList:
     """List the models, each with its size, sampling defaults and licence.
 
     A seed gives the same samples for one fingerprint. Engines on different devices may have several, all of which are
-    in `fingerprints`; every answer has that of its engine. `slots` are those of each engine.
+    in `fingerprints`; every answer has that of its engine. `slots` are those of each engine. `revision` is the
+    commit of a model of the Hugging Face Hub, else null.
     """
     engines = services_of(request.app).engines
     return ModelList(data=[_describe(model, engines.fingerprints(model.id)) for model in engines.models.values()])
@@ -55,6 +57,7 @@ def _describe(model: ModelInfo, fingerprints: list[str]) -> Model:
         frame_rate=model.frame_rate,
         defaults=model.defaults,
         licence=model.licence,
+        revision=model.revision,
         fingerprint=model.fingerprint,
         fingerprints=fingerprints,
         slots=model.slots,
