@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
@@ -16,11 +16,14 @@ from torch import Tensor
 
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
 from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptState
-from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from whispergpt.engine.messages import FROM_SILENCE, DecoderState
+from whispergpt.engine.config import FRAME_RATE, HOP, NO_LIMIT, SAMPLE_RATE
+from whispergpt.engine.low_pass import HISTORY, low_passed
+from whispergpt.engine.low_pass import Samples as Pcm
+from whispergpt.engine.messages import FROM_SILENCE, DecoderState, Snapshot
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.row_layout import whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
+from whispergpt.engine.prompts.bandwidth import Bandwidth
 from whispergpt.engine.prompts.resume import DecoderStates
 
 
@@ -28,9 +31,11 @@ from whispergpt.engine.prompts.resume import DecoderStates
 class Prompt:
     """A prompt ready to be continued, any number of times.
 
-    ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
-    the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
-    first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again.
+    ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back, within the limit; ``state``:
+    one slot, after the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream
+    that comes first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again.
+    ``limit_hz``: bandwidth that it and its streams are limited to, or ``NO_LIMIT``; ``tail`` ``[HISTORY]``: the last
+    decoded samples before that filter.
     """
 
     codes: Tensor
@@ -40,6 +45,8 @@ class Prompt:
     prefill_seconds: float
     start: int = 0
     decoder_state: DecoderState = FROM_SILENCE
+    limit_hz: int = NO_LIMIT
+    tail: Pcm = field(default_factory=lambda: np.zeros(HISTORY, np.int16))
 
     @property
     def frames(self) -> int:
@@ -58,7 +65,8 @@ class Prompt:
     @property
     def bytes(self) -> int:
         """Return the bytes of memory that it takes."""
-        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.decoder_state.packed)
+        sounds = self.decoded.nbytes + self.tail.nbytes
+        return self.codes.nbytes + sounds + state_bytes(self.state) + len(self.decoder_state.packed)
 
 
 class Stage(IntEnum):
@@ -77,9 +85,10 @@ class PromptEncoder:
 
     Args:
         influence: as ``DecoderStates`` has it.
+        keep_bandwidth: whether streams are to keep to the prompt's bandwidth.
     """
 
-    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
+    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0, keep_bandwidth: bool = True) -> None:
         self._path, self._state = path, state
         self._lock = threading.Lock()  # guards the samples that wait to be encoded
         self._waiting: list[Samples] = []
@@ -93,14 +102,16 @@ class PromptEncoder:
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
         self._start, self._decoder_states = 0, DecoderStates(FROM_SILENCE, influence)
+        self._bandwidth, self._limit_hz = Bandwidth() if keep_bandwidth else None, NO_LIMIT
 
     @classmethod
     def resuming(
-        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, decoder_state: DecoderState
+        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, snapshot: Snapshot
     ) -> PromptEncoder:
-        """Return a whole prompt of known codes ``[K, T]``, still to be decoded from ``decoder_state`` and read."""
-        encoder = cls(path, state, influence)
+        """Return a whole prompt of a snapshot's codes ``[K, T]``, still to be decoded and read."""
+        encoder, decoder_state = cls(path, state, influence, keep_bandwidth=False), snapshot.decoder_state
         encoder._start, encoder._decoder_states = decoder_state.start, DecoderStates(decoder_state, influence)
+        encoder._limit_hz = snapshot.limit_hz
         encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
         encoder._received = codes.shape[1] * HOP
         encoder._committed = True
@@ -155,7 +166,10 @@ class PromptEncoder:
         began = time.perf_counter()
         match stage:
             case Stage.ENCODE:
-                self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
+                samples = self._next_samples(most)
+                if self._bandwidth is not None:
+                    self._bandwidth.push(samples)
+                self._encoded.append(self._path.encode(self._state, samples))
             case Stage.DECODE:
                 self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
                 self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
@@ -175,14 +189,18 @@ class PromptEncoder:
         """Return the prompt, once it is ready."""
         assert self.is_ready
         self._path.settle(self._state)
+        decoded = to_int16(torch.cat([heard.audio for heard in self._read])).cpu().numpy()
+        limit_hz = self._limit_hz if self._bandwidth is None else self._bandwidth.limit()
         return Prompt(
             torch.cat([heard.codes for heard in self._read], dim=1).cpu(),
-            to_int16(torch.cat([heard.audio for heard in self._read])).cpu(),
+            torch.from_numpy(low_passed(decoded, limit_hz)),
             self._state.stream,
             self._seconds[Stage.ENCODE],
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
             self._start,
             self._decoder_states.oldest,
+            limit_hz,
+            decoded[-HISTORY:].copy(),
         )
 
     def finish(self) -> Prompt:
