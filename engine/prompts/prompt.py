@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
@@ -31,22 +31,20 @@ from whispergpt.engine.prompts.resume import DecoderStates
 class Prompt:
     """A prompt ready to be continued, any number of times.
 
-    ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back, within the limit; ``state``:
-    one slot, after the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream
-    that comes first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again.
-    ``limit_hz``: bandwidth that it and its streams are limited to, or ``NO_LIMIT``; ``tail`` ``[HISTORY]``: the last
-    decoded samples before that filter.
+    ``codes`` int64 ``[K, T]``; ``unlimited`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
+    the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
+    first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again;
+    ``limit_hz``: bandwidth that it and its streams are limited to, or ``NO_LIMIT``.
     """
 
     codes: Tensor
-    decoded: Tensor
+    unlimited: Tensor
     state: State
     encode_seconds: float
     prefill_seconds: float
     start: int = 0
     decoder_state: DecoderState = FROM_SILENCE
     limit_hz: int = NO_LIMIT
-    tail: Pcm = field(default_factory=lambda: np.zeros(HISTORY, np.int16))
 
     @property
     def frames(self) -> int:
@@ -63,10 +61,19 @@ class Prompt:
         return leaf(branch(self.state, "model"), "position")
 
     @property
+    def decoded(self) -> Tensor:
+        """Return the prompt int16 ``[T·320]`` as listeners hear it, filtered when it is asked for."""
+        return torch.from_numpy(low_passed(self.unlimited.numpy(), self.limit_hz))
+
+    @property
+    def tail(self) -> Pcm:
+        """Return the last samples ``[HISTORY]`` before the filter."""
+        return self.unlimited[-HISTORY:].numpy()
+
+    @property
     def bytes(self) -> int:
         """Return the bytes of memory that it takes."""
-        sounds = self.decoded.nbytes + self.tail.nbytes
-        return self.codes.nbytes + sounds + state_bytes(self.state) + len(self.decoder_state.packed)
+        return self.codes.nbytes + self.unlimited.nbytes + state_bytes(self.state) + len(self.decoder_state.packed)
 
 
 class Stage(IntEnum):
@@ -189,18 +196,15 @@ class PromptEncoder:
         """Return the prompt, once it is ready."""
         assert self.is_ready
         self._path.settle(self._state)
-        decoded = to_int16(torch.cat([heard.audio for heard in self._read])).cpu().numpy()
-        limit_hz = self._limit_hz if self._bandwidth is None else self._bandwidth.limit()
         return Prompt(
             torch.cat([heard.codes for heard in self._read], dim=1).cpu(),
-            torch.from_numpy(low_passed(decoded, limit_hz)),
+            to_int16(torch.cat([heard.audio for heard in self._read])).cpu(),
             self._state.stream,
             self._seconds[Stage.ENCODE],
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
             self._start,
             self._decoder_states.oldest,
-            limit_hz,
-            decoded[-HISTORY:].copy(),
+            self._limit_hz if self._bandwidth is None else self._bandwidth.limit(),
         )
 
     def finish(self) -> Prompt:
