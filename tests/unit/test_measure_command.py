@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ def test_continued_voices(model: str, tmp_path: Path, run: Run, capsys: pytest.C
         (tmp_path / speaker).mkdir()
         sound = np.concatenate([speech(4.0), silence(2.0)]) * (1 if speaker == "a" else 0.5)
         soundfile.write(tmp_path / speaker / "1.flac", sound, SAMPLE_RATE)
-    report = run("speech", str(tmp_path), "--model", model, "--prompt-seconds", "2", "--seconds", "4", "--prompts", "2")
+    given = ("--prompt-seconds", "2", "--seconds", "4", "--prompts", "2", "--no-keep-bandwidth")
+    report = run("speech", str(tmp_path), "--model", model, *given)
     row = report["means"]
     assert len(report["files"]) == 2 and {"speechmos", "resemblyzer", "onnxruntime"} <= set(report["packages"])
     assert row["dnsmos_original"] > row["dnsmos"] + 0.5 > 1
@@ -172,6 +174,11 @@ def test_continued_voices(model: str, tmp_path: Path, run: Run, capsys: pytest.C
     for name in FAULTS.values():
         line = next(line for line in shown.splitlines() if line.startswith(name))
         assert "the prompt after the codec" in line and "the true rest" in line and " - " not in line
+        if name == FAULTS["high_band_db"]:
+            heard = re.findall(r"-?\d+\.\d+", line.removeprefix(name))[0]
+            assert float(heard) < row["high_band_db"] - 40, (
+                "without the option, streams end at 8 kHz as the prompt does"
+            )
 
 
 def test_long_streams_are_drawn(model: str, pieces: str, tmp_path: Path, run: Run) -> None:
