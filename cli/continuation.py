@@ -111,8 +111,11 @@ def _output_format(output: Path | None, wanted: FileFormat | None, play: bool, a
     """Return the format to write.
 
     Raises:
-        ValueError: the output cannot be written, or the options exclude each other.
+        ValueError: the output cannot be written, a package to play with is missing, or the options exclude each other.
     """
+    if play:
+        require_package("whispergpt_client", "--play", "play", "whispergpt-client")
+        require_package("sounddevice", "--play", "play")
     if output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise ValueError("Audio is not written to a terminal: pipe it on, or name a file with -o.")
@@ -157,8 +160,7 @@ def _continue_file(
         made = provenance(engine.info(), sampling, frames, options.with_prompt, sha256_of(source))
         body = encode(wanted, np.concatenate(pcm).astype("<i2", copy=False).tobytes(), made)
         if output == STANDARD_OUTPUT:
-            sys.stdout.buffer.write(body)
-            sys.stdout.buffer.flush()
+            _write_to_standard_output(body)
         else:
             output.write_bytes(body)
     result = {
@@ -182,18 +184,26 @@ def _continue_file(
     typer.echo(text, err=output == STANDARD_OUTPUT)
 
 
+def _write_to_standard_output(body: bytes) -> None:
+    """Write a file's bytes. Raises ValueError if nobody takes them."""
+    try:
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ValueError(f"standard output: {error.strerror}") from None
+
+
 @contextmanager
 def _loudspeakers(play: bool) -> Iterator[Callable[[bytes], object]]:
     """Yield a function that plays s16le samples, or does nothing with them; all is played when the context ends.
 
     Raises:
-        ValueError: there is no loudspeaker, or no package to play with.
+        ValueError: there is no loudspeaker.
     """
     if not play:
         yield len
         return
-    require_package("whispergpt_client", "--play", "demo", "whispergpt-client")
-    from whispergpt_client.speakers import Speakers, SpeakersError  # only now, for it may be missing
+    from whispergpt_client.speakers import Speakers, SpeakersError  # not at the top, for it may be missing
 
     try:
         speakers = Speakers(SAMPLE_RATE)

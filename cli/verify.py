@@ -18,7 +18,7 @@ from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.server.audio.encoders import LIBRARY, Format, encode, encoder
+from whispergpt.server.audio.encoders import LIBRARY, LOSSY, Format, encode, encoder
 from whispergpt.server.audio.provenance import PROGRAM, Provenance, ProvenanceError, read_provenance, sha256_of
 from whispergpt.server.parameters import Wishes, check_wishes, frames_for
 
@@ -56,7 +56,7 @@ def verify(
         again = _generate(engine, cut_prompt(read_audio(source)), made)
         differs_at = _first_difference(there, again, wanted)
     same = differs_at is None
-    compared = "samples" if wanted in ("wav", "flac") else "decoded samples"
+    compared = "decoded samples" if wanted in LOSSY else "samples"
     if as_json:
         result = {"file": str(file), "same": same, "compared": compared, "differs_at_seconds": differs_at}
         typer.echo(json.dumps(result | {"tags": msgspec.to_builtins(made)}))
@@ -90,6 +90,8 @@ def _read(file: Path) -> tuple[Provenance, Format]:
     here = f"{PROGRAM} {package_version()}"
     if made.generated_by != here:
         raise _unchecked(file, f"{made.generated_by} made it, and this is {here}")
+    if (wanted in LOSSY) != (made.encoder is not None):
+        raise _unchecked(file, "it was converted from or to a lossy format")
     if made.encoder not in (None, LIBRARY):
         raise _unchecked(file, f"{made.encoder} encoded it, and here is {LIBRARY}")
     return made, wanted
@@ -134,7 +136,7 @@ def _first_difference(there: Samples, again: npt.NDArray[np.int16], wanted: Form
     """
     pcm = again.astype("<i2", copy=False).tobytes()
     bodies = [encode("wav", pcm)]
-    if wanted in ("mp3", "opus"):
+    if wanted in LOSSY:
         growing = encoder(wanted, len(again))
         bodies = [encode(wanted, pcm), growing.push(pcm) + growing.finish()]
     differences = []

@@ -101,13 +101,13 @@ def read_provenance(source: bytes | Path | Memory) -> tuple[Provenance, str]:
         try:
             with open_with_ffmpeg(file) as container:
                 stream = container.streams.audio[0]
-                # Ogg has its comments in the stream.
-                comment = stream.metadata.get("comment") or container.metadata.get("comment") or ""
+                # Ogg has its comments in the stream. Programs that copy tags may write the name in capitals.
+                shown = {name.lower(): text for name, text in (container.metadata | stream.metadata).items()}
                 coding = stream.codec_context.name
         except (av.FFmpegError, OSError, IndexError):
             raise ProvenanceError("it is not audio that can be read") from None
     try:
-        made = msgspec.json.decode(comment, type=Provenance)
+        made = msgspec.json.decode(shown.get("comment", ""), type=Provenance)
     except (msgspec.MsgspecError, ValueError):
         raise ProvenanceError("it has no tags that say how it was made") from None
     if made.generated_by.split(" ")[0] != PROGRAM:

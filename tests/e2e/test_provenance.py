@@ -131,6 +131,12 @@ def test_what_is_not_the_same_and_what_cannot_be_checked(tmp_path: Path, capsys:
     (tmp_path / "touched.wav").write_bytes(sound)
     check(tmp_path / "touched.wav", 1, "differ from 0.250 s on")
     (tmp_path / "other.wav").write_bytes(PROMPT)
+    soundfile.write(tmp_path / "copied.flac", samples_of(body), 24_000)
+    check(tmp_path / "copied.flac", 2, "it has no tags that say how it was made")
+    with soundfile.SoundFile(tmp_path / "lossy.ogg", "w", 24_000, 1, "OPUS") as lossy:
+        lossy.comment = tags(body)["comment"]
+        lossy.write(samples_of(body))
+    check(tmp_path / "lossy.ogg", 2, "it was converted from or to a lossy format")
     check(file, 2, "is not the recording that it continues", tmp_path / "other.wav")
     check(tmp_path / "other.wav", 2, "it has no tags that say how it was made")
     check(changed('"model_digest":"' + digest, '"model_digest":"00000000'), 2, "and 00000000 made it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 import os
 import subprocess
@@ -114,6 +115,20 @@ def test_continue_is_exact_and_repeats(prompt: Path, tmp_path: Path, capsys: pyt
     samples, _ = soundfile.read(both, dtype="int16")
     assert len(samples) == 75 * 320 + 23 * 320
     assert (samples[75 * 320 :] == heard[0]).all()
+
+
+@pytest.mark.skipif(ctypes.util.find_library("portaudio") is None, reason="PortAudio is not installed")
+def test_a_loudspeaker_gets_what_the_file_has(prompt: Path, tmp_path: Path) -> None:
+    """Through PortAudio to a device of ALSA's that writes a file."""
+    played, output, devices = (tmp_path / name for name in ("played.raw", "out.wav", "asound.conf"))
+    sink = f'type file slave.pcm {{ type null }} file "{played}" format raw'
+    devices.write_text(f"pcm.!default {{ {sink} }}\nctl.!default {{ type null }}\n")
+    command = [sys.executable, "-m", "whispergpt.cli.main", "continue", prompt, "-o", output, "--play", "--with-prompt"]
+    devices_of = os.environ | {"ALSA_CONFIG_PATH": str(devices)}
+    done = subprocess.run([*command, "--seconds", "0.2"], cwd=ROOT, env=devices_of, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    samples, _ = soundfile.read(output, dtype="int16")
+    assert len(samples) == 75 * 320 + 15 * 320 and played.read_bytes().startswith(samples.tobytes())
 
 
 def test_codec_keeps_duration_and_counts_bits(prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,8 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ("matplotlib", "matplotlib", "plot", "train study context . --model speech --plot x.png"),
         ("matplotlib", "matplotlib", "demo", "demo"),
         ("whispergpt_client", "whispergpt-client", "demo", "demo"),
+        ("whispergpt_client", "whispergpt-client", "play", "continue x.wav --play"),
+        ("sounddevice", "sounddevice", "play", "continue x.wav --play"),
         ("tensorboard", "tensorboard", "tensorboard", "train codec . -o run --tensorboard boards"),
     ],
 )
