@@ -13,7 +13,7 @@ import typer
 from tqdm import tqdm
 
 from whispergpt.cli.arguments import audio_source, told_in_one_line
-from whispergpt.cli.options import AsJson
+from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.config import SAMPLE_RATE

@@ -141,6 +141,7 @@ class Engine:
             licence=self.model.licence,
             fingerprint=self.fingerprint,
             slots=self.scheduler.slots,
+            revision=self.model.revision,
             slow_because=self.path.slow_because,
             digest=self.model.digest,
             resumable=self._slots.snapshots is not None,

@@ -6,6 +6,9 @@ import asyncio
 import socket
 import sys
 
+from whispergpt.engine.checkpoints.hub_errors import HubError
+from whispergpt.engine.extras import MissingPackageError
+from whispergpt.server.hub_models import with_hub_models
 from whispergpt.server.link.devices import EngineDevice, named_devices
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.listener import listen
@@ -23,6 +26,10 @@ def serve(settings: Settings) -> None:
     """
     logs.configure(settings.log_level, settings.log_lines)
     warn_of_unknown_variables()
+    try:
+        settings = with_hub_models(settings)
+    except (HubError, MissingPackageError) as error:
+        raise ServeError(str(error), 2) from None
     return_large_blocks()
     listener = listen(settings)
     with listener:

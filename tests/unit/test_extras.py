@@ -52,6 +52,9 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ("whispergpt_client", "whispergpt-client", "demo", "demo"),
         ("whispergpt_client", "whispergpt-client", "play", "continue x.wav --play"),
         ("sounddevice", "sounddevice", "play", "continue x.wav --play"),
+        ("huggingface_hub", "huggingface_hub", "hub", "eval . --model hf://me/voice"),
+        ("huggingface_hub", "huggingface_hub", "hub", "serve --model hf://me/voice"),
+        ("huggingface_hub", "huggingface_hub", "hub", "train push speech me/voice"),
         ("tensorboard", "tensorboard", "tensorboard", "train codec . -o run --tensorboard boards"),
     ],
 )
