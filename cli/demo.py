@@ -118,11 +118,11 @@ def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | N
 def how_made(heard: DemoResult, prompt: Path, model: Model) -> Provenance:
     """Return the provenance of what was heard, from ``model``. Raises OSError if the prompt cannot be read."""
     fingerprint = heard.session["fingerprint"]
-    version, files = fingerprint.split("/")[:2]
+    version = fingerprint.split("/")[0]
     return Provenance(
         generated_by=f"{PROGRAM} {version}",
         model=model.id,
-        model_digest=files.rpartition("-")[2],
+        model_digest=fingerprint.removeprefix(f"{version}/{model.id}-").split("/")[0],
         fingerprint=fingerprint,
         seed=heard.response["seed"],
         temperature=float(model.defaults["temperature"]),

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from whispergpt.cli.arguments import audio_source, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
-from whispergpt.engine.checkpoints.installed import package_version
+from whispergpt.engine.checkpoints.installed import installed_models, package_version
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.engine import Engine
 from whispergpt.server.audio.encoders import LIBRARY, LOSSY, Format, encode, encoder
@@ -36,9 +36,7 @@ CODINGS: dict[str, Format] = {
 def verify(
     file: Annotated[Path, typer.Argument(help="The file to check.")],
     prompt: Annotated[Path, typer.Option(help="The recording that it continues; - is standard input.")],
-    model: Annotated[
-        str | None, typer.Option(help="Name or folder of the model. Default: the one in the tags.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}. Default: the installed one in the tags.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a continuation again, with the prompt and what the file's tags say, and compare the samples.
@@ -105,9 +103,11 @@ def _engine(file: Path, made: Provenance, model: str | None) -> Engine:
         ModelError, DeviceError: there is no such model or device.
     """
     check_wishes(Wishes(made.seed, made.temperature, made.top_k, made.top_p))
+    if model is None and made.model not in installed_models():  # tags may name any folder, or a model of the hub
+        raise _unchecked(file, f"{made.model!r} made it, which is not installed: name the model with --model")
     parts = made.fingerprint.split("/")
     if len(parts) < 4:
-        raise _unchecked(file, "its fingerprint is none")
+        raise _unchecked(file, "its tags have no fingerprint")
     device = "cpu" if parts[-3].startswith("cpu-") else "cuda"
     engine = Engine.load(model or made.model, device, dtype="float32" if parts[-2] == "float32" else "auto")
     if engine.model.digest != made.model_digest:

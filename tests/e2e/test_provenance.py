@@ -142,7 +142,7 @@ def test_what_is_not_the_same_and_what_cannot_be_checked(tmp_path: Path, capsys:
     check(changed('"model_digest":"' + digest, '"model_digest":"00000000'), 2, "and 00000000 made it")
     check(changed(f"{package_version()}/speech", f"{package_version()}/speecH"), 2, "the fingerprint is ")
     check(changed(f"whispergpt {package_version()}", f"whispergpt {package_version()[:-1]}x"), 2, "and this is")
-    check(changed('"model":"speech"', '"model":"speecH"'), 2, "There is no model 'speecH'")
+    check(changed('"model":"speech"', '"model":"speecH"'), 2, "'speecH' made it, which is not installed")
     check(changed('"top_p":1.0', '"top_p":7.0'), 2, "top_p must be")
     check(SPEECH.parent, 2, "There is no file")
 
