@@ -88,8 +88,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except _ClickError as error:
-        said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's prefix
-        print(f"{called}: {said}", file=sys.stderr)
+        from whispergpt.cli.arguments import in_plain_words  # imported here, since its own imports take long
+
+        print(f"{called}: {in_plain_words(error.format_message())}", file=sys.stderr)  # type: ignore[attr-defined]
         return 2
     return status if isinstance(status, int) else 0
 

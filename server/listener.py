@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -36,4 +37,5 @@ def listen(settings: Settings) -> socket.socket:
     except OSError as error:
         # create_server's own text repeats the address; a failed name look-up has no errno of the system's.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        remedy = "; --port names another port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}{remedy}") from None

@@ -26,7 +26,7 @@ import zmq
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import EngineOptions
-from whispergpt.engine.device import DeviceError
+from whispergpt.engine.device import DeviceError, loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
@@ -44,6 +44,8 @@ IDLE_SECONDS = 1.0
 BEAT_SECONDS = 0.5
 """Longest time in seconds between two messages to the server."""
 QUEUED_MESSAGES = 4096
+DEVICE_LOST = 3
+"""Exit status of a worker whose device fails from now on: the server starts another."""
 
 
 class Worker:
@@ -72,10 +74,16 @@ class Worker:
         return self.draining and not self._streams
 
     def handle(self, command: m.Command) -> None:
-        """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone."""
+        """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
         try:
             self._carry_out(command)
-        except Exception:
+        except Exception as error:
+            if loss_of_device(error):
+                raise
             traceback.print_exc()
             self._give_up(command)
 
@@ -273,7 +281,13 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
-    _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
+    try:
+        _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
+    except Exception as error:
+        if (told := loss_of_device(error)) is None:
+            raise
+        sys.stderr.write(f"{told}\n")
+        return DEVICE_LOST
     desk.close()
     return 0
 

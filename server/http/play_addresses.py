@@ -68,7 +68,11 @@ class PlayAddresses:
             ApiError: 404, there is none: it was played, is too old, or is another server's.
         """
         if token not in self._held:
-            raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
+            raise ApiError(
+                404,
+                "wrong_token",
+                "This address was played already, is too old, or is not of this server; POST /v1/play makes another.",
+            )
         return self._held[token][0]
 
     def take(self, token: str) -> HeldContinuation:

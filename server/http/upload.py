@@ -97,7 +97,12 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     if len(content_type) > _MAX_CONTENT_TYPE:
         raise bad_value(None, f"The Content-Type is longer than {_MAX_CONTENT_TYPE} characters.", "bad_form")
     if not content_type.lower().startswith("multipart/form-data"):
-        raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
+        told = (
+            "The body must be multipart/form-data with a file in the field 'audio', as `curl -F audio=@FILE` sends it."
+        )
+        raise bad_value("audio", told, "not_a_form")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise bad_value(None, "The body must not be compressed; send it without Content-Encoding.", "bad_form")
     if _charset(request) not in ("utf-8", "utf8", "us-ascii"):
         raise bad_value(None, "The form's text must be UTF-8; leave the charset out.", "bad_form")
     claimed = request.headers.get("content-length", "")
@@ -119,7 +124,8 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
             if name == "audio":
                 raise _no_file_name() from None
             raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
-        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}.", "bad_form") from None
+        remedy = "let the HTTP library write the Content-Type, whose boundary is that of the body"
+        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}; {remedy}.", "bad_form") from None
     except TimeoutError:
         raise ApiError(
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"

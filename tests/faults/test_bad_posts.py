@@ -215,3 +215,23 @@ def test_the_client_raises_what_the_server_said(client: Client) -> None:
         list(client.stream(b"text " * 1000))
     with pytest.raises(FileNotFoundError):
         client.continue_file("no/such/file.wav")
+
+
+FORM = "multipart/form-data; boundary=a"
+
+
+@pytest.mark.parametrize(
+    ("headers", "param", "words"),
+    [
+        ({"Content-Type": "audio/flac"}, "audio", ("`curl -F audio=@FILE`",)),
+        ({"Content-Type": "application/json"}, "audio", ("multipart/form-data",)),
+        ({}, "audio", ("multipart/form-data",)),
+        ({"Content-Type": "multipart/form-data"}, None, ("boundary", "let the HTTP library write the Content-Type")),
+        ({"Content-Type": FORM}, None, ("let the HTTP library write the Content-Type",)),
+        ({"Content-Type": FORM, "Content-Encoding": "gzip"}, None, ("must not be compressed", "Content-Encoding")),
+    ],
+)
+def test_a_body_that_is_no_form(
+    server: str, headers: dict[str, str], param: str | None, words: tuple[str, ...]
+) -> None:
+    check(post(server, content=GOOD_PROMPT, headers=headers), 400, param, *words)

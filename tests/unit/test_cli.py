@@ -145,6 +145,9 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
     hybrids, token_only = models[:2], models[2:]
     assert all(4.8e6 < model["parameters"] < 5.2e6 for model in hybrids), "4M, and the fine stage's million"
     assert all(3.6e6 < model["parameters"] < 3.9e6 for model in token_only)
+    for model in token_only:
+        card = (ROOT / "engine" / "models" / model["id"] / "MODEL_CARD.md").read_text()
+        assert f"{model['parameters'] / 1e6:.1f}M parameters" in card, "the card has the code's figure"
 
 
 @pytest.mark.parametrize(
@@ -175,8 +178,9 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "nan"], "--seconds must be a finite number, not nan."),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "inf"], "--seconds must be a finite number, not inf."),
         (["continue", "PROMPT", "-o", "OUT", "--top-p", "nan"], "--top-p must be a finite number, not nan."),
-        (["continue", "PROMPT", "-o", "OUT", "--seconds", "many"], "--seconds"),
+        (["continue", "PROMPT", "-o", "OUT", "--seconds", "many"], "'--seconds': must be a number\n"),
         (["continue", "PROMPT", "-o", "OUT", "--seed", "-1"], "seed"),
+        (["continue", "PROMPT", "-o", "OUT", "--seed", "1.5"], "'--seed': must be a whole number\n"),
         (["continue", "PROMPT", "-o", "OUT", "--temperature", "3"], "temperature"),
         (["continue", "PROMPT", "-o", "OUT", "--top-p", "0"], "top_p"),
         (["continue", "PROMPT", "-o", "OUT", "--model", "nonesuch"], "nonesuch"),
@@ -207,8 +211,17 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["eval", "FOLDER", "--model", "speech", "--condition", "foo"], "for '--condition': 'foo' is not one of"),
         (["bench", "--preset", "foo"], "for '--preset': 'foo' is not one of"),
         (["models", "--nonesuch"], "--nonesuch"),
-        (["serve", "--port", "99999"], "port"),
+        (["serve", "--port", "99999"], "whispergpt serve: --port: must be at most 65535\n"),
+        (["serve", "--port", "x"], "whispergpt serve: Invalid value for '--port': must be a whole number\n"),
+        (["serve", "--max-streams", "0"], "whispergpt serve: --max-streams: must be at least 1\n"),
+        (["serve", "extra"], "whispergpt serve: Got unexpected extra argument(s) (extra)\n"),
+        (["load", "http://127.0.0.1:1", "--streams", "0"], "'--streams': must be at least 0.01\n"),
+        (["load", "http://127.0.0.1:1", "--leave", "2"], "'--leave': must be at most 1\n"),
+        (["load", "127.0.0.1:8000"], "is not a server's address, such as http://127.0.0.1:8000.\n"),
+        (["keys", "make", "a b", "--file", "OUT"], "use up to 64 letters, digits, '.', '_' and '-'\n"),
+        (["keys", "mak"], "whispergpt keys: there is no command 'mak'; there is make, list.\n"),
         (["serve", "--keys", "/nonesuch"], "--keys: /nonesuch: No such file"),
+        (["serve", "--keys", "/nonesuch"], "; `whispergpt keys make NAME --file /nonesuch` makes one\n"),
         (["serve", "--keys", "TEXT"], "--keys: TEXT is not a file of keys"),
         (["serve", "--host", "300.1.1.1"], "--host: '300.1.1.1' is neither an address nor a name"),
         (["serve", "--host", "::g"], "--host: '::g' is neither"),
@@ -251,7 +264,9 @@ def test_a_wrong_variable_is_told_by_its_name(
 ) -> None:
     monkeypatch.setenv("WHISPERGPT_KEYS", "/nonesuch")
     assert run("serve") == 2
-    assert capsys.readouterr().err == "whispergpt serve: WHISPERGPT_KEYS: /nonesuch: No such file or directory\n"
+    remedy = "`whispergpt keys make NAME --file /nonesuch` makes one"
+    told = f"whispergpt serve: WHISPERGPT_KEYS: /nonesuch: No such file or directory; {remedy}\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("key", [b"\xff" * 20, b"short", b"a key of two\nlines, twice"])
