@@ -15,6 +15,7 @@ from whispergpt.engine.checkpoints.installed import package_version
 COMMANDS = {
     "serve": ("whispergpt.cli.serve", "Serve models over HTTP and WebSocket."),
     "continue": ("whispergpt.cli.continuation", "Continue a recording, without a server."),
+    "verify": ("whispergpt.cli.verify", "Make a continuation again, and say whether a file is the same."),
     "eval": ("whispergpt.cli.evaluate", "Measure models' next-code NLL over a folder of audio."),
     "codec": ("whispergpt.cli.codec", "Send audio through the codec and back."),
     "models": ("whispergpt.cli.models", "List the installed models."),

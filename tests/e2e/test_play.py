@@ -110,7 +110,9 @@ def test_addresses_end_and_give_their_memory_back() -> None:
             meter.add(1000)
             cleanup.callback(meter.release)
             try:
-                return addresses.hold(HeldContinuation(ContinueForm(io.BytesIO(), 75), b"", Caller(), meter, cleanup))
+                return addresses.hold(
+                    HeldContinuation(ContinueForm(io.BytesIO(), 75, ""), b"", Caller(), meter, cleanup)
+                )
             except ApiError:
                 cleanup.close()
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 import os
 import subprocess
@@ -116,6 +117,20 @@ def test_continue_is_exact_and_repeats(prompt: Path, tmp_path: Path, capsys: pyt
     assert (samples[75 * 320 :] == heard[0]).all()
 
 
+@pytest.mark.skipif(ctypes.util.find_library("portaudio") is None, reason="PortAudio is not installed")
+def test_a_loudspeaker_gets_what_the_file_has(prompt: Path, tmp_path: Path) -> None:
+    """Through PortAudio to a device of ALSA's that writes a file."""
+    played, output, devices = (tmp_path / name for name in ("played.raw", "out.wav", "asound.conf"))
+    sink = f'type file slave.pcm {{ type null }} file "{played}" format raw'
+    devices.write_text(f"pcm.!default {{ {sink} }}\nctl.!default {{ type null }}\n")
+    command = [sys.executable, "-m", "whispergpt.cli.main", "continue", prompt, "-o", output, "--play", "--with-prompt"]
+    devices_of = os.environ | {"ALSA_CONFIG_PATH": str(devices)}
+    done = subprocess.run([*command, "--seconds", "0.2"], cwd=ROOT, env=devices_of, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    samples, _ = soundfile.read(output, dtype="int16")
+    assert len(samples) == 75 * 320 + 15 * 320 and played.read_bytes().startswith(samples.tobytes())
+
+
 def test_codec_keeps_duration_and_counts_bits(prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.wav"
     assert run("codec", str(prompt), "-o", str(output), "--kbps", "1.5", "--json") == 0
@@ -155,6 +170,10 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
             "--temperature must be a finite number, not nan.",
         ),
         (["continue"], "argument"),
+        (["continue", "PROMPT"], "Name a file with -o, or hear it with --play."),
+        (["continue", "PROMPT", "-o", "OUT", "--format", "mp3"], "--format is for folders and for -o -"),
+        (["continue", "FOLDER", "-o", "OUT"], "FOLDER has no audio in it."),
+        (["verify", "PROMPT"], "Missing option '--prompt'"),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "0"], "seconds"),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "nan"], "--seconds must be a finite number, not nan."),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "inf"], "--seconds must be a finite number, not inf."),
@@ -268,11 +287,14 @@ def test_audio_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) 
         write_audio(tmp_path / "full.wav", np.zeros(24_000, np.int16))
 
 
+SUBTYPES = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "OPUS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
+
+
 @pytest.mark.parametrize("ending", WRITABLE)
 def test_audio_is_written_in_the_format_of_its_ending(ending: str, tmp_path: Path) -> None:
     write_audio(tmp_path / f"out{ending}", np.zeros(24_000, np.int16))
     info = soundfile.info(tmp_path / f"out{ending}")
-    assert info.subtype == WRITABLE[ending] and info.duration == pytest.approx(1, abs=0.1)
+    assert info.subtype == SUBTYPES[ending] and info.duration == pytest.approx(1, abs=0.1)
 
 
 def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
