@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,16 +24,6 @@ from whispergpt.server.errors import ApiError
 
 WRITABLE: dict[str, Format] = {".wav": "wav", ".flac": "flac", ".ogg": "opus", ".opus": "opus", ".mp3": "mp3"}
 """Formats by the ending of their files."""
-_PHRASES = (
-    (r"Value error, ", ""),
-    (r"Input should be a valid integer, .*", "must be a whole number"),
-    (r"Input should be a valid number, .*", "must be a number"),
-    (r"Input should be greater than or equal to ", "must be at least "),
-    (r"Input should be less than or equal to ", "must be at most "),
-    (r"Input should be greater than ", "must be above "),
-    (r"Input should be less than ", "must be below "),
-)
-"""Phrases of pydantic, as patterns, and what stands for them."""
 SHOWN_SKIPPED = 5
 """Skipped files that are named one by one."""
 
@@ -46,13 +35,6 @@ def require_matplotlib(what: str) -> None:
         MissingPackageError: matplotlib is not installed.
     """
     require_package("matplotlib", what, "plot")
-
-
-def in_plain_words(said: str) -> str:
-    """Return an error's message with pydantic's phrases for wrong numbers in this project's words."""
-    for pattern, words in _PHRASES:
-        said = re.sub(pattern, words, said)
-    return said
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def _run(name: str, arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except _ClickError as error:
-        from whispergpt.cli.arguments import in_plain_words  # imported here, since its own imports take long
+        from whispergpt.cli.options import in_plain_words  # imported here, since typer takes long
 
         print(f"{called}: {in_plain_words(error.format_message())}", file=sys.stderr)  # type: ignore[attr-defined]
         return 2

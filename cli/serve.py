@@ -13,8 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from whispergpt.cli.arguments import in_plain_words
-from whispergpt.cli.options import MODEL_HELP, expand_options
+from whispergpt.cli.options import MODEL_HELP, expand_options, in_plain_words
 from whispergpt.engine.checkpoints.hub import is_hub_name, parse_hub_name
 from whispergpt.engine.checkpoints.hub_errors import HubError
 from whispergpt.engine.checkpoints.installed import installed_models, model_folder
