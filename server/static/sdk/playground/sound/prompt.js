@@ -1,24 +1,30 @@
 /** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
-import { SAMPLE_RATE } from "../events.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { firstCut, isWhole, LONGEST_SECONDS, SHORTEST_SECONDS } from "./cut.js";
+import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
-const SHORTEST_SECONDS = 0.5;
-const LONGEST_SECONDS = 60;
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
+const LONGEST_FILE_SECONDS = 1800;
 const LONGEST_NAME = 32;
 const MOST_BYTES = 64 * 1024 * 1024;
 export class ChosenPrompt {
     kind;
     blob;
     name;
-    samples;
-    constructor(kind, blob, name, 
-    /** Mono, at the server's rate; null where this browser cannot decode it. */
-    samples) {
+    /** All of it; null where this browser cannot decode it. */
+    track;
+    /** The seconds that are used. */
+    cut;
+    constructor(kind, blob, name, samples) {
         this.kind = kind;
         this.blob = blob;
         this.name = name;
-        this.samples = samples;
+        this.track = samples && Track.of(samples);
+        this.cut = this.track && firstCut(this.track.seconds);
+        // A decoder's few samples more than a minute are no reason to cut.
+        if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS)
+            this.cut = { from: 0, to: this.track.seconds };
     }
     static async read(kind, blob, name) {
         const readable = blob.size > 0 && blob.size <= MOST_BYTES;
@@ -28,12 +34,21 @@ export class ChosenPrompt {
         const samples = recording.all();
         return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
     }
+    /** Its seconds, all of them; null where this browser cannot decode it. */
     get seconds() {
-        return this.samples && this.samples.length / SAMPLE_RATE;
+        return this.track && this.track.seconds;
     }
     /** The name as far as there is room for it; the end of a file's name says most. */
     get shortName() {
         return shortened(this.name);
+    }
+    /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
+    used() {
+        const { kind, name, blob, track, cut } = this;
+        if (!track || !cut || isWhole(cut, track.seconds))
+            return { kind, name, blob, samples: track && track.read(0), cut: null };
+        const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
+        return { kind, name, blob: wavOf([samples]), samples, cut };
     }
     /** Why a server would refuse it, if that can be seen from here. */
     get refusal() {
@@ -47,9 +62,11 @@ export class ChosenPrompt {
                 return null;
             return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
         }
-        if (seconds >= SHORTEST_SECONDS - MARGIN_SECONDS && seconds <= LONGEST_SECONDS + MARGIN_SECONDS)
-            return null;
-        return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+        if (seconds < SHORTEST_SECONDS - MARGIN_SECONDS)
+            return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+        if (seconds > LONGEST_FILE_SECONDS)
+            return `${this.shortName} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
+        return null;
     }
 }
 export function shortened(name) {

@@ -1,24 +1,48 @@
 /** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
 
-import { SAMPLE_RATE } from "../events.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { type Cut, firstCut, isWhole, LONGEST_SECONDS, SHORTEST_SECONDS } from "./cut.js";
 import type { Recording } from "./recording.js";
+import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
 
-const SHORTEST_SECONDS = 0.5;
-const LONGEST_SECONDS = 60;
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
+const LONGEST_FILE_SECONDS = 1800;
 const LONGEST_NAME = 32;
 const MOST_BYTES = 64 * 1024 * 1024;
 
+export type PromptKind = "file" | "bundled" | "recording";
+
+/** The prompt of one take; it stays as it is when another part of the recording is chosen. */
+export interface UsedPrompt {
+  readonly kind: PromptKind;
+  readonly name: string;
+  /** What is sent; null while it is being recorded. */
+  readonly blob: Blob | null;
+  /** Mono, at the server's rate; null where this browser cannot decode it. */
+  readonly samples: Float32Array | null;
+  /** Seconds of the recording, where not all of it is used. */
+  readonly cut: Cut | null;
+}
+
 export class ChosenPrompt {
+  /** All of it; null where this browser cannot decode it. */
+  readonly track: Track | null;
+  /** The seconds that are used. */
+  cut: Cut | null;
+
   private constructor(
-    readonly kind: "file" | "bundled" | "recording",
+    readonly kind: PromptKind,
     readonly blob: Blob,
     readonly name: string,
-    /** Mono, at the server's rate; null where this browser cannot decode it. */
-    readonly samples: Float32Array | null,
-  ) {}
+    samples: Float32Array | null,
+  ) {
+    this.track = samples && Track.of(samples);
+    this.cut = this.track && firstCut(this.track.seconds);
+    // A decoder's few samples more than a minute are no reason to cut.
+    if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS) this.cut = { from: 0, to: this.track.seconds };
+  }
 
   static async read(kind: "file" | "bundled", blob: Blob, name: string): Promise<ChosenPrompt> {
     const readable = blob.size > 0 && blob.size <= MOST_BYTES;
@@ -30,13 +54,23 @@ export class ChosenPrompt {
     return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
   }
 
+  /** Its seconds, all of them; null where this browser cannot decode it. */
   get seconds(): number | null {
-    return this.samples && this.samples.length / SAMPLE_RATE;
+    return this.track && this.track.seconds;
   }
 
   /** The name as far as there is room for it; the end of a file's name says most. */
   get shortName(): string {
     return shortened(this.name);
+  }
+
+  /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
+  used(): UsedPrompt {
+    const { kind, name, blob, track, cut } = this;
+    if (!track || !cut || isWhole(cut, track.seconds))
+      return { kind, name, blob, samples: track && track.read(0), cut: null };
+    const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
+    return { kind, name, blob: wavOf([samples]), samples, cut };
   }
 
   /** Why a server would refuse it, if that can be seen from here. */
@@ -48,8 +82,11 @@ export class ChosenPrompt {
       if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type)) return null;
       return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
     }
-    if (seconds >= SHORTEST_SECONDS - MARGIN_SECONDS && seconds <= LONGEST_SECONDS + MARGIN_SECONDS) return null;
-    return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+    if (seconds < SHORTEST_SECONDS - MARGIN_SECONDS)
+      return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+    if (seconds > LONGEST_FILE_SECONDS)
+      return `${this.shortName} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
+    return null;
   }
 }
 
