@@ -66,6 +66,8 @@ export class Controls {
     const before = this.model.value;
     this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
     if (models.some(({ id }) => id === before)) this.model.value = before;
+    const lines = models.map((model) => Object.assign(document.createElement("li"), { textContent: abilityOf(model) }));
+    element("abilities").replaceChildren(...lines);
     this.showModel();
   }
 
@@ -91,7 +93,7 @@ export class Controls {
 
   private showModel(): void {
     const chosen = this.models.find(({ id }) => id === this.model.value);
-    element("ability").textContent = chosen ? `The model ${abilityOf(chosen)}` : "";
+    for (const line of element("abilities").children) line.toggleAttribute("aria-current", line.textContent === (chosen && abilityOf(chosen)));
     if (chosen) this.setSliders(chosen.defaults);
   }
 

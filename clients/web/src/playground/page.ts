@@ -109,6 +109,7 @@ export class Page {
 
   /** Let what can be done now be pressed, and nothing else. */
   enter({ phase, sounding, shownSounds, prompt, audible, forkable }: AtHand): void {
+    const focused = document.activeElement;
     const stops = phase === "starting" || phase === "making" || (phase === "idle" && sounding);
     const main = element("go");
     main.textContent = stops ? "Stop" : "Continue";
@@ -121,6 +122,8 @@ export class Page {
     element("play").dataset["act"] = shownSounds ? "pause" : "play";
     enable("fork", forkable && phase !== "starting" && phase !== "recording");
     element("stage").dataset["phase"] = phase;
+    // Who works with keys goes on from the main button, where what was pressed cannot be pressed any more.
+    if (focused instanceof HTMLButtonElement && focused.disabled) this.focusOn("go");
   }
 
   /** The first of these that can be pressed. */

@@ -379,7 +379,7 @@ export class Playground {
     });
     this.refresh();
     await this.making.run(source);
-    if (mine() && lead !== null) this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
+    if (mine() && lead !== null && !this.playback.heldBack) this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
   }
 
   /** What was recorded is a prompt like any other now, whatever became of it. */

@@ -54,7 +54,8 @@ listenForPointer(playground.picture, {
     cut: (edge, second) => playground.cut(edge, second),
 });
 page.onCut = (edge, second) => playground.cut(edge, second);
-for (const kind of ["pointerdown", "keydown", "visibilitychange"])
+// Behind what the click is for: on Play it would be the press that pauses again.
+for (const kind of ["click", "visibilitychange"])
     document.addEventListener(kind, () => playground.awaken());
 addEventListener("hashchange", () => void told(() => playground.openLink()));
 void told(async () => {

@@ -1,7 +1,7 @@
 /** What the embedded models can do, said plainly. */
 const ABILITIES = {
-    speech: "speech goes on in a similar voice and rhythm, in syllables, not in words.",
-    piano: "piano goes on with chords and lines in the sound of that piano, not yet with a piece of music.",
+    speech: "speech goes on in a similar voice and rhythm, in syllables, not words.",
+    piano: "piano goes on with chords and lines in the sound of that piano, not yet a piece.",
 };
 /** A sentence on what a model does with a prompt. */
 export function abilityOf({ id, parameters }) {

@@ -93,10 +93,13 @@ export class Take {
     wavWithPrompt() {
         return wavOf([this.track.read(0)]);
     }
-    /** The seconds to ask for to get the same again. */
+    /** The seconds to ask for to get the same again; a server makes the frames that begin within them. */
     get asked() {
-        const made = Math.floor((1e4 * this.made) / FRAME_SAMPLES / FRAME_RATE) / 1e4;
-        return Math.min(MOST_KEPT_SECONDS, this.state === "whole" ? (this.wanted.seconds ?? made) : Math.max(made, 1 / FRAME_RATE));
+        if (this.state === "whole" && this.wanted.seconds !== null)
+            return Math.min(MOST_KEPT_SECONDS, this.wanted.seconds);
+        const frames = Math.max(1, Math.min(MOST_KEPT_SECONDS * FRAME_RATE, this.made / FRAME_SAMPLES));
+        const seconds = rounded(frames / FRAME_RATE);
+        return Math.ceil(seconds * FRAME_RATE) === frames ? seconds : rounded((frames - 0.5) / FRAME_RATE);
     }
     /** The name of the file that was sent. */
     get sourceName() {
@@ -121,6 +124,9 @@ export class Take {
         const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save what was sent”. `;
         return saved + (this.changed ? "It leaves out what the sliders did while it played." : "");
     }
+}
+function rounded(seconds) {
+    return Math.round(1e4 * seconds) / 1e4;
 }
 /** A file's name as curl reads it within a form, as a shell reads that. */
 function quoted(name) {
