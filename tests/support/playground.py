@@ -114,12 +114,17 @@ def downloaded(page: Page, take: str = "1", act: str = "download") -> npt.NDArra
     return cast(npt.NDArray[np.float64], samples)
 
 
-def colours(page: Page) -> int:
-    """Return how many pixels of the picture show sound."""
+def colours(page: Page, made: bool = False) -> int:
+    """Return how many pixels of the picture show sound; those of what was made alone, which is orange."""
     return int(
         page.locator("#picture").evaluate(
-            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
-            ".filter((byte, i) => i % 4 === 3 && byte > 40).length"
+            "(canvas, made) => { const { data } ="
+            " canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+            " let count = 0;"
+            " for (let at = 0; at < data.length; at += 4)"
+            "  count += data[at + 3] > 40 && (!made || data[at] - data[at + 2] > 100);"
+            " return count; }",
+            made,
         )
     )
 

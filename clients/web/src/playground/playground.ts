@@ -224,12 +224,10 @@ export class Playground {
     const { track } = this;
     if (!track) return;
     const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
-    if (this.shownSounds && done) this.sound(track, sample);
-    else if (!this.shownSounds) {
-      this.places.set(track, sample);
-      this.showTime();
-      this.refresh();
-    }
+    if (!this.shownSounds) this.places.set(track, sample);
+    else if (done) this.sound(track, sample);
+    this.showTime();
+    this.refresh();
   }
 
   /** Move one end of what is used of the prompt. */

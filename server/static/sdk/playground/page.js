@@ -7,9 +7,10 @@ const KEY_TOLD = {
     no_key: "This server asks for a key; enter yours above.",
     wrong_key: "The key is not known here.",
 };
-/** What the page says where a response cannot go on. */
+/** What the page says where a take cannot go on. */
 const LOST = {
     bad_token: "The server was started again and cannot go on with this take; press Continue to begin anew.",
+    closed: "The connection to the server was lost; press Continue to begin anew.",
 };
 export class Page {
     /** A field of the cut was changed by hand. */

@@ -229,13 +229,12 @@ export class Playground {
         if (!track)
             return;
         const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
-        if (this.shownSounds && done)
-            this.sound(track, sample);
-        else if (!this.shownSounds) {
+        if (!this.shownSounds)
             this.places.set(track, sample);
-            this.showTime();
-            this.refresh();
-        }
+        else if (done)
+            this.sound(track, sample);
+        this.showTime();
+        this.refresh();
     }
     /** Move one end of what is used of the prompt. */
     cut(edge, second) {
