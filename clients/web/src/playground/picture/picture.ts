@@ -164,9 +164,9 @@ export class Picture {
     view.stretches.forEach((stretch, i) => {
       const x = axis.xOf(stretch.from / SAMPLE_RATE);
       const next = view.stretches[i + 1];
-      const room = axis.xOf(next ? next.from / SAMPLE_RATE : axis.from + axis.seconds) - Math.max(LEFT, x) - 10;
+      const room = axis.xOf(next ? next.from / SAMPLE_RATE : axis.from + axis.seconds) - Math.max(LEFT, x) - 16;
       brush.fillStyle = colour(COLOURS[stretch.kind]);
-      if (room > brush.measureText(stretch.label).width) brush.fillText(stretch.label, Math.max(LEFT, x) + 5, TOP / 2);
+      if (room > brush.measureText(stretch.label).width) brush.fillText(stretch.label, Math.max(LEFT, x) + 9, TOP / 2);
       if (stretch.from === 0 || x < LEFT) return;
       brush.fillStyle = colour("--join");
       brush.fillRect(x - 0.5, 4, 1, height - BOTTOM - 4);

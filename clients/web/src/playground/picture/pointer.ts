@@ -6,7 +6,10 @@ import type { Picture } from "./picture.js";
 
 /** Seconds that a key moves the position by. */
 const STEPS: Record<string, number> = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5 };
+/** Pixels from an edge of the cut within which it is meant. */
 const REACH = { mouse: 8, touch: 22 };
+/** Pixels that a finger moves when it does not mean to. */
+const STILL = 3;
 
 /** What the picture asks for, all in seconds. */
 export interface Wishes {
@@ -20,25 +23,24 @@ export interface Wishes {
 export function listenForPointer(picture: Picture, wishes: Wishes): void {
   const { canvas } = picture;
   let held: Edge | "position" | null = null;
+  let pressedAt = 0;
   const reach = (event: PointerEvent): number => (event.pointerType === "mouse" ? REACH.mouse : REACH.touch);
-  const move = (event: PointerEvent, done: boolean): void => {
-    const second = picture.secondAt(event.clientX);
-    if (held === "position") wishes.seek(Math.min(second, wishes.length()), done);
-    else if (held) wishes.cut(held, second);
-  };
+  const seek = (event: PointerEvent, done: boolean): void => wishes.seek(Math.min(picture.secondAt(event.clientX), wishes.length()), done);
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    held = picture.edgeAt(event.clientX, reach(event)) ?? "position";
+    [held, pressedAt] = [picture.edgeAt(event.clientX, reach(event)) ?? "position", event.clientX];
     canvas.setPointerCapture(event.pointerId);
-    move(event, false);
+    if (held === "position") seek(event, false);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (held) move(event, false);
     canvas.style.cursor = (held ?? picture.edgeAt(event.clientX, reach(event)) ?? "position") === "position" ? "" : "ew-resize";
+    if (held === "position") seek(event, false);
+    else if (held && Math.abs(event.clientX - pressedAt) > STILL) wishes.cut(held, picture.secondAt(event.clientX));
   });
   for (const end of ["pointerup", "pointercancel"] as const)
     canvas.addEventListener(end, (event) => {
-      if (held) move(event, true);
+      // One who presses beside an edge and moves nothing wants to hear it from there.
+      if (held === "position" || (held && Math.abs(event.clientX - pressedAt) <= STILL)) seek(event, true);
       held = null;
     });
   canvas.addEventListener("keydown", (event) => {

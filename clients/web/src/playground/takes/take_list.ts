@@ -49,7 +49,9 @@ export class TakeList {
 }
 
 function facts(take: Take): string {
-  const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : shortened(take.prompt?.name ?? "recording.wav");
+  const cut = take.prompt?.cut;
+  const file = shortened(take.prompt?.name ?? "recording.wav") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
+  const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : file;
   const told = [from, take.wanted.model ?? "", `seed ${take.seed}`, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state]];
   return told.filter(Boolean).join(" · ");
 }

@@ -2,34 +2,36 @@
 import { clock } from "./axes.js";
 /** Seconds that a key moves the position by. */
 const STEPS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -5, PageUp: 5 };
+/** Pixels from an edge of the cut within which it is meant. */
 const REACH = { mouse: 8, touch: 22 };
+/** Pixels that a finger moves when it does not mean to. */
+const STILL = 3;
 export function listenForPointer(picture, wishes) {
     const { canvas } = picture;
     let held = null;
+    let pressedAt = 0;
     const reach = (event) => (event.pointerType === "mouse" ? REACH.mouse : REACH.touch);
-    const move = (event, done) => {
-        const second = picture.secondAt(event.clientX);
-        if (held === "position")
-            wishes.seek(Math.min(second, wishes.length()), done);
-        else if (held)
-            wishes.cut(held, second);
-    };
+    const seek = (event, done) => wishes.seek(Math.min(picture.secondAt(event.clientX), wishes.length()), done);
     canvas.addEventListener("pointerdown", (event) => {
         if (event.button !== 0)
             return;
-        held = picture.edgeAt(event.clientX, reach(event)) ?? "position";
+        [held, pressedAt] = [picture.edgeAt(event.clientX, reach(event)) ?? "position", event.clientX];
         canvas.setPointerCapture(event.pointerId);
-        move(event, false);
+        if (held === "position")
+            seek(event, false);
     });
     canvas.addEventListener("pointermove", (event) => {
-        if (held)
-            move(event, false);
         canvas.style.cursor = (held ?? picture.edgeAt(event.clientX, reach(event)) ?? "position") === "position" ? "" : "ew-resize";
+        if (held === "position")
+            seek(event, false);
+        else if (held && Math.abs(event.clientX - pressedAt) > STILL)
+            wishes.cut(held, picture.secondAt(event.clientX));
     });
     for (const end of ["pointerup", "pointercancel"])
         canvas.addEventListener(end, (event) => {
-            if (held)
-                move(event, true);
+            // One who presses beside an edge and moves nothing wants to hear it from there.
+            if (held === "position" || (held && Math.abs(event.clientX - pressedAt) <= STILL))
+                seek(event, true);
             held = null;
         });
     canvas.addEventListener("keydown", (event) => {
