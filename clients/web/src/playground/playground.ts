@@ -8,18 +8,19 @@ import { Server } from "../server.js";
 import type { Controls } from "./controls.js";
 import { element } from "./elements.js";
 import type { Page, Phase } from "./page.js";
-import { Picture, type View } from "./picture/picture.js";
+import { Picture } from "./picture/picture.js";
 import { type Edge, movedCut } from "./sound/cut.js";
 import { Playback } from "./sound/playback.js";
 import { ChosenPrompt, shortened } from "./sound/prompt.js";
 import { Recording } from "./sound/recording.js";
 import { Track } from "./sound/track.js";
 import { Making } from "./takes/making.js";
-import { type Recipe, readFragment, wantedOf } from "./takes/permalink.js";
+import { type Recipe, readFragment, toldOf, wantedOf } from "./takes/permalink.js";
 import { MOST_KEPT_SECONDS, Take } from "./takes/take.js";
 import { type Act, TakeList } from "./takes/take_list.js";
 import { keepOf } from "./takes/take_actions.js";
 import { Takes } from "./takes/takes.js";
+import { viewOf } from "./view.js";
 
 const KEY = "whispergpt-key";
 /** Where this page lies, which may be below a path of a proxy. */
@@ -53,8 +54,6 @@ export class Playground {
   private recorded: Track | null = null;
   /** What the page's address says to make. */
   private recipe: Recipe | null = null;
-  /** Where in a track one was, in samples. */
-  private readonly places = new WeakMap<Track, number>();
 
   constructor(
     private readonly page: Page,
@@ -118,7 +117,7 @@ export class Playground {
   /** Play a bundled recording from its start, or end that. */
   async hearBundled(name: string): Promise<void> {
     const same = (): boolean => this.prompt?.kind === "bundled" && this.prompt.name === `${name}.flac`;
-    if (same() && this.playback.playing && this.playback.track === this.prompt!.track) return this.pause();
+    if (same() && this.playback.sounds(this.prompt!.track)) return this.pause();
     const opened = this.playback.open();
     if (same()) this.show(null);
     else await this.chooseBundled(name);
@@ -196,15 +195,14 @@ export class Playground {
     if (!shown || shown.seconds === 0 || !this.controls.valid) return;
     const opened = this.playback.open();
     const now = this.position;
-    const sounds = this.playback.playing && this.playback.track === shown.track;
-    const frame = shown.frameAt(sounds ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
+    const frame = shown.frameAt(this.playback.sounds(shown.track) ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
     const take = Take.fork(shown, frame, { ...this.controls.wanted, ...(shown.wanted.model ? { model: shown.wanted.model } : {}), seed });
     await this.run(async (mine) => {
       await opened;
       if (!mine()) return;
-      const heard = this.playback.playing && this.playback.track === shown.track ? Math.min(take.join, this.position) : null;
-      await this.make(mine, take, take.source, heard === null ? Math.min(take.join, FORK_LEAD_SECONDS * SAMPLE_RATE) : take.join - heard);
+      const heard = this.playback.sounds(shown.track) ? this.playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
+      await this.make(mine, take, take.source, take.join - Math.max(0, Math.min(take.join, heard)));
     });
   }
 
@@ -224,7 +222,7 @@ export class Playground {
     const { track } = this;
     if (!track) return;
     const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
-    if (!this.shownSounds) this.places.set(track, sample);
+    if (!this.shownSounds) this.playback.place(track, sample);
     else if (done) this.sound(track, sample);
     this.showTime();
     this.refresh();
@@ -236,8 +234,7 @@ export class Playground {
     if (!prompt?.track || !prompt.cut || this.shown || !Number.isFinite(second)) return;
     this.recipe = null;
     prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
-    const { from, to } = prompt.cut;
-    this.page.say(`${prompt.shortName}: ${(to - from).toFixed(1)} s from ${from.toFixed(1)} s on. Press Continue.`);
+    this.page.say(`${prompt.told} Press Continue.`);
     this.refresh();
   }
 
@@ -251,13 +248,11 @@ export class Playground {
   }
 
   private get position(): number {
-    const { track } = this;
-    if (this.shownSounds) return this.playback.position;
-    return (track && this.places.get(track)) ?? 0;
+    return this.playback.placeIn(this.track);
   }
 
   private get shownSounds(): boolean {
-    return this.playback.playing && this.playback.track === this.track;
+    return this.playback.sounds(this.track);
   }
 
   private beginChoice(ends = true): Mine {
@@ -272,13 +267,9 @@ export class Playground {
     [this.prompt, this.recorded] = [prompt, null];
     this.page.showPrompt(prompt.shortName, prompt.name);
     this.show(null);
-    const { seconds, cut } = prompt;
-    const cuts = cut && seconds !== null && cut.to < seconds;
-    const known = seconds === null ? "this browser cannot show it, but the server may know it." : `${seconds.toFixed(1)} s.`;
-    const used = cuts ? ` Its first ${Math.round(cut.to)} s are used; drag the ends in the picture to use others.` : "";
-    const next = this.phase === "making" || this.playback.playing ? "It is next: press Stop, then Continue." : "Press Continue.";
-    this.page.say(`${note}${prompt.shortName}: ${known}${used} ${next}`);
-    if (this.phase === "idle" && !this.playback.playing) this.page.focusOn("go");
+    const quiet = this.phase === "idle" && !this.playback.playing;
+    this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
+    if (quiet) this.page.focusOn("go");
     const readable = readFragment(location.hash);
     if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
       this.recipe = readable;
@@ -291,10 +282,8 @@ export class Playground {
     const { prompt, recipe } = this;
     if (!recipe) return;
     if (prompt?.name !== recipe.prompt) return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
-    if (recipe.cut && prompt.track) prompt.cut = movedCut(movedCut(prompt.cut!, "to", recipe.cut.to, prompt.track.seconds), "from", recipe.cut.from, prompt.track.seconds);
-    const forks = recipe.steps.length - 1;
-    const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-    this.page.say(`This link is to a take of ${prompt.shortName} with seed ${recipe.steps[0]!.seed}${more}: press Continue.`);
+    if (recipe.cut) prompt.useCut(recipe.cut);
+    this.page.say(`This link is to ${toldOf(recipe)}: press Continue.`);
     this.refresh();
   }
 
@@ -410,7 +399,6 @@ export class Playground {
 
   /** Let this be heard in the place of what was. */
   private sound(track: Track, from: number): void {
-    this.rememberPlace();
     this.playback.play(track, from);
     this.refresh();
     if (this.playback.heldBack) this.showHeldBack(true);
@@ -422,15 +410,9 @@ export class Playground {
   }
 
   private silence(): void {
-    this.rememberPlace();
     this.playback.stop();
     this.fresh = null;
     this.refresh();
-  }
-
-  private rememberPlace(): void {
-    const { playback } = this;
-    if (playback.playing) this.places.set(playback.track!, playback.position);
   }
 
   private showPlayback({ underruns }: JitterReport): void {
@@ -450,7 +432,6 @@ export class Playground {
   /** Nothing sounds any more. What went wrong stays said. */
   private heardToTheEnd(): void {
     const { fresh, playback } = this;
-    this.places.set(playback.track!, playback.track!.samples);
     if (fresh?.track === playback.track) this.page.show("buffer", "0 ms");
     if (!this.page.saysError) this.page.say(fresh?.track === playback.track ? `Done: ${fresh!.seconds.toFixed(2)} s.` : "Heard to the end.");
     this.fresh = null;
@@ -464,23 +445,11 @@ export class Playground {
     this.refresh();
   }
 
-  private get view(): View | null {
-    const { shown, recorded, prompt } = this;
-    if (shown) {
-      const making = shown.state === "making";
-      const seconds = making ? shown.join / SAMPLE_RATE + (shown.wanted.seconds ?? 0) : 0;
-      return { track: shown.track, stretches: shown.stretches, seconds, making, cut: null };
-    }
-    const stretches: View["stretches"] = [{ from: 0, kind: "prompt", label: recorded ? "recording" : "prompt" }];
-    if (recorded) return { track: recorded, stretches, seconds: 5, making: false, cut: null };
-    return prompt?.track ? { track: prompt.track, stretches, seconds: 0, making: false, cut: prompt.cut } : null;
-  }
-
   /** Bring the page up to date with what there is. */
   private refresh(): void {
     const { phase, playback, shown, prompt, track, takes } = this;
-    this.picture.show(this.view);
-    const sounding = takes.all.find((take) => playback.playing && take.track === playback.track) ?? null;
+    this.picture.show(viewOf(shown, this.recorded, prompt));
+    const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
     this.list.update(takes.all, shown, sounding);
     const promptShown = !shown && prompt?.track ? prompt : null;
     this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);

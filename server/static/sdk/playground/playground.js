@@ -10,11 +10,12 @@ import { ChosenPrompt, shortened } from "./sound/prompt.js";
 import { Recording } from "./sound/recording.js";
 import { Track } from "./sound/track.js";
 import { Making } from "./takes/making.js";
-import { readFragment, wantedOf } from "./takes/permalink.js";
+import { readFragment, toldOf, wantedOf } from "./takes/permalink.js";
 import { MOST_KEPT_SECONDS, Take } from "./takes/take.js";
 import { TakeList } from "./takes/take_list.js";
 import { keepOf } from "./takes/take_actions.js";
 import { Takes } from "./takes/takes.js";
+import { viewOf } from "./view.js";
 const KEY = "whispergpt-key";
 /** Where this page lies, which may be below a path of a proxy. */
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
@@ -46,8 +47,6 @@ export class Playground {
     recorded = null;
     /** What the page's address says to make. */
     recipe = null;
-    /** Where in a track one was, in samples. */
-    places = new WeakMap();
     constructor(page, controls, onError) {
         this.page = page;
         this.controls = controls;
@@ -106,7 +105,7 @@ export class Playground {
     /** Play a bundled recording from its start, or end that. */
     async hearBundled(name) {
         const same = () => this.prompt?.kind === "bundled" && this.prompt.name === `${name}.flac`;
-        if (same() && this.playback.playing && this.playback.track === this.prompt.track)
+        if (same() && this.playback.sounds(this.prompt.track))
             return this.pause();
         const opened = this.playback.open();
         if (same())
@@ -198,16 +197,15 @@ export class Playground {
             return;
         const opened = this.playback.open();
         const now = this.position;
-        const sounds = this.playback.playing && this.playback.track === shown.track;
-        const frame = shown.frameAt(sounds ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
+        const frame = shown.frameAt(this.playback.sounds(shown.track) ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
         const seed = crypto.getRandomValues(new Uint32Array(1))[0];
         const take = Take.fork(shown, frame, { ...this.controls.wanted, ...(shown.wanted.model ? { model: shown.wanted.model } : {}), seed });
         await this.run(async (mine) => {
             await opened;
             if (!mine())
                 return;
-            const heard = this.playback.playing && this.playback.track === shown.track ? Math.min(take.join, this.position) : null;
-            await this.make(mine, take, take.source, heard === null ? Math.min(take.join, FORK_LEAD_SECONDS * SAMPLE_RATE) : take.join - heard);
+            const heard = this.playback.sounds(shown.track) ? this.playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
+            await this.make(mine, take, take.source, take.join - Math.max(0, Math.min(take.join, heard)));
         });
     }
     /** Play what is shown from where one was, or pause it. */
@@ -230,7 +228,7 @@ export class Playground {
             return;
         const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
         if (!this.shownSounds)
-            this.places.set(track, sample);
+            this.playback.place(track, sample);
         else if (done)
             this.sound(track, sample);
         this.showTime();
@@ -243,8 +241,7 @@ export class Playground {
             return;
         this.recipe = null;
         prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
-        const { from, to } = prompt.cut;
-        this.page.say(`${prompt.shortName}: ${(to - from).toFixed(1)} s from ${from.toFixed(1)} s on. Press Continue.`);
+        this.page.say(`${prompt.told} Press Continue.`);
         this.refresh();
     }
     /** The browser may let sound out after a click or a key. */
@@ -256,13 +253,10 @@ export class Playground {
         return this.shown?.track ?? this.recorded ?? this.prompt?.track ?? null;
     }
     get position() {
-        const { track } = this;
-        if (this.shownSounds)
-            return this.playback.position;
-        return (track && this.places.get(track)) ?? 0;
+        return this.playback.placeIn(this.track);
     }
     get shownSounds() {
-        return this.playback.playing && this.playback.track === this.track;
+        return this.playback.sounds(this.track);
     }
     beginChoice(ends = true) {
         if (ends && (this.recording || this.phase === "starting"))
@@ -277,13 +271,9 @@ export class Playground {
         [this.prompt, this.recorded] = [prompt, null];
         this.page.showPrompt(prompt.shortName, prompt.name);
         this.show(null);
-        const { seconds, cut } = prompt;
-        const cuts = cut && seconds !== null && cut.to < seconds;
-        const known = seconds === null ? "this browser cannot show it, but the server may know it." : `${seconds.toFixed(1)} s.`;
-        const used = cuts ? ` Its first ${Math.round(cut.to)} s are used; drag the ends in the picture to use others.` : "";
-        const next = this.phase === "making" || this.playback.playing ? "It is next: press Stop, then Continue." : "Press Continue.";
-        this.page.say(`${note}${prompt.shortName}: ${known}${used} ${next}`);
-        if (this.phase === "idle" && !this.playback.playing)
+        const quiet = this.phase === "idle" && !this.playback.playing;
+        this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
+        if (quiet)
             this.page.focusOn("go");
         const readable = readFragment(location.hash);
         if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
@@ -298,11 +288,9 @@ export class Playground {
             return;
         if (prompt?.name !== recipe.prompt)
             return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
-        if (recipe.cut && prompt.track)
-            prompt.cut = movedCut(movedCut(prompt.cut, "to", recipe.cut.to, prompt.track.seconds), "from", recipe.cut.from, prompt.track.seconds);
-        const forks = recipe.steps.length - 1;
-        const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-        this.page.say(`This link is to a take of ${prompt.shortName} with seed ${recipe.steps[0].seed}${more}: press Continue.`);
+        if (recipe.cut)
+            prompt.useCut(recipe.cut);
+        this.page.say(`This link is to ${toldOf(recipe)}: press Continue.`);
         this.refresh();
     }
     /** Make what a link says; the last step is heard. */
@@ -425,7 +413,6 @@ export class Playground {
     }
     /** Let this be heard in the place of what was. */
     sound(track, from) {
-        this.rememberPlace();
         this.playback.play(track, from);
         this.refresh();
         if (this.playback.heldBack)
@@ -436,15 +423,9 @@ export class Playground {
         this.page.say(`Paused.`);
     }
     silence() {
-        this.rememberPlace();
         this.playback.stop();
         this.fresh = null;
         this.refresh();
-    }
-    rememberPlace() {
-        const { playback } = this;
-        if (playback.playing)
-            this.places.set(playback.track, playback.position);
     }
     showPlayback({ underruns }) {
         const { playback, fresh, making } = this;
@@ -462,7 +443,6 @@ export class Playground {
     /** Nothing sounds any more. What went wrong stays said. */
     heardToTheEnd() {
         const { fresh, playback } = this;
-        this.places.set(playback.track, playback.track.samples);
         if (fresh?.track === playback.track)
             this.page.show("buffer", "0 ms");
         if (!this.page.saysError)
@@ -478,23 +458,11 @@ export class Playground {
             this.page.say("Playing.");
         this.refresh();
     }
-    get view() {
-        const { shown, recorded, prompt } = this;
-        if (shown) {
-            const making = shown.state === "making";
-            const seconds = making ? shown.join / SAMPLE_RATE + (shown.wanted.seconds ?? 0) : 0;
-            return { track: shown.track, stretches: shown.stretches, seconds, making, cut: null };
-        }
-        const stretches = [{ from: 0, kind: "prompt", label: recorded ? "recording" : "prompt" }];
-        if (recorded)
-            return { track: recorded, stretches, seconds: 5, making: false, cut: null };
-        return prompt?.track ? { track: prompt.track, stretches, seconds: 0, making: false, cut: prompt.cut } : null;
-    }
     /** Bring the page up to date with what there is. */
     refresh() {
         const { phase, playback, shown, prompt, track, takes } = this;
-        this.picture.show(this.view);
-        const sounding = takes.all.find((take) => playback.playing && take.track === playback.track) ?? null;
+        this.picture.show(viewOf(shown, this.recorded, prompt));
+        const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
         this.list.update(takes.all, shown, sounding);
         const promptShown = !shown && prompt?.track ? prompt : null;
         this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);

@@ -21,6 +21,8 @@ export class Playback {
   track: Track | null = null;
   /** Whether the track should be heard. */
   playing = false;
+  /** Where in a track one was, in samples. */
+  private readonly places = new WeakMap<Track, number>();
   private opening: Promise<Player> | null = null;
   private player: Player | null = null;
   private origin = 0;
@@ -50,6 +52,22 @@ export class Playback {
     return this.player !== null && this.player.context.state !== "running";
   }
 
+  /** Whether it is this track that is heard. */
+  sounds(track: Track | null): boolean {
+    return this.playing && this.track === track;
+  }
+
+  /** The sample of a track that is heard now, or was last. */
+  placeIn(track: Track | null): number {
+    if (this.sounds(track)) return this.position;
+    return (track && this.places.get(track)) ?? 0;
+  }
+
+  /** Say where in a track one will be, while it is not heard. */
+  place(track: Track, sample: number): void {
+    this.places.set(track, sample);
+  }
+
   /** The sample of the track that is heard now. */
   get position(): number {
     const since = this.moving ? Math.min(REPORT_SECONDS, (performance.now() - this.heardAt) / 1000) : 0;
@@ -58,6 +76,7 @@ export class Playback {
 
   /** Play this track from this sample on, in the place of what was heard. */
   play(track: Track, from: number): void {
+    this.remember();
     this.player!.reset();
     [this.track, this.origin, this.given, this.heard] = [track, from, 0, 0];
     [this.playing, this.moving, this.finished] = [true, false, false];
@@ -79,12 +98,17 @@ export class Playback {
     player.finish();
   }
 
-  /** Be silent; `position` stays where it was. */
+  /** Be silent; one stays where one was. */
   stop(): void {
+    this.remember();
     [this.origin, this.given, this.heard] = [this.position, 0, 0];
     [this.playing, this.moving] = [false, false];
     this.player?.reset();
     void this.player?.context.suspend().catch(() => {});
+  }
+
+  private remember(): void {
+    if (this.playing) this.places.set(this.track!, this.position);
   }
 
   private reported(report: JitterReport): void {

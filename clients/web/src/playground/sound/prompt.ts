@@ -1,7 +1,7 @@
 /** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
 
 import { SAMPLE_RATE } from "../../events.js";
-import { type Cut, firstCut, isWhole, LONGEST_SECONDS, SHORTEST_SECONDS } from "./cut.js";
+import { type Cut, firstCut, isWhole, LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./cut.js";
 import type { Recording } from "./recording.js";
 import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
@@ -62,6 +62,21 @@ export class ChosenPrompt {
   /** The name as far as there is room for it; the end of a file's name says most. */
   get shortName(): string {
     return shortened(this.name);
+  }
+
+  /** A sentence or two on what is known of it, and what is used of it. */
+  get told(): string {
+    const { seconds, cut, shortName } = this;
+    if (seconds === null || cut === null) return `${shortName}: this browser cannot show it, but the server may know it.`;
+    if (isWhole(cut, seconds)) return `${shortName}: ${seconds.toFixed(1)} s.`;
+    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${shortName}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+    return `${shortName}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+  }
+
+  /** Use these seconds of it, as far as there are any. */
+  useCut({ from, to }: Cut): void {
+    if (!this.track || !this.cut) return;
+    this.cut = movedCut(movedCut(this.cut, "to", to, this.track.seconds), "from", from, this.track.seconds);
   }
 
   /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */

@@ -16,6 +16,8 @@ export class Playback {
     track = null;
     /** Whether the track should be heard. */
     playing = false;
+    /** Where in a track one was, in samples. */
+    places = new WeakMap();
     opening = null;
     player = null;
     origin = 0;
@@ -43,6 +45,20 @@ export class Playback {
     get heldBack() {
         return this.player !== null && this.player.context.state !== "running";
     }
+    /** Whether it is this track that is heard. */
+    sounds(track) {
+        return this.playing && this.track === track;
+    }
+    /** The sample of a track that is heard now, or was last. */
+    placeIn(track) {
+        if (this.sounds(track))
+            return this.position;
+        return (track && this.places.get(track)) ?? 0;
+    }
+    /** Say where in a track one will be, while it is not heard. */
+    place(track, sample) {
+        this.places.set(track, sample);
+    }
     /** The sample of the track that is heard now. */
     get position() {
         const since = this.moving ? Math.min(REPORT_SECONDS, (performance.now() - this.heardAt) / 1000) : 0;
@@ -50,6 +66,7 @@ export class Playback {
     }
     /** Play this track from this sample on, in the place of what was heard. */
     play(track, from) {
+        this.remember();
         this.player.reset();
         [this.track, this.origin, this.given, this.heard] = [track, from, 0, 0];
         [this.playing, this.moving, this.finished] = [true, false, false];
@@ -71,12 +88,17 @@ export class Playback {
         this.finished = true;
         player.finish();
     }
-    /** Be silent; `position` stays where it was. */
+    /** Be silent; one stays where one was. */
     stop() {
+        this.remember();
         [this.origin, this.given, this.heard] = [this.position, 0, 0];
         [this.playing, this.moving] = [false, false];
         this.player?.reset();
         void this.player?.context.suspend().catch(() => { });
+    }
+    remember() {
+        if (this.playing)
+            this.places.set(this.track, this.position);
     }
     reported(report) {
         if (!this.playing)
