@@ -25,11 +25,6 @@ const KEY_TOLD: Record<string, string> = {
   no_key: "This server asks for a key; enter yours above.",
   wrong_key: "The key is not known here.",
 };
-/** What the page says where a take cannot go on. */
-const LOST: Record<string, string> = {
-  bad_token: "The server was started again and cannot go on with this take; press Continue to begin anew.",
-  closed: "The connection to the server was lost; press Continue to begin anew.",
-};
 
 export class Page {
   /** A field of the cut was changed by hand. */
@@ -54,8 +49,7 @@ export class Page {
     const asked = ours && KEY_TOLD[ours.code];
     if (asked) this.lock(true);
     const again = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-    const told = asked ?? (ours && LOST[ours.code]) ?? error.message;
-    this.say(told + again, ours?.code === "no_key" ? "plain" : "error");
+    this.say((asked ?? error.message) + again, ours?.code === "no_key" ? "plain" : "error");
   }
 
   /** Whether the last that was said is an error. */

@@ -7,11 +7,6 @@ const KEY_TOLD = {
     no_key: "This server asks for a key; enter yours above.",
     wrong_key: "The key is not known here.",
 };
-/** What the page says where a take cannot go on. */
-const LOST = {
-    bad_token: "The server was started again and cannot go on with this take; press Continue to begin anew.",
-    closed: "The connection to the server was lost; press Continue to begin anew.",
-};
 export class Page {
     /** A field of the cut was changed by hand. */
     onCut = () => { };
@@ -34,8 +29,7 @@ export class Page {
         if (asked)
             this.lock(true);
         const again = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-        const told = asked ?? (ours && LOST[ours.code]) ?? error.message;
-        this.say(told + again, ours?.code === "no_key" ? "plain" : "error");
+        this.say((asked ?? error.message) + again, ours?.code === "no_key" ? "plain" : "error");
     }
     /** Whether the last that was said is an error. */
     get saysError() {

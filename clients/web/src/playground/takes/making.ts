@@ -57,6 +57,8 @@ export class Making {
       const done = await this.continuation.play(source, this.take.wanted);
       if (done.status === "failed") throw new WhisperGPTError("It failed on the server.", "failed");
       if (!this.over) this.take.state = "whole";
+    } catch (error) {
+      throw this.take.seed !== null && error instanceof WhisperGPTError ? lost(error) : error;
     } finally {
       this.end();
     }
@@ -88,4 +90,10 @@ export class Making {
     if (this.take.state === "making") this.take.state = "stopped";
     this.take.track.complete = true;
   }
+}
+
+/** The error that ended a take which had begun, with what can be done. */
+function lost({ code, message, retryAfter }: WhisperGPTError): WhisperGPTError {
+  const restarted = "The server was started again and cannot go on with this take; press Continue to begin anew.";
+  return new WhisperGPTError(code === "bad_token" ? restarted : `${message} Press Continue to begin anew.`, code, retryAfter);
 }

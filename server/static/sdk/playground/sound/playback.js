@@ -6,6 +6,8 @@ const AHEAD_SECONDS = 5;
 /** Some browsers never answer where they may not or cannot sound. */
 const RESUME_MS = 1_500;
 const REPORT_SECONDS = 0.15;
+/** So long after the last sound the loudspeaker rests; one that rests at once may miss being woken. */
+const REST_MS = 3_000;
 export class Playback {
     /** How playback stands; told ten times a second. */
     onReport = () => { };
@@ -18,6 +20,8 @@ export class Playback {
     playing = false;
     /** Where in a track one was, in samples. */
     places = new WeakMap();
+    resting = Promise.resolve();
+    rest = 0;
     opening = null;
     player = null;
     origin = 0;
@@ -39,7 +43,9 @@ export class Playback {
         const { player } = this;
         player.onReport = (report) => this.reported(report);
         player.context.onstatechange = () => this.playing && this.onHeldBack(this.heldBack);
-        await Promise.race([player.context.resume().catch(() => { }), new Promise((go) => setTimeout(go, RESUME_MS))]);
+        clearTimeout(this.rest);
+        const woken = this.resting.then(() => player.context.resume()).catch(() => { });
+        await Promise.race([woken, new Promise((go) => setTimeout(go, RESUME_MS))]);
     }
     /** Whether the browser keeps silent: it waits for a click, another program has the loudspeaker, or there is none. */
     get heldBack() {
@@ -67,6 +73,7 @@ export class Playback {
     /** Play this track from this sample on, in the place of what was heard. */
     play(track, from) {
         this.remember();
+        clearTimeout(this.rest);
         this.player.reset();
         [this.track, this.origin, this.given, this.heard] = [track, from, 0, 0];
         [this.playing, this.moving, this.finished] = [true, false, false];
@@ -94,7 +101,8 @@ export class Playback {
         [this.origin, this.given, this.heard] = [this.position, 0, 0];
         [this.playing, this.moving] = [false, false];
         this.player?.reset();
-        void this.player?.context.suspend().catch(() => { });
+        clearTimeout(this.rest);
+        this.rest = setTimeout(() => (this.resting = this.player?.context.suspend().catch(() => { }) ?? this.resting), REST_MS);
     }
     remember() {
         if (this.playing)

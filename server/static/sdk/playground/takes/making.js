@@ -43,6 +43,9 @@ export class Making {
             if (!this.over)
                 this.take.state = "whole";
         }
+        catch (error) {
+            throw this.take.seed !== null && error instanceof WhisperGPTError ? lost(error) : error;
+        }
         finally {
             this.end();
         }
@@ -73,4 +76,9 @@ export class Making {
             this.take.state = "stopped";
         this.take.track.complete = true;
     }
+}
+/** The error that ended a take which had begun, with what can be done. */
+function lost({ code, message, retryAfter }) {
+    const restarted = "The server was started again and cannot go on with this take; press Continue to begin anew.";
+    return new WhisperGPTError(code === "bad_token" ? restarted : `${message} Press Continue to begin anew.`, code, retryAfter);
 }
