@@ -1,6 +1,6 @@
 /** A wav file of samples: 16-bit mono. */
-import { SAMPLE_RATE } from "../events.js";
-import { toPcm } from "../samples.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { toPcm } from "../../samples.js";
 export function wavOf(parts) {
     const bytes = parts.reduce((sum, part) => sum + 2 * part.length, 0);
     const head = new DataView(new ArrayBuffer(44));

@@ -1,7 +1,7 @@
 /** A wav file of samples: 16-bit mono. */
 
-import { SAMPLE_RATE } from "../events.js";
-import { toPcm } from "../samples.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { toPcm } from "../../samples.js";
 
 export function wavOf(parts: Float32Array[]): Blob {
   const bytes = parts.reduce((sum, part) => sum + 2 * part.length, 0);

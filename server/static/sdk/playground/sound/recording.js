@@ -1,6 +1,6 @@
 /** The microphone as a prompt: samples as they are spoken, until it is stopped or a minute is full. */
-import { SAMPLE_RATE } from "../events.js";
-import { Microphone } from "../microphone.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { Microphone } from "../../microphone.js";
 const MOST_SECONDS = 60;
 export class Recording {
     microphone;

@@ -1,7 +1,7 @@
 /** The microphone as a prompt: samples as they are spoken, until it is stopped or a minute is full. */
 
-import { SAMPLE_RATE } from "../events.js";
-import { Microphone } from "../microphone.js";
+import { SAMPLE_RATE } from "../../events.js";
+import { Microphone } from "../../microphone.js";
 
 const MOST_SECONDS = 60;
 

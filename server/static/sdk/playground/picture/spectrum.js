@@ -1,15 +1,24 @@
 /** Samples to columns of a picture: how loud each band of each frame is. */
-import { FRAME_SAMPLES, SAMPLE_RATE } from "../events.js";
-export const BANDS = 96;
-const SIZE = 1024;
-const LOWEST_HZ = 60;
-const QUIETEST_DB = -75;
-const LOUDEST_DB = -5;
+import { FRAME_SAMPLES, SAMPLE_RATE } from "../../events.js";
+export const BANDS = 160;
+export const LOWEST_HZ = 80;
+export const HIGHEST_HZ = SAMPLE_RATE / 2;
+const WINDOW = 1024;
+/** The window and as many zeros, so that bins are closer. */
+const SIZE = 2048;
+const QUIETEST_DB = -72;
+const LOUDEST_DB = -8;
+/** Where a frequency stands among the bands, which are evenly spaced in pitch. */
+export function bandOf(hertz) {
+    return (BANDS * Math.log(hertz / LOWEST_HZ)) / Math.log(HIGHEST_HZ / LOWEST_HZ);
+}
 /** Columns `[BANDS]` of 0…255, low bands first, one for each 320 samples: causal, as the model's own slices are. */
 export class Spectrum {
-    tail = new Float32Array(SIZE);
-    window = Float32Array.from({ length: SIZE }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / SIZE));
-    edges = bandEdges();
+    tail = new Float32Array(WINDOW);
+    window = Float32Array.from({ length: WINDOW }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / WINDOW));
+    edges = Float32Array.from({ length: BANDS + 1 }, (_, band) => (hertzOf(band) * SIZE) / SAMPLE_RATE);
+    real = new Float32Array(SIZE);
+    imaginary = new Float32Array(SIZE);
     rest = new Float32Array(0);
     push(samples) {
         const all = new Float32Array(this.rest.length + samples.length);
@@ -19,37 +28,41 @@ export class Spectrum {
         let at = 0;
         for (; at + FRAME_SAMPLES <= all.length; at += FRAME_SAMPLES) {
             this.tail.copyWithin(0, FRAME_SAMPLES);
-            this.tail.set(all.subarray(at, at + FRAME_SAMPLES), SIZE - FRAME_SAMPLES);
+            this.tail.set(all.subarray(at, at + FRAME_SAMPLES), WINDOW - FRAME_SAMPLES);
             columns.push(this.column());
         }
         this.rest = all.slice(at);
         return columns;
     }
     column() {
-        const real = this.tail.map((sample, i) => sample * this.window[i]);
-        const imaginary = new Float32Array(SIZE);
+        const { real, imaginary } = this;
+        real.fill(0);
+        imaginary.fill(0);
+        this.tail.forEach((sample, i) => (real[i] = sample * this.window[i]));
         transform(real, imaginary);
         const column = new Uint8Array(BANDS);
         for (let band = 0; band < BANDS; band++) {
-            let power = 0;
-            for (let bin = this.edges[band]; bin < this.edges[band + 1]; bin++)
-                power = Math.max(power, real[bin] ** 2 + imaginary[bin] ** 2);
-            const decibels = 10 * Math.log10(power / (SIZE / 4) ** 2 + 1e-12);
+            const decibels = 10 * Math.log10(this.power(this.edges[band], this.edges[band + 1]) / (WINDOW / 4) ** 2 + 1e-12);
             column[band] = Math.max(0, Math.min(255, (255 * (decibels - QUIETEST_DB)) / (LOUDEST_DB - QUIETEST_DB)));
         }
         return column;
     }
-}
-/** First bin of each band and the end of the last: evenly spaced in pitch, each at least one bin. */
-function bandEdges() {
-    const top = SIZE / 2;
-    const octaves = Math.log2(SAMPLE_RATE / 2 / LOWEST_HZ);
-    const edges = [Math.round((LOWEST_HZ * SIZE) / SAMPLE_RATE)];
-    for (let band = 1; band <= BANDS; band++) {
-        const bin = Math.round((LOWEST_HZ * 2 ** ((octaves * band) / BANDS) * SIZE) / SAMPLE_RATE);
-        edges.push(Math.min(top, Math.max(edges[band - 1] + 1, bin)));
+    /** The loudest between two places among the bins; where no bin lies between them, what lies at their middle. */
+    power(from, to) {
+        const at = (bin) => this.real[bin] ** 2 + this.imaginary[bin] ** 2;
+        let most = 0;
+        for (let bin = Math.ceil(from); bin < Math.min(to, SIZE / 2); bin++)
+            most = Math.max(most, at(bin));
+        if (to - from > 1)
+            return most;
+        const middle = (from + to) / 2;
+        const [below, share] = [Math.floor(middle), middle % 1];
+        return Math.max(most, at(below) * (1 - share) + at(below + 1) * share);
     }
-    return edges;
+}
+/** The frequency at which a band begins. */
+function hertzOf(band) {
+    return LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** (band / BANDS);
 }
 /** The discrete Fourier transform of `[n]`, a power of two, in place (Cooley and Tukey 1965). */
 export function transform(real, imaginary) {
