@@ -307,10 +307,11 @@ class EngineLink:
 
     def _step_done(self, event: StepDone) -> None:
         metrics, model = self._metrics, event.model
-        metrics.frame_step.labels(model).observe(event.step_seconds)
+        if event.streams:
+            metrics.frame_step.labels(model).observe(event.step_seconds)
+            metrics.batch_size.labels(model).observe(event.streams)
         for stage, seconds in event.stage_seconds.items():
             metrics.stage.labels(model, stage).observe(seconds)
-        metrics.batch_size.labels(model).observe(event.count)
         metrics.frames.labels(model).inc(event.count)
         between, now = metrics.inter_frame.labels(model), time.perf_counter()
         for frame in event.frames:
