@@ -41,7 +41,7 @@ ROOMS_MAY_IMPORT = {
     "server.edge": {"server.access", "server.admission", "server.observe"},
 }
 """Rooms, and those of the same top folder that each may import. Modules beside rooms may be imported by all."""
-EVERY_ROOM_BUT = {"server.http": "server.session", "server.session": "server.http"}
+EVERY_ROOM_BUT = {"server.http": "server.session", "server.session": "server.http", "server.hub": "server.session"}
 MOST_MODULES = 15
 
 
