@@ -28,7 +28,7 @@ RUN case "$ACCELERATOR" in \
         *) echo "ACCELERATOR is cpu or cuda, not '$ACCELERATOR'." >&2; exit 1 ;; \
     esac
 
-# Extras of pyproject.toml: tracing, or tracing,ray for a fleet on Ray Serve.
+# Extras of pyproject.toml beside hub: tracing, or tracing,ray for a fleet on Ray Serve.
 ARG EXTRAS=tracing
 RUN case "$EXTRAS" in tracing) ;; tracing,ray) ray="-r deploy/image/requirements-ray.txt" ;; \
         *) echo "EXTRAS is tracing or tracing,ray, not '$EXTRAS'." >&2; exit 1 ;; \
@@ -54,8 +54,9 @@ RUN if [ "$ACCELERATOR" = cuda ]; then \
         apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; \
     fi
 COPY --from=build /opt/whispergpt /opt/whispergpt
-# The only writable folder, for downloaded weights and compiled GPU kernels.
-ENV WHISPERGPT_CACHE=/var/cache/whispergpt TRITON_CACHE_DIR=/var/cache/whispergpt/triton
+# The only writable folder, for downloaded weights and models, and compiled GPU kernels.
+ENV WHISPERGPT_CACHE=/var/cache/whispergpt TRITON_CACHE_DIR=/var/cache/whispergpt/triton \
+    HF_HOME=/var/cache/whispergpt/huggingface
 RUN useradd --create-home --uid 10001 whispergpt \
     && install -d -o whispergpt -g whispergpt /var/cache/whispergpt
 VOLUME /var/cache/whispergpt

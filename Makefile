@@ -8,7 +8,7 @@ PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lowest measures peers lint gpu-check docs docs-serve pictures web serve image lock clean
+.PHONY: help demo test lowest measures peers lint gpu-check gpu docs docs-serve pictures web serve image lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ lint: $(VENV)/.installed-dev ## Check style and types
 
 gpu-check: $(VENV)/.installed-dev ## Check the GPU's kernels without a GPU: build/gpu-check.json (ARGS="--all --frames 200" for everything)
 	$(BIN)/python -m whispergpt.benchmarks.gpu_check $(ARGS)
+
+# Installs nothing: a machine with a GPU has a PyTorch of its own, and perhaps no network. The environment is used if it
+# is there. ARGS="--only parity steps" for some parts.
+gpu: ## Measure this machine's GPU in less than four minutes: build/gpu.json (PYTHON=python3.12)
+	PYTHONPATH=$(CURDIR):$$PYTHONPATH $(or $(wildcard $(BIN)/python),$(PYTHON)) -m whispergpt.benchmarks.gpu $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -7,7 +7,7 @@ norms, sampling and additions are left out, since they are a few per cent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2, prod
 
 import torch
@@ -87,7 +87,7 @@ def _in_order(decoder: Decoder) -> list[nn.Module]:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that one frame must move if processor caches keep nothing between steps.
+    """Bytes that one frame must move if processor caches keep nothing between steps; in float32 as it is counted.
 
     Attributes:
         keys_values: a full window of one stream, read.
@@ -107,6 +107,11 @@ class Traffic:
     def per_stream(self) -> int:
         """Bytes that each stream moves."""
         return self.keys_values + self.state + self.samples
+
+    def in_bfloat16(self) -> Traffic:
+        """Return the bytes with caches and weights in bfloat16, and all other state in float32, as a GPU has them."""
+        halves = {stage: count // 2 for stage, count in self.stage_weights.items()}
+        return replace(self, keys_values=self.keys_values // 2, weights=sum(halves.values()), stage_weights=halves)
 
 
 def traffic_per_frame(step: FrameStep) -> Traffic:

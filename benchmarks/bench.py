@@ -17,6 +17,7 @@ from whispergpt.benchmarks.quality import snr_db
 from whispergpt.benchmarks.realtime import Run, curve, estimate, most_streams
 from whispergpt.benchmarks.report import Report, StageTimes
 from whispergpt.engine.backends.processors import usable_processors
+from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.device import dtype_name
 
@@ -33,6 +34,7 @@ class Options:
         peers: whether to measure the peers too.
         streams_only: leave out the measurements of one stream and of the sound's quality.
         curve: whether to report the step time at 1, 2, 4 … streams.
+        model: name of a model to measure instead of the preset's.
     """
 
     preset: Preset = "default"
@@ -41,13 +43,14 @@ class Options:
     streams_only: bool = False
     curve: bool = False
     dtype: Dtype = "auto"
+    model: str | None = None
 
 
 def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -> Report:
     """Run the bench and return its report; ``tell`` is called with a line of progress after each measurement.
 
     Raises:
-        ModelError: no model is installed.
+        ModelError: no model is installed, or the one that is named cannot be loaded.
         WeightsError: the official weights are present but damaged.
     """
     share = min(1.0, options.seconds / FULL_RUN)
@@ -55,7 +58,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     def told(run: Run) -> None:
         tell(f"{run.streams} streams {'held' if run.held else 'failed'}, {1e3 * run.slack:.0f} ms to spare")
 
-    model = build_preset(options.preset, device)
+    model = load_model(options.model, device) if options.model else build_preset(options.preset, device)
     runner = OurRunner(model, device, options.dtype)
     dtype = runner.engine.path.dtype
     ceiling = gemm_gflops(device, dtype, share)
@@ -85,7 +88,7 @@ def bench(options: Options, device: torch.device, tell: Callable[[str], None]) -
     return Report(
         device=str(device),
         threads=usable_processors(),
-        preset=options.preset,
+        preset=model.id if options.model else options.preset,
         fingerprint=fingerprint,
         slow_because=slow_because,
         seconds=options.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _AT_ONCE = 2
 
 
 class BenchDesk:
-    """A desk without a cache that takes one prompt at a time, or always has ``_AT_ONCE`` of them in work.
+    """A desk without a cache that takes one prompt at a time, or always has some of them in work.
 
     Attributes:
         counted: finished prompts that ``count_finished`` has counted.
@@ -43,6 +44,29 @@ class BenchDesk:
         if not isinstance(finished.outcome, Prompt):
             raise finished.outcome
         return finished.outcome
+
+    def take_in_together(self, prompts: Sequence[Samples]) -> list[Prompt]:
+        """Encode prompts that come at once, and return them in their order.
+
+        Raises:
+            AudioError: a prompt cannot be used.
+        """
+        for prompt in prompts:
+            self._bring(prompt)
+        found: dict[int, Prompt] = {}
+        while len(found) < len(prompts):
+            self._done.wait()
+            self._done.clear()
+            for finished in self.desk.finished():
+                if not isinstance(finished.outcome, Prompt):
+                    raise finished.outcome
+                found[finished.prompt_id] = finished.outcome
+        return [found[number] for number in sorted(found)]
+
+    def bring(self, audio: Samples, at_once: int) -> None:
+        """Bring the same prompt until there are ``at_once``."""
+        while len(self.desk) < at_once:
+            self._bring(audio)
 
     def keep_coming(self, seconds: float) -> None:
         """Bring prompts of ``seconds``, each with different noise, until there are ``_AT_ONCE``."""

@@ -1,4 +1,4 @@
-"""Lower bounds of a step's time on other devices, from counted operations and bytes and from data sheets.
+"""Lower bounds of a step's time on GPUs, from counted operations and bytes and from data sheets.
 
 ``python -m whispergpt.benchmarks.lower_bounds`` prints the tables, as Markdown.
 """
@@ -15,41 +15,55 @@ from whispergpt.benchmarks.preset import Preset, build_preset
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.model.frame_step import FrameStep
 
-STREAMS = (1, 64, 256, 1024, 4096)
+STREAMS = (1, 64, 512, 2048, 8192)
 
 
 @dataclass(frozen=True)
-class Device:
-    """Data sheet of a device: memory bandwidth, and float32 operations per second outside tensor cores."""
+class Gpu:
+    """A GPU's data sheet.
+
+    Attributes:
+        name: as it is part of the device's name.
+        bytes_per_second: of its memory.
+        flops_per_second: of its tensor cores in bfloat16, without sparsity.
+    """
 
     name: str
     bytes_per_second: float
     flops_per_second: float
 
 
-DEVICES = (Device("H100 SXM", 3.35e12, 67e12), Device("L4", 300e9, 30.3e12))
-"""Values from NVIDIA's data sheets, without sparsity."""
+H100 = Gpu("H100", 3.35e12, 989e12)
+GPUS = (H100, Gpu("H200", 4.8e12, 989e12), Gpu("A100-SXM4-80GB", 2.039e12, 312e12), Gpu("L4", 300e9, 121e12))
+"""Values from NVIDIA's data sheets; those of the H100 are of its SXM form."""
+TABLED = (H100, GPUS[-1])
+"""GPUs with columns in the tables."""
 
 
-def floor(device: Device, flops: float, traffic: Traffic, streams: int) -> tuple[float, float]:
+def data_sheet(device_name: str) -> Gpu | None:
+    """Return the data sheet of a device by the name that torch gives it; None if there is none in ``GPUS``."""
+    return next((gpu for gpu in GPUS if gpu.name in device_name.split() and "PCIe" not in device_name), None)
+
+
+def floor(gpu: Gpu, flops: float, traffic: Traffic, streams: int) -> tuple[float, float]:
     """Return the least seconds of a step of ``streams`` streams, for its arithmetic and for its memory traffic.
 
     Args:
         flops: operations of one frame of one stream.
     """
     moved = traffic.weights + streams * traffic.per_stream
-    return streams * flops / device.flops_per_second, moved / device.bytes_per_second
+    return streams * flops / gpu.flops_per_second, moved / gpu.bytes_per_second
 
 
-def ceiling(device: Device, flops: float, traffic: Traffic) -> int:
+def ceiling(gpu: Gpu, flops: float, traffic: Traffic) -> int:
     """Return the most streams whose step can take no longer than a frame, so that they play in real time."""
-    by_traffic = (device.bytes_per_second / FRAME_RATE - traffic.weights) / traffic.per_stream
-    return int(min(by_traffic, device.flops_per_second / FRAME_RATE / flops))
+    by_traffic = (gpu.bytes_per_second / FRAME_RATE - traffic.weights) / traffic.per_stream
+    return int(min(by_traffic, gpu.flops_per_second / FRAME_RATE / flops))
 
 
 def tables(step: FrameStep) -> str:
-    """Return the counts and the lower bounds of one model as Markdown."""
-    flops, traffic = flops_per_frame(step), traffic_per_frame(step)
+    """Return the counts and the lower bounds of one model in bfloat16 as Markdown."""
+    flops, traffic = flops_per_frame(step), traffic_per_frame(step).in_bfloat16()
     total = sum(flops.values())
     stages = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in flops.items())
     kept, other = traffic.keys_values / 1e6, (traffic.state + traffic.samples) / 1e6
@@ -57,14 +71,14 @@ def tables(step: FrameStep) -> str:
         f"{total / 1e6:.1f} MFLOP a frame ({stages}); {traffic.weights / 1e6:.1f} MB of weights a step;",
         f"for each stream {kept:.2f} MB of keys and values and {other:.2f} MB of other state a frame.",
         "",
-        "| streams | " + " | ".join(f"{d.name}: arithmetic | memory" for d in DEVICES) + " |",
-        "| --- |" + " --- |" * (2 * len(DEVICES)),
+        "| streams | " + " | ".join(f"{gpu.name}: arithmetic | memory" for gpu in TABLED) + " |",
+        "| --- |" + " --- |" * (2 * len(TABLED)),
     ]
     for streams in STREAMS:
-        floors = [floor(device, total, traffic, streams) for device in DEVICES]
+        floors = [floor(gpu, total, traffic, streams) for gpu in TABLED]
         cells = [f"{1e3 * arithmetic:.3f} ms | {1e3 * memory:.3f} ms" for arithmetic, memory in floors]
-        lines.append(f"| {streams} | " + " | ".join(cells) + " |")
-    ends = [f"{ceiling(device, total, traffic)}" for device in DEVICES]
+        lines.append(f"| {streams:,} | " + " | ".join(cells) + " |")
+    ends = [f"{ceiling(gpu, total, traffic):,}" for gpu in TABLED]
     lines.append("| in real time at most | " + " | ".join(f"{end} | " for end in ends) + "|")
     return "\n".join(lines)
 

@@ -156,15 +156,20 @@ def estimate(points: list[Point], frames: int) -> float:
 
 
 def most_streams(
-    runner: Runner, guess: float, seconds: float, clock: Clock | None = None, told: Callable[[Run], None] | None = None
+    runner: Runner,
+    guess: float,
+    seconds: float,
+    clock: Clock | None = None,
+    told: Callable[[Run], None] | None = None,
+    most: int = MOST_STREAMS,
 ) -> Search:
-    """Find the most streams that play for ``seconds`` without a late frame.
+    """Find the most streams, up to ``most``, that play for ``seconds`` without a late frame.
 
     The search moves from the guess in growing strides until one number holds and a larger one fails. It then bisects
     the interval until its width is 3 %.
     """
     runs: list[Run] = []
-    held, failed, streams, stride = 0, MOST_STREAMS + 1, max(1, round(guess)), 1
+    held, failed, streams, stride = 0, most + 1, min(most, max(1, round(guess))), 1
     while True:
         runs.append(play(runner, streams, seconds, clock))
         if told:
@@ -179,7 +184,7 @@ def most_streams(
         stride *= 2
         if held == 0:
             streams = max(1, streams - step)
-        elif failed > MOST_STREAMS:
-            streams = min(MOST_STREAMS, streams + step)
+        elif failed > most:
+            streams = min(most, streams + step)
         else:
             streams = (held + failed) // 2

@@ -15,6 +15,7 @@ from whispergpt.benchmarks.bench import bench as run_bench
 from whispergpt.benchmarks.plot import plot_curve
 from whispergpt.benchmarks.preset import Preset
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.cli.options import MODEL_HELP
 from whispergpt.engine.checkpoints.encodec_weights import WeightsError
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.device import pick_device
@@ -24,6 +25,7 @@ def bench(
     preset: Annotated[
         Preset, typer.Option(help="The installed model, or the full-size codec with a 4M hybrid and a fine stage.")
     ] = "default",
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}; instead of the preset's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Length of each run on playback clocks.")] = FULL_RUN,
     peers: Annotated[bool, typer.Option(help="Measure alternative implementations too.")] = True,
@@ -43,7 +45,7 @@ def bench(
             raise ValueError(f"{plot.parent} is not a folder.")
         if plot:
             require_matplotlib("--plot")
-        options = Options(preset, seconds, peers, streams_only, curve or plot is not None, dtype)
+        options = Options(preset, seconds, peers, streams_only, curve or plot is not None, dtype, model)
         try:
             report = run_bench(options, pick_device(device), _tell)
         except WeightsError as error:

@@ -17,6 +17,7 @@ from whispergpt.cli.arguments import (
     told_in_one_line,
     write_audio,
 )
+from whispergpt.cli.options import MODEL_HELP
 from whispergpt.engine.audio.audio_file import read_audio
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec
@@ -31,7 +32,7 @@ def codec(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for the decoded audio.")],
     kbps: Annotated[float, typer.Option(help="Bit rate in kbit/s: 0.75 for each codebook used.")] = 6.0,
-    model: Annotated[str | None, typer.Option(help="Model with the codec: a name or a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"Model with the codec. {MODEL_HELP}.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Encode audio and decode it again."""

@@ -21,6 +21,7 @@ from whispergpt.cli.arguments import (
     told_in_one_line,
     write_audio,
 )
+from whispergpt.cli.options import MODEL_HELP
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
 from whispergpt.engine.config import FRAME_RATE, Dtype
 from whispergpt.engine.engine import Engine
@@ -35,7 +36,7 @@ def continuation(
     temperature: Annotated[float | None, typer.Option(help=f"{RANGES['temperature'].help}.")] = None,
     top_k: Annotated[int | None, typer.Option(help=f"{RANGES['top_k'].help}.")] = None,
     top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 if it is fast.")] = "auto",
     with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False,

@@ -20,6 +20,7 @@ import typer
 
 from whispergpt.cli.arguments import check_finite, check_output, told_in_one_line, write_audio
 from whispergpt.cli.main import main
+from whispergpt.cli.options import MODEL_HELP
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
 from whispergpt.engine.extras import require_package
 from whispergpt.engine.model.mel import CausalMel
@@ -140,7 +141,7 @@ def demo(
         "demo.wav"
     ),
     picture: Annotated[Path, typer.Option(help="File for the spectrogram.")] = Path("demo.png"),
-    model: Annotated[str | None, typer.Option(help="A model's name or folder; by default the server's.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}; by default the server's.")] = None,
 ) -> None:
     """Start a server, continue PROMPT through it, and write the result."""
     with told_in_one_line():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.options import AsJson
+from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.device import pick_device
 from whispergpt.training.data.grouping import GroupBy
@@ -24,7 +24,7 @@ class EvaluationOptions:
     audio_dir: Annotated[
         Path, typer.Argument(help="Folder of audio in any layout; of a prepared folder, the held-out files.")
     ]
-    model: Annotated[list[str], typer.Option(help="Name of an installed model or a folder; may be repeated.")]
+    model: Annotated[list[str], typer.Option(help=f"{MODEL_HELP}; may be repeated.")]
     condition: Annotated[Condition, typer.Option(help="Audio that the mel slices are made of.")] = "original"
     group_by: Annotated[
         GroupBy, typer.Option(help="Independent groups for intervals: speakers or works, as in train prepare.")

@@ -22,9 +22,10 @@ from whispergpt.load.listener import stream_address
 from whispergpt.load.page import write_page
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.plan import Mix, Span, Visit, open_loop, steady
+from whispergpt.load.processes import Crowding, Heard, hear_in
 from whispergpt.load.reach import ReachError, check_server
+from whispergpt.load.record import sum_up
 from whispergpt.load.report import LoadReport, summary_table
-from whispergpt.load.voices import Voices
 
 _SHARE = {"min": 0.0, "max": 1.0}
 _SPAN: dict[str, Any] = {"metavar": "LEAST:MOST"}
@@ -78,6 +79,7 @@ def load(
     api_key: Annotated[
         str | None, typer.Option(envvar="WHISPERGPT_API_KEY", help="API key, if the server requires one.")
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that the listeners are divided among.")] = 1,
     page: Annotated[Path | None, typer.Option(help="Write an HTML page with plots to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone, with each listener.")] = False,
 ) -> None:
@@ -88,16 +90,16 @@ def load(
         if page:
             require_matplotlib("--page")
         visits, prompts = plan.visits(), prompt or [PROMPT]
-        crowd = Crowd(stream_address(url), visits, Voices(prompts), plan.buffer_ms / 1e3, plan.model, api_key)
+        crowding = Crowding(stream_address(url), visits, prompts, plan.buffer_ms / 1e3, plan.model, api_key)
+        crowd = crowding.crowd()
     try:
         check_server(url, api_key)
     except ReachError as error:
         _give_up(str(error))
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watched(url, crowd))
-    told = {**vars(plan), "prompt": [path.name for path in prompts], "listeners": len(visits)}
-    lags = Percentiles.of([1e3 * lag for lag in crowd.lags]) if crowd.lags else None
-    report = LoadReport(url, told, crowd.now(), crowd.summary(), lags, crowd.records)
+    heard = _hear(url, crowd) if processes == 1 else _hear_in(processes, crowding)
+    told = {**vars(plan), "prompt": [path.name for path in prompts], "listeners": len(visits), "processes": processes}
+    lags = Percentiles.of([1e3 * lag for lag in heard.lags]) if heard.lags else None
+    report = LoadReport(url, told, heard.seconds, sum_up(heard.records), lags, heard.records)
     if page:
         with told_in_one_line():
             write_page(report, page)
@@ -114,12 +116,28 @@ def _tell(url: str, report: LoadReport, as_json: bool) -> None:
     console = Console()
     console.print(summary_table(url, report.seconds, report.summary))
     if report.doubtful:
-        console.print("The load generator itself was late at times and may have caused some gaps.", style="red")
+        console.print("The load generator itself was late at times and may have caused some gaps;", style="red")
+        console.print("use more --processes, or another machine.", style="red")
 
 
 def _give_up(why: str) -> NoReturn:
     typer.echo(f"whispergpt load: {why}", err=True)
     raise typer.Exit(1) from None
+
+
+def _hear(url: str, crowd: Crowd) -> Heard:
+    """Run a crowd in this process, until its end or an interrupt."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watched(url, crowd))
+    return Heard(crowd.records, crowd.lags, crowd.now())
+
+
+def _hear_in(processes: int, crowding: Crowding) -> Heard:
+    """Run a crowd in several processes; a terminal shows that it goes on."""
+    console = Console(stderr=True)
+    going_on = f"{len(crowding.visits)} listeners in {processes} processes"
+    with console.status(going_on) if console.is_terminal else contextlib.nullcontext():
+        return hear_in(processes, crowding)
 
 
 async def _watched(url: str, crowd: Crowd) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+MODEL_HELP = "Name of an installed model, a folder, or hf://OWNER/NAME[@REVISION] of the Hugging Face Hub"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 
 

@@ -13,7 +13,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from whispergpt.cli.options import expand_options
+from whispergpt.cli.options import MODEL_HELP, expand_options
+from whispergpt.engine.checkpoints.hub import is_hub_name, parse_hub_name
+from whispergpt.engine.checkpoints.hub_errors import HubError
 from whispergpt.engine.checkpoints.installed import installed_models, model_folder
 from whispergpt.server.access.api_keys import KeyFileError, read_keys
 from whispergpt.server.access.metrics_token import MetricsTokenError, read_token
@@ -32,7 +34,7 @@ class Flags:
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Name of an installed model, or a folder; may be repeated. The first is the default."),
+        typer.Option(help=f"{MODEL_HELP}; may be repeated. The first is the default."),
     ] = None
     device: Annotated[
         str | None,
@@ -92,7 +94,12 @@ def _check(settings: Settings) -> None:
     if not _may_be_host(settings.host):
         raise _WrongError("host", f"'{settings.host}' is neither an address nor a name")
     for name in settings.model:
-        if model_folder(name) is None:
+        if is_hub_name(name):
+            try:
+                parse_hub_name(name)
+            except HubError as error:
+                raise _WrongError("model", str(error)) from None
+        elif model_folder(name) is None:
             known = ", ".join(installed_models()) or "none"
             raise _WrongError("model", f"there is no model '{name}', neither installed ({known}) nor a folder.")
     if not settings.model and not installed_models():

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import torch
+
+_LOST = re.compile(r"CUDA error:|Triton Error \[CUDA\]:|CUDNN_STATUS_|CUBLAS_STATUS_EXECUTION_FAILED")
+"""Openings of what torch and Triton say of an error on the device."""
 
 
 class DeviceError(ValueError):
@@ -18,7 +22,7 @@ def pick_device(name: str) -> torch.device:
     """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        DeviceError: it is not one of these, or this machine does not have it.
+        DeviceError: it is not one of these, this machine does not have it, or its driver is too old.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,7 +31,40 @@ def pick_device(name: str) -> torch.device:
         raise DeviceError(f"There is no device {name!r}; say auto, cpu, cuda or cuda:N.")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"This machine has no device {name!r} that torch {torch.__version__} can use.")
+    if kind == "cuda":
+        _start_cuda(name)
     return torch.device(name)
+
+
+def _start_cuda(name: str) -> None:
+    """Start CUDA: torch counts devices without it, so that a driver may be too old for those that it has counted."""
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:
+        if "driver" in str(error) and "too old" in str(error):
+            raise DeviceError(
+                f"The NVIDIA driver is too old for torch {torch.__version__}, which needs one for CUDA "
+                f"{torch.version.cuda}; update the driver, or use --device cpu."
+            ) from None
+        raise DeviceError(f"torch {torch.__version__} cannot use {name!r}: {_first_line(error)}") from None
+
+
+def loss_of_device(error: BaseException) -> str | None:
+    """Return a sentence if an error, or its cause, says that the device fails from now on; None if it does not.
+
+    After such an error every call of CUDA in the process fails. Too little memory is none.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        told = str(cause)
+        if isinstance(cause, RuntimeError) and _LOST.search(told) and "out of memory" not in told:
+            return f"The device is lost to this process ({_first_line(cause)}); the engine has to be started again."
+        cause = cause.__cause__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def dtype_name(dtype: torch.dtype) -> str:

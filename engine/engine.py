@@ -20,7 +20,7 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, lo
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from whispergpt.engine.device import dtype_name, pick_device
+from whispergpt.engine.device import dtype_name, loss_of_device, pick_device
 from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.native.check import find_kernels
@@ -78,7 +78,7 @@ class Engine:
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
             kept_in = kept_dtype(device, self.kernels, dtype)
-            require_room(model, slots, device, kept_in)
+            require_room(model, slots, device, kept_in, whole_tiles(1, device))
             self._slots = Slots(model.step, slots, device, kept_in)
             self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
             self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
@@ -141,6 +141,7 @@ class Engine:
             licence=self.model.licence,
             fingerprint=self.fingerprint,
             slots=self.scheduler.slots,
+            revision=self.model.revision,
             slow_because=self.path.slow_because,
             digest=self.model.digest,
             resumable=self._slots.snapshots is not None,
@@ -237,10 +238,16 @@ class Engine:
         self._remember((stream for stream in streams[due] if not stream.ended), report)
 
     def _begin(self, streams: list[Stream], report: StepReport) -> None:
-        """Fill the slots of streams, all at once if that goes well; an error ends its stream alone."""
+        """Fill the slots of streams, all at once if that goes well; an error ends its stream alone.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
         try:
             finite = self._slots.begin(streams)
-        except Exception:
+        except Exception as error:
+            if loss_of_device(error):
+                raise
             if len(streams) > 1:
                 for stream in streams:
                     self._begin([stream], report)

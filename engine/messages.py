@@ -208,7 +208,8 @@ Command: TypeAlias = (
 
 
 class ModelInfo(msgspec.Struct):
-    """One loaded model, as ``/v1/models`` shows it. ``slow_because``: why it does not run as fast as it could;
+    """One loaded model, as ``/v1/models`` shows it. ``revision``: the commit of the hub that it is, None where it is
+    not from there; ``slow_because``: why it does not run as fast as it could;
     ``digest``: of its files; ``recalls``: whether its streams can go on elsewhere, and ``exactly``: with
     the very same samples where the fingerprint is the same."""
 
@@ -220,6 +221,7 @@ class ModelInfo(msgspec.Struct):
     licence: str
     fingerprint: str
     slots: int
+    revision: str | None = None
     slow_because: str | None = None
     digest: str = ""
     resumable: bool = False

@@ -55,9 +55,13 @@ class Crowd:
         """Return the sums so far."""
         return sum_up(self.records)
 
-    async def run(self) -> None:
-        """Run until the last listener is gone; if cancelled, all leave at once and their records say so."""
-        self._began = time.perf_counter()
+    async def run(self, began: float | None = None) -> None:
+        """Run until the last listener is gone; if cancelled, all leave at once and their records say so.
+
+        Args:
+            began: start of the run on ``time.perf_counter``'s clock; now, if there is none.
+        """
+        self._began = time.perf_counter() if began is None else began
         pulse = asyncio.create_task(self._pulse())
         try:
             async with asyncio.TaskGroup() as listeners:

@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Median and 99th percentile of some values."""
+    """Median, 95th and 99th percentile of some values."""
 
     p50: float
+    p95: float
     p99: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Percentiles:
         """Return the percentiles of at least one value."""
-        p50, p99 = np.percentile(values, [50, 99])
-        return cls(float(p50), float(p99))
+        return cls(*(float(value) for value in np.percentile(values, [50, 95, 99])))

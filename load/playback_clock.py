@@ -21,11 +21,13 @@ class PlaybackClock:
     playback stops until as much has arrived again. All times are seconds on one monotonic clock.
 
     Attributes:
+        began: time at which playback began; None before.
         received: seconds of audio that have arrived.
         gaps: gaps so far.
     """
 
     buffer_seconds: float
+    began: float | None = None
     received: float = 0.0
     gaps: list[Gap] = field(default_factory=list)
     _runs_dry_at: float | None = None
@@ -42,6 +44,11 @@ class PlaybackClock:
         if self._runs_dry_at is None or self._waiting_since is not None:
             return self._held
         return max(0.0, self._runs_dry_at - now)
+
+    @property
+    def largest_gap(self) -> float:
+        """Return the length of the longest gap in seconds; 0 without one."""
+        return max((gap.seconds for gap in self.gaps), default=0.0)
 
     def arrive(self, now: float, seconds: float) -> None:
         """Record the arrival of ``seconds`` of audio."""
@@ -69,6 +76,8 @@ class PlaybackClock:
         self._waiting_since = None
 
     def _go_on(self, now: float) -> None:
+        if self.began is None:
+            self.began = now
         if self._waiting_since is not None:
             self.gaps.append(Gap(self._waiting_since, now - self._waiting_since))
         self._waiting_since, self._runs_dry_at = None, now + self._held

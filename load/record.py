@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +12,8 @@ from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
 
 Outcome: TypeAlias = Literal["waiting", "playing", "completed", "left", "refused", "failed"]
+C50_SECONDS = 0.05
+"""Longest gap of a stream that counts as continuous in ``c50``."""
 
 
 @dataclass
@@ -47,6 +49,13 @@ class ListenerRecord:
         return self.first_audio - self.asked
 
     @property
+    def time_to_playback(self) -> float | None:
+        """Seconds from ``response.create`` to the start of playback, once the player's buffer was full."""
+        if self.clock.began is None or self.asked is None:
+            return None
+        return self.clock.began - self.asked
+
+    @property
     def judged(self) -> bool:
         """Whether its gaps count against the server; a slow reader causes gaps itself."""
         return not self.visit.slow
@@ -63,10 +72,12 @@ class ListenerRecord:
             "seed": self.visit.seed,
             "first_audio": self.first_audio,
             "time_to_first_audio_ms": _ms(self.time_to_first_audio),
+            "first_playable_ms": _ms(self.time_to_playback),
             "said_first_audio_ms": self.said_first_audio_ms,
             "answered_ms": _ms(self.answered),
             "ended": self.ended,
             "audio_seconds": self.clock.received,
+            "largest_gap_ms": _ms(self.clock.largest_gap),
             "gaps": [asdict(gap) for gap in self.clock.gaps],
         }
 
@@ -79,7 +90,10 @@ class Summary:
         listeners: number of listeners by outcome.
         at_once: listeners playing at this moment.
         most_at_once: most listeners that played at the same time.
-        time_to_first_audio_ms, refused_after_ms: None before the first value.
+        time_to_first_audio_ms: also called time to first byte; None before the first.
+        first_playable_ms: from ``response.create`` until the player's buffer was full; None before the first.
+        refused_after_ms: None before the first.
+        c50: share of the listeners who heard audio, and had no gap above 50 ms; None before the first.
         underruns: number of playback gaps.
         underrun_listeners: listeners with a gap.
         silent_seconds: length of all gaps.
@@ -91,7 +105,9 @@ class Summary:
     at_once: int
     most_at_once: int
     time_to_first_audio_ms: Percentiles | None
+    first_playable_ms: Percentiles | None
     refused_after_ms: Percentiles | None
+    c50: float | None
     underruns: int
     underrun_listeners: int
     silent_seconds: float
@@ -105,15 +121,17 @@ class Summary:
 def sum_up(records: Sequence[ListenerRecord]) -> Summary:
     """Return the sums over the records so far."""
     judged = [record for record in records if record.judged]
-    first = [record.time_to_first_audio for record in records if record.time_to_first_audio is not None]
-    refused = [record.answered for record in records if record.outcome == "refused" and record.answered is not None]
+    heard = [record for record in judged if record.first_audio is not None]
+    refused = (record.answered for record in records if record.outcome == "refused")
     gaps = [gap for record in judged for gap in record.clock.gaps]
     return Summary(
         listeners={"arrived": len(records), **Counter(record.outcome for record in records)},
         at_once=sum(record.outcome == "playing" for record in records),
         most_at_once=max(playing for _, playing in listening(records)),
-        time_to_first_audio_ms=Percentiles.of([1e3 * seconds for seconds in first]) if first else None,
-        refused_after_ms=Percentiles.of([1e3 * seconds for seconds in refused]) if refused else None,
+        time_to_first_audio_ms=_percentiles(record.time_to_first_audio for record in records),
+        first_playable_ms=_percentiles(record.time_to_playback for record in records),
+        refused_after_ms=_percentiles(refused),
+        c50=sum(record.clock.largest_gap <= C50_SECONDS for record in heard) / len(heard) if heard else None,
         underruns=len(gaps),
         underrun_listeners=sum(bool(record.clock.gaps) for record in judged),
         silent_seconds=sum(gap.seconds for gap in gaps),
@@ -135,6 +153,12 @@ def listening(records: Sequence[ListenerRecord]) -> list[tuple[float, int]]:
         playing += changes[at]
         course.append((at, playing))
     return course
+
+
+def _percentiles(seconds: Iterable[float | None]) -> Percentiles | None:
+    """Return the percentiles in milliseconds of the values that are there; None if there is none."""
+    known = [1e3 * one for one in seconds if one is not None]
+    return Percentiles.of(known) if known else None
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
@@ -49,7 +49,8 @@ class LoadReport:
             "plan": self.plan,
             "seconds": self.seconds,
             "heard": self.summary.as_json(),
-            "generator_lag_ms": None if self.lag_ms is None else {"p50": self.lag_ms.p50, "p99": self.lag_ms.p99},
+            "generator_lag_ms": self.lag_ms and asdict(self.lag_ms),
+            "generator_was_late": self.doubtful,
             "listening": [{"at": at, "listeners": count} for at, count in listening(self.records)],
             "listeners": [record.as_json() for record in self.records],
         }
@@ -62,10 +63,12 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     return [
         ("listeners", outcomes),
         ("playing at once", f"{summary.at_once} now, {summary.most_at_once} at most"),
-        ("time to first audio, p50 / p99", _milliseconds(summary.time_to_first_audio_ms)),
+        ("time to first audio, p50 / p95 / p99", _milliseconds(summary.time_to_first_audio_ms)),
+        ("first playable, p50 / p95 / p99", _milliseconds(summary.first_playable_ms)),
         ("underruns", gaps),
+        ("no gap above 50 ms (c50)", "-" if summary.c50 is None else f"{100 * summary.c50:.1f} %"),
         ("audio heard", f"{summary.audio_seconds:.0f} s"),
-        ("refused after, p50 / p99", _milliseconds(summary.refused_after_ms)),
+        ("refused after, p50 / p95 / p99", _milliseconds(summary.refused_after_ms)),
         *((f"{count} ×", reason) for reason, count in summary.reasons.items()),
     ]
 
@@ -79,4 +82,4 @@ def summary_table(url: str, seconds: float, summary: Summary) -> Table:
 
 
 def _milliseconds(values: Percentiles | None) -> str:
-    return "-" if values is None else f"{values.p50:.0f} / {values.p99:.0f} ms"
+    return "-" if values is None else f"{values.p50:.0f} / {values.p95:.0f} / {values.p99:.0f} ms"

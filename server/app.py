@@ -16,6 +16,7 @@ from whispergpt.server.edge.request_context import RequestContext
 from whispergpt.server.edge.security_headers import SecurityHeaders
 from whispergpt.server.http import continuation, entry, health, models, pages, play
 from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.realtime import route as realtime
 from whispergpt.server.services import Shared, make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
@@ -61,7 +62,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.services = services
-    for part in (continuation, stream, play, models, entry, health, pages):
+    for part in (continuation, realtime, stream, play, models, entry, health, pages):
         app.include_router(part.router)
     app.mount("/static", pages.files)
     errors.install(app)

@@ -64,6 +64,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.param = status, code, message, param
         self.retry_after = retry_after
+        self.event_id: str | None = None
+        """Id of the WebSocket event that is at fault, where the protocol tells it."""
         self.counted = False
         self.close_code = close_code or _CLOSE_CODES.get(status)
 

@@ -6,6 +6,9 @@ import asyncio
 import socket
 import sys
 
+from whispergpt.engine.checkpoints.hub_errors import HubError
+from whispergpt.engine.extras import MissingPackageError
+from whispergpt.server.hub_models import with_hub_models
 from whispergpt.server.link.devices import EngineDevice, named_devices
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.listener import listen, reserve
@@ -23,6 +26,10 @@ def serve(settings: Settings) -> None:
     """
     logs.configure(settings.log_level, settings.log_lines)
     warn_of_unknown_variables()
+    try:
+        settings = with_hub_models(settings)
+    except (HubError, MissingPackageError) as error:
+        raise ServeError(str(error), 2) from None
     return_large_blocks()
     with listen(settings) if settings.front_ends == 1 else reserve(settings) as listener:
         asyncio.run(_serve(settings, listener))
@@ -33,7 +40,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     try:
         # Imported here, which takes as long as the engines need to import torch at the same time.
         if settings.front_ends > 1:
-            from whispergpt.server.hub import run as hub
+            from whispergpt.server.workers import hub
 
             await hub.run(settings, listener, engines)
         else:

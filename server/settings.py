@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535, description="0 takes any free port")
     model: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="names or folders, comma-separated in the environment; the first is the default",
+        description="names, folders or hf://OWNER/NAME[@REVISION], with commas between in the environment; the first "
+        "is the default",
     )
     device: str = Field(
         default="auto",

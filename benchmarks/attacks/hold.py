@@ -50,12 +50,13 @@ _SAMPLE_SECONDS = 1.0
 async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     """Attack with one key for ``count`` minutes, measure another key's service meanwhile, and return both."""
     key, done = served.keys["other"], Counter[str]()
-    seconds = count * MINUTE_SECONDS
-    await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS / 4, seed)  # fills pools and caches
-    quiet = await _visits(served.url, key, QUIET_MINUTES * MINUTE_SECONDS, seed)
+    seconds, quiet_seconds = count * MINUTE_SECONDS, QUIET_MINUTES * MINUTE_SECONDS
+    await _visits(served.url, key, quiet_seconds / 4, seed)  # fills pools and caches
     before, resident_mb = await footprint(served), served.resident_mb()
-    others = staying_crowd(served.url, LISTENERS, seconds, seed, key)
+    # The listeners play in both measurements, so that the attack is their only difference.
+    others = staying_crowd(served.url, LISTENERS, quiet_seconds + seconds, seed, key)
     listening = asyncio.create_task(others.run())
+    quiet = await _visits(served.url, key, quiet_seconds, seed)
     watching = asyncio.create_task(_most_held(served))
     with attacking(served.url, served.keys["hog"], done):
         await asyncio.sleep(min(_HOG_STARTS_SECONDS, seconds / 4))

@@ -73,7 +73,8 @@ def main() -> int:
             print(f"{kernel.kernel} for {kernel.capability}: {kernel.spilled} bytes spilled, {kernel.shared} shared")  # noqa: T201
     print(  # noqa: T201
         f"{'passed' if passed else 'FAILED'}: {len(kernels)} compilations, {work.kernels} kernels a step, "
-        f"{work.above_floor:.2f} × the least bytes, modelled {1e3 * work.modelled[8192]:.2f} ms for 8,192 streams, "
+        f"{work.above_floor:.2f} × the least bytes, modelled {1e3 * work.modelled[8192]:.2f} ms for 8,192 streams "
+        f"and real-time streams {work.modelled_streams}, "
         f"interpreter {comparison}; {REPORT} ({report['seconds']} s)"
     )
     return 0 if passed else 1

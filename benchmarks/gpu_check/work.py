@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,31 +10,19 @@ import torch
 
 from whispergpt.benchmarks.arithmetic import traffic_per_frame
 from whispergpt.benchmarks.gpu_check.models import busy_state, in_format
+from whispergpt.benchmarks.lower_bounds import H100, TABLED, Gpu
+from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.launch import Launch
 from whispergpt.engine.model.frame_step import FrameStep
 
-
-@dataclass(frozen=True)
-class Machine:
-    """A GPU's data sheet, and the shares of it that the model assumes to be reached.
-
-    Attributes:
-        bytes_per_second: of its memory; ``memory_share`` is reached.
-        flops_per_second: of its tensor cores in bfloat16, without sparsity; ``arithmetic_share`` is reached.
-        seconds_per_kernel: from the end of one kernel in a graph to the start of the next.
-    """
-
-    name: str
-    bytes_per_second: float
-    flops_per_second: float
-    memory_share: float = 0.8
-    arithmetic_share: float = 0.4
-    seconds_per_kernel: float = 1.5e-6
-
-
-H100 = Machine("H100 SXM", 3.35e12, 989e12)
+MEMORY_SHARE, ARITHMETIC_SHARE = 0.8, 0.4
+"""Shares of a GPU's data sheet that the model assumes to be reached."""
+SECONDS_PER_KERNEL = 1.5e-6
+"""Seconds from the end of one kernel in a graph to the start of the next."""
 STREAMS = (64, 512, 2048, 8192)
+MOST_STREAMS = 1_000_000
+"""Largest number of streams that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,7 @@ class Work:
         stream_floor: least bytes that each stream must move: caches in bfloat16, other state in float32, samples.
         operations: operations of each stream.
         modelled: seconds of a step of so many streams on ``H100``; modelled, not measured.
+        modelled_streams: most streams whose modelled step takes no longer than a frame, by GPU.
     """
 
     kernels: int
@@ -57,6 +47,7 @@ class Work:
     stream_floor: int
     operations: int
     modelled: dict[int, float]
+    modelled_streams: dict[str, int]
 
     @property
     def above_floor(self) -> float:
@@ -71,24 +62,27 @@ def bfloat16_program(step: FrameStep) -> FrameProgram:
 
 def work_of(step: FrameStep, launches: list[Launch]) -> Work:
     """Count a program's work. Bytes that a launch reads twice from its cache count once."""
-    least = traffic_per_frame(step)
-    floor = least.keys_values // 2 + least.state + least.samples
     return Work(
         kernels=len(launches),
         by_name=dict(Counter(launch.name for launch in launches)),
         stream_bytes=sum(launch.cost.row_bytes for launch in launches),
         shared_bytes=sum(launch.cost.shared_bytes for launch in launches),
-        stream_floor=floor,
+        stream_floor=traffic_per_frame(step).in_bfloat16().per_stream,
         operations=sum(launch.cost.operations for launch in launches),
         modelled={streams: modelled_seconds(launches, streams, H100) for streams in STREAMS},
+        modelled_streams={gpu.name: _modelled_streams(launches, gpu) for gpu in TABLED},
     )
 
 
-def modelled_seconds(launches: list[Launch], streams: int, machine: Machine) -> float:
+def modelled_seconds(launches: list[Launch], streams: int, gpu: Gpu) -> float:
     """Return the time of a step: for each kernel its start, and the longer of memory traffic and arithmetic."""
     total = 0.0
     for launch in launches:
-        memory = launch.cost.total_bytes(streams) / (machine.memory_share * machine.bytes_per_second)
-        arithmetic = streams * launch.cost.operations / (machine.arithmetic_share * machine.flops_per_second)
-        total += machine.seconds_per_kernel + max(memory, arithmetic)
+        memory = launch.cost.total_bytes(streams) / (MEMORY_SHARE * gpu.bytes_per_second)
+        arithmetic = streams * launch.cost.operations / (ARITHMETIC_SHARE * gpu.flops_per_second)
+        total += SECONDS_PER_KERNEL + max(memory, arithmetic)
     return total
+
+
+def _modelled_streams(launches: list[Launch], gpu: Gpu) -> int:
+    return bisect_right(range(1, MOST_STREAMS), 1 / FRAME_RATE, key=lambda n: modelled_seconds(launches, n, gpu))

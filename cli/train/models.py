@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.options import expand_options
+from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import Batch, ModelOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig
@@ -51,14 +50,14 @@ def lm(
 @expand_options
 def fine(
     options: ModelOptions,
-    model: Annotated[Path, typer.Option(help="Folder of the model whose fine stage is to be trained anew.")],
+    model: Annotated[str, typer.Option(help=f"Model whose fine stage is to be trained anew. {MODEL_HELP}.")],
     steps: Steps = FineRecipe.steps,
     batch: Batch = FineRecipe.batch,
 ) -> None:
     """Train a model's fine stage anew, alone, and write a model folder that can be served."""
     with told_in_one_line():
         device, products = options.pick()
-        loaded = load_model(str(model), device)
+        loaded = load_model(model, device)
         train, held = options.load_tokens(loaded.step.codec, loaded.step.model.config.mel)
         recipe = FineRecipe(steps, batch, seed=options.seed, shares=options.folder_shares)
         train_fine(train, held, loaded, options.out, recipe, device, products, options.tensorboard)
@@ -67,7 +66,7 @@ def fine(
 @expand_options
 def own(
     options: ModelOptions,
-    model: Annotated[Path, typer.Option(help="Folder of the model that is to hear itself.")],
+    model: Annotated[str, typer.Option(help=f"Model that is to hear itself. {MODEL_HELP}.")],
     fine_temperature: Annotated[
         float | None,
         typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
@@ -78,7 +77,7 @@ def own(
     """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
     with told_in_one_line():
         device, products = options.pick()
-        loaded = load_model(str(model), device)
+        loaded = load_model(model, device)
         codec, config = loaded.step.codec, loaded.step.model.config
         stage = config.fine
         if stage is None:

@@ -1,4 +1,4 @@
-"""``whispergpt train install|curves``: what becomes of finished runs."""
+"""``whispergpt train install|push|curves``: what becomes of finished runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
 from whispergpt.training.install import install_model
+from whispergpt.training.push import push_model
 from whispergpt.training.study.curves import draw_curves, read_curve
 
 
@@ -20,6 +21,19 @@ def install(
     """Put what a run made among the installed models; a codec that one of them has is shared with it."""
     with told_in_one_line():
         typer.echo(f"installed {install_model(run, name, replacing)}")
+
+
+def push(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN_OR_FOLDER", help="Folder of a run or a model, or an installed model's name."),
+    ],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository, made if it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a missing repository private.")] = False,
+) -> None:
+    """Upload a model to the Hugging Face Hub, for `--model hf://OWNER/NAME`; HF_TOKEN is the token to write with."""
+    with told_in_one_line():
+        typer.echo(f"pushed {push_model(model, repository, private).pinned}")
 
 
 def curves(

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 PYTHON = "3.11"
 """Python version of the base image."""
-EXTRAS = ("tracing", "ray")
+EXTRAS = ("tracing", "hub")
 _CUDA = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 _BUILD = "setuptools"
 """Package that builds the project but is no dependency of it."""
@@ -33,7 +33,7 @@ def locked(*extras: str) -> list[str]:
 
 def main() -> int:
     """Resolve with and without Ray, write the three files, and return the exit status."""
-    base, everything = locked("tracing"), locked(*EXTRAS)
+    base, everything = locked(*EXTRAS), locked(*EXTRAS, "ray")
     if not set(base) <= set(everything):
         sys.stderr.write(
             "Ray changes versions of packages that the image has without it; add them to constraints.txt.\n"

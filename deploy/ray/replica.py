@@ -8,8 +8,11 @@ import ray
 from fastapi import FastAPI
 
 from whispergpt.deploy.ray.load import load_of
+from whispergpt.engine.checkpoints.hub_errors import HubError
+from whispergpt.engine.extras import MissingPackageError
 from whispergpt.server.app import create_app
 from whispergpt.server.errors import ApiError
+from whispergpt.server.hub_models import with_hub_models
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services, services_of
 from whispergpt.server.settings import Settings, warn_of_unknown_variables
@@ -23,7 +26,7 @@ class Replica:
     """Deployment on Ray Serve; the app is made in the replica's process, and its lifespan starts and stops the engine.
 
     Raises:
-        ReplicaError: a setting that the replicas of a fleet must share is missing.
+        ReplicaError: a setting that the replicas of a fleet must share is missing, or the hub does not give a model.
         pydantic.ValidationError: a setting is invalid.
         KeyFileError: the file of keys cannot be used.
         TracingError: tracing is not available.
@@ -33,7 +36,10 @@ class Replica:
         settings = fleet_settings(bool(ray.get_gpu_ids()))
         logs.configure(settings.log_level, settings.log_lines)
         warn_of_unknown_variables()
-        self._app = create_app(settings)
+        try:
+            self._app = create_app(with_hub_models(settings))
+        except (HubError, MissingPackageError) as error:
+            raise ReplicaError(str(error)) from None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the app; Ray calls this after the constructor."""

@@ -1,14 +1,17 @@
-"""The frame step as PyTorch computes it on a GPU: captured whole and replayed without the host."""
+"""The frame step as PyTorch computes it on a GPU: captured whole, and in parts, and replayed without the host."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.backends.stage_clock import StageClock
 from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP
+from whispergpt.engine.gpu.replay import Run, run_timed
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, clone, copy_into
 
@@ -23,7 +26,7 @@ class GraphPath:
     are active, and the same seed gives the same codes beside any other streams.
 
     A step copies the active slots to the device, replays the graph, and copies codes and samples back to pinned memory.
-    The host waits only for that last copy.
+    The host waits only for that last copy. A step that is timed replays graphs of its stages, captured too.
     """
 
     dtype = torch.float32
@@ -35,12 +38,13 @@ class GraphPath:
         self._active = torch.zeros(slots, dtype=torch.bool, device=device)
         self._codes = torch.zeros(slots, frame_step.books, dtype=torch.int32, device=device)
         self._samples = torch.zeros(slots, HOP, dtype=torch.int16, device=device)
-        self._active_here = torch.zeros(slots, dtype=torch.bool, pin_memory=True)
-        self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=True)
-        self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=True)
+        pinned = device.type == "cuda"
+        self._active_here = torch.zeros(slots, dtype=torch.bool, pin_memory=pinned)
+        self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=pinned)
+        self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=pinned)
         self._blocks = BlockPool(slots)
         self._done = torch.cuda.Event()
-        self._graph = self._capture()
+        self._graph, self._parts = self._capture()
         self.name = f"cuda-graph-{slots}"
 
     @torch.inference_mode()
@@ -53,31 +57,57 @@ class GraphPath:
         if stages is None:
             self._graph.replay()
         else:
-            self._run(stages)
+            run_timed(self._parts, stages)
         self._codes_here.copy_(self._codes, non_blocking=True)
         self._samples_here.copy_(self._samples, non_blocking=True)
         self._done.record()
         self._done.synchronize()
         return self._codes_here.numpy()[slots], self._blocks.gather(self._samples_here.numpy(), slots)
 
-    def _run(self, stages: dict[str, float] | None = None) -> None:
-        clock = None if stages is None else StageClock(self._active.device, stages)
-        codes, samples = self._frame_step(self._state, self._active, clock)
+    def _run(self, mark: Callable[[str], None] | None = None) -> None:
+        codes, samples = self._frame_step(self._state, self._active, mark)
         self._codes.copy_(codes)
         self._samples.copy_(samples)
 
     @torch.inference_mode()
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """Capture a step. No slot is active; the state is restored afterwards in any case."""
-        before = clone(self._state)
-        aside = torch.cuda.Stream(self._active.device)
-        aside.wait_stream(torch.cuda.current_stream(self._active.device))
+    def _capture(self) -> tuple[torch.cuda.CUDAGraph, list[tuple[str, Run]]]:
+        """Capture a step, and its parts. No slot is active; the state is restored afterwards in any case."""
+        before, device = clone(self._state), self._active.device
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP_STEPS):
                 self._run()
-        torch.cuda.current_stream(self._active.device).wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        torch.cuda.current_stream(device).wait_stream(aside)
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=pool):
             self._run()
+        torch.cuda.synchronize(device)
+        with torch.cuda.stream(aside):
+            parts = self._capture_parts(pool)
+        torch.cuda.current_stream(device).wait_stream(aside)
         copy_into(self._state, before)
-        return graph
+        return graph, parts
+
+    def _capture_parts(self, pool: Any) -> list[tuple[str, Run]]:
+        """Capture a graph up to each mark of the step, and one of what follows the last mark.
+
+        They share ``pool`` with the whole graph, beside which none of them ever runs, and hand tensors on within it.
+        """
+        parts: list[tuple[str, Run]] = []
+        graph = torch.cuda.CUDAGraph()
+
+        def end(stage: str) -> None:
+            graph.capture_end()
+            parts.append((stage, graph.replay))
+
+        def mark(stage: str) -> None:
+            nonlocal graph
+            end(stage)
+            graph = torch.cuda.CUDAGraph()
+            graph.capture_begin(pool=pool)
+
+        graph.capture_begin(pool=pool)
+        self._run(mark)
+        end("codec")  # samples to 16 bits
+        return parts

@@ -58,22 +58,29 @@ class Heard:
 
 
 class PromptPath(Protocol):
-    """The three stages. Those of one prompt may run at once; two prompts in one stage take turns."""
+    """The three stages. Those of one prompt may run at once; two prompts in one stage take turns, or go together.
+
+    Attributes:
+        lanes: most prompts that a stage takes together; none changes what becomes of another. An error leaves the
+            states of all as they were.
+    """
+
+    lanes: int
 
     def sizes(self, encoded: int) -> tuple[int, int]:
         """Return the fewest and most frames of the chunk after ``encoded`` frames; the last may have fewer."""
         ...
 
-    def encode(self, state: PromptState, audio: Samples) -> Tensor:
-        """Encode the prompt's next samples ``[T·320]`` → codes int64 ``[K, T]``."""
+    def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
+        """Encode the next samples ``[T·320]`` of each prompt → codes int64 ``[K, T]``."""
         ...
 
-    def decode(self, state: PromptState, codes: Tensor) -> Heard:
-        """Decode the next chunk, with codes as ``encode`` gave them."""
+    def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
+        """Decode the next chunk of each prompt, with codes as ``encode`` gave them."""
         ...
 
-    def read(self, state: PromptState, heard: Heard) -> None:
-        """Have the model read the next chunk, as ``decode`` gave it."""
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        """Have the model read the next chunk of each prompt, as ``decode`` gave it."""
         ...
 
     def sounding(self, state: PromptState) -> State:
@@ -106,6 +113,7 @@ class TorchPromptPath:
     """Prompts by torch, in chunks of fixed size: the last bits of its products depend on their number of rows."""
 
     GRID = 32
+    lanes = 1
 
     def __init__(self, step: FrameStep, device: torch.device) -> None:
         self._step, self._device = step, device
@@ -114,20 +122,23 @@ class TorchPromptPath:
         return self.GRID, self.GRID
 
     @torch.inference_mode()
-    def encode(self, state: PromptState, audio: Samples) -> Tensor:
+    def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
+        ((state, audio),) = chunks
         samples = torch.from_numpy(audio).to(self._device)[None, None]
         codes = self._step.codec.encode_step(samples, state.encoder, cold=state.encoded == 0)[0]
         state.encoded += codes.shape[-1]
-        return codes
+        return [codes]
 
     @torch.inference_mode()
-    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+    def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
+        ((state, codes),) = chunks
         audio = self._step.hear(codes[None], state.stream, state.decoded)[0]
         state.decoded += codes.shape[-1]
-        return Heard(codes, audio)
+        return [Heard(codes, audio)]
 
     @torch.inference_mode()
-    def read(self, state: PromptState, heard: Heard) -> None:
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        ((state, heard),) = chunks
         self._step.read(heard.codes[None, 0], heard.audio[None], state.stream, state.read)
         state.read += heard.codes.shape[-1]
 
@@ -139,50 +150,45 @@ class TorchPromptPath:
 
 
 class GpuPromptPath:
-    """Prompts by Triton kernels, as far as the codec goes; torch reads them, in its chunks of fixed size.
-
-    Several prompts may go through the codec at once: see ``LANES`` of ``whispergpt.engine.gpu.prompt_path``.
+    """Prompts in lanes: by Triton kernels through the codec, and by a captured graph of torch through the model.
 
     Args:
-        dtype: of the decoder's products. Those of the encoder are float32.
+        dtype: of the decoder's products and of the model's caches. All other products are float32.
     """
 
     def __init__(self, step: FrameStep, device: torch.device, dtype: torch.dtype) -> None:
-        from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
+        from whispergpt.engine.gpu.prompt_path import LANES, DecodeLanes, EncodeLanes
+        from whispergpt.engine.gpu.read_lanes import ReadLanes
 
-        self._by_torch = TorchPromptPath(step, device)
-        self._device = device
+        self.lanes, self._frames = LANES, min(TorchPromptPath.GRID, *step.model.windows)
         with torch.inference_mode():
-            self._encode = EncodeLanes(step.codec, device, TorchPromptPath.GRID)
-            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, TorchPromptPath.GRID)
+            self._encode = EncodeLanes(step.codec, device, self._frames)
+            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, self._frames)
+            self._read = ReadLanes(step, device, dtype, self._frames)
 
     def sizes(self, encoded: int) -> tuple[int, int]:
-        return self._by_torch.sizes(encoded)
+        return self._frames, self._frames
 
-    def encode(self, state: PromptState, audio: Samples) -> Tensor:
-        return self.encode_all([(state, audio)])[0]
-
-    def encode_all(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
-        """Encode the next chunks of several prompts, as ``encode`` does for one."""
+    def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
         states, cold = [state.encoder for state, _ in chunks], [state.encoded == 0 for state, _ in chunks]
         found = self._encode.encode(states, [torch.from_numpy(audio) for _, audio in chunks], cold)
         for (state, _), codes in zip(chunks, found, strict=True):
             state.encoded += codes.shape[1]
         return found
 
-    def decode(self, state: PromptState, codes: Tensor) -> Heard:
-        return self.decode_all([(state, codes)])[0]
-
-    def decode_all(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
-        """Decode the next chunks of several prompts, as ``decode`` does for one."""
+    def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
         states, cold = [state.sounding for state, _ in chunks], [state.decoded == 0 for state, _ in chunks]
         found = self._decode.decode(states, [codes for _, codes in chunks], cold)
         for state, codes in chunks:
             state.decoded += codes.shape[1]
         return [Heard(codes, audio) for (_, codes), audio in zip(chunks, found, strict=True)]
 
-    def read(self, state: PromptState, heard: Heard) -> None:
-        self._by_torch.read(state, heard)
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        states = [state for state, _ in chunks]
+        coarse, audio = [heard.codes[0] for _, heard in chunks], [heard.audio for _, heard in chunks]
+        self._read.read([state.reading for state in states], coarse, audio, [state.read for state in states])
+        for state, codes in zip(states, coarse, strict=True):
+            state.read += len(codes)
 
     def sounding(self, state: PromptState) -> State:
         return state.sounding
@@ -195,6 +201,7 @@ class NativePromptPath:
     """Prompts by compiled kernels; their result does not depend on the chunks' sizes."""
 
     LEAST, MOST = 4, 32
+    lanes = 1
 
     def __init__(self, step: FrameStep, weights: Weights) -> None:
         device = torch.device("cpu")
@@ -214,27 +221,30 @@ class NativePromptPath:
             return self._by_torch.sizes(encoded)
         return self.LEAST, self.MOST
 
-    def encode(self, state: PromptState, audio: Samples) -> Tensor:
+    def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
+        ((state, audio),) = chunks
         if state.encoded == 0 and self._starts_by_torch:
-            return self._by_torch.encode(state, audio)
+            return self._by_torch.encode(chunks)
         frames = len(audio) // HOP
         self._encoder.lend(state.encoder)
         self._encode.audio[:frames] = audio.reshape(frames, HOP)
         self._encode.run(frames)
         state.encoded += frames
-        return torch.from_numpy(self._encode.codes[:, :frames].astype(np.int64))
+        return [torch.from_numpy(self._encode.codes[:, :frames].astype(np.int64))]
 
-    def decode(self, state: PromptState, codes: Tensor) -> Heard:
+    def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
+        ((state, codes),) = chunks
         if state.decoded == 0 and self._starts_by_torch:
-            return self._by_torch.decode(state, codes)
+            return self._by_torch.decode(chunks)
         frames = codes.shape[1]
         self._decoder.lend(state.sounding)
         self._decode.codes[:, :frames] = codes.numpy()
         self._decode.run(frames)
         state.decoded += frames
-        return Heard(codes, torch.from_numpy(self._decode.audio[:frames].flatten()))
+        return [Heard(codes, torch.from_numpy(self._decode.audio[:frames].flatten()))]
 
-    def read(self, state: PromptState, heard: Heard) -> None:
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        ((state, heard),) = chunks
         frames = heard.codes.shape[1]
         self._reader.lend(state.reading)
         self._read.codes[:frames] = heard.codes[0].numpy()

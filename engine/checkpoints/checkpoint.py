@@ -3,6 +3,7 @@
 A folder holds ``config.json`` (sizes, sampling defaults, licence), ``model.safetensors``, ``codec.safetensors`` and
 ``MODEL_CARD.md``. Instead of ``codec.safetensors`` the config may name another codec: ``"codec": "encodec_24khz"`` is
 the published one, ``"codec": {"of": NAME, "sha256": ...}`` that of a model folder beside it or of an installed model.
+A model of the Hugging Face Hub is such a folder in the hub's cache.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import msgspec
 import torch
 from safetensors.torch import save_file
 
+from whispergpt.engine.checkpoints.hub import fetch_model, is_hub_name
+from whispergpt.engine.checkpoints.hub_errors import HubError
 from whispergpt.engine.checkpoints.installed import INSTALLED, installed_models, model_folder
 from whispergpt.engine.checkpoints.weights_file import WeightsFileError, load_module, outline, weights_of
 from whispergpt.engine.config import HOP, CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
+from whispergpt.engine.extras import MissingPackageError
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -37,35 +41,61 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run. ``digest``: the first eight hex digits of the SHA-256 of its files."""
+    """A model ready to run.
+
+    Attributes:
+        digest: the first eight hex digits of the SHA-256 of its files.
+        revision: the commit of the hub that it is; None where it is not from the hub.
+    """
 
     id: str
     step: FrameStep
     defaults: SamplingDefaults
     licence: str
     digest: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a model is, and what requests call it."""
+
+    folder: Path
+    id: str
+    revision: str | None = None
 
 
 def find_model(name_or_folder: str) -> Path:
-    """Return the folder of an installed model or of a path.
+    """Return the folder of an installed model, of a path, or of a model of the hub, which is fetched if need be.
 
     Raises:
-        ModelError: there is neither.
+        ModelError: there is none, or the hub does not give it.
     """
+    return _place_of(name_or_folder).folder
+
+
+def _place_of(name_or_folder: str) -> _Place:
+    if is_hub_name(name_or_folder):
+        try:
+            fetched = fetch_model(name_or_folder)
+        except (HubError, MissingPackageError) as error:
+            raise ModelError(str(error)) from None
+        return _Place(fetched.folder, fetched.id, fetched.commit)
     folder = model_folder(name_or_folder)
     if folder is not None:
-        return folder
+        return _Place(folder, folder.name)
     known = ", ".join(installed_models()) or "none"
     raise ModelError(f"There is no model {name_or_folder!r}: not installed ({known}) and not a model folder.")
 
 
 def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
-    """Load a model folder in float32.
+    """Load a model in float32, by what ``find_model`` takes.
 
     Raises:
         ModelError: the model is missing, damaged or of another format; the message names the file.
     """
-    folder = find_model(name_or_folder)
+    place = _place_of(name_or_folder)
+    folder = place.folder
     config = _read_config(folder)
     sizes, defaults, licence = _described(folder, config)
     codec = load_codec(folder)
@@ -75,11 +105,12 @@ def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
     except WeightsFileError as error:
         raise ModelError(str(error)) from None
     return LoadedModel(
-        id=folder.name,
+        id=place.id,
         step=FrameStep(codec, model).eval().requires_grad_(False).to(device),
         defaults=defaults,
         licence=licence,
         digest=_digest(folder),
+        revision=place.revision,
     )
 
 
@@ -89,10 +120,10 @@ def describe_model(name_or_folder: str) -> dict[str, Any]:
     Raises:
         ModelError: the model is missing or its ``config.json`` does not describe a model.
     """
-    folder = find_model(name_or_folder)
-    sizes, defaults, licence = _described(folder, _read_config(folder))
+    place = _place_of(name_or_folder)
+    sizes, defaults, licence = _described(place.folder, _read_config(place.folder))
     parameters = outline(partial(WhisperGPT, sizes)).parameter_count()
-    return {"id": folder.name, "parameters": parameters, "defaults": to_dict(defaults), "licence": licence}
+    return {"id": place.id, "parameters": parameters, "defaults": to_dict(defaults), "licence": licence}
 
 
 def load_codec(folder: Path) -> Codec:

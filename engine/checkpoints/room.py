@@ -9,19 +9,26 @@ from whispergpt.engine.checkpoints.memory_bound import memory_bound
 from whispergpt.engine.model.streaming import State
 
 
-def require_room(model: LoadedModel, slots: int, device: torch.device, kept_in: torch.dtype) -> None:
+def require_room(model: LoadedModel, slots: int, device: torch.device, kept_in: torch.dtype, tile: int) -> None:
     """Refuse more slots than the device's memory can hold: ``config.json`` may ask for large attention windows.
 
+    Args:
+        tile: slots that are made at once; their number is a multiple of it.
+
     Raises:
-        ModelError: there is too little memory; the message says how much is needed.
+        ModelError: there is too little memory; the message says how much is needed, and how many streams fit.
     """
-    wanted = _bytes_of(model.step.init_state(slots, torch.device("meta"), kept_in))
+    one = _bytes_of(model.step.init_state(1, torch.device("meta"), kept_in))
     there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bound()
-    if wanted > there:
-        raise ModelError(
-            f"The model {model.id!r} keeps {wanted / 2**30:.1f} GiB for {slots} streams, and there are "
-            f"{there / 2**30:.1f} GiB of memory; allow fewer streams (--max-streams)."
-        )
+    if slots * one <= there:
+        return
+    told = (
+        f"The model {model.id!r} keeps {slots * one / 2**30:.1f} GiB for {slots} streams, and there are "
+        f"{there / 2**30:.1f} GiB of memory"
+    )
+    if fit := there // one // tile * tile:
+        raise ModelError(f"{told}; allow fewer streams: {fit} fit at most (--max-streams {fit}).")
+    raise ModelError(f"{told}, too little for the {tile} that are the fewest.")
 
 
 def _bytes_of(state: State) -> int:

@@ -16,7 +16,7 @@ from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.emitter import UNUSED, Emitter, Signal
 from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, runner
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.streaming import State, branch, copy_into, leaf, rows
+from whispergpt.engine.model.streaming import State, branch, copy_all, leaf, rows
 
 LANES = 16
 """Prompts at once: the smallest block that products take."""
@@ -34,7 +34,8 @@ class LaneProgram(Emitter):
     def __init__(self, state: State, device: torch.device, dtype: torch.dtype, frames: int, cold_frames: int) -> None:
         super().__init__(LANES, device, dtype)
         self.rows, self.slots = LANES, self.slots[:LANES]
-        self.frames, self._cold_frames, self._state = frames, cold_frames, state
+        self.frames, self._cold_frames = frames, cold_frames
+        self._lanes = [rows(state, lane, lane + 1) for lane in range(LANES)]
         self._counts = torch.zeros(LANES, dtype=torch.int32, device=device)
         self._cold = torch.zeros(LANES, dtype=torch.int32, device=device)
         cold = self._cold if cold_frames > 1 else None
@@ -57,12 +58,10 @@ class LaneProgram(Emitter):
         self.slots.copy_(torch.tensor([*range(lanes), *(UNUSED for _ in unused)], dtype=torch.int32))
         self._counts.copy_(torch.tensor([*counts, *unused], dtype=torch.int32))
         self._cold.copy_(torch.tensor([*map(int, cold), *unused], dtype=torch.int32))
-        for lane, state in enumerate(states):
-            copy_into(rows(self._state, lane, lane + 1), state)
+        copy_all(self._lanes[:lanes], states)
         with on_device(self.device):
             self._launch_all()
-        for lane, state in enumerate(states):
-            copy_into(state, rows(self._state, lane, lane + 1))
+        copy_all(states, self._lanes[:lanes])
 
     def _finish(self) -> None:
         """End the layout: compile the kernels, and make one call of them."""

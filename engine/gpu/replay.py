@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,8 +21,17 @@ def on_device(device: torch.device) -> torch.cuda.device | nullcontext[None]:
 
 
 def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device) -> None:
-    """Compile what is launched, on a GPU by a first run, before it is captured. No row has a slot then."""
+    """Compile what is launched, on a GPU on all processors and with a first run, before it is captured.
+
+    No row has a slot in that run. Triton's compiler leaves Python's lock to other threads for most of its time.
+    """
     if device.type == "cuda":
+        import triton  # here alone: a machine without a GPU need not have it
+
+        if hasattr(triton, "AsyncCompileMode"):  # before Triton 3.5 the run compiles one kernel after another
+            with ThreadPoolExecutor(os.cpu_count()) as threads, triton.AsyncCompileMode(threads):
+                for launch in launches:
+                    launch.compile(rows)
         launch_each(launches, rows)
         torch.cuda.synchronize(device)
 
@@ -36,6 +47,21 @@ def runner(launches: Sequence[Launch], rows: int, device: torch.device, pool: An
     with torch.cuda.graph(graph, pool=pool):
         launch_each(launches, rows)
     return graph.replay
+
+
+def run_timed(parts: Sequence[tuple[str, Run]], stages: dict[str, float]) -> None:
+    """Run the captured parts of a step on the current device, and add the seconds of each to those of its stage.
+
+    The device's own clock tells them, by events between the parts.
+    """
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
+    events[0].record()
+    for (_, run), event in zip(parts, events[1:], strict=True):
+        run()
+        event.record()
+    events[-1].synchronize()
+    for (stage, _), begin, end in zip(parts, events, events[1:], strict=False):
+        stages[stage] = stages.get(stage, 0.0) + begin.elapsed_time(end) / 1000
 
 
 def launch_each(launches: Sequence[Launch], rows: int) -> None:

@@ -17,7 +17,7 @@ from whispergpt.engine.gpu.emitter import UNUSED
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import INTERPRETED, MISSING
 from whispergpt.engine.gpu.launch import ROW_BLOCK
-from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, runner
+from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, run_timed, runner
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
 
@@ -50,6 +50,9 @@ class GpuPath:
 
     Args:
         state: its rings' format is also that of products: bfloat16 or float32.
+
+    Attributes:
+        kernels: launches in a step.
     """
 
     slow_because: str | None = None
@@ -64,6 +67,7 @@ class GpuPath:
         self._samples_here = torch.zeros_like(self._program.samples, device="cpu", pin_memory=captured)
         self._blocks = BlockPool(slots)
         self._batches = batches(rows)
+        self.kernels = len(self._program.launches)
         self.name = f"triton-{_version()}"
         if captured:
             self._done = torch.cuda.Event()
@@ -98,14 +102,7 @@ class GpuPath:
             for _, run in parts:
                 run()
             return
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
-        events[0].record()
-        for (_, run), event in zip(parts, events[1:], strict=True):
-            run()
-            event.record()
-        events[-1].synchronize()
-        for (stage, _), begin, end in zip(parts, events, events[1:], strict=False):
-            stages[stage] = stages.get(stage, 0.0) + begin.elapsed_time(end) / 1000
+        run_timed(parts, stages)
 
     def _prepare(self) -> tuple[dict[int, Run], dict[int, list[tuple[str, Run]]]]:
         """Return for each batch size the whole step, and its parts by stage for steps that are timed.

@@ -69,7 +69,23 @@ def write_chunk(ring: State, keys: Tensor, values: Tensor, start: int) -> None:
     all_values[:, :, places] = values[:, :, count - kept :].to(all_values.dtype)
 
 
-def ring_positions(start: int, window: int, device: torch.device) -> Tensor:
-    """Return the position in each place ``[window]`` once 0 … ``start`` - 1 are written; negative: empty."""
+def write_lanes(ring: State, keys: Tensor, values: Tensor, places: Tensor, within: Tensor) -> None:
+    """Write T positions of each slot, ``[B, kv_heads, T, head_width]``, to ``places`` ``[B, T]`` where ``within``.
+
+    T is at most the window, so that no place is written twice.
+    """
+    row = torch.arange(places.shape[0], device=places.device)[:, None]
+    for name, new in (("keys", keys), ("values", values)):
+        held = leaf(ring, name)
+        held[row, :, places] = torch.where(
+            within[:, :, None, None], new.transpose(1, 2).to(held.dtype), held[row, :, places]
+        )
+
+
+def ring_positions(start: int | Tensor, window: int, device: torch.device) -> Tensor:
+    """Return the position in each place ``[window]`` once 0 … ``start`` - 1 are written; negative: empty.
+
+    For ``start`` ``[B, 1]`` the places of all slots are returned, ``[B, window]``.
+    """
     place = torch.arange(window, device=device)
     return (start - 1) - ((start - 1 - place) % window)

@@ -100,8 +100,10 @@ class FrameStep(nn.Module):
             mark("fine")
         samples = self.codec.decode_step(codes[:, :, None], branch(state, "decoder"), active)[:, 0]
         mark("codec")
-        mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0] if self.model.hybrid else None
-        mark("mel")
+        mel = None
+        if self.model.hybrid:
+            mel = self.mel.step(samples, branch(state, "mel"), active)[:, 0]
+            mark("mel")
         logits = self.model.step(code, mel, branch(state, "model"), active)
         keep(leaf(state, "logits"), logits, active)
         leaf(sampler, "frame").add_(active)
@@ -137,6 +139,17 @@ class FrameStep(nn.Module):
         mel = self.mel.step(samples, branch(state, "mel")) if self.model.hybrid else None
         logits = self.model.extend(coarse, mel, branch(state, "model"), start)
         keep(leaf(state, "logits"), logits[:, -1], None)
+
+    def read_lanes(self, coarse: Tensor, samples: Tensor, state: State, start: Tensor, count: Tensor) -> None:
+        """Do as ``read`` for a chunk of each of several prompts, of one shape whatever their lengths.
+
+        Args:
+            coarse: codes ``[B, T]``; ``samples`` ``[B, T·320]``.
+            start: frames before each chunk ``[B]``.
+            count: frames of each chunk ``[B]``, at most T; the rest of a lane leaves no trace in its state.
+        """
+        mel = self.mel.step_lanes(samples, branch(state, "mel"), count) if self.model.hybrid else None
+        leaf(state, "logits").copy_(self.model.extend_lanes(coarse, mel, branch(state, "model"), start, count))
 
 
 def to_int16(samples: Tensor) -> Tensor:

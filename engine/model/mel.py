@@ -68,3 +68,13 @@ class CausalMel(nn.Module):
         seen = torch.cat([tail, audio], dim=-1)
         keep(tail, seen[:, seen.shape[1] - self.history :], active)
         return self._slices(seen)
+
+    def step_lanes(self, audio: Tensor, state: State, count: Tensor) -> Tensor:
+        """Compute the next samples ``[B, T·320]`` of every slot → ``[B, T, n_mels]``.
+
+        Of a slot's T frames only the first ``count`` ``[B]`` mean anything; the others leave no trace in the state.
+        """
+        tail = leaf(state, "tail")
+        seen = torch.cat([tail, audio], dim=-1)
+        tail.copy_(seen.gather(1, count[:, None] * HOP + torch.arange(self.history, device=audio.device)))
+        return self._slices(seen)

@@ -14,7 +14,7 @@ The state is passed in, never kept in the module, so that a batch, a prompt and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -71,6 +71,22 @@ def clone(state: State) -> State:
 def copy_into(target: State, source: State) -> None:
     """Overwrite every tensor of ``target`` with that of ``source``, in place."""
     map_state(lambda t, s: t.copy_(s), target, source)
+
+
+def copy_all(targets: Sequence[State], sources: Sequence[State]) -> None:
+    """Overwrite the tensors of many states, as ``copy_into`` does for one; a GPU copies those of a dtype at once."""
+    pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+
+    def gather(target: Tensor, source: Tensor) -> Tensor:
+        to, of = pairs.setdefault(target.dtype, ([], []))
+        to.append(target)
+        of.append(source)
+        return target
+
+    for target, source in zip(targets, sources, strict=True):
+        map_state(gather, target, source)
+    for to, of in pairs.values():
+        torch._foreach_copy_(to, of)
 
 
 def reset(state: State, mask: Tensor) -> None:

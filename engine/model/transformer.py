@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whispergpt.engine.config import StackConfig
-from whispergpt.engine.model.cache import filled, init_ring, place_of, ring_positions, write_chunk, write_one
+from whispergpt.engine.model.cache import (
+    filled,
+    init_ring,
+    place_of,
+    ring_positions,
+    write_chunk,
+    write_lanes,
+    write_one,
+)
 from whispergpt.engine.model.rotary import Rotary, rotate
 from whispergpt.engine.model.streaming import State, branch, leaf
 
@@ -60,12 +68,14 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True)
         return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
-    def extend(self, x: Tensor, ring: State, start: int, turn: Turn, unseen: Tensor) -> Tensor:
-        """Attend for T positions ``[1, T, width]`` of one stream, from position ``start`` on."""
+    def extend(
+        self, x: Tensor, ring: State, write: Callable[[State, Tensor, Tensor], None], turn: Turn, unseen: Tensor
+    ) -> Tensor:
+        """Attend for T positions ``[B, T, width]`` behind those in the ring, which ``write`` adds to it."""
         query, key, value = self._project(x, turn)
         old_keys, old_values = leaf(ring, "keys"), leaf(ring, "values")
         y = self._attend(query, torch.cat([old_keys, key], 2), torch.cat([old_values, value], 2), unseen)
-        write_chunk(ring, key, value, start)
+        write(ring, key, value)
         return y
 
     def step(self, x: Tensor, ring: State, place: tuple[Tensor, Tensor], turn: Turn, unseen: Tensor) -> Tensor:
@@ -76,8 +86,8 @@ class Attention(nn.Module):
 
 
 def _window_mask(query: Tensor, key: Tensor, window: int) -> Tensor:
-    """Return whether the query at one position may see the key at another: bool ``[queries, keys]``."""
-    distance = query[:, None] - key[None, :]
+    """Return whether the query at one position may see the key at another: bool ``[…, queries, keys]``."""
+    distance = query[..., :, None] - key[..., None, :]
     return (distance >= 0) & (distance < window)
 
 
@@ -130,10 +140,27 @@ class Stack(nn.Module):
         at = torch.arange(start, start + x.shape[1], device=x.device)
         before = ring_positions(start, window, x.device)
         seen = torch.cat([_window_mask(at, before, window) & (before >= 0), _window_mask(at, at, window)], dim=-1)
-        turn, unseen = self.rotary(at[None]), ~seen[None, None]
+        return self._extend(x, state, partial(write_chunk, start=start), self.rotary(at[None]), ~seen[None, None])
+
+    def extend_lanes(self, x: Tensor, state: State, start: Tensor, count: Tensor) -> Tensor:
+        """Run a chunk ``[B, T, width]`` of every slot, behind ``start`` ``[B]`` positions.
+
+        Of a slot's chunk only the first ``count`` ``[B]`` positions are written and mean anything. T is at most the
+        window. No shape depends on ``start`` or ``count``.
+        """
+        window, place = self.config.window, torch.arange(x.shape[1], device=x.device)
+        at, before = start[:, None] + place, ring_positions(start[:, None], window, x.device)
+        old = _window_mask(at, before, window) & (before >= 0)[:, None]
+        unseen = ~torch.cat([old, _window_mask(at, at, window)], dim=-1)[:, None]
+        write = partial(write_lanes, places=at % window, within=place < count[:, None])
+        return self._extend(x, state, write, self.rotary(at), unseen)
+
+    def _extend(
+        self, x: Tensor, state: State, write: Callable[[State, Tensor, Tensor], None], turn: Turn, unseen: Tensor
+    ) -> Tensor:
         for index, block in enumerate(self.blocks):
             ring = branch(state, str(index))
-            x = block.run(x, partial(block.attention.extend, ring=ring, start=start, turn=turn, unseen=unseen))
+            x = block.run(x, partial(block.attention.extend, ring=ring, write=write, turn=turn, unseen=unseen))
         return self.norm(x)
 
     def step(self, x: Tensor, state: State, position: Tensor) -> Tensor:

@@ -61,6 +61,12 @@ class WhisperGPT(nn.Module):
             x = torch.cat([x, self.slice_stack(self.slice_projection(mel))], dim=-1)
         return self.stack(x)
 
+    @property
+    def windows(self) -> list[int]:
+        """Return the window of each stack, in frames."""
+        stacks = (self.config.stack, self.config.spectrogram)
+        return [config.window for config in stacks if config is not None]
+
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
         """Return empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
         state: State = {
@@ -86,6 +92,26 @@ class WhisperGPT(nn.Module):
         if self.fine is not None:
             keep(leaf(state, "hidden"), x[:, -1], None)
         return self.head(x)
+
+    def extend_lanes(self, codes: Tensor, mel: Tensor | None, state: State, start: Tensor, count: Tensor) -> Tensor:
+        """Run T frames of every slot, ``[B, T]`` and ``[B, T, n_mels]``, behind ``start`` ``[B]`` of its own.
+
+        Only the first ``count`` ``[B]`` of a slot's frames count.
+
+        Returns:
+            The logits behind each slot's last frame ``[B, 1024]``.
+        """
+        x = self.code_embedding(codes)
+        if self.slice_stack is not None and self.slice_projection is not None:
+            assert mel is not None
+            slices = self.slice_stack.extend_lanes(self.slice_projection(mel), branch(state, "slices"), start, count)
+            x = torch.cat([x, slices], dim=-1)
+        x = self.stack.extend_lanes(x, branch(state, "stack"), start, count)
+        last = x[torch.arange(x.shape[0], device=x.device), (count - 1).clamp(min=0)]
+        leaf(state, "position").copy_(start + count)
+        if self.fine is not None:
+            leaf(state, "hidden").copy_(last)
+        return self.head(last)
 
     def step(self, codes: Tensor, mel: Tensor | None, state: State, active: Tensor) -> Tensor:
         """Run one frame of each slot, ``[B]`` and ``[B, n_mels]`` → logits ``[B, 1024]``; only active slots move on."""

@@ -25,7 +25,7 @@ import numpy as np
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import EngineOptions
-from whispergpt.engine.device import DeviceError
+from whispergpt.engine.device import DeviceError, loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.process.links import Links
 from whispergpt.engine.process.sockets import LinkSockets
@@ -44,6 +44,8 @@ IDLE_SECONDS = 1.0
 """Longest sleep in seconds, after which the worker looks whether its parent lives."""
 BEAT_SECONDS = 0.5
 """Longest time in seconds between two messages to the server."""
+DEVICE_LOST = 3
+"""Exit status of a worker whose device fails from now on: the server starts another."""
 
 
 class Worker:
@@ -82,10 +84,16 @@ class Worker:
             self._drop_prompt(prompt_id)
 
     def handle(self, command: m.Command) -> None:
-        """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone."""
+        """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
         try:
             self._carry_out(command)
-        except Exception:
+        except Exception as error:
+            if loss_of_device(error):
+                raise
             traceback.print_exc()
             self._give_up(command)
 
@@ -275,7 +283,13 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
-    _loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
+    try:
+        _loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
+    except Exception as error:
+        if (told := loss_of_device(error)) is None:
+            raise
+        sys.stderr.write(f"{told}\n")
+        return DEVICE_LOST
     desk.close()
     return 0
 

@@ -3,7 +3,8 @@
 Both have a lower priority than the steps, so that streams go first where processors are scarce. But while a committed
 prompt waits, streams that are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`). After each
 chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up. Prompts of an
-owner for whom more was done than for others, by a head start, go behind those of others.
+owner for whom more was done than for others, by a head start, go behind those of others. On a GPU, chunks of several
+prompts go through a stage together, in the same order.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from itertools import takewhile
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.device import loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
-from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
+from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage, work_together
 
 CHUNK_FRAMES = 32
 """Frames of one prompt before the next has its turn."""
@@ -192,39 +194,46 @@ class PromptDesk:
             if not isinstance(error, Exception):
                 raise
 
-    def _advance(self, arriving: _Arriving, stage: Stage) -> None:
-        """Work on one chunk of one prompt; an error ends that prompt alone."""
-        failure = None
-        try:
-            arriving.encoder.work(stage, CHUNK_FRAMES)
-        except Exception as error:
-            failure = error
+    def _advance(self, due: list[_Arriving], stage: Stage) -> None:
+        """Work on one chunk of each prompt; an error ends its prompt alone.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
+        failures = _work(due, stage)
         with self._changed:
-            self._busy.remove((arriving.engine, stage))
-            try:
-                if failure is None:
-                    self._finish_if_ready(arriving)
-            except Exception as error:
-                failure = error
-            if failure is not None:
-                traceback.print_exception(failure)
-                if arriving.prompt_id in self._arriving:
-                    self._end(arriving, AudioError("internal", UNUSABLE))
+            self._busy.remove((due[0].engine, stage))
+            for arriving in due:
+                failure = failures.get(arriving.prompt_id)
+                try:
+                    if failure is None:
+                        self._finish_if_ready(arriving)
+                except Exception as error:
+                    failure = error
+                if failure is not None:
+                    traceback.print_exception(failure)
+                    if arriving.prompt_id in self._arriving:
+                        self._end(arriving, AudioError("internal", UNUSABLE))
             self._changed.notify_all()
 
-    def _next(self) -> tuple[_Arriving, Stage] | None:
+    def _next(self) -> tuple[list[_Arriving], Stage] | None:
         """Return the prompt whose turn it is, and its last stage that has a chunk; None once the desk is closed.
 
-        The stage is reserved until the chunk is done.
+        Where the stage takes several prompts at once, the next ones in turn that have a chunk for it come with it. The
+        stage is reserved until the chunks are done.
         """
         with self._changed:
             while not self._closed:
-                for arriving in self._in_turn():
+                in_turn = self._in_turn()
+                for arriving in in_turn:
                     for stage in reversed(Stage):
                         if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
+                            due = [o for o in in_turn if o.engine is arriving.engine and o.encoder.can(stage)]
+                            due = due[: arriving.encoder.lanes]
                             self._busy.add((arriving.engine, stage))
-                            self._worked[arriving.owner] += CHUNK_FRAMES
-                            return arriving, stage
+                            for one in due:
+                                self._worked[one.owner] += CHUNK_FRAMES
+                            return due, stage
                 self._changed.wait()
         return None
 
@@ -270,6 +279,22 @@ class PromptDesk:
         del self._arriving[arriving.prompt_id]
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
+
+
+def _work(due: list[_Arriving], stage: Stage) -> dict[int, Exception]:
+    """Work on one chunk of each prompt, and return errors by prompt; after a common error each is tried alone."""
+    try:
+        if len(due) == 1:
+            due[0].encoder.work(stage, CHUNK_FRAMES)
+        else:
+            work_together([arriving.encoder for arriving in due], stage, CHUNK_FRAMES)
+    except Exception as error:
+        if loss_of_device(error):
+            raise
+        if len(due) == 1:
+            return {due[0].prompt_id: error}
+        return {number: failure for one in due for number, failure in _work([one], stage).items()}
+    return {}
 
 
 def _key(arriving: _Arriving) -> PromptKey:

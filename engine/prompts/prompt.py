@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -150,21 +151,14 @@ class PromptEncoder:
         least = 1 if self._committed else self._path.sizes(self._state.encoded)[0]
         return self._waiting_samples >= least * HOP
 
+    @property
+    def lanes(self) -> int:
+        """Return how many prompts of this one's model a stage takes at once."""
+        return self._path.lanes
+
     def work(self, stage: Stage, most: int | None = None) -> None:
         """Take one chunk through a stage; a chunk to encode has at most ``most`` frames where its size is free."""
-        began = time.perf_counter()
-        match stage:
-            case Stage.ENCODE:
-                self._encoded.append(self._path.encode(self._state, self._next_samples(most)))
-            case Stage.DECODE:
-                self._decoded.append(self._path.decode(self._state, self._encoded.popleft()))
-                self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
-            case Stage.READ:
-                heard = self._decoded.popleft()
-                self._path.read(self._state, heard)
-                self._read.append(heard)
-                self._read_frames += heard.codes.shape[1]
-        self._seconds[stage] += time.perf_counter() - began
+        work_together([self], stage, most)
 
     @property
     def is_ready(self) -> bool:
@@ -199,10 +193,52 @@ class PromptEncoder:
         return self.result()
 
     def _next_samples(self, most: int | None) -> Samples:
-        """Return the samples of the next chunk, ``[T·320]``."""
+        """Return the samples of the next chunk, ``[T·320]``, which wait until they are encoded."""
         fewest, room = self._path.sizes(self._state.encoded)
         with self._lock:
             frames = min(self._waiting_samples // HOP, room, max(fewest, most or room))
-            joined = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
-            self._waiting, self._waiting_samples = [joined[frames * HOP :]], len(joined) - frames * HOP
-        return joined[: frames * HOP]
+            self._waiting = [self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)]
+            return self._waiting[0][: frames * HOP]
+
+    def _take_codes(self, codes: Tensor) -> None:
+        """Note that the first samples were encoded."""
+        samples = codes.shape[1] * HOP
+        with self._lock:
+            self._waiting[0] = self._waiting[0][samples:]
+            self._waiting_samples -= samples
+        self._encoded.append(codes)
+
+    def _take_sound(self, heard: Heard) -> None:
+        """Note that the first codes were decoded."""
+        self._encoded.popleft()
+        self._decoded.append(heard)
+        self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
+
+    def _take_read(self) -> None:
+        """Note that the first sound was read."""
+        heard = self._decoded.popleft()
+        self._read.append(heard)
+        self._read_frames += heard.codes.shape[1]
+
+
+def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | None = None) -> None:
+    """Take a chunk of each of several prompts through a stage, at most as many as there are ``lanes``.
+
+    An error leaves all of them as they were, so that each can be tried alone. ``most`` is that of ``work``.
+    """
+    began, path = time.perf_counter(), prompts[0]._path
+    match stage:
+        case Stage.ENCODE:
+            encoded = path.encode([(prompt._state, prompt._next_samples(most)) for prompt in prompts])
+            for prompt, codes in zip(prompts, encoded, strict=True):
+                prompt._take_codes(codes)
+        case Stage.DECODE:
+            decoded = path.decode([(prompt._state, prompt._encoded[0]) for prompt in prompts])
+            for prompt, heard in zip(prompts, decoded, strict=True):
+                prompt._take_sound(heard)
+        case Stage.READ:
+            path.read([(prompt._state, prompt._decoded[0]) for prompt in prompts])
+            for prompt in prompts:
+                prompt._take_read()
+    for prompt in prompts:
+        prompt._seconds[stage] += time.perf_counter() - began

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ log = logs.get("server.guard")
 _ANYBODY = Caller(alone=True)
 _NO_TOKEN = "none-needed"
 _PORTS = {"http": 80, "https": 443}
+KEY_SUBPROTOCOL = "openai-insecure-api-key."
+"""Start of a WebSocket subprotocol that carries a key or token, as OpenAI's client for browsers sends it."""
 _SETTLE_SECONDS = 2.0
 """Seconds for which a changed file is read again: it may change twice within one tick of the file system's clock."""
 
@@ -66,7 +69,7 @@ class Guard:
             self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
 
     def caller_of(self, connection: HTTPConnection) -> Caller:
-        """Return the caller of a connection; this uses a WebSocket's ``?token=`` up.
+        """Return the caller of a connection; this uses a WebSocket's token up.
 
         Raises:
             ApiError: 401, no key or a wrong one; 403, a page of another origin; 429, too many tokens were used.
@@ -125,13 +128,19 @@ class Guard:
         return None if self.open else self._digest_of(connection)
 
     def _digest_of(self, connection: HTTPConnection) -> str:
-        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
-        if scheme:
-            found = digest_of(key.strip()) if scheme.lower() == "bearer" else ""
-            if found not in self._keys:
+        live = connection.scope["type"] == "websocket"
+        scheme, _, named = connection.headers.get("authorization", "").partition(" ")
+        key: str | None = named.strip() if scheme.lower() == "bearer" else ""
+        if not scheme:
+            key = _key_of_subprotocols(connection.scope.get("subprotocols", ())) if live else None
+        if key is not None:
+            found = digest_of(key)
+            if found not in self._keys:  # the clients of OpenAI's API send a token as they send a key
+                found = (live and self.tokens.use(key, self._keys)) or ""
+            if not found:
                 raise _refused("wrong_key", "The key is not known here; send `Authorization: Bearer KEY`.")
             return found
-        token = connection.query_params.get("token") if connection.scope["type"] == "websocket" else None
+        token = connection.query_params.get("token") if live else None
         if token is not None:
             owner = self.tokens.use(token, self._keys)
             if owner is None:
@@ -190,6 +199,12 @@ class Guard:
                 self._callers[digest].bound(key.streams, key.audio_seconds_a_minute, key.name)
         self._count_callers()
         log.info("keys read again", keys=len(keys))
+
+
+def _key_of_subprotocols(offered: Iterable[str]) -> str | None:
+    """Return the key or token among the subprotocols that a WebSocket offers."""
+    keys = (one.removeprefix(KEY_SUBPROTOCOL) for one in offered if one.startswith(KEY_SUBPROTOCOL))
+    return next(keys, None)
 
 
 def _stamp_of(path: Path) -> tuple[int, ...] | None:

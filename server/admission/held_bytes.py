@@ -123,8 +123,8 @@ _NONE = _Message(0, True)
 class ConnectionBytes:
     """Bytes of one WebSocket connection: of parts of messages, of messages that wait, and of its prompt.
 
-    Text and audio are counted in different pots, so that no prompt keeps a control message out. Parts of a text count
-    as text up to the longest text, and as audio beyond.
+    Text and audio are counted in different pots, so that no prompt keeps a control message out. A text that is longer
+    than any control message is audio in base64, and counts as audio; its parts count as text up to that length.
 
     Args:
         prompts: the pot for audio.
@@ -167,8 +167,8 @@ class ConnectionBytes:
         """
         if self._over:
             return
-        message = _Message(size + MESSAGE_OVERHEAD_BYTES, is_text)
-        if is_text:
+        message = _Message(size + MESSAGE_OVERHEAD_BYTES, is_text and size <= MAX_TEXT_BYTES)
+        if message.is_text:
             self._settle(arriving=0, texts=self._texts + message.size)
         else:
             self._settle(arriving=0, audio=self._audio + message.size)

@@ -12,6 +12,7 @@ from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
 from whispergpt.server.admission.held_bytes import ConnectionBytes
+from whispergpt.server.edge.connection.reading_pace import ReadingPace
 from whispergpt.server.edge.raw_answer import raw_answer
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError
 
@@ -53,8 +54,8 @@ class _FrameReader(StreamReader):
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """Counts bytes from their arrival, and closes connections that send messages in tiny parts.
 
-    It stops reading from a client that pings and does not take the pongs. The app finds the count as ``state.held``,
-    and notes there what it has handled.
+    It stops reading from a client that pings and does not take the pongs, and for a while from one that sends too fast.
+    The app finds the count as ``state.held``, and notes there what it has handled.
 
     Args:
         count_bytes: makes the count of a connection.
@@ -75,11 +76,13 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._pace = ReadingPace(self.loop, self.transport.pause_reading, self._read_on)
         if hasattr(transport, "max_size"):  # asyncio's own
             transport.max_size = _READ_BYTES
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._pace.stop()
         # The connection's objects hold each other, so that their memory is given back late.
         self.conn.reader.discard()
         self.frames = []
@@ -89,6 +92,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        self._pace.count(len(data))
         super().data_received(data)
         refused = self.conn.handshake_exc
         if refused is not None and not self.transport.is_closing():  # uvicorn is not told of it
@@ -160,7 +164,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await super().receive()
-        if self._pongs_wait:  # it reads on after each message that is taken
+        if self._pongs_wait or self._pace.pausing:  # it reads on after each message that is taken
             self.transport.pause_reading()
         return message
 
@@ -169,8 +173,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._pongs_wait:
             self._pongs_wait = False
             self._small_frames = 0  # what comes now was sent while nothing was read
-            if not self.read_paused:
-                self.transport.resume_reading()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Resume reading, unless there is another reason to pause."""
+        if not (self.read_paused or self._pongs_wait or self._pace.pausing):
+            self.transport.resume_reading()
 
     def _refuse(self, because: BaseException) -> None:
         self.handshake_complete = self.close_sent = True

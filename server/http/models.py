@@ -18,7 +18,8 @@ async def models(request: Request, _caller: RequestCaller) -> dict[str, list[dic
     """List the models, each with its size, sampling defaults and licence.
 
     A seed gives the same samples for one fingerprint. Engines on different devices may have several, all of which are
-    in `fingerprints`; every answer has that of its engine. `slots` are those of each engine.
+    in `fingerprints`; every answer has that of its engine. `slots` are those of each engine. `revision` is the
+    commit of a model of the Hugging Face Hub, else null.
     """
     engines = services_of(request.app).engines
     return {"data": [_describe(model, engines.fingerprints(model.id)) for model in engines.models.values()]}
@@ -33,6 +34,7 @@ def _describe(model: ModelInfo, fingerprints: list[str]) -> dict[str, Any]:
         "frame_rate": model.frame_rate,
         "defaults": model.defaults,
         "licence": model.licence,
+        "revision": model.revision,
         "fingerprint": model.fingerprint,
         "fingerprints": fingerprints,
         "slots": model.slots,

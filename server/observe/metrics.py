@@ -15,7 +15,7 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 
 _LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_ROUTES = ("/continue", "/stream", "/v1/play")
+_ROUTES = ("/continue", "/stream", "/v1/realtime", "/v1/play")
 _REFUSALS = (
     *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
     *("upload_timeout", "idle_timeout", "paused_too_long", "slow_reader"),

@@ -24,7 +24,7 @@ PACKAGES = {
     "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
 }
 """Distributions that tracing needs, and a module of each: other packages bring other parts of OpenTelemetry."""
-TRACED = ("/continue", "/stream", "/v1/play")
+TRACED = ("/continue", "/stream", "/v1/realtime", "/v1/play")
 """Paths whose requests are traced; requests for metrics and health are not."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -40,50 +41,57 @@ class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
-    """Fields of ``response.create``. With ``resume_token`` an earlier response goes on, from ``from_frame``."""
+    """Fields of ``response.create``. Sampling that is left out is the session's. With ``resume_token`` an earlier
+    response goes on, from ``from_frame``."""
 
     seconds: float | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
     resume_token: str | None = None
     from_frame: int | None = None
 
 
-class _Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+class Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+    """An event that a client may give an id."""
+
     event_id: str | None = None
 
 
-class SessionUpdate(_Event, tag="session.update", kw_only=True):
+class SessionUpdate(Event, tag="session.update", kw_only=True):
     session: SessionFields
 
 
-class BufferClear(_Event, tag="input_audio_buffer.clear"):
+class BufferClear(Event, tag="input_audio_buffer.clear"):
     pass
 
 
-class BufferCommit(_Event, tag="input_audio_buffer.commit"):
+class BufferCommit(Event, tag="input_audio_buffer.commit"):
     pass
 
 
-class ResponseCreate(_Event, tag="response.create", kw_only=True):
+class ResponseCreate(Event, tag="response.create", kw_only=True):
     response: ResponseFields = msgspec.field(default_factory=ResponseFields)
 
 
-class ResponseCancel(_Event, tag="response.cancel"):
+class ResponseCancel(Event, tag="response.cancel"):
     pass
 
 
-class ResponseFork(_Event, tag="response.fork"):
+class ResponseFork(Event, tag="response.fork"):
     seed: int | None = None
 
 
-class ResponsePause(_Event, tag="response.pause"):
+class ResponsePause(Event, tag="response.pause"):
     pass
 
 
-class ResponseResume(_Event, tag="response.resume"):
+class ResponseResume(Event, tag="response.resume"):
     pass
 
 
-class PlaybackReport(_Event, tag="playback.report", kw_only=True):
+class PlaybackReport(Event, tag="playback.report", kw_only=True):
     """Report of a listener on the response so far; underruns left out, or null, are unchanged."""
 
     played_frames: int
@@ -102,10 +110,20 @@ ClientEvent: TypeAlias = (
     | PlaybackReport
 )
 
-_EVENTS: dict[str, type[msgspec.Struct]] = {str(event.__struct_config__.tag): event for event in get_args(ClientEvent)}
-"""Events by their type."""
 _BASE64_AUDIO = "input_audio_buffer.append"
 """Event that carries audio in OpenAI's Realtime API."""
+_BASE64_TOLD = (
+    f"/stream takes audio as binary messages, not as base64 in {_BASE64_AUDIO}; send the bytes themselves, or open "
+    "/v1/realtime, which serves clients of OpenAI's Realtime API."
+)
+
+
+def by_type(union: Any) -> dict[str, type[msgspec.Struct]]:
+    """Return the events of a union by their types."""
+    return {str(event.__struct_config__.tag): event for event in get_args(union)}
+
+
+_EVENTS = by_type(ClientEvent)
 
 
 def parse_event(text: str) -> ClientEvent:
@@ -114,8 +132,30 @@ def parse_event(text: str) -> ClientEvent:
     Raises:
         ApiError: it is not JSON, has no known type, or a field is unknown, missing or of the wrong type.
     """
+    require_text_size(text)
+    message = parse_object(text)
+    if message.get("type") == _BASE64_AUDIO:
+        raise bad_value("type", _BASE64_TOLD, "unknown_type")
+    event: ClientEvent = convert_event(message, _EVENTS)
+    return event
+
+
+def require_text_size(text: str) -> None:
+    """Refuse a text that is longer than any control message.
+
+    Raises:
+        ApiError: 413.
+    """
     if len(text) > MAX_TEXT_BYTES:
         raise ApiError(413, "too_large", f"A text message holds at most {MAX_TEXT_BYTES} characters.")
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """Return the object of a text message.
+
+    Raises:
+        ApiError: it is not a JSON object.
+    """
     try:
         message = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
@@ -124,21 +164,26 @@ def parse_event(text: str) -> ClientEvent:
         raise bad_value(None, "The text message is not valid JSON.", "invalid_json") from None
     if not isinstance(message, dict):
         raise bad_value(None, "The message must be a JSON object with a 'type'.", "invalid_json")
+    return message
+
+
+def convert_event(message: dict[str, Any], events: Mapping[str, type[msgspec.Struct]]) -> Any:
+    """Return a message as one of ``events``, which are given by their types.
+
+    Raises:
+        ApiError: its type is missing or not among them, or a field is unknown, missing or of the wrong type.
+    """
     kind = message.get("type")
-    if kind == _BASE64_AUDIO:
-        told = f"/stream takes audio as binary messages, not as base64 in {_BASE64_AUDIO}; send the bytes themselves."
-        raise bad_value("type", told, "unknown_type")
     if kind is None:
-        raise bad_value("type", f"The message has no 'type'; there is {', '.join(_EVENTS)}.", "missing_field")
-    known = _EVENTS.get(kind) if isinstance(kind, str) else None
+        raise bad_value("type", f"The message has no 'type'; there is {', '.join(events)}.", "missing_field")
+    known = events.get(kind) if isinstance(kind, str) else None
     if known is None:
         named = f"'{kind[:100]}'" if isinstance(kind, str) else shown(kind)
-        raise bad_value("type", f"There is no type {named}; there is {', '.join(_EVENTS)}.", "unknown_type")
+        raise bad_value("type", f"There is no type {named}; there is {', '.join(events)}.", "unknown_type")
     try:
-        event: ClientEvent = msgspec.convert(message, ClientEvent)
+        return msgspec.convert(message, known)
     except msgspec.ValidationError:
         raise first_mistake(message, known) from None
-    return event
 
 
 def require_audio(data: bytes) -> None:

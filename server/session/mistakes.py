@@ -10,7 +10,7 @@ import msgspec
 
 from whispergpt.server.errors import ApiError, bad_value
 
-_IN_WORDS = {str: "text", float: "a number", int: "a whole number", type(None): "null"}
+_IN_WORDS = {str: "text", float: "a number", int: "a whole number", bytes: "base64", type(None): "null"}
 _SHOWN = 40
 """Characters of a client's text that an error repeats."""
 _SHOWN_NAME = 100
@@ -62,7 +62,7 @@ def _mistakes_of_value(value: Any, kind: Any, where: str) -> Iterator[ApiError]:
         if one is msgspec.UnsetType:
             continue
         if get_origin(one) is Literal:
-            told += get_args(one)
+            told += map(str, get_args(one))
             fits = value in get_args(one)
         elif issubclass(one, msgspec.Struct):
             told.append("an object")
@@ -70,8 +70,16 @@ def _mistakes_of_value(value: Any, kind: Any, where: str) -> Iterator[ApiError]:
             if fits:
                 yield from _mistakes(value, one, f"{where}.")
         else:
-            told.append(_IN_WORDS[one])
-            fits = isinstance(value, (int, float) if one is float else one) and not isinstance(value, bool)
+            told.append(_IN_WORDS.get(one, "any value"))
+            fits = _fits(value, one)
         if fits:
             return
     yield bad_value(where, f"{where} must be {' or '.join(told)}, not {shown(value)}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -13,12 +13,19 @@ from whispergpt.engine.messages import ModelInfo, Pace, SamplingParams
 from whispergpt.server.audio.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from whispergpt.server.errors import bad_value
 from whispergpt.server.parameters import Wishes, check_wishes, find_model, sampling_for
-from whispergpt.server.session.events import InputFields, InputFormat, OutputFormat, SessionFields
+from whispergpt.server.session.events import InputFields, InputFormat, OutputFormat, ResponseFields, SessionFields
+
+SAMPLING = ("seed", "temperature", "top_k", "top_p")
+"""Fields that govern sampling, of a session and of a response."""
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Options of one session; each change makes new ones."""
+    """Options of one session; each change makes new ones.
+
+    Attributes:
+        checkpoints: whether responses send tokens to resume them from; a session's protocol decides it.
+    """
 
     model: ModelInfo
     input_format: InputFormat = "file"
@@ -26,6 +33,7 @@ class StreamOptions:
     output_format: OutputFormat = "pcm_s16le"
     wishes: Wishes = field(default_factory=Wishes)
     pace: Pace = "realtime"
+    checkpoints: bool = True
 
     @property
     def input(self) -> tuple[str, str, int]:
@@ -43,7 +51,7 @@ class StreamOptions:
 
     def sampling_in(self, fields: SessionFields) -> dict[str, float | int]:
         """Return the sampling values, without the seed, that ``fields`` of an update named."""
-        named = (name for name in ("temperature", "top_k", "top_p") if getattr(fields, name) is not UNSET)
+        named = (name for name in SAMPLING[1:] if getattr(fields, name) is not UNSET)
         return {name: getattr(self.sampling, name) for name in named}
 
     def updated(self, fields: SessionFields, models: Mapping[str, ModelInfo]) -> StreamOptions:
@@ -59,14 +67,20 @@ class StreamOptions:
             options = options._with_input(fields.input)
         if fields.output is not UNSET and fields.output.format is not UNSET:
             options = replace(options, output_format=fields.output.format)
-        wishes = {
-            name: value
-            for name in ("seed", "temperature", "top_k", "top_p")
-            if (value := getattr(fields, name)) is not UNSET
-        }
+        wishes = {name: value for name in SAMPLING if (value := getattr(fields, name)) is not UNSET}
         options = replace(options, wishes=replace(options.wishes, **wishes))
         check_wishes(options.wishes, "session.")
         return options if fields.pace is UNSET else replace(options, pace=fields.pace)
+
+    def for_response(self, fields: ResponseFields) -> StreamOptions:
+        """Return the options of one response, whose own sampling comes before the session's.
+
+        Raises:
+            ApiError: 400, a field has an impossible value.
+        """
+        wishes = {name: value for name in SAMPLING if (value := getattr(fields, name)) is not None}
+        check_wishes(Wishes(**wishes), "response.")
+        return replace(self, wishes=replace(self.wishes, **wishes))
 
     def describe(self, session_id: str) -> dict[str, Any]:
         """Return the ``session`` of ``session.created`` and ``session.updated``."""

@@ -176,7 +176,7 @@ class SessionPrompt:
             self._charge(rest)
             return rest
         if self._decoded is None:
-            told = "There is no audio to commit: send the prompt as binary messages first."
+            told = "There is no audio to commit; send the prompt first."
             raise ApiError(415, "empty_audio", told, "audio")
         return self._decoded
 

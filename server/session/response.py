@@ -25,7 +25,6 @@ from whispergpt.server.session.response_request import ResponseRequest
 from whispergpt.server.session.socket import ClientGoneError, StreamSocket
 
 log = logs.get("server.stream")
-ROUTE = "/stream"
 _MOST_UNDERRUNS = 1_000_000
 
 
@@ -40,7 +39,7 @@ class StreamResponse:
         self._services, self._socket, self._caller, self._request = services, socket, caller, request
         self._sampling = request.plan.sampling
         self._id = f"resp_{uuid.uuid4().hex}"
-        self._account = Account(services.metrics, ROUTE)
+        self._account = Account(services.metrics, socket.route)
         self._playback: Playback | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = self._over = self._created = False
@@ -194,7 +193,13 @@ class StreamResponse:
         realtime = request.plan.pace == "realtime"
         services = self._services
         playback = Playback(
-            stream, services.metrics, services.tracing, ROUTE, request.began, realtime, request.plan.skipped
+            stream,
+            services.metrics,
+            services.tracing,
+            self._socket.route,
+            request.began,
+            realtime,
+            request.plan.skipped,
         )
         if stream.held:
             playback.pause(True)

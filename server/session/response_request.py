@@ -59,5 +59,7 @@ def continuation(
     """
     committed, seconds = prompt.committed(), fields.seconds
     frames = None if seconds is None else frames_for(seconds, "response.seconds", most_seconds)
-    plan = StreamPlan(options.sampling, frames, options.pace, snapshots=committed.model.resumable)
+    plan = StreamPlan(
+        options.sampling, frames, options.pace, snapshots=options.checkpoints and committed.model.resumable
+    )
     return ResponseRequest(committed, plan, options.output_format, began, place, prompt.paid_seconds)

@@ -10,7 +10,7 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.services import Services
 from whispergpt.server.session.events import ResponseFields
-from whispergpt.server.session.options import StreamOptions
+from whispergpt.server.session.options import SAMPLING, StreamOptions
 from whispergpt.server.session.response_request import ResponseRequest
 from whispergpt.server.tokens.resume_tokens import model_of, unusable
 
@@ -27,8 +27,10 @@ class Resumption:
     """
 
     def __init__(self, services: Services, fields: ResponseFields, sealed: str) -> None:
-        if fields.seconds is not None:
-            raise bad_value("response.seconds", "How long a resumed response is stands in its token.")
+        for name in ("seconds", *SAMPLING):
+            if getattr(fields, name) is not None:
+                told = f"response.{name} of a resumed response stands in its token; leave it out."
+                raise bad_value(f"response.{name}", told)
         self._services = services
         models = services.engines.models
         self._token = services.tokens.open(sealed)

@@ -14,13 +14,12 @@ from whispergpt.server.admission.accounting import Account, count_refusal
 from whispergpt.server.errors import GOING_AWAY, ApiError, bad_value, wrong_order
 from whispergpt.server.link.places import Place
 from whispergpt.server.observe import logs
-from whispergpt.server.parameters import Wishes, check_wishes, find_model, sampling_for
+from whispergpt.server.parameters import Wishes, check_wishes, sampling_for
 from whispergpt.server.services import Services
 from whispergpt.server.session import events
 from whispergpt.server.session.inbox import Inbox
-from whispergpt.server.session.options import StreamOptions
 from whispergpt.server.session.prompt import SessionPrompt
-from whispergpt.server.session.response import ROUTE, StreamResponse
+from whispergpt.server.session.response import StreamResponse
 from whispergpt.server.session.response_request import continuation
 from whispergpt.server.session.resumption import Resumption
 from whispergpt.server.session.socket import IncomingMessage, StreamSocket
@@ -31,11 +30,15 @@ _PLACE_SECONDS = 1.0
 
 
 class StreamSession:
-    """A session on one connection. ``run`` ends when the client leaves or the session must be closed."""
+    """A session on one connection. ``run`` ends when the client leaves or the session must be closed.
+
+    Raises:
+        ApiError: the handshake asks for something that there is not.
+    """
 
     def __init__(self, services: Services, socket: StreamSocket, caller: Caller, session_id: str) -> None:
         self._services, self._socket, self._caller, self._id = services, socket, caller, session_id
-        self._options = StreamOptions(find_model(services.engines.models, None))
+        self._options = socket.first_options(services.engines.models)
         self._prompt = SessionPrompt(services, caller, socket.held)
         self._inbox = Inbox()
         self._response: StreamResponse | None = None
@@ -100,7 +103,7 @@ class StreamSession:
             except ApiError as error:
                 if error.close_code is not None:
                     if self._response is None:  # else that one ends, as what it is
-                        Account(self._services.metrics, ROUTE).refuse(error)
+                        Account(self._services.metrics, self._socket.route).refuse(error)
                     raise
                 refusal = error.with_traceback(None)  # whose frames hold the message
             del message  # gone before the client, which may not read, is told anything
@@ -149,20 +152,26 @@ class StreamSession:
         await self._refuse(self._prompt.too_late())
 
     async def _handle(self, message: IncomingMessage) -> None:
+        with self._socket.read(message) as parts:
+            for part in parts:
+                if isinstance(part, bytes):
+                    await self._add(part)
+                else:
+                    await self._obey(part, message.at)
+
+    async def _add(self, audio: bytes) -> None:
         options = self._options
-        if isinstance(message.content, bytes):
-            events.require_audio(message.content)
-            with self._response_spared():
-                if self._prompt.state == "empty":
-                    # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
-                    self._services.guard.require_known(self._caller)
-                    if self._response is None:
-                        link = self._services.engines.link(options.model.id, options.pace)
-                        self._services.admission.require_room(link, options.model, options.pace)
-                    self._caller.pay(0.0)  # refuses whose allowance is used up
-                await self._prompt.add(message.content, options)
-            return
-        event: events.ClientEvent = events.parse_event(message.content)
+        with self._response_spared():
+            if self._prompt.state == "empty":
+                # Before somebody speaks for seconds, and before their prompt takes the time of those who play.
+                self._services.guard.require_known(self._caller)
+                if self._response is None:
+                    link = self._services.engines.link(options.model.id, options.pace)
+                    self._services.admission.require_room(link, options.model, options.pace)
+                self._caller.pay(0.0)  # refuses whose allowance is used up
+            await self._prompt.add(audio, options)
+
+    async def _obey(self, event: events.ClientEvent, at: float) -> None:
         match event:
             case events.SessionUpdate():
                 self._update(event.session)
@@ -179,7 +188,7 @@ class StreamSession:
             case events.ResponseCreate():
                 with self._response_spared():
                     self._services.guard.require_known(self._caller)
-                await self._create(event.response, message.at)
+                await self._create(event.response, at)
             case events.ResponseCancel():
                 if self._response is None:
                     raise wrong_order("There is no response to cancel.")
@@ -230,15 +239,16 @@ class StreamSession:
     async def _create(self, fields: events.ResponseFields, began: float) -> None:
         if self._response is not None:
             raise wrong_order("A response is playing; wait for response.done or send response.cancel.")
+        options = self._options.for_response(fields)
         if fields.resume_token is not None:
             resumption = Resumption(self._services, fields, fields.resume_token)
             self._give_place_back()  # a session has one at most
-            request = await resumption.request(self._caller, self._options, began)
+            request = await resumption.request(self._caller, options, began)
         elif fields.from_frame is not None:
             raise bad_value("response.from_frame", "response.from_frame needs a response.resume_token.")
         else:
             limit = self._services.settings.max_stream_seconds
-            request = continuation(self._prompt, self._options, fields, limit, self._place, began)
+            request = continuation(self._prompt, options, fields, limit, self._place, began)
         try:
             response = StreamResponse(self._services, self._socket, self._caller, request)
         finally:

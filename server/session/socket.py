@@ -1,19 +1,27 @@
-"""The WebSocket of one session, with bounds on the bytes it reads and on the time for the client to take audio."""
+"""The WebSocket of one session, with bounds on the bytes it reads and on the time for the client to take audio.
+
+A subclass serves the same session to clients that speak another protocol.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from whispergpt.engine.messages import ModelInfo
 from whispergpt.server.admission.held_bytes import ConnectionBytes
 from whispergpt.server.errors import ApiError
-from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.parameters import find_model
+from whispergpt.server.services import Services
+from whispergpt.server.session.events import ClientEvent, parse_event, require_audio
+from whispergpt.server.session.options import StreamOptions
 
 _REASON_BYTES = 120
 
@@ -33,14 +41,23 @@ class IncomingMessage:
 class StreamSocket:
     """Sends events and audio, receives messages; any end of the connection is ``ClientGoneError``."""
 
-    def __init__(
-        self, websocket: WebSocket, send_seconds: float, metrics: Metrics, count_bytes: Callable[[], ConnectionBytes]
-    ) -> None:
-        self._websocket, self._send_seconds, self._metrics = websocket, send_seconds, metrics
+    route: ClassVar[str] = "/stream"
+
+    def __init__(self, websocket: WebSocket, services: Services) -> None:
+        self._websocket, self._services = websocket, services
+        self._send_seconds = services.settings.send_seconds
         held = getattr(websocket.state, "held", None)
         self._counts = held is None  # where another server than ours takes the messages from the network
-        self.held: ConnectionBytes = held or count_bytes()
+        self.held: ConnectionBytes = held or services.admission.connection_bytes()
         """Count of the bytes that this connection holds."""
+
+    def first_options(self, models: Mapping[str, ModelInfo]) -> StreamOptions:
+        """Return the options with which the session begins.
+
+        Raises:
+            ApiError: the handshake asks for something that there is not.
+        """
+        return StreamOptions(find_model(models, None))
 
     async def receive(self) -> IncomingMessage:
         """Return the next message.
@@ -60,6 +77,19 @@ class StreamSocket:
         if self._counts:
             self.held.come(len(content), text is not None)
         return IncomingMessage(content, time.perf_counter())
+
+    @contextmanager
+    def read(self, message: IncomingMessage) -> Iterator[Sequence[ClientEvent | bytes]]:
+        """Give the events and the audio of a message, which are handled within the context.
+
+        Raises:
+            ApiError: the message is neither.
+        """
+        if isinstance(message.content, bytes):
+            require_audio(message.content)
+            yield (message.content,)
+        else:
+            yield (parse_event(message.content),)
 
     async def send_event(self, kind: str, **fields: Any) -> None:
         """Send one event.
@@ -103,7 +133,7 @@ class StreamSocket:
             async with asyncio.timeout(self._send_seconds):
                 await sending
         except TimeoutError:
-            self._metrics.slow_client.labels("closed").inc()
+            self._services.metrics.slow_client.labels("closed").inc()
             raise ClientGoneError from None
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise ClientGoneError from None

@@ -23,13 +23,13 @@ class Seal:
         self._key = hmac.digest(root, purpose.encode(), "sha256")
 
     def close(self, payload: bytes) -> str:
-        """Return the payload and its signature, URL-safe."""
-        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode()
+        """Return the payload and its signature, in characters of URLs and of subprotocols."""
+        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode().rstrip("=")
 
     def open(self, text: str) -> bytes | None:
         """Return the payload; None where the text was not made by ``close`` with this key."""
         try:
-            data = base64.urlsafe_b64decode(text.encode())
+            data = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
         except ValueError:
             return None
         signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from openai import AsyncOpenAI
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
 from whispergpt_client import AsyncClient, Client, WhisperGPTError
 
 from tests.support.audio import SPEECH, pcm_of, samples_of, speech
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
+from tests.support.realtime import expect
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
@@ -94,6 +100,29 @@ def test_a_page_opens_one_socket_with_a_token(url: str, keys: tuple[Path, Keys])
         assert socket.expect_error()["code"] == "wrong_origin"
         assert socket.expect_close() == 1008
     assert HTTP.post(f"{url}/v1/tokens").status_code == 401
+
+
+async def test_a_client_of_openai_brings_a_key_or_a_token(url: str, keys: tuple[Path, Keys]) -> None:
+    def token() -> str:
+        return str(HTTP.post(f"{url}/v1/tokens", headers=bearer(keys[1]["free"])).json()["token"])
+
+    used = token()
+    for secret, welcome in ((keys[1]["free"], True), (used, True), (used, False), ("sk-wrong", False)):
+        client = AsyncOpenAI(base_url=f"{url}/v1", api_key=secret)
+        async with client.realtime.connect(model="speech") as connection:
+            if welcome:
+                await expect(connection, "session.created")
+                continue
+            error = (await expect(connection, "error")).error
+            assert (error.type, error.code) == ("authentication_error", "wrong_key")
+            with pytest.raises(ConnectionClosed, match="1008"):
+                await connection.recv()
+    address = url.replace("http", "ws", 1) + "/v1/realtime"
+    for secret, answer in ((keys[1]["free"], "session.created"), (token(), "session.created"), ("wgpt_no", "error")):
+        offered = [Subprotocol("realtime"), Subprotocol(f"openai-insecure-api-key.{secret}")]  # as in a browser
+        async with connect(address, subprotocols=offered, origin=Origin(url)) as socket:
+            assert socket.subprotocol == "realtime"
+            assert json.loads(await socket.recv())["type"] == answer
 
 
 def test_one_stream_too_many(url: str, keys: tuple[Path, Keys]) -> None:

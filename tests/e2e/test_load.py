@@ -42,6 +42,23 @@ def test_a_crowd_is_heard_out(server: str, tmp_path: Path) -> None:
     wait_for_idle(server)
 
 
+def test_processes_share_a_plan_and_a_clock(server: str) -> None:
+    arguments = ("--streams", "5", "--stay", "--duration", "2", "--live", "0", "--processes", "2")
+    report = load(server, *arguments)
+    heard, listeners = report["heard"], report["listeners"]
+    assert heard["listeners"] == {"arrived": 5, "completed": 5} and report["plan"]["processes"] == 2
+    assert len({one["seed"] for one in listeners}) == 5
+    came = [one["came"] for one in listeners]
+    assert came == sorted(came) and came[0] >= 0 and came[-1] >= 0.4
+    first_audio, playable = heard["time_to_first_audio_ms"], heard["first_playable_ms"]
+    assert 0 < first_audio["p50"] <= first_audio["p95"] <= first_audio["p99"]
+    assert all(one["first_playable_ms"] >= one["time_to_first_audio_ms"] for one in listeners)
+    assert playable["p50"] >= first_audio["p50"]
+    continuous = sum(one["largest_gap_ms"] <= 50 for one in listeners)
+    assert heard["c50"] == continuous / 5
+    wait_for_idle(server)
+
+
 def test_refusals_are_counted_with_the_servers_words() -> None:
     with ServerProcess("--max-streams", "1", environment={"WHISPERGPT_MAX_WAITING": "0"}) as process:
         report = load(process.url, "--streams", "4", "--stay", "--duration", "3", "--live", "0")

@@ -1,8 +1,10 @@
-"""The wheel: what is in it, and every command of an installation that has nothing but the wheel."""
+"""The wheel: what is in it, every command of an installation that has nothing but the wheel, and the README's commands
+there and in a clone."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +68,8 @@ class Installed:
 
     python: Path
     folder: Path
+    clone: Path
+    """The repository that it was built from."""
     names: frozenset[str]
     """Files in the wheel."""
     status: str
@@ -125,7 +129,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     )
     with zipfile.ZipFile(wheels[0]) as archive:
         names = frozenset(archive.namelist())
-    return Installed(python, away, names, status)
+    return Installed(python, away, clone, names, status)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +226,40 @@ def test_the_commands_for_files(installed: Installed) -> None:
 def test_a_server_and_its_listeners(installed: Installed, url: str) -> None:
     report = installed.run("load", url, "--streams", 1, "--stay", "--duration", 1, "--seconds", 1, "--json")
     assert '"completed": 1' in report and '"prompt": ["prompt.flac"]' in report
+
+
+ELSEWHERE = re.compile(r"make |source |pip install |docker |whispergpt serve\b")
+"""Lines of the README that other tests run: installations, images, and servers that would not end."""
+
+
+def readme_lines() -> list[str]:
+    """Return each command of the README's shell examples, made short."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    short = [re.sub(r"((?:seconds|duration)[= ])\d+", r"\g<1>1", line) for line in lines]
+    return [line for line in short if line and not ELSEWHERE.match(line)]
+
+
+@pytest.mark.parametrize("where", ["clone", "installation"])
+def test_the_commands_of_the_readme(where: str, installed: Installed, url: str, tmp_path: Path) -> None:
+    """They work one after the other, and leave nothing behind that git would call untracked."""
+    environment = {**installed.environment, "SDL_AUDIODRIVER": "dummy"}
+    folder = installed.clone if where == "clone" else tmp_path
+    if where == "clone":
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    else:
+        (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = readme_lines()
+    assert len(lines) > 5
+    for line in lines:
+        if shutil.which("ffplay") is None:
+            line = line.partition("| ffplay")[0]
+        command = ["bash", "-euo", "pipefail", "-c", line.replace("http://127.0.0.1:8000", url)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    if where == "clone":
+        git = ["git", "-c", "core.excludesFile=", "status", "--porcelain"]
+        assert subprocess.run(git, cwd=folder, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_the_demonstration(installed: Installed) -> None:

@@ -272,7 +272,7 @@ def test_metrics_can_be_open_where_all_else_asks_for_a_key(process: ServerProces
 def test_audio_that_comes_another_way_is_told_where_it_goes(process: ServerProcess, keys: Keys) -> None:
     with session(process, keys["other"]) as socket:
         socket.event("input_audio_buffer.append", audio="AAAA")
-        check_error(socket.expect_error(), "binary messages", "not as base64")
+        check_error(socket.expect_error(), "binary messages", "not as base64", "/v1/realtime")
         socket.send(json.dumps({"type": "input_audio_buffer.commit"}).encode())
         check_error(socket.expect_error(), "send JSON as a text message")
         assert socket.commit(GOOD_PROMPT) > 0, "neither is a part of the prompt"

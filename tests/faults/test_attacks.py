@@ -79,8 +79,8 @@ def test_a_few_seconds_of_visitors(name: str, streams: int, monkeypatch: pytest.
 
 def test_what_visitors_must_have_heard() -> None:
     minutes = [{"frame_ms": 1.0 + 0.1 * minute, "resident_mb": 500.0 + minute} for minute in range(6)]
-    percentiles = Percentiles(50.0, 90.0)
-    summary = Summary({"arrived": 9, "completed": 9}, 0, 4, percentiles, None, 0, 0, 0.0, 90.0, {})
+    percentiles = Percentiles(50.0, 80.0, 90.0)
+    summary = Summary({"arrived": 9, "completed": 9}, 0, 4, percentiles, percentiles, None, 1.0, 0, 0, 0.0, 90.0, {})
     good = Visitors(4.0, 3.2, minutes, summary, 0, percentiles)
     assert good.whole and good.slower == pytest.approx(1.45 / 1.05 - 1) and good.grown_mb == 4.0
     for bad in (

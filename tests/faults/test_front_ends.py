@@ -37,7 +37,7 @@ CONNECTIONS = 1500
 def front_ends(process: ServerProcess) -> list[int]:
     """The pids of a server's front ends."""
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(process.pid)}
-    return [pid for pid, command in commands.items() if b"server.hub.front_end" in command]
+    return [pid for pid, command in commands.items() if b"server.workers.front_end" in command]
 
 
 def serving(process: ServerProcess) -> int:

@@ -16,6 +16,7 @@ from tests.support.metrics import Metrics
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.admission.held_bytes import FREE_CONTROL_BYTES, MAX_TEXT_BYTES
+from whispergpt.server.edge.connection.reading_pace import BURST_BYTES
 
 UPGRADE = (
     b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -82,6 +83,21 @@ def test_parts_of_a_size_may_be_many(server: str) -> None:
             while b"not_audio" not in told:
                 told += answer.read1(4096)
                 assert told
+    assert_serves(server)
+
+
+def test_more_than_a_burst_is_read_to_its_end(server: str) -> None:
+    """Reading pauses on the way, and goes on: each prompt is taken in and cleared, in its order."""
+    megabyte = bytes([0x82, 0xFF]) + struct.pack("!Q", 1 << 20) + MASK + bytes(1 << 20)
+    clear = json.dumps({"type": "input_audio_buffer.clear"}).encode()
+    count = BURST_BYTES // (1 << 20) + 3
+    with socket_to(server) as wire, wire.makefile("rb") as answer:
+        for _ in range(count):
+            wire.sendall(megabyte + bytes([0x81, 0x80 | len(clear)]) + MASK + clear)
+        told = b""
+        while told.count(b"input_audio_buffer.cleared") < count:
+            told += answer.read1(4096)
+            assert told
     assert_serves(server)
 
 

@@ -1,4 +1,4 @@
-"""On a GPU: the loop equals the CPU's, and the same seed gives the same codes in any slot and company."""
+"""On a GPU: the loop equals the CPU's, and neither streams nor prompts depend on their company."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from whispergpt.benchmarks.gpu.parity import equal_in_company, equal_prompts
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.gpu.launch import ROW_BLOCK
-from whispergpt.engine.messages import SamplingParams
-from whispergpt.engine.prompts.prompt import Prompt
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,17 +22,14 @@ def audio() -> np.ndarray:
     return (0.2 * np.sin(2 * np.pi * 180 * times) * (1 + np.sin(2 * np.pi * 3 * times))).astype(np.float32)
 
 
-def codes_and_samples(engine: Engine, prompt: Prompt, seeds: list[int]) -> list[tuple[list[int], np.ndarray]]:
-    streams = [engine.stream(prompt, SamplingParams(seed, 0.9, 0, 0.95), 40) for seed in seeds]
-    heard: dict[int, list[tuple[int, np.ndarray]]] = {}
-    while not all(stream.ended for stream in streams):
-        for frame in engine.step().frames:
-            heard.setdefault(frame.stream.id, []).append((frame.code, frame.pcm))
-    return [([c for c, _ in heard[s.id]], np.concatenate([p for _, p in heard[s.id]])) for s in streams]
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load("speech", "cuda", max_streams=2 * ROW_BLOCK)
 
 
-def test_prompt_and_logits_equal_the_cpus(audio: np.ndarray) -> None:
-    gpu, cpu = Engine.load("speech", "cuda"), Engine.load("speech", "cpu")
+def test_prompt_equals_the_cpus(audio: np.ndarray) -> None:
+    """In float32 on both; on its own a CPU may multiply in bfloat16."""
+    gpu, cpu = (Engine.load("speech", device, dtype="float32") for device in ("cuda", "cpu"))
     ours, reference = gpu.encode_prompt(audio), cpu.encode_prompt(audio)
     same = (ours.codes.cpu() == reference.codes).float().mean()
     assert same > 0.99, "near ties may fall either way, others not"
@@ -41,11 +37,16 @@ def test_prompt_and_logits_equal_the_cpus(audio: np.ndarray) -> None:
     assert float(error.median()) < 4
 
 
-def test_same_seed_in_any_company(audio: np.ndarray) -> None:
-    engine = Engine.load("speech", "cuda", max_streams=2 * ROW_BLOCK)
-    prompt = engine.encode_prompt(audio)
-    alone = [codes_and_samples(engine, prompt, [seed])[0] for seed in range(0, ROW_BLOCK + 12, 12)]
-    together = codes_and_samples(engine, prompt, list(range(ROW_BLOCK + 12)))[::12]
-    for (codes, samples), (same_codes, same_samples) in zip(alone, together, strict=True):
-        assert codes == same_codes
-        assert (samples == same_samples).all()
+def test_same_seed_in_any_company(engine: Engine, audio: np.ndarray) -> None:
+    assert equal_in_company(engine, engine.encode_prompt(audio), seeds=7, company=ROW_BLOCK + 5, frames=40)
+
+
+def test_prompts_do_not_depend_on_those_beside_them(engine: Engine) -> None:
+    assert equal_prompts(engine, 20)
+
+
+def test_a_step_that_is_timed_says_all_stages(engine: Engine, audio: np.ndarray) -> None:
+    engine.warm_up()
+    stages: dict[str, float] = {}
+    engine.path.step([0, 1, 2], stages)
+    assert stages.keys() == {"lm", "fine", "codec", "mel"} and all(0 < each < 1 for each in stages.values())

@@ -1,4 +1,7 @@
-"""The codec and the mel slice by Triton kernels, in Triton's interpreter: torch's samples and state, in any batch."""
+"""The codec and the mel slice by Triton kernels, in Triton's interpreter: torch's samples and state.
+
+`make gpu-check` compares batches.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ from whispergpt.engine.model.streaming import State, branch, clone, map_state
 from whispergpt.training.codec.start import keep_variance
 
 CPU = torch.device("cpu")
-CODECS = {"embedded codecs": SMALL_CODEC, "full-size codec": ENCODEC_24KHZ}
+CODECS = {
+    "embedded codecs": replace(SMALL_CODEC, n_filters=4, n_codebooks=3),
+    "full-size codec": replace(ENCODEC_24KHZ, n_filters=4, n_codebooks=3),
+}
+"""Codecs of all structures, narrow: the interpreter takes twenty seconds for a frame of the full-size one."""
 SLOTS = 70
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
@@ -77,23 +84,23 @@ def assert_near(found: State, expected: State, path: str = "") -> None:
 @pytest.mark.parametrize("name", CODECS)
 @torch.inference_mode()
 def test_frames_equal_torchs(name: str) -> None:
-    """Three frames of some slots, in any order; the other slots stay as they are."""
+    """Two frames of some slots, in any order; the other slots stay as they are."""
     codec, mel = codec_of(CODECS[name]), CausalMel(MelConfig())
     state = busy_state(codec, mel)
     before, expected = clone(state), clone(state)
-    slots = torch.randperm(SLOTS)[:40].tolist()
+    slots = torch.randperm(SLOTS)[:20].tolist()
     active = torch.zeros(SLOTS, dtype=torch.bool)
     active[slots] = True
     program = Decoder(codec, mel, state, 64)
-    for _ in range(3):
+    for _ in range(2):
         codes = torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
         samples = codec.decode_step(codes[:, :, None], branch(expected, "decoder"), active)[:, 0]
         slices = mel.step(samples, branch(expected, "mel"), active)[:, 0]
         ours, bands = program.frame(slots, codes)
         assert float(samples.abs().max()) > 0.1
         assert float((ours - samples[slots]).abs().max()) < 1e-4
-        assert int((program.samples[:40].int() - to_int16(samples[slots]).int()).abs().max()) <= 4
-        assert program.finite[:40].all()
+        assert int((program.samples[:20].int() - to_int16(samples[slots]).int()).abs().max()) <= 4
+        assert program.finite[:20].all()
         assert float((bands - slices[slots]).abs().max()) < 1e-4
         assert_near(state, expected)
     others = ~active
@@ -106,7 +113,7 @@ def test_frames_equal_torchs(name: str) -> None:
 def test_the_layout_for_float32_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU float32 has its stages in two kernels each, and hidden vectors in memory: no register spills so."""
     apart = replace(IN_THE_INTERPRETER, joined=False, in_parts=True, inputs=16, outputs=64)
-    codec, mel = codec_of(replace(SMALL_CODEC, n_filters=8)), CausalMel(MelConfig())
+    codec, mel = codec_of(CODECS["embedded codecs"]), CausalMel(MelConfig())
     together = busy_state(codec, mel)
     state = clone(together)
     slots, codes = [5, 3, 60], torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
@@ -118,21 +125,3 @@ def test_the_layout_for_float32_computes_the_same(monkeypatch: pytest.MonkeyPatc
     for one, other in zip(program.frame(slots, codes), wanted, strict=True):
         assert float((one - other).abs().max()) < 1e-5
     assert_near(state, together)
-
-
-@pytest.mark.parametrize("name", CODECS)
-@torch.inference_mode()
-def test_company_changes_no_bit(name: str) -> None:
-    codec, mel = codec_of(CODECS[name]), CausalMel(MelConfig())
-    start = busy_state(codec, mel)
-    codes = torch.randint(CODEBOOK_SIZE, (SLOTS, codec.config.n_codebooks))
-    order = torch.randperm(SLOTS)[:64].tolist()
-    found = {}
-    for company in ([order[40]], [order[16]], order[38:41], order[:17], order):
-        state = clone(start)
-        samples, slices = Decoder(codec, mel, state, 64).frame(company, codes)
-        for row, slot in enumerate(company):
-            own = [samples[row], slices[row]]
-            map_state(lambda t: own.append(t[slot]) or t, state)  # noqa: B023
-            first = found.setdefault(slot, own)
-            assert all(torch.equal(one, other) for one, other in zip(first, own, strict=True))

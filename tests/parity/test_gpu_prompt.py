@@ -10,19 +10,23 @@ from torch import Tensor
 
 from tests.parity.test_gpu_codec import CPU, assert_near, codec_of
 from tests.support.audio import speech
+from tests.support.pretended_gpu import GPU, PretendedGpu
+from whispergpt.benchmarks.gpu_check.models import SMALL
 from whispergpt.engine.backends.prompt_path import GpuPromptPath, PromptState, TorchPromptPath
-from whispergpt.engine.config import ENCODEC_24KHZ, GPT_S, HOP, SMALL_CODEC, FineConfig
+from whispergpt.engine.config import ENCODEC_24KHZ, GPT_S, HOP, SMALL_CODEC, FineConfig, ModelConfig
 from whispergpt.engine.gpu.language import INTERPRETED
 from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
+from whispergpt.engine.gpu.read_lanes import ReadLanes
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
-from whispergpt.engine.model.streaming import State, map_state
+from whispergpt.engine.model.streaming import State, branch, leaf, map_state
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.prompts.prompt import PromptEncoder, Stage
 
 FRAMES = 8
-CHUNKS = (8, 3)
-CODECS = {"embedded codecs": SMALL_CODEC, "mirrored": replace(ENCODEC_24KHZ, n_filters=8)}
+CHUNKS = (8, 1)
+NARROW = replace(ENCODEC_24KHZ, n_filters=4)
+"""The full-size codec's structure: its first samples are mirrored, and two layers of LSTM."""
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is off or Triton is missing")
 
@@ -44,11 +48,10 @@ def fresh(codec: Codec) -> tuple[State, State]:
     }
 
 
-@pytest.mark.parametrize("name", CODECS)
 @torch.inference_mode()
-def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
+def test_prompts_equal_torchs_in_any_lane() -> None:
     """Three prompts in chunks, the last one shorter; the third prompt also alone, in the first lane."""
-    codec = codec_of(CODECS[name])
+    codec = codec_of(NARROW)
     sounds = prompts(codec)
     encode, decode = EncodeLanes(codec, CPU, FRAMES), DecodeLanes(codec, CPU, torch.float32, True, FRAMES)
     ours, reference, alone = ([fresh(codec) for _ in sounds] for _ in range(3))
@@ -74,14 +77,15 @@ def test_prompts_equal_torchs_in_any_lane(name: str) -> None:
         for one, other in zip(alone[2], ours[2], strict=True):
             map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, one, other)
         start += count
-    assert len(codes[0].unique()) > 10
+    assert len(codes[0].unique()) > 4
 
 
 def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole prompt on both paths; it and its chunks are shorter than the engine's, for speed."""
     monkeypatch.setattr(TorchPromptPath, "GRID", FRAMES)
     monkeypatch.setattr("whispergpt.engine.prompts.prompt.MIN_PROMPT_SECONDS", 0.1)
-    step = FrameStep(codec_of(SMALL_CODEC), WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
+    codec = codec_of(replace(SMALL_CODEC, n_filters=4))
+    step = FrameStep(codec, WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
     (sound,) = prompts(step.codec)[:1]
     found = []
     for path in (GpuPromptPath(step, CPU, torch.float32), TorchPromptPath(step, CPU)):
@@ -96,3 +100,39 @@ def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(ours.codes, wanted.codes)
     assert int((ours.decoded.int() - wanted.decoded.int()).abs().max()) <= 4
     assert_near(ours.state, wanted.state)
+
+
+@pytest.mark.parametrize("config", [replace(SMALL, fine=None), replace(SMALL, code_width=64, spectrogram=None)])
+@torch.inference_mode()
+def test_prompts_are_read_in_any_lane(config: ModelConfig) -> None:
+    """Chunks of other lengths, windows that are passed, a lane that held no numbers; in other lanes with equal bits."""
+    torch.manual_seed(0)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    lanes = ReadLanes(step, CPU, torch.float32, FRAMES)
+    ours, other, wanted = ([PromptState.fresh(step, CPU).reading for _ in range(3)] for _ in range(3))
+    start = 0
+    for counts in [(8, 8, 8)] * 4 + [(8, 3, 1)]:
+        codes = [torch.randint(1024, (count,)) for count in counts]
+        audio = [0.1 * torch.randn(count * HOP) for count in counts]
+        lanes.read(ours, codes, audio, [start] * 3)
+        lanes.read([PromptState.fresh(step, CPU).reading], [codes[0]], [torch.full_like(audio[0], torch.nan)], [0])
+        for lane in (2, 0, 1):
+            lanes.read([other[lane]], [codes[lane]], [audio[lane]], [start])
+            step.read(codes[lane][None], audio[lane][None], wanted[lane], start)
+        start += FRAMES
+        for found, alone, expected in zip(ours, other, wanted, strict=True):
+            map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, found, alone)
+            assert_near(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
+def test_reading_can_be_captured() -> None:
+    """As far as it can be told without a GPU: nothing waits for values or comes from the CPU."""
+    with PretendedGpu() as gpu, torch.inference_mode():
+        step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(SMALL)).eval().to(GPU)
+        state = step.init_state(2, GPU, torch.float32)
+        codes, start = (torch.zeros(2, *shape, dtype=torch.int64, device=GPU) for shape in ((FRAMES,), ()))
+        audio, count = torch.zeros(2, FRAMES * HOP, device=GPU), torch.full((2,), 3, device=GPU)
+        with gpu.capturing():
+            step.read_lanes(codes, audio, state, start, count)
+        assert leaf(branch(state, "model"), "position").cpu().tolist() == [3, 3]

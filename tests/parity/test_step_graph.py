@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.support.recorded_graphs import pretend_graphs
+from whispergpt.engine.backends.graph_path import GraphPath
 from whispergpt.engine.config import GPT_S, HYBRID, SMALL_CODEC, FineConfig, ModelConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -49,3 +51,35 @@ def test_the_step_is_one_graph(config: ModelConfig) -> None:
     map_state(lambda a, b: torch.testing.assert_close(a, b) or a, by_graph, by_step)
     assert not torch.equal(leaf(by_step, "logits"), leaf(state, "logits")), "the state has moved on"
     assert torch.equal(leaf(by_step, "logits")[2], leaf(state, "logits")[2]), "but not of who does not play"
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (replace(HYBRID, fine=FineConfig()), ["lm", "fine", "codec", "mel", "lm", "codec"]),
+        (GPT_S, ["lm", "codec", "lm", "codec"]),
+    ],
+    ids=["hybrid with fine stage", "gpt-s"],
+)
+def test_a_timed_step_is_replayed_too(config: ModelConfig, parts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The torch path of GPUs computes nothing by itself after the capture, and a timed step is like any other."""
+    pretend_graphs(monkeypatch)
+    torch.manual_seed(0)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    step.pack()
+    found, stages = [], {}
+    for timed in (False, True):
+        with torch.inference_mode():
+            state = step.init_state(SLOTS, torch.device("cpu"))
+            leaf(branch(state, "sampler"), "temperature").fill_(1.0)
+            leaf(branch(state, "sampler"), "seed").copy_(torch.arange(SLOTS))
+        path = GraphPath(step, state, SLOTS, torch.device("cpu"))
+        with monkeypatch.context() as patch:
+            patch.setattr(FrameStep, "forward", lambda *_: pytest.fail("a step was computed eagerly"))
+            found.append([path.step([2, 0], stages if timed else None) for _ in range(4)])
+        assert [stage for stage, _ in path._parts] == parts
+        assert leaf(branch(state, "sampler"), "frame").tolist() == [4, 0, 4]
+    for (codes, samples), (timed_codes, timed_samples) in zip(*found, strict=True):
+        assert (codes == timed_codes).all() and (samples == timed_samples).all()
+    assert len({codes.tobytes() for codes, _ in found[0]}) == 4, "frames follow one another"
+    assert stages.keys() == set(parts) and all(seconds > 0 for seconds in stages.values())

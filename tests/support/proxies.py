@@ -15,6 +15,7 @@ from tests.support.tools import require_tool
 from tests.support.waiting import wait_until
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "proxies.md"
+AUTHORITY = "caddy/pki/authorities/local/root.crt"
 _NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -32,10 +33,14 @@ http {{
 
 
 @contextmanager
-def proxy(name: str, server: str, folder: Path) -> Iterator[str]:
-    """Run ``nginx`` or ``caddy`` in front of ``server``; gives the proxy's URL. Skips where it is not installed."""
+def proxy(name: str, server: str, folder: Path, tls: bool = False) -> Iterator[str]:
+    """Run ``nginx`` or ``caddy`` in front of ``server``; gives the proxy's URL. Skips where it is not installed.
+
+    With ``tls``, which Caddy alone has, its authority's certificate is ``folder / AUTHORITY``.
+    """
     tool = require_tool(name)
     port = free_port()
+    url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     text, there = _documented(name), urlsplit(server).netloc
     assert "127.0.0.1:8000" in text
     text = text.replace("127.0.0.1:8000", there)
@@ -48,15 +53,18 @@ def proxy(name: str, server: str, folder: Path) -> Iterator[str]:
         command = [tool, "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
     else:
         file = folder / "Caddyfile"
-        options = "{\n    admin off\n    auto_https off\n}\n"
-        file.write_text(options + text.replace("audio.example.org", f"http://127.0.0.1:{port}"))
+        https = f"storage file_system {folder}/caddy\n    skip_install_trust\n    auto_https disable_redirects"
+        options = f"{{\n    admin off\n    {https if tls else 'auto_https off'}\n}}\n"
+        if tls:
+            text = text.replace("audio.example.org {", f"{url} {{\n    tls internal\n    bind 127.0.0.1")
+        file.write_text(options + text.replace("audio.example.org", url))
         command = [tool, "run", "--config", str(file), "--adapter", "caddyfile"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:
         wait_until(lambda: process.poll() is not None or _answers(port), f"{name} listens")
         assert process.poll() is None, (folder / "log").read_text()
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         process.terminate()
         process.wait(30)

@@ -15,11 +15,11 @@ from whispergpt.server.access.api_keys import add_key, digest_of
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.held_bytes import Pot, Share
 from whispergpt.server.errors import ApiError
-from whispergpt.server.hub.board import Board
-from whispergpt.server.hub.front_ends import free_lane
-from whispergpt.server.hub.stream_rows import FreeRows, StreamRows
 from whispergpt.server.link.places import Places
 from whispergpt.server.settings import Settings
+from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.front_ends import free_lane
+from whispergpt.server.workers.stream_rows import FreeRows, StreamRows
 
 LANES = 3
 MODELS = {name: ModelInfo(name, 1, 24_000, 75, {}, "", "", 8) for name in ("speech", "piano")}
@@ -34,7 +34,7 @@ def boards() -> list[Board]:
 def test_a_bound_holds_for_processes_that_count_at_once() -> None:
     board, most = Board.make(LANES), 3000
     code = (
-        "import sys; from whispergpt.server.hub.board import Board\n"
+        "import sys; from whispergpt.server.workers.board import Board\n"
         f"board = Board({board.descriptor}, {LANES}, int(sys.argv[1])); number = board.number('streams')\n"
         "while True:\n"
         "    with board.turn:\n"

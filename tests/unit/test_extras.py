@@ -50,6 +50,9 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ("matplotlib", "matplotlib", "plot", "train study context . --model speech --plot x.png"),
         ("matplotlib", "matplotlib", "demo", "demo"),
         ("whispergpt_client", "whispergpt-client", "demo", "demo"),
+        ("huggingface_hub", "huggingface_hub", "hub", "eval . --model hf://me/voice"),
+        ("huggingface_hub", "huggingface_hub", "hub", "serve --model hf://me/voice"),
+        ("huggingface_hub", "huggingface_hub", "hub", "train push speech me/voice"),
         ("tensorboard", "tensorboard", "tensorboard", "train codec . -o run --tensorboard boards"),
     ],
 )

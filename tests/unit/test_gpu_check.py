@@ -9,7 +9,8 @@ import pytest
 from whispergpt.benchmarks.gpu_check.compilation import Compiled
 from whispergpt.benchmarks.gpu_check.interpretation import Comparison
 from whispergpt.benchmarks.gpu_check.jobs import step_of
-from whispergpt.benchmarks.gpu_check.work import H100, bfloat16_program, modelled_seconds, work_of
+from whispergpt.benchmarks.gpu_check.work import bfloat16_program, modelled_seconds, work_of
+from whispergpt.benchmarks.lower_bounds import H100
 from whispergpt.engine.gpu.launch import Cost, Launch
 
 
@@ -21,6 +22,7 @@ def test_a_step_moves_little_more_than_the_least(name: str) -> None:
     assert 1 < work.above_floor < 1.3
     assert sorted(work.modelled.values()) == list(work.modelled.values())
     assert work.modelled[8192] < 6e-3
+    assert 8192 < work.modelled_streams["H100"] < 50_000 and work.modelled_streams["L4"] < 4_000
 
 
 def test_a_modelled_kernel_takes_the_longer_of_memory_and_arithmetic() -> None:

@@ -112,6 +112,15 @@ def test_a_message_is_counted_until_it_is_handled() -> None:
     assert one.bytes == (0, 0), "of a session that is over nobody handles messages"
 
 
+def test_a_text_that_is_longer_than_any_is_audio_in_base64() -> None:
+    one = Connection(control=FREE_CONTROL_BYTES + MAX_TEXT_BYTES)
+    one.held.come(MAX_TEXT_BYTES + 1, is_text=True)
+    assert one.bytes == (MAX_TEXT_BYTES + 1 + MESSAGE_OVERHEAD_BYTES, 0)
+    one.held.take()
+    one.held.handled()
+    assert one.bytes == (0, 0)
+
+
 def test_small_control_messages_are_never_refused() -> None:
     one, hog = Connection(prompts=2_000_000, control=100_000), Caller("hog", identity="hog", alone=True)
     for room in (one.prompts, one.control):

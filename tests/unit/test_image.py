@@ -47,7 +47,7 @@ def needed_by(requirements: list[str]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("extras", [("tracing",), ("tracing", "ray")])
+@pytest.mark.parametrize("extras", [("tracing", "hub"), ("tracing", "hub", "ray")])
 def test_the_image_has_all_that_the_package_needs(extras: tuple[str, ...]) -> None:
     """After a change of pyproject.toml or constraints.txt: ``make lock``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

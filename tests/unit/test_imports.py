@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-NEVER = {"encodec", "torchaudio", "transformers", "matplotlib", "scipy", "librosa", "onnxruntime", "torch._dynamo"}
+NEVER = {
+    *("encodec", "torchaudio", "transformers", "huggingface_hub"),
+    *("matplotlib", "scipy", "librosa", "onnxruntime", "torch._dynamo"),
+}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,18 @@ import ast
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import Tensor
 
 from whispergpt.engine.audio.audio_file import AudioError
+from whispergpt.engine.backends.prompt_path import Heard, PromptState, TorchPromptPath
+from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.desk import HEAD_START_FRAMES, Finished, PromptDesk
@@ -93,6 +98,80 @@ def test_the_same_prompt_as_by_itself(desk: Desk, engine: Engine) -> None:
     found = prompt_of(desk.wait()[0])
     assert (found.codes == alone.codes).all() and (found.decoded == alone.decoded).all()
     assert len(desk.desk) == 0
+
+
+@pytest.fixture(scope="module")
+def float_engine() -> Engine:
+    return Engine.load("speech", "cpu", max_streams=2, dtype="float32")
+
+
+class Lanes(TorchPromptPath):
+    """Torch's path with room for three prompts, which are computed one by one; one sound cannot be encoded."""
+
+    lanes = 3
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.model.step, engine.device)
+        self.companies: list[list[int]] = []
+        self.read_together: list[int] = []
+        self.refused: Samples | None = None
+
+    def encode(self, chunks: Sequence[tuple[PromptState, Samples]]) -> list[Tensor]:
+        self.companies.append([len(audio) // HOP for _, audio in chunks])
+        if any(np.array_equal(audio, self.refused[: len(audio)]) for _, audio in chunks if self.refused is not None):
+            raise MemoryError
+        return [super(Lanes, self).encode([one])[0] for one in chunks]
+
+    def decode(self, chunks: Sequence[tuple[PromptState, Tensor]]) -> list[Heard]:
+        return [super(Lanes, self).decode([one])[0] for one in chunks]
+
+    def read(self, chunks: Sequence[tuple[PromptState, Heard]]) -> None:
+        self.read_together.append(len(chunks))
+        for one in chunks:
+            super().read([one])
+
+
+def test_prompts_that_wait_share_lanes(float_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ones whose turn is next go together, by owner and length, and each is the prompt that it is alone."""
+    lanes = Lanes(float_engine)
+    monkeypatch.setattr(float_engine, "_prompts", lanes)
+    monkeypatch.setattr("whispergpt.engine.prompts.desk.THREADS", 0)
+    audio = {number: noise(0.5 + 0.4 * (number % 3), seed=number) for number in range(5)}
+    alone = {number: float_engine.encode_prompt(samples) for number, samples in audio.items()}
+    lanes.companies.clear()
+    desk = PromptDesk(cache_bytes=0)
+    for number, samples in audio.items():
+        desk.open(number, float_engine, "hog" if number < 4 else "bob")
+        desk.append(number, samples)
+        desk.commit(number)
+    desk._worked["hog"] += HEAD_START_FRAMES + 1
+    due = desk._next()
+    assert due is not None and [one.prompt_id for one in due[0]] == [4], "one owner's do not ride ahead of their turn"
+    desk._advance(*due)
+    desk._worked["hog"] = desk._worked["bob"]
+    while len(desk):
+        due = desk._next()
+        assert due is not None
+        desk._advance(*due)
+    found = {finished.prompt_id: prompt_of(finished) for finished in desk.finished()}
+    assert max(map(len, lanes.companies)) == max(lanes.read_together) == 3
+    for number, prompt in found.items():
+        assert torch.equal(prompt.codes, alone[number].codes) and torch.equal(prompt.row, alone[number].row)
+    assert len(found) == 5
+
+
+def test_an_error_in_company_ends_one_prompt(float_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes = Lanes(float_engine)
+    monkeypatch.setattr(float_engine, "_prompts", lanes)
+    desk = Desk(cache_bytes=0)
+    with desk.desk._changed:  # the desk's threads see all three at once
+        lanes.refused = noise(1, seed=1)
+        for number in range(3):
+            desk.send(number, float_engine, noise(1, seed=number))
+    with closing(desk.desk):
+        outcomes = {finished.prompt_id: finished.outcome for finished in desk.wait(3)}
+    assert [isinstance(outcomes[number], Prompt) for number in range(3)] == [True, False, True]
+    assert 3 in map(len, lanes.companies), "they were tried together first"
 
 
 def test_a_prompt_sent_again_is_known_but_not_to_others(desk: Desk, engine: Engine) -> None:

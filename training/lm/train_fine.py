@@ -65,12 +65,7 @@ def train_fine(
     optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=0.0)
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
     run = Run(out, described, {"fine": model.fine, "optimizer": optimizer}, boards=boards)
-    crops, check = (
-        TokenCrops(
-            tokens, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, ("original", "decoded"), 0.2, recipe.shares
-        )
-        for tokens in (train, [heldout])
-    )
+    crops, check = _crops(train, recipe), _crops([heldout], recipe)
     first, best = run.resume(), run.best("fine_decoded")
 
     def loss_of(batch: Batch) -> torch.Tensor:
@@ -99,3 +94,9 @@ def train_fine(
             means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
+
+
+def _crops(sources: list[Tokens], recipe: FineRecipe) -> TokenCrops:
+    """Return crops of the versions that generation meets, with joins from a prompt to a continuation."""
+    join = ("original", "decoded")
+    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, ODDS, join, 0.2, recipe.shares)

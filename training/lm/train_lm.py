@@ -16,7 +16,7 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import TokenCrops
+from whispergpt.training.data.token_crops import Batch, TokenCrops
 from whispergpt.training.data.tokens import VERSIONS, Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.own_sound import OWN
@@ -105,15 +105,7 @@ def train_lm(
         model.load_state_dict(start.step.model.state_dict())
     peak_rate = recipe.rate_for(config)
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
-    described: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "model": to_dict(config),
-        "train_frames": sum(len(source.codes) for source in train),
-        "optimizer": "muon",
-    }
-    if start is not None:
-        described["of"] = start.digest
-    run = Run(out, described, {"model": model, **optimizer.parts}, boards=boards)
+    run = Run(out, _described(train, config, recipe, start), {"model": model, **optimizer.parts}, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first = run.resume()
@@ -131,19 +123,9 @@ def train_lm(
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
-        batch = crops.batch(step).to(device)
-        with products_in(autocast, device):
-            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-            logits = model.head(hidden)
-            loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
-            fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
-        (loss + recipe.fine_weight * fine).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast))
         with products_in(autocast, device):
             optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
-        known = batch.targets >= 0
-        right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
-        means.add({"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {})})
         if (step + 1) % 25 == 0:
             run.log(step + 1, **means.take())
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
@@ -155,6 +137,35 @@ def train_lm(
             means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
+
+
+def _described(
+    train: list[Tokens], config: ModelConfig, recipe: ModelRecipe, start: LoadedModel | None
+) -> dict[str, Any]:
+    """Return what a resumed run must have in common with the run that it resumes."""
+    described = {
+        "recipe": asdict(recipe),
+        "model": to_dict(config),
+        "train_frames": sum(len(source.codes) for source in train),
+        "optimizer": "muon",
+    }
+    return described if start is None else {**described, "of": start.digest}
+
+
+def _learn(
+    model: WhisperGPT, codec: Codec, batch: Batch, recipe: ModelRecipe, autocast: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Compute the gradients of one batch, clipped, and return its losses and its accuracy."""
+    with products_in(autocast, batch.codes.device):
+        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+        logits = model.head(hidden)
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+        fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
+    (loss + recipe.fine_weight * fine).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    known = batch.targets >= 0
+    right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
+    return {"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {})}
 
 
 def _heard(sources: list[Tokens], config: ModelConfig) -> str:

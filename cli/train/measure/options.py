@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from whispergpt.cli.options import AsJson
+from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.server.parameters import RANGES
 
 Seconds = Annotated[float, typer.Option(min=1, max=600, help="To generate after each prompt.")]
@@ -37,7 +37,7 @@ class MeasureOptions:
 class ContinuationOptions(MeasureOptions):
     """Prompts to continue, and how."""
 
-    model: Annotated[str | None, typer.Option(help="Name of an installed model or a folder.")] = None
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}.")] = None
     prompts: Prompts = 100
     prompt_seconds: Annotated[float, typer.Option(help="Of each prompt.")] = 3.0
     seed: Annotated[int, typer.Option(help="Of the first continuation; the next ones have the next seeds.")] = 0

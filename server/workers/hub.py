@@ -17,9 +17,6 @@ from pydantic import SecretStr
 from whispergpt.server.access.api_keys import KeyFileError
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.admission import Admission
-from whispergpt.server.hub.addresses import Accounts, AddressKeeper
-from whispergpt.server.hub.board import Board
-from whispergpt.server.hub.front_ends import FrontEnds
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engines import Engines
@@ -30,6 +27,9 @@ from whispergpt.server.ready_line import say_ready
 from whispergpt.server.serve_error import ServeError
 from whispergpt.server.serving import url_of
 from whispergpt.server.settings import Settings
+from whispergpt.server.workers.addresses import Accounts, AddressKeeper
+from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.front_ends import FrontEnds
 
 log = logs.get("server.hub")
 _REMOVE = 'cat; while [ -e "$0" ]; do rm -rf -- "$0"; sleep 0.1; done'

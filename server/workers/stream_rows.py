@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from whispergpt.engine.messages import ModelInfo, Pace
 from whispergpt.server.errors import ApiError
-from whispergpt.server.hub.board import ROW, ROWS, Board, hash_of
 from whispergpt.server.link.live_streams import OwnStream
+from whispergpt.server.workers.board import ROW, ROWS, Board, hash_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from whispergpt.server.admission.admission import Admission, UploadMeter
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation, PlayAddresses
 from whispergpt.server.http.upload import ContinueForm
-from whispergpt.server.hub.messages import (
+from whispergpt.server.settings import Settings
+from whispergpt.server.workers.messages import (
     AddressFound,
     AddressMade,
     Answer,
@@ -27,7 +28,6 @@ from whispergpt.server.hub.messages import (
     Refusal,
     TakeAddress,
 )
-from whispergpt.server.settings import Settings
 
 
 @dataclass(frozen=True)

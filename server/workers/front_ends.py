@@ -19,9 +19,14 @@ from pydantic import SecretStr
 from whispergpt.engine.messages import CloseLink, OpenLink
 from whispergpt.server.access.caller import name_of
 from whispergpt.server.access.guard import Guard
-from whispergpt.server.hub.addresses import AddressKeeper
-from whispergpt.server.hub.board import Board
-from whispergpt.server.hub.messages import (
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.supervisor import pause_after
+from whispergpt.server.listener import FLUSH_SECONDS
+from whispergpt.server.observe import logs
+from whispergpt.server.settings import Settings
+from whispergpt.server.workers.addresses import AddressKeeper
+from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.messages import (
     Answered,
     Asked,
     Beat,
@@ -35,11 +40,6 @@ from whispergpt.server.hub.messages import (
     Part,
     Serving,
 )
-from whispergpt.server.link.engine_link import EngineLink
-from whispergpt.server.link.supervisor import pause_after
-from whispergpt.server.listener import FLUSH_SECONDS
-from whispergpt.server.observe import logs
-from whispergpt.server.settings import Settings
 
 log = logs.get("server.front_ends")
 _LOOK_SECONDS = 1.0
@@ -218,7 +218,7 @@ class FrontEnds:
                 "-m",
                 "whispergpt.engine.child",
                 str(os.getpid()),
-                "whispergpt.server.hub.front_end",
+                "whispergpt.server.workers.front_end",
                 str(there.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""One front end: ``python -m whispergpt.server.hub.front_end DESCRIPTOR``; the descriptor is its socket to the hub.
+"""One front end: ``python -m whispergpt.server.workers.front_end DESCRIPTOR``; the descriptor is its socket to the hub.
 
 It serves as a server that is one process does. What bounds are checked against is on the board, and the engines are
 the hub's.
@@ -16,22 +16,6 @@ from pathlib import Path
 
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.admission import Admission
-from whispergpt.server.hub.addresses import Accounts, HubAddresses
-from whispergpt.server.hub.board import Board
-from whispergpt.server.hub.messages import (
-    Answered,
-    Beat,
-    Channel,
-    Drain,
-    EngineDown,
-    EngineUp,
-    Leave,
-    Leaving,
-    LinkBound,
-    Part,
-    Serving,
-)
-from whispergpt.server.hub.stream_rows import FreeRows, StreamRows
 from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.live_streams import LinkShare
 from whispergpt.server.link.remote_engines import RemoteEngines
@@ -44,6 +28,22 @@ from whispergpt.server.serve_error import ServeError
 from whispergpt.server.services import Shared
 from whispergpt.server.serving import make_server, settle
 from whispergpt.server.settings import Settings
+from whispergpt.server.workers.addresses import Accounts, HubAddresses
+from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.messages import (
+    Answered,
+    Beat,
+    Channel,
+    Drain,
+    EngineDown,
+    EngineUp,
+    Leave,
+    Leaving,
+    LinkBound,
+    Part,
+    Serving,
+)
+from whispergpt.server.workers.stream_rows import FreeRows, StreamRows
 
 log = logs.get("server.front_end")
 _BEAT_SECONDS = 0.5
