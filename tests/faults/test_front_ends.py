@@ -30,8 +30,8 @@ SECONDS = 7.0
 FRAME_BYTES = 2 * HOP
 SEEDS = range(STREAMS)
 EVEN = 0.2
-CONNECTIONS = 1500
-"""Connections; ``EVEN`` is more than five standard deviations of a front end's share of so many."""
+CONNECTIONS = 900
+"""Connections; ``EVEN`` is more than four standard deviations of a front end's share of so many."""
 
 
 def front_ends(process: ServerProcess) -> list[int]:
