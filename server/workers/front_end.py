@@ -161,6 +161,8 @@ async def _serve(descriptor: int) -> None:
     if part is None:
         return
     assert isinstance(part, Part)
+    for own in (descriptor, part.board):
+        os.set_inheritable(own, False)  # decoders have no business with them
     settings = Settings(**part.settings)
     logs.configure(settings.log_level, settings.log_lines / settings.front_ends, part.worker)
     told = (os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""), f"service.instance.id=worker-{part.worker}")
