@@ -17,14 +17,17 @@ def listen(settings: Settings, shared_port: int | None = None) -> socket.socket:
 
     Args:
         shared_port: port that ``reserve`` gave, whose connections Linux shares out among the processes that listen
-            there.
+            there. The socket does not listen yet, so that no connection waits for a process that starts.
 
     Raises:
         ServeError: the address cannot be used.
     """
     try:
         family, address = _address_of(settings, shared_port)
-        listener = socket.create_server(address, family=family, backlog=2048, reuse_port=shared_port is not None)
+        if shared_port is None:
+            listener = socket.create_server(address, family=family, backlog=2048)
+        else:
+            listener = _bound(family, address, reuse_port=True)
         # Connections inherit this size: audio that a reader does not take waits here, and then the stream waits.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
         # Connections inherit this too. Without it the first audio, small and behind small events, would wait 40 ms for
@@ -48,16 +51,28 @@ def reserve(settings: Settings) -> socket.socket:
     """
     try:
         family, address = _address_of(settings, None)
-        kept = socket.socket(family, socket.SOCK_STREAM)
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        kept.bind(address)
+        kept = _bound(family, address, reuse_port=False)
         # After the bind, which so finds out whether another server has the port, one of several front ends too.
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return kept
     except OSError as error:
         raise _unusable(settings, error) from None
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str, int], reuse_port: bool) -> socket.socket:
+    """Return a socket as ``socket.create_server`` does, which does not listen."""
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _address_of(settings: Settings, port: int | None) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -79,7 +79,7 @@ class DrainingServer(uvicorn.Server):
 
     def leave(self) -> None:
         """Listen no more, end the streams that can be resumed elsewhere, and drain."""
-        for server in self.servers:
+        for server in self.servers if self.started else []:
             server.close()
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedHttpProtocol):

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +48,8 @@ from whispergpt.server.workers.stream_rows import FreeRows, StreamRows
 
 log = logs.get("server.front_end")
 _BEAT_SECONDS = 0.5
+_READY_SECONDS = 5.0
+"""Longest wait for a link to the engines before listening; later requests are told that the engine restarts."""
 _LOOK_SECONDS = 0.05
 """Seconds between looks at what other front ends do."""
 
@@ -63,7 +66,7 @@ class FrontEnd:
     """
 
     def __init__(self, part: Part, settings: Settings, channel: Channel, port: socket.socket) -> None:
-        self._channel, self._port = channel, port
+        self._channel, self._port, self._in_place = channel, port, part.begun
         self._board = Board(part.board, part.lanes, part.lane)
         self._seconds = self._board.number("processor seconds")
         self._lead = self._board.number("playback lead")
@@ -84,7 +87,7 @@ class FrontEnd:
 
     async def run(self) -> None:
         """Serve until the hub says that this ends, or a signal does."""
-        server = asyncio.create_task(self._server.serve([self._port]))
+        server = asyncio.create_task(self._listen())
         others = [asyncio.create_task(work()) for work in (self._obey, self._beat, self._look)]
         ready = asyncio.create_task(self._say_serving())
         try:
@@ -96,6 +99,14 @@ class FrontEnd:
         finally:
             for task in (ready, *others):
                 task.cancel()
+
+    async def _listen(self) -> None:
+        """Listen, in place of another front end only once requests can be served here: others listen meanwhile."""
+        if self._in_place:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_READY_SECONDS):
+                    await self._engines.first_ready.wait()
+        await self._server.serve([self._port])
 
     async def _obey(self) -> None:
         """Do what the hub says; without it, end at once."""
