@@ -62,17 +62,17 @@ gpu-check: $(VENV)/.installed-dev ## Check the GPU's kernels without a GPU: buil
 gpu: ## Measure this machine's GPU in less than four minutes: build/gpu.json (PYTHON=python3.12)
 	PYTHONPATH=$(CURDIR):$$PYTHONPATH $(or $(wildcard $(BIN)/python),$(PYTHON)) -m whispergpt.benchmarks.gpu $(ARGS)
 
-docs: $(VENV)/.installed-dev ## Build the documentation site into build/site
+docs: $(VENV)/.installed-docs ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-docs-serve: $(VENV)/.installed-dev ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
+docs-serve: $(VENV)/.installed-docs ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
 pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site (needs Chromium)
 	$(BIN)/python docs/illustrate.py
 
 web: ## Build the browser files of the server from clients/web (needs Node)
-	cd clients/web && npm ci --no-audit --no-fund && npm run build
+	cd clients/web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/whispergpt serve $(ARGS)
@@ -105,6 +105,11 @@ $(BIN)/python:
 $(VENV)/.installed: $(PINS) | $(BIN)/python
 	@echo "Installing into $(VENV); PyTorch is large, so the first time takes some minutes."
 	$(PIP_INSTALL) -e clients/python -e '.[demo]'
+	@touch $@
+
+# Where everything is installed already, nothing is left to do.
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -25,6 +25,8 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import (
     FRAME_RATE,
     HOP,
+    LIMITS_HZ,
+    NO_LIMIT,
     CodecConfig,
     FineConfig,
     ModelConfig,
@@ -82,14 +84,18 @@ class HostStep:
 
     streams: int
     snapshots: bool
+    limited: bool
     start_ms: float
     turn_ms: float
     acknowledge_ms: float
     split_ms: float
 
 
-def measure(streams: int, snapshots: bool = False, turns: int = TURNS) -> HostStep:
-    """Measure turns of ``streams`` streams; with ``snapshots``, each is sent one every second."""
+def measure(streams: int, snapshots: bool = False, turns: int = TURNS, limited: bool = False) -> HostStep:
+    """Measure turns of ``streams`` streams.
+
+    With ``snapshots``, each is sent one every second; ``limited``: the bandwidth of all is limited.
+    """
     engine = _tiny_engine(streams)
     now = [0.0]
     packed: list[list[bytes | memoryview]] = [[]]
@@ -103,7 +109,7 @@ def measure(streams: int, snapshots: bool = False, turns: int = TURNS) -> HostSt
     with closing(PromptDesk(cache_bytes=0)) as desk:
         worker = Worker({_MODEL: engine}, send, desk, Capacity({_MODEL: StepCost([1], [1e-6])}, max_load=0))
         prompt = engine.encode_prompt(np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32))
-        worker._prompts[1] = (engine, prompt)
+        worker._prompts[1] = (engine, replace(prompt, limit_hz=LIMITS_HZ[0] if limited else NO_LIMIT))
         for number in range(streams):
             sampling = SamplingParams(number, 1.0, 0, 1.0)
             plan = StreamPlan(sampling, None, "realtime", first_frame=number % FRAME_RATE, snapshots=snapshots)
@@ -121,7 +127,7 @@ def measure(streams: int, snapshots: bool = False, turns: int = TURNS) -> HostSt
         received = [bytes(part) for part in packed[0]]
         splits = [_cpu_seconds(lambda: m.unpack_event(received).frames) for _ in range(turns)]  # type: ignore[union-attr]
     medians = [1e3 * median(times[-turns:]) for times in (steps, acknowledgements, splits)]
-    return HostStep(streams, snapshots, 1e3 * start, *medians)
+    return HostStep(streams, snapshots, limited, 1e3 * start, *medians)
 
 
 def _tiny_engine(streams: int) -> Engine:
@@ -147,11 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m whispergpt.benchmarks.host_step", description=__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="numbers of streams")
     parser.add_argument("--snapshots", action="store_true", help="send every stream's snapshots")
+    parser.add_argument("--limited", action="store_true", help="limit the bandwidth of all streams")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     if min(options.streams) < 1:
         parser.error("--streams must be at least 1")
-    found = [measure(streams, options.snapshots) for streams in options.streams]
+    found = [measure(streams, options.snapshots, limited=options.limited) for streams in options.streams]
     if options.json:
         print(json.dumps([asdict(one) for one in found]))  # noqa: T201
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -11,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import typer
 
 from whispergpt.engine.audio.audio_file import AudioError
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.checkpoints.installed import default_models
-from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.device import DeviceError
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.extras import require_package
+from whispergpt.server.audio.encoders import Format, encode
+from whispergpt.server.audio.provenance import Provenance
 from whispergpt.server.errors import ApiError
 
-WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".opus": "OPUS", ".mp3": "MPEG_LAYER_III"}
+WRITABLE: dict[str, Format] = {".wav": "wav", ".flac": "flac", ".ogg": "opus", ".opus": "opus", ".mp3": "mp3"}
+"""Formats by the ending of their files."""
 SHOWN_SKIPPED = 5
 """Skipped files that are named one by one."""
 
@@ -91,7 +91,7 @@ def tell_if_slow(engine: Engine) -> None:
 
 
 def audio_source(path: Path) -> bytes | Path:
-    """Return the source for ``read_audio``: the path, or for ``-`` the bytes of standard input.
+    """Return the source for ``read_audio``: the path, or the bytes of a pipe and, for ``-``, of standard input.
 
     Raises:
         ValueError: there is no such file.
@@ -100,7 +100,7 @@ def audio_source(path: Path) -> bytes | Path:
         return sys.stdin.buffer.read()
     if not path.exists() or path.is_dir():
         raise ValueError(f"There is no file {path}.")
-    return path
+    return path if path.is_file() else path.read_bytes()
 
 
 def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:
@@ -117,14 +117,10 @@ def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None
         raise ValueError(f"{path} is a folder")
 
 
-def write_audio(path: Path, pcm: npt.NDArray[np.int16]) -> None:
-    """Write samples int16 ``[n]`` at 24 kHz in the format of the file's ending.
+def write_audio(path: Path, pcm: npt.NDArray[np.int16], made: Provenance | None = None) -> None:
+    """Write samples int16 ``[n]`` at 24 kHz in the format of the file's ending, with their provenance as tags.
 
     Raises:
         OSError: the file cannot be written.
     """
-    ending = path.suffix.lower()
-    encoded = io.BytesIO()  # written by Python, since soundfile reports only "System error" for a failed write
-    kind = "OGG" if ending == ".opus" else ending[1:].upper()
-    soundfile.write(encoded, pcm, SAMPLE_RATE, format=kind, subtype=WRITABLE[ending])
-    path.write_bytes(encoded.getbuffer())
+    path.write_bytes(encode(WRITABLE[path.suffix.lower()], pcm.astype("<i2", copy=False).tobytes(), made))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from tqdm import tqdm
 
 from whispergpt.benchmarks.bench import FULL_RUN, Options
 from whispergpt.benchmarks.bench import bench as run_bench
@@ -47,7 +49,8 @@ def bench(
             require_matplotlib("--plot")
         options = Options(preset, seconds, peers, streams_only, curve or plot is not None, dtype, model)
         try:
-            report = run_bench(options, pick_device(device), _tell)
+            with tqdm(desc="bench", unit=" measurements", disable=None, leave=False) as progress:
+                report = run_bench(options, pick_device(device), partial(_tell, progress))
         except WeightsError as error:
             raise ValueError(str(error)) from None
         if plot:
@@ -62,7 +65,8 @@ def bench(
         console.print(table)
 
 
-def _tell(line: str) -> None:
-    """Print a line of progress if stderr is a terminal."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
+def _tell(progress: tqdm[NoReturn], line: str) -> None:
+    """Count a measurement and show its line, where progress is shown."""
+    progress.update()
+    if not progress.disable:
+        progress.write(line, file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import torch
 import typer
+from tqdm import tqdm
 
 from whispergpt.cli.arguments import (
     audio_source,
@@ -21,7 +22,7 @@ from whispergpt.cli.options import MODEL_HELP
 from whispergpt.engine.audio.audio_file import read_audio
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec
-from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.config import HOP, SAMPLE_RATE
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.training.measures.round_trip import KBPS_PER_CODEBOOK, codebooks_at
 
@@ -42,8 +43,10 @@ def codec(
         loaded = load_codec(find_model(model or default_model()))
         books = codebooks_at(kbps, loaded)
         audio = torch.from_numpy(read_audio(audio_source(source), max_seconds=None))
-        offline = OfflineCodec(loaded)
-        decoded = offline.decode(offline.encode(audio)[:books])[: len(audio)]
+        total = 2 * -(-len(audio) // HOP)  # encoded, then decoded
+        with tqdm(total=total, desc="codec", unit="frame", disable=None, leave=False) as progress:
+            offline = OfflineCodec(loaded, progress.update)
+            decoded = offline.decode(offline.encode(audio)[:books])[: len(audio)]
         write_audio(output, to_int16(decoded).numpy())
     seconds = len(audio) / SAMPLE_RATE
     result = {"output": str(output), "kbps": books * KBPS_PER_CODEBOOK, "codebooks": books, "seconds": seconds}

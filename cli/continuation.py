@@ -1,74 +1,170 @@
-"""``whispergpt continue``: continue a recording with the server's engine, but without a server."""
+"""``whispergpt continue``: continue recordings with the server's engine, but without a server."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
 from tqdm import tqdm
 
 from whispergpt.cli.arguments import (
+    WRITABLE,
     audio_source,
     check_finite,
     check_output,
     default_model,
     tell_if_slow,
     told_in_one_line,
-    write_audio,
 )
-from whispergpt.cli.options import MODEL_HELP
+from whispergpt.cli.folder import continue_folder
+from whispergpt.cli.options import MODEL_HELP, AsJson, expand_options
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
-from whispergpt.engine.config import FRAME_RATE, Dtype
+from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.extras import require_package
+from whispergpt.server.audio.encoders import Format, encode
+from whispergpt.server.audio.provenance import provenance, sha256_of
 from whispergpt.server.parameters import DEFAULT_SECONDS, RANGES, Wishes, check_wishes, frames_for, sampling_for
 
+FileFormat = Literal["wav", "flac", "mp3", "opus"]
+STANDARD_OUTPUT = Path("-")
 
-def continuation(
-    prompt: Annotated[Path, typer.Argument(help="The recording to continue; - is standard input.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File for the continuation.")],
-    seconds: Annotated[float, typer.Option(help="Seconds to generate, without the prompt.")] = float(DEFAULT_SECONDS),
-    seed: Annotated[int | None, typer.Option(help=f"{RANGES['seed'].help}; random by default.")] = None,
-    temperature: Annotated[float | None, typer.Option(help=f"{RANGES['temperature'].help}.")] = None,
-    top_k: Annotated[int | None, typer.Option(help=f"{RANGES['top_k'].help}.")] = None,
-    top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None,
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 if it is fast.")] = "auto",
-    with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
-) -> None:
-    """Continue a recording and write the continuation to a file."""
-    began = time.perf_counter()
-    with told_in_one_line():
-        check_output(output)
-        check_finite(seconds=seconds, temperature=temperature, top_p=top_p)
-        wishes = Wishes(seed, temperature, top_k, top_p)
-        check_wishes(wishes)
-        frames = frames_for(seconds)
-        audio = cut_prompt(read_audio(audio_source(prompt)))
-        engine = Engine.load(model or default_model(), device, dtype=dtype)
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """Options that say what is generated, and with what."""
+
+    seconds: Annotated[float, typer.Option(help="Seconds to generate, without the prompt.")] = float(DEFAULT_SECONDS)
+    seed: Annotated[int | None, typer.Option(help=f"{RANGES['seed'].help}; random by default.")] = None
+    temperature: Annotated[float | None, typer.Option(help=f"{RANGES['temperature'].help}.")] = None
+    top_k: Annotated[int | None, typer.Option(help=f"{RANGES['top_k'].help}.")] = None
+    top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 if it is fast.")] = "auto"
+    with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False
+
+    @property
+    def wishes(self) -> Wishes:
+        """Return the sampling that is asked for."""
+        return Wishes(self.seed, self.temperature, self.top_k, self.top_p)
+
+    def check(self) -> int:
+        """Check all numbers, and return the frames to generate.
+
+        Raises:
+            ValueError, ApiError: a number is not finite or not in its range.
+        """
+        check_finite(seconds=self.seconds, temperature=self.temperature, top_p=self.top_p)
+        check_wishes(self.wishes)
+        return frames_for(self.seconds)
+
+    def load(self) -> Engine:
+        """Return the engine. Raises ModelError or DeviceError if there is none."""
+        engine = Engine.load(self.model or default_model(), self.device, dtype=self.dtype)
         tell_if_slow(engine)
-        sampling = sampling_for(wishes, engine.info())
+        return engine
+
+
+@expand_options
+def continuation(
+    prompt: Annotated[Path, typer.Argument(help="A recording, or a folder of them; - is standard input.")],
+    options: GenerationOptions,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File for the continuation, - for standard output; of a folder, a folder."),
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="Of standard output and of a folder's files; wav by default."),
+    ] = None,
+    play: Annotated[bool, typer.Option("--play", help="Play it on the loudspeakers while it is generated.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Continue a recording and write the continuation to a file, or all recordings of a folder to another folder.
+
+    Tags of the files say how they were made. Of a folder, files that are there already are kept, and one that cannot
+    be read is reported at the end, with exit status 1.
+    """
+    with told_in_one_line():
+        if prompt.is_dir():
+            if output is None or output == STANDARD_OUTPUT or play:
+                raise ValueError(f"{prompt} is a folder: its continuations go to a folder, which -o names.")
+            result = continue_folder(prompt, output, options, file_format or "wav")
+            result.tell(as_json)
+            if result.failed:
+                raise typer.Exit(1)
+            return
+        wanted = _output_format(output, file_format, play, as_json)
+        _continue_file(prompt, output, wanted, options, play, as_json)
+
+
+def _output_format(output: Path | None, wanted: FileFormat | None, play: bool, as_json: bool) -> Format:
+    """Return the format to write.
+
+    Raises:
+        ValueError: the output cannot be written, a package to play with is missing, or the options exclude each other.
+    """
+    if play:
+        require_package("whispergpt_client", "--play", "play", "whispergpt-client")
+        require_package("sounddevice", "--play", "play")
+    if output == STANDARD_OUTPUT:
+        if sys.stdout.isatty():
+            raise ValueError("Audio is not written to a terminal: pipe it on, or name a file with -o.")
+        if as_json:
+            raise ValueError("--json and -o - would both write to standard output.")
+        return wanted or "wav"
+    if wanted is not None:
+        raise ValueError("--format is for folders and for -o -; a file's ending says its format.")
+    if output is None:
+        if not play:
+            raise ValueError("Name a file with -o, or hear it with --play.")
+        return "wav"
+    check_output(output)
+    return WRITABLE[output.suffix.lower()]
+
+
+def _continue_file(
+    prompt: Path, output: Path | None, wanted: Format, options: GenerationOptions, play: bool, as_json: bool
+) -> None:
+    began = time.perf_counter()
+    frames = options.check()
+    source = audio_source(prompt)
+    audio = cut_prompt(read_audio(source))
+    with _loudspeakers(play) as sound:
+        engine = options.load()
+        sampling = sampling_for(options.wishes, engine.info())
         loaded = time.perf_counter()
         encoded = engine.encode_prompt(audio)
         stream = engine.stream(encoded, sampling, frames)
-        progress = tqdm(total=frames, unit="frame", disable=not sys.stderr.isatty())
-        pcm = [encoded.decoded.numpy()] if with_prompt else []
+        pcm = [encoded.decoded.numpy()] if options.with_prompt else []
+        for part in pcm:
+            sound(part.tobytes())
         first = 0.0
-        for frame in engine.generate(stream):
-            first = first or time.perf_counter() - loaded
-            pcm.append(frame.pcm)
-            progress.update()
-        progress.close()
+        with tqdm(total=frames, desc="continue", unit="frame", disable=None, leave=False) as progress:
+            for frame in engine.generate(stream):
+                first = first or time.perf_counter() - loaded
+                pcm.append(frame.pcm)
+                sound(frame.pcm.tobytes())
+                progress.update()
         taken = time.perf_counter() - loaded
-        write_audio(output, np.concatenate(pcm))
+    if output is not None:
+        made = provenance(engine.info(), sampling, frames, options.with_prompt, sha256_of(source))
+        body = encode(wanted, np.concatenate(pcm).astype("<i2", copy=False).tobytes(), made)
+        if output == STANDARD_OUTPUT:
+            _write_to_standard_output(body)
+        else:
+            output.write_bytes(body)
     result = {
-        "output": str(output),
+        "output": None if output is None else str(output),
         "model": engine.model.id,
         "seed": sampling.seed,
         "frames": frames,
@@ -81,8 +177,37 @@ def continuation(
     }
     if as_json:
         typer.echo(json.dumps(result))
-    else:
-        typer.echo(
-            f"{output}: {frames / FRAME_RATE:.2f} s after {encoded.frames / FRAME_RATE:.2f} s of prompt, ", nl=False
-        )
-        typer.echo(f"seed {sampling.seed}, {result['realtime_factor']} times real time")
+        return
+    name = "standard output" if output == STANDARD_OUTPUT else output or "played"
+    text = f"{name}: {frames / FRAME_RATE:.2f} s after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
+    text += f"seed {sampling.seed}, {result['realtime_factor']} times real time"
+    typer.echo(text, err=output == STANDARD_OUTPUT)
+
+
+def _write_to_standard_output(body: bytes) -> None:
+    """Write a file's bytes. Raises ValueError if nobody takes them."""
+    try:
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ValueError(f"standard output: {error.strerror}") from None
+
+
+@contextmanager
+def _loudspeakers(play: bool) -> Iterator[Callable[[bytes], object]]:
+    """Yield a function that plays s16le samples, or does nothing with them; all is played when the context ends.
+
+    Raises:
+        ValueError: there is no loudspeaker.
+    """
+    if not play:
+        yield len
+        return
+    from whispergpt_client.speakers import Speakers, SpeakersError  # not at the top, for it may be missing
+
+    try:
+        speakers = Speakers(SAMPLE_RATE)
+    except SpeakersError as error:
+        raise ValueError(str(error)) from None
+    with speakers:
+        yield speakers.write

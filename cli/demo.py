@@ -25,11 +25,12 @@ from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, MelConfig
 from whispergpt.engine.extras import require_package
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.load.example import PROMPT
+from whispergpt.server.audio.provenance import PROGRAM, Provenance, sha256_of
 from whispergpt.server.parameters import Wishes, check_wishes, frames_for
 from whispergpt.server.ready_line import wait_until_ready
 
 if TYPE_CHECKING:
-    from whispergpt_client import Client
+    from whispergpt_client import Client, Model
 
 PICTURES = (".png", ".jpg", ".svg", ".pdf")
 START_SECONDS = 300.0
@@ -114,6 +115,25 @@ def hear(client: Client, prompt: Path, seconds: float, seed: int, model: str | N
     return DemoResult(before, after, stream.session, response)
 
 
+def how_made(heard: DemoResult, prompt: Path, model: Model) -> Provenance:
+    """Return the provenance of what was heard, from ``model``. Raises OSError if the prompt cannot be read."""
+    fingerprint = heard.session["fingerprint"]
+    version = fingerprint.split("/")[0]
+    return Provenance(
+        generated_by=f"{PROGRAM} {version}",
+        model=model.id,
+        model_digest=fingerprint.removeprefix(f"{version}/{model.id}-").split("/")[0],
+        fingerprint=fingerprint,
+        seed=heard.response["seed"],
+        temperature=float(model.defaults["temperature"]),
+        top_k=int(model.defaults["top_k"]),
+        top_p=float(model.defaults["top_p"]),
+        seconds=heard.response["frames"] / FRAME_RATE,
+        include_prompt=True,
+        prompt_sha256=sha256_of(prompt),
+    )
+
+
 def draw(audio: Pcm, join: int, path: Path) -> None:
     """Write a picture of the model's log-mel slices, with a line at ``join`` samples."""
     from matplotlib.figure import Figure  # imported late, since it takes long
@@ -172,7 +192,8 @@ def _show(prompt: Path, seconds: float, seed: int, output: Path, picture: Path, 
         typer.echo(f"Ready at {url}; sending {prompt.name} over the WebSocket.")
         heard = hear(client, prompt, seconds, seed)
         typer.echo(f"Model {heard.session['model']}, fingerprint {heard.session['fingerprint']}.")
-    write_audio(output, heard.audio)
+        used = next(each for each in client.models() if each.id == heard.session["model"])
+    write_audio(output, heard.audio, how_made(heard, prompt, used))
     draw(heard.audio, len(heard.prompt), picture)
     typer.echo(f"time to first audio  {heard.response['time_to_first_audio_ms']:.0f} ms")
     typer.echo(f"real-time factor     {heard.response['realtime_factor']:.2f}  (above 1 is faster than playback)")

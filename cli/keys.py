@@ -25,13 +25,17 @@ def make(
     file: File,
     streams: Annotated[int | None, typer.Option(min=1, help="Streams at once. Default: no limit.")] = None,
     audio_seconds_a_minute: Annotated[
-        float | None, typer.Option(min=1, help="Allowance of audio, in seconds per minute. Default: no limit.")
+        float | None,
+        typer.Option(
+            min=1, help="Allowance of audio: this many seconds each minute, as described above. Default: none."
+        ),
     ] = None,
 ) -> None:
     """Make a key and print it. The file keeps only its hash, so the key cannot be shown again.
 
-    The allowance of audio refills steadily and holds at most one minute's worth. Prompts that are not cached count too.
-    A request may exceed what is left, but then later ones get 429 until the allowance is above zero again.
+    The allowance of audio begins full, refills steadily and holds at most one minute's worth, which is there again
+    after a minute's pause. Responses count, and prompts that are not cached. A request may exceed what is left, but
+    then later ones get 429 until the allowance is above zero again.
     """
     with told_in_one_line():
         typer.echo(add_key(file, name, streams, audio_seconds_a_minute))

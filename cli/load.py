@@ -57,6 +57,13 @@ class Plan:
     ] = 50.0
     seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0
 
+    @property
+    def told(self) -> str:
+        """Return the number of listeners in words: fixed, or an average."""
+        if self.stay:
+            return f"listeners at once: {max(1, round(self.streams))}, fixed"
+        return f"listeners at once: {self.streams:g} on average"
+
     def visits(self) -> list[Visit]:
         """Return the listeners that come: a fixed number, or as many as arrive at random.
 
@@ -96,25 +103,25 @@ def load(
         check_server(url, api_key)
     except ReachError as error:
         _give_up(str(error))
-    heard = _hear(url, crowd) if processes == 1 else _hear_in(processes, crowding)
+    heard = _hear(url, plan.told, crowd) if processes == 1 else _hear_in(processes, crowding)
     told = {**vars(plan), "prompt": [path.name for path in prompts], "listeners": len(visits), "processes": processes}
     lags = Percentiles.of([1e3 * lag for lag in heard.lags]) if heard.lags else None
     report = LoadReport(url, told, heard.seconds, sum_up(heard.records), lags, heard.records)
     if page:
         with told_in_one_line():
             write_page(report, page)
-    _tell(url, report, as_json)
+    _tell(url, plan.told, report, as_json)
     if report.all_failed:
         _give_up("Every listener failed.")
 
 
-def _tell(url: str, report: LoadReport, as_json: bool) -> None:
+def _tell(url: str, planned: str, report: LoadReport, as_json: bool) -> None:
     """Print what was heard."""
     if as_json:
         typer.echo(json.dumps(report.as_json()))
         return
     console = Console()
-    console.print(summary_table(url, report.seconds, report.summary))
+    console.print(summary_table(url, report.seconds, planned, report.summary))
     if report.doubtful:
         console.print("The load generator itself was late at times and may have caused some gaps;", style="red")
         console.print("use more --processes, or another machine.", style="red")
@@ -125,10 +132,10 @@ def _give_up(why: str) -> NoReturn:
     raise typer.Exit(1) from None
 
 
-def _hear(url: str, crowd: Crowd) -> Heard:
+def _hear(url: str, planned: str, crowd: Crowd) -> Heard:
     """Run a crowd in this process, until its end or an interrupt."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_watched(url, crowd))
+        asyncio.run(_watched(url, planned, crowd))
     return Heard(crowd.records, crowd.lags, crowd.now())
 
 
@@ -140,7 +147,7 @@ def _hear_in(processes: int, crowding: Crowding) -> Heard:
         return hear_in(processes, crowding)
 
 
-async def _watched(url: str, crowd: Crowd) -> None:
+async def _watched(url: str, planned: str, crowd: Crowd) -> None:
     if not sys.stderr.isatty():
         await crowd.run()
         return
@@ -148,7 +155,7 @@ async def _watched(url: str, crowd: Crowd) -> None:
 
         async def show() -> None:
             while True:
-                screen.update(summary_table(url, crowd.now(), crowd.summary()), refresh=True)
+                screen.update(summary_table(url, crowd.now(), planned, crowd.summary()), refresh=True)
                 await asyncio.sleep(0.5)
 
         showing = asyncio.create_task(show())

@@ -15,6 +15,7 @@ from whispergpt.engine.checkpoints.installed import package_version
 COMMANDS = {
     "serve": ("whispergpt.cli.serve", "Serve models over HTTP and WebSocket."),
     "continue": ("whispergpt.cli.continuation", "Continue a recording, without a server."),
+    "verify": ("whispergpt.cli.verify", "Make a continuation again, and say whether a file is the same."),
     "eval": ("whispergpt.cli.evaluate", "Measure models' next-code NLL over a folder of audio."),
     "codec": ("whispergpt.cli.codec", "Send audio through the codec and back."),
     "models": ("whispergpt.cli.models", "List the installed models."),
@@ -87,8 +88,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except _ClickError as error:
-        said = error.format_message().replace("Value error, ", "", 1)  # type: ignore[attr-defined]  # pydantic's prefix
-        print(f"{called}: {said}", file=sys.stderr)
+        from whispergpt.cli.options import in_plain_words  # imported here, since typer takes long
+
+        print(f"{called}: {in_plain_words(error.format_message())}", file=sys.stderr)  # type: ignore[attr-defined]
         return 2
     return status if isinstance(status, int) else 0
 

@@ -1,8 +1,12 @@
-"""Options that several subcommands share: fields of a dataclass, which typer sees as parameters of the command."""
+"""Options that several subcommands share, as fields of a dataclass, and what is said of wrong ones.
+
+It imports nothing that takes long, such as torch.
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
@@ -12,6 +16,16 @@ import typer
 
 MODEL_HELP = "Name of an installed model, a folder, or hf://OWNER/NAME[@REVISION] of the Hugging Face Hub"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+_PHRASES = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid integer, .*", "must be a whole number"),
+    (r"Input should be a valid number, .*", "must be a number"),
+    (r"Input should be greater than or equal to ", "must be at least "),
+    (r"Input should be less than or equal to ", "must be at most "),
+    (r"Input should be greater than ", "must be above "),
+    (r"Input should be less than ", "must be below "),
+)
+"""Phrases of pydantic, as patterns, and what stands for them."""
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,3 +59,10 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     expanded.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in by_name}
     return expanded
+
+
+def in_plain_words(said: str) -> str:
+    """Return an error's message with pydantic's phrases for wrong numbers in this project's words."""
+    for pattern, words in _PHRASES:
+        said = re.sub(pattern, words, said)
+    return said

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from whispergpt.cli.options import MODEL_HELP, expand_options
+from whispergpt.cli.options import MODEL_HELP, expand_options, in_plain_words
 from whispergpt.engine.checkpoints.hub import is_hub_name, parse_hub_name
 from whispergpt.engine.checkpoints.hub_errors import HubError
 from whispergpt.engine.checkpoints.installed import installed_models, model_folder
@@ -71,7 +71,7 @@ def serve(flags: Flags) -> None:
         _check(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        _refuse(given, str(first["loc"][0]), first["msg"].removeprefix("Value error, "))
+        _refuse(given, str(first["loc"][0]), in_plain_words(first["msg"]))
     except _WrongError as error:
         _refuse(given, error.name, str(error))
     try:

@@ -15,6 +15,10 @@ FRAME_RATE = SAMPLE_RATE // HOP
 """Frames per second (75)."""
 CODEBOOK_SIZE = 1024
 """Entries in each codebook."""
+LIMITS_HZ = (4_000, 5_500, 8_000, 11_000)
+"""Bandwidths in Hz that streams can be limited to, rising: about half of 8, 11.025, 16 and 22.05 kHz, which
+recordings are sampled at."""
+NO_LIMIT = 0
 Dtype: TypeAlias = Literal["auto", "float32"]
 """Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it."""
 

@@ -53,6 +53,7 @@ class Engine:
             take along five times as large, and only compiled kernels can do it.
         dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32.
         sharing: engines that share the processors, this one included.
+        keep_bandwidth: whether streams keep to the bandwidth of their prompts; False to measure the model alone.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Engine:
         exact: bool = False,
         dtype: Dtype = "auto",
         sharing: int = 1,
+        keep_bandwidth: bool = True,
     ) -> None:
-        self.model, self.device = model, device
+        self.model, self.device, self._keep_bandwidth = model, device, keep_bandwidth
         self.scheduler = Scheduler(max_streams)
         self._ids = itertools.count(1)
         self._steps = 0
@@ -96,6 +98,7 @@ class Engine:
         exact: bool = False,
         dtype: Dtype = "auto",
         sharing: int = 1,
+        keep_bandwidth: bool = True,
     ) -> Engine:
         """Load a model by name or folder; the arguments are those of ``Engine``.
 
@@ -107,7 +110,8 @@ class Engine:
         if picked.type == "cuda":
             torch.cuda.set_device(picked)  # graphs and events belong to the current device, else always the first
         try:
-            return cls(load_model(name_or_folder, picked), picked, max_streams, exact, dtype, sharing)
+            loaded = load_model(name_or_folder, picked)
+            return cls(loaded, picked, max_streams, exact, dtype, sharing, keep_bandwidth)
         except (MemoryError, RuntimeError) as error:
             # torch has a type of its own for a GPU's memory alone.
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
@@ -152,7 +156,7 @@ class Engine:
         """Return the encoder of a prompt that will arrive piece by piece."""
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
-            return PromptEncoder(self._prompts, state, self._slots.influence)
+            return PromptEncoder(self._prompts, state, self._slots.influence, self._keep_bandwidth)
 
     def encode_prompt(self, audio: Samples) -> Prompt:
         """Encode a whole prompt: mono float32 samples ``[n]`` at 24 kHz.
@@ -176,8 +180,7 @@ class Engine:
         with torch.inference_mode():
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             codes = resumed_codes(state, snapshot, self.model.step.books, most).to(self.device)
-            influence, decoder_state = self._slots.influence, snapshot.decoder_state
-            return PromptEncoder.resuming(self._prompts, state, codes, influence, decoder_state)
+            return PromptEncoder.resuming(self._prompts, state, codes, self._slots.influence, snapshot)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream; it plays from the step at which a slot is free."""
@@ -221,6 +224,7 @@ class Engine:
             self._fail(self.scheduler.streams(slots[~whole]), report)
             slots, codes, samples = slots[whole], codes[whole], samples[whole]
         if len(slots):
+            self._slots.low_pass.apply(slots, samples)
             self._take(slots, codes, samples, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1

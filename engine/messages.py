@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from whispergpt.engine.config import HOP
+from whispergpt.engine.config import HOP, NO_LIMIT
 
 FRAME_BYTES = 2 * HOP
 _SAMPLES = Struct(f"{FRAME_BYTES}s")
@@ -86,10 +86,12 @@ FROM_SILENCE = DecoderState()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Snapshot from which a stream can be resumed: its last ``codes``, packed, and its decoder's state before them."""
+    """Snapshot from which a stream can be resumed: its last ``codes``, packed, its decoder's state before them, and the
+    bandwidth that it is limited to. Older tokens have none, and their streams go on without a limit."""
 
     codes: bytes
     decoder_state: DecoderState = msgspec.field(default=FROM_SILENCE, name="base")
+    limit_hz: int = NO_LIMIT
 
 
 # --- server → engine

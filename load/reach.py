@@ -14,7 +14,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from whispergpt.load.address import server_address
 
 _PATIENCE_SECONDS = 10.0
-_NOT_ALLOWED = (401, 403)
+_WRONG_KEY = 401
+_NOT_ALLOWED = (_WRONG_KEY, 403)
 
 
 class ReachError(RuntimeError):
@@ -50,7 +51,10 @@ def check_server(url: str, api_key: str | None) -> None:
     except HTTPError as answer:
         with answer, contextlib.suppress(ValueError, KeyError, TypeError):  # another error format, such as a proxy's
             if answer.code in _NOT_ALLOWED:
-                raise ReachError(str(json.load(answer)["error"]["message"])) from None
+                message = str(json.load(answer)["error"]["message"])
+                if answer.code == _WRONG_KEY:
+                    message = f"{message.rstrip('.')} (--api-key or WHISPERGPT_API_KEY names it)."
+                raise ReachError(message) from None
     except (OSError, HTTPException) as error:
         raise ReachError(f"{url} cannot be reached: {_reason(error)}.") from None
 

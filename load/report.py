@@ -73,9 +73,9 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
-def summary_table(url: str, seconds: float, summary: Summary) -> Table:
-    """Return the sums as a table."""
-    table = Table(title=f"{url}, {seconds:.0f} s", title_justify="left", show_header=False)
+def summary_table(url: str, seconds: float, planned: str, summary: Summary) -> Table:
+    """Return the sums as a table; ``planned`` is the number of listeners that the run asked for."""
+    table = Table(title=f"{url}, {seconds:.0f} s, {planned}", title_justify="left", show_header=False)
     for row in rows(summary):
         table.add_row(*row)
     return table

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.server import errors
 from whispergpt.server.edge.host_check import HostCheck
 from whispergpt.server.edge.methods import HeadRequests
 from whispergpt.server.edge.request_context import RequestContext
 from whispergpt.server.edge.security_headers import SecurityHeaders
 from whispergpt.server.http import continuation, entry, health, models, pages, play
+from whispergpt.server.http.api_schema import DescribedApp
+from whispergpt.server.http.refusals import EVERY_ROUTE
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.realtime import route as realtime
 from whispergpt.server.services import Shared, make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
 
-_DESCRIPTION = (
-    "Continues a recording, live: an audio prompt in, its continuation out, over HTTP or the WebSocket /stream."
-)
 _EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
 
 
@@ -53,13 +52,14 @@ def create_app(
             services.live.close()
             services.tracing.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="WHISPER-GPT",
-        description=_DESCRIPTION,
-        version=_version(),
+        version=package_version(),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        responses=EVERY_ROUTE,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     for part in (continuation, realtime, stream, play, models, entry, health, pages):
@@ -79,10 +79,3 @@ def create_app(
     app.add_middleware(RequestContext)
     app.add_middleware(SecurityHeaders)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("whispergpt")
-    except PackageNotFoundError:
-        return "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -85,4 +86,5 @@ def _address_of(settings: Settings, port: int | None) -> tuple[socket.AddressFam
 def _unusable(settings: Settings, error: OSError) -> ServeError:
     # create_server's own text repeats the address; a failed name look-up has no errno of the system's.
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-    return ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}")
+    remedy = "; --port names another port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+    return ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}{remedy}")

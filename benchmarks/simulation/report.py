@@ -145,6 +145,7 @@ def draw(report: FleetReport, path: Path) -> None:
     heard = [(r.asked, 1e3 * wait) for r in records if r.asked is not None and (wait := r.time_to_first_audio)]
     first.plot([when for when, _ in heard], [ms for _, ms in heard], ".", markersize=2, alpha=0.4, rasterized=True)
     first.set(ylabel="time to first audio [ms]", yscale="log")
+    first.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     first.yaxis.set_major_formatter("{x:g}")
     first.yaxis.set_minor_formatter(ticker.NullFormatter())
     bins = [float(second) for second in range(0, int(report.region.plan.duration) + 11, 10)]

@@ -38,17 +38,17 @@ def all_routes(api: Schema) -> str:
         part
         for path, methods in api["paths"].items()
         for method, operation in methods.items()
-        for part in _route(f"{method.upper()} {path}", operation)
+        for part in _route(f"{method.upper()} {path}", operation, api)
     )
 
 
-def _route(name: str, operation: Schema) -> Iterator[str]:
+def _route(name: str, operation: Schema, api: Schema) -> Iterator[str]:
     yield f"### `{name}`"
     yield f"{operation['summary']}."
     if described := operation.get("description"):
         yield " ".join(described.replace("``", "`").split())
-    form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema")
-    if form:
+    if "requestBody" in operation:
+        form = api["components"]["schemas"]["ContinueForm"]
         required = form.get("required", [])
         rows = [
             (f"`{field}`", _type(part), _bounds(part, field in required), part.get("description", ""))
@@ -60,13 +60,8 @@ def _route(name: str, operation: Schema) -> Iterator[str]:
         yield table(("parameter", "where", "type"), parameters)
     answers = operation["responses"]
     yield table(("status", "answer"), [(f"`{status}`", answer["description"]) for status, answer in answers.items()])
-    headers = [
-        (f"`{header}`", told["description"])
-        for answer in answers.values()
-        for header, told in answer.get("headers", {}).items()
-    ]
-    if headers:
-        yield table(("response header", "description"), headers)
+    told = {name: text["description"] for answer in answers.values() for name, text in answer["headers"].items()}
+    yield table(("response header", "description"), [(f"`{name}`", text) for name, text in told.items()])
 
 
 def _type(part: Schema) -> str:

@@ -74,25 +74,34 @@ def read_with_ffmpeg(file: Source, head: bytes, max_seconds: float | None = None
         AudioError: the file is not audio, is damaged, or is too long.
     """
     kind = next((name for at, mark, name in SIGNATURES if head[at : at + len(mark)] == mark), None)
-    file.seek(0)
     try:
-        container = av.open(
-            file,
-            mode="r",
-            container_options={
-                "format_whitelist": FORMATS,
-                "codec_whitelist": DECODERS,
-                "protocol_whitelist": "none",
-                "max_streams": "32",
-                "probesize": str(PROBED_BYTES),
-            },
-            io_open=_refuse_to_open,
-            metadata_errors="replace",
-        )
+        container = open_with_ffmpeg(file)
     except (av.FFmpegError, OSError):
         raise (cut_short(kind) if kind else not_audio()) from None
     with container:
         yield from _read(container, kind, max_seconds)
+
+
+def open_with_ffmpeg(file: Source) -> InputContainer:
+    """Open a file for FFmpeg, from its beginning, with no means but the file itself.
+
+    Raises:
+        av.FFmpegError, OSError: the file is of no known format, or its headers are damaged.
+    """
+    file.seek(0)
+    return av.open(
+        file,
+        mode="r",
+        container_options={
+            "format_whitelist": FORMATS,
+            "codec_whitelist": DECODERS,
+            "protocol_whitelist": "none",
+            "max_streams": "32",
+            "probesize": str(PROBED_BYTES),
+        },
+        io_open=_refuse_to_open,
+        metadata_errors="replace",
+    )
 
 
 def _read(container: InputContainer, kind: str | None, max_seconds: float | None) -> Iterator[Block]:

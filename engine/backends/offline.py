@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,10 +24,13 @@ class OfflineCodec:
     """A codec for whole recordings: compiled kernels on a CPU that they are made for, three times as fast as torch.
 
     The codec's weights must not change afterwards, since the kernels read a packed copy.
+
+    Args:
+        on_frames: called with the number of frames that were encoded or decoded, chunk by chunk.
     """
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec.eval()
+    def __init__(self, codec: Codec, on_frames: Callable[[int], object] = lambda frames: None) -> None:
+        self.codec, self._on_frames = codec.eval(), on_frames
         self._device = codec.quantizer.entries[0].device
         self._encoder: tuple[EncodeProgram, State] | None = None
         self._decoders: dict[int, tuple[DecodeProgram, State]] = {}
@@ -53,12 +58,20 @@ class OfflineCodec:
     def _encode_by_torch(self, audio: Tensor) -> Tensor:
         state = self.codec.init_encoder_state(1, self._device)
         chunks = audio[None, None].split(CHUNK_FRAMES * HOP, dim=2)
-        return torch.cat([self.codec.encode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0]
+        steps = (self.codec.encode_step(x, state, cold=i == 0) for i, x in enumerate(chunks))
+        return torch.cat(list(self._counted(steps, 1)), dim=2)[0]
 
     def _decode_by_torch(self, codes: Tensor) -> Tensor:
         state = self.codec.init_decoder_state(1, self._device)
         chunks = codes[None].split(CHUNK_FRAMES, dim=2)
-        return torch.cat([self.codec.decode_step(x, state, cold=i == 0) for i, x in enumerate(chunks)], dim=2)[0, 0]
+        steps = (self.codec.decode_step(x, state, cold=i == 0) for i, x in enumerate(chunks))
+        return torch.cat(list(self._counted(steps, HOP)), dim=2)[0, 0]
+
+    def _counted(self, made: Iterable[Tensor], samples: int) -> Iterator[Tensor]:
+        """Yield results ``[1, ·, n]`` with ``samples`` for each frame, and report the frames."""
+        for result in made:
+            yield result
+            self._on_frames(result.shape[2] // samples)
 
     def _encode_by_kernels(self, audio: Tensor) -> Tensor:
         assert self._weights is not None
@@ -72,6 +85,7 @@ class OfflineCodec:
             program.audio[: len(chunk)] = chunk.numpy()
             program.run(len(chunk))
             codes.append(program.codes[:, : len(chunk)].astype(np.int64))
+            self._on_frames(len(chunk))
         return torch.from_numpy(np.concatenate(codes, axis=1))
 
     def _decode_by_kernels(self, codes: Tensor) -> Tensor:
@@ -88,4 +102,5 @@ class OfflineCodec:
             program.codes[:, :frames] = chunk.numpy()
             program.run(frames)
             audio.append(program.audio[:frames].flatten())
+            self._on_frames(frames)
         return torch.from_numpy(np.concatenate(audio))

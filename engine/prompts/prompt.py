@@ -17,11 +17,14 @@ from torch import Tensor
 
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
 from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptState
-from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
-from whispergpt.engine.messages import FROM_SILENCE, DecoderState
+from whispergpt.engine.config import FRAME_RATE, HOP, NO_LIMIT, SAMPLE_RATE
+from whispergpt.engine.low_pass import HISTORY, low_passed
+from whispergpt.engine.low_pass import Samples as Pcm
+from whispergpt.engine.messages import FROM_SILENCE, DecoderState, Snapshot
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.row_layout import whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
+from whispergpt.engine.prompts.bandwidth import Bandwidth
 from whispergpt.engine.prompts.resume import DecoderStates
 
 
@@ -29,18 +32,20 @@ from whispergpt.engine.prompts.resume import DecoderStates
 class Prompt:
     """A prompt ready to be continued, any number of times.
 
-    ``codes`` int64 ``[K, T]``; ``decoded`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
+    ``codes`` int64 ``[K, T]``; ``unlimited`` int16 ``[T·320]``, as the codec gives it back; ``state``: one slot, after
     the last frame; ``prefill_seconds``: of decoding and reading. ``start``: the frame of its stream that comes
-    first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again.
+    first, in a resumed one; ``decoder_state``: the decoder's state from which the stream can be made again;
+    ``limit_hz``: bandwidth that it and its streams are limited to, or ``NO_LIMIT``.
     """
 
     codes: Tensor
-    decoded: Tensor
+    unlimited: Tensor
     state: State
     encode_seconds: float
     prefill_seconds: float
     start: int = 0
     decoder_state: DecoderState = FROM_SILENCE
+    limit_hz: int = NO_LIMIT
 
     @property
     def frames(self) -> int:
@@ -57,9 +62,19 @@ class Prompt:
         return leaf(branch(self.state, "model"), "position")
 
     @property
+    def decoded(self) -> Tensor:
+        """Return the prompt int16 ``[T·320]`` as listeners hear it, filtered when it is asked for."""
+        return torch.from_numpy(low_passed(self.unlimited.numpy(), self.limit_hz))
+
+    @property
+    def tail(self) -> Pcm:
+        """Return the last samples ``[HISTORY]`` before the filter."""
+        return self.unlimited[-HISTORY:].numpy()
+
+    @property
     def bytes(self) -> int:
         """Return the bytes of memory that it takes."""
-        return self.codes.nbytes + self.decoded.nbytes + state_bytes(self.state) + len(self.decoder_state.packed)
+        return self.codes.nbytes + self.unlimited.nbytes + state_bytes(self.state) + len(self.decoder_state.packed)
 
 
 class Stage(IntEnum):
@@ -78,9 +93,10 @@ class PromptEncoder:
 
     Args:
         influence: as ``DecoderStates`` has it.
+        keep_bandwidth: whether streams are to keep to the prompt's bandwidth.
     """
 
-    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0) -> None:
+    def __init__(self, path: PromptPath, state: PromptState, influence: int = 0, keep_bandwidth: bool = True) -> None:
         self._path, self._state = path, state
         self._lock = threading.Lock()  # guards the samples that wait to be encoded
         self._waiting: list[Samples] = []
@@ -94,14 +110,16 @@ class PromptEncoder:
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
         self._start, self._decoder_states = 0, DecoderStates(FROM_SILENCE, influence)
+        self._bandwidth, self._limit_hz = Bandwidth() if keep_bandwidth else None, NO_LIMIT
 
     @classmethod
     def resuming(
-        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, decoder_state: DecoderState
+        cls, path: PromptPath, state: PromptState, codes: Tensor, influence: int, snapshot: Snapshot
     ) -> PromptEncoder:
-        """Return a whole prompt of known codes ``[K, T]``, still to be decoded from ``decoder_state`` and read."""
-        encoder = cls(path, state, influence)
+        """Return a whole prompt of a snapshot's codes ``[K, T]``, still to be decoded and read."""
+        encoder, decoder_state = cls(path, state, influence, keep_bandwidth=False), snapshot.decoder_state
         encoder._start, encoder._decoder_states = decoder_state.start, DecoderStates(decoder_state, influence)
+        encoder._limit_hz = snapshot.limit_hz
         encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
         encoder._received = codes.shape[1] * HOP
         encoder._committed = True
@@ -177,6 +195,7 @@ class PromptEncoder:
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
             self._start,
             self._decoder_states.oldest,
+            self._limit_hz if self._bandwidth is None else self._bandwidth.limit(),
         )
 
     def finish(self) -> Prompt:
@@ -202,10 +221,12 @@ class PromptEncoder:
 
     def _take_codes(self, codes: Tensor) -> None:
         """Note that the first samples were encoded."""
-        samples = codes.shape[1] * HOP
+        count = codes.shape[1] * HOP
         with self._lock:
-            self._waiting[0] = self._waiting[0][samples:]
-            self._waiting_samples -= samples
+            samples, self._waiting[0] = self._waiting[0][:count], self._waiting[0][count:]
+            self._waiting_samples -= count
+        if self._bandwidth is not None:
+            self._bandwidth.push(samples)
         self._encoded.append(codes)
 
     def _take_sound(self, heard: Heard) -> None:

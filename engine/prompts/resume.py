@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.backends.prompt_path import PromptState
-from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE, HOP, ModelConfig
+from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE, HOP, LIMITS_HZ, NO_LIMIT, ModelConfig
 from whispergpt.engine.messages import DecoderState, Snapshot
 from whispergpt.engine.model.streaming import State, branch, leaf
 
@@ -86,6 +86,8 @@ def resumed_codes(state: PromptState, snapshot: Snapshot, books: int, most: int)
     Raises:
         ResumeError: the snapshot is not of this model, or longer than ``most`` frames.
     """
+    if snapshot.limit_hz not in (NO_LIMIT, *LIMITS_HZ):
+        raise ResumeError("The token limits its stream to a bandwidth that this version does not have.")
     codes = unpack_codes(snapshot.codes, books, most)
     start, decoder = snapshot.decoder_state.start, snapshot.decoder_state.packed
     if decoder:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.messages import SamplingParams, SnapshotTaken
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.row_layout import whole_rows
@@ -25,6 +26,7 @@ class Slots:
     Attributes:
         state: tensors with a leading slot dimension.
         snapshots: what streams can be resumed from; None for a model whose streams cannot.
+        low_pass: keeps streams within the bandwidth of their prompts.
     """
 
     def __init__(self, step: FrameStep, slots: int, device: torch.device, kept_in: torch.dtype) -> None:
@@ -32,6 +34,7 @@ class Slots:
         self._rows = whole_rows(self.state).unbind()
         self._device = device
         self.snapshots: Snapshots | None = None
+        self.low_pass = LowPass(slots)
 
     def __getitem__(self, slot: int) -> State:
         """Return views of one slot ``[1, …]``."""
@@ -46,8 +49,9 @@ class Slots:
         """Fill the slots of streams that start; returns whether the logits of each are finite."""
         slots, prompts = [stream.slot for stream in streams], [stream.prompt for stream in streams]
         self.fill(slots, prompts, [s.sampling for s in streams], [s.plan.first_frame for s in streams])
-        if self.snapshots is not None:
-            for stream in streams:
+        for stream in streams:
+            self.low_pass.begin(stream.slot, stream.prompt.limit_hz, stream.prompt.tail)
+            if self.snapshots is not None:
                 self.snapshots.begin(stream.slot, stream.prompt)
         finite = leaf(self.state, "logits")[self._at(slots)].isfinite().all(dim=1)
         return [bool(good) for good in finite.tolist()]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from whispergpt.engine.config import ModelConfig
+from whispergpt.engine.config import NO_LIMIT, ModelConfig
 from whispergpt.engine.messages import FROM_SILENCE, Snapshot
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.streaming import State
@@ -38,12 +38,14 @@ class Snapshots:
         self._left_out = np.zeros(slots, np.int64)
         """Frames of each slot's stream that its history did not begin with."""
         self._decoder_states = [DecoderStates(FROM_SILENCE, 0) for _ in range(slots)]
+        self._limits_hz = [NO_LIMIT] * slots
 
     def begin(self, slot: int, prompt: Prompt) -> None:
         """Begin a stream in a slot, behind a prompt."""
         self._codes.begin(slot, prompt.codes)
         self._left_out[slot] = prompt.start + prompt.frames - self._codes.count(slot)
         self._decoder_states[slot] = DecoderStates(prompt.decoder_state, self.influence)
+        self._limits_hz[slot] = prompt.limit_hz
 
     def append(self, slots: npt.NDArray[np.int64], codes: npt.NDArray[np.int32]) -> None:
         """Add a frame of each slot, ``codes`` ``[n, K]``."""
@@ -51,11 +53,11 @@ class Snapshots:
 
     def take(self, slot: int, decoder: Callable[[], State]) -> Snapshot:
         """Return a snapshot of a slot's stream, where ``decoder`` gives its decoder's state; called every second."""
-        codes = self._codes.last(slot)
+        codes, limit_hz = self._codes.last(slot), self._limits_hz[slot]
         if not self.influence:
-            return Snapshot(pack_codes(codes))
+            return Snapshot(pack_codes(codes), limit_hz=limit_hz)
         now, states = self._left_out.item(slot) + self._codes.count(slot), self._decoder_states[slot]
         states.note(now, decoder)
         decoder_state = states.oldest
         assert now - decoder_state.start <= len(codes), "the ring holds less than an exact snapshot needs"
-        return Snapshot(pack_codes(codes[len(codes) - (now - decoder_state.start) :]), decoder_state)
+        return Snapshot(pack_codes(codes[len(codes) - (now - decoder_state.start) :]), decoder_state, limit_hz)

@@ -55,7 +55,10 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
     try:
         keys = msgspec.toml.decode(path.read_bytes(), type=_File).key
     except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}") from None
+        remedy = (
+            f"; `whispergpt keys make NAME --file {path}` makes one" if isinstance(error, FileNotFoundError) else ""
+        )
+        raise KeyFileError(f"{path}: {error.strerror}{remedy}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise KeyFileError(f"{path} is not a file of keys: {error}") from None
     for key in keys:

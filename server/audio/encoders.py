@@ -1,4 +1,9 @@
-"""Output formats: 16-bit samples at 24 kHz as wav, flac, mp3, Ogg Opus or raw PCM, whole or streamed."""
+"""Output formats: 16-bit samples at 24 kHz as wav, flac, mp3, Ogg Opus or raw PCM, whole or streamed.
+
+Files have a title, and a comment with their provenance: in a chunk LIST INFO behind the samples of a whole wav, in
+Vorbis comments of flac and Opus, and in ID3 of mp3. A streamed wav has none, because its header has 44 bytes and its
+samples go on to the end.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,10 @@ from typing import Literal, Protocol
 
 import av
 import numpy as np
+from msgspec.structs import replace
 
 from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.server.audio.provenance import Provenance, comment_of, title_of
 
 Format = Literal["wav", "flac", "mp3", "opus", "pcm"]
 MEDIA_TYPES: dict[Format, str] = {
@@ -20,12 +27,15 @@ MEDIA_TYPES: dict[Format, str] = {
     "pcm": "application/octet-stream",
 }
 _UNKNOWN_SIZE = 0xFFFFFFFF
-_CODECS: dict[str, tuple[str, str, int | None]] = {
+_CODECS: dict[Format, tuple[str, str, int | None]] = {
     # response format: container, codec, bits per second
     "flac": ("flac", "flac", None),
     "mp3": ("mp3", "libmp3lame", 64_000),
     "opus": ("ogg", "libopus", 48_000),
 }
+LOSSY: frozenset[Format] = frozenset({"mp3", "opus"})
+LIBRARY = "libavcodec " + ".".join(map(str, av.library_versions["libavcodec"]))
+"""Name and version of the library that encodes."""
 
 
 class Encoder(Protocol):
@@ -38,30 +48,52 @@ class Encoder(Protocol):
         """Return the rest of the body."""
 
 
-def encoder(wanted: Format, total_samples: int) -> Encoder:
-    """Return an encoder whose body is sent while it grows; ``total_samples`` is the length of the whole."""
+def encoder(wanted: Format, total_samples: int, made: Provenance | None = None) -> Encoder:
+    """Return an encoder whose body is sent while it grows.
+
+    Args:
+        total_samples: length of the whole.
+        made: provenance for the tags, where the format has them in front.
+    """
     if wanted == "pcm":
         return _RawEncoder(b"")
     if wanted == "wav":
         return _RawEncoder(_wav_header(None))
-    return _StreamedFlacEncoder(total_samples) if wanted == "flac" else _CodecEncoder(wanted, _Sink())
+    if wanted == "flac":
+        return _StreamedFlacEncoder(total_samples, made)
+    return _CodecEncoder(wanted, _Sink(), made)
 
 
-def encode(wanted: Format, pcm: bytes) -> bytes:
-    """Return a whole body, with true sizes in its header."""
+def encode(wanted: Format, pcm: bytes, made: Provenance | None = None) -> bytes:
+    """Return a whole body, with true sizes in its header, and with its provenance where the format has tags."""
     if wanted == "pcm":
         return pcm
     if wanted == "wav":
-        return _wav_header(len(pcm)) + pcm
+        tags = _wav_tags(made) if made else b""
+        return _wav_header(len(pcm), len(tags)) + pcm + tags
     sink = io.BytesIO()
-    compressed = _CodecEncoder(wanted, sink)
+    compressed = _CodecEncoder(wanted, sink, made)
     compressed.push(pcm)
     compressed.finish()
     return sink.getvalue()
 
 
-def _wav_header(data_bytes: int | None) -> bytes:
-    riff = _UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes
+def in_format(made: Provenance, wanted: Format) -> Provenance:
+    """Return a provenance as the tags of a format have it: with the library on which a lossy one depends."""
+    return replace(made, encoder=LIBRARY if wanted in LOSSY else None)
+
+
+def _wav_tags(made: Provenance) -> bytes:
+    """Return the chunk LIST INFO with title, program and comment."""
+    chunks = b"INFO"
+    for name, text in ((b"INAM", title_of(made)), (b"ISFT", made.generated_by), (b"ICMT", comment_of(made))):
+        value = text.encode() + b"\0"
+        chunks += name + struct.pack("<I", len(value)) + value + b"\0" * (len(value) % 2)
+    return b"LIST" + struct.pack("<I", len(chunks)) + chunks
+
+
+def _wav_header(data_bytes: int | None, tag_bytes: int = 0) -> bytes:
+    riff = _UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes + tag_bytes
     data = _UNKNOWN_SIZE if data_bytes is None else data_bytes
     form = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE, SAMPLE_RATE * 2, 2, 16)
     return (
@@ -102,11 +134,14 @@ class _Sink:
 
 
 class _CodecEncoder:
-    def __init__(self, wanted: str, sink: _Sink | io.BytesIO) -> None:
+    def __init__(self, wanted: Format, sink: _Sink | io.BytesIO, made: Provenance | None = None) -> None:
         container, codec, bit_rate = _CODECS[wanted]
         options = {"flush_packets": "1"} | ({"page_duration": "80000"} if container == "ogg" else {})
         self._sink = sink
         self._container = av.open(sink, "w", format=container, options=options)
+        if made:
+            comment = comment_of(in_format(made, wanted))
+            self._container.metadata.update({"title": title_of(made), "comment": comment})
         stream = self._container.add_stream(codec, rate=SAMPLE_RATE)
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
@@ -144,8 +179,8 @@ class _StreamedFlacEncoder(_CodecEncoder):
     _LENGTH = slice(18, 26)
     """In STREAMINFO (RFC 9639, section 8.2): rate, channels, depth, then the number of samples in the last 36 bits."""
 
-    def __init__(self, total_samples: int) -> None:
-        super().__init__("flac", _Sink())
+    def __init__(self, total_samples: int, made: Provenance | None = None) -> None:
+        super().__init__("flac", _Sink(), made)
         head = bytearray(self._head)
         fields = int.from_bytes(head[self._LENGTH], "big")
         head[self._LENGTH] = (fields >> 36 << 36 | total_samples).to_bytes(8, "big")

@@ -63,6 +63,9 @@ class Playback:
         self._last = began
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
+        self._message_at, self._message_frames, self._gathered_frames = began, 0, 0
+        self._largest_gap: float | None = None
+        """Largest seconds between two messages beyond the audio of the former; None before the second."""
 
     async def all(self) -> bytes:
         """Return the whole stream at once; it counts as handed to the socket at its end.
@@ -124,11 +127,14 @@ class Playback:
             stood = time.perf_counter() - self._paused_at
             self._paused_at, self._paused_seconds = None, self._paused_seconds + stood
             self._plays_since += stood
+            self._message_at += stood
 
     def finish(self) -> None:
-        """Record the real-time factor."""
+        """Record the real-time factor and the largest gap between messages."""
         if self.frames:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
+        if self._largest_gap is not None:
+            self._metrics.largest_gap.labels(self._stream.model.id, self._route).observe(self._largest_gap)
 
     def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
         """Note frames that were handed to the socket, behind some that were dropped for a slow listener.
@@ -140,6 +146,9 @@ class Playback:
         now = time.perf_counter()
         self._last = now
         model = self._stream.model.id
+        self._gathered_frames += count
+        if not gathering:
+            self._note_message(now)
         if not self.sounds and not gathering:
             self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
             # Exemplars lead from a metric to the traces behind it.
@@ -155,3 +164,10 @@ class Playback:
         """Note that the codec gave out the last that it held: of a short stream that is everything."""
         if self.frames and not self.sounds:
             self.sent(0)
+
+    def _note_message(self, now: float) -> None:
+        """Note the gap before a message that was handed to the socket."""
+        if self.sounds:
+            gap = now - self._message_at - self._message_frames / FRAME_RATE
+            self._largest_gap = max(self._largest_gap or 0.0, gap)
+        self._message_at, self._message_frames, self._gathered_frames = now, self._gathered_frames, 0

@@ -16,7 +16,7 @@ from whispergpt.server.http.entry import RequestCaller
 from whispergpt.server.http.upload import read_form
 from whispergpt.server.services import Services
 
-router = APIRouter()
+router = APIRouter(tags=["continuations"])
 ROUTE = "/continue"
 
 

@@ -20,6 +20,7 @@ from whispergpt.server.admission.admission import UploadMeter
 from whispergpt.server.audio.audio_io import seconds_of
 from whispergpt.server.audio.encoders import MEDIA_TYPES, encode, encoder
 from whispergpt.server.audio.playback import Playback
+from whispergpt.server.audio.provenance import Provenance, provenance
 from whispergpt.server.edge.departure import CLIENT_LEFT, or_gone
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.upload import ContinueForm
@@ -61,13 +62,13 @@ async def answered(request: Request, route: str, work: Work) -> Response:
 
 @dataclass
 class Continuation:
-    """A continuation whose stream has its slot."""
+    """A continuation whose stream has its slot. ``made``: its provenance, for the tags."""
 
     form: ContinueForm
     stream: StreamHandle
     playback: Playback
     prompt: PromptReady
-    seed: int
+    made: Provenance
     queue_seconds: float
 
     @property
@@ -91,7 +92,7 @@ class Continuation:
         if whole:
             timing["generate"] = (self.playback.first_audio_seconds or first) - first
         return {
-            "X-Seed": str(self.seed),
+            "X-Seed": str(self.made.seed),
             "X-Sample-Rate": str(SAMPLE_RATE),
             "X-Fingerprint": quote(self.stream.model.fingerprint, safe="/+:"),  # a model's folder may have any name
             "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timing.items()),
@@ -157,7 +158,8 @@ async def begin(
     if pace == "realtime":
         services.playing.streams.add(playback)
         cleanup.callback(services.playing.streams.discard, playback)
-    return Continuation(form, stream, playback, ready, sampling.seed, queue_seconds)
+    made = provenance(stream.model, sampling, form.frames, form.include_prompt, form.audio_sha256)
+    return Continuation(form, stream, playback, ready, made, queue_seconds)
 
 
 async def whole_answer(services: Services, begun: Continuation, account: Account) -> Response:
@@ -170,7 +172,7 @@ async def whole_answer(services: Services, begun: Continuation, account: Account
     _require_complete(begun)
     begun.stream.close()  # while the answer is downloaded, its caller may have another
     wanted = begun.form.response_format
-    body = await services.audio.run(encode, wanted, pcm)
+    body = await services.audio.run(encode, wanted, pcm, begun.made)
     begun.playback.finish()
     return WholeAnswer(services, begun, account, body)
 
@@ -267,7 +269,7 @@ class StreamedAnswer(_Answer):
         wanted = begun.form.response_format
         total = len(begun.lead_in) // 2 + begun.form.frames * HOP
         raw = wanted in ("wav", "pcm")
-        encoding = encoder(wanted, total)
+        encoding = encoder(wanted, total, begun.made)
         before = begun.lead_in
         async for pcm in begun.playback.messages():
             # Raw samples pass as they are; only a codec is worth a thread, and a whole prompt takes long.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from whispergpt.server.audio.encoders import MEDIA_TYPES
+from whispergpt.server.http.refusals import refusals
 from whispergpt.server.parameters import DEFAULT_SECONDS, RANGES
-
-_STREAM = "Send the body as it is generated."
-_STREAM_OF_PLAY = "Changes nothing: what an address plays comes as it is generated."
 
 
 def _number(name: str, description: str) -> dict[str, Any]:
@@ -39,80 +38,67 @@ _FORM: dict[str, Any] = {
             "default": "wav",
             "description": "pcm is s16le mono 24 kHz; opus, or ogg, is Ogg Opus. Case does not matter.",
         },
-        "stream": {"type": "boolean", "default": False},
+        "stream": {
+            "type": "boolean",
+            "default": False,
+            "description": "Send the body as it is generated; an address of /v1/play always does.",
+        },
     },
 }
+"""Schema of the form of ``/continue`` and ``/v1/play``."""
 FORM_FIELDS = tuple(_FORM["properties"])
 """Names of the form's fields."""
 
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "type": {"type": "string"},
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
 
-_ERRORS = {
-    400: "A field is missing, unknown or unusable",
-    401: "The server asks for a key, or does not know this one",
-    404: "The address was played already, is too old, or is another server's",
-    413: "The prompt is too large or too long",
-    415: "The prompt is empty or not audio",
-    422: "The prompt cannot be decoded or is too short",
-    429: "No capacity; see Retry-After",
-    503: "Starting or draining; see Retry-After",
-}
+def continue_form(models: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of the form on a server with these models; without any, a model may have any name."""
+    fields = _FORM["properties"]
+    named = fields["model"] | {"enum": list(models)} if models else fields["model"]
+    return _FORM | {"properties": fields | {"model": named}}
 
+
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer"}
 _HEADERS = {
-    "X-Request-Id": "the request's name in the logs",
-    "X-Seed": "the seed that was used",
-    "X-Sample-Rate": "samples per second of pcm",
-    "X-Fingerprint": "of the engine that made it; same fingerprint, same prompt, same parameters: same samples",
-    "Server-Timing": "queue, encode, prefill, first_audio, generate, in milliseconds",
+    "X-Seed": ("Seed that was used.", _WHOLE),
+    "X-Sample-Rate": ("Samples per second of pcm.", _WHOLE),
+    "X-Fingerprint": ("Fingerprint of the engine. Equal fingerprint, prompt and parameters give equal samples.", _TEXT),
+    "Server-Timing": ("queue, encode, prefill, first_audio, generate, in milliseconds.", _TEXT),
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_SOUND = dict.fromkeys(MEDIA_TYPES.values(), _BINARY)
 _AUDIO: dict[int | str, Any] = {
     200: {
         "description": "The continuation",
-        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()},
-        "content": dict.fromkeys(MEDIA_TYPES.values(), _BINARY),
+        "headers": {name: {"description": text, "schema": kind} for name, (text, kind) in _HEADERS.items()},
+        "content": _SOUND,
     }
 }
-
-
-def _refusals(*statuses: int) -> dict[int | str, Any]:
-    return {
-        status: {"description": _ERRORS[status], "content": {"application/json": {"schema": ERROR_SCHEMA}}}
-        for status in statuses
+_FIRST_BYTES: dict[int | str, Any] = {
+    206: {
+        "description": "The first one or two bytes, which `Range: bytes=0-1` asks for; the address stays good",
+        "headers": {"Content-Range": {"description": "bytes 0-1/*", "schema": _TEXT}},
+        "content": {name: kind for name, kind in _SOUND.items() if name != MEDIA_TYPES["pcm"]},
     }
-
-
-def _body(stream: str) -> dict[str, Any]:
-    """Return the form's schema, with the description of its field ``stream``."""
-    fields = _FORM["properties"] | {"stream": _FORM["properties"]["stream"] | {"description": stream}}
-    form = {"multipart/form-data": {"schema": _FORM | {"properties": fields}}}
-    return {"requestBody": {"required": True, "content": form}}
-
-
-_UPLOAD_REFUSALS = _refusals(400, 401, 413, 415, 422, 429, 503)
-CONTINUE_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM), "responses": _AUDIO | _UPLOAD_REFUSALS}
-PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _body(_STREAM_OF_PLAY), "responses": _UPLOAD_REFUSALS}
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/ContinueForm"}}},
+    }
+}
+_UPLOAD_REFUSALS = refusals(401, 408, 413, 415, 422, 429, 503)
+CONTINUE_DOCS: dict[str, Any] = {"openapi_extra": _BODY, "responses": _AUDIO | _UPLOAD_REFUSALS}
+PLAY_FORM_DOCS: dict[str, Any] = {"openapi_extra": _BODY, "responses": _UPLOAD_REFUSALS}
 _TOKEN = {
     "name": "token",
     "in": "query",
     "required": True,
-    "schema": {"type": "string"},
-    "description": "Of the address.",
+    "schema": _TEXT,
+    "description": "Token of the address.",
 }
+_RANGE = {"name": "Range", "in": "header", "schema": _TEXT, "description": "`bytes=0-1`; any other is ignored."}
 PLAY_DOCS: dict[str, Any] = {
-    "openapi_extra": {"parameters": [_TOKEN]},
-    "responses": _AUDIO | _refusals(401, 404, 429, 503),
+    "openapi_extra": {"parameters": [_TOKEN, _RANGE]},
+    "responses": _AUDIO | _FIRST_BYTES | refusals(401, 404, 416, 429, 503),
 }

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
 
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import count_refusal
 from whispergpt.server.errors import ApiError
+from whispergpt.server.http.refusals import refusals
 from whispergpt.server.services import services_of
 
 router = APIRouter()
+
+
+class SocketToken(BaseModel):
+    """Token that opens one WebSocket."""
+
+    token: str
+    expires_in: float = Field(description="Seconds.")
 
 
 async def caller_of(request: Request) -> Caller:
@@ -27,8 +36,8 @@ async def caller_of(request: Request) -> Caller:
 RequestCaller = Annotated[Caller, Depends(caller_of)]
 
 
-@router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"])
-async def make_token(request: Request) -> dict[str, str | float]:
+@router.post("/v1/tokens", summary="A token that opens /stream once", tags=["access"], responses=refusals(401, 503))
+async def make_token(request: Request) -> SocketToken:
     """Make a token that opens one ``/stream?token=…`` within ``expires_in`` seconds."""
     services = services_of(request.app)
     try:
@@ -36,4 +45,4 @@ async def make_token(request: Request) -> dict[str, str | float]:
     except ApiError as error:
         count_refusal(services.metrics, error)
         raise
-    return {"token": token, "expires_in": services.guard.tokens.seconds}
+    return SocketToken(token=token, expires_in=services.guard.tokens.seconds)

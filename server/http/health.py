@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from whispergpt.server.access.metrics_token import sends_token
 from whispergpt.server.errors import ApiError
+from whispergpt.server.http.refusals import refusals
 from whispergpt.server.services import Services, services_of
 
 router = APIRouter(tags=["operations"])
 
 
+class Liveness(BaseModel):
+    """Sign of life."""
+
+    status: Literal["live"] = "live"
+
+
+class EngineState(BaseModel):
+    """Device and state of one engine."""
+
+    device: str
+    state: str
+
+
+class Readiness(BaseModel):
+    """Models and engines of a server that takes new work."""
+
+    status: Literal["ready"] = "ready"
+    models: list[str]
+    engines: list[EngineState]
+
+
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "All metrics",
+        "content": {name: {"schema": {"type": "string"}} for name in ("text/plain", "application/openmetrics-text")},
+    }
+}
+
+
 @router.get("/health/live", summary="The process answers")
-async def live() -> dict[str, str]:
+async def live() -> Liveness:
     """Answer 200 while the event loop runs."""
-    return {"status": "live"}
+    return Liveness()
 
 
-@router.get("/health/ready", summary="Every model has really generated, and new work is taken")
-async def ready(request: Request) -> dict[str, object]:
+@router.get("/health/ready", summary="Every model has really generated, and new work is taken", responses=refusals(503))
+async def ready(request: Request) -> Readiness:
     """Answer 200 while an engine takes new work, with the state of each, or 503 while all are starting or restarting,
     or the server drains."""
     engines = services_of(request.app).engines
-    return {"status": "ready", "models": list(engines.models), "engines": engines.describe()}
+    return Readiness(models=list(engines.models), engines=[EngineState(**engine) for engine in engines.describe()])
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT | refusals(401))
 async def metrics(request: Request) -> Response:
     """Answer in Prometheus' text format or OpenMetrics. This needs a key, or the token of
     ``WHISPERGPT_METRICS_TOKEN_FILE``, unless ``WHISPERGPT_OPEN_METRICS`` is set."""

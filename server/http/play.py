@@ -24,7 +24,7 @@ from whispergpt.server.http.upload import ContinueForm, read_form
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of
 
-router = APIRouter()
+router = APIRouter(tags=["continuations"])
 ROUTE = "/v1/play"
 FIRST_BYTES: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
 """Bytes that a body begins with, whatever is in it; pcm begins with sound."""

@@ -102,7 +102,11 @@ class PlayAddresses:
 
     async def look(self, token: str) -> HeldContinuation:
         if token not in self._held:
-            raise ApiError(404, "wrong_token", "This address was played already, is too old, or is not of this server.")
+            raise ApiError(
+                404,
+                "wrong_token",
+                "This address was played already, is too old, or is not of this server; POST /v1/play makes another.",
+            )
         return self._held[token][0]
 
     async def take(self, token: str) -> HeldContinuation:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import BinaryIO, get_args
+from typing import Any, BinaryIO, get_args
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -36,10 +37,11 @@ _EXTENDED_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ContinueForm:
-    """A checked form. ``audio`` is a file in memory, not yet decoded."""
+    """A checked form. ``audio`` is a file in memory, not yet decoded, and ``audio_sha256`` the SHA-256 of its bytes."""
 
     audio: BinaryIO
     frames: int
+    audio_sha256: str
     wishes: Wishes = field(default_factory=Wishes)
     model: str | None = None
     include_prompt: bool = False
@@ -51,10 +53,21 @@ class _InMemoryParser(MultiPartParser):
     # 0 never spills to disk: prompts are never stored. UploadMeter bounds the memory.
     spool_max_size = 0
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sha256 = hashlib.sha256()
+        """Hash of the bytes of files; a form that is accepted has one file alone."""
+
     @property
     def field_name(self) -> str:
         """Return the name of the field being read."""
         return self._current_part.field_name
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take a part's data, and hash a file's."""
+        super().on_part_data(data, start, end)
+        if self._current_part.file is not None:
+            self.sha256.update(memoryview(data)[start:end])
 
     def on_headers_finished(self) -> None:
         """Read a part as a file also if its file name has the extended form alone (``filename*=``)."""
@@ -84,7 +97,12 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
     if len(content_type) > _MAX_CONTENT_TYPE:
         raise bad_value(None, f"The Content-Type is longer than {_MAX_CONTENT_TYPE} characters.", "bad_form")
     if not content_type.lower().startswith("multipart/form-data"):
-        raise bad_value("audio", "The body must be multipart/form-data with a file in the field 'audio'.", "not_a_form")
+        told = (
+            "The body must be multipart/form-data with a file in the field 'audio', as `curl -F audio=@FILE` sends it."
+        )
+        raise bad_value("audio", told, "not_a_form")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise bad_value(None, "The body must not be compressed; send it without Content-Encoding.", "bad_form")
     if _charset(request) not in ("utf-8", "utf8", "us-ascii"):
         raise bad_value(None, "The form's text must be UTF-8; leave the charset out.", "bad_form")
     claimed = request.headers.get("content-length", "")
@@ -106,12 +124,13 @@ async def read_form(request: Request, meter: UploadMeter, settings: Settings) ->
             if name == "audio":
                 raise _no_file_name() from None
             raise bad_value(name, f"The field '{name}' is longer than {_MAX_FIELD_BYTES} bytes.") from None
-        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}.", "bad_form") from None
+        remedy = "let the HTTP library write the Content-Type, whose boundary is that of the body"
+        raise bad_value(None, f"The form cannot be read: {str(error).rstrip('.')}; {remedy}.", "bad_form") from None
     except TimeoutError:
         raise ApiError(
             408, "upload_timeout", f"The body did not arrive within {settings.upload_seconds:g} s.", "audio"
         ) from None
-    return _check_form(form.multi_items())
+    return _check_form(form.multi_items(), parser.sha256.hexdigest())
 
 
 def _no_file_name() -> ApiError:
@@ -130,7 +149,7 @@ async def _metered(request: Request, meter: UploadMeter) -> AsyncGenerator[bytes
         yield chunk
 
 
-def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
+def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) -> ContinueForm:
     texts: dict[str, str] = {}
     audio: UploadFile | None = None
     for name, value in items:
@@ -163,6 +182,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]]) -> ContinueForm:
     return ContinueForm(
         audio=audio.file,
         frames=frames_for(seconds),
+        audio_sha256=audio_sha256,
         wishes=wishes,
         model=texts.get("model"),
         include_prompt=truth(texts.get("include_prompt", "false"), "include_prompt"),

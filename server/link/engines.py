@@ -196,7 +196,7 @@ class Engines:
         """Have the gauges of ``models`` show the sums over all engines, also of those that come later."""
         metrics = self._metrics
         shown: list[tuple[Gauge, Callable[[EngineLink, str], int]]] = [
-            (metrics.slots_total, lambda link, model: link.models[model].slots),
+            (metrics.slots, lambda link, model: link.models[model].slots),
             (metrics.streams_slack, EngineLink.slack),
             (metrics.prompts_encoding, EngineLink.encoding),
             (metrics.streams_active, lambda link, model: link.load(model).active),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
+from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.server.observe.front_end_metrics import together
 from whispergpt.server.observe.processes import FrontEndProcesses, Processes
 
@@ -15,6 +18,7 @@ _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 
 _LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _FACTOR_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 8, 12, 20, 50, 100)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_BUILD = ("version", "python", "torch")
 _ROUTES = ("/continue", "/stream", "/v1/realtime", "/v1/play")
 _REFUSALS = (
     *("no_capacity", "starting", "draining", "key_streams", "key_connections", "key_audio"),
@@ -31,8 +35,11 @@ class Metrics:
     """
 
     def __init__(self, front_ends: FrontEndProcesses | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
         self.registry = CollectorRegistry()
         self._shown = self.registry if front_ends is None else together(self.registry)
+        build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
+        build.labels(package_version(), platform.python_version(), version("torch")).set(1)
         self.processes = Processes(self.registry, front_ends)
         self.time_to_first_audio = self._histogram(
             "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
@@ -56,6 +63,12 @@ class Metrics:
         self.realtime_factor = self._histogram(
             "realtime_factor", "Audio seconds over wall seconds of one continuation", ("model",), _FACTOR_BUCKETS
         )
+        self.largest_gap = self._histogram(
+            "largest_message_gap_seconds",
+            "Largest time of one stream by which a message came later than the audio of the message before lasts",
+            ("model", "route"),
+            _WAIT_BUCKETS,
+        )
         self.batch_size = self._histogram("batch_size", "Streams in one frame step", ("model",), _BATCH_BUCKETS)
         self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
         self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
@@ -69,7 +82,7 @@ class Metrics:
             "Real-time streams that could be taken now, beside those that play, wait or will; 0 without an engine",
             ("model",),
         )
-        self.slots_total = self._gauge("slots_total", "Slots there are", ("model",))
+        self.slots = self._gauge("slots", "Slots there are, each for one stream", ("model",))
         self.prompts_encoding = self._gauge(
             "prompts_encoding", "Prompts that are received and encoded, and cannot be continued yet", ("model",)
         )
@@ -87,7 +100,7 @@ class Metrics:
         self.frames = self._counter("frames", "Frames generated", ("model",))
         self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
         self.prompt_cache = self._counter(
-            "prompt_cache", "Prompts, by whether their encoding was remembered", ("model", "outcome")
+            "prompt_cache_lookups", "Prompts, by whether their encoding was remembered", ("model", "outcome")
         )
         self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
         self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
@@ -108,6 +121,7 @@ class Metrics:
                 self.prompt_cache.labels(model, outcome)
             for route in _ROUTES:
                 self.time_to_first_audio.labels(model, route)
+                self.largest_gap.labels(model, route)
         for reason in _REFUSALS:
             self.rejected.labels(reason)
         for route in _ROUTES:

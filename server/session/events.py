@@ -161,7 +161,9 @@ def parse_object(text: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         if "out of range" in str(error):
             raise bad_value(None, "The message holds a number that is too large.", "out_of_range") from None
-        raise bad_value(None, "The text message is not valid JSON.", "invalid_json") from None
+        raise bad_value(
+            None, "The text message is not valid JSON; audio goes into binary messages.", "invalid_json"
+        ) from None
     if not isinstance(message, dict):
         raise bad_value(None, "The message must be a JSON object with a 'type'.", "invalid_json")
     return message

@@ -51,7 +51,14 @@ class Accounts:
     def known(self, form: PlayForm) -> KnownContinuation:
         """Return the continuation of an address, which this process does not count."""
         kept = ContinueForm(
-            io.BytesIO(), form.frames, form.wishes, form.model, form.include_prompt, form.response_format, form.stream
+            io.BytesIO(),
+            form.frames,
+            form.audio_sha256,
+            form.wishes,
+            form.model,
+            form.include_prompt,
+            form.response_format,
+            form.stream,
         )
         kept.audio.close()
         return KnownContinuation(kept, self.guard.caller_with(form.identity))
@@ -63,6 +70,7 @@ def form_of(held: KnownContinuation) -> PlayForm:
     return PlayForm(
         held.caller.identity,
         form.frames,
+        form.audio_sha256,
         form.wishes,
         form.model,
         form.include_prompt,

@@ -25,6 +25,7 @@ class PlayForm(msgspec.Struct, frozen=True):
 
     identity: str
     frames: int
+    audio_sha256: str
     wishes: Wishes
     model: str | None
     include_prompt: bool

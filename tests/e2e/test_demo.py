@@ -28,6 +28,14 @@ def test_demo_writes_what_it_says(tmp_path: Path) -> None:
     assert "real-time factor" in demo.stdout
     info = soundfile.info(audio)
     assert (info.samplerate, info.channels, info.frames) == (SAMPLE_RATE, 1, (4 * 75 + 75) * HOP)
+    told = subprocess.run(
+        [sys.executable, "-m", "whispergpt.cli.main", "verify", audio, "--prompt", ROOT / "examples" / "prompt.flac"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

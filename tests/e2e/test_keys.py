@@ -62,6 +62,13 @@ def test_doors_without_and_with_a_key(url: str, keys: tuple[Path, Keys]) -> None
     for path in ("/v1/models", "/metrics"):
         assert HTTP.get(url + path).status_code == 401
         assert HTTP.get(url + path, headers=bearer(keys[1]["free"])).status_code == 200
+    schema = HTTP.get(f"{url}/openapi.json").json()
+    assert schema["components"]["securitySchemes"]["Bearer"]["scheme"] == "bearer"
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            asked = HTTP.request(method, url + path).status_code == 401
+            assert asked is (operation["security"] == [{"Bearer": []}]), path
+            assert all(("Bearer KEY" in each["source"]) is asked for each in operation["x-codeSamples"]), path
     refused = HTTP.post(f"{url}/continue", files={"audio": SPEECH.read_bytes()}, headers=bearer("wgpt_wrong"))
     assert refused.status_code == 401 and refused.headers["www-authenticate"] == "Bearer"
     error = refused.json()["error"]

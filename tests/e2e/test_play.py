@@ -96,7 +96,8 @@ def test_the_first_bytes_of_pcm_are_not_known(server: str) -> None:
 def test_an_address_of_no_token(server: str) -> None:
     for query in ("", "?token=", "?token=none"):
         answer = HTTP.get(f"{server}/v1/play{query}")
-        assert answer.status_code == 404 and "too old" in answer.json()["error"]["message"]
+        message = answer.json()["error"]["message"]
+        assert answer.status_code == 404 and "too old" in message and "POST /v1/play makes another" in message
 
 
 def test_addresses_end_and_give_their_memory_back() -> None:
@@ -109,7 +110,7 @@ def test_addresses_end_and_give_their_memory_back() -> None:
             meter.add(1000)
             cleanup.callback(meter.release)
             try:
-                form = ContinueForm(io.BytesIO(), 75)
+                form = ContinueForm(io.BytesIO(), 75, "")
                 return await addresses.hold(HeldContinuation(form, Caller(), b"", meter, cleanup))
             except ApiError:
                 cleanup.close()

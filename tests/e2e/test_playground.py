@@ -2,64 +2,44 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Page,
-    Route,
-    TimeoutError,
-    WebSocketRoute,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
+from tests.support.browsers import browser_of
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
+from tests.support.playground import (
+    WAIT_MS,
+    choose_voice,
+    colours,
+    downloaded,
+    elapsed,
+    is_heard,
+    new_page,
+    recorded,
+    seek,
+    status_is,
+    take_button,
+)
+from tests.support.ports import free_port
 from tests.support.tools import require_tool
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.server.access.api_keys import add_key
 
-MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-"""Chromium's own device, which beeps once a second."""
-WAIT_MS = 30_000
-NOTE_STATUS = """
-window.said = [];
-addEventListener("DOMContentLoaded", () => {
-    const status = document.querySelector("#status");
-    const note = () => said.push(status.textContent);
-    if (status) new MutationObserver(note).observe(status, { childList: true, characterData: true, subtree: true });
-});
-"""
-"""Script that keeps what the page's status said, since some of it stays for a second or less."""
-FIND_STATUS = """text => {
-    const at = said.findIndex((one) => one.includes(text));
-    said.splice(0, at + 1);
-    return at >= 0 || document.querySelector("#status").textContent.includes(text);
-}"""
-expect.set_options(timeout=WAIT_MS)
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = require_tool("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *MICROPHONE])
+    with browser_of("chromium") as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -78,55 +58,9 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     wait_for_idle(server)
 
 
-def new_page(context: BrowserContext) -> Page:
-    """Return an empty page that keeps what its status says."""
-    context.add_init_script(NOTE_STATUS)
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    return page
-
-
-def choose_voice(page: Page, seconds: str) -> None:
-    page.click("[data-prompt=speech]")
-    expect(page.locator("#status")).to_contain_text("Press Continue")
-    page.fill("#seconds", seconds)
-
-
-def status_is(page: Page, text: str) -> None:
-    """Wait until the status says so, or has done so behind what was last waited for."""
-    try:
-        page.wait_for_function(FIND_STATUS, arg=text)
-    except TimeoutError:
-        raise AssertionError(f"not said: {text!r}; the status is {page.inner_text('#status')!r}") from None
-
-
-def recorded(page: Page, seconds: int) -> None:
-    """Wait until so many seconds, from 1 to 5, are recorded."""
-    expect(page.locator("#prompt_name")).to_contain_text(re.compile(rf"recording, [{seconds}-9]\."))
-
-
-def downloaded(page: Page, button: str = "#download") -> npt.NDArray[np.float64]:
-    with page.expect_download() as downloading:
-        page.click(button)
-    samples, rate = soundfile.read(io.BytesIO(Path(downloading.value.path()).read_bytes()))
-    assert rate == SAMPLE_RATE
-    return cast(npt.NDArray[np.float64], samples)
-
-
-def colours(page: Page) -> int:
-    """How many pixels of the picture show sound."""
-    return int(
-        page.locator("#picture").evaluate(
-            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
-            ".filter((byte, i) => i % 4 === 3 && byte > 40).length"
-        )
-    )
-
-
 def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     choose_voice(page, "4")
-    prompt = colours(page)
-    assert prompt > 1000
+    assert colours(page) > 1000 and colours(page, made=True) == 0
     page.click("#go")
     status_is(page, "Playing.")
     expect(page.locator("#underruns")).to_have_text("0")
@@ -134,11 +68,16 @@ def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     status_is(page, "All 4.00 s are made")
     status_is(page, "Done: 4.00 s.")
     expect(page.locator("#buffer")).to_have_text("0 ms", timeout=WAIT_MS)
-    assert page.inner_text("#first_audio").endswith(" ms") and colours(page) > 1.2 * prompt
+    assert page.inner_text("#first_audio").endswith(" ms") and colours(page, made=True) > 1000
     samples = downloaded(page)
     assert len(samples) == 4 * SAMPLE_RATE and abs(samples).max() > 0.01
     prompt_seconds = soundfile.info(SPEECH).duration
-    assert len(downloaded(page, "#download_all")) / SAMPLE_RATE == pytest.approx(prompt_seconds + 4, abs=0.05)
+    everything = downloaded(page, act="download_all")
+    assert len(everything) / SAMPLE_RATE == pytest.approx(prompt_seconds + 4, abs=0.05)
+    with page.expect_download() as downloading:
+        take_button(page, "download").click()
+    assert downloading.value.suggested_filename == "continuation-1.wav"
+    assert soundfile.info(downloading.value.path()).frames == len(samples)
 
 
 def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -> None:
@@ -147,7 +86,7 @@ def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -
     page.click("#go")
     status_is(page, "Done: 2.00 s.")
     page.select_option("#model", "piano")  # what is chosen now is not what was made
-    page.click("#copy_curl")
+    take_button(page, "curl").click()
     status_is(page, "The command is in the clipboard.")
     command = page.evaluate("() => navigator.clipboard.readText()")
     require_tool("curl")
@@ -159,23 +98,10 @@ def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -
 def test_what_is_played_can_be_heard(page: Page) -> None:
     """The browser's own loudspeaker path carries sound: its analyser sees it."""
     choose_voice(page, "20")
-    page.evaluate(
-        "() => { const Real = window.AnalyserNode;"
-        " window.AnalyserNode = class extends Real { constructor(...a) { super(...a); window.seen = this; } } }"
-    )
     page.click("#go")
     status_is(page, "Playing.")
-    loudest = 0.0
-    for _ in range(150):
-        page.wait_for_timeout(100)
-        loudest = page.evaluate(
-            "() => { const samples = new Float32Array(window.seen.fftSize);"
-            " window.seen.getFloatTimeDomainData(samples); return Math.max(...samples.map(Math.abs)); }"
-        )
-        if loudest > 0.01:
-            break
-    assert loudest > 0.01
-    page.click("#stop")
+    is_heard(page)
+    page.click("#go")
     status_is(page, "Stopped.")
 
 
@@ -186,17 +112,20 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     status_is(page, "voice.wav: 1.5 s. Press Continue.")
     page.fill("#seconds", "1")
     page.check("#prompt_first")
-    page.keyboard.press("l")
+    page.keyboard.press("p")
     status_is(page, "The prompt.")
     page.click("#go")  # in the middle of it
-    status_is(page, "Done: 1.00 s.")
-    page.click("#listen")
-    status_is(page, "Prompt and continuation, from the start.")
-    expect(page.locator("#stop")).to_be_focused()
-    page.click("#stop")
     status_is(page, "Stopped.")
-    page.click("#listen")
+    page.click("#go")
+    status_is(page, "Done: 1.00 s.")
+    page.click("#play")
+    status_is(page, "Playing take 1.")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_focused()
+    page.keyboard.press(" ")
+    status_is(page, "Paused.")
+    page.click("#play")
     status_is(page, "Heard to the end.")
+    assert elapsed(page) == pytest.approx(2.5, abs=0.05)
 
 
 def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
@@ -204,7 +133,7 @@ def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
     page.click("#record")
     recorded(page, 2)
     assert colours(page) > 0
-    page.click("#record")
+    page.click("#go")
     status_is(page, "Done: 1.00 s.")
     expect(page.locator("#record")).to_have_text("Record")
     # It is a prompt like any other now, and can be kept.
@@ -219,11 +148,15 @@ def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
 def test_a_recording_that_is_stopped_is_kept(page: Page) -> None:
     page.fill("#seconds", "1")
     page.click("#record")
-    recorded(page, 1)
+    for stop in (lambda: page.keyboard.press("Escape"), lambda: page.click("#record")):
+        recorded(page, 1)
+        stop()
+        status_is(page, "Recorded. Press Continue.")
+        page.click("h1")
+        page.keyboard.press(" ")
+        status_is(page, "Done: 1.00 s.")
+        page.keyboard.press("r")
     page.keyboard.press("Escape")
-    status_is(page, "Recorded. Press Continue.")
-    page.keyboard.press(" ")
-    status_is(page, "Done: 1.00 s.")
 
 
 COUNT_MICROPHONES = """() => {
@@ -249,7 +182,7 @@ def test_who_presses_twice_begins_once(page: Page) -> None:
     page.evaluate("() => { record.click(); record.click(); }")
     page.keyboard.press("r")
     recorded(page, 1)
-    page.click("#record")
+    page.click("#go")
     status_is(page, "Done: 1.00 s.")
     # Another prompt is chosen while the browser still asks: nobody is recorded.
     page.evaluate("() => record.click()")
@@ -282,19 +215,81 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     page.click("#go")
     status_is(page, "Playing.")
     seed = page.inner_text("#last_seed")
+    is_heard(page)
     page.keyboard.press("F")
-    status_is(page, "Another future")
-    assert page.inner_text("#last_seed") == seed not in page.inner_text("#status")
-    # Another prompt takes the place of what plays.
-    page.set_input_files("#file", SPEECH)
-    status_is(page, "Press Continue.")
-    expect(page.locator("#download")).to_be_disabled()
-    page.click("#go")
+    expect(page.locator("[data-take='2'] [data-take='2.1']")).to_contain_text("from 0:0")
     status_is(page, "Playing.")
-    page.click("#stop")
+    fork_seed = page.inner_text("#last_seed")
+    assert fork_seed != seed and fork_seed in page.inner_text("[data-take='2.1']")
+    # Another prompt takes the place of nothing: what plays is heard and made on.
+    page.set_input_files("#file", SPEECH)
+    status_is(page, "It is next: press Stop, then Continue.")
+    made = page.inner_text("[data-take='2.1'] .facts")
+    expect(page.locator("[data-take='2.1'] .facts")).not_to_have_text(made)
+    is_heard(page)
+    page.click("#go")
     status_is(page, "Stopped.")
-    page.click("#use_seed")
-    assert page.input_value("#seed") == page.inner_text("#last_seed") != seed
+    for take in ("1", "2", "2.1"):
+        assert abs(downloaded(page, take)).max() > 0.01
+    take_button(page, "use_seed", "2.1").click()
+    assert page.input_value("#seed") == fork_seed
+
+
+def test_a_click_or_a_key_in_the_picture_seeks(page: Page) -> None:
+    choose_voice(page, "2")
+    seek(page, 3)
+    assert elapsed(page) == pytest.approx(3, abs=0.05)
+    page.keyboard.press("ArrowLeft")
+    assert elapsed(page) == pytest.approx(2, abs=0.05)
+    page.click("#go")
+    status_is(page, "Done: 2.00 s.")
+    assert elapsed(page) == pytest.approx(6, abs=0.02)
+    seek(page, 1)
+    page.click("#play")
+    is_heard(page)
+    seek(page, 5)  # while it plays
+    assert elapsed(page) >= 4.95
+    status_is(page, "Heard to the end.")
+    picture = page.get_by_role("slider", name="Position in the sound")
+    page.keyboard.press("Home")
+    expect(picture).to_have_attribute("aria-valuetext", "0:00.0 of 0:06.0")
+
+
+def test_a_long_file_is_cut_to_the_seconds_wanted(page: Page, tmp_path: Path) -> None:
+    voice, rate = soundfile.read(SPEECH)
+    soundfile.write(tmp_path / "long.wav", np.tile(voice, 20), rate)
+    page.set_input_files("#file", tmp_path / "long.wav")
+    status_is(page, "long.wav: 80.0 s. Its first 60 s are used")
+    assert (page.input_value("#cut_from"), page.input_value("#cut_to")) == ("0.00", "60.00")
+    # The right end is dragged to the end; the left one follows, as 60 s are the most.
+    box = page.locator("#picture").bounding_box()
+    assert box is not None
+    width = box["width"] - 58
+    page.mouse.move(box["x"] + 38 + width * 60 / 80, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"], box["y"] + 100, steps=3)
+    page.mouse.up()
+    assert (page.input_value("#cut_from"), page.input_value("#cut_to")) == ("20.00", "80.00")
+    page.fill("#cut_to", "3.5")
+    page.keyboard.press("Tab")
+    page.fill("#cut_from", "1")
+    page.keyboard.press("Tab")
+    status_is(page, "long.wav: 2.5 s from 1.0 s on.")
+    page.fill("#seconds", "1")
+    page.click("#go")
+    status_is(page, "Done: 1.00 s.")
+    assert len(downloaded(page, act="source")) == round(2.5 * SAMPLE_RATE)
+    assert len(downloaded(page, act="download_all")) == round(3.5 * SAMPLE_RATE)
+
+
+def test_every_bundled_prompt_can_be_heard(page: Page) -> None:
+    names = page.eval_on_selector_all("[data-hear]", "all => all.map((one) => one.dataset.hear)")
+    assert len(names) >= 4
+    for name in names:
+        page.click(f"[data-hear={name}]")
+        status_is(page, f"The prompt {name}.flac.")
+        is_heard(page)
+        assert page.input_value("#model") == name.split("-")[0]
 
 
 DROP = """([text, name]) => {
@@ -330,13 +325,13 @@ def test_a_question_that_nobody_answers_can_be_left(page: Page) -> None:
     page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
     page.click("#record")
     status_is(page, "Allow the microphone")
-    expect(page.locator("#stop")).to_be_focused()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     page.keyboard.press("Escape")
     status_is(page, "Stopped.")
     choose_voice(page, "1")
     page.press("#seconds", "Enter")
     status_is(page, "Playing.")
-    page.click("#stop")
+    page.click("#go")
     status_is(page, "Stopped.")
 
 
@@ -352,15 +347,17 @@ def test_what_is_too_short_is_not_sent(page: Page, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", np.zeros(int(0.3 * SAMPLE_RATE)), SAMPLE_RATE)
     page.set_input_files("#file", tmp_path / "short.wav")
     status_is(page, "short.wav is 0.3 s long; it takes 0.5 to 60 s of sound.")
-    for button in ("go", "download", "copy_seed", "copy_curl"):
+    for button in ("go", "play", "fork"):
         expect(page.locator(f"#{button}")).to_be_disabled()
+    expect(page.locator("#takes")).to_be_hidden()
 
 
 def test_fields_say_what_they_take(page: Page) -> None:
     choose_voice(page, "0")
     page.click("#go")
     assert page.locator("#seconds").evaluate("field => field.validationMessage")
-    expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#go")).to_have_text("Continue")
+    page.click("#controls summary")
     for name in ("Temperature", "Top-k", "Top-p"):
         expect(page.get_by_role("slider", name=name)).to_have_count(1)
 
@@ -385,12 +382,12 @@ def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, serve
 
     page.route_web_socket("**/stream?*", cut_the_first)
     samples = {}
-    for seed in ("5", "5"):
+    for take in ("1", "2"):
         choose_voice(page, "3")
-        page.fill("#seed", seed)
+        page.fill("#seed", "5")
         page.click("#go")
         status_is(page, "Done: 3.00 s.")
-        samples[len(connections)] = downloaded(page)
+        samples[len(connections)] = downloaded(page, take)
     cut, whole = samples[2], samples[3]
     assert len(cut) == len(whole) == 3 * SAMPLE_RATE
     assert np.corrcoef(cut[:24_000], whole[:24_000])[0, 1] > 0.999
@@ -435,19 +432,22 @@ def test_a_browser_without_modules_is_told_so(server: str, browser: Browser) -> 
     page.route("**/main.js", lambda route: route.abort())
     page.goto(server)
     address = page.locator("script[nomodule]").get_attribute("src")
-    page.add_script_tag(url=f"{server}{address}")
+    page.add_script_tag(url=f"{server}/{address}")
     expect(page.locator("#status")).to_contain_text("too old for the playground")
     context.close()
 
 
 def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys.toml", "page", None, None)
+    arguments = ["--keys", str(tmp_path / "keys.toml"), "--port", str(free_port())]
     context = browser.new_context()
     page = new_page(context)
-    with ServerProcess("--keys", str(tmp_path / "keys.toml")) as process:
+    with ServerProcess(*arguments) as process:
         page.goto(process.url)
         expect(page.locator("#status")).to_contain_text("This server asks for a key")
         expect(page.locator("#key")).to_be_focused()
+        for part in ("#stage", "#controls", "#takes", "footer", "header a"):  # for the key and nothing else
+            expect(page.locator(part)).to_be_hidden()
         page.keyboard.type("wgpt_wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#status")).to_contain_text("The key is not known here")
@@ -461,15 +461,27 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         everybody = [process.pid, *process.engine_pids()]
         for pid in everybody:
             os.kill(pid, signal.SIGSTOP)
-        page.click("#stop")  # whatever the server says of it, or does not
+        page.click("#go")  # whatever the server says of it, or does not
         status_is(page, "Stopped.")
         for pid in everybody:
             os.kill(pid, signal.SIGCONT)
         page.click("#go")
         status_is(page, "Playing.")
+        is_heard(page)
+        is_heard(page)
         process.kill()
         status_is(page, "The connection was lost; trying to go on for")
-        page.click("#stop")
+    with ServerProcess(*arguments) as process:
+        status_is(page, "ress Continue to begin anew.")
+        assert abs(downloaded(page, "2")).max() > 0.01
+        if page.inner_text("#go") == "Stop":  # what came is heard to its end
+            page.click("#go")
+        page.click("#go")
+        status_is(page, "Playing.")
+        is_heard(page)
+        process.kill()
+        status_is(page, "The connection was lost; trying to go on for")
+        page.click("#go")
         expect(page.locator("#status")).to_have_text("Stopped.")
         page.click("#go")
         status_is(page, "cannot be reached; is it running?")
@@ -493,8 +505,13 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
         page.wait_for_load_state("networkidle")
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
     expect(page.locator("#model option")).not_to_have_count(0)
+    choose_voice(page, "1")
+    if touched:  # the main button is in reach wherever one reads
+        page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+        expect(page.locator("#go")).to_be_in_viewport(ratio=1)
     small = page.evaluate(
-        "least => [...document.querySelectorAll('button:not(.unseen),.button,select,[type=number],.check,header a')]"
+        "least => [...document.querySelectorAll("
+        "'button:not(.unseen),.button,select,summary,[type=number],.check,header a')]"
         ".filter(one => one.offsetParent && one.getBoundingClientRect().height < least).map(one => one.id)",
         44 if touched else 38,
     )

@@ -122,12 +122,12 @@ def engines(url: str) -> list[str]:
 
 def gauges(url: str) -> dict[str, float]:
     metrics = Metrics(url)
-    names = ("slots_total", "streams_active", "streams_waiting", "streams_limit", "streams_slack", "prompts_encoding")
+    names = ("slots", "streams_active", "streams_waiting", "streams_limit", "streams_slack", "prompts_encoding")
     return {name: metrics.sum(f"whispergpt_{name}") for name in names}
 
 
 IDLE = {
-    "slots_total": 2 * SLOTS,
+    "slots": 2 * SLOTS,
     "streams_active": 0,
     "streams_waiting": 0,
     "streams_limit": 2 * SLOTS,

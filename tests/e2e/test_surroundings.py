@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from whispergpt_client import Client, WhisperGPTError
 
 from tests.support.audio import SPEECH
 from tests.support.http import HTTP
 from tests.support.metrics import Metrics, wait_for_idle
+from tests.support.tools import require_tool
+from whispergpt.engine.checkpoints.installed import package_version
 
 
 def test_models(server: str, client: Client) -> None:
@@ -79,7 +83,7 @@ def test_metrics_count_what_happened(server: str, client: Client) -> None:
     model = client.models()[0].id
     assert grown("time_to_first_audio_seconds_count", model=model) == 4
     assert grown("inter_frame_seconds_count", model=model) == 4 * (frames - 1)
-    hits, misses = (grown("prompt_cache_total", model=model, outcome=outcome) for outcome in ("hit", "miss"))
+    hits, misses = (grown("prompt_cache_lookups_total", model=model, outcome=outcome) for outcome in ("hit", "miss"))
     assert hits + misses == 4 and hits >= 3, "the same prompt is encoded once"
     assert grown("prompt_encode_seconds_count", model=model) == misses
     assert grown("request_queue_seconds_count", model=model) == 4
@@ -96,6 +100,18 @@ def test_metrics_count_what_happened(server: str, client: Client) -> None:
     assert 0 < after.sum("whispergpt_inter_frame_seconds_sum") < 600
     assert after.sum("whispergpt_streams_active") == 0
     assert after.sum("whispergpt_streams_waiting") == 0
-    assert after.sum("whispergpt_slots_total") >= 1
+    assert after.sum("whispergpt_slots") >= 1
+    assert grown("largest_message_gap_seconds_count", model=model, route="/stream") == 2
+    assert grown("largest_message_gap_seconds_count", route="/continue") == 0, "a whole answer has no messages"
+    assert after.sum("whispergpt_build_info", version=package_version()) == 1
     for name in ("playback_lead_seconds", "underruns_total", "rejected_total", "slow_client_total"):
         assert after.described(f"whispergpt_{name}"), name
+
+
+def test_promtool_has_nothing_to_say_of_the_metrics(server: str, client: Client) -> None:
+    list(client.stream(SPEECH, seconds=0.2))
+    shown = HTTP.get(f"{server}/metrics")
+    command = [require_tool("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=shown.text, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert "_created" not in shown.text

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from tests.support.audio import HOP
 from tests.support.tools import require_tool
@@ -212,7 +213,8 @@ def test_the_commands_for_files(installed: Installed) -> None:
     (example,) = installed.python.parents[1].glob("lib/python*/site-packages/whispergpt/examples/prompt.flac")
     assert "speech" in installed.run("models") and "piano" in installed.run("models", "--json")
     installed.run("continue", example, "-o", "more.wav", "--seconds", 1, "--seed", 1)
-    assert (installed.folder / "more.wav").stat().st_size == 44 + 75 * HOP * 2
+    assert soundfile.info(installed.folder / "more.wav").frames == 75 * HOP
+    installed.run("verify", "more.wav", "--prompt", example)
     installed.run("codec", example, "-o", "back.wav")
     assert (installed.folder / "back.wav").stat().st_size > 44
     audio = installed.folder / "audio"

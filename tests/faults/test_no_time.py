@@ -53,7 +53,7 @@ def test_one_plays_one_waits_and_others_are_told_when(slow: ServerProcess) -> No
     with LiveSocket(slow.url) as first, LiveSocket(slow.url) as second, LiveSocket(slow.url) as third:
         play(first, 6)
         assert isinstance(first.receive(), bytes)
-        assert Metrics(slow.url).sum("whispergpt_streams_limit") == 1 < Metrics(slow.url).sum("whispergpt_slots_total")
+        assert Metrics(slow.url).sum("whispergpt_streams_limit") == 1 < Metrics(slow.url).sum("whispergpt_slots")
         # Six seconds, two of which are made ahead: longer than anybody may stand in line.
         with LiveSocket(slow.url) as early:
             asked = time.monotonic()

@@ -33,15 +33,23 @@ http {{
 
 
 @contextmanager
-def proxy(name: str, server: str, folder: Path, tls: bool = False) -> Iterator[str]:
+def proxy(name: str, server: str, folder: Path, tls: bool = False, under_path: bool = False) -> Iterator[str]:
     """Run ``nginx`` or ``caddy`` in front of ``server``; gives the proxy's URL. Skips where it is not installed.
 
-    With ``tls``, which Caddy alone has, its authority's certificate is ``folder / AUTHORITY``.
+    Args:
+        name: of the program.
+        server: URL.
+        folder: for the proxy's files.
+        tls: speak TLS, which Caddy alone does; its authority's certificate is ``folder / AUTHORITY``.
+        under_path: serve below the path that the page names, which nginx does.
     """
     tool = require_tool(name)
     port = free_port()
     url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     text, there = _documented(name), urlsplit(server).netloc
+    if under_path:
+        head, locations = text[: text.index("    location")], _documented(name, "## Under a path")
+        text = head + locations + text[text.index("\n}\n") :]
     assert "127.0.0.1:8000" in text
     text = text.replace("127.0.0.1:8000", there)
     if name == "nginx":
@@ -70,8 +78,8 @@ def proxy(name: str, server: str, folder: Path, tls: bool = False) -> Iterator[s
         process.wait(30)
 
 
-def _documented(name: str) -> str:
-    found = re.search(rf"```{name}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+def _documented(name: str, heading: str = "") -> str:
+    found = re.search(rf"{heading}.*?```{name}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     assert found, f"{_PAGE} has no block of {name}"
     return found[1]
 

@@ -132,7 +132,7 @@ def test_gauges_are_sums_and_an_engine_that_is_lost_gets_nothing() -> None:
         first._dispatch(Load("speech", active=2, waiting=1, most_listened=3))
         second._dispatch(Load("speech", active=1, waiting=0, most_listened=5))
         play(second)
-        shown = ("slots_total", "streams_active", "streams_waiting", "streams_limit", "streams_slack")
+        shown = ("slots", "streams_active", "streams_waiting", "streams_limit", "streams_slack")
         assert [fleet.gauge(name) for name in shown] == [2 * SLOTS, 3, 1, 8, 7]
         assert fleet.gauge("prompts_encoding") == 1 and fleet.gauge("prompts_encoding", "piano") == 0
 

@@ -50,6 +50,8 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ("matplotlib", "matplotlib", "plot", "train study context . --model speech --plot x.png"),
         ("matplotlib", "matplotlib", "demo", "demo"),
         ("whispergpt_client", "whispergpt-client", "demo", "demo"),
+        ("whispergpt_client", "whispergpt-client", "play", "continue x.wav --play"),
+        ("sounddevice", "sounddevice", "play", "continue x.wav --play"),
         ("huggingface_hub", "huggingface_hub", "hub", "eval . --model hf://me/voice"),
         ("huggingface_hub", "huggingface_hub", "hub", "serve --model hf://me/voice"),
         ("huggingface_hub", "huggingface_hub", "hub", "train push speech me/voice"),

@@ -10,8 +10,8 @@ from whispergpt.benchmarks.host_step import main, measure
 
 
 def test_every_part_is_measured() -> None:
-    found = asdict(measure(5, snapshots=True, turns=3))
-    assert (found.pop("streams"), found.pop("snapshots")) == (5, True)
+    found = asdict(measure(5, snapshots=True, turns=3, limited=True))
+    assert (found.pop("streams"), found.pop("snapshots"), found.pop("limited")) == (5, True, True)
     assert all(0 < milliseconds < 1e4 for milliseconds in found.values()) and len(found) == 4
 
 

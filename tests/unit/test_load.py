@@ -257,7 +257,8 @@ def test_a_refusal_before_it_begins(
     assert run(answering, "--streams", "2", "--stay", "--duration", "1", "--json") == (1 if message else 0)
     told = capsys.readouterr()
     if message:
-        assert told.err == f"whispergpt load: {message}\n" and not told.out
+        remedy = "(--api-key or WHISPERGPT_API_KEY names it)."
+        assert told.err == f"whispergpt load: {message.rstrip('.')} {remedy}\n" and not told.out
     else:
         assert json.loads(told.out)["heard"]["listeners"] == {"arrived": 2, "refused": 2}
 

@@ -54,7 +54,7 @@ class Comparison:
         self.files = 0
         hearings = Hearings(models, condition)
         self.comparable = [digest == hearings.digests[0] for digest in hearings.digests]
-        for recording, samples in self._recordings.read(FEWEST_SECONDS):
+        for recording, samples in self._recordings.read(FEWEST_SECONDS, "evaluate"):
             heard = zip(models, hearings.of(samples), strict=True)
             sums = np.stack([measure(model.step, codes, mel) for model, (codes, mel) in heard])
             self._sums[recording.group] = self._sums.get(recording.group, 0.0) + sums

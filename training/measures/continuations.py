@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -12,7 +12,10 @@ from msgspec.structs import replace
 from tqdm import tqdm
 
 from whispergpt.engine.audio.audio_file import Samples
-from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
+from whispergpt.engine.batch import Job as BatchJob
+from whispergpt.engine.batch import generate_all
+from whispergpt.engine.checkpoints.checkpoint import ModelError
+from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.training.measures.faults import fault_figures, with_shares
@@ -51,30 +54,25 @@ def continue_prompts(job: Job) -> list[Continuation]:
 
     Raises:
         AudioError: a prompt is shorter than 0.5 or longer than 60 seconds.
+        ModelError: the model's numbers are no longer finite.
     """
-    engine, prompts, sampling = job.engine, job.prompts, job.sampling
     frames = ceil(job.seconds * FRAME_RATE)
-    made: list[Continuation] = []
-    slots = engine.scheduler.slots
-    progress = tqdm(total=len(prompts) * frames, desc="continue", unit="frame", disable=None, leave=False)
-    with progress:
-        for first in range(0, len(prompts), slots):
-            some = [engine.encode_prompt(prompt.audio) for prompt in prompts[first : first + slots]]
-            streams = [
-                engine.stream(prompt, replace(sampling, seed=sampling.seed + first + i), frames)
-                for i, prompt in enumerate(some)
-            ]
-            place = {stream.id: i for i, stream in enumerate(streams)}
-            pcm = np.zeros((len(streams), frames, HOP), np.int16)
-            while not all(stream.ended for stream in streams):
-                for frame in engine.step().frames:
-                    pcm[place[frame.stream.id], frame.index] = frame.pcm
-                    progress.update()
-            made += [
-                Continuation(as_heard(prompt.decoded.numpy()), as_heard(row.reshape(-1)))
-                for prompt, row in zip(some, pcm, strict=True)
-            ]
-    return made
+    made: dict[int, Continuation] = {}
+    decoded: dict[int, Samples] = {}
+
+    def jobs() -> Iterator[BatchJob[int]]:
+        for i, prompt in enumerate(job.prompts):
+            encoded = job.engine.encode_prompt(prompt.audio)
+            decoded[i] = as_heard(encoded.decoded.numpy())
+            yield BatchJob(i, encoded, replace(job.sampling, seed=job.sampling.seed + i), frames)
+
+    total = len(job.prompts) * frames
+    with tqdm(total=total, desc="continue", unit="frame", disable=None, leave=False) as progress:
+        for i, pcm in generate_all(job.engine, jobs(), progress.update):
+            if pcm is None:
+                raise ModelError(f"The model {job.engine.model.id!r} computes numbers that are not finite.")
+            made[i] = Continuation(decoded.pop(i), as_heard(pcm))
+    return [made[i] for i in range(len(job.prompts))]
 
 
 def measure_continuations(job: Job, figures_of: FiguresOf) -> dict[str, Any]:
@@ -84,7 +82,8 @@ def measure_continuations(job: Job, figures_of: FiguresOf) -> dict[str, Any]:
     continuations that open the band above 8.2 kHz. Prompts and continuations are kept.
     """
     entries: list[dict[str, Any]] = []
-    for index, (prompt, made) in enumerate(zip(job.prompts, continue_prompts(job), strict=True)):
+    continued = list(zip(job.prompts, continue_prompts(job), strict=True))
+    for index, (prompt, made) in enumerate(tqdm(continued, "measure", unit="file", disable=None, leave=False)):
         name = f"{prompt.file} {prompt.start:g}"
         job.keeper.audio(f"{name} prompt", prompt.audio)
         job.keeper.audio(f"{name} continuation", made.audio)

@@ -28,6 +28,7 @@ def draw_context(result: dict[str, Any], path: Path) -> None:
             low, high = zip(*(cell["interval"] for cell in cells), strict=True)
             axes.fill_between(middles, low, high, color=line.get_color(), alpha=0.15)
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
 
     _draw(result, path, draw, "frames of context", "NLL of the next coarse code [nats]")
 
@@ -38,11 +39,16 @@ def draw_bands(result: dict[str, Any], path: Path) -> None:
     Raises: as ``draw_context``.
     """
 
+    from matplotlib.ticker import LogLocator, NullFormatter  # imported here, since only drawing needs it
+
     def draw(axes: Axes, model: dict[str, Any]) -> None:
         cells = model["lost_without"]
         middles, lost = [sum(cell["hz"]) / 2 for cell in cells], [cell["nll"] for cell in cells]
         axes.errorbar(middles, lost, _around(cells), marker=".", capsize=3, label=model["model"])
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
     _draw(result, path, draw, "band left out, its middle [Hz]", "NLL lost [nats]")
 

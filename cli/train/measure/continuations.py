@@ -125,7 +125,9 @@ def _measure(
         wishes = Wishes(options.seed, options.temperature, options.top_k, options.top_p)
         check_finite(temperature=wishes.temperature, top_p=wishes.top_p)
         check_wishes(wishes)
-        engine = Engine.load(options.model or default_model(), options.device, options.slots)
+        engine = Engine.load(
+            options.model or default_model(), options.device, options.slots, keep_bandwidth=options.keep_bandwidth
+        )
         tell_if_slow(engine)
         sampling = sampling_for(wishes, engine.info())
         measured = measure(Job(engine, prompts, seconds, sampling, keeper))

@@ -45,4 +45,8 @@ class ContinuationOptions(MeasureOptions):
     top_k: Annotated[int | None, typer.Option(help=RANGES["top_k"].help + OR_OWN)] = None
     top_p: Annotated[float | None, typer.Option(help=RANGES["top_p"].help + OR_OWN)] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for what is generated.")] = "auto"
+    keep_bandwidth: Annotated[
+        bool,
+        typer.Option(help="Keep streams to the bandwidth of their prompts, as a server does, or not."),
+    ] = True
     slots: Annotated[int, typer.Option(min=1, max=1024, help="Streams generated at a time.")] = 16

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.console import Console
+from rich.table import Column, Table
 
 from whispergpt.cli.arguments import tell_skipped
 from whispergpt.cli.train.measure.options import MeasureOptions
@@ -33,12 +35,32 @@ def head(context: typer.Context, packages: Mapping[str, str]) -> dict[str, Any]:
     return {"command": shlex.join([*words, *sources]), "flags": flags, "packages": dict(packages)}
 
 
+_WIDEST = 36
+"""Characters from which a cell is written in several lines."""
+
+
 def table(names: Sequence[str], rows: Sequence[Sequence[float | str | None]]) -> None:
-    """Print rows under names, in columns as wide as they need."""
+    """Print rows under names. Columns that do not fit the screen follow in a table below, behind the first column."""
     cells = [list(names), *([one if isinstance(one, str) else number(one) for one in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    for row in cells:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    widths = [min(_WIDEST, max(len(row[column]) for row in cells)) for column in range(len(names))]
+    console = Console(highlight=False, markup=False)
+    for columns in _blocks(widths, console.width):
+        headed = (Column(names[column], no_wrap=widths[column] < _WIDEST) for column in columns)
+        drawn = Table(*headed, box=None, pad_edge=False, header_style="")
+        for row in cells[1:]:
+            drawn.add_row(*(row[column] for column in columns))
+        console.print(drawn)
+
+
+def _blocks(widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Yield the columns of each table, of which none is wider than the room where that is possible."""
+    block = [0]
+    for column in range(1, len(widths)):
+        if len(block) > 1 and sum(widths[one] + 2 for one in [*block, column]) - 2 > room:
+            yield block
+            block = [0]
+        block.append(column)
+    yield block
 
 
 FAULTS = {

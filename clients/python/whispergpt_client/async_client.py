@@ -66,6 +66,7 @@ class AsyncClient:
         Raises:
             WhisperGPTError: the server refused, failed, or could not be reached.
             OSError: the file cannot be read.
+            ValueError: the file is opened as text.
         """
         fields = request.continue_fields(
             seconds=seconds,
@@ -101,14 +102,14 @@ class AsyncClient:
         """Return a stream of a recording's continuation, to iterate over while it is generated.
 
         Args:
-            prompt: a path, the bytes of a file, or an iterable of chunks, which are sent as they come;
+            prompt: a path, the bytes of a file, an open file, or an iterable of chunks, which are sent as they come;
                 an asynchronous iterable if it waits, as a microphone does.
             seconds: length of the audio to generate; None generates until cancelled.
             pace: ``realtime`` sends at most 2 s ahead of playback, ``fast`` as fast as the server can.
             sample_rate: rate of a prompt that is raw mono s16le samples; None if the prompt is a file.
             resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
             retry_seconds: how long to keep asking while the server has no room and says when to ask again; ignored for
-                a prompt in chunks, which cannot be sent twice.
+                an open file and chunks, which cannot be sent twice.
 
         Raises:
             ValueError: a number is not finite, or ``seconds`` is not above 0.

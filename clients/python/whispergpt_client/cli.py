@@ -11,13 +11,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 
 from whispergpt_client.client import Client
+from whispergpt_client.continuation import require_ending
 from whispergpt_client.errors import WhisperGPTError
 from whispergpt_client.meter import Meter
 from whispergpt_client.speakers import Speakers, SpeakersError
 from whispergpt_client.stream import Stream
 
 _RATE = 24_000
-
+_KEY_CODES = ("no_key", "wrong_key")
+"""Codes of errors of a server that asks for another key."""
 
 Sink = Callable[[bytes], object]
 """Function that takes samples."""
@@ -25,11 +27,19 @@ Sink = Callable[[bytes], object]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.output not in (None, "-"):
+        target = Path(options.output)
+        try:
+            if target.is_file() or not target.exists():  # no device or folder
+                require_ending(target, (".wav",))
+        except ValueError as error:
+            parser.error(str(error))
     meter = Meter()
     try:
         prompt = sys.stdin.buffer.read() if options.prompt == "-" else options.prompt
-        with Client(options.url) as client:
+        with Client(options.url, api_key=options.api_key) as client:
             stream = client.stream(
                 prompt,
                 seconds=None if options.endless else options.seconds,
@@ -51,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (WhisperGPTError, SpeakersError, ValueError, OSError) as error:
         meter.clear()
-        sys.stderr.write(f"whispergpt-client: {error}\n")
+        told = str(error)
+        if isinstance(error, WhisperGPTError) and error.code in _KEY_CODES:
+            told = f"{told.rstrip('.')} (--api-key or WHISPERGPT_API_KEY names it)."
+        sys.stderr.write(f"whispergpt-client: {told}\n")
         return 1
     finally:
         meter.clear()
@@ -120,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("prompt", help="a file of half a second to a minute; - reads it from standard input")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
+    parser.add_argument("--api-key", help="the key, if the server asks for one (default: WHISPERGPT_API_KEY)")
     parser.add_argument("--seconds", type=_seconds, default=20.0, help="how much to make (default: %(default)g)")
     parser.add_argument("--endless", action="store_true", help="until Ctrl-C")
     parser.add_argument("-o", "--output", help="a wav file instead of the loudspeakers; - is raw s16le at 24 kHz")

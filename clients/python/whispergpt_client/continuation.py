@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,15 @@ from whispergpt_client.arrays import from_answer
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+_ENDINGS = {
+    "audio/wav": (".wav",),
+    "audio/flac": (".flac",),
+    "audio/mpeg": (".mp3",),
+    "audio/ogg": (".opus", ".ogg"),
+    "application/octet-stream": (".pcm", ".raw"),
+}
+"""Endings of files by the media type of their audio."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,22 @@ class Continuation:
         return from_answer(self.audio, self.media_type)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the audio to a file and return its path. Raises OSError."""
+        """Write the audio to a file and return its path.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: the file's ending is not that of the audio.
+        """
         target = Path(path)
+        require_ending(target, _ENDINGS.get(self.media_type, ()))
         target.write_bytes(self.audio)
         return target
+
+
+def require_ending(path: Path, endings: Collection[str]) -> None:
+    """Raise ValueError if a path has none of the endings, of which there may be none."""
+    if endings and path.suffix.lower() not in endings:
+        raise ValueError(f"{path} does not end in one of {', '.join(endings)}")
 
 
 def parse_server_timing(header: str) -> dict[str, float]:

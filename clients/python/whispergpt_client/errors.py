@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -66,7 +68,17 @@ def timed_out(waiting_for: str, seconds: float) -> WhisperGPTError:
 def unreachable(url: str, cause: Exception) -> WhisperGPTError:
     """Return the error of a connection that could not be made, or broke."""
     reason = str(cause) or type(cause).__name__
+    if proxy := _proxy_of(url):
+        url = f"{url} through the proxy {proxy}, which the environment names (NO_PROXY lists hosts to reach without it)"
     return WhisperGPTError("connection_error", "unreachable", f"No connection with {url}: {reason}")
+
+
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy through which the environment leads requests for ``url``, without its password."""
+    parts = urlsplit(url)
+    proxies = {} if proxy_bypass(parts.hostname or "") else getproxies()
+    proxy = proxies.get(parts.scheme.replace("ws", "http")) or proxies.get("all")
+    return proxy and urlunsplit(urlsplit(proxy)._replace(netloc=urlsplit(proxy).netloc.rpartition("@")[2]))
 
 
 def seconds_to_wait(retry_after: str) -> float | None:

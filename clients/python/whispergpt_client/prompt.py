@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from os import PathLike
 
-from whispergpt_client.request import File, read_file
+from whispergpt_client.request import File, binary, read_file
 
 CHUNK_BYTES = 16 * 1024
 """Largest number of bytes of one message."""
 
 Prompt = File | Iterable[bytes]
-"""Path, bytes of a file, or chunks as they come."""
+"""Path, bytes of a file, an open file, or chunks as they come."""
 AsyncPrompt = Prompt | AsyncIterable[bytes]
 
 
 def is_file(prompt: AsyncPrompt) -> bool:
-    """Return whether a prompt is a whole file, which can be sent again."""
-    return isinstance(prompt, str | PathLike | bytes)
+    """Return whether a prompt is a path or bytes, which can be sent again."""
+    return isinstance(prompt, str | PathLike | bytes | bytearray | memoryview)
 
 
 def chunks(prompt: Prompt) -> Iterator[bytes]:
-    """Yield a prompt's bytes in messages of a bounded size. Raises OSError if a path cannot be read."""
-    parts = [read_file(prompt)[1]] if isinstance(prompt, str | PathLike | bytes) else prompt
-    for part in parts:
+    """Yield a prompt's bytes in messages of a bounded size.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a part is not bytes.
+    """
+    parts: Iterable[object]
+    if isinstance(prompt, str | PathLike | bytes | bytearray | memoryview):
+        parts = [read_file(prompt)[1]]
+    elif (read := getattr(prompt, "read", None)) is not None:
+        parts = iter(lambda: read(CHUNK_BYTES), b"")
+    else:
+        parts = prompt
+    for part in map(binary, parts):
         for start in range(0, len(part), CHUNK_BYTES):
             yield part[start : start + CHUNK_BYTES]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -15,7 +15,8 @@ from whispergpt_client.errors import WhisperGPTError, error_from_envelope, secon
 from whispergpt_client.model import Model, model_from_json
 
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
-File = str | PathLike[str] | bytes
+File = str | PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""Path, bytes of a file, or a file opened in binary mode."""
 CONNECT_SECONDS = 10.0
 """Longest time for connecting, in seconds."""
 
@@ -53,11 +54,22 @@ def timeouts(seconds: float) -> httpx.Timeout:
 
 
 def read_file(file: File) -> tuple[str, bytes]:
-    """Return a prompt's name and bytes. Raises OSError if the path cannot be read."""
-    if isinstance(file, bytes):
-        return "prompt", file
-    path = Path(fspath(file))
-    return path.name, path.read_bytes()
+    """Return a prompt's name and bytes. Raises OSError if it cannot be read, ValueError if it is opened as text."""
+    if isinstance(file, bytes | bytearray | memoryview):
+        return "prompt", bytes(file)
+    if isinstance(file, str | PathLike):
+        path = Path(fspath(file))
+        return path.name, path.read_bytes()
+    return "prompt", binary(file.read())
+
+
+def binary(part: object) -> bytes:
+    """Return bytes-like data as bytes. Raises ValueError for text and other objects."""
+    if isinstance(part, bytes | bytearray | memoryview):
+        return bytes(part)
+    raise ValueError(
+        f"A prompt is bytes, not {type(part).__name__}: open its file in binary mode, as open(path, 'rb')."
+    )
 
 
 def continue_fields(**fields: str | float | bool | None) -> dict[str, str]:

@@ -10,8 +10,8 @@ import { FRAME_SAMPLES, SAMPLE_RATE, type Done, type Sampling, type SessionField
 import { toFloats, toPcm } from "./samples.js";
 import type { Server } from "./server.js";
 
-/** A file, or live samples that end when they end. */
-export type Prompt = Blob | AsyncIterable<Float32Array>;
+/** A file (a `File` of an input is a `Blob`), its bytes, or live samples that end when they end. */
+export type Prompt = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer> | AsyncIterable<Float32Array>;
 
 export interface Wanted extends SessionFields {
   /** null plays until cancelled. */
@@ -40,6 +40,10 @@ const LONGEST_PAUSE = 2;
 /** So long a server may take to say that it has cancelled. */
 const GOODBYE_SECONDS = 2;
 
+function isLive(prompt: Prompt): prompt is AsyncIterable<Float32Array> {
+  return Symbol.asyncIterator in prompt;
+}
+
 export class Continuation {
   private connection: Connection | null = null;
   private token: { resume_token: string; frame: number } | null = null;
@@ -62,7 +66,7 @@ export class Continuation {
     const { seconds, ...session } = wanted;
     try {
       return await this.attempt(async (connection) => {
-        await this.configure(connection, prompt instanceof Blob ? session : { ...session, input: PCM });
+        await this.configure(connection, isLive(prompt) ? { ...session, input: PCM } : session);
         await this.send(connection, prompt);
         connection.say("response.create", { response: { seconds } });
       });
@@ -116,7 +120,7 @@ export class Continuation {
   }
 
   private async send(connection: Connection, prompt: Prompt): Promise<void> {
-    if (prompt instanceof Blob) await connection.upload(new Uint8Array(await prompt.arrayBuffer()));
+    if (!isLive(prompt)) await connection.upload(new Uint8Array(await new Blob([prompt]).arrayBuffer()));
     else
       for await (const samples of prompt) {
         await connection.upload(toPcm(samples));

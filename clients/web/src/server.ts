@@ -16,7 +16,7 @@ export function promptPath(name: string): string {
 
 export class Server {
   /**
-   * @param origin such as `https://host:8000`
+   * @param origin such as `https://host:8000`, or `https://host/path` behind a proxy
    * @param key an API key, where the server asks for one
    */
   constructor(

@@ -47,7 +47,7 @@ def as_json(dashboard: Dashboard) -> str:
 
 
 def _model_variable() -> dict[str, Any]:
-    query = "label_values(whispergpt_slots_total, model)"
+    query = "label_values(whispergpt_slots, model)"
     return {
         "name": "model",
         "type": "query",

@@ -12,6 +12,9 @@ const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 2;
 /** So long a server may take to say that it has cancelled. */
 const GOODBYE_SECONDS = 2;
+function isLive(prompt) {
+    return Symbol.asyncIterator in prompt;
+}
 export class Continuation {
     server;
     told;
@@ -35,7 +38,7 @@ export class Continuation {
         const { seconds, ...session } = wanted;
         try {
             return await this.attempt(async (connection) => {
-                await this.configure(connection, prompt instanceof Blob ? session : { ...session, input: PCM });
+                await this.configure(connection, isLive(prompt) ? { ...session, input: PCM } : session);
                 await this.send(connection, prompt);
                 connection.say("response.create", { response: { seconds } });
             });
@@ -90,8 +93,8 @@ export class Continuation {
         await connection.expect("session.updated");
     }
     async send(connection, prompt) {
-        if (prompt instanceof Blob)
-            await connection.upload(new Uint8Array(await prompt.arrayBuffer()));
+        if (!isLive(prompt))
+            await connection.upload(new Uint8Array(await new Blob([prompt]).arrayBuffer()));
         else
             for await (const samples of prompt) {
                 await connection.upload(toPcm(samples));

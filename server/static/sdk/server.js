@@ -8,7 +8,7 @@ export class Server {
     origin;
     key;
     /**
-     * @param origin such as `https://host:8000`
+     * @param origin such as `https://host:8000`, or `https://host/path` behind a proxy
      * @param key an API key, where the server asks for one
      */
     constructor(origin, key = null) {

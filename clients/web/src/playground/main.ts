@@ -1,12 +1,15 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
 
+import { Controls } from "./controls.js";
+import { element } from "./elements.js";
 import { listenForFiles } from "./files.js";
-import { element, Page } from "./page.js";
+import { Page } from "./page.js";
+import { listenForPointer } from "./picture/pointer.js";
 import { Playground } from "./playground.js";
 import { listenForShortcuts } from "./shortcuts.js";
 
 const page = new Page();
-const playground = new Playground(page);
+const playground = new Playground(page, new Controls(), (error) => page.tell(error));
 
 /** Do it; what goes wrong is said on the page. */
 async function told(act: () => void | Promise<void>): Promise<void> {
@@ -17,8 +20,10 @@ async function told(act: () => void | Promise<void>): Promise<void> {
   }
 }
 
-function onClick(id: string, act: () => void | Promise<void>): void {
-  element(id).addEventListener("click", () => void told(act));
+function onClick(button: HTMLElement, act: () => void | Promise<void>): void {
+  button.addEventListener("click", (event) => {
+    if (event.detail < 2) void told(act); // else the second click of a double click would undo the first
+  });
 }
 
 function onSubmit(id: string, act: () => void | Promise<void>): void {
@@ -28,20 +33,35 @@ function onSubmit(id: string, act: () => void | Promise<void>): void {
   });
 }
 
-onClick("go", () => playground.go());
-onClick("record", () => playground.record());
-onClick("stop", () => playground.stop());
-onClick("fork", () => playground.fork());
-onClick("listen", () => playground.listen());
-onClick("download", () => playground.download());
-onClick("download_all", () => playground.downloadWithPrompt());
-onClick("copy_seed", () => playground.copySeed());
-onClick("copy_curl", () => playground.copyCurl());
-onClick("use_seed", () => playground.useSeed());
+onClick(element("go"), () => playground.go());
+onClick(element("record"), () => playground.record());
+onClick(element("fork"), () => playground.fork());
+onClick(element("play"), () => playground.play());
 onSubmit("access", () => playground.unlock(element<HTMLInputElement>("key").value.trim()));
 onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-prompt]"))
-  button.addEventListener("click", () => void told(() => playground.chooseBundled(button.dataset["prompt"]!)));
+  onClick(button, () => playground.chooseBundled(button.dataset["prompt"]!));
+for (const button of document.querySelectorAll<HTMLButtonElement>("[data-hear]"))
+  onClick(button, () => playground.hearBundled(button.dataset["hear"]!));
 listenForFiles(element("file"), element("stage"), (file, of) => void told(() => playground.chooseFile(file, of)));
-listenForShortcuts({ " ": ["go", "stop"], escape: ["stop"], f: ["fork"], r: ["record"], l: ["listen"] });
-void told(() => playground.listModels());
+listenForShortcuts({
+  " ": () => void told(() => playground.go()),
+  escape: () => playground.stop(),
+  f: () => void told(() => playground.fork()),
+  r: () => void told(() => playground.record()),
+  p: () => void told(() => playground.play()),
+});
+listenForPointer(playground.picture, {
+  position: () => playground.second,
+  length: () => playground.seconds,
+  seek: (second, done) => playground.seek(second, done),
+  cut: (edge, second) => playground.cut(edge, second),
+});
+page.onCut = (edge, second) => playground.cut(edge, second);
+// Behind what the click is for: on Play it would be the press that pauses again.
+for (const kind of ["click", "visibilitychange"]) document.addEventListener(kind, () => playground.awaken());
+addEventListener("hashchange", () => void told(() => playground.openLink()));
+void told(async () => {
+  await playground.listModels();
+  await playground.openLink();
+});

@@ -1,52 +1,40 @@
-/** The elements of the page, by their ids, and what stands in them. */
+/** What stands on the page beside the picture, the takes and the fields: status, time, cut, and what can be pressed. */
 
-import type { Wanted } from "../continuation.js";
 import { WhisperGPTError } from "../errors.js";
-import type { Sampling } from "../events.js";
-import type { Model } from "../server.js";
+import { element, enable } from "./elements.js";
+import { clock } from "./picture/axes.js";
+import { describePosition } from "./picture/pointer.js";
+import type { Cut, Edge } from "./sound/cut.js";
 
-export function element<T extends HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no #${id}`);
-  return found as T;
-}
-
-/**
- * What the page is at: nothing; opening the loudspeaker or asking for the microphone; recording; making sound; playing
- * the rest of what was made; playing all of it again.
- */
-export type Phase = "idle" | "starting" | "recording" | "making" | "ending" | "listening";
+/** What the page is at: nothing; opening the loudspeaker or asking for the microphone; recording; making sound. */
+export type Phase = "idle" | "starting" | "recording" | "making";
 
 /** What there is to do something with. */
 export interface AtHand {
+  phase: Phase;
+  /** Whether something is heard. */
+  sounding: boolean;
+  /** Whether that is what the picture shows. */
+  shownSounds: boolean;
   prompt: boolean;
   audible: boolean;
-  take: boolean;
-  seed: boolean;
+  forkable: boolean;
 }
 
 const KEY_TOLD: Record<string, string> = {
   no_key: "This server asks for a key; enter yours above.",
   wrong_key: "The key is not known here.",
 };
-const SLIDERS = ["temperature", "top_k", "top_p"] as const;
 
 export class Page {
-  readonly model = element<HTMLSelectElement>("model");
-  readonly seed = element<HTMLInputElement>("seed");
-  private readonly seconds = element<HTMLInputElement>("seconds");
-  private readonly promptFirst = element<HTMLInputElement>("prompt_first");
-  private readonly controls = element<HTMLFormElement>("controls");
+  /** A field of the cut was changed by hand. */
+  onCut: (edge: Edge, second: number) => void = () => {};
   private readonly status = element("status");
-  /** A slider was moved. */
-  onSampling: (sampling: Sampling) => void = () => {};
+  private readonly edges = { from: element<HTMLInputElement>("cut_from"), to: element<HTMLInputElement>("cut_to") };
 
   constructor() {
-    for (const name of SLIDERS)
-      element<HTMLInputElement>(name).addEventListener("input", () => {
-        this.showSliders();
-        this.onSampling({ [name]: this.slider(name) });
-      });
+    for (const [edge, field] of Object.entries(this.edges))
+      field.addEventListener("change", () => this.onCut(edge as Edge, Number(field.value)));
   }
 
   say(text: string, kind: "plain" | "error" = "plain"): void {
@@ -54,17 +42,26 @@ export class Page {
     this.status.dataset["kind"] = kind;
   }
 
-  /** Say what went wrong; where a key is asked for, ask for it. */
+  /** Say what went wrong; where a key is asked for, ask for it and for nothing else. */
   tell(error: Error): void {
     const ours = error instanceof WhisperGPTError ? error : null;
     if (!ours) console.error(error);
     const asked = ours && KEY_TOLD[ours.code];
-    if (asked) {
-      element("access").hidden = false;
-      element("key").focus();
-    }
+    if (asked) this.lock(true);
     const again = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
     this.say((asked ?? error.message) + again, ours?.code === "no_key" ? "plain" : "error");
+  }
+
+  /** Whether the last that was said is an error. */
+  get saysError(): boolean {
+    return this.status.dataset["kind"] === "error";
+  }
+
+  /** Show the field for a key and nothing else, or all but that. */
+  lock(locked: boolean): void {
+    document.body.classList.toggle("locked", locked);
+    element("access").hidden = !locked;
+    if (locked) element("key").focus();
   }
 
   show(id: string, text: string): void {
@@ -83,94 +80,50 @@ export class Page {
       link.textContent = text;
       place.replaceChildren(link);
     }
+    for (const button of document.querySelectorAll<HTMLElement>("[data-prompt]"))
+      button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === text));
     element("invitation").hidden = true;
   }
 
-  /** Whether all fields are as they may be; the browser says which is not. */
-  get valid(): boolean {
-    return this.controls.reportValidity();
+  /** The fields of the cut; null where there is nothing to cut. */
+  showCut(cut: Cut | null, seconds: number): void {
+    element("cut").hidden = cut === null;
+    if (!cut) return;
+    for (const [edge, field] of Object.entries(this.edges)) {
+      field.max = seconds.toFixed(2);
+      if (document.activeElement !== field || Number(field.value) !== cut[edge as Edge]) field.value = cut[edge as Edge].toFixed(2);
+    }
   }
 
-  /** What is to be made, as the fields say. */
-  get wanted(): Wanted {
-    const seed = this.seed.value.trim();
-    return {
-      model: this.model.value,
-      seconds: this.seconds.value === "" ? null : Number(this.seconds.value),
-      temperature: this.slider("temperature"),
-      top_k: this.slider("top_k"),
-      top_p: this.slider("top_p"),
-      ...(seed === "" ? {} : { seed: Number(seed) }),
-    };
-  }
-
-  get hearsPromptFirst(): boolean {
-    return this.promptFirst.checked;
-  }
-
-  get knowsModels(): boolean {
-    return this.model.options.length > 0;
-  }
-
-  listModels(models: Model[]): void {
-    element("access").hidden = true;
-    const before = this.model.value;
-    this.model.replaceChildren(...models.map((model) => new Option(model.id)));
-    if (models.some((model) => model.id === before)) this.model.value = before;
-    const show = (): void => {
-      const chosen = models.find((model) => model.id === this.model.value);
-      for (const name of SLIDERS) element<HTMLInputElement>(name).value = String(chosen?.defaults[name] ?? 0);
-      this.showSliders();
-    };
-    this.model.onchange = show;
-    show();
-  }
-
-  /** Choose this model, if the server has it. */
-  chooseModel(name: string): void {
-    if (![...this.model.options].some((option) => option.value === name)) return;
-    this.model.value = name;
-    this.model.dispatchEvent(new Event("change"));
+  /** Where in what is shown one hears, or would. */
+  showTime(position: number, length: number): void {
+    this.show("elapsed", clock(position));
+    this.show("total", clock(length));
+    describePosition(element("picture"), position, length);
   }
 
   /** Let what can be done now be pressed, and nothing else. */
-  enter(phase: Phase, { prompt, audible, take, seed }: AtHand): void {
-    const quiet = phase === "idle" || phase === "ending" || phase === "listening";
+  enter({ phase, sounding, shownSounds, prompt, audible, forkable }: AtHand): void {
     const focused = document.activeElement;
-    this.enable("go", (quiet && prompt) || phase === "recording");
-    this.enable("record", quiet || phase === "recording");
-    this.enable("stop", phase !== "idle");
-    this.enable("fork", phase === "making");
-    this.enable("listen", phase !== "listening" && quiet && audible);
-    for (const id of ["download", "download_all"]) this.enable(id, take);
-    for (const id of ["copy_seed", "copy_curl", "use_seed"]) this.enable(id, seed);
-    for (const field of [this.model, this.seconds, this.seed, this.promptFirst]) field.disabled = !quiet;
-    this.show("record", phase === "recording" ? "Stop and continue" : "Record");
+    const stops = phase === "starting" || phase === "making" || (phase === "idle" && sounding);
+    const main = element("go");
+    main.textContent = stops ? "Stop" : "Continue";
+    main.dataset["act"] = stops ? "stop" : "continue";
+    enable("go", stops || prompt || phase === "recording");
+    enable("record", phase !== "starting" && phase !== "making");
+    this.show("record", phase === "recording" ? "Stop recording" : "Record");
+    enable("play", audible && phase !== "recording");
+    element("play").setAttribute("aria-label", shownSounds ? "Pause" : "Play");
+    element("play").dataset["act"] = shownSounds ? "pause" : "play";
+    enable("fork", forkable && phase !== "starting" && phase !== "recording");
     element("stage").dataset["phase"] = phase;
-    // Who works with keys goes on from what stands in the place of what was pressed.
-    if (focused instanceof HTMLButtonElement && focused.disabled) this.focusOn("stop", "go");
+    // Who works with keys goes on from the main button, where what was pressed cannot be pressed any more.
+    if (focused instanceof HTMLButtonElement && focused.disabled) this.focusOn("go");
   }
 
   /** The first of these that can be pressed. */
   focusOn(...ids: string[]): void {
     const first = ids.map((id) => element<HTMLButtonElement>(id)).find((button) => !button.disabled);
     first?.focus({ preventScroll: true });
-  }
-
-  private enable(id: string, enabled: boolean): void {
-    element<HTMLButtonElement>(id).disabled = !enabled;
-  }
-
-  private slider(name: (typeof SLIDERS)[number]): number {
-    return Number(element<HTMLInputElement>(name).value);
-  }
-
-  private showSliders(): void {
-    for (const name of SLIDERS) {
-      const value = this.slider(name);
-      const text = name === "top_k" && value === 0 ? "all" : String(value);
-      this.show(`${name}_value`, text);
-      element(name).setAttribute("aria-valuetext", text);
-    }
   }
 }

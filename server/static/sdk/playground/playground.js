@@ -1,112 +1,179 @@
-/** The playground: a prompt from a file, a bundled recording or the microphone, and its continuation, live. */
-import { Continuation } from "../continuation.js";
+/** The playground: prompts, and takes of them that are made, heard and forked. */
 import { WhisperGPTError } from "../errors.js";
-import { FRAME_SAMPLES, SAMPLE_RATE } from "../events.js";
+import { SAMPLE_RATE } from "../events.js";
 import { Server } from "../server.js";
-import { element } from "./page.js";
-import { Picture } from "./picture.js";
-import { Playback } from "./playback.js";
-import { ChosenPrompt, shortened } from "./prompt.js";
-import { Recording } from "./recording.js";
-import { MOST_KEPT_SECONDS, Take } from "./take.js";
-import { save } from "./wav.js";
+import { element } from "./elements.js";
+import { Picture } from "./picture/picture.js";
+import { movedCut } from "./sound/cut.js";
+import { Playback } from "./sound/playback.js";
+import { ChosenPrompt, shortened } from "./sound/prompt.js";
+import { Recording } from "./sound/recording.js";
+import { Track } from "./sound/track.js";
+import { Making } from "./takes/making.js";
+import { readFragment, toldOf, wantedOf } from "./takes/permalink.js";
+import { MOST_KEPT_SECONDS, Take } from "./takes/take.js";
+import { TakeList } from "./takes/take_list.js";
+import { keepOf } from "./takes/take_actions.js";
+import { Takes } from "./takes/takes.js";
+import { viewOf } from "./view.js";
 const KEY = "whispergpt-key";
+/** Where this page lies, which may be below a path of a proxy. */
+const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 /** Of the prompt, where it is to be heard first. */
 const LEAD_SECONDS = 3;
+/** Of what comes before a fork, where nothing is heard yet. */
+const FORK_LEAD_SECONDS = 1.5;
+/** So far ahead of what is heard a fork begins, so that its sound is there in time. */
+const FORK_AHEAD_SECONDS = 0.5;
 export class Playground {
     page;
+    controls;
+    onError;
     picture = new Picture(element("picture"));
     playback = new Playback();
-    server = new Server(location.origin, sessionStorage.getItem(KEY));
+    takes = new Takes();
+    list = new TakeList((act, take) => this.onAct(act, take));
+    server = new Server(BASE, sessionStorage.getItem(KEY));
     phase = "idle";
     turn = 0;
+    choices = 0;
     prompt = null;
-    take = null;
-    /** The take that is on its way; it is the page's once it has begun. */
-    coming = null;
+    /** What the picture shows, if not the prompt. */
+    shown = null;
+    /** The take that is heard for the first time. */
+    fresh = null;
+    making = null;
     recording = null;
-    continuation = null;
-    /** Samples played when that was told to the server last. */
-    reported = 0;
-    constructor(page) {
+    recorded = null;
+    /** What the page's address says to make. */
+    recipe = null;
+    constructor(page, controls, onError) {
         this.page = page;
-        this.playback.onReport = (report, frame, over) => this.showPlayback(report, frame, over);
-        page.onSampling = (sampling) => {
-            if (!this.continuation)
-                return;
-            this.continuation.change(sampling);
-            if (this.coming)
-                this.coming.changed = true;
-        };
+        this.controls = controls;
+        this.onError = onError;
+        this.picture.head = () => this.position;
+        this.playback.onReport = (report) => this.showPlayback(report);
+        this.playback.onEnd = () => this.heardToTheEnd();
+        this.playback.onHeldBack = (held) => this.showHeldBack(held);
+        controls.onSampling = (sampling) => this.making?.change(sampling);
+        controls.onChange = () => (this.recipe = null);
+    }
+    /** Seconds: where in what is shown one hears, or would. */
+    get second() {
+        return this.position / SAMPLE_RATE;
+    }
+    /** Seconds of what is shown, as far as they are here. */
+    get seconds() {
+        return this.track?.seconds ?? 0;
     }
     async listModels() {
-        this.page.listModels(await this.server.models());
+        this.controls.listModels(await this.server.models());
+        this.page.lock(false);
+    }
+    /** Prepare what the page's address says. */
+    async openLink() {
+        const recipe = readFragment(location.hash);
+        if (!recipe)
+            return;
+        const named = recipe.prompt.replace(/\.flac$/, "");
+        if (recipe.kind === "bundled" && document.querySelector(`[data-prompt="${CSS.escape(named)}"]`))
+            await this.chooseBundled(named);
+        this.recipe = recipe;
+        if (!this.controls.chooseModel(recipe.model))
+            throw new WhisperGPTError(`This link is to a take of the model ${recipe.model}, which this server does not have.`, "bad_link");
+        this.controls.fill(wantedOf(recipe, recipe.steps[0]));
+        this.useRecipe();
     }
     async unlock(key) {
         if (!/^[\x21-\x7e]+$/.test(key))
             throw new WhisperGPTError("No key has such characters.", "wrong_key");
-        this.server = new Server(location.origin, key);
+        this.server = new Server(BASE, key);
         await this.listModels();
         sessionStorage.setItem(KEY, key); // for this tab alone
         this.page.say("The key fits.");
         this.page.focusOn("go", "record");
+        await this.openLink();
     }
     async chooseBundled(name) {
-        const mine = this.begin();
+        const mine = this.beginChoice();
         const prompt = await ChosenPrompt.read("bundled", await this.server.bundledPrompt(name), `${name}.flac`);
         if (!mine())
             return;
-        this.page.chooseModel(name);
+        this.controls.chooseModel(name.split("-")[0]);
         this.choose(prompt);
     }
+    /** Play a bundled recording from its start, or end that. */
+    async hearBundled(name) {
+        const same = () => this.prompt?.kind === "bundled" && this.prompt.name === `${name}.flac`;
+        if (same() && this.playback.sounds(this.prompt.track))
+            return this.pause();
+        const opened = this.playback.open();
+        if (same())
+            this.show(null);
+        else
+            await this.chooseBundled(name);
+        await opened;
+        if (!same() || !this.prompt.track)
+            return;
+        this.sound(this.prompt.track, 0);
+        this.page.say(`The prompt ${this.prompt.shortName}.`);
+    }
     async chooseFile(file, of) {
-        const mine = this.begin();
+        const mine = this.beginChoice();
         this.page.say(`Reading ${shortened(file.name)} …`);
         const prompt = await ChosenPrompt.read("file", file, file.name);
         if (mine())
             this.choose(prompt, of > 1 ? "One at a time: " : "");
     }
-    /** Continue the prompt, or what is being recorded. */
+    /** Continue the prompt, or what is being recorded; or stop. */
     async go() {
         if (this.recording)
             return this.recording.stop();
-        const { prompt } = this;
-        if (!prompt || !this.page.valid)
+        if (this.phase !== "idle" || this.playback.playing)
+            return this.stop();
+        const { prompt, recipe } = this;
+        if (!prompt || !this.controls.valid)
             return;
         await this.run(async (mine) => {
             await this.playback.open();
-            if (!this.page.knowsModels)
+            if (!this.controls.knowsModels)
                 await this.listModels();
             if (!mine())
                 return;
-            const lead = this.page.hearsPromptFirst ? prompt.samples?.subarray(-LEAD_SECONDS * SAMPLE_RATE) : null;
-            await this.make(mine, prompt.blob, prompt, lead ?? new Float32Array(0));
+            if (recipe)
+                return await this.replay(mine, recipe, prompt);
+            const take = Take.of(this.controls.wanted, prompt.used());
+            const lead = this.controls.hearsPromptFirst ? Math.min(take.join, LEAD_SECONDS * SAMPLE_RATE) : 0;
+            await this.make(mine, take, take.source, lead);
         });
     }
-    /** Record a prompt, sent while it is spoken; or end that, and continue. */
+    /** Record a prompt, sent while it is spoken; or end that, and keep it. */
     async record() {
         if (this.recording)
-            return this.recording.stop();
-        if (!this.page.valid)
+            return this.stop();
+        if (!this.controls.valid || this.phase !== "idle")
             return;
+        this.silence();
         await this.run(async (mine) => {
+            this.beginChoice(false);
             await this.playback.open();
-            if (!this.page.knowsModels)
+            if (!this.controls.knowsModels)
                 await this.listModels();
             this.page.say("Allow the microphone, if the browser asks for it.");
             const recording = await Recording.start();
             if (!mine())
                 return recording.stop();
             this.recording = recording;
-            [this.prompt, this.take] = [null, null];
-            this.picture.begin(null);
+            const track = new Track();
+            [this.prompt, this.shown, this.recorded] = [null, null, track];
             recording.onSamples = (samples) => {
-                this.picture.push(samples);
+                track.push(samples);
                 this.page.showPrompt(`recording, ${recording.seconds.toFixed(1)} s`);
             };
             this.page.say("Recording; what you say is on its way already.");
+            this.phase = "recording";
             try {
-                await this.make(mine, recording, null, new Float32Array(0));
+                await this.make(mine, Take.of(this.controls.wanted, null), recording, 0);
             }
             finally {
                 if (this.recording === recording)
@@ -114,86 +181,148 @@ export class Playground {
             }
         });
     }
-    /** End what is going on. What was recorded stays, and can be continued. */
+    /** End what is going on. What was made or recorded stays. */
     stop() {
-        if (this.phase === "idle")
+        if (this.phase === "idle" && !this.playback.playing)
             return;
         const recorded = this.recording !== null;
-        this.begin();
+        this.end();
+        this.silence();
         this.page.say(recorded && this.prompt ? "Recorded. Press Continue." : "Stopped.");
     }
-    /** The same past, another future. */
-    fork() {
-        this.continuation?.fork(crypto.getRandomValues(new Uint32Array(1))[0]);
-    }
-    /** Play the prompt, and what was made of it, from the start. */
-    async listen() {
-        const { take, prompt } = this;
-        const parts = take ? take.withPrompt() : prompt?.samples ? [prompt.samples] : [];
-        if (parts.length === 0)
+    /** Another future of what is shown, from where one hears it. */
+    async fork() {
+        const { shown } = this;
+        if (!shown || shown.seconds === 0 || !this.controls.valid)
             return;
+        const opened = this.playback.open();
+        const now = this.position;
+        const frame = shown.frameAt(this.playback.sounds(shown.track) ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
+        const seed = crypto.getRandomValues(new Uint32Array(1))[0];
+        const take = Take.fork(shown, frame, { ...this.controls.wanted, ...(shown.wanted.model ? { model: shown.wanted.model } : {}), seed });
         await this.run(async (mine) => {
-            await this.playback.open();
+            await opened;
             if (!mine())
                 return;
-            this.playback.start(take && !take.prompt?.samples ? this.picture.join * FRAME_SAMPLES : 0);
-            for (const part of parts)
-                this.playback.give(part);
-            this.playback.finish();
-            this.enter("listening");
-            this.page.say(take ? `Prompt and continuation, from the start.${this.kept(take)}` : "The prompt.");
+            const heard = this.playback.sounds(shown.track) ? this.playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
+            await this.make(mine, take, take.source, take.join - Math.max(0, Math.min(take.join, heard)));
         });
     }
-    download() {
-        if (!this.take)
+    /** Play what is shown from where one was, or pause it. */
+    async play() {
+        const { track } = this;
+        if (this.shownSounds && !this.playback.heldBack)
+            return this.pause();
+        await this.playback.open();
+        if (!track || track !== this.track)
             return;
-        save(this.take.wav(), "continuation.wav");
-        this.page.say(`Saved.${this.kept(this.take)}`);
+        const place = this.position;
+        this.sound(track, place < track.samples ? place : 0);
+        if (!this.playback.heldBack)
+            this.page.say(this.shown ? `Playing ${this.shown.parent ? "fork" : "take"} ${this.shown.name}.${kept(this.shown)}` : "The prompt.");
     }
-    downloadWithPrompt() {
-        if (!this.take)
+    /** Go to this second of what is shown. */
+    seek(second, done) {
+        const { track } = this;
+        if (!track)
             return;
-        save(this.take.wavWithPrompt(), "prompt-and-continuation.wav");
-        this.page.say(`Saved.${this.kept(this.take)}`);
+        const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
+        if (!this.shownSounds)
+            this.playback.place(track, sample);
+        else if (done)
+            this.sound(track, sample);
+        this.showTime();
+        this.refresh();
     }
-    async copySeed() {
-        await this.copy(String(this.take?.seed), "The seed is in the clipboard.");
-    }
-    async copyCurl() {
-        if (!this.take)
+    /** Move one end of what is used of the prompt. */
+    cut(edge, second) {
+        const { prompt } = this;
+        if (!prompt?.track || !prompt.cut || this.shown || !Number.isFinite(second))
             return;
-        const command = this.take.curl(location.origin, this.server.key !== null);
-        await this.copy(command, "The command is in the clipboard.", this.take.difference);
+        this.recipe = null;
+        prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
+        this.page.say(`${prompt.told} Press Continue.`);
+        this.refresh();
     }
-    useSeed() {
-        this.page.seed.value = String(this.take?.seed);
+    /** The browser may let sound out after a click or a key. */
+    awaken() {
+        if (this.playback.playing && this.playback.heldBack)
+            void this.playback.open();
+    }
+    get track() {
+        return this.shown?.track ?? this.recorded ?? this.prompt?.track ?? null;
+    }
+    get position() {
+        return this.playback.placeIn(this.track);
+    }
+    get shownSounds() {
+        return this.playback.sounds(this.track);
+    }
+    beginChoice(ends = true) {
+        if (ends && (this.recording || this.phase === "starting"))
+            this.end();
+        const choice = ++this.choices;
+        return () => choice === this.choices;
     }
     choose(prompt, note = "") {
+        this.recipe = null;
         if (prompt.refusal)
             throw new WhisperGPTError(prompt.refusal, "bad_prompt");
-        [this.take, this.prompt] = [null, prompt];
-        this.picture.begin(prompt.samples);
+        [this.prompt, this.recorded] = [prompt, null];
         this.page.showPrompt(prompt.shortName, prompt.name);
-        this.enter("idle");
-        const known = prompt.seconds === null ? "this browser cannot show it, but the server may know it." : `${prompt.seconds.toFixed(1)} s.`;
-        this.page.say(`${note}${prompt.shortName}: ${known} Press Continue.`);
-        this.page.focusOn("go");
+        this.show(null);
+        const quiet = this.phase === "idle" && !this.playback.playing;
+        this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
+        if (quiet)
+            this.page.focusOn("go");
+        const readable = readFragment(location.hash);
+        if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
+            this.recipe = readable;
+            this.useRecipe();
+        }
     }
-    /** Whatever went on is over, and something else may begin. */
-    begin() {
-        this.continuation?.cancel();
-        this.continuation = null;
+    /** Say what the link makes, once its prompt is here. */
+    useRecipe() {
+        const { prompt, recipe } = this;
+        if (!recipe)
+            return;
+        if (prompt?.name !== recipe.prompt)
+            return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
+        if (recipe.cut)
+            prompt.useCut(recipe.cut);
+        this.page.say(`This link is to ${toldOf(recipe)}: press Continue.`);
+        this.refresh();
+    }
+    /** Make what a link says; the last step is heard. */
+    async replay(mine, recipe, prompt) {
+        let take = null;
+        for (const [i, step] of recipe.steps.entries()) {
+            const last = i === recipe.steps.length - 1;
+            const wanted = { ...wantedOf(recipe, step), ...(last ? {} : { pace: "fast" }) };
+            take = take ? Take.fork(take, step.frame, wanted) : Take.of(wanted, prompt.used());
+            const lead = take.parent ? Math.min(take.join, FORK_LEAD_SECONDS * SAMPLE_RATE) : 0;
+            await this.make(mine, take, take.source, last ? lead : null);
+            if (!mine())
+                return;
+        }
+        this.recipe = null;
+    }
+    /** Whatever was being made is over, and something else may begin. */
+    end() {
+        this.making?.cancel();
+        this.making = null;
         if (this.recording)
             this.keep(this.recording);
-        this.playback.start(0);
-        this.enter("idle");
+        this.phase = "idle";
+        this.refresh();
         const turn = ++this.turn;
         return () => turn === this.turn;
     }
     /** Do this, unless something else comes. */
     async run(act) {
-        const mine = this.begin();
-        this.enter("starting");
+        const mine = this.end();
+        this.phase = "starting";
+        this.refresh();
         try {
             await act(mine);
         }
@@ -202,126 +331,152 @@ export class Playground {
                 throw error;
         }
         finally {
-            if (mine() && this.phase !== "listening") {
-                this.continuation = null;
-                // What came, even before it failed, is heard to its end.
-                this.enter(this.phase === "making" && this.playback.begun ? "ending" : "idle");
+            if (mine()) {
+                [this.making, this.phase] = [null, "idle"];
+                if (this.shown && !this.takes.all.includes(this.shown))
+                    this.shown = null;
+                this.playback.feed(); // what came, even before it failed, is heard to its end
+                this.refresh();
             }
         }
     }
-    async make(mine, source, prompt, lead) {
-        const take = new Take(this.page.wanted, prompt);
-        this.coming = take;
-        this.page.show("last_seed", "–");
-        this.page.show("first_audio", "–");
-        this.playback.start(this.picture.join * FRAME_SAMPLES - lead.length); // while one records, nobody knows yet
-        this.reported = 0;
-        if (lead.length)
-            this.playback.give(lead);
-        const continuation = this.continuationOf(mine, take, lead.length);
-        this.continuation = continuation;
-        this.enter(this.recording ? "recording" : "making");
-        const done = await continuation.play(source, take.wanted).finally(() => mine() && this.playback.finish());
-        if (!mine())
-            return;
-        if (done.status === "failed")
-            throw new WhisperGPTError("It failed on the server.", "failed");
-        this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
+    /** @param lead samples before the take that are heard first; null if it is not to be heard */
+    async make(mine, take, source, lead) {
+        this.fresh = lead === null ? null : take;
+        for (const figure of ["last_seed", "first_audio", "buffer", "underruns"])
+            this.page.show(figure, "–");
+        if (this.phase === "starting")
+            this.phase = "making";
+        if (lead) {
+            this.sound(take.track, take.join - lead);
+            this.show(take);
+        }
+        this.making = new Making(this.server, take, {
+            sent: () => {
+                if (this.recording)
+                    this.keep(this.recording);
+                if (!take.prompt && this.prompt)
+                    take.recorded(this.prompt.used());
+                this.phase = "making";
+                this.page.say("Reading the prompt …");
+                this.refresh();
+            },
+            started: () => {
+                this.takes.add(take);
+                this.page.show("last_seed", String(take.seed));
+                this.page.say("Playing.");
+                this.show(take);
+                if (lead === 0)
+                    this.sound(take.track, take.join);
+            },
+            grew: (firstAudio) => {
+                this.playback.feed();
+                if (firstAudio !== null)
+                    this.page.show("first_audio", `${Math.round(firstAudio)} ms`);
+                this.refresh();
+            },
+            refused: (error) => this.page.tell(error),
+            reconnecting: (left) => this.page.say(`The connection was lost; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
+        });
+        this.refresh();
+        await this.making.run(source);
+        if (mine() && lead !== null && !this.playback.heldBack)
+            this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
     }
     /** What was recorded is a prompt like any other now, whatever became of it. */
     keep(recording) {
         recording.stop();
-        this.recording = null;
+        [this.recording, this.recorded] = [null, null];
         if (recording.seconds === 0)
             return;
         const prompt = ChosenPrompt.recorded(recording);
         this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, "Save the recording", prompt);
         this.prompt = prompt.refusal ? null : prompt;
     }
-    /** @param lead samples of the prompt that are heard first */
-    continuationOf(mine, take, lead) {
-        let sent = performance.now();
-        /** `act`, if anybody still waits for it. */
-        const ours = (act) => (...told) => void (mine() && act(...told));
-        return new Continuation(this.server, {
-            sent: ours(() => {
-                sent = performance.now();
-                if (this.recording)
-                    this.keep(this.recording);
-                take.prompt ??= this.prompt;
-                this.enter("making");
-                this.page.say("Reading the prompt …");
-            }),
-            prompt: ours(() => {
-                if (take.prompt?.kind !== "recording")
-                    this.picture.begin(take.prompt?.samples ?? null);
-                this.picture.markJoin();
-                this.playback.startedAt(this.picture.join * FRAME_SAMPLES - lead);
-            }),
-            started: ours((seed) => {
-                this.take = take;
-                take.seed ??= seed;
-                this.page.show("last_seed", String(take.seed));
-                this.page.say("Playing.");
-                this.enter("making");
-            }),
-            forked: ours((seed, frame) => {
-                take.forks.push(frame);
-                this.picture.markFork(this.picture.join + frame);
-                this.page.say(`Another future, of seed ${seed}, begins when the dashed line is reached.`);
-            }),
-            audio: ours((samples) => {
-                const first = take.samples === 0;
-                take.push(samples);
-                this.picture.push(samples);
-                this.playback.give(samples);
-                if (!first)
-                    return;
-                this.page.show("first_audio", `${Math.round(performance.now() - sent)} ms`);
-                this.enter("making"); // there is something to save now
-            }),
-            refused: ours((error) => this.page.tell(error)),
-            reconnecting: ours((_, left) => this.page.say(`The connection was lost; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error")),
-        });
+    onAct(act, take) {
+        if (act === "show")
+            return this.show(take);
+        if (act === "use_seed")
+            return this.controls.useSeed(take.seed);
+        if (act === "play") {
+            this.show(take);
+            return void this.play().catch(this.onError);
+        }
+        const more = act === "download" || act === "download_all" ? kept(take) : "";
+        void keepOf(act, take, BASE, this.server.key !== null).then((told) => this.page.say(told + more), this.onError);
     }
-    showPlayback({ buffered, played, underruns }, frame, over) {
-        this.page.show("buffer", `${Math.round(1000 * buffered)} ms`);
-        this.page.show("underruns", String(underruns));
-        if (played > 0)
-            this.picture.markHeard(frame);
-        if (over && (this.phase === "ending" || this.phase === "listening"))
-            this.rest();
-        if (played - this.reported < SAMPLE_RATE)
-            return;
-        this.reported = played;
-        this.continuation?.report(Math.max(0, frame - this.picture.join) * FRAME_SAMPLES, underruns);
+    /** Let this be seen; null for the prompt. */
+    show(take) {
+        this.shown = take;
+        this.refresh();
+        this.showTime();
+    }
+    /** Let this be heard in the place of what was. */
+    sound(track, from) {
+        this.playback.play(track, from);
+        this.refresh();
+        if (this.playback.heldBack)
+            this.showHeldBack(true);
+    }
+    pause() {
+        this.silence();
+        this.page.say(`Paused.`);
+    }
+    silence() {
+        this.playback.stop();
+        this.fresh = null;
+        this.refresh();
+    }
+    showPlayback({ underruns }) {
+        const { playback, fresh, making } = this;
+        if (fresh && playback.track === fresh.track) {
+            this.page.show("buffer", `${Math.round((1000 * (fresh.track.samples - playback.position)) / SAMPLE_RATE)} ms`);
+            this.page.show("underruns", String(underruns));
+        }
+        if (making?.take.track === playback.track)
+            making?.report(playback.position, underruns);
+        this.showTime();
+    }
+    showTime() {
+        this.page.showTime(this.second, this.seconds);
     }
     /** Nothing sounds any more. What went wrong stays said. */
-    rest() {
-        const heard = this.phase === "ending" && this.take ? `Done: ${this.take.seconds.toFixed(2)} s.` : "Heard to the end.";
-        this.enter("idle");
-        if (element("status").dataset["kind"] !== "error")
-            this.page.say(heard);
-        void this.playback.rest();
+    heardToTheEnd() {
+        const { fresh, playback } = this;
+        if (fresh?.track === playback.track)
+            this.page.show("buffer", "0 ms");
+        if (!this.page.saysError)
+            this.page.say(fresh?.track === playback.track ? `Done: ${fresh.seconds.toFixed(2)} s.` : "Heard to the end.");
+        this.fresh = null;
+        this.refresh();
+        this.showTime();
     }
-    enter(phase) {
-        this.phase = phase;
-        this.picture.showWhole(phase === "idle" || phase === "listening");
-        const { prompt, take } = this;
-        const audible = Boolean(prompt?.samples ?? take?.samples);
-        this.page.enter(phase, { prompt: prompt !== null, audible, take: Boolean(take?.samples), seed: take?.seed != null });
+    showHeldBack(held) {
+        if (held)
+            this.page.say("The browser holds the sound back. Press Play to hear it from here.", "error");
+        else
+            this.page.say("Playing.");
+        this.refresh();
     }
-    /** What is to be said of a take that was longer than what is kept. */
-    kept(take) {
-        return take.seconds > MOST_KEPT_SECONDS ? ` The first ${MOST_KEPT_SECONDS / 60} minutes are kept.` : "";
+    /** Bring the page up to date with what there is. */
+    refresh() {
+        const { phase, playback, shown, prompt, track, takes } = this;
+        this.picture.show(viewOf(shown, this.recorded, prompt));
+        const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
+        this.list.update(takes.all, shown, sounding);
+        const promptShown = !shown && prompt?.track ? prompt : null;
+        this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);
+        this.page.enter({
+            phase,
+            sounding: playback.playing,
+            shownSounds: this.shownSounds && !playback.heldBack,
+            prompt: prompt !== null,
+            audible: (track?.samples ?? 0) > 0,
+            forkable: (shown?.seconds ?? 0) > 0,
+        });
     }
-    async copy(text, done, more = "") {
-        try {
-            await navigator.clipboard.writeText(text);
-            this.page.say(`${done} ${more}`.trim());
-        }
-        catch {
-            this.page.say(`Copy this: ${text} ${more && `(${more})`}`.trim());
-        }
-    }
+}
+/** What is to be said of a take that was longer than what is kept. */
+function kept(take) {
+    return take.seconds > MOST_KEPT_SECONDS ? ` The first ${MOST_KEPT_SECONDS / 60} minutes are kept.` : "";
 }

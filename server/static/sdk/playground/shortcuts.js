@@ -1,15 +1,13 @@
 /** What can be done with one key. */
 const WRITTEN_IN = "select, [type=number], [type=password]";
 /** The space bar does that. */
-const PRESSED = "button, a, [type=checkbox], [type=file]";
-/**
- * @param keys for each key, in lower case, the ids of buttons of which the first that can be pressed is
- */
+const PRESSED = "button, a, summary, [type=checkbox], [type=file]";
+/** @param keys what each key does, in lower case */
 export function listenForShortcuts(keys) {
     document.addEventListener("keydown", (event) => {
         if (event.ctrlKey || event.metaKey || event.altKey)
             return;
-        // Held down, it would press whatever stands in the place of what it pressed.
+        // Held down, it would press whatever its first press has brought.
         if (event.key === "Enter" && event.repeat)
             event.preventDefault();
         const within = event.target;
@@ -21,7 +19,6 @@ export function listenForShortcuts(keys) {
         event.preventDefault(); // a key that is held down would scroll the page
         if (event.repeat)
             return;
-        const buttons = keys[key].map((id) => document.getElementById(id));
-        buttons.find((button) => !button.disabled)?.click();
+        keys[key]();
     });
 }

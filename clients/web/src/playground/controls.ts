@@ -1,0 +1,120 @@
+/** The fields that say how it goes on. */
+
+import type { Wanted } from "../continuation.js";
+import type { Sampling } from "../events.js";
+import type { Model } from "../server.js";
+import { element } from "./elements.js";
+import { abilityOf } from "./models.js";
+import { placeOf, topKAt } from "./top_k.js";
+
+const SLIDERS = ["temperature", "top_k", "top_p"] as const;
+type Slider = (typeof SLIDERS)[number];
+
+export class Controls {
+  /** A slider was moved. */
+  onSampling: (sampling: Sampling) => void = () => {};
+  /** Any field was changed by hand. */
+  onChange: () => void = () => {};
+  private readonly form = element<HTMLFormElement>("controls");
+  private readonly model = element<HTMLSelectElement>("model");
+  private readonly seed = element<HTMLInputElement>("seed");
+  private readonly seconds = element<HTMLInputElement>("seconds");
+  private readonly promptFirst = element<HTMLInputElement>("prompt_first");
+  private models: Model[] = [];
+  /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
+  private exact: Sampling = {};
+
+  constructor() {
+    this.form.addEventListener("input", () => this.onChange());
+    for (const name of SLIDERS)
+      element(name).addEventListener("input", () => {
+        delete this.exact[name];
+        this.showSliders();
+        this.onSampling({ [name]: this.slider(name) });
+      });
+    this.model.addEventListener("change", () => this.showModel());
+  }
+
+  /** Whether all fields are as they may be; the browser says which is not. */
+  get valid(): boolean {
+    return this.form.reportValidity();
+  }
+
+  /** What is to be made, as the fields say. */
+  get wanted(): Wanted {
+    const seed = this.seed.value.trim();
+    return {
+      model: this.model.value,
+      seconds: this.seconds.value === "" ? null : Number(this.seconds.value),
+      temperature: this.slider("temperature"),
+      top_k: this.slider("top_k"),
+      top_p: this.slider("top_p"),
+      ...(seed === "" ? {} : { seed: Number(seed) }),
+    };
+  }
+
+  get hearsPromptFirst(): boolean {
+    return this.promptFirst.checked;
+  }
+
+  get knowsModels(): boolean {
+    return this.models.length > 0;
+  }
+
+  listModels(models: Model[]): void {
+    this.models = models;
+    const before = this.model.value;
+    this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
+    if (models.some(({ id }) => id === before)) this.model.value = before;
+    const lines = models.map((model) => Object.assign(document.createElement("li"), { textContent: abilityOf(model) }));
+    element("abilities").replaceChildren(...lines);
+    this.showModel();
+  }
+
+  /** Choose this model, if the server has it; returns whether it has. */
+  chooseModel(name: string): boolean {
+    if (!this.models.some(({ id }) => id === name)) return false;
+    if (this.model.value === name) return true;
+    this.model.value = name;
+    this.showModel();
+    return true;
+  }
+
+  useSeed(seed: number): void {
+    this.seed.value = String(seed);
+  }
+
+  /** Fill the fields with what was wanted once. */
+  fill({ seconds, seed, temperature = 1, top_k = 0, top_p = 1 }: Wanted): void {
+    this.seconds.value = seconds === null ? "" : String(seconds);
+    this.seed.value = seed === undefined ? "" : String(seed);
+    this.setSliders({ temperature, top_k, top_p });
+  }
+
+  private showModel(): void {
+    const chosen = this.models.find(({ id }) => id === this.model.value);
+    for (const line of element("abilities").children) line.toggleAttribute("aria-current", line.textContent === (chosen && abilityOf(chosen)));
+    if (chosen) this.setSliders(chosen.defaults);
+  }
+
+  private setSliders(values: Required<Sampling>): void {
+    this.exact = { ...values };
+    for (const name of SLIDERS)
+      element<HTMLInputElement>(name).value = String(name === "top_k" ? placeOf(values.top_k) : values[name]);
+    this.showSliders();
+  }
+
+  private slider(name: Slider): number {
+    const value = Number(element<HTMLInputElement>(name).value);
+    return this.exact[name] ?? (name === "top_k" ? topKAt(value) : value);
+  }
+
+  private showSliders(): void {
+    for (const name of SLIDERS) {
+      const value = this.slider(name);
+      const text = name === "top_k" && value === 0 ? "all" : String(value);
+      element(`${name}_value`).textContent = text;
+      element(name).setAttribute("aria-valuetext", text);
+    }
+  }
+}

@@ -1,0 +1,36 @@
+/** The seconds of a recording that are used as a prompt. */
+
+/** Seconds that a server takes as a prompt, at least and at most. */
+export const SHORTEST_SECONDS = 0.5;
+export const LONGEST_SECONDS = 60;
+
+export interface Cut {
+  from: number;
+  to: number;
+}
+
+export type Edge = keyof Cut;
+
+/** As much of the beginning as a server takes. */
+export function firstCut(seconds: number): Cut {
+  return { from: 0, to: Math.min(seconds, LONGEST_SECONDS) };
+}
+
+/** The cut with one edge moved; the other one gives way where the cut would be too short or too long. */
+export function movedCut(cut: Cut, edge: Edge, wanted: number, seconds: number): Cut {
+  if (edge === "from") {
+    const from = within(wanted, 0, seconds - SHORTEST_SECONDS);
+    return { from, to: within(cut.to, from + SHORTEST_SECONDS, Math.min(seconds, from + LONGEST_SECONDS)) };
+  }
+  const to = within(wanted, SHORTEST_SECONDS, seconds);
+  return { from: within(cut.from, Math.max(0, to - LONGEST_SECONDS), to - SHORTEST_SECONDS), to };
+}
+
+/** Whether nothing is cut off. */
+export function isWhole(cut: Cut, seconds: number): boolean {
+  return cut.from === 0 && cut.to === seconds;
+}
+
+function within(value: number, least: number, most: number): number {
+  return Math.max(least, Math.min(most, value));
+}

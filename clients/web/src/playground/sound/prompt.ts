@@ -1,0 +1,129 @@
+/** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
+
+import { SAMPLE_RATE } from "../../events.js";
+import { type Cut, firstCut, isWhole, LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./cut.js";
+import type { Recording } from "./recording.js";
+import { Track } from "./track.js";
+import { wavOf } from "./wav.js";
+
+/** Decoders differ by some samples at both ends. */
+const MARGIN_SECONDS = 0.05;
+const LONGEST_FILE_SECONDS = 1800;
+const LONGEST_NAME = 32;
+const MOST_BYTES = 64 * 1024 * 1024;
+
+export type PromptKind = "file" | "bundled" | "recording";
+
+/** The prompt of one take; it stays as it is when another part of the recording is chosen. */
+export interface UsedPrompt {
+  readonly kind: PromptKind;
+  readonly name: string;
+  /** What is sent; null while it is being recorded. */
+  readonly blob: Blob | null;
+  /** Mono, at the server's rate; null where this browser cannot decode it. */
+  readonly samples: Float32Array | null;
+  /** Seconds of the recording, where not all of it is used. */
+  readonly cut: Cut | null;
+}
+
+export class ChosenPrompt {
+  /** All of it; null where this browser cannot decode it. */
+  readonly track: Track | null;
+  /** The seconds that are used. */
+  cut: Cut | null;
+
+  private constructor(
+    readonly kind: PromptKind,
+    readonly blob: Blob,
+    readonly name: string,
+    samples: Float32Array | null,
+  ) {
+    this.track = samples && Track.of(samples);
+    this.cut = this.track && firstCut(this.track.seconds);
+    // A decoder's few samples more than a minute are no reason to cut.
+    if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS) this.cut = { from: 0, to: this.track.seconds };
+  }
+
+  static async read(kind: "file" | "bundled", blob: Blob, name: string): Promise<ChosenPrompt> {
+    const readable = blob.size > 0 && blob.size <= MOST_BYTES;
+    return new ChosenPrompt(kind, blob, name, readable ? await decoded(blob) : null);
+  }
+
+  static recorded(recording: Recording): ChosenPrompt {
+    const samples = recording.all();
+    return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
+  }
+
+  /** Its seconds, all of them; null where this browser cannot decode it. */
+  get seconds(): number | null {
+    return this.track && this.track.seconds;
+  }
+
+  /** The name as far as there is room for it; the end of a file's name says most. */
+  get shortName(): string {
+    return shortened(this.name);
+  }
+
+  /** A sentence or two on what is known of it, and what is used of it. */
+  get told(): string {
+    const { seconds, cut, shortName } = this;
+    if (seconds === null || cut === null) return `${shortName}: this browser cannot show it, but the server may know it.`;
+    if (isWhole(cut, seconds)) return `${shortName}: ${seconds.toFixed(1)} s.`;
+    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${shortName}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+    return `${shortName}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+  }
+
+  /** Use these seconds of it, as far as there are any. */
+  useCut({ from, to }: Cut): void {
+    if (!this.track || !this.cut) return;
+    this.cut = movedCut(movedCut(this.cut, "to", to, this.track.seconds), "from", from, this.track.seconds);
+  }
+
+  /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
+  used(): UsedPrompt {
+    const { kind, name, blob, track, cut } = this;
+    if (!track || !cut || isWhole(cut, track.seconds))
+      return { kind, name, blob, samples: track && track.read(0), cut: null };
+    const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
+    return { kind, name, blob: wavOf([samples]), samples, cut };
+  }
+
+  /** Why a server would refuse it, if that can be seen from here. */
+  get refusal(): string | null {
+    const { seconds } = this;
+    if (this.blob.size === 0) return `${this.shortName} is empty.`;
+    if (this.blob.size > MOST_BYTES) return `${this.shortName} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
+    if (seconds === null) {
+      if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type)) return null;
+      return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
+    }
+    if (seconds < SHORTEST_SECONDS - MARGIN_SECONDS)
+      return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+    if (seconds > LONGEST_FILE_SECONDS)
+      return `${this.shortName} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
+    return null;
+  }
+}
+
+export function shortened(name: string): string {
+  if (name.length <= LONGEST_NAME) return name;
+  const half = LONGEST_NAME / 2 - 1;
+  return `${name.slice(0, half)}…${name.slice(-half)}`;
+}
+
+async function decoded(blob: Blob): Promise<Float32Array | null> {
+  try {
+    const buffer = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(await blob.arrayBuffer());
+    return mixed(buffer);
+  } catch {
+    return null;
+  }
+}
+
+/** All channels as one. */
+function mixed(buffer: AudioBuffer): Float32Array {
+  const sum = new Float32Array(buffer.length);
+  for (let channel = 0; channel < buffer.numberOfChannels; channel++)
+    buffer.getChannelData(channel).forEach((sample, i) => (sum[i]! += sample / buffer.numberOfChannels));
+  return sum;
+}

@@ -1,0 +1,135 @@
+/** What one Continue made, or one fork: its sound, and how to make it again. */
+import { FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE } from "../../events.js";
+import { promptPath } from "../../server.js";
+import { LONGEST_SECONDS } from "../sound/cut.js";
+import { Track } from "../sound/track.js";
+import { wavOf } from "../sound/wav.js";
+export const MOST_KEPT_SECONDS = 600;
+const LONGEST_PROMPT_SAMPLES = LONGEST_SECONDS * SAMPLE_RATE;
+export class Take {
+    wanted;
+    prompt;
+    parent;
+    /** The prompt, of a fork also what comes before it, and what was made. */
+    track = new Track();
+    forks = [];
+    /** Such as `2`, or `2.1` for its first fork. */
+    name = "";
+    state = "making";
+    /** Null until the server has said it. */
+    seed = null;
+    /** Whether sliders were moved while it was made. */
+    changed = false;
+    /** Samples of the track before the first that was made. */
+    join = 0;
+    made = 0;
+    constructor(wanted, 
+    /** Null while it is being recorded. */
+    prompt, 
+    /** The take that this one is a fork of. */
+    parent) {
+        this.wanted = wanted;
+        this.prompt = prompt;
+        this.parent = parent;
+    }
+    /** @param prompt null while it is being recorded */
+    static of(wanted, prompt) {
+        const take = new Take(wanted, null, null);
+        if (prompt)
+            take.recorded(prompt);
+        return take;
+    }
+    /** Another future of a take from this frame of what was made on; made as a continuation of all before it. */
+    static fork(parent, frame, wanted) {
+        const take = new Take(wanted, parent.prompt, parent);
+        take.track.push(parent.track.read(0, parent.join + frame * FRAME_SAMPLES));
+        take.join = take.track.samples;
+        return take;
+    }
+    /** The prompt is there. */
+    recorded(prompt) {
+        this.prompt = prompt;
+        if (prompt.samples)
+            this.track.push(prompt.samples);
+        this.join = this.track.samples;
+    }
+    push(samples) {
+        this.made += samples.length;
+        if (this.made <= MOST_KEPT_SECONDS * SAMPLE_RATE)
+            this.track.push(samples);
+    }
+    /** Seconds that were made, whether they are kept or not. */
+    get seconds() {
+        return this.made / SAMPLE_RATE;
+    }
+    /** The frame of what was made at which a sample of the track stands. */
+    frameAt(sample) {
+        return Math.max(0, Math.floor((Math.min(sample, this.track.samples) - this.join) / FRAME_SAMPLES));
+    }
+    /** The frame of the parent's at which this one goes another way. */
+    get forkedAt() {
+        return this.parent ? this.parent.frameAt(this.join) : 0;
+    }
+    /** What was sent to be continued, as a file. */
+    get source() {
+        if (!this.parent)
+            return this.prompt.blob;
+        const longest = Math.min(this.join, LONGEST_PROMPT_SAMPLES);
+        return wavOf([this.track.read(this.join - FRAME_SAMPLES * Math.floor(longest / FRAME_SAMPLES), this.join)]);
+    }
+    /** Whether a file that somebody has, or can fetch, is all that was sent. */
+    get sentAsIs() {
+        return !this.parent && !this.prompt?.cut && this.prompt?.kind !== "recording";
+    }
+    get stretches() {
+        if (!this.parent)
+            return [{ from: 0, kind: "prompt", label: "prompt" }, { from: this.join, kind: "take", label: `take ${this.name}` }];
+        const kind = this.parent.parent && this.parent.stretches.at(-1).kind === "fork" ? "take" : "fork";
+        return [...this.parent.stretches, { from: this.join, kind, label: `fork ${this.name}` }];
+    }
+    wav() {
+        return wavOf([this.track.read(this.join)]);
+    }
+    wavWithPrompt() {
+        return wavOf([this.track.read(0)]);
+    }
+    /** The seconds to ask for to get the same again; a server makes the frames that begin within them. */
+    get asked() {
+        if (this.state === "whole" && this.wanted.seconds !== null)
+            return Math.min(MOST_KEPT_SECONDS, this.wanted.seconds);
+        const frames = Math.max(1, Math.min(MOST_KEPT_SECONDS * FRAME_RATE, this.made / FRAME_SAMPLES));
+        const seconds = rounded(frames / FRAME_RATE);
+        return Math.ceil(seconds * FRAME_RATE) === frames ? seconds : rounded((frames - 0.5) / FRAME_RATE);
+    }
+    /** The name of the file that was sent. */
+    get sourceName() {
+        if (this.sentAsIs)
+            return this.prompt.name;
+        return this.parent ? `before-fork-${this.name}.wav` : `prompt-of-take-${this.name}.wav`;
+    }
+    /** The command that makes the same samples again, but for what `difference` says. */
+    curl(origin, needsKey) {
+        const { seconds: _, seed: __, pace: ___, ...fields } = this.wanted;
+        const wanted = { ...fields, seconds: this.asked, ...(this.seed === null ? {} : { seed: this.seed }) };
+        const form = Object.entries(wanted).map(([name, value]) => `-F ${name}=${String(value)}`);
+        const key = needsKey ? ["-H 'Authorization: Bearer YOUR_KEY'"] : [];
+        const bundled = this.sentAsIs && this.prompt?.kind === "bundled";
+        const file = bundled ? `'audio=@-;filename=${this.sourceName}'` : quoted(this.sourceName);
+        const command = ["curl --fail-with-body", ...key, "-F", file, ...form, "-o continuation.wav", `${origin}/continue`];
+        const fetched = bundled ? `curl -s ${origin}${promptPath(this.sourceName.replace(/\.flac$/, ""))} | ` : "";
+        return fetched + command.join(" ");
+    }
+    /** What else it takes, and what was done while it played, which no command does. */
+    get difference() {
+        const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save what was sent”. `;
+        return saved + (this.changed ? "It leaves out what the sliders did while it played." : "");
+    }
+}
+function rounded(seconds) {
+    return Math.round(1e4 * seconds) / 1e4;
+}
+/** A file's name as curl reads it within a form, as a shell reads that. */
+function quoted(name) {
+    const form = `audio=@"${name.replace(/["\\]/g, "\\$&")}"`;
+    return `'${form.replaceAll("'", "'\\''")}'`;
+}

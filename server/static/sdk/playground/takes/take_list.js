@@ -1,0 +1,59 @@
+/** The list of takes on the page, forks under their take. */
+import { element } from "../elements.js";
+import { clock } from "../picture/axes.js";
+import { FRAME_RATE } from "../../events.js";
+import { shortened } from "../sound/prompt.js";
+const ACTS = ["play", "show", "download", "download_all", "link", "curl", "source", "use_seed"];
+const ENDINGS = { making: "being made", whole: "", stopped: "stopped" };
+export class TakeList {
+    onAct;
+    rows = new Map();
+    constructor(onAct) {
+        this.onAct = onAct;
+    }
+    /** Bring the list up to date. */
+    update(takes, shown, sounding) {
+        for (const take of takes)
+            this.fill(this.rows.get(take) ?? this.add(take), take, take === shown, take === sounding);
+        element("takes").hidden = takes.length === 0;
+    }
+    add(take) {
+        const template = element("take_row").content.cloneNode(true);
+        const row = template.querySelector("li");
+        row.dataset["take"] = take.name;
+        for (const act of ACTS)
+            button(row, act).addEventListener("click", () => this.onAct(act, take));
+        (take.parent ? this.rows.get(take.parent).querySelector("ol") : element("take_list")).append(row);
+        this.rows.set(take, row);
+        return row;
+    }
+    fill(row, take, shown, sounding) {
+        const name = `${take.parent ? "Fork" : "Take"} ${take.name}`;
+        row.classList.toggle("shown", shown);
+        row.classList.toggle("sounding", sounding);
+        part(row, "name").textContent = name;
+        part(row, "facts").textContent = facts(take);
+        button(row, "show").setAttribute("aria-pressed", String(shown));
+        button(row, "play").dataset["act"] = sounding ? "pause" : "play";
+        button(row, "play").setAttribute("aria-label", `${sounding ? "Pause" : "Play"} ${name}`);
+        button(row, "download").setAttribute("aria-label", `Download ${name}`);
+        button(row, "link").setAttribute("aria-label", `Copy a link to ${name}`);
+        for (const act of ["download", "download_all"])
+            button(row, act).disabled = take.seconds === 0;
+        for (const act of ["link", "curl", "source"])
+            button(row, act).disabled = take.state === "making";
+    }
+}
+function facts(take) {
+    const cut = take.prompt?.cut;
+    const file = shortened(take.prompt?.name ?? "recording.wav") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
+    const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : file;
+    const told = [from, take.wanted.model ?? "", `seed ${take.seed}`, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state]];
+    return told.filter(Boolean).join(" · ");
+}
+function button(row, act) {
+    return row.querySelector(`:scope > .line [data-do=${act}]`);
+}
+function part(row, name) {
+    return row.querySelector(`:scope > .line .${name}`);
+}

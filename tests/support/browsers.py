@@ -1,0 +1,30 @@
+"""The browsers that are installed, as Playwright drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.support.tools import require_tool
+
+_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+"""Chromium's own device, which beeps once a second."""
+_LOUDSPEAKER: dict[str, str | float | bool] = {"media.cubeb.sandbox": False, "media.cubeb.force_mock_context": True}
+"""Firefox's own device, without which it plays nothing where there is no real one."""
+
+
+@contextmanager
+def browser_of(name: str) -> Iterator[Browser]:
+    """Start ``chromium`` or ``firefox-esr``. Skips where it is not installed."""
+    program = require_tool(name)
+    with sync_playwright() as playwright:
+        if name == "chromium":
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *_MICROPHONE])
+        else:  # "moz-firefox": WebDriver BiDi, which any Firefox speaks
+            browser = playwright.firefox.launch(
+                executable_path=program, channel="moz-firefox", firefox_user_prefs=_LOUDSPEAKER
+            )
+        yield browser
+        browser.close()

@@ -1,0 +1,149 @@
+"""The playground in a browser: what it says, what it makes, and how loud it is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect
+
+from tests.support.audio import SAMPLE_RATE
+from tests.support.waiting import wait_until
+
+WAIT_MS = 30_000
+_LISTEN = """
+window.said = [];
+addEventListener("DOMContentLoaded", () => {
+    const status = document.querySelector("#status");
+    const note = () => said.push(status.textContent);
+    if (status) new MutationObserver(note).observe(status, { childList: true, characterData: true, subtree: true });
+});
+window.analysers = [];
+if (window.AnalyserNode) window.AnalyserNode = class extends AnalyserNode {
+    constructor(context, options) { super(context, options); analysers.push(this); }
+};
+window.files = [];
+const createObjectURL = URL.createObjectURL;
+URL.createObjectURL = (file) => { files.push(file); return createObjectURL(file); };
+"""
+"""Script that keeps what the page's status said, what plays, and the files that the page made."""
+_FIND_STATUS = """text => {
+    const at = said.findIndex((one) => one.includes(text));
+    said.splice(0, at + 1);
+    return at >= 0 || document.querySelector("#status").textContent.includes(text);
+}"""
+_LOUDNESS = """() => {
+    if (analysers.length === 0) return 0;
+    const samples = new Float32Array(analysers[0].fftSize);
+    analysers[0].getFloatTimeDomainData(samples);
+    return analysers[0].context.state === "running" ? Math.max(...samples.map(Math.abs)) : 0;
+}"""
+_LAST_FILE = """() => new Promise((told) => {
+    const reader = new FileReader();
+    reader.onload = () => told(reader.result.split(",")[1]);
+    reader.readAsDataURL(files.at(-1));
+})"""
+expect.set_options(timeout=WAIT_MS)
+
+
+def new_page(context: BrowserContext) -> Page:
+    """Return an empty page that keeps what the playground says, plays and makes."""
+    context.add_init_script(_LISTEN)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    return page
+
+
+def open_playground(context: BrowserContext, url: str) -> Page:
+    """Return the playground once it has listed the models."""
+    page = new_page(context)
+    page.goto(url)
+    expect(page.locator("#model option")).not_to_have_count(0)
+    return page
+
+
+def choose_voice(page: Page, seconds: str) -> None:
+    """Choose a bundled voice, and the length of the take."""
+    page.click("[data-prompt=speech]")
+    expect(page.locator("#status")).to_contain_text("Press Continue")
+    page.fill("#seconds", seconds)
+
+
+def fill(page: Page, field: str, value: str) -> None:
+    """Write a value into a field; Playwright's own ``fill`` leaves a number's digits there in Firefox."""
+    page.locator(field).evaluate(
+        "(field, value) => { field.value = value;"
+        " for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, { bubbles: true })); }",
+        value,
+    )
+
+
+def status_is(page: Page, text: str) -> None:
+    """Wait until the status says so, or has done so behind what was last waited for."""
+    try:
+        page.wait_for_function(_FIND_STATUS, arg=text)
+    except TimeoutError:
+        raise AssertionError(f"not said: {text!r}; the status is {page.inner_text('#status')!r}") from None
+
+
+def recorded(page: Page, seconds: int) -> None:
+    """Wait until so many seconds, from 1 to 5, are recorded."""
+    expect(page.locator("#prompt_name")).to_contain_text(re.compile(rf"recording, [{seconds}-9]\."))
+
+
+def take_button(page: Page, act: str, take: str = "1") -> Locator:
+    """Return a button of a take, visible."""
+    line = page.locator(f"[data-take='{take}'] > .line")
+    button = line.locator(f"[data-do={act}]")
+    if not button.is_visible():
+        line.locator("summary").click()
+    return button
+
+
+def downloaded(page: Page, take: str = "1", act: str = "download") -> npt.NDArray[np.float64]:
+    """Return the samples of the file that a button of a take saves."""
+    take_button(page, act, take).click()
+    status_is(page, "Saved.")
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(page.evaluate(_LAST_FILE))))
+    assert rate == SAMPLE_RATE
+    return cast(npt.NDArray[np.float64], samples)
+
+
+def colours(page: Page, made: bool = False) -> int:
+    """Return how many pixels of the picture show sound; those of what was made alone, which is orange."""
+    return int(
+        page.locator("#picture").evaluate(
+            "(canvas, made) => { const { data } ="
+            " canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+            " let count = 0;"
+            " for (let at = 0; at < data.length; at += 4)"
+            "  count += data[at + 3] > 40 && (!made || data[at] - data[at + 2] > 100);"
+            " return count; }",
+            made,
+        )
+    )
+
+
+def is_heard(page: Page) -> None:
+    """Wait until the browser's path to the loudspeaker carries sound."""
+    wait_until(lambda: page.evaluate(_LOUDNESS) > 0.01, "sound")
+
+
+def elapsed(page: Page) -> float:
+    """Return the second of what is shown that is heard, or would be."""
+    return float(page.get_attribute("#picture", "aria-valuenow") or "nan")
+
+
+def seek(page: Page, second: float) -> None:
+    """Click where this second stands in the picture."""
+    box = page.locator("#picture").bounding_box()
+    length = float(page.get_attribute("#picture", "aria-valuemax") or "nan")
+    assert box is not None
+    left, right = 38, 20  # of the axes
+    x = left + (box["width"] - left - right) * second / length
+    page.click("#picture", position={"x": x, "y": box["height"] / 3})
