@@ -45,6 +45,13 @@ class Flags:
     ] = None
     dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Front-end processes that share the engines, the port, all limits and /metrics; auto is 1 on a CPU. "
+            "Default: 1."
+        ),
+    ] = None
     keys: Annotated[Path | None, typer.Option(help="File of API keys. Default: no key is needed on loopback.")] = None
     open_: Annotated[bool | None, typer.Option("--open", help="Require no key, even on a network address.")] = None
     strict: Annotated[

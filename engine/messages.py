@@ -3,6 +3,9 @@
 A *prompt* is opened, fed with samples and committed; from a committed prompt any number of *streams* can be
 started. The engine answers with one ``StepDone`` for every frame step, holding the new frames of all streams.
 Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of its frames are unacknowledged.
+
+A server of several processes has a *link* for each. Numbers of prompts and streams contain the number of the link that
+they came by, see ``first_id``; the engine answers there.
 """
 
 from __future__ import annotations
@@ -21,6 +24,19 @@ CREDIT_FRAMES = 300
 """Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
 
 Pace = Literal["realtime", "fast"]
+
+LINK_BITS = 40
+"""Bits of a prompt's or stream's number that count within its link."""
+
+
+def first_id(link: int) -> int:
+    """Return the first number for prompts and streams of a link."""
+    return (link << LINK_BITS) + 1
+
+
+def link_of(number: int) -> int:
+    """Return the link of a prompt's or stream's number."""
+    return number >> LINK_BITS
 
 
 class SamplingParams(msgspec.Struct, frozen=True):
@@ -161,6 +177,19 @@ class Drain(msgspec.Struct, tag=True):
     """Exit once no stream is left."""
 
 
+class OpenLink(msgspec.Struct, tag=True):
+    """Connect to another process of the server, at a ZeroMQ address; ``Ready`` is said there. By link 0 alone."""
+
+    link: int
+    endpoint: str
+
+
+class CloseLink(msgspec.Struct, tag=True):
+    """Close a link, and forget its prompts and streams. By link 0 alone."""
+
+    link: int
+
+
 Command: TypeAlias = (
     OpenPrompt
     | AppendPrompt
@@ -173,6 +202,8 @@ Command: TypeAlias = (
     | HoldStream
     | Acknowledge
     | Drain
+    | OpenLink
+    | CloseLink
 )
 
 # --- engine → server
@@ -269,12 +300,14 @@ class SnapshotTaken(msgspec.Struct, tag=True):
 
 
 class StepDone(msgspec.Struct, tag=True):
-    """One frame step of one model: the new frames of all its streams in one block, and its time.
+    """One frame step of one model: the new frames of all the link's streams in one block, and its time.
 
     Attributes:
         stream_ids, indices: of each frame; int64 in the machine's byte order.
         samples: s16le, frame after frame; sent as a part of its own, without a copy.
         stage_seconds: there now and then, else empty.
+        streams: of the whole step. Where several links get frames of a step, the others get 0 and no times, so that
+            each step is counted once.
     """
 
     model: str
@@ -283,6 +316,7 @@ class StepDone(msgspec.Struct, tag=True):
     samples: memoryview
     step_seconds: float
     stage_seconds: dict[str, float]
+    streams: int
 
     @property
     def frames(self) -> list[Frame]:
@@ -315,6 +349,12 @@ class Load(msgspec.Struct, tag=True):
     most_listened: int
 
 
+class LinkLost(msgspec.Struct, tag=True):
+    """A link was closed because nothing was read from it; its prompts and streams are forgotten."""
+
+    link: int
+
+
 Event: TypeAlias = (
     Ready
     | LoadFailed
@@ -326,6 +366,7 @@ Event: TypeAlias = (
     | SnapshotTaken
     | StepDone
     | Load
+    | LinkLost
 )
 
 _encoder = msgspec.msgpack.Encoder()

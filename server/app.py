@@ -19,22 +19,25 @@ from whispergpt.server.http.api_schema import DescribedApp
 from whispergpt.server.http.refusals import EVERY_ROUTE
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.realtime import route as realtime
-from whispergpt.server.services import make_services
+from whispergpt.server.services import Shared, make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
 
 _EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
 
 
-def create_app(settings: Settings | None = None, engines: Sequence[EngineProcess] = ()) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, engines: Sequence[EngineProcess] = (), shared: Shared | None = None
+) -> FastAPI:
     """Make an app with its own engine processes, metrics and bounds.
 
     Args:
         settings: None takes them from the environment.
         engines: the first processes of engines, if they have been started already.
+        shared: what this process shares with other front ends; None where it is the only one.
     """
     settings = settings or Settings()
-    services = make_services(settings, engines)
+    services = make_services(settings, engines, shared)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

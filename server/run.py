@@ -11,7 +11,7 @@ from whispergpt.engine.extras import MissingPackageError
 from whispergpt.server.hub_models import with_hub_models
 from whispergpt.server.link.devices import EngineDevice, named_devices
 from whispergpt.server.link.engine_process import EngineProcess
-from whispergpt.server.listener import listen
+from whispergpt.server.listener import listen, reserve
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.allocator import return_large_blocks
 from whispergpt.server.serve_error import ServeError
@@ -31,8 +31,7 @@ def serve(settings: Settings) -> None:
     except (HubError, MissingPackageError) as error:
         raise ServeError(str(error), 2) from None
     return_large_blocks()
-    listener = listen(settings)
-    with listener:
+    with listen(settings) if settings.front_ends == 1 else reserve(settings) as listener:
         asyncio.run(_serve(settings, listener))
 
 
@@ -40,9 +39,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     engines = [engine for device in named_devices(settings) if (engine := await _started_engine(settings, device))]
     try:
         # Imported here, which takes as long as the engines need to import torch at the same time.
-        from whispergpt.server import serving
+        if settings.front_ends > 1:
+            from whispergpt.server.workers import hub
 
-        await serving.run(settings, listener, engines)
+            await hub.run(settings, listener, engines)
+        else:
+            from whispergpt.server import serving
+
+            await serving.run(settings, listener, engines)
     finally:
         for engine in engines:
             await engine.close()

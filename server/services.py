@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -13,7 +13,8 @@ from whispergpt.server.admission.admission import Admission
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
-from whispergpt.server.http.play_addresses import PlayAddresses
+from whispergpt.server.http.play_addresses import Addresses, PlayAddresses
+from whispergpt.server.ledger import Ledger, OwnLedger
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engines import Engines
 from whispergpt.server.observe.metrics import Metrics
@@ -25,6 +26,7 @@ from whispergpt.server.tokens.resume_tokens import ResumeTokens
 @dataclass(frozen=True)
 class Services:
     settings: Settings
+    ledger: Ledger
     guard: Guard
     metrics: Metrics
     engines: Engines
@@ -39,22 +41,49 @@ class Services:
     playing: PlayingStreams
     tokens: ResumeTokens
     tracing: Tracing
-    addresses: PlayAddresses
+    addresses: Addresses
 
 
-def make_services(settings: Settings, started: Sequence[EngineProcess] = ()) -> Services:
+@dataclass(frozen=True)
+class Shared:
+    """Services that the front ends of a server share, as one front end has them.
+
+    Attributes:
+        metrics: of this front end; they show those of all.
+        engines: as this front end follows them.
+        addresses: makes the addresses of all front ends.
+        made_key: key that was made for this run.
+    """
+
+    ledger: Ledger
+    metrics: Metrics
+    engines: Engines
+    addresses: Callable[[Guard, Admission], Addresses]
+    made_key: str | None
+
+
+def make_services(settings: Settings, started: Sequence[EngineProcess] = (), shared: Shared | None = None) -> Services:
     """Make all of them, not yet started.
 
     Args:
         started: the first processes of engines, if they have been started already.
+        shared: what this process shares with other front ends; None where it is the only one.
 
     Raises:
         KeyFileError: the file of keys cannot be used.
         TracingError: tracing cannot be had.
     """
-    metrics, precedence = Metrics(), Precedence()
-    playing = PlayingStreams()
-    engines, admission = Engines(settings, metrics, started), Admission(settings)
+    ledger = OwnLedger() if shared is None else shared.ledger
+    precedence, playing = Precedence(ledger), PlayingStreams()
+    admission, guard = Admission(settings, ledger), Guard(settings, ledger, None if shared is None else shared.made_key)
+    addresses: Addresses
+    if shared is None:
+        metrics = Metrics()
+        engines = Engines(settings, metrics, started)
+        addresses = PlayAddresses(settings.token_seconds, settings.max_requests)
+    else:
+        metrics, engines = shared.metrics, shared.engines
+        addresses = shared.addresses(guard, admission)
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: engines.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)
@@ -63,7 +92,8 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = ()) -> 
     metrics.control_bytes.set_function(lambda: admission.control.bytes)
     return Services(
         settings=settings,
-        guard=Guard(settings),
+        ledger=ledger,
+        guard=guard,
         metrics=metrics,
         engines=engines,
         admission=admission,
@@ -74,7 +104,7 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = ()) -> 
         playing=playing,
         tokens=ResumeTokens(settings.seal_key),
         tracing=Tracing(settings.tracing),
-        addresses=PlayAddresses(settings.token_seconds, settings.max_requests),
+        addresses=addresses,
     )
 
 

@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 
@@ -26,7 +26,7 @@ from whispergpt.server.observe.tracing import TracingError
 from whispergpt.server.open_files import most_connections
 from whispergpt.server.ready_line import say_ready
 from whispergpt.server.serve_error import ServeError
-from whispergpt.server.services import Services, services_of
+from whispergpt.server.services import Services, Shared, services_of
 from whispergpt.server.settings import Settings
 
 log = logs.get("server.run")
@@ -38,11 +38,13 @@ _ACCEPTED_AT_ONCE = 64
 """Connections accepted in a row. Where files run out, the event loop tries and logs as often, too."""
 
 
-class _Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Server whose first signal drains and whose second ends it at once. A drained server exits with 0."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
+        self.obey: Callable[[str], None] = self.drain
+        """Called with the name of a signal."""
         self._services = services
         self.listening = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
@@ -63,12 +65,28 @@ class _Server(uvicorn.Server):
     def _obey(self, sig: int) -> None:
         if self._drain is not None:
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
+        self.obey(signal.Signals(sig).name)
+
+    def drain(self, because: str) -> None:
+        """Take no new work and end with the last stream, or after ``drain_seconds``; called again, end at once."""
+        if self._drain is not None:
             self._services.engines.cut_off()
             self.should_exit = True
             return
-        log.info("draining", signal=signal.Signals(sig).name, seconds=self._services.settings.drain_seconds)
+        log.info("draining", signal=because, seconds=self._services.settings.drain_seconds)
         self._services.engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())
+
+    def leave(self) -> None:
+        """Listen no more, end the streams that can be resumed elsewhere, and drain."""
+        for server in self.servers if self.started else []:
+            server.close()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedHttpProtocol):
+                connection.shutdown()  # now where no request is under way, else after the next answer
+        self._services.engines.cut_off("This front end is being replaced; connect again to go on.", resumable=True)
+        if self._drain is None:
+            self.drain("leave")
 
     async def _drain_and_exit(self) -> None:
         services = self._services
@@ -86,24 +104,25 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def run(settings: Settings, listener: socket.socket, engines: Sequence[EngineProcess]) -> None:
-    """Serve until told to stop.
+def make_server(
+    settings: Settings, engines: Sequence[EngineProcess] = (), shared: Shared | None = None
+) -> tuple[DrainingServer, Services]:
+    """Return a server that does not serve yet, and its services.
 
     Args:
         engines: the first processes of engines, if they have been started already.
+        shared: what this process shares with other front ends; None where it is the only one.
 
     Raises:
-        ServeError: a file of keys or tracing cannot be used, the models cannot be loaded, or ``strict`` and the engine
-            crashed.
+        ServeError: a file of keys or tracing cannot be used.
     """
     try:
-        app = create_app(settings, engines)
+        app = create_app(settings, engines, shared)
     except (KeyFileError, TracingError) as error:
         raise ServeError(str(error)) from None
     services = services_of(app)
-    services.guard.announce()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    waiting = WaitingBytes(settings.pipelined_memory_bytes)
+    waiting = WaitingBytes(settings.pipelined_memory_bytes, services.ledger)
     bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting)
     config = uvicorn.Config(
         app,
@@ -119,7 +138,21 @@ async def run(settings: Settings, listener: socket.socket, engines: Sequence[Eng
         backlog=_ACCEPTED_AT_ONCE,
         server_header=False,
     )
-    server = _Server(config, services)
+    return DrainingServer(config, services), services
+
+
+async def run(settings: Settings, listener: socket.socket, engines: Sequence[EngineProcess]) -> None:
+    """Serve until told to stop.
+
+    Args:
+        engines: the first processes of engines, if they have been started already.
+
+    Raises:
+        ServeError: a file of keys or tracing cannot be used, the models cannot be loaded, or ``strict`` and the engine
+            crashed.
+    """
+    server, services = make_server(settings, engines)
+    services.guard.announce()
     failed = asyncio.create_task(services.engines.failed())
     announce = asyncio.create_task(_announce(services, server, listener, settings.host))
     serving = asyncio.create_task(server.serve([listener]))
@@ -136,11 +169,21 @@ async def run(settings: Settings, listener: socket.socket, engines: Sequence[Eng
         raise ServeError(failed.result(), services.engines.exit_status)
 
 
-async def _announce(services: Services, server: _Server, listener: socket.socket, host: str) -> None:
+async def _announce(services: Services, server: DrainingServer, listener: socket.socket, host: str) -> None:
     port = listener.getsockname()[1]
     await services.engines.first_ready.wait()
     await server.listening.wait()
+    settle()
+    say_ready(url_of(host, port))
+
+
+def settle() -> None:
+    """Leave the objects that there are out of garbage collection, during which the event loop stands still."""
     gc.collect()
-    gc.freeze()  # as the engine does: the event loop stands still meanwhile
+    gc.freeze()
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of a server that listens there."""
     shown = f"[{host}]" if ":" in host else host
-    say_ready(f"http://{shown}:{port}")
+    return f"http://{shown}:{port}"

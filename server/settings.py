@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,9 @@ _DEVICE = re.compile(r"cpu|cuda(:\d{1,4})?")
 _CHOSEN = ("auto", "all")
 """Devices that the server chooses itself; they stand alone."""
 _MOST_DEVICES = 64
+_MOST_WORKERS, _MOST_AUTO_WORKERS = 64, 8
+_CUDA_DRIVER = Path("/dev/nvidiactl")
+"""File that NVIDIA's driver makes on Linux."""
 MIB = 1024 * 1024
 _PREFIX = "WHISPERGPT_"
 _OTHERS = {"WHISPERGPT_CACHE", "WHISPERGPT_API_KEY"}
@@ -47,6 +51,11 @@ class Settings(BaseSettings):
     dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
     max_streams: int = Field(
         default=64, ge=1, le=4096, description="slots in the batch, for each model, on each engine"
+    )
+    workers: int | Literal["auto"] = Field(
+        default=1,
+        description="front-end processes, 1 to 64; auto is 1 for an engine on a CPU, and otherwise half as many as "
+        "processors, at most 8",
     )
     max_load: float = Field(
         default=MOST_LOAD,
@@ -186,6 +195,15 @@ class Settings(BaseSettings):
         return self.device.split(",")
 
     @property
+    def front_ends(self) -> int:
+        """Return the number of front-end processes (``workers``)."""
+        if self.workers != "auto":
+            return self.workers
+        on_cuda = "cuda" in self.device or self.device == "all"
+        on_cuda |= self.device == "auto" and _CUDA_DRIVER.exists()
+        return max(1, min(_MOST_AUTO_WORKERS, (os.cpu_count() or 1) // 2)) if on_cuda else 1
+
+    @property
     def seal_key(self) -> str | None:
         """Return the key of seals (``resume_key``); None for a key of this process alone."""
         return None if self.resume_key is None else self.resume_key.get_secret_value()
@@ -200,6 +218,17 @@ class Settings(BaseSettings):
     def _not_of_a_service(cls, value: object) -> object:
         if isinstance(value, str) and value.startswith("tcp://"):
             raise ValueError(f"'{value}' is what Kubernetes says of a Service; give its pods enableServiceLinks: false")
+        return value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _some_workers(cls, value: object) -> object:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if value != "auto" and (not isinstance(value, int) or not 1 <= value <= _MOST_WORKERS):
+            raise ValueError(f"there are 1 to {_MOST_WORKERS} workers, or auto, and not {value}")
+        if value not in (1, "auto") and sys.platform != "linux":
+            raise ValueError("several workers need Linux, where processes can share one port; use 1")
         return value
 
     @field_validator("open")

@@ -17,17 +17,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-import zmq
 
 from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.process.links import Links
+from whispergpt.engine.process.sockets import LinkSockets
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.prompts.resume import ResumeError
@@ -43,7 +44,6 @@ IDLE_SECONDS = 1.0
 """Longest sleep in seconds, after which the worker looks whether its parent lives."""
 BEAT_SECONDS = 0.5
 """Longest time in seconds between two messages to the server."""
-QUEUED_MESSAGES = 4096
 DEVICE_LOST = 3
 """Exit status of a worker whose device fails from now on: the server starts another."""
 
@@ -53,7 +53,7 @@ class Worker:
 
     Args:
         engines: by the names that commands use.
-        send: takes each event.
+        send: takes each event for link 0, which is always open.
         desk: where prompts are encoded.
         capacity: of the machine; it learns from every step.
     """
@@ -61,7 +61,9 @@ class Worker:
     def __init__(
         self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk, capacity: Capacity
     ) -> None:
-        self.engines, self._send, self._desk, self._capacity = engines, send, desk, capacity
+        self.engines, self._desk, self._capacity = engines, desk, capacity
+        self.links = Links(send)
+        self._send = self.links.send
         self._prompts: dict[int, tuple[Engine, Prompt]] = {}
         self._streams: dict[int, tuple[Engine, Stream]] = {}
         self._load: dict[str, tuple[int, int, int]] = {}
@@ -72,6 +74,14 @@ class Worker:
     def finished(self) -> bool:
         """Return whether a draining worker has nothing left to play."""
         return self.draining and not self._streams
+
+    def close_link(self, link: int) -> None:
+        """Forget a link's prompts and streams, and say nothing more there."""
+        self.links.close(link)
+        for stream_id in [one for one in self._streams if m.link_of(one) == link]:
+            self._cancel_stream(stream_id)
+        for prompt_id in [one for one in {*self._prompts, *self._desk.prompt_ids} if m.link_of(one) == link]:
+            self._drop_prompt(prompt_id)
 
     def handle(self, command: m.Command) -> None:
         """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone.
@@ -89,8 +99,8 @@ class Worker:
 
     def _give_up(self, command: m.Command) -> None:
         match command:
-            case m.Drain():
-                raise RuntimeError("the engine cannot drain")
+            case m.Drain() | m.OpenLink() | m.CloseLink():
+                raise RuntimeError("the engine cannot drain or change its links")
             case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream():
                 self._end_failed(command.stream_id)
             case m.Acknowledge():
@@ -117,8 +127,7 @@ class Worker:
             case m.ResumePrompt():
                 self._resume_prompt(command)
             case m.DropPrompt():
-                self._desk.drop(command.prompt_id)
-                self._prompts.pop(command.prompt_id, None)
+                self._drop_prompt(command.prompt_id)
             case m.StartStream():
                 self._start_stream(command)
             case m.CancelStream():
@@ -130,6 +139,8 @@ class Worker:
                     self._control(*self._streams[command.stream_id], command)
             case m.Drain():
                 self.draining = True
+            case m.OpenLink() | m.CloseLink():
+                raise ValueError("links are the loop's")
 
     def turn(self) -> float | None:
         """Do one frame step of every model, and send the prompts that the desk has finished.
@@ -176,6 +187,10 @@ class Worker:
         else:
             return self.engines[command.model]
         return None
+
+    def _drop_prompt(self, prompt_id: int) -> None:
+        self._desk.drop(prompt_id)
+        self._prompts.pop(prompt_id, None)
 
     def _finish_prompt(self, finished: Finished) -> None:
         prompt = finished.outcome
@@ -227,9 +242,7 @@ class Worker:
         for stream in report.started:
             self._send(m.StreamStarted(stream.id, now - stream.queued_at))
         if report.frames:
-            ids, indices = _bytes_of(report.frames.stream_ids), _bytes_of(report.frames.indices)
-            samples = _bytes_of(report.frames.samples.astype("<i2", copy=False))
-            self._send(m.StepDone(name, ids, indices, samples, report.seconds, report.stages))
+            self.links.send_step(name, report)
         for snapshot in report.snapshots:
             self._send(snapshot)
         for stream in report.failed:
@@ -244,22 +257,10 @@ class Worker:
             self._send(m.Load(name, *load))
 
 
-def _bytes_of(array: npt.NDArray[np.int64] | npt.NDArray[np.int16]) -> memoryview:
-    """Return the memory of an array that is not empty."""
-    return np.ascontiguousarray(array).data.cast("B")
-
-
 def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     """Load the models, say ``Ready``, and work until drained or without ``parent``; returns the exit status."""
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
-    socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
-    socket.set(zmq.RCVHWM, QUEUED_MESSAGES)
-    socket.set(zmq.LINGER, 2000)
-    socket.connect(endpoint)
-
-    def send(event: m.Event) -> None:
-        socket.send_multipart(m.pack_event(event), copy=False)
-
+    sockets = LinkSockets(endpoint)
+    send = partial(sockets.send, 0)
     try:
         engines: dict[str, Engine] = {}
         for name in options.models:
@@ -277,12 +278,13 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     # Objects that live as long as the process need not be collected: looking through them takes 80 ms.
     gc.collect()
     gc.freeze()
-    send(m.Ready([engine.info() for engine in engines.values()]))
+    ready = m.Ready([engine.info() for engine in engines.values()])
+    send(ready)
     sys.setswitchinterval(SWITCH_SECONDS)
     wake, waker = _alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
     try:
-        _loop(socket, wake, Worker(engines, send, desk, capacity), parent)
+        _loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
     except Exception as error:
         if (told := loss_of_device(error)) is None:
             raise
@@ -305,24 +307,27 @@ def _alarm() -> tuple[int, Callable[[], None]]:
     return reader, ring
 
 
-def _loop(socket: zmq.Socket[bytes], wake: int, worker: Worker, parent: int) -> None:
-    poller = zmq.Poller()
-    poller.register(socket, zmq.POLLIN)
-    poller.register(wake, zmq.POLLIN)
+def _loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent: int) -> None:
+    sockets.watch(wake)
     wait: float | None = 0.0
     while not worker.finished and os.getppid() == parent:
-        timeout = IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)
-        ready = dict(poller.poll(int(timeout * 1000)))
-        if wake in ready:
+        if wake in sockets.wait(IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)):
             os.read(wake, 4096)
-        if socket in ready:
-            for _ in range(QUEUED_MESSAGES):
-                try:
-                    data = socket.recv(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                worker.handle(m.unpack_command(data))
+        for command in sockets.commands():
+            if isinstance(command, m.OpenLink):
+                sockets.open(command.link, command.endpoint)
+                sockets.send(command.link, ready)
+                worker.links.open(command.link, partial(sockets.send, command.link))
+            elif isinstance(command, m.CloseLink):
+                worker.close_link(command.link)
+                sockets.close(command.link)
+            else:
+                worker.handle(command)
         wait = worker.turn()
+        for lost in list(worker.links.lost):
+            worker.close_link(lost)
+            sockets.close(lost)
+            sockets.send(0, m.LinkLost(lost))
 
 
 def main() -> int:

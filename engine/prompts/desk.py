@@ -102,6 +102,12 @@ class PromptDesk:
         return len(self._arriving)
 
     @property
+    def prompt_ids(self) -> list[int]:
+        """Return the numbers of prompts on their way in, or finished and not taken yet."""
+        with self._changed:
+            return [*self._arriving, *(done.prompt_id for done in self._finished)]
+
+    @property
     def awaited(self) -> bool:
         """Return whether a committed prompt waits."""
         with self._changed:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.server.errors import ApiError
+from whispergpt.server.ledger import Ledger, Number, OwnLedger
 
 _PAID_AHEAD_SECONDS = 10.0
 """Seconds that are counted at a time for a stream without an end."""
+_LOOK_SECONDS = 0.01
+"""Seconds after which a prompt whose turn other front ends have looks again."""
 _CONNECTIONS_A_STREAM = 4
 """Sessions, requests and addresses that a key may have open for each stream it may have: some wait, some prepare."""
 
@@ -30,6 +33,7 @@ class Caller:
         streams: at once; None for no bound.
         audio_seconds_a_minute: None for no bound.
         alone: whether there is no other caller, so that nothing has to be left for one.
+        ledger: has what is counted of the caller.
     """
 
     def __init__(
@@ -39,18 +43,26 @@ class Caller:
         audio_seconds_a_minute: float | None = None,
         identity: str = "",
         alone: bool = False,
+        ledger: Ledger | None = None,
     ) -> None:
+        ledger = ledger or OwnLedger()
+
         self.name, self.identity, self.alone = name, identity, alone
+
+        def number(what: str) -> Number:
+            return ledger.number(*name_of(what, identity))
+
         self._streams, self._a_minute = streams, audio_seconds_a_minute
-        self._playing = self._places = self._connected = 0
-        self._prompt_turns = _turns(streams)
-        self._left, self._at = audio_seconds_a_minute or 0.0, time.monotonic()
+        self._turn = ledger.turn
+        self._playing, self._places, self._connected = number("playing"), number("places"), number("connected")
+        self._prompt_turns, self._prompts = _turns(streams), number("prompts")
+        self.unused = number("unused")
+        """Seconds of audio that streams have paid for and that were not made yet."""
+        self._full_at, self._filling = number("full at"), number("filling")
+        """Time at which the allowance is full again (``time.monotonic``), and seconds that come back in a second."""
 
     def bound(self, streams: int | None, audio_seconds_a_minute: float | None, name: str) -> None:
         """Set other bounds and another label from now on; what was used stays used."""
-        if audio_seconds_a_minute != self._a_minute:
-            used = 0.0 if self._a_minute is None else self._a_minute - self._now_left()
-            self._left = (audio_seconds_a_minute or 0.0) - used
         if streams != self._streams:
             self._prompt_turns = _turns(streams)
         self.name, self._streams, self._a_minute = name, streams, audio_seconds_a_minute
@@ -58,19 +70,35 @@ class Caller:
     @property
     def has_room(self) -> bool:
         """Return whether another stream fits beside those that play and those that a place is kept for."""
-        return self._streams is None or self._playing + self._places < self._streams
+        return self._streams is None or self._playing.total + self._places.total < self._streams
 
     def keep_place(self) -> None:
         """Count a place that is kept for one of the caller's streams."""
-        self._places += 1
+        self._places.part += 1
 
     def give_place_back(self) -> None:
         """Count one kept place less."""
-        self._places -= 1
+        self._places.part -= 1
 
-    def prompt_turn(self) -> AbstractAsyncContextManager[None]:
-        """Return a context for encoding one prompt, which waits there while as many are encoded as streams allowed."""
-        return self._prompt_turns or nullcontext()
+    @asynccontextmanager
+    async def prompt_turn(self) -> AsyncIterator[None]:
+        """Wait while as many prompts are encoded as streams allowed, and count one until the context ends."""
+        if self._prompt_turns is None:
+            yield
+            return
+        async with self._prompt_turns:
+            while not self._begin_prompt():  # noqa: ASYNC110  # other processes set no event
+                await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                yield
+            finally:
+                self._prompts.part -= 1
+
+    def _begin_prompt(self) -> bool:
+        with self._turn:
+            begins = self._streams is None or self._prompts.total < self._streams
+            self._prompts.part += begins
+        return begins
 
     def require_room(self) -> None:
         """Refuse early, before any work is done.
@@ -98,19 +126,40 @@ class Caller:
         Raises:
             ApiError: 429, the caller's streams do not need so many.
         """
-        if self._streams is not None and self._connected >= _CONNECTIONS_A_STREAM * self._streams:
-            raise ApiError(
-                429,
-                "key_connections",
-                f"The key '{self.name}' has {self._connected} sessions, requests and addresses open, "
-                f"the most for {_counted(self._streams, 'stream')} at once; close one.",
-                retry_after=1,
-            )
-        self._connected += 1
+        self.connect()
         try:
             yield
         finally:
-            self._connected -= 1
+            self.disconnect()
+
+    def connect(self) -> None:
+        """Count one more connection, until ``disconnect``.
+
+        Raises:
+            ApiError: as ``connection``.
+        """
+        with self._turn:
+            self._require_connection()
+            self.reconnect()
+
+    def reconnect(self) -> None:
+        """Count a connection again that was counted before; this is never refused."""
+        self._connected.part += 1
+
+    def disconnect(self) -> None:
+        """Count one connection less."""
+        self._connected.part -= 1
+
+    def _require_connection(self) -> None:
+        connected = int(self._connected.total)
+        if self._streams is not None and connected >= _CONNECTIONS_A_STREAM * self._streams:
+            raise ApiError(
+                429,
+                "key_connections",
+                f"The key '{self.name}' has {connected} sessions, requests and addresses open, "
+                f"the most for {_counted(self._streams, 'stream')} at once; close one.",
+                retry_after=1,
+            )
 
     def enter(self, frames: int | None, prompt_seconds: float = 0.0) -> Visit:
         """Count a stream of ``frames`` that begins; None has no end yet.
@@ -122,26 +171,29 @@ class Caller:
         Raises:
             ApiError: 429, as ``require_room``.
         """
-        self._require_stream()
         seconds = _PAID_AHEAD_SECONDS if frames is None else frames / FRAME_RATE
-        self.pay(seconds, prompt_seconds)
-        self._playing += 1
+        with self._turn:
+            self._require_stream()
+            self.pay(seconds, prompt_seconds)
+            self._playing.part += 1
         return Visit(self, seconds, endless=frames is None)
 
     def leave(self, unused_seconds: float) -> None:
         """Count one stream less; called by the visit."""
-        self._playing -= 1
+        self._playing.part -= 1
         self.pay_back(max(0.0, unused_seconds))
 
     def charge(self, seconds: float) -> None:
         """Count seconds of audio that came already, whatever is left of the allowance."""
         if self._a_minute is not None:
-            self._left = self._now_left() - seconds
+            with self._turn:
+                self._set_used(self._used() + seconds)
 
     def pay_back(self, seconds: float) -> None:
         """Give back seconds that were counted and cost nothing."""
         if self._a_minute is not None:
-            self._left = min(self._a_minute, self._now_left() + seconds)
+            with self._turn:
+                self._set_used(max(0.0, self._used() - seconds))
 
     def pay(self, seconds: float, paid_before: float = 0.0) -> None:
         """Count seconds of audio.
@@ -154,25 +206,28 @@ class Caller:
         """
         if self._a_minute is None:
             return
-        left = self._now_left()
-        if left + paid_before <= 0:
-            wait = max(1, math.ceil(-left / self._a_minute * 60))
-            raise ApiError(
-                429,
-                "key_audio",
-                f"The key '{self.name}' has used up its {self._a_minute:g} seconds of audio a minute; "
-                f"try again in {wait} s.",
-                retry_after=wait,
-            )
-        self._left = left - seconds
+        with self._turn:
+            used = self._used()
+            left = self._a_minute - used
+            if left + paid_before <= 0:
+                wait = max(1, math.ceil(-left / self._a_minute * 60))
+                raise ApiError(
+                    429,
+                    "key_audio",
+                    f"The key '{self.name}' has used up its {self._a_minute:g} seconds of audio a minute; "
+                    f"try again in {wait} s.",
+                    retry_after=wait,
+                )
+            self._set_used(used + seconds)
 
-    def _now_left(self) -> float:
-        if self._a_minute is None:
-            return 0.0
-        now = time.monotonic()
-        self._left = min(self._a_minute, self._left + (now - self._at) * self._a_minute / 60)
-        self._at = now
-        return self._left
+    def _used(self) -> float:
+        """Return the seconds that have been used of the allowance and have not come back."""
+        return max(0.0, self._full_at.common - time.monotonic()) * self._filling.common
+
+    def _set_used(self, seconds: float) -> None:
+        assert self._a_minute is not None
+        self._filling.common = self._a_minute / 60
+        self._full_at.common = time.monotonic() + seconds / self._filling.common
 
 
 class Visit:
@@ -180,7 +235,8 @@ class Visit:
 
     def __init__(self, caller: Caller, seconds: float, endless: bool) -> None:
         self._caller, self._paid, self._endless = caller, seconds, endless
-        self._over = False
+        self._over, self._unused = False, 0.0
+        self._note_unused(seconds)
 
     def go_on(self, frames: int) -> None:
         """Note how many frames were made; a stream without an end pays for the next ones.
@@ -191,12 +247,23 @@ class Visit:
         if self._endless and frames / FRAME_RATE >= self._paid:
             self._caller.pay(_PAID_AHEAD_SECONDS)
             self._paid += _PAID_AHEAD_SECONDS
+        self._note_unused(max(0.0, self._paid - frames / FRAME_RATE))
 
     def close(self, frames: int) -> None:
         """End the visit after so many frames; only the first call counts."""
         if not self._over:
             self._over = True
+            self._note_unused(0.0)
             self._caller.leave(self._paid - frames / FRAME_RATE)
+
+    def _note_unused(self, seconds: float) -> None:
+        self._caller.unused.part += seconds - self._unused
+        self._unused = seconds
+
+
+def name_of(what: str, identity: str) -> tuple[str, ...]:
+    """Return the name of one of a caller's numbers in its ledger."""
+    return what, "of key", identity
 
 
 def _turns(streams: int | None) -> asyncio.Semaphore | None:

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from whispergpt.server.access.api_keys import ApiKey, KeyFileError, digest_of, make_key, read_keys
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError
+from whispergpt.server.ledger import Ledger, OwnLedger
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
 from whispergpt.server.tokens.socket_tokens import SocketTokens
@@ -32,11 +33,16 @@ _SETTLE_SECONDS = 2.0
 class Guard:
     """Knows the keys, follows their file, and tells who calls.
 
+    Args:
+        ledger: has what is counted of callers.
+        made_key: key that was made for this run, if one was already.
+
     Raises:
         KeyFileError: the file of keys cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None, made_key: str | None = None) -> None:
+        self._ledger = ledger or OwnLedger()
         self._path, self._origins = settings.keys, frozenset(settings.cors_origins)
         self._stamp: tuple[int, ...] | None = None
         self._settled_at = 0.0
@@ -44,7 +50,7 @@ class Guard:
         self._keys: dict[str, ApiKey] = {}
         self._callers: dict[str, Caller] = {}
         """Callers by the digest of their key."""
-        self.tokens = SocketTokens(settings.token_seconds, settings.seal_key)
+        self.tokens = SocketTokens(settings.token_seconds, settings.seal_key, self._ledger)
         self.made_key: str | None = None
         """Key made for this run, where none is configured and other machines can reach the server."""
         self.open = self._path is None and (settings.open or is_loopback(settings.host))
@@ -59,7 +65,7 @@ class Guard:
                     f"{self._path} has no keys; `whispergpt keys make NAME --file {self._path}` makes one"
                 )
         elif not self.open:
-            self.made_key = make_key()
+            self.made_key = made_key or make_key()
             self._keys = {digest_of(self.made_key): ApiKey("made-at-start", digest_of(self.made_key))}
 
     def caller_of(self, connection: HTTPConnection) -> Caller:
@@ -74,6 +80,17 @@ class Guard:
         caller = self._caller(digest)
         structlog.contextvars.bind_contextvars(key=caller.name)
         return caller
+
+    def caller_with(self, digest: str) -> Caller:
+        """Return the caller whose key has this digest, let in earlier; its key may have been taken away since."""
+        if self.open:
+            return _ANYBODY
+        return self._caller(digest) if digest in self._keys else Caller(identity=digest, ledger=self._ledger)
+
+    def identities(self) -> list[str]:
+        """Return the digests of all keys."""
+        self._follow_file()
+        return list(self._keys)
 
     def require_known(self, caller: Caller) -> None:
         """Check that a caller who was let in may go on.
@@ -135,7 +152,7 @@ class Guard:
         key = self._keys[digest]
         caller = self._callers.get(digest)
         if caller is None:
-            caller = Caller(key.name, key.streams, key.audio_seconds_a_minute, digest)
+            caller = Caller(key.name, key.streams, key.audio_seconds_a_minute, digest, ledger=self._ledger)
             self._callers[digest] = caller
             self._count_callers()
         return caller

@@ -12,8 +12,10 @@ from whispergpt.engine.messages import ModelInfo, Pace, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.held_bytes import ConnectionBytes, Pot, Share
 from whispergpt.server.errors import ApiError
+from whispergpt.server.ledger import Ledger, OwnLedger
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.live_streams import LiveStream
 from whispergpt.server.link.places import Place
 from whispergpt.server.settings import Settings
 
@@ -21,16 +23,27 @@ from whispergpt.server.settings import Settings
 class Admission:
     """Bounds the queue for slots, the sessions, and the memory of prompts that are being received."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger | None = None) -> None:
         self._settings = settings
-        self.sessions = 0
-        self.requests = 0
+        ledger = ledger or OwnLedger()
+        self._turn = ledger.turn
+        self._sessions, self._requests = ledger.number("sessions"), ledger.number("requests")
         self.idle = asyncio.Event()
-        """Set while no session and no request is being served."""
+        """Set while no session and no request is being served by this process."""
         self.idle.set()
         again, share = settings.retry_after_seconds, settings.memory_share
-        self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again)
-        self.control = Pot(settings.control_memory_bytes, share, "control messages", again)
+        self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again, ledger)
+        self.control = Pot(settings.control_memory_bytes, share, "control messages", again, ledger)
+
+    @property
+    def sessions(self) -> int:
+        """Return the number of WebSocket sessions."""
+        return int(self._sessions.total)
+
+    @property
+    def requests(self) -> int:
+        """Return the number of HTTP continuations."""
+        return int(self._requests.total)
 
     @property
     def upload_bytes(self) -> int:
@@ -47,7 +60,8 @@ class Admission:
         Raises:
             ApiError: as ``require_room``.
         """
-        return link.places.keep(model.id, pace, self.require_room(link, model, pace), caller)
+        with self._turn:
+            return link.places.keep(model.id, pace, self.require_room(link, model, pace), caller)
 
     def require_room(self, link: EngineLink, model: ModelInfo, pace: Pace) -> bool:
         """Refuse early, before any work is done; returns whether there is a place now, without another stream's end.
@@ -97,16 +111,17 @@ class Admission:
         Raises:
             ApiError: 429, the queue is full or the caller is over a limit; 503, the engine is gone.
         """
-        if place is not None and place.take(prompt.model.id, plan.pace):
-            plan = replace(plan, promised=place.at_once)
-        else:
-            self.require_room(link, prompt.model, plan.pace)
-        visit = caller.enter(plan.frames, prompt_seconds)
-        try:
-            return link.start_stream(prompt, plan, visit)
-        except ApiError:
-            visit.close(0)
-            raise
+        with self._turn:
+            if place is not None and place.take(prompt.model.id, plan.pace):
+                plan = replace(plan, promised=place.at_once)
+            else:
+                self.require_room(link, prompt.model, plan.pace)
+            visit = caller.enter(plan.frames, prompt_seconds)
+            try:
+                return link.start_stream(prompt, plan, visit)
+            except ApiError:
+                visit.close(0)
+                raise
 
     async def wait_for_slot(self, link: EngineLink, stream: StreamHandle) -> float:
         """Wait until the stream has its slot; returns the seconds waited.
@@ -120,7 +135,7 @@ class Admission:
             raise self._no_capacity(
                 f"All streams of '{stream.model.id}' are taken, and none became free "
                 f"within {self._settings.queue_seconds:g} s",
-                [other for other in link.live() if other is not stream],
+                link.live(),  # this stream has no end yet
             ) from None
 
     def enter_session(self) -> None:
@@ -129,9 +144,10 @@ class Admission:
         Raises:
             ApiError: 429, there are too many.
         """
-        if self.sessions >= self._settings.max_sessions:
-            raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
-        self.sessions += 1
+        with self._turn:
+            if self.sessions >= self._settings.max_sessions:
+                raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
+            self._sessions.part += 1
         self._changed()
 
     def enter_request(self) -> None:
@@ -140,28 +156,29 @@ class Admission:
         Raises:
             ApiError: 429, there are too many.
         """
-        if self.requests >= self._settings.max_requests:
-            raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
-        self.requests += 1
+        with self._turn:
+            if self.requests >= self._settings.max_requests:
+                raise self._no_capacity(f"{self._settings.max_requests} requests are being served already")
+            self._requests.part += 1
         self._changed()
 
     def leave_request(self) -> None:
         """Count one HTTP continuation less."""
-        self.requests -= 1
+        self._requests.part -= 1
         self._changed()
 
     def leave_session(self) -> None:
         """Count one session less."""
-        self.sessions -= 1
+        self._sessions.part -= 1
         self._changed()
 
     def _changed(self) -> None:
-        if self.sessions or self.requests:
+        if self._sessions.part or self._requests.part:
             self.idle.clear()
         else:
             self.idle.set()
 
-    def _require_place(self, taken: int, most: int, before: Sequence[StreamHandle], reason: str) -> bool:
+    def _require_place(self, taken: int, most: int, before: Sequence[LiveStream], reason: str) -> bool:
         """Raise 429 if the queue is full, or if too few of the streams ``before`` can end within ``queue_seconds``.
 
         Returns whether there is a place without any of them ending.
@@ -169,16 +186,18 @@ class Admission:
         first_must_end = taken + 1 - most
         if first_must_end > self._settings.max_waiting:
             raise self._no_capacity(f"{reason} and the line is full", before)
+        if first_must_end <= 0:
+            return True
         ends = _seconds_left(before)
-        if not 0 < first_must_end <= len(ends):
-            return first_must_end <= 0
+        if first_must_end > len(ends):
+            return False
         in_vain = ends[first_must_end - 1] - self._settings.queue_seconds
         if in_vain > 0:
             reason = f"{reason} and none is free within {self._settings.queue_seconds:g} s"
             raise _come_again(reason, ceil(in_vain))
         return False
 
-    def _no_capacity(self, reason: str, before: Iterable[StreamHandle] = ()) -> ApiError:
+    def _no_capacity(self, reason: str, before: Iterable[LiveStream] = ()) -> ApiError:
         """Return a 429 that says when to try again: at the first end of the streams ``before``, if one is known."""
         ends = _seconds_left(before)
         return _come_again(reason, max(1, ceil(ends[0])) if ends else self._settings.retry_after_seconds)
@@ -207,6 +226,10 @@ class UploadMeter:
         """
         self._share.set(count)
 
+    def recount(self, count: int) -> None:
+        """Count ``count`` bytes that were counted elsewhere until now; this is never refused."""
+        self._share.restore(count)
+
     def release(self) -> None:
         """Give the bytes back."""
         self._share.set(0)
@@ -222,7 +245,7 @@ def require_size(size: int, limit: int) -> None:
         raise ApiError(413, "too_large", f"The prompt is larger than {limit} bytes; send at most that much.", "audio")
 
 
-def _seconds_left(streams: Iterable[StreamHandle]) -> list[float]:
+def _seconds_left(streams: Iterable[LiveStream]) -> list[float]:
     """Return the seconds until each stream has its last frame, soonest first, without those that have no end."""
     return sorted(left for stream in streams if (left := stream.seconds_left) is not None)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from typing import NamedTuple
 
 from whispergpt.server.access.caller import STRANGER, Caller
 from whispergpt.server.errors import ApiError
+from whispergpt.server.ledger import Ledger, Number, OwnLedger
 
 MAX_TEXT_BYTES = 262_144
 """Size of a text message: the token of a strict server is the longest thing that a client has to say."""
@@ -29,23 +30,33 @@ class Pot:
         share: above 0, at most 1.
         what: kind of the bytes, for the error's sentence.
         retry_after_seconds: time to wait, for the error.
+        ledger: has the counts.
     """
 
-    def __init__(self, most: int, share: float, what: str, retry_after_seconds: int) -> None:
-        self.bytes = 0
+    def __init__(
+        self, most: int, share: float, what: str, retry_after_seconds: int, ledger: Ledger | None = None
+    ) -> None:
         self._most, self._share, self._what, self._retry_after = most, share, what, retry_after_seconds
-        self._of_keys: Counter[str] = Counter()
+        self._ledger = ledger or OwnLedger()
+        self._all = self._ledger.number("bytes", what)
+        self.turn = self._ledger.turn
+
+    @property
+    def bytes(self) -> int:
+        """Return what all connections hold."""
+        return int(self._all.total)
 
     def bytes_of(self, caller: Caller) -> int:
         """Return what all connections of a caller hold."""
-        return self._of_keys[caller.identity]
+        return int(self._of_key(caller).total)
+
+    def _of_key(self, caller: Caller) -> Number:
+        return self._ledger.number("bytes", self._what, "of key", caller.identity)
 
     def change(self, caller: Caller, difference: int) -> None:
         """Count bytes of a caller, or, where the difference is negative, count them no longer."""
-        self.bytes += difference
-        self._of_keys[caller.identity] += difference
-        if not self._of_keys[caller.identity]:
-            del self._of_keys[caller.identity]
+        self._all.part += difference
+        self._of_key(caller).part += difference
 
     def require(self, caller: Caller, own: int, more: int) -> None:
         """Refuse a connection that holds ``own`` bytes and gets ``more``.
@@ -53,7 +64,7 @@ class Pot:
         Raises:
             ApiError: 413, that could never fit; 429, it does not fit now.
         """
-        theirs = self._of_keys[caller.identity]
+        theirs = self.bytes_of(caller)
         if own + more <= self._largest(caller, self.bytes - theirs, theirs - own):
             return
         most = int(self._largest(caller, 0, 0))
@@ -84,9 +95,10 @@ class Share:
         Raises:
             ApiError: as ``Pot.require``; what was held stays held.
         """
-        if count > self.bytes:
-            self._pot.require(self._caller, self.bytes, count - self.bytes)
-        self.restore(count)
+        with self._pot.turn:
+            if count > self.bytes:
+                self._pot.require(self._caller, self.bytes, count - self.bytes)
+            self.restore(count)
 
     def restore(self, count: int) -> None:
         """Count ``count`` bytes again, as before; this is never refused."""

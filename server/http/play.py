@@ -19,7 +19,7 @@ from whispergpt.server.errors import ApiError
 from whispergpt.server.http.continuation_answer import StreamedAnswer, answered, begin
 from whispergpt.server.http.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
 from whispergpt.server.http.entry import RequestCaller
-from whispergpt.server.http.play_addresses import HeldContinuation
+from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation
 from whispergpt.server.http.upload import ContinueForm, read_form
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of
@@ -60,7 +60,7 @@ async def make_address(request: Request, caller: RequestCaller) -> PlayAddress:
         form = await read_form(request, meter, services.settings)
         decoded = await or_gone(request.receive, _decode(services, form, caller))
         meter.hold(len(decoded))
-        token = services.addresses.hold(HeldContinuation(form, decoded, caller, meter, held))
+        token = await services.addresses.hold(HeldContinuation(form, caller, decoded, meter, held))
     except BaseException as error:
         held.close()
         if isinstance(error, ApiError):
@@ -79,11 +79,12 @@ async def play(request: Request) -> Response:
     """
     token = request.query_params.get("token", "")
     if probe := _PROBE.fullmatch(request.headers.get("range", "")[:64].strip()):
-        return _probed(services_of(request.app).addresses.look(token).form.response_format, int(probe[1]))
+        known = await services_of(request.app).addresses.look(token)
+        return _probed(known.form.response_format, int(probe[1]))
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
-        require_room(services, services.addresses.look(token))  # who has to come again finds the address again
-        held = services.addresses.take(token)
+        require_room(services, await services.addresses.look(token))  # who has to come again finds the address again
+        held = await services.addresses.take(token)
         cleanup.callback(held.cleanup.close)
         services.guard.require_known(held.caller)
         asked = time.perf_counter()
@@ -98,7 +99,7 @@ async def play(request: Request) -> Response:
 @router.head(ROUTE, include_in_schema=False)
 async def look(request: Request) -> Response:
     """Answer HEAD: the headers of what an address plays; it can be played afterwards."""
-    held = services_of(request.app).addresses.look(request.query_params.get("token", ""))
+    held = await services_of(request.app).addresses.look(request.query_params.get("token", ""))
     return Response(headers=_head(held.form.response_format))
 
 
@@ -119,7 +120,7 @@ def _head(wanted: Format) -> dict[str, str]:
     return {"Content-Type": MEDIA_TYPES[wanted], "Cache-Control": "no-store"}
 
 
-def require_room(services: Services, held: HeldContinuation) -> None:
+def require_room(services: Services, held: KnownContinuation) -> None:
     """Refuse before the address is used up.
 
     Raises:

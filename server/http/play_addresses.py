@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.admission import UploadMeter
@@ -14,19 +15,28 @@ from whispergpt.server.http.upload import ContinueForm
 
 
 @dataclass
-class HeldContinuation:
-    """Continuation that an address plays.
+class KnownContinuation:
+    """Continuation that an address plays, without its samples.
 
     Attributes:
         form: its audio is closed.
+    """
+
+    form: ContinueForm
+    caller: Caller
+
+
+@dataclass
+class HeldContinuation(KnownContinuation):
+    """Continuation that an address plays.
+
+    Attributes:
         decoded: samples of its prompt, until they are taken.
         meter: counts these.
         cleanup: gives back what the address holds; closed by the request that takes the address.
     """
 
-    form: ContinueForm
     decoded: bytes | None
-    caller: Caller
     meter: UploadMeter
     cleanup: ExitStack
 
@@ -34,6 +44,40 @@ class HeldContinuation:
         """Return the samples, and keep them no longer."""
         decoded, self.decoded = self.decoded, None
         return decoded
+
+
+class Addresses(Protocol):
+    """Forms by the token of their address, each good for one playback.
+
+    Attributes:
+        seconds: for which an address is good.
+    """
+
+    seconds: float
+
+    async def hold(self, held: HeldContinuation) -> str:
+        """Return a token for a continuation.
+
+        Raises:
+            ApiError: 429, too many are held.
+        """
+        ...
+
+    async def look(self, token: str) -> KnownContinuation:
+        """Return the continuation of a token.
+
+        Raises:
+            ApiError: 404, there is none: it was played, is too old, or is another server's.
+        """
+        ...
+
+    async def take(self, token: str) -> HeldContinuation:
+        """Return the continuation of a token, and forget the address.
+
+        Raises:
+            ApiError: as ``look``.
+        """
+        ...
 
 
 class PlayAddresses:
@@ -47,12 +91,7 @@ class PlayAddresses:
         self._most = most
         self._held: dict[str, tuple[HeldContinuation, asyncio.TimerHandle]] = {}
 
-    def hold(self, held: HeldContinuation) -> str:
-        """Return a token for a continuation.
-
-        Raises:
-            ApiError: 429, too many are held.
-        """
+    async def hold(self, held: HeldContinuation) -> str:
         if len(self._held) >= self._most:
             wait = max(1, round(self.seconds))
             told = f"{self._most} addresses wait to be played already; try again in {wait} s."
@@ -61,12 +100,7 @@ class PlayAddresses:
         self._held[token] = held, asyncio.get_running_loop().call_later(self.seconds, self._drop, token)
         return token
 
-    def look(self, token: str) -> HeldContinuation:
-        """Return the continuation of a token.
-
-        Raises:
-            ApiError: 404, there is none: it was played, is too old, or is another server's.
-        """
+    async def look(self, token: str) -> HeldContinuation:
         if token not in self._held:
             raise ApiError(
                 404,
@@ -75,13 +109,8 @@ class PlayAddresses:
             )
         return self._held[token][0]
 
-    def take(self, token: str) -> HeldContinuation:
-        """Return the continuation of a token, and forget the address.
-
-        Raises:
-            ApiError: as ``look``.
-        """
-        held = self.look(token)
+    async def take(self, token: str) -> HeldContinuation:
+        held = await self.look(token)
         self._held.pop(token)[1].cancel()
         return held
 

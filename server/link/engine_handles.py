@@ -200,6 +200,7 @@ class StreamHandle:
         self._taken += len(taken)
         if not self._over:
             self._link.acknowledge(self.stream_id, self._taken)
+            self._link.note(self)
         return taken
 
     @property
@@ -227,6 +228,7 @@ class StreamHandle:
         self.held = held
         self._last_frame = None  # the pause is no time between frames
         self._link.post(HoldStream(self.stream_id, held))
+        self._link.note(self)
         self._changed.set()
 
     def change_sampling(self, sampling: SamplingParams) -> asyncio.Future[int | None]:

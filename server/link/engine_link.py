@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from whispergpt.engine.messages import (
     Acknowledge,
@@ -12,6 +14,7 @@ from whispergpt.engine.messages import (
     Command,
     Drain,
     Event,
+    LinkLost,
     Load,
     ModelInfo,
     OpenPrompt,
@@ -27,13 +30,17 @@ from whispergpt.engine.messages import (
     StreamEnded,
     StreamPlan,
     StreamStarted,
+    first_id,
 )
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import ApiError, engine_lost
+from whispergpt.server.ledger import Number, OwnLedger
 from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.link.engine_socket import EngineRun
 from whispergpt.server.link.engine_start import loaded_models
+from whispergpt.server.link.live_streams import LinkShare, LiveStream
 from whispergpt.server.link.places import Places
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.metrics import Metrics
@@ -49,6 +56,7 @@ class EngineLink:
 
     Args:
         process: the engine's process, if it has been started already.
+        share: what it shares with the links of other front ends; None for a server that is one process.
 
     Attributes:
         device: of the engine.
@@ -56,12 +64,24 @@ class EngineLink:
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, device: EngineDevice, process: EngineProcess | None = None
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        device: EngineDevice,
+        process: EngineRun | None = None,
+        share: LinkShare | None = None,
     ) -> None:
         self.device = device
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
-        self.places = Places()
+        ledger = OwnLedger() if share is None else share.ledger
+        self._shared = None if share is None else share.streams
+        self.places = Places(ledger, device.number)
+        self._encoding: Callable[[str], Number] = partial(ledger.number, "prompts encoding", str(device.number))
+        self.ended = asyncio.Event()
+        """Set once the engine is lost."""
+        self.link_lost: Callable[[int], None] = lambda link: None
+        """Called with the number of a link that the engine has closed."""
         self._settings, self._metrics = settings, metrics
         self._process = process or EngineProcess(settings, device)
         self._prompts: dict[int, PromptHandle] = {}
@@ -69,7 +89,7 @@ class EngineLink:
         self._loads: dict[str, Load] = {}
         self._acknowledged: dict[int, int] = {}
         """Frames taken of each stream, not told to the engine yet."""
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(first_id(0 if share is None else share.link))
         self._last_event = time.monotonic()
         self._lost: ApiError | None = None
 
@@ -116,20 +136,28 @@ class EngineLink:
         if self._process.pid is not None:
             self._metrics.processes.engines.remove(self._process.pid)
 
-    def cut_off(self, error: ApiError) -> None:
-        """End every stream with ``error``."""
+    def cut_off(self, error: ApiError, resumable: bool = False) -> None:
+        """End every stream with ``error``, or those alone that can be resumed."""
         for stream in list(self._streams.values()):
-            stream.fail(error)
+            if stream.plan.snapshots or not resumable:
+                stream.fail(error)
 
     # --- for the routes
+
+    @property
+    def pid(self) -> int | None:
+        """Return the engine's pid."""
+        return self._process.pid
 
     @property
     def lost(self) -> bool:
         """Return whether the engine is gone, with its prompts and streams."""
         return self._lost is not None
 
-    def live(self, model: str | None = None, pace: Pace | None = None) -> list[StreamHandle]:
-        """Return the streams that play or wait: all, or those of one model and pace."""
+    def live(self, model: str | None = None, pace: Pace | None = None) -> Sequence[LiveStream]:
+        """Return the streams of all front ends that play or wait: all, or those of one model and pace."""
+        if self._shared is not None:
+            return self._shared.live(self.models, model, pace)
         return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
 
     def most_listened(self, model: str) -> int:
@@ -142,7 +170,7 @@ class EngineLink:
 
     def encoding(self, model: str) -> int:
         """Return the prompts of a model that are received and encoded, and cannot be continued yet."""
-        return sum(prompt.model.id == model and not prompt.answered for prompt in self._prompts.values())
+        return int(self._encoding(model).total)
 
     def room(self, model: str, pace: Pace) -> tuple[int, int]:
         """Return how much room there is for one more stream; the greater, the better.
@@ -157,7 +185,7 @@ class EngineLink:
         if pace == "realtime":
             taken = self.places.kept(model, pace) + recorded.count(model)
             left = min(left, self.most_listened(model) - len(self.live(model, pace)) - taken)
-        return left, -len(self._streams) - self.places.kept() - len(recorded)
+        return left, -len(self.live()) - self.places.kept() - len(recorded)
 
     def slack(self, model: str) -> int:
         """Return how many more real-time streams of a model fit, beside kept places; negative where some wait, 0 of an
@@ -206,6 +234,7 @@ class EngineLink:
         self._raise_if_lost()
         stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
         self._streams[stream.stream_id] = stream
+        self.note(stream)
         self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
@@ -214,7 +243,12 @@ class EngineLink:
         # Another engine may have described the model. One that is not here is refused by the engine.
         prompt = PromptHandle(self, next(self._ids), self.models.get(model.id, model), recorded)
         self._prompts[prompt.prompt_id] = prompt
+        self._count_prompts(prompt.model.id)
         return prompt
+
+    def _count_prompts(self, model: str) -> None:
+        prompts = self._prompts.values()
+        self._encoding(model).part = sum(prompt.model.id == model and not prompt.answered for prompt in prompts)
 
     # --- for the handles
 
@@ -222,6 +256,11 @@ class EngineLink:
         """Queue a command; commands to a lost engine are dropped."""
         if not self._lost:
             self._process.post(command)
+
+    def note(self, stream: StreamHandle) -> None:
+        """Have other front ends see a stream as it is now."""
+        if self._shared is not None and stream.stream_id in self._streams:
+            self._shared.note(stream)
 
     def acknowledge(self, stream_id: int, taken: int) -> None:
         """Say how many frames of a stream its reader has taken in all; one command says it for all readers of a turn of
@@ -248,10 +287,15 @@ class EngineLink:
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Forget a prompt; returns whether it was known."""
-        return self._prompts.pop(prompt_id, None) is not None
+        prompt = self._prompts.pop(prompt_id, None)
+        if prompt is not None:
+            self._count_prompts(prompt.model.id)
+        return prompt is not None
 
     def forget_stream(self, stream_id: int) -> bool:
         """Forget a stream; returns whether it ran."""
+        if self._shared is not None:
+            self._shared.forget(stream_id)
         return self._streams.pop(stream_id, None) is not None
 
     # --- events
@@ -283,13 +327,16 @@ class EngineLink:
                     if not event.known:
                         self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
                     prompt.ready(event)
+                    self._count_prompts(prompt.model.id)
             case PromptFailed():
-                if prompt := self._prompts.pop(event.prompt_id, None):
+                if prompt := self._prompts.get(event.prompt_id):
+                    self.forget_prompt(event.prompt_id)
                     prompt.refused(event)
             case StreamStarted():
                 if stream := self._streams.get(event.stream_id):
                     self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
                     stream.begin(event.queue_seconds)
+                    self.note(stream)
             case SamplingChanged():
                 if stream := self._streams.get(event.stream_id):
                     stream.sampling_changed(event.frame)
@@ -302,15 +349,18 @@ class EngineLink:
                     stream.end(event.status)
             case Load():
                 self._loads[event.model] = event
+            case LinkLost():
+                self.link_lost(event.link)
             case _:
                 raise RuntimeError(f"unexpected {type(event).__name__}")
 
     def _step_done(self, event: StepDone) -> None:
         metrics, model = self._metrics, event.model
-        metrics.frame_step.labels(model).observe(event.step_seconds)
+        if event.streams:
+            metrics.frame_step.labels(model).observe(event.step_seconds)
+            metrics.batch_size.labels(model).observe(event.streams)
         for stage, seconds in event.stage_seconds.items():
             metrics.stage.labels(model, stage).observe(seconds)
-        metrics.batch_size.labels(model).observe(event.count)
         metrics.frames.labels(model).inc(event.count)
         between, now = metrics.inter_frame.labels(model), time.perf_counter()
         for frame in event.frames:
@@ -329,5 +379,8 @@ class EngineLink:
             prompt.fail(self._lost)
         for stream in list(self._streams.values()):
             stream.fail(self._lost)
-        self._prompts.clear()
-        self._streams.clear()
+        for prompt_id in list(self._prompts):
+            self.forget_prompt(prompt_id)
+        for stream_id in list(self._streams):
+            self.forget_stream(stream_id)
+        self.ended.set()

@@ -6,22 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
-import shutil
 import signal
 import sys
-import tempfile
 from collections import deque
-from pathlib import Path
 
 import msgspec
-import zmq
-import zmq.asyncio
 
 from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import EngineOptions
-from whispergpt.engine.messages import Command, Event, pack, unpack_event
 from whispergpt.server.link.devices import EngineDevice
+from whispergpt.server.link.engine_socket import EngineSocket
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
 
@@ -44,30 +38,12 @@ def options_of(settings: Settings, device: EngineDevice) -> EngineOptions:
     )
 
 
-class EngineProcess:
-    """One run of ``whispergpt.engine.process.worker`` and the socket to it, each direction a bounded queue.
-
-    A new run gets a new socket: nothing of a dead run can reach the next. On Linux its name is no file, so a server
-    that is killed leaves none behind; only processes of this user are let in. Elsewhere it is in a folder of mode 700.
-    """
+class EngineProcess(EngineSocket):
+    """One run of ``whispergpt.engine.process.worker`` and the socket to it."""
 
     def __init__(self, settings: Settings, device: EngineDevice) -> None:
+        super().__init__(settings)
         self._settings, self.device = settings, device
-        self._folder = None if sys.platform == "linux" else Path(tempfile.mkdtemp(prefix="whispergpt-"))
-        self._context = zmq.asyncio.Context()
-        try:
-            self._socket = self._context.socket(zmq.PAIR)
-        except zmq.ZMQError as error:
-            self._remove_folder()
-            raise OSError(error.errno, f"no socket to the engine ({error.strerror})") from None
-        self._socket.setsockopt(zmq.SNDHWM, settings.command_queue)
-        self._socket.setsockopt(zmq.RCVHWM, settings.event_queue)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        if self._folder is None:
-            self._socket.setsockopt(zmq.IPC_FILTER_UID, os.geteuid())
-            self._endpoint = f"ipc://@whispergpt-{secrets.token_hex(16)}"
-        else:
-            self._endpoint = f"ipc://{self._folder}/engine.sock"
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -78,13 +54,7 @@ class EngineProcess:
         Raises:
             OSError: the process or its socket cannot be made.
         """
-        try:
-            self._socket.bind(self._endpoint)
-        except zmq.ZMQError as error:
-            where = "" if self._folder is None else "; TMPDIR says where"
-            raise OSError(
-                error.errno, f"no socket to the engine at {self._endpoint} ({error.strerror}){where}"
-            ) from None
+        self.bind()
         parent = str(os.getpid())  # said, not asked for: by the time that the child can ask, this process may be gone
         # Its own session: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
         self._process = await asyncio.create_subprocess_exec(
@@ -94,7 +64,7 @@ class EngineProcess:
             "whispergpt.engine.child",
             parent,
             "whispergpt.engine.process.worker",
-            self._endpoint,
+            self.endpoint,
             parent,
             json.dumps(msgspec.structs.asdict(options_of(self._settings, self.device))),  # a path need not be UTF-8
             stdin=asyncio.subprocess.DEVNULL,
@@ -107,26 +77,6 @@ class EngineProcess:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
-
-    def post(self, command: Command) -> None:
-        """Queue a small command without waiting; commands keep their order."""
-        future = asyncio.ensure_future(self._socket.send(pack(command)))
-        # Where the process has died the send never ends; its death is reported on its own path.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    async def send(self, command: Command) -> None:
-        """Send a command, waiting while the queue to the engine is full."""
-        await self._socket.send(pack(command))
-
-    async def receive(self) -> Event:
-        """Return the next event.
-
-        Raises:
-            msgspec.ValidationError: a message is not an event.
-        """
-        parts = await self._socket.recv_multipart()
-        self._remove_folder()
-        return unpack_event(parts)
 
     async def wait(self) -> str:
         """Wait for the process to end; returns how it ended, for the log."""
@@ -156,15 +106,7 @@ class EngineProcess:
                 await self._process.wait()
         if self._reader:
             self._reader.cancel()
-        self._socket.close(linger=0)
-        self._context.term()
-        self._remove_folder()
-
-    def _remove_folder(self) -> None:
-        """Remove the socket's folder: a connected socket needs no name, and a killed server would leave it."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self.close_socket()
 
     async def _log_output(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from whispergpt.engine.messages import Event, LoadFailed, ModelInfo, Ready
-from whispergpt.server.link.engine_process import EngineProcess
+from whispergpt.server.link.engine_socket import EngineRun
 
 
 class EngineStartError(Exception):
@@ -21,7 +21,7 @@ class EngineStartError(Exception):
         self.status = status
 
 
-async def loaded_models(process: EngineProcess, seconds: float) -> list[ModelInfo]:
+async def loaded_models(process: EngineRun, seconds: float) -> list[ModelInfo]:
     """Wait until every model of a started process has generated, and return the models.
 
     Raises:

@@ -65,11 +65,12 @@ class Engines:
         """Take no new work; streams go on."""
         self.drain_begun.set()
 
-    def cut_off(self) -> None:
-        """End the streams that still play, once the time to drain is over."""
-        told = "The server is shutting down and could not wait any longer."
+    def cut_off(
+        self, told: str = "The server is shutting down and could not wait any longer.", resumable: bool = False
+    ) -> None:
+        """End the streams that still play, or those alone that can be resumed elsewhere, and tell their clients why."""
         for link in self._links():
-            link.cut_off(ApiError(503, "cut_off", told, close_code=1001))
+            link.cut_off(ApiError(503, "cut_off", told, close_code=1001), resumable)
 
     async def stop(self) -> None:
         """End the engines and forget them."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from types import TracebackType
 from typing import Self
 
 from whispergpt.engine.messages import Pace
 from whispergpt.server.access.caller import Caller
+from whispergpt.server.ledger import Ledger, Number, OwnLedger
+
+_ANY = "*"
 
 
 class Place:
@@ -18,11 +20,10 @@ class Place:
         caller: whose stream it is for; it counts as one of the caller's streams.
     """
 
-    def __init__(
-        self, kept: Counter[tuple[str, Pace]], model: str, pace: Pace, at_once: bool, caller: Caller | None
-    ) -> None:
-        self._kept, self._for, self.at_once, self._caller = kept, (model, pace), at_once, caller
-        self._kept[self._for] += 1
+    def __init__(self, counts: list[Number], model: str, pace: Pace, at_once: bool, caller: Caller | None) -> None:
+        self._counts, self._for, self.at_once, self._caller = counts, (model, pace), at_once, caller
+        for count in counts:
+            count.part += 1
         if caller is not None:
             caller.keep_place()
         self.over = False
@@ -39,7 +40,8 @@ class Place:
         """Give the place back; only the first call counts."""
         if not self.over:
             self.over = True
-            self._kept[self._for] -= 1
+            for count in self._counts:
+                count.part -= 1
             if self._caller is not None:
                 self._caller.give_place_back()
 
@@ -51,15 +53,25 @@ class Place:
 
 
 class Places:
-    """All kept places of one engine."""
+    """All kept places of one engine.
 
-    def __init__(self) -> None:
-        self._kept: Counter[tuple[str, Pace]] = Counter()
+    Args:
+        ledger: has their numbers.
+        engine: number of the engine.
+    """
+
+    def __init__(self, ledger: Ledger | None = None, engine: int = 0) -> None:
+        self._ledger, self._engine = ledger or OwnLedger(), str(engine)
 
     def keep(self, model: str, pace: Pace, at_once: bool, caller: Caller | None = None) -> Place:
         """Keep one more place."""
-        return Place(self._kept, model, pace, at_once, caller)
+        counts = [self._number(name, kind) for name in (model, None) for kind in (pace, None)]
+        return Place(counts, model, pace, at_once, caller)
 
     def kept(self, model: str | None = None, pace: Pace | None = None) -> int:
         """Return the number of kept places: all, or those of one model and pace."""
-        return sum(n for (name, kind), n in self._kept.items() if model in (None, name) and pace in (None, kind))
+        return int(self._number(model, pace).total)
+
+    def _number(self, model: str | None, pace: Pace | None) -> Number:
+        # A model's name follows a mark of its own, so that none is taken for all.
+        return self._ledger.number("kept places", self._engine, _ANY if model is None else f"={model}", pace or _ANY)

@@ -11,13 +11,21 @@ from structlog.typing import Processor
 from whispergpt.server.observe.line_limit import LineLimit
 
 
-def configure(level: str = "info", lines_a_second: float = 0.0) -> None:
+def configure(level: str = "info", lines_a_second: float = 0.0, worker: str | None = None) -> None:
     """Send the logs of the server, of uvicorn and of every library through one formatter to stderr.
 
     Args:
         lines_a_second: of one kind and one key, on average; 0 for no bound.
+        worker: named in every line, where the server has several front ends.
     """
+
+    def name_worker(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if worker is not None:
+            event["worker"] = worker
+        return event
+
     shared: list[Processor] = [
+        name_worker,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

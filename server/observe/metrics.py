@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 
 from whispergpt.engine.checkpoints.installed import package_version
-from whispergpt.server.observe.processes import Processes
+from whispergpt.server.observe.front_end_metrics import together
+from whispergpt.server.observe.processes import FrontEndProcesses, Processes
 
 _FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
 _WAIT_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -27,14 +28,19 @@ _REFUSALS = (
 
 
 class Metrics:
-    """Every metric by its name without the prefix ``whispergpt_``."""
+    """Every metric by its name without the prefix ``whispergpt_``.
 
-    def __init__(self) -> None:
+    Args:
+        front_ends: the processes of several front ends, whose metrics are shown together; None for one process.
+    """
+
+    def __init__(self, front_ends: FrontEndProcesses | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
         self.registry = CollectorRegistry()
+        self._shown = self.registry if front_ends is None else together(self.registry)
         build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
         build.labels(package_version(), platform.python_version(), version("torch")).set(1)
-        self.processes = Processes(self.registry)
+        self.processes = Processes(self.registry, front_ends)
         self.time_to_first_audio = self._histogram(
             "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
         )
@@ -131,7 +137,7 @@ class Metrics:
             encode, content_type = choose_encoder(accepted)
         except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
-        return encode(self.registry), content_type
+        return encode(self._shown), content_type
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)

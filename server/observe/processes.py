@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Gauge, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from whispergpt.engine.checkpoints.memory_bound import memory_bound
 
-_ENGINE = "whispergpt_engine"
-_STARTED = f"{_ENGINE}_process_start_time_seconds"
-_COMPUTED = f"{_ENGINE}_process_cpu_seconds"
+_ENGINE, _SERVER = "whispergpt_engine", "whispergpt_server"
+_STARTED, _COMPUTED = "_process_start_time_seconds", "_process_cpu_seconds"
 
 
 class Processes:
     """Metrics ``whispergpt_server_process_…`` and ``whispergpt_engine_process_…``, read from /proc when asked for.
 
+    Args:
+        server: metrics of the server's processes; None for those of this process.
+
     Attributes:
         engines: metrics of all engines' processes together.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, server: Collector | None = None) -> None:
         self.engines = EngineProcesses()
-        ProcessCollector("whispergpt_server", registry=registry)
+        if server is None:
+            ProcessCollector(_SERVER, registry=registry)
+        else:
+            registry.register(server)
         registry.register(self.engines)
         text = "What all processes of the server may take together"
         Gauge("whispergpt_memory_bound_bytes", text, registry=registry).set_function(memory_bound)
@@ -44,7 +49,7 @@ class EngineProcesses(Collector):
 
     def add(self, pid: int) -> None:
         """Count the process of an engine that starts."""
-        self._running[pid] = ProcessCollector(_ENGINE, lambda: pid, registry=None)
+        self._running[pid] = _process(_ENGINE, pid)
 
     def remove(self, pid: int) -> None:
         """Leave out the process of an engine that has ended."""
@@ -53,19 +58,52 @@ class EngineProcesses(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return one metric of each name, without labels."""
-        together: dict[str, Metric] = {}
-        for pid, process in self._running.items():
-            for metric in process.collect():
-                (sample,) = metric.samples
-                if metric.name == _COMPUTED:
-                    self._computed[pid] = sample.value
-                if metric.name not in together:
-                    together[metric.name] = metric
-                    continue
-                before = together[metric.name].samples[0].value
-                value = max(before, sample.value) if metric.name == _STARTED else before + sample.value
-                together[metric.name].samples = [sample._replace(value=value)]
-        if _COMPUTED in together:
-            (sample,) = together[_COMPUTED].samples
-            together[_COMPUTED].samples = [sample._replace(value=sample.value + self._past)]
+        read = {pid: list(process.collect()) for pid, process in self._running.items()}
+        for pid, metrics in read.items():
+            for metric in metrics:
+                if metric.name.endswith(_COMPUTED):
+                    self._computed[pid] = metric.samples[0].value
+        together = _together(read.values())
+        if computed := together.get(_ENGINE + _COMPUTED):
+            _set(computed, sum(self._computed.get(pid, 0.0) for pid in self._running) + self._past)
         return together.values()
+
+
+class FrontEndProcesses(Collector):
+    """Metrics of the hub's process and all front ends', added up; the start time is the latest.
+
+    Args:
+        pids: returns those that run.
+        computed: returns their processor seconds, those of front ends that have ended included.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]], computed: Callable[[], float]) -> None:
+        self._pids, self._seconds = pids, computed
+
+    def collect(self) -> Iterable[Metric]:
+        """Return one metric of each name, without labels."""
+        together = _together(_process(_SERVER, pid).collect() for pid in self._pids())
+        if computed := together.get(_SERVER + _COMPUTED):
+            _set(computed, self._seconds())
+        return together.values()
+
+
+def _process(namespace: str, pid: int) -> ProcessCollector:
+    return ProcessCollector(namespace, lambda: pid, registry=None)
+
+
+def _together(processes: Iterable[Iterable[Metric]]) -> dict[str, Metric]:
+    """Return the metrics of all processes by name, added up."""
+    together: dict[str, Metric] = {}
+    for metrics in processes:
+        for metric in metrics:
+            if metric.name not in together:
+                together[metric.name] = metric
+                continue
+            before, now = together[metric.name].samples[0].value, metric.samples[0].value
+            _set(together[metric.name], max(before, now) if metric.name.endswith(_STARTED) else before + now)
+    return together
+
+
+def _set(metric: Metric, value: float) -> None:
+    metric.samples = [metric.samples[0]._replace(value=value)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterable
 from math import ceil
 
 import msgspec
 
 from whispergpt.server.errors import ApiError
+from whispergpt.server.ledger import Ledger, Number, OwnLedger
 from whispergpt.server.tokens.seal import Seal
 
 _NONCE_BYTES = 16
@@ -36,16 +36,16 @@ class SocketTokens:
     Args:
         seconds: for which a token is valid.
         key: as in ``Seal``.
+        ledger: has the tokens that were used.
     """
 
-    def __init__(self, seconds: float, key: str | None) -> None:
+    def __init__(self, seconds: float, key: str | None, ledger: Ledger | None = None) -> None:
         self.seconds = seconds
         self._seal = Seal(key, "entry")
         self._most = ceil(_MOST_A_SECOND * seconds)
-        self._used: list[tuple[float, bytes, bytes]] = []
-        """Heap of the end, nonce and owner of each token that was used and is still valid."""
-        self._nonces: set[bytes] = set()
-        self._uses: Counter[bytes] = Counter()
+        self._ledger = ledger or OwnLedger()
+        self._used: list[tuple[float, bytes]] = []
+        """Heap of the end and owner of each token that was used here and is still valid."""
 
     def make(self, owner: str) -> str:
         """Return a token for ``owner``."""
@@ -65,24 +65,26 @@ class SocketTokens:
             return None
         now = time.time()
         owner = next((one for one in owners if self._seal.mark(one) == entry.owner), None)
-        if owner is None or entry.end <= now or entry.nonce in self._nonces:
+        if owner is None or entry.end <= now:
             return None
-        self._forget_until(now)
-        if self._uses[entry.owner] >= self._most:
-            first = min(end for end, _, used_by in self._used if used_by == entry.owner)
-            wait = max(1, ceil(first - now))
-            told = f"Too many tokens of this key were used; try again in {wait} s."
-            raise ApiError(429, "key_tokens", told, retry_after=wait)
-        heapq.heappush(self._used, (entry.end, entry.nonce, entry.owner))
-        self._nonces.add(entry.nonce)
-        self._uses[entry.owner] += 1
+        with self._ledger.turn:
+            if self._ledger.is_used(entry.nonce):
+                return None
+            self._forget_until(now)
+            uses = self._uses(entry.owner)
+            if uses.total >= self._most or not self._ledger.use_up(entry.nonce, entry.end, now):
+                first = min((end for end, used_by in self._used if used_by == entry.owner), default=now)
+                wait = max(1, ceil(first - now))
+                told = f"Too many tokens of this key were used; try again in {wait} s."
+                raise ApiError(429, "key_tokens", told, retry_after=wait)
+            heapq.heappush(self._used, (entry.end, entry.owner))
+            uses.part += 1
         return owner
 
     def _forget_until(self, now: float) -> None:
-        """Forget used tokens that are not valid any more."""
+        """Count used tokens no longer that are not valid any more."""
         while self._used and self._used[0][0] <= now:
-            _, nonce, owner = heapq.heappop(self._used)
-            self._nonces.remove(nonce)
-            self._uses[owner] -= 1
-            if not self._uses[owner]:
-                del self._uses[owner]
+            self._uses(heapq.heappop(self._used)[1]).part -= 1
+
+    def _uses(self, owner: bytes) -> Number:
+        return self._ledger.number("used tokens", owner.hex())

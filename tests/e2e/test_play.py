@@ -105,28 +105,27 @@ def test_addresses_end_and_give_their_memory_back() -> None:
         settings = Settings()
         admission, addresses = Admission(settings), PlayAddresses(0.05, most=2)
 
-        def hold() -> str:
+        async def hold() -> str:
             meter, cleanup = UploadMeter(admission, settings, Caller()), ExitStack()
             meter.add(1000)
             cleanup.callback(meter.release)
             try:
-                return addresses.hold(
-                    HeldContinuation(ContinueForm(io.BytesIO(), 75, ""), b"", Caller(), meter, cleanup)
-                )
+                form = ContinueForm(io.BytesIO(), 75, "")
+                return await addresses.hold(HeldContinuation(form, Caller(), b"", meter, cleanup))
             except ApiError:
                 cleanup.close()
                 raise
 
-        first = hold()
-        hold()
+        first = await hold()
+        await hold()
         with pytest.raises(ApiError, match="2 addresses wait"):
-            hold()
-        addresses.take(first).cleanup.close()
+            await hold()
+        (await addresses.take(first)).cleanup.close()
         assert admission.upload_bytes == 1000
         await asyncio.sleep(0.1)
         assert admission.upload_bytes == 0
         with pytest.raises(ApiError, match="too old"):
-            addresses.take(first)
-        hold()
+            await addresses.take(first)
+        await hold()
 
     asyncio.run(ended())

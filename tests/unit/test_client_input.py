@@ -267,7 +267,7 @@ TEXTS = st.one_of(
 def test_a_token_is_known_or_refused(text: str) -> None:
     assert SocketTokens(60.0, "a key").use(text, ["owner"]) is None
     assert read_or_refused(lambda: ResumeTokens("a key").open(text)) is None
-    assert read_or_refused(lambda: PlayAddresses(60.0, 4).look(text)) is None
+    assert read_or_refused(lambda: asyncio.run(PlayAddresses(60.0, 4).look(text))) is None
 
 
 GUARDS = (Guard(SETTINGS), Guard(Settings(host="0.0.0.0")))

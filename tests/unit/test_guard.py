@@ -17,6 +17,7 @@ from whispergpt.server.access.api_keys import KeyFileError, add_key, digest_of, 
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.access.guard import Guard, is_loopback
 from whispergpt.server.errors import ApiError
+from whispergpt.server.ledger import OwnLedger
 from whispergpt.server.link.places import Places
 from whispergpt.server.settings import Settings
 from whispergpt.server.tokens import socket_tokens as token_module
@@ -180,7 +181,8 @@ def test_what_one_purpose_sealed_is_none_of_another() -> None:
 
 def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_module, "_MOST_A_SECOND", 3 / 60)
-    tokens = SocketTokens(60, None)
+    ledger = OwnLedger()
+    tokens = SocketTokens(60, None, ledger)
     for _ in range(3):
         assert tokens.use(tokens.make("a"), OWNERS) == "a"
     more = tokens.make("a")
@@ -189,7 +191,7 @@ def test_used_tokens_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) 
     assert refused.value.status == 429
     assert tokens.use(tokens.make("b"), OWNERS) == "b", "others are not concerned"
     clock.now += 61
-    assert tokens.use(tokens.make("a"), OWNERS) == "a" and len(tokens._used) == len(tokens._nonces) == 1, (
+    assert tokens.use(tokens.make("a"), OWNERS) == "a" and len(tokens._used) == len(ledger._used) == 1, (
         "nothing is kept of what is too old"
     )
 

@@ -46,6 +46,7 @@ EVERY_ROOM_BUT = {
     "server.session": {"server.http", "server.realtime"},
 }
 EVERY_ROOM_BUT["server.realtime"] = {"server.http"}
+EVERY_ROOM_BUT["server.workers"] = {"server.session", "server.realtime"}
 MOST_MODULES = 15
 
 

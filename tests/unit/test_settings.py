@@ -53,3 +53,11 @@ def test_a_server_may_have_several_devices(device: str, devices: list[str]) -> N
 def test_devices_that_cannot_be_are_one_sentence(device: str, told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         Settings(device=device)
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many", "-1", 1.5])
+def test_workers_are_a_number_or_auto(workers: object) -> None:
+    assert [Settings(workers=given).front_ends for given in ("3", 2, "1")] == [3, 2, 1]
+    assert Settings(workers="auto", device="cpu").front_ends == 1 <= Settings(workers="auto", device="cuda").front_ends
+    with pytest.raises(ValidationError, match=f"1 to 64 workers, or auto, and not {workers}"):
+        Settings(workers=workers)

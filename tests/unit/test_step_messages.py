@@ -15,7 +15,9 @@ from whispergpt.engine.block_pool import BlockPool
 
 def step_done(samples: np.ndarray, numbers: list[int]) -> m.StepDone:
     ids, indices = np.array(numbers), np.arange(len(numbers)) + 7
-    return m.StepDone("speech", ids.data.cast("B"), indices.data.cast("B"), samples.data.cast("B"), 0.5, {"lm": 0.25})
+    return m.StepDone(
+        "speech", ids.data.cast("B"), indices.data.cast("B"), samples.data.cast("B"), 0.5, {"lm": 0.25}, 3
+    )
 
 
 def test_a_step_is_split_by_streams() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -249,6 +250,48 @@ def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
             while not (isinstance(event, m.StreamEnded) and event.stream_id == 2):
                 event = receive(socket)
             assert event.status == "completed"
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_each_link_hears_of_its_own_streams_and_takes_them_with_it(endpoint: str) -> None:
+    with zmq.Context() as context, contextlib.ExitStack() as sockets:
+        first, *others = [sockets.enter_context(context.socket(zmq.PAIR)) for _ in range(3)]
+        addresses = [endpoint, f"{endpoint}-1", f"{endpoint}-2"]
+        for socket, address in zip([first, *others], addresses, strict=True):
+            socket.bind(address)
+        process = start(endpoint, options("speech", max_streams=4))
+        try:
+            assert isinstance(receive(first), m.Ready)
+            heard: list[list[m.Event]] = [[], []]
+            for link in (1, 2):
+                first.send(m.pack(m.OpenLink(link, addresses[link])))
+            for link, socket in enumerate(others, 1):
+                assert isinstance(receive(socket), m.Ready)
+                one, plan = m.first_id(link), m.StreamPlan(SAMPLING, None)
+                for command in (m.OpenPrompt(one, "speech"), m.AppendPrompt(one, PROMPT), m.CommitPrompt(one)):
+                    socket.send(m.pack(command))
+                while not isinstance(event := receive(socket), m.PromptReady):
+                    heard[link - 1].append(event)
+                assert event.prompt_id == one
+                socket.send(m.pack(m.StartStream(one, one, plan)))
+            steps: list[list[m.StepDone]] = [[], []]
+            for socket, done in zip(others, steps, strict=True):
+                while len(done) < 40:
+                    event = receive(socket)
+                    done.extend([event] if isinstance(event, m.StepDone) else [])
+            frames = [frames_of(list(done), m.first_id(link)) for link, done in enumerate(steps, 1)]
+            assert [len(one) for one in frames] == [40, 40], "none of another link"
+            assert [f.pcm for f in frames[0]] == [f.pcm for f in frames[1]], "whoever asks, the same samples"
+            second = {bytes(step.samples) for step in steps[1] if step.streams == 0}
+            assert second and all(step.step_seconds == 0 for step in steps[1] if step.streams == 0)
+            assert {step.streams for step in steps[0]} <= {1, 2}, "each step is counted once, by the first link"
+            first.send(m.pack(m.CloseLink(1)))
+            loads = iter(lambda: receive(first), None)
+            assert any(isinstance(event, m.Load) and event.active == 1 for event in loads), "its slot is free"
+            others[1].send(m.pack(m.CancelStream(m.first_id(2))))
+            first.send(m.pack(m.Drain()))
             assert process.wait(30) == 0
         finally:
             process.kill()

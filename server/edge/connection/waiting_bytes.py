@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from whispergpt.server.ledger import Ledger, OwnLedger
 
 
-@dataclass
 class WaitingBytes:
     """Bytes behind requests, of all connections together.
 
-    Attributes:
+    Args:
         most: their bound; None for no bound.
-        total: their number now.
+        ledger: has their number.
     """
 
-    most: int | None = None
-    total: int = 0
+    def __init__(self, most: int | None = None, ledger: Ledger | None = None) -> None:
+        self.most = most
+        self._number = (ledger or OwnLedger()).number("bytes", "behind requests")
+
+    @property
+    def total(self) -> int:
+        """Return their number now."""
+        return int(self._number.total)
+
+    def change(self, difference: int) -> None:
+        """Count so many more."""
+        self._number.part += difference
 
 
 class WaitingShare:
@@ -27,7 +36,7 @@ class WaitingShare:
 
     def count(self, size: int) -> None:
         """Set the bytes that wait on this connection now."""
-        self._everyone.total += size - self._counted
+        self._everyone.change(size - self._counted)
         self._counted = size
 
     @property

@@ -1,0 +1,166 @@
+"""Addresses of ``/v1/play`` that the hub keeps, so that any front end can play what another made."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from whispergpt.server.access.guard import Guard
+from whispergpt.server.admission.admission import Admission, UploadMeter
+from whispergpt.server.errors import ApiError, internal
+from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation, PlayAddresses
+from whispergpt.server.http.upload import ContinueForm
+from whispergpt.server.settings import Settings
+from whispergpt.server.workers.messages import (
+    AddressFound,
+    AddressMade,
+    Answer,
+    Answered,
+    Asked,
+    HoldAddress,
+    LookAddress,
+    PlayForm,
+    Question,
+    Refusal,
+    TakeAddress,
+)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Where the caller and the bytes of an address are counted by this process."""
+
+    settings: Settings
+    guard: Guard
+    admission: Admission
+
+    def count(self, form: PlayForm, decoded: bytes) -> HeldContinuation:
+        """Count a continuation that another process counted until now; its ``cleanup`` gives all back."""
+        known, cleanup = self.known(form), ExitStack()
+        known.caller.reconnect()
+        cleanup.callback(known.caller.disconnect)
+        meter = UploadMeter(self.admission, self.settings, known.caller)
+        meter.recount(len(decoded))
+        cleanup.callback(meter.release)
+        return HeldContinuation(known.form, known.caller, decoded, meter, cleanup)
+
+    def known(self, form: PlayForm) -> KnownContinuation:
+        """Return the continuation of an address, which this process does not count."""
+        kept = ContinueForm(
+            io.BytesIO(),
+            form.frames,
+            form.audio_sha256,
+            form.wishes,
+            form.model,
+            form.include_prompt,
+            form.response_format,
+            form.stream,
+        )
+        kept.audio.close()
+        return KnownContinuation(kept, self.guard.caller_with(form.identity))
+
+
+def form_of(held: KnownContinuation) -> PlayForm:
+    """Return the message for what an address plays."""
+    form = held.form
+    return PlayForm(
+        held.caller.identity,
+        form.frames,
+        form.audio_sha256,
+        form.wishes,
+        form.model,
+        form.include_prompt,
+        form.response_format,
+        form.stream,
+    )
+
+
+class AddressKeeper:
+    """The hub's side: has the addresses, and answers questions about them."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._addresses = PlayAddresses(accounts.settings.token_seconds, accounts.settings.max_requests)
+
+    async def answer(self, question: Question) -> Answer:
+        """Return the answer to a front end's question."""
+        try:
+            match question:
+                case HoldAddress():
+                    return await self._hold(question)
+                case LookAddress():
+                    return AddressFound(form_of(await self._addresses.look(question.token)))
+                case TakeAddress():
+                    held = await self._addresses.take(question.token)
+                    held.cleanup.close()
+                    return AddressFound(form_of(held), held.take_decoded() or b"")
+        except ApiError as error:
+            return Refusal.of(error)
+
+    async def _hold(self, question: HoldAddress) -> AddressMade:
+        held = self._accounts.count(question.form, question.decoded)
+        try:
+            return AddressMade(await self._addresses.hold(held))
+        except ApiError:
+            held.cleanup.close()
+            raise
+
+
+class HubAddresses:
+    """A front end's side: asks the hub.
+
+    Args:
+        post: sends the hub a message.
+
+    Attributes:
+        seconds: as in ``Addresses``.
+    """
+
+    def __init__(self, accounts: Accounts, post: Callable[[Asked], None]) -> None:
+        self.seconds = accounts.settings.token_seconds
+        self._accounts, self._post = accounts, post
+        self._ids = itertools.count()
+        self._questions: dict[int, asyncio.Future[Answer]] = {}
+
+    async def hold(self, held: HeldContinuation) -> str:
+        held.cleanup.close()  # the hub counts it from now on
+        answer = await self._ask(HoldAddress(form_of(held), held.take_decoded() or b""))
+        if not isinstance(answer, AddressMade):
+            raise internal()
+        return answer.token
+
+    async def look(self, token: str) -> KnownContinuation:
+        return self._accounts.known((await self._find(LookAddress(token))).form)
+
+    async def take(self, token: str) -> HeldContinuation:
+        found = await self._find(TakeAddress(token))
+        return self._accounts.count(found.form, found.decoded)
+
+    def answered(self, message: Answered) -> None:
+        """Take an answer of the hub."""
+        if (asked := self._questions.pop(message.question, None)) and not asked.done():
+            asked.set_result(message.answer)
+
+    async def _find(self, question: LookAddress | TakeAddress) -> AddressFound:
+        answer = await self._ask(question)
+        if not isinstance(answer, AddressFound):
+            raise internal()
+        return answer
+
+    async def _ask(self, question: Question) -> Answer:
+        """Return the hub's answer.
+
+        Raises:
+            ApiError: the hub refuses.
+        """
+        number = next(self._ids)
+        self._questions[number] = asyncio.get_running_loop().create_future()
+        self._post(Asked(number, question))
+        answer = await self._questions[number]
+        if isinstance(answer, Refusal):
+            raise answer.error()
+        return answer

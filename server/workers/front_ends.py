@@ -1,0 +1,353 @@
+"""The front ends as the hub sees them: started, told of the engines, replaced when they end, and cleared away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import SecretStr
+
+from whispergpt.engine.messages import CloseLink, OpenLink
+from whispergpt.server.access.caller import name_of
+from whispergpt.server.access.guard import Guard
+from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.supervisor import pause_after
+from whispergpt.server.listener import FLUSH_SECONDS
+from whispergpt.server.observe import logs
+from whispergpt.server.settings import Settings
+from whispergpt.server.workers.addresses import AddressKeeper
+from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.messages import (
+    Answered,
+    Asked,
+    Beat,
+    Channel,
+    Drain,
+    EngineDown,
+    EngineUp,
+    Leave,
+    Leaving,
+    LinkBound,
+    Part,
+    Serving,
+)
+
+log = logs.get("server.front_ends")
+_LOOK_SECONDS = 1.0
+_MOST_FAILED_STARTS = 5
+"""Starts in a row that may fail before a server that never served gives up."""
+
+
+@dataclass
+class FrontEndProcess:
+    """A front end that runs.
+
+    Attributes:
+        link: number of its links to the engines.
+        serving: set once it takes connections.
+        ended: set once its process has ended and everything is freed.
+        leaving: whether another takes over from it.
+    """
+
+    worker: str
+    lane: int
+    link: int
+    process: asyncio.subprocess.Process
+    channel: Channel
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    leaving: bool = False
+    began: float = field(default_factory=time.monotonic)
+    last_beat: float = field(default_factory=time.monotonic)
+    late: int = 0
+
+
+class FrontEnds:
+    """Keeps as many front ends running as the settings say.
+
+    Args:
+        port: that they listen at.
+        metrics: folder of the metrics' files.
+        fail: called with a reason if the server must end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        board: Board,
+        guard: Guard,
+        keeper: AddressKeeper,
+        port: int,
+        metrics: Path,
+        fail: Callable[[str], None],
+    ) -> None:
+        self._settings, self._board, self._guard, self._keeper = settings, board, guard, keeper
+        self._port, self._metrics, self._fail = port, metrics, fail
+        self._running: dict[int, FrontEndProcess] = {}
+        """Front ends by the number of their link."""
+        self._engines: dict[int, tuple[int, EngineLink]] = {}
+        """Ready engines by number, each with the number of its run."""
+        self._links = self._runs = self._failed_starts = 0
+        self._begun = self._draining = False
+        self._past_seconds = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rolling, self._filling = asyncio.Lock(), asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start them all, and watch them.
+
+        Raises:
+            OSError: there are no processes to be had.
+        """
+        await self._fill()
+        self._go(self._watch())
+
+    async def all_serve(self) -> None:
+        """Wait until every front end takes connections."""
+        while sum(one.serving.is_set() for one in self._staying()) < self._settings.front_ends:
+            await self._change()
+
+    def _staying(self) -> list[FrontEndProcess]:
+        return [one for one in self._running.values() if not one.leaving]
+
+    async def _change(self) -> None:
+        """Wait until a front end serves or has ended."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def all_ended(self) -> None:
+        """Wait until none is left."""
+        while self._running:
+            await self._change()
+
+    def drain(self) -> None:
+        """Have all of them take no new work and end; called again, end at once."""
+        self._draining = True
+        for one in self._running.values():
+            one.channel.post(Drain())
+
+    async def close(self) -> None:
+        """End all of them at once."""
+        self._draining = True
+        for one in self._running.values():
+            self._kill(one)
+        await self.all_ended()
+        for task in self._tasks:
+            task.cancel()
+
+    async def replace_all(self) -> None:
+        """Replace one after the other; a new one serves before the old one leaves."""
+        async with self._rolling:
+            log.info("replacing the front ends", front_ends=len(self._running))
+            for old in list(self._running.values()):
+                await self._replace(old)
+            log.info("front ends replaced")
+
+    async def _replace(self, old: FrontEndProcess) -> None:
+        """Have another front end take over from one."""
+        if self._draining or old.leaving or old.ended.is_set():
+            return
+        old.leaving = True
+        await self._fill()
+        await self.all_serve()
+        old.channel.post(Leave())
+        longest = self._settings.drain_seconds + 3 * FLUSH_SECONDS
+        asyncio.get_running_loop().call_later(longest, self._kill, old)
+
+    # --- engines
+
+    def engine_ready(self, link: EngineLink) -> None:
+        """Have all front ends connect to a new run of an engine."""
+        self._runs += 1
+        self._engines[link.device.number] = self._runs, link
+        link.link_lost = self._link_lost
+        self._begun |= len(self._engines) == link.device.engines
+        for one in self._running.values():
+            self._tell_of(one, link.device.number)
+        self._go(self._tell_end(link, self._runs))
+
+    async def _tell_end(self, link: EngineLink, run: int) -> None:
+        await link.ended.wait()
+        number = link.device.number
+        if self._engines.get(number, (0, link))[0] == run:
+            del self._engines[number]
+        for one in self._running.values():
+            one.channel.post(EngineDown(number, run, "the hub lost the engine"))
+
+    def _tell_of(self, one: FrontEndProcess, number: int) -> None:
+        run, link = self._engines[number]
+        device = link.device
+        one.channel.post(EngineUp(device.name, number, device.engines, device.sharing, run, link.pid))
+
+    def _link_lost(self, link: int) -> None:
+        if one := self._running.get(link):
+            log.error("a front end reads nothing from an engine", worker=one.worker)
+            self._kill(one)
+
+    # --- processes
+
+    async def _fill(self) -> None:
+        """Start front ends until there are enough that stay."""
+        async with self._filling:
+            while not self._draining and len(self._staying()) < self._settings.front_ends:
+                await self._spawn(await self._free_lane())
+
+    async def _free_lane(self) -> int:
+        """Return a lane that no process has; wait for the end of one that leaves if there is none."""
+        lanes = set(range(1, self._board.lanes))
+        while not (free := lanes - {one.lane for one in self._running.values()}):
+            await self._change()
+        return min(free)
+
+    async def _spawn(self, lane: int) -> None:
+        here, there = socket.socketpair()
+        with there:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "whispergpt.engine.child",
+                str(os.getpid()),
+                "whispergpt.server.workers.front_end",
+                str(there.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=(there.fileno(), self._board.descriptor),
+                start_new_session=True,
+            )
+        self._links += 1
+        one = FrontEndProcess(str(lane), lane, self._links, process, await Channel.open(here, "hub"))
+        self._running[one.link] = one
+        one.channel.post(
+            Part(
+                one.worker,
+                one.link,
+                lane,
+                self._board.lanes,
+                self._board.descriptor,
+                self._port,
+                plain(self._settings),
+                self._guard.made_key,
+                str(self._metrics),
+                self._begun,
+            )
+        )
+        for number in self._engines:
+            self._tell_of(one, number)
+        self._go(self._attend(one))
+
+    async def _attend(self, one: FrontEndProcess) -> None:
+        """Answer a front end until it ends, free what it had, and replace it."""
+        try:
+            while (message := await one.channel.receive()) is not None:
+                self._hear(one, message)
+        except msgspec.ValidationError as error:
+            log.error("a front end broke the protocol", worker=one.worker, error=str(error))
+        status = await self._end_of(one)
+        self._free(one)
+        say = log.info if self._draining or one.leaving or status == 0 else log.error
+        say("front end ended", worker=one.worker, status=status)
+        if self._draining or one.leaving:
+            return
+        self._failed_starts = 0 if one.serving.is_set() else self._failed_starts + 1
+        if self._failed_starts >= _MOST_FAILED_STARTS and not self._begun:
+            self._fail(f"a front end ended {self._failed_starts} times before it served; the log says why")
+            return
+        if not one.serving.is_set():
+            settings = self._settings
+            least, most = settings.restart_min_seconds, settings.restart_max_seconds
+            await asyncio.sleep(pause_after(self._failed_starts, least, most))
+        try:
+            await self._fill()
+        except OSError as error:
+            log.error("no front end can be started", error=str(error))
+
+    def _hear(self, one: FrontEndProcess, message: Any) -> None:
+        match message:
+            case Beat():
+                one.last_beat = time.monotonic()
+            case Serving():
+                log.info("front end serves", worker=one.worker, seconds=round(time.monotonic() - one.began, 2))
+                one.serving.set()
+                self._changed.set()
+            case LinkBound():
+                run, link = self._engines.get(message.number, (0, None))
+                if link is not None and run == message.run:
+                    link.post(OpenLink(one.link, message.endpoint))
+            case Leaving():
+                self._go(self._replace(one))
+            case Asked():
+                self._go(self._answer(one, message))
+
+    async def _answer(self, one: FrontEndProcess, asked: Asked) -> None:
+        one.channel.post(Answered(asked.question, await self._keeper.answer(asked.what)))
+
+    async def _end_of(self, one: FrontEndProcess) -> int:
+        """Wait for the end of a process that has closed its socket; returns its exit status."""
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                return await one.process.wait()
+        except TimeoutError:
+            self._kill(one)
+            return await one.process.wait()
+
+    def _free(self, one: FrontEndProcess) -> None:
+        """Give back everything that a front end had which has ended."""
+        del self._running[one.link]
+        one.channel.close()
+        for _, link in self._engines.values():
+            link.post(CloseLink(one.link))
+        self._past_seconds += self._board.number("processor seconds").of(one.lane)
+        free_lane(self._board, self._guard, one.lane)
+        one.ended.set()
+        self._changed.set()
+
+    async def _watch(self) -> None:
+        """End front ends that hang, and note the processor time of the hub."""
+        seconds = self._board.number("processor seconds")
+        while True:
+            seconds.common = self._past_seconds + time.process_time()
+            await asyncio.sleep(_LOOK_SECONDS)
+            for one in list(self._running.values()):
+                settings = self._settings
+                longest = settings.stall_seconds if one.serving.is_set() else settings.start_seconds
+                one.late = one.late + 1 if time.monotonic() - one.last_beat >= longest else 0
+                if one.late >= 2:  # twice, since after a stop of this process messages are still to be read
+                    log.error("a front end hangs", worker=one.worker)
+                    self._kill(one)
+
+    @staticmethod
+    def _kill(one: FrontEndProcess) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            one.process.kill()
+
+    def _go(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def free_lane(board: Board, guard: Guard, lane: int) -> None:
+    """Give back what a front end that has ended had counted, and pay back what its streams had not used."""
+    with board.turn:
+        for identity in guard.identities():
+            if unused := board.part_of(lane, *name_of("unused", identity)):
+                guard.caller_with(identity).pay_back(unused)
+        board.clear(lane)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings as they are given, secrets included, for a process of the same server."""
+    values = settings.model_dump(mode="json")
+    secret = settings.resume_key
+    return values | {"resume_key": secret.get_secret_value() if isinstance(secret, SecretStr) else None}
