@@ -168,7 +168,7 @@ class Board:
 class BoardNumber:
     """A number on the board."""
 
-    __slots__ = ("_lane", "_row", "total_of")
+    __slots__ = ("_lane", "_row")
 
     def __init__(self, board: Board, place: int) -> None:
         self._row, self._lane = board.parts[place], board.lane

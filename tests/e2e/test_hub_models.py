@@ -45,7 +45,8 @@ def test_a_pushed_model_is_served_with_the_samples_of_its_folder(
         ):
 
             def heard(model: str) -> bytes:
-                return client.continue_file(prompt, seconds=1.0, seed=7, model=model).audio
+                """Return the samples; a wav's tags name its model."""
+                return client.continue_file(prompt, seconds=1.0, seed=7, model=model, response_format="pcm").audio
 
             expected = heard("voice")
             assert heard(NAME) == expected
