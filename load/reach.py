@@ -56,7 +56,7 @@ def check_server(url: str, api_key: str | None) -> None:
                     message = f"{message.rstrip('.')} (--api-key or WHISPERGPT_API_KEY names it)."
                 raise ReachError(message) from None
     except (OSError, HTTPException) as error:
-        raise ReachError(f"{url} cannot be reached: {_reason(error)}.") from None
+        raise ReachError(f"{url} cannot be reached: {_reason(error)}; is `whispergpt serve` running there?") from None
 
 
 class _Stay(HTTPRedirectHandler):

@@ -76,7 +76,9 @@ def add_key(path: Path, name: str, streams: int | None, audio_seconds_a_minute: 
     """
     known = read_keys(path) if path.exists() else {}
     if any(key.name == name for key in known.values()):
-        raise KeyFileError(f"{path} has a key named {name!r} already; take it out first, or choose another name")
+        raise KeyFileError(
+            f"{path} has a key named {name!r} already; choose another name, or delete its lines in the file"
+        )
     secret = make_key()
     made = ApiKey(name, digest_of(secret), streams, audio_seconds_a_minute)
     _check(path, made)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 MIB = 1024 * 1024
-BURST_BYTES = 16 * MIB
-"""Bytes that are read as fast as they come: more than a minute of mono audio."""
-BYTES_A_SECOND = 4 * MIB
-"""Rate beyond the burst: thirty live prompts at 48 kHz."""
+BURST_BYTES = 4 * MIB
+"""Bytes that are read as fast as they come: 40 s of mono audio at 48 kHz. Reading them takes some 10 ms."""
+BYTES_A_SECOND = 8 * MIB
+"""Rate beyond the burst: faster than most clients' networks."""
 PAUSE_SECONDS = 0.1
 """Shortest pause, so that a paused connection is not read in splinters."""
 
