@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -43,3 +44,14 @@ def client(server: str) -> Iterator[Client]:
     """The synchronous client of that server."""
     with Client(server, timeout=120) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """Remove handlers of logs that a test leaves behind: they write to a stream that pytest closes after it."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in set(root.handlers) - set(before):
+        if not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import logging
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,9 +80,6 @@ def hub_for_this_process(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Itera
     for name, file in {"HF_HUB_CACHE": "cache", "HF_TOKEN_PATH": "token", "AGENT_HARNESSES_PATH": "harnesses"}.items():
         monkeypatch.setattr(constants, name, str(folder / file))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # another service, which the hub names
-    for handler in logging.getLogger("huggingface_hub").handlers:
-        if isinstance(handler, logging.StreamHandler):  # its stream is that of the test which imported the library
-            monkeypatch.setattr(handler, "stream", sys.stderr)
     with running_hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
