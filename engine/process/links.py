@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -55,19 +55,20 @@ class Links:
         """Send each link the new frames of its streams, in one message; the first one has the step's times."""
         frames, streams = report.frames, len(report.frames)
         samples = frames.samples.astype("<i2", copy=False)
-        if len(self._sends) == 1:
-            ids, indices = _bytes_of(frames.stream_ids), _bytes_of(frames.indices)
-            self._send_to(
-                0, m.StepDone(model, ids, indices, _bytes_of(samples), report.seconds, report.stages, streams)
-            )
-            return
-        links = frames.stream_ids >> m.LINK_BITS
         seconds, stages = report.seconds, report.stages
-        for link in np.unique(links).tolist():
-            own = links == link
+        for link, own in self._shares(frames.stream_ids):
             ids, indices = _bytes_of(frames.stream_ids[own]), _bytes_of(frames.indices[own])
             self._send_to(link, m.StepDone(model, ids, indices, _bytes_of(samples[own]), seconds, stages, streams))
             seconds, stages, streams = 0.0, {}, 0
+
+    def _shares(self, stream_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice | npt.NDArray[np.bool_]]]:
+        """Yield the links of streams, each with the places of its own; all of them, uncopied, for the only link."""
+        if len(self._sends) == 1:
+            yield 0, slice(None)
+            return
+        links = stream_ids >> m.LINK_BITS
+        for link in np.unique(links).tolist():
+            yield link, links == link
 
     def _send_to(self, link: int, event: m.Event) -> None:
         if link in self._sends and link not in self.lost:

@@ -47,7 +47,19 @@ class Audio(msgspec.Struct, forbid_unknown_fields=True):
     output: AudioOutput | None = None
 
 
-class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
+class _InertFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Fields of sessions and responses that change nothing here, or are refused."""
+
+    instructions: Any = None
+    output_modalities: Any = None
+    parallel_tool_calls: Any = None
+    prompt: Any = None
+    reasoning: Any = None
+    tool_choice: Any = None
+    tools: Any = None
+
+
+class SessionFields(_InertFields, forbid_unknown_fields=True, kw_only=True):
     """Fields of ``session.update``; those left out stay as they are."""
 
     type: Literal["realtime"] | None = None
@@ -60,18 +72,11 @@ class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
     top_p: float | UnsetType | None = UNSET
     pace: Pace | UnsetType = UNSET
     include: Any = None
-    instructions: Any = None
-    output_modalities: Any = None
-    parallel_tool_calls: Any = None
-    prompt: Any = None
-    reasoning: Any = None
-    tool_choice: Any = None
-    tools: Any = None
     tracing: Any = None
     truncation: Any = None
 
 
-class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
+class ResponseFields(_InertFields, forbid_unknown_fields=True, kw_only=True):
     """Fields of ``response.create``; sampling that is left out is the session's."""
 
     seconds: float | UnsetType | None = UNSET
@@ -84,13 +89,6 @@ class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
     audio: Audio | None = None
     conversation: Any = None
     input: Any = None
-    instructions: Any = None
-    output_modalities: Any = None
-    parallel_tool_calls: Any = None
-    prompt: Any = None
-    reasoning: Any = None
-    tool_choice: Any = None
-    tools: Any = None
 
 
 class BufferAppend(events.Event, tag=APPEND, kw_only=True):
@@ -174,10 +172,20 @@ def parse(text: str) -> RealtimeEvent:
 
     Raises:
         ApiError: it is too long, is not JSON, has no known type, a field is unknown, missing or of the wrong type, or
-            it asks for something that this server cannot do.
+            it asks for something that this server cannot do. It has the event's id, where there is one to repeat.
     """
     events.require_text_size(text)
     message = events.parse_object(text)
+    try:
+        return _event_of(message)
+    except ApiError as error:
+        event_id = message.get("event_id")
+        error.event_id = repeatable(event_id) if isinstance(event_id, str) else None
+        raise
+
+
+def _event_of(message: dict[str, Any]) -> RealtimeEvent:
+    """Return the object of a message as an event. Raises ApiError, as ``parse``."""
     kind = message.get("type")
     if isinstance(kind, str) and kind in _ELSEWHERE:
         raise bad_value("type", _ELSEWHERE[kind], "unsupported")
@@ -215,15 +223,6 @@ def decode_append(text: str) -> BufferAppend | None:
         raise ApiError(400, "bad_value", "audio must be base64.", "audio", close_code=POLICY_VIOLATION)
     told = f"A text message holds at most {MAX_TEXT_BYTES} characters, unless it is {APPEND} with base64."
     raise ApiError(413, "too_large", told)
-
-
-def event_id_of(text: str) -> str | None:
-    """Return the id of a message that may be no event; None where it has none that an error may repeat."""
-    try:
-        found = events.parse_object(text).get("event_id")
-    except ApiError:
-        return None
-    return repeatable(found) if isinstance(found, str) else None
 
 
 def repeatable(event_id: str | None) -> str | None:

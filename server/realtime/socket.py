@@ -101,10 +101,12 @@ class RealtimeSocket(StreamSocket):
             if isinstance(message.content, bytes):
                 yield self._add(message.content)
             else:
-                event_id = client_events.event_id_of(message.content)
-                yield (self._translate(client_events.parse(message.content)),)
+                event = client_events.parse(message.content)
+                event_id = client_events.repeatable(event.event_id)
+                yield (self._translate(event),)
         except ApiError as error:
-            error.event_id = event_id
+            if error.event_id is None:
+                error.event_id = event_id
             raise
 
     async def send_event(self, kind: str, **fields: Any) -> None:
