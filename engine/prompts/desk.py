@@ -27,7 +27,7 @@ from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage, work_together
 
-CHUNK_FRAMES = 32
+CHUNK_FRAMES = 16
 """Frames of one prompt before the next has its turn."""
 THREADS = 2
 UNUSABLE = "The engine could not take this prompt in; try again."
@@ -36,9 +36,12 @@ WAITING_FRAMES = 10 * FRAME_RATE
 LOWER_PRIORITY = 4
 """Steps of ``nice`` of the prompts' threads: with nothing to spare they still get three tenths of a processor."""
 _LOWEST_PRIORITY = 19
-HEAD_START_FRAMES = len(Stage) * 10 * FRAME_RATE
-"""Frames, each counted once a stage, that may be done for one owner beyond another: beside endless prompts of one
-owner, a usual prompt of another goes first."""
+HEAD_START_FRAMES = len(Stage) * 4 * FRAME_RATE
+"""Frames, each counted once a stage, that one owner may be ahead of another: beside endless prompts of one owner, a
+usual prompt of another goes first."""
+AWAY_SECONDS = 0.25
+"""Seconds without a prompt after which what was done for an owner is forgotten. An owner that pauses this long after
+each head start gets half of the time, and no more."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class _Arriving:
         done ``beyond`` the head start, then the fewest frames ``worked`` on for the owner once this prompt is ready,
         less a credit for waiting."""
         waited = 0.0 if self.committed_at is None else now - self.committed_at
-        return self.committed_at is None, beyond, worked + self.encoder.frames_left - waited * WAITING_FRAMES
+        left = self.encoder.frames_left - waited * WAITING_FRAMES
+        return self.committed_at is None, beyond, worked + len(Stage) * left
 
 
 class PromptDesk:
@@ -84,9 +88,9 @@ class PromptDesk:
         self._changed = threading.Condition()
         self._arriving: dict[int, _Arriving] = {}
         self._worked: dict[str, int] = {}
-        """Frames that were worked on for each owner, each counted once a stage, from ``_start`` on."""
-        self._start = 0
-        """Count at which a new owner begins beside others. It never falls: owners gain nothing by taking turns."""
+        """Frames that were worked on for each owner since it last was away, each counted once a stage."""
+        self._left_at: dict[str, float] = {}
+        """Times at which owners that are away had their last prompt."""
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -159,7 +163,8 @@ class PromptDesk:
     def drop(self, prompt_id: int) -> None:
         """Forget a prompt that is on its way in, or was finished and not taken yet."""
         with self._changed:
-            self._arriving.pop(prompt_id, None)
+            if arriving := self._arriving.pop(prompt_id, None):
+                self._left_at[arriving.owner] = time.monotonic()
             self._finished = deque(done for done in self._finished if done.prompt_id != prompt_id)
 
     def finished(self) -> list[Finished]:
@@ -261,22 +266,22 @@ class PromptDesk:
             self._end(arriving, prompt)
 
     def _add(self, arriving: _Arriving) -> None:
-        """Expect a prompt. An owner who had none begins where it was, and at most a head start ahead of all others.
-
-        Where all others are away, it begins like the one for whom most was done: whoever was away for long is not to
-        go first, prompt after prompt, until as much is done for it.
-        """
-        here = {other.owner for other in self._arriving.values()}
-        if not here:
-            self._start = max(self._start, max(self._worked.values(), default=0))
-        elif arriving.owner not in here:
-            self._start = max(self._start, min(self._worked[owner] for owner in here) - HEAD_START_FRAMES)
-        self._worked = {owner: done for owner, done in self._worked.items() if owner in here or done > self._start}
-        self._worked.setdefault(arriving.owner, self._start)
+        """Expect a prompt. What was done for owners that are away is forgotten, and one that was away begins a head
+        start before the others, at most."""
+        now, here = time.monotonic(), {other.owner for other in self._arriving.values()}
+        self._left_at = {
+            owner: left for owner, left in self._left_at.items() if owner not in here and now - left < AWAY_SECONDS
+        }
+        known = here | self._left_at.keys()
+        self._worked = {owner: done for owner, done in self._worked.items() if owner in known}
+        if arriving.owner not in known:
+            self._worked = {owner: min(done, HEAD_START_FRAMES) for owner, done in self._worked.items()}
+            self._worked[arriving.owner] = 0
         self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
+        self._left_at[arriving.owner] = time.monotonic()
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
 

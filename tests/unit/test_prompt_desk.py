@@ -20,7 +20,7 @@ from whispergpt.engine.backends.prompt_path import Heard, PromptState, TorchProm
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
-from whispergpt.engine.prompts.desk import HEAD_START_FRAMES, Finished, PromptDesk
+from whispergpt.engine.prompts.desk import AWAY_SECONDS, HEAD_START_FRAMES, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 
 Samples = npt.NDArray[np.float32]
@@ -242,24 +242,21 @@ def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Eng
         assert desk.desk._in_turn()[0].prompt_id == 5
 
 
-def test_who_comes_back_has_a_head_start_and_no_credit_for_having_been_away(desk: Desk, engine: Engine) -> None:
+def test_who_comes_has_a_head_start_and_who_pauses_briefly_stays_where_it_was(desk: Desk, engine: Engine) -> None:
     desk.desk.open(1, engine, "hog")
     desk.desk._worked["hog"] = 10_000
     desk.desk.open(2, engine, "bob")
-    assert desk.desk._worked == {"hog": 10_000, "bob": 10_000 - HEAD_START_FRAMES}
-    desk.desk.open(3, engine, "eve")
-    assert desk.desk._worked["eve"] == 10_000 - HEAD_START_FRAMES, "newcomers gain nothing on each other"
-    desk.desk.drop(3)
-    desk.desk._worked["bob"] = 10_400
-    desk.desk.drop(1)
-    desk.desk.drop(2)
+    assert desk.desk._worked == {"hog": HEAD_START_FRAMES, "bob": 0}
+    desk.desk._worked |= {"hog": 10_000, "bob": 400}
+    for number in (1, 2):
+        desk.desk.drop(number)
+    desk.desk.open(3, engine, "hog")
     desk.desk.open(4, engine, "bob")
-    desk.desk.open(5, engine, "hog")
-    assert desk.desk._worked["bob"] == desk.desk._worked["hog"] == 10_400, "who was away begins like the others"
-    desk.desk._worked["bob"] = 50_000
-    desk.desk.drop(5)
-    desk.desk.open(6, engine, "eve")
-    assert desk.desk._worked == {"bob": 50_000, "eve": 50_000 - HEAD_START_FRAMES}, "who is far behind is forgotten"
+    assert desk.desk._worked == {"hog": 10_000, "bob": 400}, "nobody is another burst after a moment"
+    desk.desk.drop(3)
+    desk.desk._left_at["hog"] -= AWAY_SECONDS
+    desk.desk.open(5, engine, "eve")
+    assert desk.desk._worked == {"bob": 400, "eve": 0}, "what was done for those that are away is forgotten"
 
 
 def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> None:
