@@ -113,11 +113,16 @@ class AppendPrompt(msgspec.Struct, tag=True):
 
 
 class CommitPrompt(msgspec.Struct, tag=True):
-    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``. ``decoded``: whether the answer is to hold
-    the prompt's samples."""
+    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``.
+
+    Attributes:
+        decoded: whether the answer is to hold the prompt's samples.
+        patience: seconds that it may wait for others, or it is refused at once; None where it may wait for ever.
+    """
 
     prompt_id: int
     decoded: bool = False
+    patience: float | None = None
 
 
 class ResumePrompt(msgspec.Struct, tag=True):

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whispergpt.engine.config import Dtype
+from whispergpt.engine.messages import Pace
 from whispergpt.engine.streams.capacity import MOST_LOAD
 from whispergpt.server.observe import logs
 
@@ -81,6 +82,12 @@ class Settings(BaseSettings):
         default=16, ge=0, le=4096, description="streams that may wait for a slot, for each model, on each engine"
     )
     queue_seconds: float = Field(default=10.0, gt=0, le=600, description="longest wait for a slot")
+    prompt_wait_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=600,
+        description="longest wait of a real-time stream's prompt for those of others; a longer one is refused at once",
+    )
     retry_after_seconds: int = Field(
         default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
     )
@@ -252,6 +259,10 @@ class Settings(BaseSettings):
         if info.data.get("slow_reader", "pause") != "pause" and value >= most:
             raise ValueError(f"a listener is given up after send_seconds, {most:g}; slow_seconds must be less")
         return value
+
+    def patience(self, pace: Pace) -> float | None:
+        """Return the seconds that a stream's prompt may wait for those of others; None where there is no limit."""
+        return self.prompt_wait_seconds if pace == "realtime" else None
 
     @field_validator("device")
     @classmethod

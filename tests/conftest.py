@@ -20,9 +20,10 @@ hypothesis.settings.register_profile("long", max_examples=1_000_000, database=No
 hypothesis.settings.load_profile("project")
 pytest_plugins = ["tests.support.workers"]
 IDLE_STOP_SECONDS = 15.0
-# A busy machine has no time for as many streams as some tests play at once, and would rightly refuse them; those of
-# admission set their own.
+# A busy machine has no time for as many streams and prompts as some tests have at once, and would rightly refuse them;
+# those of admission set their own.
 os.environ["WHISPERGPT_MAX_LOAD"] = "0"
+os.environ["WHISPERGPT_PROMPT_WAIT_SECONDS"] = "600"
 # One model starts sooner than all that are installed, which the one server for everybody has.
 os.environ["WHISPERGPT_MODEL"] = "speech"
 

@@ -123,7 +123,7 @@ class Worker:
             case m.AppendPrompt():
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
             case m.CommitPrompt():
-                self._desk.commit(command.prompt_id, command.decoded)
+                self._desk.commit(command.prompt_id, command.decoded, command.patience)
             case m.ResumePrompt():
                 self._resume_prompt(command)
             case m.DropPrompt():

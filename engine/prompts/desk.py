@@ -26,22 +26,19 @@ from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage, work_together
+from whispergpt.engine.prompts.shares import Shares
+from whispergpt.engine.prompts.speed import Speed
 
 CHUNK_FRAMES = 16
 """Frames of one prompt before the next has its turn."""
 THREADS = 2
+BUSY = "The prompts of others take {wait:.1f} s before this one has its turn; try again in a moment."
 UNUSABLE = "The engine could not take this prompt in; try again."
 WAITING_FRAMES = 10 * FRAME_RATE
 """Frames that a second of waiting counts as, so that no prompt waits for ever."""
 LOWER_PRIORITY = 4
 """Steps of ``nice`` of the prompts' threads: with nothing to spare they still get three tenths of a processor."""
 _LOWEST_PRIORITY = 19
-HEAD_START_FRAMES = len(Stage) * 4 * FRAME_RATE
-"""Frames, each counted once a stage, that one owner may be ahead of another: beside endless prompts of one owner, a
-usual prompt of another goes first."""
-AWAY_SECONDS = 0.25
-"""Seconds without a prompt after which what was done for an owner is forgotten. An owner that pauses this long after
-each head start gets half of the time, and no more."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,8 @@ class _Arriving:
         done ``beyond`` the head start, then the fewest frames ``worked`` on for the owner once this prompt is ready,
         less a credit for waiting."""
         waited = 0.0 if self.committed_at is None else now - self.committed_at
-        left = self.encoder.frames_left - waited * WAITING_FRAMES
-        return self.committed_at is None, beyond, worked + len(Stage) * left
+        ready = worked + self.encoder.work_left
+        return self.committed_at is None, beyond, ready - len(Stage) * WAITING_FRAMES * waited
 
 
 class PromptDesk:
@@ -87,10 +84,8 @@ class PromptDesk:
         self._cache, self._notify = PromptCache(cache_bytes), notify
         self._changed = threading.Condition()
         self._arriving: dict[int, _Arriving] = {}
-        self._worked: dict[str, int] = {}
-        """Frames that were worked on for each owner since it last was away, each counted once a stage."""
-        self._left_at: dict[str, float] = {}
-        """Times at which owners that are away had their last prompt."""
+        self._shares = Shares()
+        self._speed = Speed()
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
@@ -144,8 +139,12 @@ class PromptDesk:
                     self._end(arriving, error)
                 self._changed.notify_all()
 
-    def commit(self, prompt_id: int, decoded: bool = False) -> None:
-        """Take a prompt for whole; ``decoded``: whether its samples are asked for too."""
+    def commit(self, prompt_id: int, decoded: bool = False, patience: float | None = None) -> None:
+        """Take a prompt for whole, or refuse it where those that go before it take longer than ``patience`` seconds.
+
+        Args:
+            decoded: whether its samples are asked for too.
+        """
         with self._changed:
             if arriving := self._arriving.get(prompt_id):
                 try:
@@ -156,6 +155,8 @@ class PromptDesk:
                 arriving.committed_at, arriving.decoded = time.monotonic(), decoded
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
+                elif patience is not None and (wait := self._wait(arriving)) > patience:
+                    self._end(arriving, AudioError("no_capacity", BUSY.format(wait=wait)))
                 else:
                     self._finish_if_ready(arriving)  # a live one may be read to its end before it is committed
                 self._changed.notify_all()
@@ -164,7 +165,7 @@ class PromptDesk:
         """Forget a prompt that is on its way in, or was finished and not taken yet."""
         with self._changed:
             if arriving := self._arriving.pop(prompt_id, None):
-                self._left_at[arriving.owner] = time.monotonic()
+                self._shares.leave(arriving.owner)
             self._finished = deque(done for done in self._finished if done.prompt_id != prompt_id)
 
     def finished(self) -> list[Finished]:
@@ -205,8 +206,11 @@ class PromptDesk:
         Raises:
             RuntimeError: the device is lost.
         """
+        began, before = time.perf_counter(), sum(one.encoder.passed(stage) for one in due)
         failures = _work(due, stage)
         with self._changed:
+            passed = sum(one.encoder.passed(stage) for one in due) - before
+            self._speed.observe(passed, time.perf_counter() - began)
             self._busy.remove((due[0].engine, stage))
             for arriving in due:
                 failure = failures.get(arriving.prompt_id)
@@ -237,7 +241,7 @@ class PromptDesk:
                             due = due[: arriving.encoder.lanes]
                             self._busy.add((arriving.engine, stage))
                             for one in due:
-                                self._worked[one.owner] += CHUNK_FRAMES
+                                self._shares.worked[one.owner] += CHUNK_FRAMES
                             return due, stage
                 self._changed.wait()
         return None
@@ -248,15 +252,24 @@ class PromptDesk:
         While a committed prompt waits, prompts of owners further beyond the head start are left out: a chunk of them
         that begins now would hold a stage when the first prompt needs it.
         """
-        now, arriving = time.monotonic(), self._arriving.values()
-        committed = [one for one in arriving if one.committed_at is not None]
-        most = min((self._worked[one.owner] for one in committed or arriving), default=0) + HEAD_START_FRAMES
-        beyond = {one.owner: max(0, self._worked[one.owner] - most) for one in arriving}
-        in_turn = sorted(arriving, key=lambda one: one.priority(now, self._worked[one.owner], beyond[one.owner]))
+        in_turn, beyond = self._ordered()
         if not in_turn or in_turn[0].committed_at is None:
             return in_turn
         least = beyond[in_turn[0].owner]
         return list(takewhile(lambda one: beyond[one.owner] <= least, in_turn))
+
+    def _ordered(self) -> tuple[list[_Arriving], dict[str, int]]:
+        """Return all prompts in the order of their turns, and how far each owner is beyond the head start."""
+        now, arriving = time.monotonic(), self._arriving.values()
+        committed = [one for one in arriving if one.committed_at is not None]
+        beyond = self._shares.beyond({one.owner for one in arriving}, {one.owner for one in committed or arriving})
+        worked = self._shares.worked
+        return sorted(arriving, key=lambda one: one.priority(now, worked[one.owner], beyond[one.owner])), beyond
+
+    def _wait(self, arriving: _Arriving) -> float:
+        """Return the seconds that a prompt will wait for the ones which go before it, as far as is known."""
+        before = takewhile(lambda one: one is not arriving, self._ordered()[0])
+        return self._speed.seconds(sum(one.encoder.work_left for one in before)) / THREADS
 
     def _finish_if_ready(self, arriving: _Arriving) -> None:
         if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
@@ -266,22 +279,13 @@ class PromptDesk:
             self._end(arriving, prompt)
 
     def _add(self, arriving: _Arriving) -> None:
-        """Expect a prompt. What was done for owners that are away is forgotten, and one that was away begins a head
-        start before the others, at most."""
-        now, here = time.monotonic(), {other.owner for other in self._arriving.values()}
-        self._left_at = {
-            owner: left for owner, left in self._left_at.items() if owner not in here and now - left < AWAY_SECONDS
-        }
-        known = here | self._left_at.keys()
-        self._worked = {owner: done for owner, done in self._worked.items() if owner in known}
-        if arriving.owner not in known:
-            self._worked = {owner: min(done, HEAD_START_FRAMES) for owner, done in self._worked.items()}
-            self._worked[arriving.owner] = 0
+        """Expect a prompt."""
+        self._shares.enter(arriving.owner, {other.owner for other in self._arriving.values()})
         self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
-        self._left_at[arriving.owner] = time.monotonic()
+        self._shares.leave(arriving.owner)
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
 

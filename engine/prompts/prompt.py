@@ -106,7 +106,7 @@ class PromptEncoder:
         self._encoded: deque[Tensor] = deque()
         self._decoded: deque[Heard] = deque()
         self._read: list[Heard] = []
-        self._read_frames = 0
+        self._done = dict.fromkeys(Stage, 0)
         self._hash = hashlib.sha256()
         self._seconds = dict.fromkeys(Stage, 0.0)
         self._start, self._decoder_states = 0, DecoderStates(FROM_SILENCE, influence)
@@ -121,7 +121,7 @@ class PromptEncoder:
         encoder._start, encoder._decoder_states = decoder_state.start, DecoderStates(decoder_state, influence)
         encoder._limit_hz = snapshot.limit_hz
         encoder._encoded.extend(codes.split(path.sizes(0)[1], dim=1))
-        encoder._received = codes.shape[1] * HOP
+        encoder._received, encoder._done[Stage.ENCODE] = codes.shape[1] * HOP, codes.shape[1]
         encoder._committed = True
         return encoder
 
@@ -158,7 +158,16 @@ class PromptEncoder:
     @property
     def frames_left(self) -> int:
         """Return the frames that came and have not passed all stages."""
-        return self._received // HOP - self._read_frames
+        return self._received // HOP - self._done[Stage.READ]
+
+    @property
+    def work_left(self) -> int:
+        """Return the frames that came and are still to pass each stage, summed over the stages."""
+        return len(Stage) * (self._received // HOP) - sum(self._done.values())
+
+    def passed(self, stage: Stage) -> int:
+        """Return the frames that have passed a stage."""
+        return self._done[stage]
 
     def can(self, stage: Stage) -> bool:
         """Return whether a chunk waits for a stage."""
@@ -228,18 +237,20 @@ class PromptEncoder:
         if self._bandwidth is not None:
             self._bandwidth.push(samples)
         self._encoded.append(codes)
+        self._done[Stage.ENCODE] += codes.shape[1]
 
     def _take_sound(self, heard: Heard) -> None:
         """Note that the first codes were decoded."""
         self._encoded.popleft()
         self._decoded.append(heard)
+        self._done[Stage.DECODE] += heard.codes.shape[1]
         self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))
 
     def _take_read(self) -> None:
         """Note that the first sound was read."""
         heard = self._decoded.popleft()
         self._read.append(heard)
-        self._read_frames += heard.codes.shape[1]
+        self._done[Stage.READ] += heard.codes.shape[1]
 
 
 def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | None = None) -> None:

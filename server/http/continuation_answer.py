@@ -134,14 +134,15 @@ async def begin(
     link = services.engines.link(model.id, pace)  # now, not before the decoding: meanwhile others came and went
     with services.admission.keep_place(link, model, pace, caller) as place:
         caller.pay(seconds)
-        paid = seconds
+        paid, ready = seconds, None
         try:
             async with services.precedence.prompt_turn(caller):
                 with link.open_prompt(model, caller.identity) as prompt:
                     await prompt.append(decoded)
                     del decoded
                     meter.release()
-                    ready = await prompt.commit(services.tracing, form.include_prompt)
+                    patience = services.settings.patience(pace)
+                    ready = await prompt.commit(services.tracing, form.include_prompt, patience)
                     if ready.known:
                         caller.pay_back(paid)
                         paid = 0.0
@@ -149,7 +150,7 @@ async def begin(
                     stream = services.admission.start_stream(link, prompt, plan, caller, place, paid)
                     cleanup.callback(stream.close)
         except ApiError as error:
-            if error.status >= 500:  # the server's fault, and not the key's
+            if error.status >= 500 or (error.status == 429 and ready is None):  # the server's fault, and not the key's
                 caller.pay_back(paid)
             raise
     with services.tracing.span("queue"):

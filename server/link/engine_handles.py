@@ -73,11 +73,12 @@ class PromptHandle:
             self._raise_if_failed()
             await self.link.send(AppendPrompt(self.prompt_id, bytes(view[start : start + _APPEND_BYTES])))
 
-    async def commit(self, tracing: Tracing, decoded: bool = False) -> PromptReady:
+    async def commit(self, tracing: Tracing, decoded: bool = False, patience: float | None = None) -> PromptReady:
         """Say that the prompt is whole, and wait until it is encoded and prefilled.
 
         Args:
             decoded: whether the answer is to hold the prompt's samples, as the codec gives them back.
+            patience: seconds that it may wait for others, or it is refused at once; None where it may wait for ever.
 
         Raises:
             ApiError: the engine refused the prompt, is gone or hangs.
@@ -85,7 +86,7 @@ class PromptHandle:
         with tracing.span("prompt", model=self.model.id):
             self._raise_if_failed()
             self.recorded = False
-            self.link.post(CommitPrompt(self.prompt_id, decoded))
+            self.link.post(CommitPrompt(self.prompt_id, decoded, patience))
             ready = await self.made()
             tracing.past("encode", ready.encode_seconds, ready.prefill_seconds)
             tracing.past("prefill", ready.prefill_seconds)

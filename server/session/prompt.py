@@ -7,7 +7,7 @@ from typing import Literal
 
 from whispergpt.engine.audio.audio_file import AudioError
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages import ModelInfo, Pace
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.admission import require_size
 from whispergpt.server.admission.held_bytes import ConnectionBytes
@@ -102,7 +102,7 @@ class SessionPrompt:
         self.paid_seconds = seconds_of(decoded)
         self._decoded, self._file = decoded, bytearray()
 
-    async def commit(self, link: EngineLink, model: ModelInfo) -> float:
+    async def commit(self, link: EngineLink, model: ModelInfo, pace: Pace) -> float:
         """Encode the decoded prompt on the engine of ``link``, or the one that has it already; returns its seconds.
         Audio that the server failed to encode costs nothing.
 
@@ -118,14 +118,15 @@ class SessionPrompt:
                 kept = _kept_bytes(self._pcm_bytes + len(rest))
                 del rest
                 self._held.hold_prompt(kept)
-                ready = await self._handle.commit(self._services.tracing)
+                patience = self._services.settings.patience(pace)
+                ready = await self._handle.commit(self._services.tracing, patience=patience)
             if ready.known:
                 self._pay_back()
         except AudioError as error:
             self.clear()
             raise from_audio(error) from None
         except ApiError as error:
-            if error.status >= 500:
+            if error.status >= 500 or error.status == 429:
                 self._pay_back()
             self.clear()
             raise

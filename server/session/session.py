@@ -223,7 +223,7 @@ class StreamSession:
             place = services.admission.keep_place(link, options.model, options.pace, self._caller)
             self._place = place
         try:
-            seconds = await self._prompt.commit(link, options.model)
+            seconds = await self._prompt.commit(link, options.model, options.pace)
         except BaseException:
             if place is not None:
                 place.give_back()

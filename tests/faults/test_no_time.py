@@ -103,6 +103,29 @@ def test_who_has_a_prompt_worked_on_has_a_place(slow: ServerProcess) -> None:
         assert later.read_response()[1]["status"] == "completed", "the places that nobody took are free"
 
 
+def test_whose_prompt_would_wait_for_long_is_told_so_at_once() -> None:
+    """Only where it is to play in real time."""
+    long = [encode(chord(seconds)) for seconds in (55.0, 56.0, 57.0)]
+    with (
+        ServerProcess(environment={"WHISPERGPT_PROMPT_WAIT_SECONDS": "0.05"}) as server,
+        LiveSocket(server.url) as first,
+        LiveSocket(server.url) as second,
+        LiveSocket(server.url) as hurried,
+    ):
+        assert_serves(server.url)  # so that it knows how long prompts take
+        for one in (first, second):
+            one.event("session.update", session={"pace": "fast"})
+            one.expect("session.updated")
+        for one, prompt in zip((first, second, hurried), long, strict=True):
+            one.send(prompt)
+            one.event("input_audio_buffer.commit")
+        refused = hurried.expect_error()
+        check_error(refused, "before this one", "try again")
+        assert refused["code"] == "no_capacity" and hurried.expect_close() == 1013
+        for one in (first, second):
+            one.expect("input_audio_buffer.committed")
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_the_clients_wait_for_room_where_they_may(slow: ServerProcess, kind: type[Client | AsyncClient]) -> None:
     def heard(seconds: float) -> int:

@@ -20,8 +20,9 @@ from whispergpt.engine.backends.prompt_path import Heard, PromptState, TorchProm
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
-from whispergpt.engine.prompts.desk import AWAY_SECONDS, HEAD_START_FRAMES, Finished, PromptDesk
+from whispergpt.engine.prompts.desk import Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
+from whispergpt.engine.prompts.shares import AWAY_SECONDS, HEAD_START_FRAMES
 
 Samples = npt.NDArray[np.float32]
 
@@ -46,11 +47,11 @@ class Desk:
             found += self.desk.finished()
         return found
 
-    def send(self, number: int, engine: Engine, audio: Samples, owner: str = "") -> None:
+    def send(self, number: int, engine: Engine, audio: Samples, owner: str = "", patience: float | None = None) -> None:
         self.desk.open(number, engine, owner)
         for piece in np.array_split(audio, 7):
             self.desk.append(number, piece)
-        self.desk.commit(number)
+        self.desk.commit(number, patience=patience)
 
 
 @pytest.fixture
@@ -144,11 +145,11 @@ def test_prompts_that_wait_share_lanes(float_engine: Engine, monkeypatch: pytest
         desk.open(number, float_engine, "hog" if number < 4 else "bob")
         desk.append(number, samples)
         desk.commit(number)
-    desk._worked["hog"] += HEAD_START_FRAMES + 1
+    desk._shares.worked["hog"] += HEAD_START_FRAMES + 1
     due = desk._next()
     assert due is not None and [one.prompt_id for one in due[0]] == [4], "one owner's do not ride ahead of their turn"
     desk._advance(*due)
-    desk._worked["hog"] = desk._worked["bob"]
+    desk._shares.worked["hog"] = desk._shares.worked["bob"]
     while len(desk):
         due = desk._next()
         assert due is not None
@@ -202,7 +203,7 @@ def test_prompts_of_one_owner_do_not_hold_up_those_of_another(desk: Desk, engine
 def test_an_owner_who_comes_now_and_then_goes_before_prompts_without_end(desk: Desk, engine: Engine) -> None:
     """Its prompt neither waits for shorter ones, for whose owner much was done already, nor shares turns with them."""
     desk.desk.open(10, engine, "hog")
-    desk.desk._worked["hog"] += 100_000
+    desk.desk._shares.worked["hog"] += 100_000
     desk.desk.open(11, engine, "bob")
     for number in range(4):
         desk.send(number, engine, noise(6, seed=number), "hog")
@@ -214,7 +215,7 @@ def test_an_owner_who_comes_now_and_then_goes_before_prompts_without_end(desk: D
 def test_a_short_prompt_goes_before_another_owners_long_one(desk: Desk, engine: Engine) -> None:
     """Also where more was done for its owner, as long as it is not much more."""
     desk.desk.open(10, engine, "bob")
-    desk.desk._worked["bob"] += HEAD_START_FRAMES // 2
+    desk.desk._shares.worked["bob"] += HEAD_START_FRAMES // 2
     desk.send(1, engine, noise(30, seed=1), "hog")
     desk.send(2, engine, noise(2, seed=2), "bob")
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
@@ -224,11 +225,23 @@ def test_who_was_away_for_long_does_not_go_first_until_as_much_is_done_for_it(de
     """Two seconds of an owner who comes all the time are done before thirty of one who comes for the first time."""
     desk.send(1, engine, noise(1, seed=1), "bob")
     desk.wait(1)
-    desk.desk._worked["bob"] += 100_000
+    desk.desk._shares.worked["bob"] += 100_000
     desk.send(2, engine, noise(30, seed=2), "hog")
     desk.send(3, engine, noise(30, seed=3), "hog")
     desk.send(4, engine, noise(2, seed=4), "bob")
     assert desk.wait(3)[0].prompt_id == 4
+
+
+def test_who_has_no_patience_is_refused_at_once_where_others_go_first(desk: Desk, engine: Engine) -> None:
+    desk.send(1, engine, noise(1, seed=1), patience=0.0)
+    assert isinstance(desk.wait()[0].outcome, Prompt), "nobody is before it, however long it takes itself"
+    with desk.desk._changed:  # nothing is worked on meanwhile
+        for number, patience in ((2, None), (3, 0.0), (4, 600.0)):
+            desk.send(number, engine, noise(number), patience=patience)
+        (refused,) = desk.wait()
+    assert refused.prompt_id == 3 and isinstance(refused.outcome, AudioError)
+    assert refused.outcome.code == "no_capacity" and "before this one" in str(refused.outcome)
+    assert sorted(finished.prompt_id for finished in desk.wait(2)) == [2, 4]
 
 
 def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Engine) -> None:
@@ -236,7 +249,7 @@ def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Eng
     with desk.desk._changed:  # nothing is worked on meanwhile
         for number, owner in ((1, "eve"), (2, "hog"), (3, "bob")):
             desk.desk.open(number, engine, owner)
-        desk.desk._worked |= {"hog": 10_000, "bob": 10_000 + HEAD_START_FRAMES // 2}
+        desk.desk._shares.worked |= {"hog": 10_000, "bob": 10_000 + HEAD_START_FRAMES // 2}
         desk.send(4, engine, noise(30, seed=1), "hog")
         desk.send(5, engine, noise(2, seed=2), "bob")
         assert desk.desk._in_turn()[0].prompt_id == 5
@@ -244,19 +257,19 @@ def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Eng
 
 def test_who_comes_has_a_head_start_and_who_pauses_briefly_stays_where_it_was(desk: Desk, engine: Engine) -> None:
     desk.desk.open(1, engine, "hog")
-    desk.desk._worked["hog"] = 10_000
+    desk.desk._shares.worked["hog"] = 10_000
     desk.desk.open(2, engine, "bob")
-    assert desk.desk._worked == {"hog": HEAD_START_FRAMES, "bob": 0}
-    desk.desk._worked |= {"hog": 10_000, "bob": 400}
+    assert desk.desk._shares.worked == {"hog": HEAD_START_FRAMES, "bob": 0}
+    desk.desk._shares.worked |= {"hog": 10_000, "bob": 400}
     for number in (1, 2):
         desk.desk.drop(number)
     desk.desk.open(3, engine, "hog")
     desk.desk.open(4, engine, "bob")
-    assert desk.desk._worked == {"hog": 10_000, "bob": 400}, "nobody is another burst after a moment"
+    assert desk.desk._shares.worked == {"hog": 10_000, "bob": 400}, "nobody is another burst after a moment"
     desk.desk.drop(3)
-    desk.desk._left_at["hog"] -= AWAY_SECONDS
+    desk.desk._shares._left_at["hog"] -= AWAY_SECONDS
     desk.desk.open(5, engine, "eve")
-    assert desk.desk._worked == {"bob": 400, "eve": 0}, "what was done for those that are away is forgotten"
+    assert desk.desk._shares.worked == {"bob": 400, "eve": 0}, "what was done for those that are away is forgotten"
 
 
 def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> None:
@@ -265,10 +278,10 @@ def test_a_prompt_is_worked_on_while_it_arrives(desk: Desk, engine: Engine) -> N
     desk.desk.append(1, noise(1))
     until = threading.Event()
     for _ in range(3000):
-        if encoder._read_frames >= 72:
+        if encoder.passed(Stage.READ) >= 72:
             break
         until.wait(0.01)
-    assert 72 <= encoder._read_frames <= 75
+    assert 72 <= encoder.passed(Stage.READ) <= 75
     desk.desk.commit(1)
     assert prompt_of(desk.wait()[0]).frames == 75
 
@@ -313,7 +326,8 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(engine: Engine) -> No
 
 _NICE = """
 import os, threading
-from whispergpt.engine.prompts.desk import HEAD_START_FRAMES, PromptDesk
+from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.prompts.shares import HEAD_START_FRAMES
 os.nice(15)
 os.setuid(65534) if os.getuid() == 0 else None  # nobody may not raise a priority, as root may
 desk = PromptDesk(0, lambda: None)
