@@ -46,7 +46,7 @@ class LayerEmitter(Emitter):
         add_to: Signal | None = None,
         out: Signal | Tensor | None = None,
     ) -> Signal:
-        """Multiply each row of ``x`` by ``weight`` ``[N, K]``.
+        """Multiply each row of ``x`` by ``weight`` ``[N, K]``; return the result, which is in ``out`` if given.
 
         Args:
             x: a signal of one sample; or state ``[slots, K]``, whose rows are those of the slots.
@@ -54,9 +54,6 @@ class LayerEmitter(Emitter):
             activation: of the result, ``NONE``, ``GELU`` or ``ELU`` of ``kernels.product``.
             add_to: signal that the result is added to before the activation, and that holds the sum afterwards.
             out: workspace or state for the result; by default a float32 buffer.
-
-        Returns:
-            The result. If it went to state, its memory is that state.
         """
         outputs, inputs = weight.shape
         source = x.memory if isinstance(x, Signal) else x
@@ -221,18 +218,7 @@ class LayerEmitter(Emitter):
         raised, query = self.operand_buffer(1, config.width), self.operand_buffer(1, config.dimension)
         size = entries[0].shape[0]
         most = OUTPUTS if self.dtype == torch.bfloat16 else OUTPUTS // 2  # more in float32 would spill registers
-        weights = {
-            "hidden_weight": self.weight(fine_stage.hidden.weight),
-            "previous_weight": self.weight(fine_stage.previous.weight),
-            "latent_weight": self.weight(torch.stack([level.latent.weight for level in levels])),
-            "latent_bias": self.constant(torch.stack([level.latent.bias for level in levels])),
-            "up_weight": self.weight(torch.stack([level.up.weight for level in levels])),
-            "up_bias": self.constant(torch.stack([level.up.bias for level in levels])),
-            "query_weight": self.weight(torch.stack([level.query.weight for level in levels])),
-            "query_bias": self.constant(torch.stack([level.query.bias for level in levels])),
-            "code_bias": self.constant(torch.stack([level.bias for level in levels])),
-            "entries": self.weight(torch.stack(entries[1 : len(levels) + 1])),
-        }
+        weights = self._fine_weights(fine_stage, entries)
         per_level = config.dimension * config.width * 2 + config.width**2 + size * config.dimension
         before = config.width * (fine_stage.hidden.in_features + config.dimension)
         # A program's scratch is written and read in its cache, level by level: each byte counts once.
@@ -274,6 +260,22 @@ class LayerEmitter(Emitter):
             warps=8,
         )
         return latents
+
+    def _fine_weights(self, fine_stage: FineStage, entries: list[Tensor]) -> dict[str, Tensor]:
+        """Return the weights of ``finer_codes`` by their names there, those of all levels behind one another."""
+        levels = fine_stage.levels
+        return {
+            "hidden_weight": self.weight(fine_stage.hidden.weight),
+            "previous_weight": self.weight(fine_stage.previous.weight),
+            "latent_weight": self.weight(torch.stack([level.latent.weight for level in levels])),
+            "latent_bias": self.constant(torch.stack([level.latent.bias for level in levels])),
+            "up_weight": self.weight(torch.stack([level.up.weight for level in levels])),
+            "up_bias": self.constant(torch.stack([level.up.bias for level in levels])),
+            "query_weight": self.weight(torch.stack([level.query.weight for level in levels])),
+            "query_bias": self.constant(torch.stack([level.query.bias for level in levels])),
+            "code_bias": self.constant(torch.stack([level.bias for level in levels])),
+            "entries": self.weight(torch.stack(entries[1 : len(levels) + 1])),
+        }
 
 
 def block_of(count: int, most: int) -> int:

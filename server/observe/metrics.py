@@ -41,6 +41,11 @@ class Metrics:
         build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
         build.labels(package_version(), platform.python_version(), version("torch")).set(1)
         self.processes = Processes(self.registry, front_ends)
+        self._add_histograms()
+        self._add_gauges()
+        self._add_counters()
+
+    def _add_histograms(self) -> None:
         self.time_to_first_audio = self._histogram(
             "time_to_first_audio_seconds", "From the request to the first audio byte", ("model", "route"), _WAIT_BUCKETS
         )
@@ -70,6 +75,11 @@ class Metrics:
             _WAIT_BUCKETS,
         )
         self.batch_size = self._histogram("batch_size", "Streams in one frame step", ("model",), _BATCH_BUCKETS)
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop came to what was due", (), _FRAME_BUCKETS
+        )
+
+    def _add_gauges(self) -> None:
         self.streams_active = self._gauge("streams_active", "Slots in use", ("model",))
         self.streams_waiting = self._gauge("streams_waiting", "Streams waiting for a slot", ("model",))
         self.streams_limit = self._gauge(
@@ -94,9 +104,8 @@ class Metrics:
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
         )
         self.ready = self._gauge("ready", "1 while new work is taken, as GET /health/ready says it", ())
-        self.loop_lag = self._histogram(
-            "event_loop_lag_seconds", "How late the event loop came to what was due", (), _FRAME_BUCKETS
-        )
+
+    def _add_counters(self) -> None:
         self.frames = self._counter("frames", "Frames generated", ("model",))
         self.requests = self._counter("requests", "Continuations asked for, by how they ended", ("route", "outcome"))
         self.prompt_cache = self._counter(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 from whispergpt_client import AsyncClient, Client
 
 from tests.support.audio import SPEECH, encode, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
-from whispergpt.benchmarks.attacks.tools.server_process import ROOT
+from whispergpt.cli.main import main
 
 SEED = 20_241_210
 SHORT = encode(speech(1.0, 16_000), 16_000, "FLAC")
@@ -144,14 +143,14 @@ def test_defaults_are_those_that_models_names(client: Client) -> None:
     assert spelled.audio == client.continue_file(SHORT, seconds=0.5, seed=SEED).audio
 
 
-def test_the_command_line_gives_the_servers_samples(client: Client, tmp_path: Path) -> None:
+def test_the_command_line_gives_the_servers_samples(
+    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     served = client.continue_file(SPEECH, seconds=1, seed=SEED)
     target = tmp_path / "continuation.wav"
-    command = [sys.executable, "-m", "whispergpt.cli.main", "continue", str(SPEECH), "-o", str(target), "--json"]
-    finished = subprocess.run(
-        [*command, "--seconds", "1", "--seed", str(SEED)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert json.loads(finished.stdout)["seed"] == SEED
+    with pytest.raises(SystemExit) as ended:
+        main(["continue", str(SPEECH), "-o", str(target), "--json", "--seconds", "1", "--seed", str(SEED)])
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["seed"] == SEED
     assert samples_of(target.read_bytes()).tobytes() == samples_of(served.audio).tobytes()
     assert samples_of_pcm(stream_whole(client, SPEECH, seconds=1)).tolist() == samples_of(served.audio).tolist()

@@ -1,8 +1,9 @@
 """The wheel: what is in it, every command of an installation that has nothing but the wheel, and the README's commands
-there and in a clone."""
+in a clone beside it."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.support.audio import HOP
+from tests.support.audio import HOP, SAMPLE_RATE
 from tests.support.tools import require_tool
 from whispergpt.cli.main import COMMANDS
 from whispergpt.server.ready_line import wait_until_ready
@@ -34,6 +35,21 @@ DATA = {
     "examples": ("",),
 }
 """Folders of which every tracked file is in the wheel, by the package that has them."""
+
+IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from whispergpt.cli.main import main
+printed = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            assert not ended.code, (arguments, ended.code)
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
+"""Program that runs the commands in its argument, lists of words, and prints a list of their outputs."""
 
 
 def tracked(*folders: str) -> list[str]:
@@ -88,6 +104,11 @@ class Installed:
     def run(self, *arguments: object) -> str:
         """Run ``whispergpt`` with these arguments and return what it printed."""
         return self.call(self.command, *arguments)
+
+    def run_all(self, *commands: tuple[object, ...]) -> list[str]:
+        """Run commands in one process, because importing torch takes seconds, and return what each printed."""
+        given = json.dumps([list(map(str, arguments)) for arguments in commands])
+        return list(json.loads(self.call(self.python, "-c", IN_ONE_PROCESS, given)))
 
     def call(self, *command: object) -> str:
         done = subprocess.run(
@@ -195,34 +216,28 @@ def test_every_command_says_its_options(installed: Installed) -> None:
     assert all(f"\n  {name}" in said for name in COMMANDS)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert installed.run("--version") == f"whispergpt {version}\n"
-    # In one process, for importing torch takes seconds.
-    program = """
-import sys
-from whispergpt.cli.main import main
-for name in sys.argv[1:]:
-    try:
-        main([name, "--help"])
-    except SystemExit as ended:
-        assert not ended.code, (name, ended.code)
-"""
-    said = installed.call(installed.python, "-c", program, *COMMANDS)
-    assert all(f"Usage: whispergpt {name} " in said for name in COMMANDS)
+    helps = installed.run_all(*((name, "--help") for name in COMMANDS))
+    assert all(f"Usage: whispergpt {name} " in said for name, said in zip(COMMANDS, helps, strict=True))
 
 
 def test_the_commands_for_files(installed: Installed) -> None:
     (example,) = installed.python.parents[1].glob("lib/python*/site-packages/whispergpt/examples/prompt.flac")
-    assert "speech" in installed.run("models") and "piano" in installed.run("models", "--json")
-    installed.run("continue", example, "-o", "more.wav", "--seconds", 1, "--seed", 1)
-    assert soundfile.info(installed.folder / "more.wav").frames == 75 * HOP
-    installed.run("verify", "more.wav", "--prompt", example)
-    installed.run("codec", example, "-o", "back.wav")
-    assert (installed.folder / "back.wav").stat().st_size > 44
     audio = installed.folder / "audio"
     audio.mkdir()
     shutil.copy(example, audio)
-    assert "nll" in installed.run("eval", audio, "--model", "speech", "--json")
     assert installed.run("keys", "make", "me", "--file", "keys.toml").strip()
-    assert "me" in installed.run("keys", "list", "--file", "keys.toml")
+    names, models, _, _, _, scores, keys = installed.run_all(
+        ("models",),
+        ("models", "--json"),
+        ("continue", example, "-o", "more.wav", "--seconds", 1, "--seed", 1),
+        ("verify", "more.wav", "--prompt", example),
+        ("codec", example, "-o", "back.wav"),
+        ("eval", audio, "--model", "speech", "--json"),
+        ("keys", "list", "--file", "keys.toml"),
+    )
+    assert "speech" in names and "piano" in models and "nll" in scores and "me" in keys
+    assert soundfile.info(installed.folder / "more.wav").frames == 75 * HOP
+    assert (installed.folder / "back.wav").stat().st_size > 44
 
 
 def test_a_server_and_its_listeners(installed: Installed, url: str) -> None:
@@ -242,29 +257,28 @@ def readme_lines() -> list[str]:
     return [line for line in short if line and not ELSEWHERE.match(line)]
 
 
-@pytest.mark.parametrize("where", ["clone", "installation"])
-def test_the_commands_of_the_readme(where: str, installed: Installed, url: str, tmp_path: Path) -> None:
-    """They work one after the other, and leave nothing behind that git would call untracked."""
+def test_the_commands_of_the_readme(installed: Installed, url: str) -> None:
+    """In a clone, they work one after the other, and leave nothing behind that git would call untracked."""
     environment = {**installed.environment, "SDL_AUDIODRIVER": "dummy"}
-    folder = installed.clone if where == "clone" else tmp_path
-    if where == "clone":
-        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    else:
-        (tmp_path / "examples").symlink_to(ROOT / "examples")
     lines = readme_lines()
     assert len(lines) > 5
     for line in lines:
         if shutil.which("ffplay") is None:
             line = line.partition("| ffplay")[0]
         command = ["bash", "-euo", "pipefail", "-c", line.replace("http://127.0.0.1:8000", url)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=installed.clone, env=environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, f"{line}: {done.stderr}"
-    if where == "clone":
-        git = ["git", "-c", "core.excludesFile=", "status", "--porcelain"]
-        assert subprocess.run(git, cwd=folder, capture_output=True, text=True, check=True).stdout == ""
+    git = ["git", "-c", "core.excludesFile=", "status", "--porcelain"]
+    assert subprocess.run(git, cwd=installed.clone, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_the_demonstration(installed: Installed) -> None:
-    said = installed.run("demo", "--seconds", 1)
-    assert "sending prompt.flac over the WebSocket" in said
-    assert (installed.folder / "demo.wav").exists() and (installed.folder / "demo.png").exists()
+    said = installed.run("demo", "--seconds", 1, "--picture", "shown.png")
+    for words in ("sending prompt.flac over the WebSocket", "time to first audio", "real-time factor"):
+        assert words in said
+    info = soundfile.info(installed.folder / "demo.wav")
+    assert (info.samplerate, info.channels, info.frames) == (SAMPLE_RATE, 1, (4 * 75 + 75) * HOP)
+    installed.run("verify", "demo.wav", "--prompt", ROOT / "examples" / "prompt.flac")
+    assert (installed.folder / "shown.png").read_bytes().startswith(b"\x89PNG")

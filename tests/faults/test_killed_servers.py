@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from tests.support.kernels import kernels_expected
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT, START_SECONDS
+from whispergpt.engine.checkpoints.user_cache import user_cache
 
 END_SECONDS = 30.0
 """What ends by itself does so at once; this is for a busy machine."""
@@ -24,9 +26,12 @@ _SHARED_MEMORY = Path("/dev/shm")
 class Start:
     """A server that is starting, and every process that descends from it, wherever they belong by now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kernels: Iterable[Path] = ()) -> None:
         self.temporary, self.cache = folder / "temporary", folder / "cache"
         self.temporary.mkdir()
+        self.cache.mkdir(mode=0o700)
+        for library in kernels:  # compiled before, so that this server need not
+            shutil.copy2(library, self.cache)
         self._output = (folder / "output").open("w+")
         self._marked = f"STARTED_FOR={folder}"
         name, _, value = self._marked.partition("=")
@@ -129,9 +134,10 @@ def test_a_stopped_engine_ends_with_its_server(start: Start) -> None:
     start.check_nothing_is_left()
 
 
-def test_a_ready_server_that_is_killed(start: Start) -> None:
-    wait_until(lambda: "\nready http" in f"\n{start.output()}", "the server is ready", START_SECONDS)
-    for engine in start.processes(b"whispergpt.engine.process.worker"):
-        os.kill(engine, signal.SIGSTOP)
-    start.kill()
-    start.check_nothing_is_left()
+def test_a_ready_server_that_is_killed(tmp_path: Path) -> None:
+    with closing(Start(tmp_path, user_cache().glob("*.so"))) as start:
+        wait_until(lambda: "\nready http" in f"\n{start.output()}", "the server is ready", START_SECONDS)
+        for engine in start.processes(b"whispergpt.engine.process.worker"):
+            os.kill(engine, signal.SIGSTOP)
+        start.kill()
+        start.check_nothing_is_left()

@@ -17,9 +17,6 @@ from whispergpt.engine.model.codec import Codec
 
 Pair = tuple[Any, Codec]
 
-# These products are small: more threads only wait for each other, ten times as long on a busy machine.
-torch.set_num_threads(1)
-
 
 def reference_pair(config: CodecConfig, n_codebooks: int = 8, seed: int = 0) -> Pair:
     """An ``EncodecModel`` of this size with so many codebooks, and a ``Codec`` that holds its weights."""

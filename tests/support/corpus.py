@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from whispergpt.cli.main import main
+from whispergpt.training.codec.vector_quantization import start_from_kmeans
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip, Manifest
 
@@ -40,6 +42,17 @@ def audio_set(sounds: list[npt.NDArray[np.int16]], folders: list[int] | None = N
     """Return recordings to train on, each of a group of its own, from the prepared folders of these numbers."""
     clips = [Clip(f"{i}", f"{i}", f"g{i}", "train", i, 0, len(sound)) for i, sound in enumerate(sounds)]
     return AudioSet(clips, sounds, folders or [0] * len(sounds))
+
+
+def shorten_codec_training(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """Let k-means begin with this number of batches and end after two rounds, and let a check take one batch.
+
+    The batches must have as many frames as a codebook has entries.
+    """
+    short = partial(start_from_kmeans, iterations=2)
+    monkeypatch.setattr("whispergpt.training.codec.start.start_from_kmeans", short)
+    monkeypatch.setattr("whispergpt.training.codec.start.KMEANS_BATCHES", batches)
+    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
 
 
 def groups_of(manifest: Manifest, split: str) -> set[str]:

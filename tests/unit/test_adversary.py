@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.corpus import shorten_codec_training
 from whispergpt.engine.checkpoints.checkpoint import load_codec
 from whispergpt.engine.config import SMALL_CODEC
 from whispergpt.engine.model.codec import Codec
@@ -96,7 +97,8 @@ def test_stages_out_of_order_are_refused() -> None:
         CodecRecipe(quantize_from=20, adversarial_from=10)
 
 
-def test_a_trained_codec_is_gone_on_from(tmp_path: Path) -> None:
+def test_a_trained_codec_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_codec_training(monkeypatch, 26)
     sound = (3_000 * np.sin(np.arange(24_000) / 9)).astype(np.int16)
     data = AudioSet([Clip("a", "", "g", "train", 0, 0, len(sound))], [sound], [0])
     plain = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)

@@ -28,9 +28,6 @@ from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import branch
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
-torch.set_num_threads(1)
-
-
 # --- counts
 
 

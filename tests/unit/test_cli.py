@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +75,42 @@ def test_help_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch, capsys: py
             assert " ".join(below.help.split()) in " ".join(shown.split())
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(data)
+
+
+@contextmanager
+def standard_input(data: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put a pipe that carries ``data`` in the place of this process's standard input."""
+    reading, writing = os.pipe()
+    writer, before = threading.Thread(target=write_all, args=(writing, data)), os.dup(0)
+    os.dup2(reading, 0)
+    os.close(reading)
+    writer.start()
+    try:
+        with open(0, closefd=False) as stdin, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        writer.join()
+
+
 @pytest.mark.parametrize("source", ["-", "/dev/stdin", "pipe"])
 @pytest.mark.parametrize("command", ["continue", "codec"])
-def test_a_prompt_may_come_through_a_pipe(command: str, source: str, prompt: Path, tmp_path: Path) -> None:
+def test_a_prompt_may_come_through_a_pipe(
+    command: str, source: str, prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out.wav"
     more = ["--seconds", "0.2"] if command == "continue" else []
     if source == "pipe":
         source = str(tmp_path / "pipe")
         os.mkfifo(source)
-        writing = threading.Thread(target=Path(source).write_bytes, args=(prompt.read_bytes(),))
-        writing.start()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "whispergpt.cli.main", command, source, "-o", output, *more],
-        input=prompt.read_bytes(),
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr.decode()
+        threading.Thread(target=Path(source).write_bytes, args=(prompt.read_bytes(),)).start()
+    with standard_input(prompt.read_bytes(), monkeypatch):
+        assert run(command, source, "-o", str(output), *more) == 0
     assert len(soundfile.read(output)[0]) == (4_800 if command == "continue" else 24_000)
 
 

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from tests.support.augmentation import augment
-from tests.support.corpus import audio_set, run_main, speakers
+from tests.support.corpus import audio_set, run_main, shorten_codec_training, speakers
 from tests.support.pretended_gpu import GPU, PretendedGpu
 from whispergpt.engine.config import HOP, SMALL_CODEC
 from whispergpt.engine.model.codec import Codec
@@ -62,12 +62,11 @@ def noise(seconds: int, level: float = 3_000.0, seed: int = 0) -> np.ndarray[Any
 
 
 def unaltered(data: AudioSet, count: int, shares: tuple[float, ...] | None = None) -> tuple[Tensor, Tensor]:
-    """Crops of ten frames as the CPU and as a device draws them, but for their levels."""
+    """Crops of ten frames as the CPU and as a device draws them, before they are altered."""
     torch.manual_seed(0)
-    return (
-        Crops(data, count, 10, 0, PLAIN, shares).batch(0),
-        DeviceCrops(data, count, 10, 0, PLAIN, shares, CPU).recorded(count),
-    )
+    crops = Crops(data, count, 10, 0, PLAIN, shares)
+    crops._augment = lambda drawn: drawn  # type: ignore[assignment]  # altering thousands at once takes long
+    return crops.batch(0), DeviceCrops(data, count, 10, 0, PLAIN, shares, CPU).recorded(count)
 
 
 def test_shares_and_silence_are_those_of_the_cpu() -> None:
@@ -381,8 +380,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_one_command_trains_both_stages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
-    monkeypatch.setattr("whispergpt.training.codec.start.KMEANS_BATCHES", 14)
+    shorten_codec_training(monkeypatch, 14)
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
     small = ("--batch", 2, "--adversary-batch", 2, "--adversary-filters", 2, "--device", "cpu", "--preset", "gpu")
     run = ("train", "codec", tmp_path / "data", "-o", tmp_path / "run", *small, "--tensorboard", tmp_path / "boards")

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from tests.support.corpus import audio_set
+from tests.support.corpus import audio_set, shorten_codec_training
 from tests.support.pretended_gpu import GPU, PretendedGpu
 from whispergpt.engine.backends.step_path import TorchPath
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model, save_model
@@ -54,7 +54,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fewer_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
     monkeypatch.setattr(train_fine, "CHECK_BATCHES", 1)
-    monkeypatch.setattr("whispergpt.training.codec.train.CHECK_BATCHES", 1)
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_a_codec(
 ) -> None:
     """All its stages; the graphs are left out, for a pretended GPU has none."""
     monkeypatch.setattr("whispergpt.training.codec.steps.graphs_of", lambda device: None)
-    monkeypatch.setattr("whispergpt.training.codec.start.KMEANS_BATCHES", 52)
+    shorten_codec_training(monkeypatch, 52)
     recipe = CodecRecipe(
         steps=6,
         quantize_from=1,

@@ -31,7 +31,7 @@ def test_a_cache_that_takes_nothing_is_done_without(
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O0"))
     with small_disk(tmp_path / "cache", options) as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
         found = _from_cache(processor_levels()[0])
@@ -46,7 +46,7 @@ def test_a_cache_that_takes_nothing_is_done_without(
 @pytest.mark.skipif(not kernels_expected(), reason="this machine has no compiler, or no kernels are for it")
 def test_what_only_can_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
+    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O0"))
     with small_disk(tmp_path / "cache", "mode=700") as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
         _from_cache(processor_levels()[0])

@@ -119,8 +119,8 @@ def test_words_are_counted_against_the_transcript(model: str, tmp_path: Path, ru
     soundfile.write(tmp_path / "163-121908-0000.flac", speech(4.0), SAMPLE_RATE)
     table = tmp_path / "163-121908.trans.txt"
     table.write_text("163-121908-0000 SHE CEASED AND WAS ABOUT TO PASS ON IN HER DISCOURSE TO THE\n")
-    given = ("codec", str(tmp_path), "--codec", model, "--kbps", "1.5", "--against", "opus:24", "--words")
-    report = run(*given)
+    given = ("codec", str(tmp_path), "--codec", model, "--kbps", "1.5", "--words")
+    report = run(*given, "--against", "opus:24")
     rows = {row["codec"]: row["word_error_rate"] for row in report["means"]}
     assert report["files"][0]["word_reference"] == "transcript"
     assert rows["original"] == 0 and rows["opus 24"] <= 0.1 and rows["codec 1.5"] > 0.5

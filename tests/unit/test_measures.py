@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
 from tests.support.packages import require_package
@@ -31,12 +30,6 @@ from whispergpt.training.measures.prompts import CutPrompt, cut_prompts
 from whispergpt.training.measures.recordings import find_recordings
 from whispergpt.training.measures.report import Keeper, means
 from whispergpt.training.measures.round_trip import in_16_bits
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """As the commands do: on a busy machine two threads take twenty times as long as one."""
-    torch.set_num_threads(1)
 
 
 def noisy(sound: Samples, level: float, seed: int = 0) -> Samples:

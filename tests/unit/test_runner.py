@@ -121,9 +121,9 @@ def test_a_limited_command_is_interrupted_and_its_leftovers_are_killed(tmp_path:
     assert_ends(int(pid.read_text()))
 
     pid.unlink()
-    done = within(0.5, leave + "try:\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('told')\n")
+    done = within(0.1, leave + "try:\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('told')\n")
     assert done.returncode == LIMIT_STATUS and done.stdout == "told\n"
-    assert "it took more than 0.5 minutes" in done.stderr
+    assert "it took more than 0.1 minutes" in done.stderr
     assert_ends(int(pid.read_text()))
 
 
@@ -201,7 +201,7 @@ def test_ci_stops_at_the_first_failure(
 
 def test_ci_has_a_limit(ci: CI) -> None:
     begun = time.monotonic()
-    done, seen = ci("exec sleep 1000", PYTHON=sys.executable, CI_SECONDS="20")
+    done, seen = ci("exec sleep 1000", PYTHON=sys.executable, CI_SECONDS="6")
     assert done.returncode == LIMIT_STATUS and "'make lint' was ended" in done.stderr
     assert time.monotonic() - begun < END_SECONDS
     assert not Path(seen["HOME"]).parent.exists()

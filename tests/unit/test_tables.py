@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from whispergpt.training.study.tables import fill
+from whispergpt.training.study.tables import fill, main
 
 
 def model(name: str, nll: float, above: float | None) -> dict[str, object]:
@@ -86,15 +86,16 @@ def test_files_that_make_no_table_are_named(tmp_path: Path) -> None:
         page(tmp_path, "bands", "missing.json")
 
 
-def test_a_typed_number_is_found_out(tmp_path: Path) -> None:
+def test_a_typed_number_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "eval.json").write_text(json.dumps({"condition": "original", "models": [model("hybrid", 2.0, None)]}))
     written = tmp_path / "page.md"
     written.write_text("<!-- table: evaluation eval.json -->\n<!-- end of table -->\n")
 
     def command(*more: str) -> int:
-        return subprocess.run(
-            [sys.executable, "-m", "whispergpt.training.study.tables", str(written), *more], check=False
-        ).returncode
+        monkeypatch.setattr(sys, "argv", ["tables", str(written), *more])
+        with pytest.raises(SystemExit) as ended:
+            typer.run(main)
+        return int(ended.value.code or 0)
 
     assert command("--check") == 1
     assert command() == 0 and command("--check") == 0

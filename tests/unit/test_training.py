@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from tests.support.corpus import shorten_codec_training
 from whispergpt.cli.main import main
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
@@ -66,6 +67,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "save", partialmethod(Run.save, force=True))
+    shorten_codec_training(monkeypatch, 52)
     prepare([folder], tmp_path / "data", heldout=1)
     data = load_prepared([tmp_path / "data"])
     train, heldout = data.train, data.heldout

@@ -96,30 +96,21 @@ def train_lm(
         ValueError: ``out`` has a run of another configuration, or no checkpoint can be written there.
     """
     torch.manual_seed(recipe.seed)
-    model = WhisperGPT(config).to(device)
+    model = _model(config, recipe.dropout, start).to(device)
     codec = codec.to(device)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = recipe.dropout
-    if start is not None:
-        model.load_state_dict(start.step.model.state_dict())
     peak_rate = recipe.rate_for(config)
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
     run = Run(out, _described(train, config, recipe, start), {"model": model, **optimizer.parts}, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
-    first = run.resume()
-    best = run.best(kept_by)
+    first, best = run.resume(), run.best(kept_by)
     if first == 0 and start is not None:
         scores = _check(model, codec, check, device)
         run.log(0, **scores)
         best = scores[kept_by]
         save_model(out, model, codec, start.defaults, licence)  # stays if no check is better
     elif first == 0:
-        if model.fine is not None:
-            start_from_frequencies(model.fine, train)
-        if model.slice_projection is not None:
-            start_from_slices(model.slice_projection, train)
+        _initialise(model, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
@@ -137,6 +128,25 @@ def train_lm(
             means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
+
+
+def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> WhisperGPT:
+    """Return a new model, with the weights of ``start`` if its training goes on."""
+    model = WhisperGPT(config)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    if start is not None:
+        model.load_state_dict(start.step.model.state_dict())
+    return model
+
+
+def _initialise(model: WhisperGPT, train: list[Tokens]) -> None:
+    """Set the parts of a new model that begin at statistics of the training tokens."""
+    if model.fine is not None:
+        start_from_frequencies(model.fine, train)
+    if model.slice_projection is not None:
+        start_from_slices(model.slice_projection, train)
 
 
 def _described(
