@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from whispergpt.server.errors import ApiError
 
 WRITABLE: dict[str, Format] = {".wav": "wav", ".flac": "flac", ".ogg": "opus", ".opus": "opus", ".mp3": "mp3"}
 """Formats by the ending of their files."""
+_ADDRESS = re.compile("(https?|ftp|s3):/")
 SHOWN_SKIPPED = 5
 """Skipped files that are named one by one."""
 
@@ -98,9 +100,17 @@ def audio_source(path: Path) -> bytes | Path:
     """
     if str(path) == "-":
         return sys.stdin.buffer.read()
-    if not path.exists() or path.is_dir():
-        raise ValueError(f"There is no file {path}.")
+    require_file(path)
     return path if path.is_file() else path.read_bytes()
+
+
+def require_file(path: Path) -> None:
+    """Check that something at a path can be read as a file. Raises ValueError that says what is there instead."""
+    if path.is_dir():
+        raise ValueError(f"There is no file {path}: it is a folder.")
+    if not path.exists():
+        address = "; download it, or pipe it: curl ADDRESS | whispergpt … -" if _ADDRESS.match(str(path)) else ""
+        raise ValueError(f"There is no file {path}{address}.")
 
 
 def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:

@@ -179,7 +179,8 @@ def _continue_file(
         typer.echo(json.dumps(result))
         return
     name = "standard output" if output == STANDARD_OUTPUT else output or "played"
-    text = f"{name}: {frames / FRAME_RATE:.2f} s after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
+    text = f"{name}: {frames / FRAME_RATE:.2f} s by {engine.model.id} "
+    text += f"after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
     text += f"seed {sampling.seed}, {result['realtime_factor']} times real time"
     typer.echo(text, err=output == STANDARD_OUTPUT)
 
