@@ -19,6 +19,7 @@ from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.device import DeviceError
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.extras import require_package
+from whispergpt.engine.whole_file import whole_file
 from whispergpt.server.audio.encoders import Format, encode
 from whispergpt.server.audio.provenance import Provenance
 from whispergpt.server.errors import ApiError
@@ -133,4 +134,18 @@ def write_audio(path: Path, pcm: npt.NDArray[np.int16], made: Provenance | None 
     Raises:
         OSError: the file cannot be written.
     """
-    path.write_bytes(encode(WRITABLE[path.suffix.lower()], pcm.astype("<i2", copy=False).tobytes(), made))
+    write_output(path, encode(WRITABLE[path.suffix.lower()], pcm.astype("<i2", copy=False).tobytes(), made))
+
+
+def write_output(path: Path, body: bytes) -> None:
+    """Write a file whole, or to what is there instead, such as a pipe. Raises OSError, which names it."""
+    target = path.resolve()
+    if target.is_file() or not target.exists():
+        with whole_file(target) as whole:
+            whole.write_bytes(body)
+        return
+    try:
+        target.write_bytes(body)
+    except OSError as error:
+        error.filename = str(path)
+        raise

@@ -32,6 +32,8 @@ COMMANDS = {
 # Typer carries its own copy of click: the base of its public exception is the class that all usage errors share.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
+_INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ends, as shells give it."""
 _EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((\S+)\)|Got unexpected extra argument.*")
 """Click's message for words that no argument takes; its group is the word, if there is one."""
 
@@ -54,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[0] not in COMMANDS:
         print(f"whispergpt: {_no_command(given[0])}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(_run(given[0], given[1:]))
+    try:
+        sys.exit(_run(given[0], given[1:]))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def _no_command(given: str) -> str:
@@ -98,7 +103,12 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         status = command.main(args=arguments, prog_name=f"whispergpt {name}", standalone_mode=False)
     except typer.Abort:
-        return 130
+        return _INTERRUPTED
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        print(f"{called}: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 1
     except _ClickError as error:
         print(f"{called}: {_told(error, called, last, rest)}", file=sys.stderr)
         return 2
