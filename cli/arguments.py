@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.device import DeviceError
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.extras import require_package
+from whispergpt.engine.whole_file import whole_file
 from whispergpt.server.audio.encoders import Format, encode
 from whispergpt.server.audio.provenance import Provenance
 from whispergpt.server.errors import ApiError
 
 WRITABLE: dict[str, Format] = {".wav": "wav", ".flac": "flac", ".ogg": "opus", ".opus": "opus", ".mp3": "mp3"}
 """Formats by the ending of their files."""
+_ADDRESS = re.compile("(https?|ftp|s3):/")
 SHOWN_SKIPPED = 5
 """Skipped files that are named one by one."""
 
@@ -98,9 +101,17 @@ def audio_source(path: Path) -> bytes | Path:
     """
     if str(path) == "-":
         return sys.stdin.buffer.read()
-    if not path.exists() or path.is_dir():
-        raise ValueError(f"There is no file {path}.")
+    require_file(path)
     return path if path.is_file() else path.read_bytes()
+
+
+def require_file(path: Path) -> None:
+    """Check that something at a path can be read as a file. Raises ValueError that says what is there instead."""
+    if path.is_dir():
+        raise ValueError(f"There is no file {path}: it is a folder.")
+    if not path.exists():
+        address = "; download it, or pipe it: curl ADDRESS | whispergpt … -" if _ADDRESS.match(str(path)) else ""
+        raise ValueError(f"There is no file {path}{address}.")
 
 
 def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:
@@ -123,4 +134,18 @@ def write_audio(path: Path, pcm: npt.NDArray[np.int16], made: Provenance | None 
     Raises:
         OSError: the file cannot be written.
     """
-    path.write_bytes(encode(WRITABLE[path.suffix.lower()], pcm.astype("<i2", copy=False).tobytes(), made))
+    write_output(path, encode(WRITABLE[path.suffix.lower()], pcm.astype("<i2", copy=False).tobytes(), made))
+
+
+def write_output(path: Path, body: bytes) -> None:
+    """Write a file whole, or to what is there instead, such as a pipe. Raises OSError, which names it."""
+    target = path.resolve()
+    if target.is_file() or not target.exists():
+        with whole_file(target) as whole:
+            whole.write_bytes(body)
+        return
+    try:
+        target.write_bytes(body)
+    except OSError as error:
+        error.filename = str(path)
+        raise

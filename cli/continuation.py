@@ -23,6 +23,7 @@ from whispergpt.cli.arguments import (
     default_model,
     tell_if_slow,
     told_in_one_line,
+    write_output,
 )
 from whispergpt.cli.folder import continue_folder
 from whispergpt.cli.options import MODEL_HELP, AsJson, expand_options
@@ -162,7 +163,7 @@ def _continue_file(
         if output == STANDARD_OUTPUT:
             _write_to_standard_output(body)
         else:
-            output.write_bytes(body)
+            write_output(output, body)
     result = {
         "output": None if output is None else str(output),
         "model": engine.model.id,
@@ -179,7 +180,8 @@ def _continue_file(
         typer.echo(json.dumps(result))
         return
     name = "standard output" if output == STANDARD_OUTPUT else output or "played"
-    text = f"{name}: {frames / FRAME_RATE:.2f} s after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
+    text = f"{name}: {frames / FRAME_RATE:.2f} s by {engine.model.id} "
+    text += f"after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
     text += f"seed {sampling.seed}, {result['realtime_factor']} times real time"
     typer.echo(text, err=output == STANDARD_OUTPUT)
 

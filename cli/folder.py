@@ -21,6 +21,7 @@ from whispergpt.engine.audio.audio_file import AudioError, cut_prompt, read_audi
 from whispergpt.engine.batch import Job, generate_all
 from whispergpt.engine.config import FRAME_RATE, HOP
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.whole_file import whole_file
 from whispergpt.server.audio.encoders import Format, encode, in_format
 from whispergpt.server.audio.provenance import Provenance, ProvenanceError, provenance, read_provenance, sha256_of
 from whispergpt.server.parameters import sampling_for
@@ -81,7 +82,7 @@ class FolderResult:
             return
         tell_skipped([(entry.file, entry.reason or "") for entry in self.failed])
         text = f"{self.output}: {counted(count['written'], 'file')} written, {count['kept']} kept, "
-        text += f"{count['failed']} failed; {made:.2f} s"
+        text += f"{count['failed']} failed; {made:.2f} s by {self.engine.model.id}"
         typer.echo(text + (f", {factor} times real time" if factor else ""))
 
 
@@ -112,7 +113,8 @@ class _Run:
                     planned.entry.reason = "The model computes numbers that are not finite."
                     continue
                 body = encode(self._wanted, np.concatenate([*planned.lead, pcm]).tobytes(), planned.made)
-                _write_whole(self.result.output / planned.entry.output, body)
+                with whole_file(self.result.output / planned.entry.output) as whole:
+                    whole.write_bytes(body)
                 planned.entry.status = "written"
         self.result.taken = time.perf_counter() - began
 
@@ -197,14 +199,3 @@ def _plan(folder: Path, output: Path, wanted: Format) -> list[Entry]:
             raise ValueError(f"{output / target} is a recording itself: name another folder with -o.")
         entries.append(Entry(name.as_posix(), target.as_posix()))
     return entries
-
-
-def _write_whole(path: Path, body: bytes) -> None:
-    """Write a file under another name and rename it, so that a part of it is never found. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(body)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -111,8 +111,10 @@ def load(
         with told_in_one_line():
             write_page(report, page)
     _tell(url, plan.told, report, as_json)
-    if report.all_failed:
-        _give_up("Every listener failed.")
+    if report.nobody_served:
+        typer.echo(f"whispergpt load: {report.nobody_served}", err=True)
+    if report.useless:
+        raise typer.Exit(1)
 
 
 def _tell(url: str, planned: str, report: LoadReport, as_json: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -30,6 +32,11 @@ COMMANDS = {
 # Typer carries its own copy of click: the base of its public exception is the class that all usage errors share.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
+_INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ends, as shells give it."""
+_EXTRA = re.compile(r"Got unexpected extra argument\(s\) \((\S+)\)|Got unexpected extra argument.*")
+"""Click's message for words that no argument takes; its group is the word, if there is one."""
+
 _Command: TypeAlias = Any  # of Typer's copy, without a public name
 
 
@@ -47,9 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"whispergpt {package_version()}")
         sys.exit(0)
     if given[0] not in COMMANDS:
-        print(f"whispergpt: there is no command {given[0]!r}; there is {', '.join(COMMANDS)}.", file=sys.stderr)
+        print(f"whispergpt: {_no_command(given[0])}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(_run(given[0], given[1:]))
+    try:
+        sys.exit(_run(given[0], given[1:]))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _no_command(given: str) -> str:
+    """Return the sentence for a word that is no command."""
+    near = get_close_matches(given.lstrip("-").lower(), COMMANDS, 1, 0.7)
+    meant = f"did you mean {near[0]}? There" if near else "there"
+    return f"there is no command {given!r}; {meant} is {', '.join(COMMANDS)}, and --help explains them."
 
 
 def command_of(name: str) -> _Command:
@@ -86,13 +103,43 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         status = command.main(args=arguments, prog_name=f"whispergpt {name}", standalone_mode=False)
     except typer.Abort:
-        return 130
+        return _INTERRUPTED
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        print(f"{called}: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return 1
     except _ClickError as error:
-        from whispergpt.cli.options import in_plain_words  # imported here, since typer takes long
-
-        print(f"{called}: {in_plain_words(error.format_message())}", file=sys.stderr)  # type: ignore[attr-defined]
+        print(f"{called}: {_told(error, called, last, rest)}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
+
+
+def _told(error: Any, called: str, command: _Command, given: list[str]) -> str:
+    """Return the sentence for a wrong usage of a command, which says what may be meant by a word it does not know."""
+    from whispergpt.cli.options import in_plain_words, named_instead  # imported here, since typer takes long
+
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    told, meant = error.format_message(), []
+    extra = _EXTRA.fullmatch(told)
+    if hasattr(error, "possibilities"):
+        told = f"No such option: {error.option_name}"
+        meant = _setting(error.option_name) if called == "whispergpt serve" else []
+        meant = meant or named_instead(error.option_name, error.possibilities or (), known)
+    elif not extra:
+        return in_plain_words(told)
+    elif extra[1] and "-o" in known and not {"-o", "--output", "--out"} & set(given):
+        meant = [f"-o {extra[1]}"]
+    remedy = f"did you mean {' or '.join(meant)}?" if meant else f"`{called} --help` lists what it takes."
+    return f"{told}; {remedy}"
+
+
+def _setting(option: str) -> list[str]:
+    """Return the variable of a setting of the server that has no option; none for other names."""
+    from whispergpt.server.settings import variable_for
+
+    variable = variable_for(option)
+    return [] if variable is None else [variable]
 
 
 def _followed(name: str, command: _Command, arguments: list[str]) -> tuple[str, _Command, list[str]]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from whispergpt.cli.options import MODEL_HELP, expand_options, in_plain_words
 from whispergpt.engine.checkpoints.hub import is_hub_name, parse_hub_name
 from whispergpt.engine.checkpoints.hub_errors import HubError
-from whispergpt.engine.checkpoints.installed import installed_models, model_folder
+from whispergpt.engine.checkpoints.installed import installed_models, model_folder, no_model
 from whispergpt.server.access.api_keys import KeyFileError, read_keys
 from whispergpt.server.access.metrics_token import MetricsTokenError, read_token
 from whispergpt.server.run import serve as run_server
@@ -92,7 +92,8 @@ class _WrongError(ValueError):
 def _check(settings: Settings) -> None:
     """Check the arguments before anything is started."""
     if not _may_be_host(settings.host):
-        raise _WrongError("host", f"'{settings.host}' is neither an address nor a name")
+        told = f"'{settings.host}' is neither an address nor a name, such as 127.0.0.1, ::1 or localhost"
+        raise _WrongError("host", f"{told}; --port has the port")
     for name in settings.model:
         if is_hub_name(name):
             try:
@@ -100,8 +101,7 @@ def _check(settings: Settings) -> None:
             except HubError as error:
                 raise _WrongError("model", str(error)) from None
         elif model_folder(name) is None:
-            known = ", ".join(installed_models()) or "none"
-            raise _WrongError("model", f"there is no model '{name}', neither installed ({known}) nor a folder.")
+            raise _WrongError("model", no_model(name))
     if not settings.model and not installed_models():
         raise _WrongError("model", "no model is installed, so one must be named.")
     files = {"keys": (settings.keys, read_keys), "metrics_token_file": (settings.metrics_token_file, read_token)}

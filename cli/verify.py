@@ -12,7 +12,7 @@ import numpy.typing as npt
 import typer
 from tqdm import tqdm
 
-from whispergpt.cli.arguments import audio_source, told_in_one_line
+from whispergpt.cli.arguments import audio_source, require_file, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
 from whispergpt.engine.checkpoints.installed import installed_models, package_version
@@ -76,8 +76,9 @@ def _read(file: Path) -> tuple[Provenance, Format]:
     Raises:
         ValueError: there are no tags, or another version made it.
     """
+    require_file(file)
     if not file.is_file():
-        raise ValueError(f"There is no file {file}.")
+        raise _unchecked(file, "it is no regular file, which is read twice")
     try:
         made, coding = read_provenance(file)
     except ProvenanceError as error:

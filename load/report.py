@@ -38,9 +38,19 @@ class LoadReport:
         return self.lag_ms is not None and self.lag_ms.p99 > 1e3 * LAG_TO_DOUBT_SECONDS
 
     @property
-    def all_failed(self) -> bool:
-        """Whether there were listeners and all failed, without even a refusal."""
-        return bool(self.records) and all(record.outcome == "failed" for record in self.records)
+    def useless(self) -> bool:
+        """Whether the run measured nothing, not even a refusal."""
+        return all(record.outcome == "failed" for record in self.records)
+
+    @property
+    def nobody_served(self) -> str | None:
+        """Sentence that says why no listener was served; None if one was, or left before."""
+        if not self.records:
+            return "No listener came; give a longer --duration or more --streams."
+        if any(record.outcome not in ("failed", "refused") for record in self.records):
+            return None
+        told = "Every listener failed" if self.useless else "No listener was served"
+        return f"{told}: {next(iter(self.summary.reasons), 'without a reason').rstrip('.')}."
 
     def as_json(self) -> dict[str, Any]:
         """Return the run, its sums, the number of listeners over time, and each listener."""

@@ -86,5 +86,6 @@ def _address_of(settings: Settings, port: int | None) -> tuple[socket.AddressFam
 def _unusable(settings: Settings, error: OSError) -> ServeError:
     # create_server's own text repeats the address; a failed name look-up has no errno of the system's.
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-    remedy = "; --port names another port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+    other_host = "; --host names an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+    remedy = "; --port names another port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else other_host
     return ServeError(f"cannot listen on {settings.host}:{settings.port}: {reason}{remedy}")

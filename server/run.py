@@ -46,6 +46,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         else:
             from whispergpt.server import serving
 
+            await asyncio.sleep(0)  # an interrupt during the import ends it here, before the application starts
             await serving.run(settings, listener, engines)
     finally:
         for engine in engines:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from whispergpt.server.observe import logs
 log = logs.get("server.settings")
 
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,4})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 _CHOSEN = ("auto", "all")
 """Devices that the server chooses itself; they stand alone."""
 _MOST_DEVICES = 64
@@ -220,6 +222,22 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"'{origin}' is not an origin; write it as https://audio.example.org, without a path")
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_hosts(cls, value: list[str]) -> list[str]:
+        for host in value:
+            if "/" in host:
+                raise ValueError(f"'{host}' is not a host's name; write it as audio.example.org")
+        return value
+
     @field_validator("port", mode="before")
     @classmethod
     def _not_of_a_service(cls, value: object) -> object:
@@ -291,6 +309,12 @@ class Settings(BaseSettings):
         return value.lower()
 
 
+def variable_for(option: str) -> str | None:
+    """Return the variable of a setting that is written as an option, such as ``--queue-seconds``; None for others."""
+    name = option.lstrip("-").replace("-", "_")
+    return f"{_PREFIX}{name.upper()}" if name in Settings.model_fields else None
+
+
 def unknown_variables(environment: Iterable[str]) -> list[str]:
     """Return variables that look like settings and are none, such as a misspelt one."""
     known = _OTHERS | {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
@@ -299,5 +323,7 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
 
 def warn_of_unknown_variables() -> None:
     """Log a warning for each variable that looks like a setting and is none."""
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in unknown_variables(os.environ):
-        log.warning("no setting has this name", variable=name)
+        near = get_close_matches(name.upper(), known, 1, 0.8)
+        log.warning("no setting has this name", variable=name, **({"did_you_mean": near[0]} if near else {}))

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from whispergpt.engine.whole_file import whole_file
 from whispergpt.training.scalars import Board
 
 
@@ -87,16 +88,14 @@ class Run:
         """
         if not force and time.monotonic() - self._saved < self.save_seconds:
             return
-        partial = self.folder / "last.pt.partial"  # a full disk leaves the last one intact
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "rng": torch.get_rng_state()}
         if torch.cuda.is_initialized():  # nothing was drawn there otherwise
             state["gpu_rng"] = torch.cuda.get_rng_state_all()
         try:
-            torch.save(state, partial)
-            partial.rename(self.folder / "last.pt")
+            with whole_file(self.folder / "last.pt") as whole:
+                torch.save(state, whole)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             raise ValueError(f"no checkpoint could be written to {self.folder}, the last one stands: {error}") from None
         self._saved = time.monotonic()
 

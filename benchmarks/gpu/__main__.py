@@ -21,6 +21,7 @@ from whispergpt.benchmarks.gpu.part import prepare, run_part
 from whispergpt.benchmarks.gpu.summary import passed, summary
 from whispergpt.engine.device import DeviceError, pick_device
 from whispergpt.engine.gpu.language import MISSING
+from whispergpt.engine.whole_file import whole_file
 
 REPORT = Path("build/gpu.json")
 SECONDS = 225.0
@@ -97,10 +98,8 @@ def described(device: str) -> dict[str, Any]:
 
 def _write(out: Path, report: dict[str, Any]) -> None:
     """Write the report so that a reader finds a whole one."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(out)
+    with whole_file(out) as whole:
+        whole.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ from safetensors.torch import save_file
 
 from whispergpt.engine.checkpoints.hub import fetch_model, is_hub_name
 from whispergpt.engine.checkpoints.hub_errors import HubError
-from whispergpt.engine.checkpoints.installed import INSTALLED, installed_models, model_folder
+from whispergpt.engine.checkpoints.installed import INSTALLED, model_folder, no_model
 from whispergpt.engine.checkpoints.weights_file import WeightsFileError, load_module, outline, weights_of
 from whispergpt.engine.config import HOP, CodecConfig, ModelConfig, SamplingDefaults, from_dict, to_dict
 from whispergpt.engine.extras import MissingPackageError
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.whole_file import whole_file
 
 FORMAT = 1
 MAX_CONFIG_BYTES = 2**20
@@ -84,8 +85,7 @@ def _place_of(name_or_folder: str) -> _Place:
     folder = model_folder(name_or_folder)
     if folder is not None:
         return _Place(folder, folder.name)
-    known = ", ".join(installed_models()) or "none"
-    raise ModelError(f"There is no model {name_or_folder!r}: not installed ({known}) and not a model folder.")
+    raise ModelError(no_model(name_or_folder))
 
 
 def load_model(name_or_folder: str, device: torch.device) -> LoadedModel:
@@ -245,10 +245,9 @@ def _check_pair(folder: Path, model: ModelConfig, codec: CodecConfig) -> None:
 
 
 def _save_half(weights: dict[str, torch.Tensor], path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, partial)
-    partial.chmod(0o644)  # safetensors lets only the owner read it; a container serves as another user
-    partial.rename(path)  # atomic, because the file may be read during training
+    with whole_file(path) as whole:  # it may be read during training
+        save_file({k: v.detach().half().contiguous().cpu() for k, v in weights.items()}, whole)
+        whole.chmod(0o644)  # safetensors lets only the owner read it; a container serves as another user
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

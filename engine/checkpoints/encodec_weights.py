@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from whispergpt.engine.checkpoints.weights_file import first_not_finite
 from whispergpt.engine.config import ENCODEC_24KHZ
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.quantizer import TRAINING_ONLY
+from whispergpt.engine.whole_file import whole_file
 
 NAME = "encodec_24khz"
 CHECKPOINT = "encodec_24khz-d7cc33bc.th"
@@ -105,10 +105,8 @@ def _download(url: str, path: Path) -> None:
     """Fetch ``url`` to ``path``, which appears only once it is whole and checked."""
     digest, size = hashlib.sha256(), 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            part = Path(folder) / path.name
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, part.open("wb") as file:
+        with whole_file(path) as whole:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, whole.open("wb") as file:
                 while block := answer.read(2**20):
                     size += len(block)
                     if size > MAX_BYTES:
@@ -118,7 +116,6 @@ def _download(url: str, path: Path) -> None:
                     digest.update(block)
                     file.write(block)
             _check(digest.hexdigest(), f"What {url} sent is not {CHECKPOINT}")
-            part.replace(path)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"{NAME} could not be fetched from {url}: {reason}.") from None

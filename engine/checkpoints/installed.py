@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -9,6 +10,8 @@ INSTALLED = Path(__file__).parents[1] / "models"
 """Folder of the models that come with the package."""
 DEFAULTS = ("speech", "piano")
 """Models that a server loads unless others are named."""
+
+_LIKE_A_HUB_NAME = re.compile(r"(?:hf:/*|https://huggingface\.co/)?([\w.-]+/[\w.-]+)", re.ASCII)
 
 
 def installed_models() -> list[str]:
@@ -32,6 +35,17 @@ def model_folder(name_or_folder: str) -> Path | None:
         except (OSError, ValueError):  # the name is too long, or the folder may not be read
             continue
     return None
+
+
+def no_model(name: str) -> str:
+    """Return the sentence for a name that is no model's; it says what may be meant."""
+    known = ", ".join(installed_models()) or "none"
+    told = f"There is no model {name!r}: not installed ({known}) and not a model folder"
+    if Path(name).is_dir():
+        return f"{told}: it has no config.json."
+    if named := _LIKE_A_HUB_NAME.fullmatch(name):
+        return f"{told}; hf://{named[1]} is the one of the Hugging Face Hub."
+    return f"{told}."
 
 
 def package_version() -> str:

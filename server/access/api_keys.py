@@ -89,9 +89,10 @@ def add_key(path: Path, name: str, streams: int | None, audio_seconds_a_minute: 
         lines.append(f"audio_seconds_a_minute = {audio_seconds_a_minute:g}")
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
-            file.write("\n".join(lines) + "\n\n")
+            file.write("\n" * bool(known) + "\n".join(lines) + "\n")
     except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}") from None
+        reason = error.strerror if path.parent.is_dir() else f"{path.parent} is not a folder"
+        raise KeyFileError(f"{path}: {reason}") from None
     return secret
 
 

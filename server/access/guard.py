@@ -144,7 +144,8 @@ class Guard:
         if token is not None:
             owner = self.tokens.use(token, self._keys)
             if owner is None:
-                raise _refused("wrong_token", "The token is used up, too old or not of this server; make another.")
+                told = "The token is used up, too old or not of this server; POST /v1/tokens makes another."
+                raise _refused("wrong_token", told)
             return owner
         raise _refused("no_key", "This server asks for a key; send `Authorization: Bearer KEY`.")
 

@@ -232,7 +232,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                     return
                 self._parse_without_upgrade()
         except httptools.HttpParserError:
-            self._refuse(self._refusal or ApiError(400, "bad_request", "Invalid HTTP request received."))
+            self._refuse(
+                self._refusal or ApiError(400, "bad_request", "The request is not HTTP/1.1; use http://, not https://.")
+            )
             return
         if not self._progress.count_piece(len(piece)):
             self.send_400_response(f"The request's headers are longer than {MOST_HEAD_BYTES} bytes.")

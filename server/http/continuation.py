@@ -28,9 +28,9 @@ async def continue_recording(request: Request, caller: RequestCaller) -> Respons
         cleanup.enter_context(caller.connection())
         meter = UploadMeter(services.admission, services.settings, caller)
         cleanup.callback(meter.release)
-        form = await read_form(request, meter, services.settings)
+        form, audio = await read_form(request, meter, services.settings)
         received = time.perf_counter()
-        begun = await or_gone(request.receive, begin(services, ROUTE, caller, form, received, cleanup, meter))
+        begun = await or_gone(request.receive, begin(services, ROUTE, caller, form, audio, received, cleanup, meter))
         if form.stream:
             return StreamedAnswer(services, begun, account)
         return await or_gone(request.receive, whole_answer(services, begun, account))

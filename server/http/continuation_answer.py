@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import BinaryIO
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -105,19 +106,19 @@ async def begin(
     route: str,
     caller: Caller,
     form: ContinueForm,
+    audio: BinaryIO | bytes,
     received: float,
     cleanup: AsyncExitStack,
     meter: UploadMeter,
-    decoded: bytes | None = None,
     pace: Pace = "fast",
 ) -> Continuation:
     """Decode and encode the prompt and wait for a slot, which ``cleanup`` gives back.
 
     Args:
         route: for the metrics.
+        audio: the prompt as a file, which is closed, or its decoded samples.
         received: time of the body's last byte, on ``time.perf_counter``'s clock.
         meter: counts the upload, and then the decoded samples, until the engine has them.
-        decoded: samples of the prompt, where it is decoded already.
 
     Raises:
         ApiError: the prompt cannot be used, there is no room, or the engine is gone.
@@ -126,10 +127,13 @@ async def begin(
     sampling = sampling_for(form.wishes, model)
     caller.require_room()
     services.admission.require_room(services.engines.link(model.id, pace), model, pace)
-    if decoded is None:  # in its turn, which takes no place from others
-        with services.tracing.span("decode"), form.audio as file:  # its memory is free as soon as it is read
-            decoded = await services.decoders.decode(file, caller)
+    if isinstance(audio, bytes):
+        decoded = audio
+    else:  # in its turn, which takes no place from others
+        with services.tracing.span("decode"), audio:  # its memory is free as soon as it is read
+            decoded = await services.decoders.decode(audio, caller)
         meter.hold(len(decoded))
+    del audio
     seconds = seconds_of(decoded)
     link = services.engines.link(model.id, pace)  # now, not before the decoding: meanwhile others came and went
     with services.admission.keep_place(link, model, pace, caller) as place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import AsyncExitStack, ExitStack
+from typing import BinaryIO
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -57,8 +58,8 @@ async def make_address(request: Request, caller: RequestCaller) -> PlayAddress:
         meter = UploadMeter(services.admission, services.settings, caller)
         held.callback(meter.release)
         caller.require_room()
-        form = await read_form(request, meter, services.settings)
-        decoded = await or_gone(request.receive, _decode(services, form, caller))
+        form, audio = await read_form(request, meter, services.settings)
+        decoded = await or_gone(request.receive, _decode(services, form, audio, caller))
         meter.hold(len(decoded))
         token = await services.addresses.hold(HeldContinuation(form, caller, decoded, meter, held))
     except BaseException as error:
@@ -89,7 +90,7 @@ async def play(request: Request) -> Response:
         services.guard.require_known(held.caller)
         asked = time.perf_counter()
         beginning = begin(
-            services, ROUTE, held.caller, held.form, asked, cleanup, held.meter, held.take_decoded(), "realtime"
+            services, ROUTE, held.caller, held.form, held.take_decoded(), asked, cleanup, held.meter, "realtime"
         )
         return StreamedAnswer(services, await or_gone(request.receive, beginning), account)
 
@@ -131,12 +132,12 @@ def require_room(services: Services, held: KnownContinuation) -> None:
     held.caller.require_room()
 
 
-async def _decode(services: Services, form: ContinueForm, caller: Caller) -> bytes:
-    """Return the samples of the form's audio, which is closed.
+async def _decode(services: Services, form: ContinueForm, audio: BinaryIO, caller: Caller) -> bytes:
+    """Return the samples of the form's recording, which is closed.
 
     Raises:
         ApiError: a model or a parameter cannot be used, or the audio cannot.
     """
     sampling_for(form.wishes, find_model(services.engines.models, form.model))
-    with form.audio as file:
-        return await services.decoders.decode(file, caller)
+    with audio:
+        return await services.decoders.decode(audio, caller)

@@ -16,11 +16,7 @@ from whispergpt.server.http.upload import ContinueForm
 
 @dataclass
 class KnownContinuation:
-    """Continuation that an address plays, without its samples.
-
-    Attributes:
-        form: its audio is closed.
-    """
+    """Continuation that an address plays, without its samples."""
 
     form: ContinueForm
     caller: Caller
@@ -36,13 +32,13 @@ class HeldContinuation(KnownContinuation):
         cleanup: gives back what the address holds; closed by the request that takes the address.
     """
 
-    decoded: bytes | None
+    decoded: bytes
     meter: UploadMeter
     cleanup: ExitStack
 
-    def take_decoded(self) -> bytes | None:
+    def take_decoded(self) -> bytes:
         """Return the samples, and keep them no longer."""
-        decoded, self.decoded = self.decoded, None
+        decoded, self.decoded = self.decoded, b""
         return decoded
 
 

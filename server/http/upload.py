@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO, NamedTuple, get_args
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -37,9 +37,8 @@ _EXTENDED_NAME = re.compile(rb";\s*filename\*[0-9*]*\s*=", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ContinueForm:
-    """A checked form. ``audio`` is a file in memory, not yet decoded, and ``audio_sha256`` the SHA-256 of its bytes."""
+    """A checked form without its recording, of which ``audio_sha256`` is the SHA-256."""
 
-    audio: BinaryIO
     frames: int
     audio_sha256: str
     wishes: Wishes = field(default_factory=Wishes)
@@ -47,6 +46,13 @@ class ContinueForm:
     include_prompt: bool = False
     response_format: Format = "wav"
     stream: bool = False
+
+
+class Upload(NamedTuple):
+    """A checked form, and its recording as a file in memory, not yet decoded."""
+
+    form: ContinueForm
+    audio: BinaryIO
 
 
 class _InMemoryParser(MultiPartParser):
@@ -83,7 +89,7 @@ class _InMemoryParser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> ContinueForm:
+async def read_form(request: Request, meter: UploadMeter, settings: Settings) -> Upload:
     """Read and check the form.
 
     Raises:
@@ -149,7 +155,7 @@ async def _metered(request: Request, meter: UploadMeter) -> AsyncGenerator[bytes
         yield chunk
 
 
-def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) -> ContinueForm:
+def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) -> Upload:
     texts: dict[str, str] = {}
     audio: UploadFile | None = None
     for name, value in items:
@@ -158,7 +164,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) ->
                 name[:100], f"There is no field '{name[:100]}'; there is {', '.join(FORM_FIELDS)}.", "unknown_field"
             )
         if name in texts or (name == "audio" and audio is not None):
-            raise bad_value(name, f"The field '{name}' is given twice.", "repeated_field")
+            raise bad_value(name, f"The field '{name}' is given twice; send it once.", "repeated_field")
         if name == "audio":
             if isinstance(value, str):
                 raise _no_file_name()
@@ -179,8 +185,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) ->
     )
     check_wishes(wishes)
     seconds = number(texts["seconds"], "seconds") if "seconds" in texts else DEFAULT_SECONDS
-    return ContinueForm(
-        audio=audio.file,
+    form = ContinueForm(
         frames=frames_for(seconds),
         audio_sha256=audio_sha256,
         wishes=wishes,
@@ -189,6 +194,7 @@ def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) ->
         response_format=_format(texts.get("response_format", "wav")),
         stream=truth(texts.get("stream", "false"), "stream"),
     )
+    return Upload(form, audio.file)
 
 
 def _format(text: str) -> Format:

@@ -175,7 +175,7 @@ def parse(text: str) -> RealtimeEvent:
             it asks for something that this server cannot do. It has the event's id, where there is one to repeat.
     """
     events.require_text_size(text)
-    message = events.parse_object(text)
+    message = events.parse_object(text, f"as base64 into {APPEND}")
     try:
         return _event_of(message)
     except ApiError as error:

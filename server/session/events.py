@@ -150,8 +150,8 @@ def require_text_size(text: str) -> None:
         raise ApiError(413, "too_large", f"A text message holds at most {MAX_TEXT_BYTES} characters.")
 
 
-def parse_object(text: str) -> dict[str, Any]:
-    """Return the object of a text message.
+def parse_object(text: str, audio_goes: str = "into binary messages") -> dict[str, Any]:
+    """Return the object of a text message; ``audio_goes`` says in an error where the route takes audio.
 
     Raises:
         ApiError: it is not a JSON object.
@@ -161,9 +161,8 @@ def parse_object(text: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         if "out of range" in str(error):
             raise bad_value(None, "The message holds a number that is too large.", "out_of_range") from None
-        raise bad_value(
-            None, "The text message is not valid JSON; audio goes into binary messages.", "invalid_json"
-        ) from None
+        told = f"The text message is not valid JSON; audio goes {audio_goes}."
+        raise bad_value(None, told, "invalid_json") from None
     if not isinstance(message, dict):
         raise bad_value(None, "The message must be a JSON object with a 'type'.", "invalid_json")
     return message

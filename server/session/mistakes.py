@@ -48,7 +48,8 @@ def _mistakes(values: dict[str, Any], kind: type[msgspec.Struct], place: str) ->
             yield from _mistakes_of_value(value, known[name].type, place + name)
         elif place or name != kind.__struct_config__.tag_field:
             where = place + name[:_SHOWN_NAME]
-            yield bad_value(where, f"There is no field '{where}' here.", "unknown_field")
+            told = f"There is no field '{where}' here; there is {', '.join(known)}."
+            yield bad_value(where, told, "unknown_field")
     for name, field in known.items():
         if field.required and name not in values:
             yield bad_value(place + name, f"The field '{place + name}' is missing.", "missing_field")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.admission import Admission, UploadMeter
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation, PlayAddresses
-from whispergpt.server.http.upload import ContinueForm
 from whispergpt.server.settings import Settings
 from whispergpt.server.workers.messages import (
     AddressFound,
@@ -21,9 +19,9 @@ from whispergpt.server.workers.messages import (
     Answer,
     Answered,
     Asked,
+    HeldForm,
     HoldAddress,
     LookAddress,
-    PlayForm,
     Question,
     Refusal,
     TakeAddress,
@@ -38,9 +36,9 @@ class Accounts:
     guard: Guard
     admission: Admission
 
-    def count(self, form: PlayForm, decoded: bytes) -> HeldContinuation:
+    def count(self, held: HeldForm, decoded: bytes) -> HeldContinuation:
         """Count a continuation that another process counted until now; its ``cleanup`` gives all back."""
-        known, cleanup = self.known(form), ExitStack()
+        known, cleanup = self.known(held), ExitStack()
         known.caller.reconnect()
         cleanup.callback(known.caller.disconnect)
         meter = UploadMeter(self.admission, self.settings, known.caller)
@@ -48,35 +46,14 @@ class Accounts:
         cleanup.callback(meter.release)
         return HeldContinuation(known.form, known.caller, decoded, meter, cleanup)
 
-    def known(self, form: PlayForm) -> KnownContinuation:
+    def known(self, held: HeldForm) -> KnownContinuation:
         """Return the continuation of an address, which this process does not count."""
-        kept = ContinueForm(
-            io.BytesIO(),
-            form.frames,
-            form.audio_sha256,
-            form.wishes,
-            form.model,
-            form.include_prompt,
-            form.response_format,
-            form.stream,
-        )
-        kept.audio.close()
-        return KnownContinuation(kept, self.guard.caller_with(form.identity))
+        return KnownContinuation(held.form, self.guard.caller_with(held.identity))
 
 
-def form_of(held: KnownContinuation) -> PlayForm:
+def form_of(known: KnownContinuation) -> HeldForm:
     """Return the message for what an address plays."""
-    form = held.form
-    return PlayForm(
-        held.caller.identity,
-        form.frames,
-        form.audio_sha256,
-        form.wishes,
-        form.model,
-        form.include_prompt,
-        form.response_format,
-        form.stream,
-    )
+    return HeldForm(known.caller.identity, known.form)
 
 
 class AddressKeeper:
@@ -97,12 +74,12 @@ class AddressKeeper:
                 case TakeAddress():
                     held = await self._addresses.take(question.token)
                     held.cleanup.close()
-                    return AddressFound(form_of(held), held.take_decoded() or b"")
+                    return AddressFound(form_of(held), held.take_decoded())
         except ApiError as error:
             return Refusal.of(error)
 
     async def _hold(self, question: HoldAddress) -> AddressMade:
-        held = self._accounts.count(question.form, question.decoded)
+        held = self._accounts.count(question.held, question.decoded)
         try:
             return AddressMade(await self._addresses.hold(held))
         except ApiError:
@@ -128,17 +105,17 @@ class HubAddresses:
 
     async def hold(self, held: HeldContinuation) -> str:
         held.cleanup.close()  # the hub counts it from now on
-        answer = await self._ask(HoldAddress(form_of(held), held.take_decoded() or b""))
+        answer = await self._ask(HoldAddress(form_of(held), held.take_decoded()))
         if not isinstance(answer, AddressMade):
             raise internal()
         return answer.token
 
     async def look(self, token: str) -> KnownContinuation:
-        return self._accounts.known((await self._find(LookAddress(token))).form)
+        return self._accounts.known((await self._find(LookAddress(token))).held)
 
     async def take(self, token: str) -> HeldContinuation:
         found = await self._find(TakeAddress(token))
-        return self._accounts.count(found.form, found.decoded)
+        return self._accounts.count(found.held, found.decoded)
 
     def answered(self, message: Answered) -> None:
         """Take an answer of the hub."""

@@ -12,25 +12,18 @@ from typing import Any, Literal, Self, TypeAlias
 
 import msgspec
 
-from whispergpt.server.audio.encoders import Format
 from whispergpt.server.errors import ApiError
-from whispergpt.server.parameters import Wishes
+from whispergpt.server.http.upload import ContinueForm
 
 _LENGTH_BYTES = 4
 _MOST_BYTES = 1 << 28
 
 
-class PlayForm(msgspec.Struct, frozen=True):
-    """Form that an address plays, without its samples; ``identity``: of the caller who made it."""
+class HeldForm(msgspec.Struct, frozen=True):
+    """Form that an address plays, without its samples, and the identity of the caller who made it."""
 
     identity: str
-    frames: int
-    audio_sha256: str
-    wishes: Wishes
-    model: str | None
-    include_prompt: bool
-    response_format: Format
-    stream: bool
+    form: ContinueForm
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
@@ -116,7 +109,7 @@ class AddressMade(msgspec.Struct, frozen=True, tag=True):
 class AddressFound(msgspec.Struct, frozen=True, tag=True):
     """Answer to ``LookAddress``, and with the samples to ``TakeAddress``."""
 
-    form: PlayForm
+    held: HeldForm
     decoded: bytes = b""
 
 
@@ -158,7 +151,7 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 class HoldAddress(msgspec.Struct, frozen=True, tag=True):
     """Hold a continuation, whose caller's connection and bytes the hub counts from now on."""
 
-    form: PlayForm
+    held: HeldForm
     decoded: bytes
 
 

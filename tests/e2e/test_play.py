@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from contextlib import ExitStack
 
@@ -110,7 +109,7 @@ def test_addresses_end_and_give_their_memory_back() -> None:
             meter.add(1000)
             cleanup.callback(meter.release)
             try:
-                form = ContinueForm(io.BytesIO(), 75, "")
+                form = ContinueForm(75, "")
                 return await addresses.hold(HeldContinuation(form, Caller(), b"", meter, cleanup))
             except ApiError:
                 cleanup.close()

@@ -12,6 +12,9 @@ _TYPES = (
     "response.fork, response.pause, response.resume, playback.report."
 )
 
+SESSION_HAS = "there is model, input, output, seed, temperature, top_k, top_p, pace."
+RESPONSE_HAS = "there is seconds, seed, temperature, top_k, top_p, resume_token, from_frame."
+
 
 @pytest.mark.parametrize(
     ("text", "code", "param", "told"),
@@ -62,15 +65,25 @@ _TYPES = (
             '{"type": "response.cancel", "response": {}}',
             "unknown_field",
             "response",
-            "There is no field 'response' here.",
+            "There is no field 'response' here; there is event_id.",
         ),
-        ('{"type": "input_audio_buffer.clear", "": 1}', "unknown_field", "", "There is no field '' here."),
-        ('{"type": "input_audio_buffer.commit", "a.b": 1}', "unknown_field", "a.b", "There is no field 'a.b' here."),
+        (
+            '{"type": "input_audio_buffer.clear", "": 1}',
+            "unknown_field",
+            "",
+            "There is no field '' here; there is event_id.",
+        ),
+        (
+            '{"type": "input_audio_buffer.commit", "a.b": 1}',
+            "unknown_field",
+            "a.b",
+            "There is no field 'a.b' here; there is event_id.",
+        ),
         (
             '{"type": "response.pause", "' + "x" * 150 + '": 1}',
             "unknown_field",
             "" + "x" * 100,
-            "There is no field '" + "x" * 100 + "' here.",
+            "There is no field '" + "x" * 100 + "' here; there is event_id.",
         ),
         ('{"type": "session.update", "event_id": "a"}', "missing_field", "session", "The field 'session' is missing."),
         ('{"type": "session.update", "event_id": 1}', "bad_value", "event_id", "event_id must be text or null, not 1."),
@@ -86,7 +99,7 @@ _TYPES = (
             '{"type": "session.update", "session": {}, "extra": 1}',
             "unknown_field",
             "extra",
-            "There is no field 'extra' here.",
+            "There is no field 'extra' here; there is event_id, session.",
         ),
         ('{"type": "playback.report"}', "missing_field", "played_frames", "The field 'played_frames' is missing."),
         (
@@ -137,8 +150,18 @@ _TYPES = (
             "seed",
             "seed must be a whole number or null, not an object.",
         ),
-        ('{"type": "response.fork", "sed": 1}', "unknown_field", "sed", "There is no field 'sed' here."),
-        ('{"type": "response.resume", "seed": 1}', "unknown_field", "seed", "There is no field 'seed' here."),
+        (
+            '{"type": "response.fork", "sed": 1}',
+            "unknown_field",
+            "sed",
+            "There is no field 'sed' here; there is event_id, seed.",
+        ),
+        (
+            '{"type": "response.resume", "seed": 1}',
+            "unknown_field",
+            "seed",
+            "There is no field 'seed' here; there is event_id.",
+        ),
         (
             '{"type": "response.create", "response": null}',
             "bad_value",
@@ -186,13 +209,13 @@ _TYPES = (
             '{"type": "response.create", "response": {"session": {}}}',
             "unknown_field",
             "response.session",
-            "There is no field 'response.session' here.",
+            f"There is no field 'response.session' here; {RESPONSE_HAS}",
         ),
         (
             '{"type": "response.create", "response": {"response": {}}}',
             "unknown_field",
             "response.response",
-            "There is no field 'response.response' here.",
+            f"There is no field 'response.response' here; {RESPONSE_HAS}",
         ),
         (
             '{"type": "session.update", "session": {"model": 5, "seed": "x"}}',
@@ -210,7 +233,7 @@ _TYPES = (
             '{"type": "session.update", "session": {"seed": 1, "bogus": 2, "model": 5}}',
             "unknown_field",
             "session.bogus",
-            "There is no field 'session.bogus' here.",
+            f"There is no field 'session.bogus' here; {SESSION_HAS}",
         ),
         (
             '{"type": "session.update", "session": {"input": null}}',
@@ -258,7 +281,7 @@ _TYPES = (
             '{"type": "session.update", "session": {"input": {"rate": 16000}}}',
             "unknown_field",
             "session.input.rate",
-            "There is no field 'session.input.rate' here.",
+            "There is no field 'session.input.rate' here; there is format, sample_rate.",
         ),
         (
             '{"type": "session.update", "session": {"input": {"sample_rate": 1, "format": "wav"}}}',
@@ -282,7 +305,7 @@ _TYPES = (
             '{"type": "session.update", "session": {"output": {"sample_rate": 24000}}}',
             "unknown_field",
             "session.output.sample_rate",
-            "There is no field 'session.output.sample_rate' here.",
+            "There is no field 'session.output.sample_rate' here; there is format.",
         ),
         (
             '{"type": "session.update", "session": {"output": 5}}',
@@ -366,19 +389,19 @@ _TYPES = (
             '{"type": "session.update", "session": {"' + "é" * 120 + '": 1}}',
             "unknown_field",
             "session." + "é" * 100,
-            "There is no field 'session." + "é" * 100 + "' here.",
+            "There is no field 'session." + "é" * 100 + f"' here; {SESSION_HAS}",
         ),
         (
             '{"type": "session.update", "session": {"event_id": "a"}}',
             "unknown_field",
             "session.event_id",
-            "There is no field 'session.event_id' here.",
+            f"There is no field 'session.event_id' here; {SESSION_HAS}",
         ),
         (
             '{"type": "session.update", "session": {"type": "x"}}',
             "unknown_field",
             "session.type",
-            "There is no field 'session.type' here.",
+            f"There is no field 'session.type' here; {SESSION_HAS}",
         ),
     ],
 )

@@ -234,7 +234,7 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["serve", "--port", "99999"], "whispergpt serve: --port: must be at most 65535\n"),
         (["serve", "--port", "x"], "whispergpt serve: Invalid value for '--port': must be a whole number\n"),
         (["serve", "--max-streams", "0"], "whispergpt serve: --max-streams: must be at least 1\n"),
-        (["serve", "extra"], "whispergpt serve: Got unexpected extra argument(s) (extra)\n"),
+        (["serve", "extra"], "(s) (extra); `whispergpt serve --help` lists what it takes.\n"),
         (["load", "http://127.0.0.1:1", "--streams", "0"], "'--streams': must be at least 0.01\n"),
         (["load", "http://127.0.0.1:1", "--leave", "2"], "'--leave': must be at most 1\n"),
         (["load", "127.0.0.1:8000"], "is not a server's address, such as http://127.0.0.1:8000.\n"),

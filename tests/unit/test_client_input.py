@@ -189,11 +189,11 @@ def test_a_form_is_read_or_refused(body: bytes, content_type: str, sizes: list[i
         admission = Admission(SETTINGS)
         meter = UploadMeter(admission, SETTINGS, Caller())
         try:
-            form = await read_form(Request(scope, receive), meter, SETTINGS)
+            form, audio = await read_form(Request(scope, receive), meter, SETTINGS)
         except ApiError as error:
             check_refusal(error)
         else:
-            assert isinstance(form, ContinueForm) and form.frames > 0
+            assert isinstance(form, ContinueForm) and form.frames > 0 and not audio.closed
         meter.release()
         assert admission.upload_bytes == 0
 

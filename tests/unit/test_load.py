@@ -244,7 +244,7 @@ def test_every_listener_fails(answering: str, capsys: pytest.CaptureFixture[str]
     report = json.loads(told.out)
     assert report["heard"]["listeners"] == {"arrived": 2, "failed": 2}
     assert report["heard"]["reasons"] == {"HTTP 200 instead of a WebSocket": 2}
-    assert told.err == "whispergpt load: Every listener failed.\n"
+    assert told.err == "whispergpt load: Every listener failed: HTTP 200 instead of a WebSocket.\n"
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "That is no key of this server."), (503, "")])

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.engine.whole_file import whole_file
 
 MANIFEST = "manifest.json"
 FORMAT = "whispergpt-audio"
@@ -107,12 +108,10 @@ def shard_name(index: int) -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` atomically."""
-    partial = folder / f"{MANIFEST}.partial"
-    with partial.open("wb") as file:
+    with whole_file(folder / MANIFEST) as whole, whole.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(folder / MANIFEST)
     sync_folder(folder)
 
 

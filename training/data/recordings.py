@@ -72,7 +72,7 @@ def recordings_in(folder: Path, group_by: GroupBy = "auto") -> Recordings:
             way.
     """
     if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
+        raise ValueError(f"There is no folder {folder}{': it is a file' if folder.exists() else ''}.")
     if (folder / MANIFEST).is_file() or (folder / JOURNAL).is_file():
         held = load_prepared([folder]).heldout
         grouping = ", ".join(sorted({source.grouping for source in read_manifest(folder).folders}))

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from whispergpt.engine.whole_file import whole_file
+
 FLUSH_EVERY = 16
 """Clips between two records of the progress."""
 
@@ -50,9 +52,8 @@ class TokenFiles:
         if clips % FLUSH_EVERY == 0:
             for array in self._open.values():
                 array.flush()
-            partial = self._note.with_suffix(".partial")
-            partial.write_text(json.dumps({"clips": clips}))
-            partial.replace(self._note)
+            with whole_file(self._note) as whole:
+                whole.write_text(json.dumps({"clips": clips}))
 
     def finish(self) -> None:
         """Give the complete arrays their final names."""

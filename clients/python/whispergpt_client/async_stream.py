@@ -40,19 +40,24 @@ class AsyncStream(StreamState[AsyncPrompt]):
         await self.close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the audio. Raises WhisperGPTError if the server refuses, fails, vanishes or is silent for too long."""
-        await self.open()
-        try:
-            while self._protocol.phase is not Phase.DONE:
-                try:
-                    audio = await self._receive()
-                except WhisperGPTError as lost:
-                    await self._go_on(lost)
-                    continue
-                if audio:
-                    yield audio
-        finally:
-            await self.close()
+        """Yield the audio, to one reader.
+
+        Raises:
+            WhisperGPTError: the server refuses, fails, vanishes or is silent for too long, or the stream is being read.
+        """
+        with self._reading():
+            await self.open()
+            try:
+                while self._protocol.phase is not Phase.DONE:
+                    try:
+                        audio = await self._receive()
+                    except WhisperGPTError as lost:
+                        await self._go_on(lost)
+                        continue
+                    if audio:
+                        yield audio
+            finally:
+                await self.close()
 
     async def arrays(self) -> AsyncIterator[npt.NDArray[np.float32]]:
         """Yield the audio as float32 ``[n]`` from -1 to 1 (needs the extra ``numpy``)."""

@@ -18,8 +18,6 @@ from whispergpt_client.speakers import Speakers, SpeakersError
 from whispergpt_client.stream import Stream
 
 _RATE = 24_000
-_KEY_CODES = ("no_key", "wrong_key")
-"""Codes of errors of a server that asks for another key."""
 
 Sink = Callable[[bytes], object]
 """Function that takes samples."""
@@ -61,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (WhisperGPTError, SpeakersError, ValueError, OSError) as error:
         meter.clear()
-        told = str(error)
-        if isinstance(error, WhisperGPTError) and error.code in _KEY_CODES:
-            told = f"{told.rstrip('.')} (--api-key or WHISPERGPT_API_KEY names it)."
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
         sys.stderr.write(f"whispergpt-client: {told}\n")
         return 1
     finally:

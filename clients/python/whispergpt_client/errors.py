@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+_KEY_CODES = ("no_key", "wrong_key")
+"""Codes of errors of a server that asks for another key."""
+_ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class WhisperGPTError(Exception):
@@ -49,11 +54,14 @@ def error_from_envelope(body: Any, *, status: int | None = None, retry_after: fl
         what = "an event" if status is None else f"status {status}"
         message = f"The server answered with {what} that this client does not understand."
         return WhisperGPTError("protocol_error", "unexpected_answer", message, status=status, retry_after=retry_after)
-    param = error.get("param")
+    param, code = error.get("param"), str(error.get("code", "unknown"))
+    message = str(error.get("message", "The server gave no reason."))
+    if code in _KEY_CODES:
+        message = f"{message.rstrip('.')} (api_key of the client, --api-key or WHISPERGPT_API_KEY names it)."
     return WhisperGPTError(
         str(error.get("type", "server_error")),
-        str(error.get("code", "unknown")),
-        str(error.get("message", "The server gave no reason.")),
+        code,
+        message,
         param=None if param is None else str(param),
         status=status,
         retry_after=retry_after,
@@ -67,10 +75,15 @@ def timed_out(waiting_for: str, seconds: float) -> WhisperGPTError:
 
 def unreachable(url: str, cause: Exception) -> WhisperGPTError:
     """Return the error of a connection that could not be made, or broke."""
-    reason = str(cause) or type(cause).__name__
+    reason = _ERROR_NUMBER.sub("", str(cause)) or type(cause).__name__
+    remedy = "is `whispergpt serve` running there?"
+    if "WRONG_VERSION_NUMBER" in reason:
+        reason, remedy = "it does not speak TLS", "use http:// instead of https://"
     if proxy := _proxy_of(url):
         url = f"{url} through the proxy {proxy}, which the environment names (NO_PROXY lists hosts to reach without it)"
-    return WhisperGPTError("connection_error", "unreachable", f"No connection with {url}: {reason}")
+    return WhisperGPTError(
+        "connection_error", "unreachable", f"No connection with {url}: {reason.rstrip('.')}; {remedy}"
+    )
 
 
 def _proxy_of(url: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from os import PathLike
 
-from whispergpt_client.request import File, binary, read_file
+from whispergpt_client.request import File, binary, not_a_prompt, read_file
 
 CHUNK_BYTES = 16 * 1024
 """Largest number of bytes of one message."""
@@ -32,8 +32,10 @@ def chunks(prompt: Prompt) -> Iterator[bytes]:
         parts = [read_file(prompt)[1]]
     elif (read := getattr(prompt, "read", None)) is not None:
         parts = iter(lambda: read(CHUNK_BYTES), b"")
-    else:
+    elif isinstance(prompt, Iterable) and not hasattr(prompt, "__array__"):
         parts = prompt
+    else:
+        raise not_a_prompt(prompt)
     for part in map(binary, parts):
         for start in range(0, len(part), CHUNK_BYTES):
             yield part[start : start + CHUNK_BYTES]

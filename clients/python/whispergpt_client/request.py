@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -49,7 +50,13 @@ def key_headers(api_key: str | None) -> dict[str, str]:
 
 
 def timeouts(seconds: float) -> httpx.Timeout:
-    """Return the timeouts: at most ``seconds`` without a byte in either direction, and at most 10 s to connect."""
+    """Return the timeouts: at most ``seconds`` without a byte in either direction, and at most 10 s to connect.
+
+    Raises:
+        ValueError: ``seconds`` is not above 0.
+    """
+    if not seconds > 0:
+        raise ValueError(f"timeout must be above 0 seconds, not {seconds}.")
     return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
 
@@ -60,7 +67,19 @@ def read_file(file: File) -> tuple[str, bytes]:
     if isinstance(file, str | PathLike):
         path = Path(fspath(file))
         return path.name, path.read_bytes()
+    if not hasattr(file, "read"):
+        raise not_a_prompt(file)
     return "prompt", binary(file.read())
+
+
+def not_a_prompt(value: object) -> ValueError:
+    """Return the error of a value that is given as a prompt and cannot be one."""
+    told = f"A prompt is a path, bytes, or a file opened in binary mode, not {type(value).__name__}"
+    if hasattr(value, "__array__"):
+        return ValueError(f"{told}: to_wav(samples, sample_rate) makes one of an array.")
+    if isinstance(value, AsyncIterable):
+        return ValueError(f"{told}: AsyncClient streams chunks that come from an asynchronous iterable.")
+    return ValueError(f"{told}; a stream also takes an iterable of bytes.")
 
 
 def binary(part: object) -> bytes:

@@ -41,19 +41,24 @@ class Stream(StreamState[Prompt]):
         self.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the audio. Raises WhisperGPTError if the server refuses, fails, vanishes or is silent for too long."""
-        self.open()
-        try:
-            while self._protocol.phase is not Phase.DONE:
-                try:
-                    audio = self._receive()
-                except WhisperGPTError as lost:
-                    self._go_on(lost)
-                    continue
-                if audio:
-                    yield audio
-        finally:
-            self.close()
+        """Yield the audio, to one reader.
+
+        Raises:
+            WhisperGPTError: the server refuses, fails, vanishes or is silent for too long, or the stream is being read.
+        """
+        with self._reading():
+            self.open()
+            try:
+                while self._protocol.phase is not Phase.DONE:
+                    try:
+                        audio = self._receive()
+                    except WhisperGPTError as lost:
+                        self._go_on(lost)
+                        continue
+                    if audio:
+                        yield audio
+            finally:
+                self.close()
 
     def arrays(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the audio as float32 ``[n]`` from -1 to 1 (needs the extra ``numpy``)."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from whispergpt_client.errors import WhisperGPTError
@@ -36,6 +39,7 @@ class StreamState(Generic[PromptT]):
         self._retry_seconds = retry_seconds if is_file(prompt) else 0.0  # chunks cannot be sent twice
         self._protocol = StreamProtocol(request)
         self._closed = False
+        self._reader = Lock()
 
     @property
     def session(self) -> dict[str, Any]:
@@ -56,6 +60,17 @@ class StreamState(Generic[PromptT]):
     def frames(self) -> int:
         """Frames received so far, over all connections."""
         return self._protocol.frames
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Give the stream to one reader at a time. Raises WhisperGPTError if another has it."""
+        if not self._reader.acquire(blocking=False):
+            told = "The stream is being read already; make another stream for another reader."
+            raise WhisperGPTError("usage_error", "in_use", told)
+        try:
+            yield
+        finally:
+            self._reader.release()
 
     def _check_closed(self) -> None:
         if self._closed:
