@@ -83,6 +83,7 @@ class Engine:
             require_room(model, slots, device, kept_in, whole_tiles(1, device))
             self._slots = Slots(model.step, slots, device, kept_in)
             self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
+            self._slots.low_pass = self.path.low_pass
             self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
@@ -224,7 +225,6 @@ class Engine:
             self._fail(self.scheduler.streams(slots[~whole]), report)
             slots, codes, samples = slots[whole], codes[whole], samples[whole]
         if len(slots):
-            self._slots.low_pass.apply(slots, samples)
             self._take(slots, codes, samples, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1

@@ -12,6 +12,7 @@ import torch
 from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.replay import Run, run_timed
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, clone, copy_into
 
@@ -42,7 +43,7 @@ class GraphPath:
         self._active_here = torch.zeros(slots, dtype=torch.bool, pin_memory=pinned)
         self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=pinned)
         self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=pinned)
-        self._blocks = BlockPool(slots)
+        self._blocks, self.low_pass = BlockPool(slots), LowPass(slots)
         self._done = torch.cuda.Event()
         self._graph, self._parts = self._capture()
         self.name = f"cuda-graph-{slots}"
@@ -62,7 +63,9 @@ class GraphPath:
         self._samples_here.copy_(self._samples, non_blocking=True)
         self._done.record()
         self._done.synchronize()
-        return self._codes_here.numpy()[slots], self._blocks.gather(self._samples_here.numpy(), slots)
+        samples = self._blocks.gather(self._samples_here.numpy(), slots)
+        self.low_pass.apply(slots, samples)
+        return self._codes_here.numpy()[slots], samples
 
     def _run(self, mark: Callable[[str], None] | None = None) -> None:
         codes, samples = self._frame_step(self._state, self._active, mark)

@@ -53,6 +53,7 @@ class GpuPath:
 
     Attributes:
         kernels: launches in a step.
+        low_pass: limits of the slots' streams, by which their samples are filtered.
     """
 
     slow_because: str | None = None
@@ -61,6 +62,7 @@ class GpuPath:
         self.dtype = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "keys").dtype
         self._device = device
         self._program = FrameProgram(frame_step, state, slots, self.dtype)
+        self.low_pass = self._program.low_pass
         rows, captured = self._program.rows, device.type == "cuda"
         self._slots_here = torch.full((rows,), UNUSED, dtype=torch.int32, pin_memory=captured)
         self._codes_here = torch.zeros_like(self._program.codes, device="cpu", pin_memory=captured)
