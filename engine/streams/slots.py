@@ -46,7 +46,10 @@ class Slots:
         return 0 if self.snapshots is None else self.snapshots.influence
 
     def begin(self, streams: list[Stream]) -> list[bool]:
-        """Fill the slots of streams that start; returns whether the logits of each are finite."""
+        """Fill the slots of streams that start; returns whether the logits of each are finite.
+
+        The host waits for that, and so for the copies of the prompts, whose memory may be used again from then on.
+        """
         slots, prompts = [stream.slot for stream in streams], [stream.prompt for stream in streams]
         self.fill(slots, prompts, [s.sampling for s in streams], [s.plan.first_frame for s in streams])
         if self.low_pass is not None:
