@@ -34,6 +34,7 @@ from whispergpt.engine.config import (
     StackConfig,
 )
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -54,7 +55,7 @@ _SECONDS_AHEAD = 3
 
 
 class StubPath:
-    """Step path that computes nothing: it hands out noise."""
+    """Step path that computes nothing, as on a GPU, which filters limited streams too: it hands out noise."""
 
     name, dtype = "stub", torch.float32
     slow_because: str | None = None
@@ -63,7 +64,7 @@ class StubPath:
         draw = np.random.default_rng(0)
         self._codes = draw.integers(0, 1024, (slots, books), np.int32)
         self._samples = draw.integers(-999, 999, (slots, HOP), np.int16)
-        self._blocks = BlockPool(slots)
+        self._blocks, self.low_pass = BlockPool(slots), LowPass(slots)
 
     def step(
         self, slots: list[int] | npt.NDArray[np.int64], stages: dict[str, float] | None = None

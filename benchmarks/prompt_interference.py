@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import torch
@@ -23,15 +23,13 @@ from whispergpt.load.percentiles import Percentiles
 PROMPT_SECONDS = 10
 
 
-def paced(runner: OurRunner, seconds: float, desk: BenchDesk | None = None) -> Iterator[float]:
-    """Yield the milliseconds of each step; a step begins no earlier than its frame is due."""
+def paced(runner: OurRunner, seconds: float, between: Callable[[], object] = lambda: None) -> Iterator[float]:
+    """Yield the milliseconds of each step; a step begins no earlier than its frame is due, and behind ``between``."""
     began = time.perf_counter()
     for frame in range(round(seconds * FRAME_RATE)):
         if (ahead := began + frame / FRAME_RATE - time.perf_counter()) > 0:
             time.sleep(ahead)
-        if desk:
-            desk.count_finished()
-            desk.keep_coming(PROMPT_SECONDS)
+        between()
         started = time.perf_counter()
         runner.advance()
         yield 1000 * (time.perf_counter() - started)
@@ -51,7 +49,12 @@ def main() -> int:
     list(paced(runner, 2))
     alone = Percentiles.of(list(paced(runner, options.seconds)))
     with closing(BenchDesk(runner.engine)) as desk:
-        beside = Percentiles.of(list(paced(runner, options.seconds, desk)))
+
+        def keep_coming() -> None:
+            desk.count_finished()
+            desk.keep_coming(PROMPT_SECONDS)
+
+        beside = Percentiles.of(list(paced(runner, options.seconds, keep_coming)))
     told = {
         "streams": options.streams,
         "prompts_read": desk.counted,

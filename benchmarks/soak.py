@@ -17,7 +17,7 @@ from statistics import median
 
 from whispergpt.benchmarks.preset import build_preset, prompt_audio
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.device import pick_device
+from whispergpt.engine.device import DeviceError, pick_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
@@ -98,7 +98,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.minutes < 1:
         parser.error("--minutes must be at least 1")
-    device = pick_device(options.device)
+    try:
+        device = pick_device(options.device)
+    except DeviceError as error:
+        parser.error(str(error))
     engine = Engine(build_preset("default", device), device)
     lines = []
     for minute in soak(engine, options.minutes):

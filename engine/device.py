@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 
 import torch
 
 _LOST = re.compile(r"CUDA error:|Triton Error \[CUDA\]:|CUDNN_STATUS_|CUBLAS_STATUS_EXECUTION_FAILED")
 """Openings of what torch and Triton say of an error on the device."""
+_STEPS_PRIORITY, _PROMPTS_PRIORITY = -1, 0
+"""Priorities of CUDA streams: the lower number goes first."""
 
 
 class DeviceError(ValueError):
@@ -47,6 +52,42 @@ def _start_cuda(name: str) -> None:
                 f"{torch.version.cuda}; update the driver, or use --device cpu."
             ) from None
         raise DeviceError(f"torch {torch.__version__} cannot use {name!r}: {_first_line(error)}") from None
+
+
+def for_steps(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context for a frame step's work, which a GPU starts before all work of prompts that waits.
+
+    Graphs captured in the context keep that priority. What the caller has queued for the GPU is done first.
+    """
+    return _on_stream(device, _STEPS_PRIORITY)
+
+
+def for_prompts(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context for prompts' work, which a GPU does in the order of its calls and beside the steps.
+
+    What the caller has queued for the GPU is done first. Results are complete once the host has waited for a later
+    one, as ``Tensor.cpu`` does in this context; only then may a step read them.
+    """
+    return _on_stream(device, _PROMPTS_PRIORITY)
+
+
+@contextmanager
+def _on_stream(device: torch.device, priority: int) -> Iterator[None]:
+    if device.type != "cuda":
+        yield
+        return
+    index = torch.cuda.current_device() if device.index is None else device.index
+    stream, before = _stream(index, priority), torch.cuda.current_stream(index)
+    if before != stream:
+        stream.wait_stream(before)
+    with torch.cuda.stream(stream):  # which makes its device the current one, too
+        yield
+
+
+@cache
+def _stream(index: int, priority: int) -> torch.cuda.Stream:
+    """Return the CUDA stream of a device that all engines of this process use."""
+    return torch.cuda.Stream(index, priority=priority)
 
 
 def loss_of_device(error: BaseException) -> str | None:

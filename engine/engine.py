@@ -20,7 +20,7 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, lo
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
-from whispergpt.engine.device import dtype_name, loss_of_device, pick_device
+from whispergpt.engine.device import dtype_name, for_prompts, for_steps, loss_of_device, pick_device
 from whispergpt.engine.messages import ModelInfo, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.native.check import find_kernels
@@ -81,9 +81,12 @@ class Engine:
             self.kernels = find_kernels(model.step, device, dtype)
             kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in, whole_tiles(1, device))
-            self._slots = Slots(model.step, slots, device, kept_in)
-            self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
-            self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
+            with for_steps(device):
+                self._slots = Slots(model.step, slots, device, kept_in)
+                self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
+                self._slots.low_pass = self.path.low_pass
+            with for_prompts(device):
+                self._prompts = prompt_path(model.step, device, self.kernels, kept_in)
         config = model.step.model.config
         self._exact = exact and isinstance(self.path, NativePath)
         if config.fine is not None:  # without one, frames have fewer codes than their prompt's
@@ -177,7 +180,7 @@ class Engine:
         if self._slots.snapshots is None:
             raise ResumeError(f"Streams of '{self.model.id}' cannot go on from a token: it has no fine stage.")
         most = frames_in_exact_snapshot(self.model.step.model.config)  # it may come from a strict server
-        with torch.inference_mode():
+        with torch.inference_mode(), for_prompts(self.device):
             state = PromptState.fresh(self.model.step, self.device, self.path.dtype)
             codes = resumed_codes(state, snapshot, self.model.step.books, most).to(self.device)
             return PromptEncoder.resuming(self._prompts, state, codes, self._slots.influence, snapshot)
@@ -200,13 +203,17 @@ class Engine:
         """Draw a stream's codes differently from its next frame on."""
         stream.sampling = sampling
         if stream.status == "playing":
-            with torch.inference_mode():
+            with torch.inference_mode(), for_steps(self.device):
                 self._slots.set_sampling([stream.slot], [sampling])
             self._changed.add(stream)
 
     @torch.inference_mode()
     def step(self) -> StepReport:
         """Admit waiting streams, then give every runnable stream its next frame."""
+        with for_steps(self.device):
+            return self._step()
+
+    def _step(self) -> StepReport:
         report = StepReport(started=self.scheduler.admit())
         if report.started:
             self._begin(report.started, report)
@@ -224,7 +231,6 @@ class Engine:
             self._fail(self.scheduler.streams(slots[~whole]), report)
             slots, codes, samples = slots[whole], codes[whole], samples[whole]
         if len(slots):
-            self._slots.low_pass.apply(slots, samples)
             self._take(slots, codes, samples, report)
         report.seconds = time.perf_counter() - began
         self._steps += 1
@@ -302,7 +308,8 @@ class Engine:
         cost = StepCost([], [])
         for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):
             new = range(cost.streams[-1] if cost.streams else 0, streams)
-            self._slots.fill(new, [self._noise] * len(new), [_TRIED] * len(new))
+            with for_steps(self.device):
+                self._slots.fill(new, [self._noise] * len(new), [_TRIED] * len(new))
             taken = []
             for _ in range(COST_STEPS):
                 began = time.perf_counter()

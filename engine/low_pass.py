@@ -6,12 +6,14 @@ cepstrum). Low frequencies are delayed by three samples at most. Up to 500 Hz be
 0.01 dB of 1; from 200 Hz above it, it is below -45 dB.
 
 The state is the last ``HISTORY`` samples before the filter, which a resumed stream has too. Coefficients are multiples
-of 2^-24 and samples are integers, so that float64 sums are exact: their order, the number of streams in a step and the
-processor do not matter.
+of 2^-24 and samples are integers, so that sums in float64 or 64-bit integers are exact: their order, the number of
+streams in a step and the processor do not matter. Steps by kernels filter in a kernel of their own
+(``native/src/low_pass.h``, ``gpu/kernels/sound.py``) and those by PyTorch here, with the same samples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -26,13 +28,17 @@ HISTORY = TAPS - 1
 """Samples before a frame on which its filtered samples depend."""
 _PASS_BELOW_HZ, _STOP_ABOVE_HZ = 500, 200
 _STOP_DB = 50.0
-_GRAIN = 2.0**-24
-"""Unit of the coefficients."""
+FRACTION_BITS = 24
+"""Bits of a coefficient behind the binary point."""
+_GRAIN = 2.0**-FRACTION_BITS
 _SPECTRUM = 1 << 14
 _BLOCK = 80
 """Samples of a row of the product: a short block repeats less, and a long one is faster to multiply."""
 _ROWS = 64
 """Frames filtered at a time, which fit into a processor's cache."""
+
+_UNLIMITED = -1
+_NUMBERS = {NO_LIMIT: _UNLIMITED} | {limit_hz: number for number, limit_hz in enumerate(LIMITS_HZ)}
 
 Samples = npt.NDArray[np.int16]
 
@@ -54,6 +60,11 @@ def coefficients(limit_hz: int) -> npt.NDArray[np.float64]:
     cepstrum[_SPECTRUM // 2 + 1 :] = 0
     found = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)))[:TAPS]
     return np.asarray(np.rint(found / found.sum() / _GRAIN) * _GRAIN)
+
+
+def whole_coefficients() -> Tensor:
+    """Return the filters of ``LIMITS_HZ`` in units of 2^-24, int32 ``[limits, TAPS]``."""
+    return torch.from_numpy(np.stack([coefficients(limit_hz) / _GRAIN for limit_hz in LIMITS_HZ])).to(torch.int32)
 
 
 @cache
@@ -92,38 +103,46 @@ class LowPass:
 
     Args:
         slots: their number.
+        device: where the step filters.
+
+    Attributes:
+        numbers: place of each slot's limit in ``LIMITS_HZ``, int32 ``[slots]``; negative without a limit.
+        history: samples before the filter, int16 ``[slots, HISTORY]``; those of slots without a limit have no meaning.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._limits = np.zeros(slots, np.int64)
-        self._history = np.zeros((slots, HISTORY), np.int16)
-        self._workspace = _Workspace()
+    def __init__(self, slots: int, device: torch.device = torch.device("cpu")) -> None:  # noqa: B008
+        self.numbers = torch.full((slots,), _UNLIMITED, dtype=torch.int32, device=device)
+        self.history = torch.zeros(slots, HISTORY, dtype=torch.int16, device=device)
+        self._workspace: _Workspace | None = None
 
-    def begin(self, slot: int, limit_hz: int, history: Samples) -> None:
-        """Begin a stream in a slot behind the samples ``history`` ``[HISTORY]``, as they were before the filter."""
-        self._limits[slot] = limit_hz
-        if limit_hz:
-            self._history[slot] = history
+    def begin(self, slots: Sequence[int], limits_hz: Sequence[int], histories: Sequence[Samples]) -> None:
+        """Begin a stream in each of ``slots``, behind its samples ``[HISTORY]`` as they were before the filter."""
+        numbers = [_NUMBERS[limit_hz] for limit_hz in limits_hz]
+        device = self.numbers.device
+        self.numbers[torch.tensor(slots, device=device)] = torch.tensor(numbers, dtype=torch.int32, device=device)
+        limited = [place for place, number in enumerate(numbers) if number != _UNLIMITED]
+        if limited:
+            at = torch.tensor([slots[place] for place in limited], device=device)
+            self.history[at] = torch.from_numpy(np.stack([histories[place] for place in limited])).to(device)
 
-    def apply(self, slots: npt.NDArray[np.int64], samples: Samples) -> None:
-        """Filter a frame of each of ``slots``, ``samples`` ``[n, 320]``, in place; those without a limit stay."""
-        limits = self._limits[slots]
-        if not limits.any():
-            return
-        for limit_hz in LIMITS_HZ:
-            (rows,) = np.nonzero(limits == limit_hz)
+    def apply(self, slots: Sequence[int] | npt.NDArray[np.int64], samples: Samples) -> None:
+        """Filter a frame of each of ``slots``, ``samples`` ``[n, 320]``, in place, on a CPU; unlimited ones stay."""
+        numbers = self.numbers.numpy()[slots]
+        for number, limit_hz in enumerate(LIMITS_HZ):
+            (rows,) = np.nonzero(numbers == number)
             for first in range(0, len(rows), _ROWS):
-                self._filter(slots, samples, rows[first : first + _ROWS], limit_hz)
+                here = rows[first : first + _ROWS]
+                self._filter(np.asarray(slots)[here], samples, here, limit_hz)
 
     def _filter(
         self, slots: npt.NDArray[np.int64], samples: Samples, rows: npt.NDArray[np.int64], limit_hz: int
     ) -> None:
-        """Filter the frames ``rows`` of ``samples``, of slots with the same limit."""
-        here = slots[rows]
-        frames = self._workspace.frames[: len(rows)]
-        frames[:, :HISTORY] = self._history[here]
+        """Filter the frames ``rows`` of ``samples``, of ``slots`` with the same limit."""
+        self._workspace = self._workspace or _Workspace()
+        history, frames = self.history.numpy(), self._workspace.frames[: len(rows)]
+        frames[:, :HISTORY] = history[slots]
         frames[:, HISTORY:] = samples[rows]
-        self._history[here] = frames[:, HOP:]
+        history[slots] = frames[:, HOP:]
         samples[rows] = self._workspace.filter(len(rows), limit_hz)
 
 

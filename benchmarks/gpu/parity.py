@@ -11,10 +11,13 @@ import torch
 
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.gpu.options import Options, Tell
+from whispergpt.benchmarks.gpu.part import Trials
 from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.prompt_path import PromptState
-from whispergpt.engine.config import HOP
+from whispergpt.engine.config import HOP, LIMITS_HZ, NO_LIMIT
+from whispergpt.engine.device import for_prompts
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.streaming import copy_into
 from whispergpt.engine.prompts.prompt import Prompt
@@ -22,6 +25,8 @@ from whispergpt.engine.prompts.prompt import Prompt
 PROMPT_SECONDS = 1.5
 PROMPTS = 5
 """Prompts that come at once."""
+LIMITED_FRAMES = 20
+"""Most frames of the streams whose bandwidth is limited."""
 
 Played = tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]
 """Codes ``[frames]`` and samples ``[frames, 320]`` of a stream."""
@@ -66,29 +71,59 @@ def equal_prompts(engine: Engine, count: int) -> bool:
 def moved(prompt: Prompt, engine: Engine) -> Prompt:
     """Return a prompt whose state is where and as an engine keeps it."""
     state = PromptState.fresh(engine.model.step, engine.device, engine.path.dtype).stream
-    copy_into(state, prompt.state)
+    with for_prompts(engine.device):
+        copy_into(state, prompt.state)  # waits: the copies come from the host's memory
     return replace(prompt, state=state)
+
+
+def equal_limited(engine: Engine, prompt: Prompt, frames: int) -> bool:
+    """Return whether streams with each limit, and one without, are what the host's filters make of the same streams."""
+    limits = [*LIMITS_HZ, NO_LIMIT]
+    made = []
+    for prompts in ([replace(prompt, limit_hz=limit_hz) for limit_hz in limits], [replace(prompt, limit_hz=NO_LIMIT)]):
+        streams = [engine.stream(each, SamplingParams(0, 1.0, 0, 1.0), frames) for each in prompts]
+        samples: dict[int, list[npt.NDArray[np.int16]]] = {stream.id: [] for stream in streams}
+        while not all(stream.ended for stream in streams):
+            for frame in engine.step().frames:
+                samples[frame.stream.id].append(frame.pcm)
+        made.append([np.concatenate(samples[stream.id]) for stream in streams])
+    ours, (whole,) = made
+    host, frames_of_whole = LowPass(len(limits)), np.repeat(whole.reshape(1, frames, HOP), len(limits), 0)
+    host.begin(range(len(limits)), limits, [prompt.tail] * len(limits))
+    for number in range(frames):
+        host.apply(range(len(limits)), frames_of_whole[:, number])
+    return all(np.array_equal(found, wanted.ravel()) for found, wanted in zip(ours, frames_of_whole, strict=True))
 
 
 def run(options: Options, tell: Tell) -> None:
     """Compare one prompt and some streams on both, then streams alone and in company in the device's own format."""
+    trials = Trials(tell)
+    with torch.inference_mode():
+        with trials.trial("float32"):
+            _compare_with_the_cpu(options, tell)
+        own = Engine.load("speech", options.device, options.seeds + options.company)
+        prompt = own.encode_prompt(prompt_audio(own.model.step, PROMPT_SECONDS))
+        told = {"dtype": own.dtype, "path": own.path.name, "streams": options.seeds + options.company}
+        with trials.trial("same_seed"):
+            same = equal_in_company(own, prompt, options.seeds, options.company, options.frames)
+            tell({"same_seed": {**told, "equal_bits": same}})
+        with trials.trial("limited"):
+            tell({"limited": {"equal_bits": equal_limited(own, prompt, min(options.frames, LIMITED_FRAMES))}})
+        with trials.trial("prompts_together"):
+            tell({"prompts_together": {"prompts": PROMPTS, "equal_bits": equal_prompts(own, PROMPTS)}})
+
+
+def _compare_with_the_cpu(options: Options, tell: Tell) -> None:
+    """Compare a prompt, and streams behind the same one, in float32."""
     ours = Engine.load("speech", options.device, options.seeds + options.company, dtype="float32")
     tell({"float32_path": ours.path.name})
     reference = Engine.load("speech", "cpu", options.seeds, dtype="float32")
     audio = prompt_audio(ours.model.step, PROMPT_SECONDS)
-    with torch.inference_mode():
-        prompt, wanted = ours.encode_prompt(audio), reference.encode_prompt(audio)
-        tell({"prompt": _prompts_apart(prompt, wanted)})
-        seeds = list(range(options.seeds))
-        played = play(ours, moved(wanted, ours), seeds, options.frames)
-        tell({"streams": _streams_apart(played, play(reference, wanted, seeds, options.frames))})
-        del ours, reference
-        own = Engine.load("speech", options.device, options.seeds + options.company)
-        told = {"dtype": own.dtype, "path": own.path.name, "streams": options.seeds + options.company}
-        same = equal_in_company(own, own.encode_prompt(audio), options.seeds, options.company, options.frames)
-        tell({"same_seed": {**told, "equal_bits": same}})
-        together = equal_prompts(own, PROMPTS)
-    tell({"prompts_together": {"prompts": PROMPTS, "equal_bits": together}})
+    prompt, wanted = ours.encode_prompt(audio), reference.encode_prompt(audio)
+    tell({"prompt": _prompts_apart(prompt, wanted)})
+    seeds = list(range(options.seeds))
+    played = play(ours, moved(wanted, ours), seeds, options.frames)
+    tell({"streams": _streams_apart(played, play(reference, wanted, seeds, options.frames))})
 
 
 def _prompts_apart(ours: Prompt, wanted: Prompt) -> dict[str, float]:

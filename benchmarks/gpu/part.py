@@ -8,13 +8,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from whispergpt.benchmarks.gpu.options import Options
+from whispergpt.benchmarks.gpu.options import Options, Tell
+from whispergpt.engine.device import loss_of_device
 
 _CONTEXT = get_context("forkserver")
 """Children are forked from a process that has imported the engine and has touched no device."""
@@ -52,6 +53,40 @@ def run_part(module: str, options: Options, seconds: float) -> dict[str, Any]:
     return found | {"seconds": round(time.monotonic() - begun, 1)}
 
 
+class Trials:
+    """Measurements within a part, each of which may fail without the others.
+
+    Their errors are told as ``failed``, a sentence by the name of each.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell, self._failed = tell, dict[str, str]()
+
+    @contextlib.contextmanager
+    def trial(self, name: str) -> Iterator[None]:
+        """Return a context for one measurement.
+
+        Raises:
+            ModuleNotFoundError: a package is missing, which the whole part needs.
+            RuntimeError: the device is lost to this process.
+        """
+        try:
+            yield
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:
+            self._failed[name] = sentence(error)
+            self._tell({"failed": dict(self._failed)})
+            if loss_of_device(error):
+                raise
+            traceback.print_exc()
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error's type and first line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def _enter(module: str, options: Options, pipe: Connection) -> None:
     """Run a part, in the child."""
     os.setsid()  # what the part starts is ended with it
@@ -62,8 +97,7 @@ def _enter(module: str, options: Options, pipe: Connection) -> None:
     except ModuleNotFoundError as error:
         pipe.send({"missing": error.name})
     except BaseException as error:
-        lines = str(error).strip().splitlines() or [""]
-        pipe.send({"error": f"{type(error).__name__}: {lines[0]}", "traceback": traceback.format_exc()[-4000:]})
+        pipe.send({"error": sentence(error), "traceback": traceback.format_exc()[-4000:]})
 
 
 def _end_group(leader: int | None) -> None:

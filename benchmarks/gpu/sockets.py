@@ -9,6 +9,7 @@ from typing import Any
 
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT, ServerProcess
 from whispergpt.benchmarks.gpu.options import Options, Tell
+from whispergpt.benchmarks.gpu.part import Trials
 from whispergpt.benchmarks.ours import PROMPT_SECONDS
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
@@ -43,10 +44,13 @@ def run(options: Options, tell: Tell) -> None:
     with ServerProcess(*arguments, environment=environment) as server:
         address = stream_address(server.url)
         alone = steady(_ASKED, options.prompts // 3, 0.5, seed=1, apart=_APART_SECONDS)
-        tell({"idle": _first_audio(_listen(address, alone))})
         asked = open_loop(_ASKED, RATE * _ASKED.mean_seconds, options.requests / RATE, seed=2)
-        tell({f"at_{RATE:g}_a_second": _first_audio(_listen(address, asked))})
-        tell({"listeners": _first_gap(address, options)})
+        trials = Trials(tell)
+        for name, visits in {"idle": alone, f"at_{RATE:g}_a_second": asked}.items():
+            with trials.trial(name):
+                tell({name: _first_audio(_listen(address, visits))})
+        with trials.trial("listeners"):
+            tell({"listeners": _first_gap(address, options)})
 
 
 def _first_gap(address: str, options: Options) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from whispergpt.benchmarks.arithmetic import flops_per_frame, traffic_per_frame
 from whispergpt.benchmarks.ceiling import gemm_gflops
 from whispergpt.benchmarks.gpu.options import Options, Tell
+from whispergpt.benchmarks.gpu.part import Trials
 from whispergpt.benchmarks.lower_bounds import Gpu, data_sheet, floor
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.preset import build_preset
@@ -26,28 +27,32 @@ def run(options: Options, tell: Tell) -> None:
     device = torch.device(options.device)
     runner = OurRunner(build_preset("default", device), device)
     told: dict[str, Any] = {}
+    trials = Trials(tell)
     for streams in options.streams:
-        runner.prepare(streams)
-        runner.advance()  # in which the streams start
-        path = runner.engine.path
-        if not told:
+        with trials.trial(f"{streams} streams"):  # the most may not fit into the memory, and fewer do
+            told[str(streams)] = _timed(runner, streams, options.steps)
+            path = runner.engine.path
             kernels = path.kernels if isinstance(path, GpuPath) else None
             tell({"fingerprint": runner.engine.fingerprint, "slow_because": path.slow_because, "kernels": kernels})
-        of_path, of_engine = _times(runner, streams, options.steps)
-        stages = {stage: 1e3 * each for stage, each in runner.stage_seconds(streams, options.steps).items()}
-        told[str(streams)] = {"step_ms": vars(of_path), "engine_ms": vars(of_engine), "stage_ms": stages}
-        tell({"streams": told})
+            tell({"streams": told})
     step, dtype = runner.engine.model.step, runner.engine.path.dtype
     gpus = gpus_of(device, dtype, options.seconds)
     tell({"rates": {gpu.name: {"bytes": gpu.bytes_per_second, "flops": gpu.flops_per_second} for gpu in gpus}})
     flops, traffic = sum(flops_per_frame(step).values()), traffic_per_frame(step)
     traffic = traffic.in_bfloat16() if dtype == torch.bfloat16 else traffic
-    for streams in options.streams:
-        fastest = told[str(streams)]["step_ms"]["p50"]
-        told[str(streams)]["share_of_floor"] = {
-            gpu.name: 1e3 * max(floor(gpu, flops, traffic, streams)) / fastest for gpu in gpus
-        }
+    for number, one in told.items():
+        least = {gpu.name: 1e3 * max(floor(gpu, flops, traffic, int(number))) for gpu in gpus}
+        one["share_of_floor"] = {name: each / one["step_ms"]["p50"] for name, each in least.items()}
     tell({"streams": told})
+
+
+def _timed(runner: OurRunner, streams: int, steps: int) -> dict[str, Any]:
+    """Return the times of steps of so many streams."""
+    runner.prepare(streams)
+    runner.advance()  # in which the streams start
+    of_path, of_engine = _times(runner, streams, steps)
+    stages = {stage: 1e3 * each for stage, each in runner.stage_seconds(streams, steps).items()}
+    return {"step_ms": vars(of_path), "engine_ms": vars(of_engine), "stage_ms": stages}
 
 
 def gpus_of(device: torch.device, dtype: torch.dtype, seconds: float) -> list[Gpu]:

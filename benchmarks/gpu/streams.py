@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from whispergpt.benchmarks.gpu.options import Options, Tell
+from whispergpt.benchmarks.gpu.part import Trials
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.preset import Preset, build_preset
 from whispergpt.benchmarks.realtime import MOST_STREAMS, curve, estimate, most_streams
@@ -15,8 +16,10 @@ from whispergpt.benchmarks.realtime import MOST_STREAMS, curve, estimate, most_s
 def run(options: Options, tell: Tell) -> None:
     """Search for the default model's streams, then for those of the full-size codec."""
     device = torch.device(options.device)
+    trials = Trials(tell)
     for preset in options.presets:
-        _search(preset, device, options, tell)
+        with trials.trial(preset):
+            _search(preset, device, options, tell)
 
 
 def _search(preset: Preset, device: torch.device, options: Options, tell: Tell) -> None:

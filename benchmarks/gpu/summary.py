@@ -9,11 +9,11 @@ Found = dict[str, Any]
 
 
 def passed(report: Found) -> bool:
-    """Return whether no part failed, streams and prompts have the same bits in company, and no test failed."""
+    """Return whether nothing failed, and streams, limited ones and prompts have the bits that they should have."""
     parts = report["parts"]
-    whole = all("error" not in found for found in parts.values())
+    whole = not any("error" in found or found.get("failed") for found in parts.values())
     parity = parts.get("parity", {})
-    same = all(parity.get(name, {}).get("equal_bits", True) for name in ("same_seed", "prompts_together"))
+    same = all(parity.get(name, {}).get("equal_bits", True) for name in ("same_seed", "limited", "prompts_together"))
     tests = parts.get("tests", {})
     return whole and same and not tests.get("failures", 0) and not tests.get("errors", 0)
 
@@ -26,6 +26,7 @@ def summary(report: Found) -> str:
         lines += [f"  {line}" for line in _LINES[name](found)]
         if "missing" in found:
             lines.append(f"  {name}: left out, because {found['missing']} is missing")
+        lines += [f"  {name}, {trial}: {error}" for trial, error in found.get("failed", {}).items()]
         if "error" in found:
             lines.append(f"  {name}: {found['error']}")
     return "\n".join(lines)
@@ -42,6 +43,9 @@ def _parity(found: Found) -> Iterator[str]:
     if same := found.get("same_seed"):
         said = "equal bits" if same["equal_bits"] else "OTHER BITS"
         yield f"alone and among {same['streams']} streams, {same['dtype']}: {said}"
+    if limited := found.get("limited"):
+        said = "equal bits" if limited["equal_bits"] else "OTHER BITS"
+        yield f"bandwidth limited beside the host's filters: {said}"
     if prompts := found.get("prompts_together"):
         said = "equal bits" if prompts["equal_bits"] else "OTHER BITS"
         yield f"prompts alone and {prompts['prompts']} at once: {said}"
@@ -66,18 +70,22 @@ def _prompts(found: Found) -> Iterator[str]:
         yield f"prompts of {found['prompt_seconds']:g} s a second: {found['prompts_per_second']:.1f}"
     if "starts_per_second" in found:
         yield f"{found['starts']} starts in a step of {found['starting_step_ms']:.1f} ms"
+    if steps := found.get("steps_beside_prompts"):
+        alone, beside = (steps[name]["p99"] for name in ("alone_ms", "beside_ms"))
+        beyond = f"beside {steps['prompts_per_second']:.0f} prompts a second {beside:.2f} ms"
+        yield f"step of {steps['streams']:,}, p99: alone {alone:.2f} ms, {beyond}"
 
 
 def _streams(found: Found) -> Iterator[str]:
     for preset, one in found.items():
-        if isinstance(one, dict):
+        if isinstance(one, dict) and "estimated_streams" in one:
             said = one.get("realtime_streams", f"about {one['estimated_streams']:.0f}, not played")
             yield f"real-time streams, {preset}: {said}"
 
 
 def _sockets(found: Found) -> Iterator[str]:
     for name, one in found.items():
-        if isinstance(one, dict) and (first := one["time_to_first_audio_ms"]):
+        if isinstance(one, dict) and (first := one.get("time_to_first_audio_ms")):
             yield f"first audio over sockets, {name}: {first['p50']:.1f} ms, p95 {first['p95']:.1f} ms"
     if listeners := found.get("listeners"):
         said = "no gap" if listeners["first_gap_after_seconds"] is None else "then the first gap"
@@ -95,7 +103,7 @@ def _peers(found: Found) -> Iterator[str]:
         if isinstance(one, list):
             best = max(each.get("estimated_streams", 0.0) for each in one)
             yield f"{name}: about {best:.0f} streams, uncompiled"
-        elif isinstance(one, dict):
+        elif isinstance(one, dict) and "missing" in one:
             yield f"{name}: left out, because {one['missing']} is missing"
 
 

@@ -11,12 +11,14 @@ import torch
 
 from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP
+from whispergpt.engine.device import for_steps
 from whispergpt.engine.gpu.replay import Run, run_timed
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, clone, copy_into
 
 WARM_UP_STEPS = 3
-"""Steps before the capture, on a separate CUDA stream, as torch.cuda.CUDAGraph requires."""
+"""Steps before the capture, on a CUDA stream that is not the default one, as torch.cuda.CUDAGraph requires."""
 
 
 class GraphPath:
@@ -42,9 +44,10 @@ class GraphPath:
         self._active_here = torch.zeros(slots, dtype=torch.bool, pin_memory=pinned)
         self._codes_here = torch.zeros(slots, frame_step.books, dtype=torch.int32, pin_memory=pinned)
         self._samples_here = torch.zeros(slots, HOP, dtype=torch.int16, pin_memory=pinned)
-        self._blocks = BlockPool(slots)
+        self._blocks, self.low_pass = BlockPool(slots), LowPass(slots)
         self._done = torch.cuda.Event()
-        self._graph, self._parts = self._capture()
+        with for_steps(device):
+            self._graph, self._parts = self._capture()
         self.name = f"cuda-graph-{slots}"
 
     @torch.inference_mode()
@@ -53,16 +56,19 @@ class GraphPath:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
         self._active_here.zero_()
         self._active_here[slots] = True
-        self._active.copy_(self._active_here, non_blocking=True)
-        if stages is None:
-            self._graph.replay()
-        else:
-            run_timed(self._parts, stages)
-        self._codes_here.copy_(self._codes, non_blocking=True)
-        self._samples_here.copy_(self._samples, non_blocking=True)
-        self._done.record()
-        self._done.synchronize()
-        return self._codes_here.numpy()[slots], self._blocks.gather(self._samples_here.numpy(), slots)
+        with for_steps(self._active.device):
+            self._active.copy_(self._active_here, non_blocking=True)
+            if stages is None:
+                self._graph.replay()
+            else:
+                run_timed(self._parts, stages)
+            self._codes_here.copy_(self._codes, non_blocking=True)
+            self._samples_here.copy_(self._samples, non_blocking=True)
+            self._done.record()
+            self._done.synchronize()
+        samples = self._blocks.gather(self._samples_here.numpy(), slots)
+        self.low_pass.apply(slots, samples)
+        return self._codes_here.numpy()[slots], samples
 
     def _run(self, mark: Callable[[str], None] | None = None) -> None:
         codes, samples = self._frame_step(self._state, self._active, mark)
@@ -73,19 +79,13 @@ class GraphPath:
     def _capture(self) -> tuple[torch.cuda.CUDAGraph, list[tuple[str, Run]]]:
         """Capture a step, and its parts. No slot is active; the state is restored afterwards in any case."""
         before, device = clone(self._state), self._active.device
-        aside = torch.cuda.Stream(device)
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP_STEPS):
-                self._run()
-        torch.cuda.current_stream(device).wait_stream(aside)
+        for _ in range(WARM_UP_STEPS):
+            self._run()
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream(device)):
             self._run()
         torch.cuda.synchronize(device)
-        with torch.cuda.stream(aside):
-            parts = self._capture_parts(pool)
-        torch.cuda.current_stream(device).wait_stream(aside)
+        parts = self._capture_parts(pool)
         copy_into(self._state, before)
         return graph, parts
 

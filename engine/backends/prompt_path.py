@@ -17,6 +17,7 @@ from torch import Tensor
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import HOP
+from whispergpt.engine.device import for_prompts
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, copy_into, leaf
 from whispergpt.engine.native.check import Kernels
@@ -27,8 +28,12 @@ from whispergpt.engine.native.weights import Weights
 
 @dataclass
 class PromptState:
-    """The state of each stage, with one slot, and the number of frames that each has done."""
+    """The state of each stage, with one slot, and the number of frames that each has done.
 
+    Its tensors are written in the context ``for_prompts`` of their device.
+    """
+
+    device: torch.device
     encoder: State
     sounding: State
     reading: State
@@ -39,9 +44,10 @@ class PromptState:
     @classmethod
     def fresh(cls, step: FrameStep, device: torch.device, kept_in: torch.dtype = torch.float32) -> PromptState:
         """Return the state of a prompt before its first chunk; ``kept_in``: dtype of the model's caches."""
-        stream = step.init_state(1, device, kept_in)
-        sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
-        return cls(step.codec.init_encoder_state(1, device), sounding, stream)
+        with for_prompts(device):
+            stream = step.init_state(1, device, kept_in)
+            sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
+            return cls(device, step.codec.init_encoder_state(1, device), sounding, stream)
 
     @property
     def stream(self) -> State:
@@ -59,6 +65,8 @@ class Heard:
 
 class PromptPath(Protocol):
     """The three stages. Those of one prompt may run at once; two prompts in one stage take turns, or go together.
+
+    All are called in the context ``for_prompts`` of the device.
 
     Attributes:
         lanes: most prompts that a stage takes together; none changes what becomes of another. An error leaves the

@@ -17,6 +17,7 @@ from whispergpt.engine.backends.step_threads import StepThreads
 from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.config import HOP, Dtype
 from whispergpt.engine.gpu.launch import whole_blocks
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, leaf, rows
 from whispergpt.engine.native.check import Kernels
@@ -42,11 +43,13 @@ class StepPath(Protocol):
         name: part of the fingerprint, as is ``dtype``.
         dtype: of matrix products.
         slow_because: why a faster way is not used; None where there is no faster one.
+        low_pass: limits of the slots' streams, by which ``step`` filters their samples.
     """
 
     name: str
     dtype: torch.dtype
     slow_because: str | None
+    low_pass: LowPass
 
     def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         """Compute one frame of each slot: codes ``[n, K]`` and samples ``[n, 320]``, which the caller may keep.
@@ -108,6 +111,7 @@ class NativePath:
         self, frame_step: FrameStep, state: State, slots: int, weights: Weights, threads: int | None = None
     ) -> None:
         self._program = FrameProgram(frame_step, state, slots, weights)
+        self.low_pass = self._program.low_pass
         self._logits = leaf(state, "logits").numpy()
         self._threads = StepThreads(threads or usable_processors())
         self._blocks = BlockPool(slots)
@@ -139,6 +143,7 @@ class TorchPath:
         self, frame_step: FrameStep, state: State, slots: int, device: torch.device, slow_because: str | None = None
     ) -> None:
         self._frame_step, self._device, self.slow_because = frame_step, device, slow_because
+        self.low_pass = LowPass(slots)
         self._tiles = [rows(state, first, first + TILE) for first in range(0, slots, TILE)]
         self.name = f"torch-tile{TILE}"
 
@@ -155,4 +160,5 @@ class TorchPath:
             clock = None if stages is None else StageClock(self._device, stages)
             tile_codes, tile_samples = self._frame_step(self._tiles[tile], active.to(self._device), clock)
             codes[places], samples[places] = tile_codes.cpu().numpy()[within], tile_samples.cpu().numpy()[within]
+        self.low_pass.apply(slots, samples)
         return codes, samples

@@ -17,6 +17,7 @@ from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import lstm, quantizer, sound, spectrum
 from whispergpt.engine.gpu.language import next_power_of_two
 from whispergpt.engine.gpu.launch import Cost, blocks, bytes_of
+from whispergpt.engine.low_pass import FRACTION_BITS, HISTORY, TAPS, LowPass, whole_coefficients
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.seanet import Decoder, Encoder, ResidualBlock
@@ -118,21 +119,35 @@ class CodecLayers(ConvolutionLayers):
                 raise TypeError(f"there is no kernel for {type(layer).__name__}")
         return x
 
-    def to_16_bits(self, audio: Signal, samples: Tensor, finite: Tensor) -> None:
-        """Convert each row's ``audio`` to ``samples``, int16, and ``finite``, uint8, to 1 if all are finite."""
-        at_once = self._blocks.rows
+    def to_16_bits(self, audio: Signal, samples: Tensor, finite: Tensor, low_pass: LowPass) -> None:
+        """Convert each row's ``audio`` to ``samples``, int16, and filter these where its slot has a limit.
+
+        ``finite``, uint8, becomes 1 for rows whose audio is finite. The work is counted as if all rows were limited.
+        """
+        filters = self._emitter.constant(whole_coefficients())
         self._emitter.emit(
             sound.to_16_bits,
-            lambda rows: (rows // at_once,),
+            lambda rows: (rows,),
             {
                 "audio": audio.memory,
+                "numbers": low_pass.numbers,
+                "history": low_pass.history,
+                "filters": filters,
                 "samples": samples,
                 "finite": finite,
                 "SAMPLES": audio.times,
-                "BM": at_once,
-                "BT": next_power_of_two(audio.times),
+                "TAPS": TAPS,
+                "FRACTION_BITS": FRACTION_BITS,
+                "BS": next_power_of_two(audio.times),
+                "BH": next_power_of_two(HISTORY),
+                "BT": audio.times & -audio.times,
             },
-            Cost(row_bytes=audio.row_bytes + 2 * audio.times + 1),
+            Cost(
+                row_bytes=audio.row_bytes + 2 * 2 * (audio.times + HISTORY) + 1 + 4,
+                shared_bytes=bytes_of(filters),
+                operations=2 * TAPS * audio.times,
+            ),
+            warps=2,
         )
 
     def _lstm(self, layer: ResidualLSTM, x: Signal, state: State) -> Signal:

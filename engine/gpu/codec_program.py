@@ -6,13 +6,20 @@ from torch import Tensor
 
 from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.emitter import Emitter, Signal
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import State, leaf
 
 
 def decode_frame(
-    emitter: Emitter, decoder: Decoder, latent: Signal, state: State, samples: Tensor, finite: Tensor
+    emitter: Emitter,
+    decoder: Decoder,
+    latent: Signal,
+    state: State,
+    samples: Tensor,
+    finite: Tensor,
+    low_pass: LowPass,
 ) -> Signal:
     """Emit the decoding of one frame of each row from its ``latent``, float32.
 
@@ -20,13 +27,14 @@ def decode_frame(
         state: the decoder's state of all slots.
         samples: receives the frame's samples, int16 ``[rows, 320]``.
         finite: receives 1 for rows whose samples are all finite, else 0, uint8 ``[rows]``.
+        low_pass: filters of the slots, which ``samples`` go through.
 
     Returns:
-        The samples in float32, one channel.
+        The samples in float32, one channel, not filtered.
     """
     layers = CodecLayers(emitter)
     audio = layers.seanet(decoder, latent, state)
-    layers.to_16_bits(audio, samples, finite)
+    layers.to_16_bits(audio, samples, finite, low_pass)
     layers.keep_contexts()
     return audio
 

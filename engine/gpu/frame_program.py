@@ -15,6 +15,7 @@ from whispergpt.engine.gpu.kernels import draw, finish
 from whispergpt.engine.gpu.language import next_power_of_two
 from whispergpt.engine.gpu.launch import Cost
 from whispergpt.engine.gpu.layers import LayerEmitter
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -30,6 +31,7 @@ class FrameProgram(LayerEmitter):
     Attributes:
         codes: codes of the last frame, int32 ``[rows, K]``, ``LOST`` where a stream's numbers are no longer finite.
         samples: its samples, int16 ``[rows, 320]``.
+        low_pass: limits of the slots' streams, by which their samples are filtered.
     """
 
     def __init__(self, step: FrameStep, state: State, rows: int, dtype: torch.dtype) -> None:
@@ -39,6 +41,7 @@ class FrameProgram(LayerEmitter):
         self.codes = torch.zeros(self.rows, step.books, dtype=torch.int32, device=self.device)
         self.samples = torch.zeros(self.rows, HOP, dtype=torch.int16, device=self.device)
         self._finite = torch.ones(self.rows, dtype=torch.uint8, device=self.device)
+        self.low_pass = LowPass(len(logits), self.device)
         with torch.no_grad():
             self._lay_out(step, state, logits)
 
@@ -55,7 +58,8 @@ class FrameProgram(LayerEmitter):
             latent = self.buffer(1, step.codec.config.dimension)
             self.join(self.codes, step.codec.quantizer.entries[0], None, None, latent)
         self.stage("codec")
-        audio = decode_frame(self, step.codec.decoder, latent, branch(state, "decoder"), self.samples, self._finite)
+        decoder, held = step.codec.decoder, branch(state, "decoder")
+        audio = decode_frame(self, decoder, latent, held, self.samples, self._finite, self.low_pass)
         mel = None
         if model.hybrid:
             self.stage("mel")

@@ -1,7 +1,7 @@
 """The codec over prompts in lanes: a fixed number of prompts, each with up to so many frames, in one captured graph.
 
 The shape never changes and lanes share nothing, so a prompt's result does not depend on the prompts in other lanes. Its
-sums have the same order in chunks of any size.
+sums have the same order in chunks of any size. Lanes are made and used in the context ``engine.device.for_prompts``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.emitter import UNUSED, Emitter, Signal
-from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, runner
+from whispergpt.engine.gpu.replay import Run, compile_kernels, runner
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.streaming import State, branch, copy_all, leaf, rows
 
@@ -59,15 +59,13 @@ class LaneProgram(Emitter):
         self._counts.copy_(torch.tensor([*counts, *unused], dtype=torch.int32))
         self._cold.copy_(torch.tensor([*map(int, cold), *unused], dtype=torch.int32))
         copy_all(self._lanes[:lanes], states)
-        with on_device(self.device):
-            self._launch_all()
+        self._launch_all()
         copy_all(states, self._lanes[:lanes])
 
     def _finish(self) -> None:
         """End the layout: compile the kernels, and make one call of them."""
-        with on_device(self.device):
-            compile_kernels(self.launches, LANES, self.device)
-            self._launch_all = runner(self.launches, LANES, self.device)
+        compile_kernels(self.launches, LANES, self.device)
+        self._launch_all = runner(self.launches, LANES, self.device)
 
 
 class EncodeLanes(LaneProgram):

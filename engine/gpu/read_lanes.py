@@ -1,7 +1,7 @@
 """The model over prompts in lanes, by PyTorch: a fixed number of prompts and frames, in one captured graph.
 
 The shape of its products never changes, and lanes share nothing. So a prompt's result does not depend on the prompts in
-other lanes.
+other lanes. Lanes are made and used in the context ``engine.device.for_prompts``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from whispergpt.engine.config import HOP
 from whispergpt.engine.gpu.prompt_path import FRAMES, LANES
-from whispergpt.engine.gpu.replay import Run, on_device
+from whispergpt.engine.gpu.replay import Run
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, copy_all, rows
 
 WARM_UP_RUNS = 3
-"""Runs before the capture, on a separate CUDA stream, as torch.cuda.CUDAGraph requires."""
+"""Runs before the capture, on a CUDA stream that is not the default one, as torch.cuda.CUDAGraph requires."""
 
 
 class ReadLanes:
@@ -39,8 +39,7 @@ class ReadLanes:
         self._start, self._count = (torch.zeros(LANES, dtype=torch.int64, device=device) for _ in range(2))
         self._run_all: Run = self._compute
         if device.type == "cuda":
-            with on_device(device):
-                self._run_all = self._captured()
+            self._run_all = self._captured()
 
     @torch.inference_mode()
     def read(
@@ -64,8 +63,7 @@ class ReadLanes:
         self._count.copy_(torch.tensor([*map(len, codes), *unused]))
         own = self._lanes[: len(states)]
         copy_all(own, states)
-        with on_device(self._device):
-            self._run_all()
+        self._run_all()
         copy_all(states, own)
 
     @torch.inference_mode()
@@ -73,13 +71,9 @@ class ReadLanes:
         self._step.read_lanes(self._codes, self._audio, self._state, self._start, self._count)
 
     def _captured(self) -> Run:
-        aside = torch.cuda.Stream(self._device)
-        aside.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP_RUNS):
-                self._compute()
-        torch.cuda.current_stream(self._device).wait_stream(aside)
+        for _ in range(WARM_UP_RUNS):
+            self._compute()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self._device)):
             self._compute()
         return graph.replay

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,15 +12,12 @@ import torch
 from whispergpt.engine.gpu.launch import Launch
 
 Run = Callable[[], None]
-
-
-def on_device(device: torch.device) -> torch.cuda.device | nullcontext[None]:
-    """Return a context in which Triton launches on ``device``."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+MOST_COMPILERS = 16
+"""Most kernels that are compiled at once; each compilation takes some 200 MB of memory."""
 
 
 def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device) -> None:
-    """Compile what is launched, on a GPU on all processors and with a first run, before it is captured.
+    """Compile what is launched, on a GPU on several processors and with a first run, before it is captured.
 
     No row has a slot in that run. Triton's compiler leaves Python's lock to other threads for most of its time.
     """
@@ -29,7 +25,10 @@ def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device)
         import triton  # here alone: a machine without a GPU need not have it
 
         if hasattr(triton, "AsyncCompileMode"):  # before Triton 3.5 the run compiles one kernel after another
-            with ThreadPoolExecutor(os.cpu_count()) as threads, triton.AsyncCompileMode(threads):
+            with (
+                ThreadPoolExecutor(min(MOST_COMPILERS, os.cpu_count() or 1)) as threads,
+                triton.AsyncCompileMode(threads),
+            ):
                 for launch in launches:
                     launch.compile(rows)
         launch_each(launches, rows)
@@ -39,12 +38,13 @@ def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device)
 def runner(launches: Sequence[Launch], rows: int, device: torch.device, pool: Any = None) -> Run:
     """Return a function that launches all for the first ``rows`` rows; on a GPU it replays a graph captured here.
 
-    ``pool``: memory that graphs share; None for its own.
+    The graph has the priority of the current stream, which is not the default one. ``pool``: memory that graphs share;
+    None for its own.
     """
     if device.type != "cuda":
         return lambda: launch_each(launches, rows)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream(device)):
         launch_each(launches, rows)
     return graph.replay
 

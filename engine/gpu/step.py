@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 
 from whispergpt.engine.block_pool import BlockPool
+from whispergpt.engine.device import for_steps
 from whispergpt.engine.gpu.emitter import UNUSED
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import INTERPRETED, MISSING
 from whispergpt.engine.gpu.launch import ROW_BLOCK
-from whispergpt.engine.gpu.replay import Run, compile_kernels, on_device, run_timed, runner
+from whispergpt.engine.gpu.replay import Run, compile_kernels, run_timed, runner
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
 
@@ -53,6 +54,7 @@ class GpuPath:
 
     Attributes:
         kernels: launches in a step.
+        low_pass: limits of the slots' streams, by which their samples are filtered.
     """
 
     slow_because: str | None = None
@@ -61,6 +63,7 @@ class GpuPath:
         self.dtype = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "keys").dtype
         self._device = device
         self._program = FrameProgram(frame_step, state, slots, self.dtype)
+        self.low_pass = self._program.low_pass
         rows, captured = self._program.rows, device.type == "cuda"
         self._slots_here = torch.full((rows,), UNUSED, dtype=torch.int32, pin_memory=captured)
         self._codes_here = torch.zeros_like(self._program.codes, device="cpu", pin_memory=captured)
@@ -71,7 +74,7 @@ class GpuPath:
         self.name = f"triton-{_version()}"
         if captured:
             self._done = torch.cuda.Event()
-        with on_device(self._device), torch.inference_mode():
+        with for_steps(device), torch.inference_mode():
             self._whole, self._by_stage = self._prepare()
 
     @torch.inference_mode()
@@ -82,7 +85,7 @@ class GpuPath:
         rows = next(rows for rows in self._batches if rows >= count)
         self._slots_here[:count] = torch.as_tensor(slots, dtype=torch.int32)
         self._slots_here[count:rows] = UNUSED
-        with on_device(self._device):
+        with for_steps(self._device):
             self._program.slots[:rows].copy_(self._slots_here[:rows], non_blocking=True)
             if stages is None:
                 self._whole[rows]()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.config import HOP
+from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, leaf
@@ -27,6 +28,7 @@ class FrameProgram(LayerEmitter):
     Attributes:
         codes: codes of the last frame, int32 ``[rows, K]``; ``samples``: its samples, int16 ``[rows, 320]``.
         finite: whether these samples were finite, uint8 ``[rows]``.
+        low_pass: limits of the slots' streams, by which their samples are filtered.
 
     Raises:
         NativeError: the kernels are not made for a model of these sizes.
@@ -40,6 +42,7 @@ class FrameProgram(LayerEmitter):
         self.codes = self._books.T
         self.samples = self.keep(torch.zeros(rows, HOP, dtype=torch.int16)).numpy()
         self.finite = self.keep(torch.ones(rows, dtype=torch.uint8)).numpy()
+        self.low_pass = LowPass(len(leaf(state, "logits")))
         self._lay_out(step, state)
 
     def run(self, slots: npt.NDArray[np.int32], begin: int, end: int) -> dict[str, float]:
@@ -71,6 +74,7 @@ class FrameProgram(LayerEmitter):
         self.stage("codec")
         audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
         self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples), k.flags_at(self.finite)))
+        self.limit(self.samples, self.low_pass)
         mel = None
         if model.hybrid:
             self.stage("mel")

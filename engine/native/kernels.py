@@ -193,11 +193,22 @@ class Quantize(Kernel):
     _fields_ = [("input", Rows), ("times", c_int64), ("out", POINTER(c_int16)), ("finite", POINTER(c_uint8))]
 
 
+class LowPass(Kernel):
+    _fields_ = [
+        ("samples", POINTER(c_int16)),
+        ("times", c_int64),
+        ("taps", c_int64),
+        ("filters", c_void_p),
+        ("numbers", c_void_p),
+        ("history", c_void_p),
+    ]
+
+
 class Advance(Kernel):
     _fields_ = [("frame", c_void_p), ("position", c_void_p)]
 
 
 KERNELS: list[type[Kernel]] = [
     Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
-    Advance,
+    LowPass, Advance,
 ]  # fmt: skip

@@ -5,10 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from math import gcd, prod
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from whispergpt.engine.config import HOP, CodecConfig
+from whispergpt.engine.config import HOP, LIMITS_HZ, CodecConfig
+from whispergpt.engine.low_pass import TAPS, LowPass, coefficients
 from whispergpt.engine.model.cache import places_of
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from whispergpt.engine.model.frame_step import FrameStep
@@ -93,6 +96,12 @@ class LayerEmitter(Emitter):
                 self.product(before, weight[:, x.width :], None, add_to=gates)
                 self.emit(k.Cell(gates.rows, x.width, k.Rows.of(cell, index * x.width), own, y.rows))
         self.emit(k.Add(y.rows, x.width, x.rows))
+
+    def limit(self, samples: npt.NDArray[np.int16], low_pass: LowPass) -> None:
+        """Emit the filters of slots with a limit, which ``samples`` ``[rows, 320]`` go through in place."""
+        filters = self.keep(torch.from_numpy(np.stack([coefficients(limit_hz) for limit_hz in LIMITS_HZ])))
+        numbers, history = low_pass.numbers.data_ptr(), low_pass.history.data_ptr()
+        self.emit(k.LowPass(k.samples_at(samples), HOP, TAPS, filters.data_ptr(), numbers, history))
 
     def slices(self, mel: CausalMel, audio: Signal, tail: Tensor) -> Signal:
         """Emit the mel slices ``[n_mels]`` of each row's samples."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, MIN_PROMPT_SECONDS, Samples, too_long, too_short
 from whispergpt.engine.backends.prompt_path import Heard, PromptPath, PromptState
 from whispergpt.engine.config import FRAME_RATE, HOP, NO_LIMIT, SAMPLE_RATE
+from whispergpt.engine.device import for_prompts
 from whispergpt.engine.low_pass import HISTORY, low_passed
 from whispergpt.engine.low_pass import Samples as Pcm
 from whispergpt.engine.messages import FROM_SILENCE, DecoderState, Snapshot
@@ -193,12 +194,15 @@ class PromptEncoder:
         return self._committed and not self.frames_left
 
     def result(self) -> Prompt:
-        """Return the prompt, once it is ready."""
+        """Return the prompt, once it is ready, with a state that is complete on the device."""
         assert self.is_ready
-        self._path.settle(self._state)
+        with for_prompts(self._state.device):
+            self._path.settle(self._state)
+            codes = torch.cat([heard.codes for heard in self._read], dim=1).cpu()
+            samples = to_int16(torch.cat([heard.audio for heard in self._read])).cpu()  # waits for all stages
         return Prompt(
-            torch.cat([heard.codes for heard in self._read], dim=1).cpu(),
-            to_int16(torch.cat([heard.audio for heard in self._read])).cpu(),
+            codes,
+            samples,
             self._state.stream,
             self._seconds[Stage.ENCODE],
             self._seconds[Stage.DECODE] + self._seconds[Stage.READ],
@@ -259,18 +263,19 @@ def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | No
     An error leaves all of them as they were, so that each can be tried alone. ``most`` is that of ``work``.
     """
     began, path = time.perf_counter(), prompts[0]._path
-    match stage:
-        case Stage.ENCODE:
-            encoded = path.encode([(prompt._state, prompt._next_samples(most)) for prompt in prompts])
-            for prompt, codes in zip(prompts, encoded, strict=True):
-                prompt._take_codes(codes)
-        case Stage.DECODE:
-            decoded = path.decode([(prompt._state, prompt._encoded[0]) for prompt in prompts])
-            for prompt, heard in zip(prompts, decoded, strict=True):
-                prompt._take_sound(heard)
-        case Stage.READ:
-            path.read([(prompt._state, prompt._decoded[0]) for prompt in prompts])
-            for prompt in prompts:
-                prompt._take_read()
+    with for_prompts(prompts[0]._state.device):
+        match stage:
+            case Stage.ENCODE:
+                encoded = path.encode([(prompt._state, prompt._next_samples(most)) for prompt in prompts])
+                for prompt, codes in zip(prompts, encoded, strict=True):
+                    prompt._take_codes(codes)
+            case Stage.DECODE:
+                decoded = path.decode([(prompt._state, prompt._encoded[0]) for prompt in prompts])
+                for prompt, heard in zip(prompts, decoded, strict=True):
+                    prompt._take_sound(heard)
+            case Stage.READ:
+                path.read([(prompt._state, prompt._decoded[0]) for prompt in prompts])
+                for prompt in prompts:
+                    prompt._take_read()
     for prompt in prompts:
         prompt._seconds[stage] += time.perf_counter() - began

@@ -26,7 +26,7 @@ class Slots:
     Attributes:
         state: tensors with a leading slot dimension.
         snapshots: what streams can be resumed from; None for a model whose streams cannot.
-        low_pass: keeps streams within the bandwidth of their prompts.
+        low_pass: keeps streams within the bandwidth of their prompts; None until it is that of the step.
     """
 
     def __init__(self, step: FrameStep, slots: int, device: torch.device, kept_in: torch.dtype) -> None:
@@ -34,7 +34,7 @@ class Slots:
         self._rows = whole_rows(self.state).unbind()
         self._device = device
         self.snapshots: Snapshots | None = None
-        self.low_pass = LowPass(slots)
+        self.low_pass: LowPass | None = None
 
     def __getitem__(self, slot: int) -> State:
         """Return views of one slot ``[1, …]``."""
@@ -46,13 +46,17 @@ class Slots:
         return 0 if self.snapshots is None else self.snapshots.influence
 
     def begin(self, streams: list[Stream]) -> list[bool]:
-        """Fill the slots of streams that start; returns whether the logits of each are finite."""
+        """Fill the slots of streams that start; returns whether the logits of each are finite.
+
+        The host waits for that, and so for the copies of the prompts, whose memory may be used again from then on.
+        """
         slots, prompts = [stream.slot for stream in streams], [stream.prompt for stream in streams]
         self.fill(slots, prompts, [s.sampling for s in streams], [s.plan.first_frame for s in streams])
-        for stream in streams:
-            self.low_pass.begin(stream.slot, stream.prompt.limit_hz, stream.prompt.tail)
-            if self.snapshots is not None:
-                self.snapshots.begin(stream.slot, stream.prompt)
+        if self.low_pass is not None:
+            self.low_pass.begin(slots, [prompt.limit_hz for prompt in prompts], [prompt.tail for prompt in prompts])
+        if self.snapshots is not None:
+            for slot, prompt in zip(slots, prompts, strict=True):
+                self.snapshots.begin(slot, prompt)
         finite = leaf(self.state, "logits")[self._at(slots)].isfinite().all(dim=1)
         return [bool(good) for good in finite.tolist()]
 

@@ -1,4 +1,4 @@
-"""On a GPU: the loop equals the CPU's, and neither streams nor prompts depend on their company."""
+"""On a GPU: the loop and the filters equal the CPU's, and neither streams nor prompts depend on their company."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.benchmarks.gpu.parity import equal_in_company, equal_prompts
+from whispergpt.benchmarks.gpu.parity import equal_in_company, equal_limited, equal_prompts
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.gpu.launch import ROW_BLOCK
 
@@ -39,6 +39,10 @@ def test_prompt_equals_the_cpus(audio: np.ndarray) -> None:
 
 def test_same_seed_in_any_company(engine: Engine, audio: np.ndarray) -> None:
     assert equal_in_company(engine, engine.encode_prompt(audio), seeds=7, company=ROW_BLOCK + 5, frames=40)
+
+
+def test_limited_streams_are_those_of_the_hosts_filters(engine: Engine, audio: np.ndarray) -> None:
+    assert equal_limited(engine, engine.encode_prompt(audio), frames=12)
 
 
 def test_prompts_do_not_depend_on_those_beside_them(engine: Engine) -> None:

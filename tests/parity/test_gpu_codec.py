@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from whispergpt.engine.config import CODEBOOK_SIZE, ENCODEC_24KHZ, HOP, SMALL_CODEC, CodecConfig, MelConfig
+from whispergpt.engine.config import (
+    CODEBOOK_SIZE,
+    ENCODEC_24KHZ,
+    HOP,
+    LIMITS_HZ,
+    NO_LIMIT,
+    SMALL_CODEC,
+    CodecConfig,
+    MelConfig,
+)
 from whispergpt.engine.gpu.block_sizes import IN_THE_INTERPRETER
 from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.codec_program import decode_frame, mel_slices
 from whispergpt.engine.gpu.emitter import UNUSED, Emitter
 from whispergpt.engine.gpu.language import INTERPRETED
 from whispergpt.engine.gpu.launch import whole_blocks
+from whispergpt.engine.low_pass import HISTORY, LowPass
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.mel import CausalMel
@@ -45,7 +56,8 @@ class Decoder(Emitter):
         self.finite = torch.zeros(self.rows, dtype=torch.uint8)
         self.stage("codec")
         latent = CodecLayers(self).entries(self.codes, codec.quantizer.entries)
-        self.audio = decode_frame(self, codec.decoder, latent, branch(state, "decoder"), self.samples, self.finite)
+        held, self.low_pass = branch(state, "decoder"), LowPass(SLOTS)
+        self.audio = decode_frame(self, codec.decoder, latent, held, self.samples, self.finite, self.low_pass)
         self.stage("mel")
         self.bands = mel_slices(self, mel, self.audio, branch(state, "mel"))
 
@@ -125,3 +137,27 @@ def test_the_layout_for_float32_computes_the_same(monkeypatch: pytest.MonkeyPatc
     for one, other in zip(program.frame(slots, codes), wanted, strict=True):
         assert float((one - other).abs().max()) < 1e-5
     assert_near(state, together)
+
+
+@torch.inference_mode()
+def test_samples_of_limited_streams_are_those_of_the_host() -> None:
+    """Frames beyond full scale, of two streams with limits and one without, at rows that change between frames."""
+    emitter, draw = Emitter(64, CPU, torch.float32), np.random.default_rng(0)
+    audio, samples = emitter.buffer(HOP, 1), torch.zeros(64, HOP, dtype=torch.int16)
+    ours, host = LowPass(SLOTS), LowPass(SLOTS)
+    CodecLayers(emitter).to_16_bits(audio, samples, torch.zeros(64, dtype=torch.uint8), ours)
+    slots, limits = [69, 40, 3], [LIMITS_HZ[0], NO_LIMIT, LIMITS_HZ[-1]]
+    histories = list(draw.integers(-32768, 32767, (3, HISTORY), np.int16))
+    for low_pass in (ours, host):
+        low_pass.begin(slots, limits, histories)
+    for here in (slots, [3, 40]):
+        emitter.slots.fill_(UNUSED)
+        emitter.slots[: len(here)] = torch.tensor(here, dtype=torch.int32)
+        audio.memory[: len(here)].normal_(0, 0.5)
+        unlimited = to_int16(audio.memory[: len(here)]).numpy()
+        wanted = unlimited.copy()
+        host.apply(here, wanted)
+        emitter.run(64)
+        assert np.array_equal(samples[: len(here)].numpy(), wanted)
+        assert [np.array_equal(*each) for each in zip(wanted, unlimited, strict=True)] == [slot == 40 for slot in here]
+        assert torch.equal(ours.history[[69, 3]], host.history[[69, 3]])

@@ -109,6 +109,8 @@ class PretendedGpu(TorchFunctionMode):
         if function in (Tensor.to, Tensor.cuda, Tensor.cpu):
             return self._moved(function, args, kwargs)
         self._check(function, args, tensors)
+        if function in _BETWEEN:
+            return function(*args, **kwargs)  # what is written to stays where it is
         wanted = kwargs.get("device")
         if wanted is not None:
             kwargs["device"] = torch.device("cpu")

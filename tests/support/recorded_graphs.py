@@ -64,7 +64,7 @@ class _Stream:
 
 
 @contextmanager
-def _capturing(graph: RecordedGraph, pool: Any = None) -> Any:
+def _capturing(graph: RecordedGraph, pool: Any = None, stream: Any = None) -> Any:
     graph.capture_begin(pool)
     yield
     graph.capture_end()

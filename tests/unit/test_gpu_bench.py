@@ -24,6 +24,7 @@ def test_the_parts_measure_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[s
     parts = report["parts"]
     assert list(parts) == chosen and not [name for name, found in parts.items() if "error" in found]
     assert parts["parity"]["prompt"]["equal_codes"] == 1 and parts["parity"]["streams"]["fewest_equal_frames"] == 3
+    assert parts["parity"]["limited"]["equal_bits"]
     assert parts["parity"]["same_seed"]["equal_bits"] and parts["parity"]["prompts_together"]["equal_bits"]
     steps = parts["steps"]["streams"]
     assert list(steps) == ["2", "1"]
@@ -31,6 +32,8 @@ def test_the_parts_measure_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert step["stage_ms"].keys() == {"lm", "fine", "codec", "mel"} and step["share_of_floor"]["measured"] > 0
         assert step["step_ms"]["p50"] > 0 and step["engine_ms"]["p99"] > 0
     assert parts["prompts"]["prompts_per_second"] > 0 and parts["prompts"]["starts_per_second"] > 0
+    beside = parts["prompts"]["steps_beside_prompts"]
+    assert beside["streams"] == 2 and beside["prompts_per_second"] >= 0 and beside["beside_ms"]["p99"] > 0
     assert parts["streams"]["default"]["realtime_streams"] == 2
     assert parts["sockets"]["listeners"]["outcomes"]["completed"] == 2
     assert parts["sockets"]["at_20_a_second"]["time_to_first_audio_ms"]["p50"] > 0
@@ -50,6 +53,11 @@ def test_a_part_that_fails_costs_only_itself(tmp_path: Path, monkeypatch: pytest
         "wg_dies": "os._exit(7)",
         "wg_hangs": f"open({str(child)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); time.sleep(60)",
         "wg_works": "tell({'second': options.steps})",
+        "wg_tries": (
+            "from whispergpt.benchmarks.gpu.part import Trials\n    trials = Trials(tell)\n    "
+            "with trials.trial('odd'): raise ValueError('no such size')\n    tell({'second': 2})\n    "
+            "with trials.trial('lost'): raise RuntimeError('CUDA error: gone')\n    tell({'third': 3})"
+        ),
     }
     for name, body in bodies.items():
         (tmp_path / f"{name}.py").write_text(begin + body)
@@ -62,6 +70,10 @@ def test_a_part_that_fails_costs_only_itself(tmp_path: Path, monkeypatch: pytest
     assert found["wg_dies"]["error"] == "This part's process ended with status 7."
     assert found["wg_hangs"]["error"] == "This part was ended after its 3 s." and found["wg_hangs"]["seconds"] < 20
     assert found["wg_works"] == {"first": 1, "second": 3, "seconds": found["wg_works"]["seconds"]}
+    tried = found["wg_tries"]
+    assert tried["failed"] == {"odd": "ValueError: no such size", "lost": "RuntimeError: CUDA error: gone"}
+    assert tried["second"] == 2 and "third" not in tried and tried["error"] == "RuntimeError: CUDA error: gone"
+    assert not passed({"parts": {"steps": {"failed": {"odd": "ValueError: no such size"}}}})
     deadline = time.monotonic() + 10
     while Path(f"/proc/{child.read_text()}/cmdline").exists() and _runs(child.read_text()):
         assert time.monotonic() < deadline, "what a part started outlived it"

@@ -1,4 +1,4 @@
-"""The codec's last convolution, from its channels to samples."""
+"""Samples: the codec's last convolution, their conversion to 16 bits, and the limit of a stream's bandwidth."""
 
 from __future__ import annotations
 
@@ -50,24 +50,61 @@ def sound(
 def to_16_bits(
     slots: tl.tensor,
     audio: tl.tensor,
+    numbers: tl.tensor,
+    history: tl.tensor,
+    filters: tl.tensor,
     samples: tl.tensor,
     finite: tl.tensor,
     SAMPLES: tl.constexpr,
-    BM: tl.constexpr,
+    TAPS: tl.constexpr,
+    FRACTION_BITS: tl.constexpr,
+    BS: tl.constexpr,
+    BH: tl.constexpr,
     BT: tl.constexpr,
 ) -> None:
-    """Convert ``BM`` rows of ``SAMPLES`` to int16, clipped at full scale; ``finite`` is 1 if all of a row are."""
-    first_row = tl.program_id(0) * BM
-    if tl.load(slots + first_row) < 0:
+    """Convert a row's SAMPLES to int16, clipped at full scale, and limit its bandwidth; ``finite`` is 1 if all are.
+
+    Filter ``numbers[slot]`` follows the conversion, none if that is negative. ``history`` has the TAPS - 1 converted
+    samples before these. Coefficients are whole numbers of 2^-FRACTION_BITS, the newest sample's first, and sums exact.
+    BT divides SAMPLES.
+    """
+    row = tl.program_id(0)
+    slot = tl.load(slots + row)
+    if slot < 0:
         return
-    row = first_row + tl.arange(0, BM)
-    t = tl.arange(0, BT)
-    at = row[:, None] * SAMPLES + t[None, :]
-    inside = (t < SAMPLES)[None, :]
-    value = tl.load(audio + at, mask=inside, other=0.0)
+    s = tl.arange(0, BS)
+    own = samples + row * SAMPLES
+    value = tl.load(audio + row * SAMPLES + s, mask=s < SAMPLES, other=0.0)
     # A difference with itself is 0 for finite numbers and NaN for all others.
-    wrong = tl.sum(tl.where(value - value == 0.0, 0, 1), axis=1)
+    wrong = tl.sum(tl.where(value - value == 0.0, 0, 1), axis=0)
     tl.store(finite + row, (wrong == 0).to(tl.uint8))
     scaled = tl.minimum(tl.maximum(value, -1.0), 1.0) * 32767.0
     # Adding and subtracting 1.5 · 2^23 rounds to the nearest whole number, of two equally near to the even one.
-    tl.store(samples + at, ((scaled + 12582912.0) - 12582912.0).to(tl.int16), mask=inside)
+    tl.store(own + s, ((scaled + 12582912.0) - 12582912.0).to(tl.int16), mask=s < SAMPLES)
+    number = tl.load(numbers + slot)
+    if number < 0:
+        return
+    BEFORE: tl.constexpr = TAPS - 1
+    HALF: tl.constexpr = 1 << (FRACTION_BITS - 1)
+    held = history + slot.to(tl.int64) * BEFORE
+    h = tl.arange(0, BH)
+    t = tl.arange(0, BT)
+    tl.debug_barrier()  # a thread reads samples that others wrote
+    last = tl.load(own + SAMPLES - BEFORE + h, mask=h < BEFORE, other=0)
+    # From the last block to the first: samples stay as they are until no other block needs them.
+    for done in tl.static_range(0, SAMPLES, BT):
+        first = SAMPLES - BT - done
+        total = tl.zeros((BT,), tl.int64)
+        for tap in range(TAPS):
+            place = first + t - tap
+            seen = tl.load(own + place, mask=place >= 0, other=0).to(tl.int64)
+            if SAMPLES - BT - done < BEFORE:
+                seen += tl.load(held + BEFORE + place, mask=place < 0, other=0).to(tl.int64)
+            total += seen * tl.load(filters + number * TAPS + tap).to(tl.int64)
+        # To the nearest whole number, of two equally near to the even one.
+        whole = total >> FRACTION_BITS
+        rest = total - (whole << FRACTION_BITS)
+        whole += tl.where((rest > HALF) | ((rest == HALF) & (whole % 2 != 0)), 1, 0)
+        tl.debug_barrier()  # all threads have read what is overwritten now
+        tl.store(own + first + t, tl.minimum(tl.maximum(whole, -32768), 32767).to(tl.int16))
+    tl.store(held + h, last, mask=h < BEFORE)

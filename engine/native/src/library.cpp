@@ -2,6 +2,7 @@
 #include "attention.h"
 #include "layers.h"
 #include "linear.h"
+#include "low_pass.h"
 #include "sampling.h"
 #include "spectrum.h"
 
@@ -44,5 +45,6 @@ KERNEL(log_scale, LogScale)
 KERNEL(sample, Sample)
 KERNEL(draw, Draw)
 KERNEL(quantize, Quantize)
+KERNEL(low_pass, LowPass)
 KERNEL(advance, Advance)
 }
