@@ -46,9 +46,7 @@ class Crowding:
             ValueError: a recording cannot be used, or the key has characters that no key has.
         """
         voices = Voices(self.prompts)
-        return Crowd(
-            self.address, self.visits, voices, self.buffer_seconds, self.model, self.api_key, self.output
-        )
+        return Crowd(self.address, self.visits, voices, self.buffer_seconds, self.model, self.api_key, self.output)
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ async def _serve(settings: Settings, listener: socket.socket, kind: type[EngineP
             await engine.close()
 
 
-async def _started_engine(
-    kind: type[EngineProcess], settings: Settings, device: EngineDevice
-) -> EngineProcess | None:
+async def _started_engine(kind: type[EngineProcess], settings: Settings, device: EngineDevice) -> EngineProcess | None:
     """Return the engine's process; None where it cannot be started, which the supervisor tries again and tells."""
     engine: EngineProcess | None = None
     try:

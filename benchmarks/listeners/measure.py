@@ -27,7 +27,7 @@ from whispergpt.server.ready_line import wait_until_ready
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
-_ARRIVE_A_SECOND = 100.0
+_ARRIVE_A_SECOND = 50.0
 _SETTLE_SECONDS = 4.0
 """Seconds after the last arrival in which leads are built, which takes more messages than playback."""
 _BUFFER_SECONDS = 0.2
@@ -63,7 +63,8 @@ def measure(options: Options) -> dict[str, Any]:
         heard, window = _listen(options, url, pid)
     before, after = window
     if after.playing < options.listeners:
-        raise RuntimeError(f"{after.playing:g} of {options.listeners} listeners played: {sum_up(heard.records).reasons}")
+        reasons = sum_up(heard.records).reasons
+        raise RuntimeError(f"{after.playing:g} of {options.listeners} listeners played: {reasons}")
     seconds = after.at - before.at
     user, system = after.user - before.user, after.system - before.system
     listened = options.listeners * seconds
@@ -93,13 +94,13 @@ def measure(options: Options) -> dict[str, Any]:
 def _listen(options: Options, url: str, pid: int) -> tuple[Heard, tuple[_Reading, _Reading]]:
     """Return what the listeners heard, and readings of the front ends at both ends of the window."""
     apart = 1 / _ARRIVE_A_SECOND
-    stay = options.listeners * apart + _SETTLE_SECONDS + options.seconds + 2 * _SETTLE_SECONDS
-    visits = steady(Mix(_SHORT, _SHORT, leave=0.0, live=0.0), options.listeners, stay, seed=1, apart=apart)
+    stay = options.listeners * apart + options.seconds + 2 * _SETTLE_SECONDS
+    visits = steady(Mix(_SHORT, _SHORT, leave=0.0, live=1.0), options.listeners, stay, seed=1, apart=apart)
     crowding = Crowding(stream_address(url), visits, [PROMPT], _BUFFER_SECONDS, output=options.output)
     readings: list[_Reading] = []
 
     def read() -> None:
-        while (now := _Reading.of(url, pid)).playing < options.listeners and not over.is_set():
+        while _Reading.of(url, pid).playing < options.listeners and not over.is_set():
             time.sleep(0.25)
         time.sleep(_SETTLE_SECONDS)
         readings.append(_Reading.of(url, pid))
