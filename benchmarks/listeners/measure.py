@@ -28,9 +28,9 @@ from whispergpt.server.ready_line import wait_until_ready
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
 _ARRIVE_A_SECOND = 50.0
-_SETTLE_SECONDS = 4.0
-"""Seconds after the last arrival in which leads are built, which takes more messages than playback."""
 _BUFFER_SECONDS = 0.2
+_SLACK_SECONDS = 2.0
+"""Seconds that listeners stay beyond the window, on a busy machine."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FRONT_END = b"whispergpt.server.workers.front_end"
 _SHORT = Span(1.0, 1.0)
@@ -44,6 +44,7 @@ class Options:
         seconds: of the window in which processor time is counted.
         workers: front ends of the server.
         processes: processes that the listeners are divided among.
+        settle: seconds after the last arrival in which leads are built, which takes more messages than playback.
     """
 
     listeners: int = 500
@@ -51,6 +52,7 @@ class Options:
     workers: int = 1
     seconds: float = 20.0
     processes: int = 1
+    settle: float = 4.0
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def measure(options: Options) -> dict[str, Any]:
         "system_us_per_listener_second": 1e6 * system / listened,
         "us_per_listener_second": 1e6 * cost,
         "listeners_per_core": 1 / cost,
+        "front_ends": after.processes,
         "cores": (user + system) / seconds,
         "messages_per_listener_second": sum(record.messages for record in records) / played,
         "kilobytes_per_listener_second": sum(record.size for record in records) / played / 1e3,
@@ -94,7 +97,7 @@ def measure(options: Options) -> dict[str, Any]:
 def _listen(options: Options, url: str, pid: int) -> tuple[Heard, tuple[_Reading, _Reading]]:
     """Return what the listeners heard, and readings of the front ends at both ends of the window."""
     apart = 1 / _ARRIVE_A_SECOND
-    stay = options.listeners * apart + options.seconds + 2 * _SETTLE_SECONDS
+    stay = options.listeners * apart + options.seconds + 2 * options.settle + _SLACK_SECONDS
     visits = steady(Mix(_SHORT, _SHORT, leave=0.0, live=1.0), options.listeners, stay, seed=1, apart=apart)
     crowding = Crowding(stream_address(url), visits, [PROMPT], _BUFFER_SECONDS, output=options.output)
     readings: list[_Reading] = []
@@ -102,7 +105,7 @@ def _listen(options: Options, url: str, pid: int) -> tuple[Heard, tuple[_Reading
     def read() -> None:
         while _Reading.of(url, pid).playing < options.listeners and not over.is_set():
             time.sleep(0.25)
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(options.settle)
         readings.append(_Reading.of(url, pid))
         time.sleep(options.seconds)
         readings.append(_Reading.of(url, pid))
@@ -126,6 +129,7 @@ class _Reading:
     user: float
     system: float
     playing: float
+    processes: int
     late: dict[float, float]
     """Observations of the event loop's lag up to each bucket's bound in seconds."""
 
@@ -138,10 +142,10 @@ class _Reading:
         late = {float(one.labels["le"]): one.value for one in lag if one.name.endswith("_bucket")}
         playing = sum(one.value for one in families["whispergpt_streams_active"].samples)
         user = system = 0.0
-        for each in _front_ends(pid):
+        for each in (pids := _front_ends(pid)):
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
             user, system = user + int(fields[11]) / _TICKS, system + int(fields[12]) / _TICKS
-        return cls(time.perf_counter(), user, system, playing, late)
+        return cls(time.perf_counter(), user, system, playing, len(pids), late)
 
     def lag_since(self, before: _Reading) -> dict[str, float | None]:
         """Return bounds in milliseconds below which half and 99 % of the lags since ``before`` are."""

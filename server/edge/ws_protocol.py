@@ -129,7 +129,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         open_ = self.conn.state is State.OPEN and self.handshake_complete and not self.close_sent
         if not open_ or not self.writable.is_set() or self.transport.is_closing():
             return False
-        self.transport.write(_head(opcode, len(payload)) + payload)
+        self.transport.write(message_head(opcode, len(payload)) + payload)
         return True
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -238,7 +238,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
 
-def _head(opcode: Opcode, size: int) -> bytes:
+def message_head(opcode: Opcode, size: int) -> bytes:
     """Return the head of a message that is one frame, of the server and so unmasked (RFC 6455, section 5.2)."""
     if size < 126:
         return bytes((_LAST | opcode, size))
