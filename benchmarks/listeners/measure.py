@@ -29,8 +29,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
 _ARRIVE_A_SECOND = 50.0
 _BUFFER_SECONDS = 0.2
-_SLACK_SECONDS = 2.0
-"""Seconds that listeners stay beyond the window, on a busy machine."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FRONT_END = b"whispergpt.server.workers.front_end"
 _SHORT = Span(1.0, 1.0)
@@ -45,6 +43,7 @@ class Options:
         workers: front ends of the server.
         processes: processes that the listeners are divided among.
         settle: seconds after the last arrival in which leads are built, which takes more messages than playback.
+        slack: seconds that listeners stay beyond the window: on a busy machine they arrive late.
     """
 
     listeners: int = 500
@@ -53,6 +52,7 @@ class Options:
     seconds: float = 20.0
     processes: int = 1
     settle: float = 4.0
+    slack: float = 8.0
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def measure(options: Options) -> dict[str, Any]:
         heard, window = _listen(options, url, pid)
     before, after = window
     if after.playing < options.listeners:
-        reasons = sum_up(heard.records).reasons
-        raise RuntimeError(f"{after.playing:g} of {options.listeners} listeners played: {reasons}")
+        told = f"{after.playing:g} of {options.listeners} listeners played to the end, on a machine that may be busy"
+        raise RuntimeError(f"{told}; reasons of the others: {sum_up(heard.records).reasons or 'none'}")
     seconds = after.at - before.at
     user, system = after.user - before.user, after.system - before.system
     listened = options.listeners * seconds
@@ -97,7 +97,7 @@ def measure(options: Options) -> dict[str, Any]:
 def _listen(options: Options, url: str, pid: int) -> tuple[Heard, tuple[_Reading, _Reading]]:
     """Return what the listeners heard, and readings of the front ends at both ends of the window."""
     apart = 1 / _ARRIVE_A_SECOND
-    stay = options.listeners * apart + options.seconds + 2 * options.settle + _SLACK_SECONDS
+    stay = options.listeners * apart + options.seconds + 2 * options.settle + options.slack
     visits = steady(Mix(_SHORT, _SHORT, leave=0.0, live=1.0), options.listeners, stay, seed=1, apart=apart)
     crowding = Crowding(stream_address(url), visits, [PROMPT], _BUFFER_SECONDS, output=options.output)
     readings: list[_Reading] = []

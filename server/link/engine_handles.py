@@ -144,7 +144,8 @@ class StreamHandle:
         self.status: Status | None = None
         self._link = link
         self._frames: deque[bytes] = deque()
-        self._taken = 0
+        self._taken = self._note_at = 0
+        """Frames given out, and those from which other front ends are told again: once a second is enough."""
         self._queue_seconds: float | None = None
         self._failure: ApiError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -191,7 +192,9 @@ class StreamHandle:
         self._taken += len(taken)
         if not self._over:
             self._link.acknowledge(self.stream_id, self._taken)
-            self._link.note(self)
+            if self._taken >= self._note_at:
+                self._note_at = self._taken + FRAME_RATE
+                self._link.note(self)
         return taken
 
     async def _wait_for(self, frames: int) -> None:
@@ -229,8 +232,9 @@ class StreamHandle:
 
     def _expire(self) -> None:
         """End the wait, unless frames came meanwhile."""
-        self._expired = self.held or len(self._frames) == self._seen
-        self._notify()
+        if self._waiter is not None:
+            self._expired = self.held or len(self._frames) == self._seen
+            self._notify()
 
     @property
     def seconds_left(self) -> float | None:
