@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from threading import Barrier
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class AudioPool:
         future: asyncio.Future[_T] = loop.create_future()
         if not self._due:
             loop.call_soon(self._hand_over)
-        self._due.append(_Work(loop, future, partial(work, *arguments)))
+        self._due.append((future, work, arguments))
         return await future
 
     def close(self) -> None:
@@ -60,24 +59,26 @@ class AudioPool:
                 _cancel(works)
 
 
-@dataclass(frozen=True)
-class _Work:
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    do: Callable[[], Any]
+_Work: TypeAlias = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
+"""Future of a result, and the function and its arguments that give it."""
 
 
 def _do(works: Sequence[_Work]) -> None:
     """Do works in a thread, and tell the event loop of all of them at once."""
     outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-    for work in works:
-        if not work.future.cancelled():
+    for future, work, arguments in works:
+        if not future.cancelled():
             try:
-                outcomes.append((work.future, work.do(), None))
+                outcomes.append((future, work(*arguments), None))
             except BaseException as error:
-                outcomes.append((work.future, None, error))
-    with suppress(RuntimeError):  # the event loop is closed
-        works[0].loop.call_soon_threadsafe(_settle, outcomes)
+                outcomes.append((future, None, error))
+    _tell(works, _settle, outcomes)
+
+
+def _tell(works: Sequence[_Work], what: Callable[[_T], None], of: _T) -> None:
+    """Call a function on the event loop of some works, unless that is closed."""
+    with suppress(RuntimeError):
+        works[0][0].get_loop().call_soon_threadsafe(what, of)
 
 
 def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
@@ -89,13 +90,12 @@ def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any, BaseException | N
 def _give_up(works: Sequence[_Work], done: Future[None]) -> None:
     """Cancel works that a pool which is closed did not begin."""
     if done.cancelled():
-        with suppress(RuntimeError):
-            works[0].loop.call_soon_threadsafe(_cancel, works)
+        _tell(works, _cancel, works)
 
 
 def _cancel(works: Sequence[_Work]) -> None:
-    for work in works:
-        work.future.cancel()
+    for future, _, _ in works:
+        future.cancel()
 
 
 def to_bytes(samples: Samples) -> bytes:

@@ -12,7 +12,6 @@ import struct
 from typing import Literal, Protocol
 
 import av
-import numpy as np
 from msgspec.structs import replace
 
 from whispergpt.engine.config import SAMPLE_RATE
@@ -159,10 +158,11 @@ class _CodecEncoder:
         self._at = 0
 
     def push(self, pcm: bytes) -> bytes:
-        samples = np.frombuffer(pcm, "<i2").reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(samples, format=self._stream.format.name, layout="mono")
+        samples = len(pcm) // 2
+        frame = av.AudioFrame(self._stream.format.name, "mono", samples)
+        frame.planes[0].update(pcm)
         frame.sample_rate, frame.pts = SAMPLE_RATE, self._at
-        self._at += samples.shape[1]
+        self._at += samples
         self._container.mux(self._stream.encode(frame))
         return self._ready()
 

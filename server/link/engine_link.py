@@ -314,9 +314,11 @@ class EngineLink:
 
     async def _read_events(self) -> None:
         while True:
-            event = await self._process.receive()
+            event: Event | None = await self._process.receive()
             self._last_event = time.monotonic()
-            self._dispatch(event)
+            while event is not None:
+                self._dispatch(event)
+                event = self._process.receive_now()
 
     def _dispatch(self, event: Event) -> None:
         match event:
