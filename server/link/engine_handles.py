@@ -188,7 +188,11 @@ class StreamHandle:
                 raise self._failure
             return []
         self._visit.go_on(self._taken)
-        taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+        if len(self._frames) <= limit:
+            taken = list(self._frames)
+            self._frames.clear()
+        else:
+            taken = [self._frames.popleft() for _ in range(limit)]
         self._taken += len(taken)
         if not self._over:
             self._link.acknowledge(self.stream_id, self._taken)
