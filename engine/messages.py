@@ -10,7 +10,8 @@ they came by, see ``first_id``; the engine answers there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from struct import Struct
 from typing import Literal, TypeAlias
 
@@ -280,12 +281,8 @@ class StreamEnded(msgspec.Struct, tag=True):
     frames: int
 
 
-class Frame(msgspec.Struct):
-    """320 samples of one stream, s16le; ``index`` counts its generated frames from where it began, be it elsewhere."""
-
-    stream_id: int
-    index: int
-    pcm: bytes
+Frame: TypeAlias = tuple[int, int, bytes]
+"""Number of a stream; the frame's, counted from where the stream began, be it elsewhere; its 320 samples, s16le."""
 
 
 class SamplingChanged(msgspec.Struct, tag=True):
@@ -324,8 +321,8 @@ class StepDone(msgspec.Struct, tag=True):
     streams: int
 
     @property
-    def frames(self) -> list[Frame]:
-        """Return the frames one by one.
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames one by one.
 
         Their samples are copies, which take no longer than views. A view would keep the whole block for as long as the
         slowest reader keeps its frame.
@@ -335,9 +332,7 @@ class StepDone(msgspec.Struct, tag=True):
             struct.error: the samples are not whole frames.
         """
         stream_ids, indices = self.stream_ids.cast("q").tolist(), self.indices.cast("q").tolist()
-        pieces = _SAMPLES.iter_unpack(self.samples)
-        numbered = zip(stream_ids, indices, pieces, strict=True)
-        return [Frame(stream_id, index, pcm) for stream_id, index, (pcm,) in numbered]
+        return zip(stream_ids, indices, map(itemgetter(0), _SAMPLES.iter_unpack(self.samples)), strict=True)
 
     @property
     def count(self) -> int:

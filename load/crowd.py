@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from whispergpt.load.listener import Listener
+from whispergpt.load.listener import Listener, Output
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.reach import key_headers
@@ -22,6 +22,7 @@ class Crowd:
     Args:
         address: address of the server's ``/stream``.
         buffer_seconds: audio that each listener's player buffers before it plays.
+        output: format of the audio.
 
     Attributes:
         records: a record for each listener that has arrived, in order.
@@ -39,10 +40,11 @@ class Crowd:
         buffer_seconds: float,
         model: str | None = None,
         api_key: str | None = None,
+        output: Output = "pcm_s16le",
     ) -> None:
         self._address, self._visits, self._voices = address, visits, voices
         self._headers = key_headers(api_key)
-        self._buffer_seconds, self._model = buffer_seconds, model
+        self._buffer_seconds, self._model, self._output = buffer_seconds, model, output
         self._began = time.perf_counter()
         self.records: list[ListenerRecord] = []
         self.lags: list[float] = []
@@ -69,7 +71,8 @@ class Crowd:
                     await asyncio.sleep(visit.at - self.now())
                     record = ListenerRecord(visit, PlaybackClock(self._buffer_seconds), self.now())
                     self.records.append(record)
-                    listener = Listener(self._address, record, self._voices, self.now, self._model, self._headers)
+                    asked = self._model, self._headers, self._output
+                    listener = Listener(self._address, record, self._voices, self.now, *asked)
                     listeners.create_task(listener.run())
         finally:
             pulse.cancel()

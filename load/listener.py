@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.load.address import server_address
+from whispergpt.load.ogg import OPUS_RATE, granules
 from whispergpt.load.record import ListenerRecord
 from whispergpt.load.voices import Voices
 
@@ -23,6 +24,9 @@ _LIVE_SECONDS = 0.1
 _REFUSALS = ("capacity_error", "unavailable_error")
 _REFUSED_STATUS = (429, 503)
 _MESSAGES_WAITING = 16
+
+Output: TypeAlias = Literal["pcm_s16le", "opus"]
+"""Formats of the audio over the WebSocket."""
 
 
 class _ServerError(Exception):
@@ -40,6 +44,7 @@ class Listener:
         now: returns the seconds since the start of the run.
         model: model of ``session.update``; None means the server's default.
         headers: headers of the connection, with the API key if there is one.
+        output: format of the audio that it asks for.
     """
 
     def __init__(
@@ -50,10 +55,12 @@ class Listener:
         now: Callable[[], float],
         model: str | None,
         headers: dict[str, str],
+        output: Output = "pcm_s16le",
     ) -> None:
         self._address, self._record, self._voices, self._now, self._model = address, record, voices, now, model
-        self._headers = headers
+        self._headers, self._output = headers, output
         self._sent_at = record.came
+        self._granules = 0
 
     async def run(self) -> None:
         """Run the visit from the connection to its end."""
@@ -95,6 +102,8 @@ class Listener:
         await self._expect(connection, "session.created")
         source = {"format": "pcm_s16le", "sample_rate": SAMPLE_RATE} if visit.live else {"format": "file"}
         session: dict[str, Any] = {"input": source, "seed": visit.seed, "pace": "realtime"}
+        if self._output != "pcm_s16le":
+            session["output"] = {"format": self._output}
         if self._model:
             session["model"] = self._model
         await self._say(connection, "session.update", session=session)
@@ -144,9 +153,10 @@ class Listener:
                 if record.first_audio is None:
                     record.first_audio, record.outcome = now, "playing"
                     leaves_at = now + visit.stays if visit.ends != "end" else None
-                record.clock.arrive(now, len(message) / 2 / SAMPLE_RATE)
+                seconds = self._seconds(message)
+                record.count(now, len(message), seconds)
                 if visit.slow:
-                    await asyncio.sleep(len(message) / SAMPLE_RATE)
+                    await asyncio.sleep(2 * seconds)
                 continue
             event = _event(message)
             if event["type"] == "response.done":
@@ -154,6 +164,13 @@ class Listener:
                 record.clock.end(now, complete=True)
                 await asyncio.sleep(record.clock.lead(now))  # until the buffered audio has played
                 return
+
+    def _seconds(self, message: bytes) -> float:
+        """Return the seconds of audio in a binary message."""
+        if self._output == "pcm_s16le":
+            return len(message) / 2 / SAMPLE_RATE
+        before, self._granules = self._granules, granules(message)
+        return (self._granules - before) / OPUS_RATE
 
     async def _leave(self, connection: ClientConnection) -> None:
         self._record.outcome = "left"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whispergpt.load.crowd import Crowd
+from whispergpt.load.listener import Output
 from whispergpt.load.plan import Visit
 from whispergpt.load.record import ListenerRecord
 from whispergpt.load.voices import Voices
@@ -36,6 +37,7 @@ class Crowding:
     buffer_seconds: float
     model: str | None = None
     api_key: str | None = None
+    output: Output = "pcm_s16le"
 
     def crowd(self) -> Crowd:
         """Return the listeners, who have not arrived yet.
@@ -44,7 +46,7 @@ class Crowding:
             ValueError: a recording cannot be used, or the key has characters that no key has.
         """
         voices = Voices(self.prompts)
-        return Crowd(self.address, self.visits, voices, self.buffer_seconds, self.model, self.api_key)
+        return Crowd(self.address, self.visits, voices, self.buffer_seconds, self.model, self.api_key, self.output)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class ListenerRecord:
         said_first_audio_ms: time to first audio as reported by the server.
         reason: why it was refused or failed.
         answered: seconds from the request to the refusal.
+        messages, size: messages of audio that arrived, and their bytes.
     """
 
     visit: Visit
@@ -40,6 +41,14 @@ class ListenerRecord:
     said_first_audio_ms: float | None = None
     reason: str | None = None
     answered: float | None = None
+    messages: int = 0
+    size: int = 0
+
+    def count(self, now: float, size: int, seconds: float) -> None:
+        """Record a message of audio."""
+        self.messages += 1
+        self.size += size
+        self.clock.arrive(now, seconds)
 
     @property
     def time_to_first_audio(self) -> float | None:

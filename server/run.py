@@ -18,8 +18,11 @@ from whispergpt.server.serve_error import ServeError
 from whispergpt.server.settings import Settings, warn_of_unknown_variables
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, kind: type[EngineProcess] = EngineProcess) -> None:
     """Serve until told to stop.
+
+    Args:
+        kind: process of the first run of each engine.
 
     Raises:
         ServeError: the address cannot be used, the models cannot be loaded, or ``strict`` and the engine crashed.
@@ -32,11 +35,12 @@ def serve(settings: Settings) -> None:
         raise ServeError(str(error), 2) from None
     return_large_blocks()
     with listen(settings) if settings.front_ends == 1 else reserve(settings) as listener:
-        asyncio.run(_serve(settings, listener))
+        asyncio.run(_serve(settings, listener, kind))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    engines = [engine for device in named_devices(settings) if (engine := await _started_engine(settings, device))]
+async def _serve(settings: Settings, listener: socket.socket, kind: type[EngineProcess]) -> None:
+    started = [await _started_engine(kind, settings, device) for device in named_devices(settings)]
+    engines = [engine for engine in started if engine is not None]
     try:
         # Imported here, which takes as long as the engines need to import torch at the same time.
         if settings.front_ends > 1:
@@ -53,11 +57,11 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             await engine.close()
 
 
-async def _started_engine(settings: Settings, device: EngineDevice) -> EngineProcess | None:
+async def _started_engine(kind: type[EngineProcess], settings: Settings, device: EngineDevice) -> EngineProcess | None:
     """Return the engine's process; None where it cannot be started, which the supervisor tries again and tells."""
     engine: EngineProcess | None = None
     try:
-        engine = EngineProcess(settings, device)
+        engine = kind(settings, device)
         await engine.start()
     except OSError:
         if engine is not None:

@@ -22,6 +22,9 @@ from whispergpt.server.observe.tracing import Tracing
 from whispergpt.server.settings import Settings
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
+_LIVE_TOGETHER = 16
+"""Pieces of live audio that one thread converts in a row, in some three milliseconds."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -100,7 +103,7 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
         precedence=precedence,
         decoders=DecoderPool(settings, precedence),
         audio=AudioPool(settings.decode_threads),
-        live=AudioPool(settings.decode_threads),
+        live=AudioPool(settings.decode_threads, _LIVE_TOGETHER),
         playing=playing,
         tokens=ResumeTokens(settings.seal_key),
         tracing=Tracing(settings.tracing),

@@ -281,10 +281,10 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     ready = m.Ready([engine.info() for engine in engines.values()])
     send(ready)
     sys.setswitchinterval(SWITCH_SECONDS)
-    wake, waker = _alarm()
+    wake, waker = alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
     try:
-        _loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
+        loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
     except Exception as error:
         if (told := loss_of_device(error)) is None:
             raise
@@ -294,7 +294,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     return 0
 
 
-def _alarm() -> tuple[int, Callable[[], None]]:
+def alarm() -> tuple[int, Callable[[], None]]:
     """Return a descriptor, and a function that makes it readable from any thread."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -307,7 +307,8 @@ def _alarm() -> tuple[int, Callable[[], None]]:
     return reader, ring
 
 
-def _loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent: int) -> None:
+def loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent: int) -> None:
+    """Work until drained or without ``parent``; ``wake`` is the descriptor of an alarm that ends a sleep."""
     sockets.watch(wake)
     wait: float | None = 0.0
     while not worker.finished and os.getppid() == parent:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.frames import Opcode
+from websockets.protocol import State
 from websockets.streams import StreamReader
 
 from whispergpt.server.admission.held_bytes import ConnectionBytes
@@ -25,6 +26,8 @@ _READ_BYTES = 16_384
 """Bytes read at once: all frames in them are parsed before another connection's turn."""
 _READ_BYTES_WITHIN = 131_072
 """Bytes read at once within a message that is larger than ``_READ_BYTES``, and of which there is nothing to parse."""
+_LAST = 0x80
+"""Bit of a message's last frame."""
 _SMALL_BYTES = 128
 MOST_SMALL_FRAMES = 2_000
 """Pings, pongs and small parts of messages that are taken in a second: they cost work and carry nothing."""
@@ -55,7 +58,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """Counts bytes from their arrival, and closes connections that send messages in tiny parts.
 
     It stops reading from a client that pings and does not take the pongs, and for a while from one that sends too fast.
-    The app finds the count as ``state.held``, and notes there what it has handled.
+    The app finds the count as ``state.held``, and notes there what it has handled; ``state.send_now`` is a short way
+    for messages that need not wait.
 
     Args:
         count_bytes: makes the count of a connection.
@@ -117,6 +121,16 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             super().handle_connect(event)
             if not self.handshake_complete:
                 self.scope["state"]["held"] = self._held
+                self.scope["state"]["send_now"] = self.send_now
+
+    def send_now(self, payload: bytes, opcode: Opcode) -> bool:
+        """Send a message without the layers between app and socket; returns False where ``send`` must be used, because
+        the client takes nothing for now or the connection ends."""
+        open_ = self.conn.state is State.OPEN and self.handshake_complete and not self.close_sent
+        if not open_ or not self.writable.is_set() or self.transport.is_closing():
+            return False
+        self.transport.write(message_head(opcode, len(payload)) + payload)
+        return True
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
@@ -222,6 +236,15 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
         else:
             self.handle_parser_exception()
+
+
+def message_head(opcode: Opcode, size: int) -> bytes:
+    """Return the head of a message that is one frame, of the server and so unmasked (RFC 6455, section 5.2)."""
+    if size < 126:
+        return bytes((_LAST | opcode, size))
+    if size < 65_536:
+        return bytes((_LAST | opcode, 126)) + size.to_bytes(2, "big")
+    return bytes((_LAST | opcode, 127)) + size.to_bytes(8, "big")
 
 
 def _empty(frame: Frame) -> None:

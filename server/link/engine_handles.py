@@ -25,6 +25,7 @@ from whispergpt.engine.messages import (
 )
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import GOING_AWAY, ApiError, audio_error, engine_lost
+from whispergpt.server.link.patience import Patience
 from whispergpt.server.observe.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -144,10 +145,15 @@ class StreamHandle:
         self.status: Status | None = None
         self._link = link
         self._frames: deque[bytes] = deque()
-        self._taken = 0
+        self._taken = self._note_at = 0
+        """Frames given out, and those from which other front ends are told again: once a second is enough."""
         self._queue_seconds: float | None = None
         self._failure: ApiError | None = None
-        self._changed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
+        """Done once the task that waits is to look again."""
+        self._wanted = self._seen = 0
+        """Frames that end a wait, and those that were there at its beginning."""
+        self._patience, self._expired = Patience(self._expire), False
         self._last_frame: float | None = None
         self._changes: deque[asyncio.Future[int | None]] = deque()
         self._snapshots: deque[SnapshotTaken] = deque(maxlen=_SNAPSHOTS_HELD)
@@ -162,8 +168,7 @@ class StreamHandle:
         """
         async with asyncio.timeout(within):
             while self._queue_seconds is None and not self._over:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._change()
         if self._failure:
             raise self._failure
         return self._queue_seconds or 0.0
@@ -178,31 +183,63 @@ class StreamHandle:
                 used up; frames that came before have been given out.
         """
         while self._must_wait(at_least):
-            self._changed.clear()
-            held, longest = self.held, self._link.hold_seconds if self.held else self._link.stall_seconds
-            try:
-                async with asyncio.timeout(longest):
-                    await self._changed.wait()
-            except TimeoutError:
-                if held:
-                    raise ApiError(
-                        408,
-                        "paused_too_long",
-                        f"The response was paused for {longest:g} s and has been ended.",
-                        close_code=GOING_AWAY,
-                    ) from None
-                self.fail(engine_lost(f"The engine gave no audio for {longest:g} s; try again."))
+            await self._wait_for(at_least)
         if not self._frames:
             if self._failure:
                 raise self._failure
             return []
         self._visit.go_on(self._taken)
-        taken = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+        if len(self._frames) <= limit:
+            taken = list(self._frames)
+            self._frames.clear()
+        else:
+            taken = [self._frames.popleft() for _ in range(limit)]
         self._taken += len(taken)
         if not self._over:
             self._link.acknowledge(self.stream_id, self._taken)
-            self._link.note(self)
+            if self._taken >= self._note_at:
+                self._note_at = self._taken + FRAME_RATE
+                self._link.note(self)
         return taken
+
+    async def _wait_for(self, frames: int) -> None:
+        """Wait until there are so many frames, or another change; a stream of which nothing comes fails.
+
+        Raises:
+            ApiError: the stream was held for too long.
+        """
+        held, longest = self.held, self._link.hold_seconds if self.held else self._link.stall_seconds
+        self._wanted, self._seen, self._expired = frames, len(self._frames), False
+        self._patience.begin(longest)
+        try:
+            await self._change()
+        finally:
+            self._patience.end()
+        if not self._expired:
+            return
+        if held:
+            told = f"The response was paused for {longest:g} s and has been ended."
+            raise ApiError(408, "paused_too_long", told, close_code=GOING_AWAY)
+        self.fail(engine_lost(f"The engine gave no audio for {longest:g} s; try again."))
+
+    async def _change(self) -> None:
+        """Wait until ``_notify`` is called."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _notify(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _expire(self) -> None:
+        """End the wait, unless frames came meanwhile."""
+        if self._waiter is not None:
+            self._expired = self.held or len(self._frames) == self._seen
+            self._notify()
 
     @property
     def seconds_left(self) -> float | None:
@@ -230,7 +267,7 @@ class StreamHandle:
         self._last_frame = None  # the pause is no time between frames
         self._link.post(HoldStream(self.stream_id, held))
         self._link.note(self)
-        self._changed.set()
+        self._notify()
 
     def change_sampling(self, sampling: SamplingParams) -> asyncio.Future[int | None]:
         """Change the sampling; returns the first frame that it governs, None if the stream ends before."""
@@ -251,6 +288,7 @@ class StreamHandle:
         if not self._over:
             self.status = "cancelled"
         self._visit.close(self._taken)
+        self._patience.close()
         self._frames.clear()
         self._wake()
 
@@ -258,16 +296,18 @@ class StreamHandle:
 
     def begin(self, queue_seconds: float) -> None:
         self._queue_seconds = queue_seconds
-        self._changed.set()
+        self._notify()
 
     def deliver(self, pcm: bytes, now: float) -> float | None:
-        """Queue one frame that came at ``now``; returns the seconds since the one before."""
-        if len(self._frames) >= CREDIT_FRAMES:
+        """Queue one frame that came at ``now``; returns the time of the one before, None if there is none."""
+        frames = self._frames
+        if len(frames) >= CREDIT_FRAMES:
             raise RuntimeError(f"stream {self.stream_id} was given more than {CREDIT_FRAMES} frames of credit")
-        self._frames.append(pcm)
-        self._changed.set()
+        frames.append(pcm)
+        if len(frames) >= self._wanted and self._waiter is not None:
+            self._notify()
         before, self._last_frame = self._last_frame, now
-        return None if before is None else now - before
+        return before
 
     def sampling_changed(self, frame: int | None) -> None:
         """Take the engine's answer to the oldest change."""
@@ -298,7 +338,7 @@ class StreamHandle:
 
     def _wake(self) -> None:
         """Wake the tasks that wait, so that they see the end."""
-        self._changed.set()
+        self._notify()
         while self._changes:
             self.sampling_changed(None)
 

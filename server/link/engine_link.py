@@ -43,11 +43,13 @@ from whispergpt.server.link.engine_start import loaded_models
 from whispergpt.server.link.live_streams import LinkShare, LiveStream
 from whispergpt.server.link.places import Places
 from whispergpt.server.observe import logs
-from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.observe.metrics import Metrics, observe_many
 from whispergpt.server.settings import Settings
 
 log = logs.get("server.engine")
 _LOOK_SECONDS = 1.0
+_ACKNOWLEDGE_SECONDS = 0.05
+"""Seconds for which acknowledgements are gathered; a stream's credit lasts far longer."""
 _HANGS = "The engine hangs and is being restarted; try again in a moment."
 
 
@@ -263,10 +265,9 @@ class EngineLink:
             self._shared.note(stream)
 
     def acknowledge(self, stream_id: int, taken: int) -> None:
-        """Say how many frames of a stream its reader has taken in all; one command says it for all readers of a turn of
-        the event loop."""
+        """Say how many frames of a stream its reader has taken in all; one command says it for many readers."""
         if not self._acknowledged:
-            asyncio.get_running_loop().call_soon(self._post_acknowledged)
+            asyncio.get_running_loop().call_later(_ACKNOWLEDGE_SECONDS, self._post_acknowledged)
         self._acknowledged[stream_id] = taken
 
     def _post_acknowledged(self) -> None:
@@ -313,9 +314,11 @@ class EngineLink:
 
     async def _read_events(self) -> None:
         while True:
-            event = await self._process.receive()
+            event: Event | None = await self._process.receive()
             self._last_event = time.monotonic()
-            self._dispatch(event)
+            while event is not None:
+                self._dispatch(event)
+                event = self._process.receive_now()
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -362,12 +365,17 @@ class EngineLink:
         for stage, seconds in event.stage_seconds.items():
             metrics.stage.labels(model, stage).observe(seconds)
         metrics.frames.labels(model).inc(event.count)
-        between, now = metrics.inter_frame.labels(model), time.perf_counter()
-        for frame in event.frames:
-            if stream := self._streams.get(frame.stream_id):
-                since = stream.deliver(frame.pcm, now)
-                if since is not None:
-                    between.observe(since)
+        now, streams = time.perf_counter(), self._streams
+        frames_since: dict[float, int] = {}
+        """Frames whose stream's frame before came at a time; there are few such times."""
+        for stream_id, _, pcm in event.frames:
+            if stream := streams.get(stream_id):
+                before = stream.deliver(pcm, now)
+                if before is not None:
+                    frames_since[before] = frames_since.get(before, 0) + 1
+        between = metrics.inter_frame.labels(model)
+        for before, count in frames_since.items():
+            observe_many(between, now - before, count)
 
     def _raise_if_lost(self) -> None:
         if self._lost:

@@ -39,7 +39,10 @@ def options_of(settings: Settings, device: EngineDevice) -> EngineOptions:
 
 
 class EngineProcess(EngineSocket):
-    """One run of ``whispergpt.engine.process.worker`` and the socket to it."""
+    """One run of an engine's process and the socket to it."""
+
+    module = "whispergpt.engine.process.worker"
+    """Module that the process runs."""
 
     def __init__(self, settings: Settings, device: EngineDevice) -> None:
         super().__init__(settings)
@@ -63,7 +66,7 @@ class EngineProcess(EngineSocket):
             "-m",
             "whispergpt.engine.child",
             parent,
-            "whispergpt.engine.process.worker",
+            self.module,
             self.endpoint,
             parent,
             json.dumps(msgspec.structs.asdict(options_of(self._settings, self.device))),  # a path need not be UTF-8

@@ -243,6 +243,9 @@ class StreamResponse:
     async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
         if not audio:  # Opus fills a page before there is anything to send
             return
+        if seconds is None:
+            await self._socket.send_audio(audio)
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._socket.send_audio(audio)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from websockets.frames import Opcode
 
 from whispergpt.engine.messages import ModelInfo
 from whispergpt.server.admission.held_bytes import ConnectionBytes
@@ -47,6 +49,7 @@ class StreamSocket:
         self._websocket, self._services = websocket, services
         self._send_seconds = services.settings.send_seconds
         held = getattr(websocket.state, "held", None)
+        self._send_now: Callable[[bytes, Opcode], bool] = getattr(websocket.state, "send_now", _send_nothing)
         self._counts = held is None  # where another server than ours takes the messages from the network
         self.held: ConnectionBytes = held or services.admission.connection_bytes()
         """Count of the bytes that this connection holds."""
@@ -97,7 +100,9 @@ class StreamSocket:
         Raises:
             ClientGoneError: it could not be sent in time.
         """
-        await self._send(self._websocket.send_json({"type": kind, "event_id": f"event_{uuid.uuid4().hex}", **fields}))
+        event = msgspec.json.encode({"type": kind, "event_id": f"event_{uuid.uuid4().hex}", **fields})
+        if not self._send_now(event, Opcode.TEXT):
+            await self._send(self._websocket.send_text(event.decode()))
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send one binary message.
@@ -105,7 +110,8 @@ class StreamSocket:
         Raises:
             ClientGoneError: it could not be sent in time.
         """
-        await self._send(self._websocket.send_bytes(pcm))
+        if not self._send_now(pcm, Opcode.BINARY):
+            await self._send(self._websocket.send_bytes(pcm))
 
     async def send_error(self, error: ApiError) -> None:
         """Send an ``error`` event, with ``retry_after`` in seconds where trying again may help.
@@ -137,3 +143,8 @@ class StreamSocket:
             raise ClientGoneError from None
         except (WebSocketDisconnect, RuntimeError, OSError):
             raise ClientGoneError from None
+
+
+def _send_nothing(payload: bytes, opcode: Opcode) -> bool:
+    """Return False: another server than ours has no short way."""
+    return False

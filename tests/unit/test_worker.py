@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -90,8 +91,15 @@ def peer(shared_peer: Peer) -> Iterator[Peer]:
     assert shared_peer.load() == (0, 0)
 
 
-def frames_of(events: list[m.Event], stream: int) -> list[m.Frame]:
-    return [f for e in events if isinstance(e, m.StepDone) for f in e.frames if f.stream_id == stream]
+class Frame(NamedTuple):
+    stream_id: int
+    index: int
+    pcm: bytes
+
+
+def frames_of(events: list[m.Event], stream: int) -> list[Frame]:
+    frames = [Frame(*frame) for event in events if isinstance(event, m.StepDone) for frame in event.frames]
+    return [frame for frame in frames if frame.stream_id == stream]
 
 
 def ended(events: list[m.Event], stream: int) -> list[m.StreamEnded]:
