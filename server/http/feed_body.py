@@ -1,0 +1,210 @@
+"""Bodies of a feed: from now, from a second that is kept, or a range of bytes; and the answer that sends one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from whispergpt.engine.config import HOP, SAMPLE_RATE
+from whispergpt.server.audio.encoders import MEDIA_TYPES, Format, joinable_encoder
+from whispergpt.server.edge.departure import or_gone
+from whispergpt.server.errors import ApiError
+from whispergpt.server.feeds.feed import RAW, Feed
+from whispergpt.server.feeds.track import SlowListenerError, Track, joined
+from whispergpt.server.services import Services
+
+_PART_BYTES = 65_536
+_RANGE = re.compile(r"bytes ?= ?([0-9]{0,15})-([0-9]{0,15})")
+_PROBE = re.compile(r"0-[01]")
+"""Range of a compressed body whose bytes are known: the first two, which Safari asks for before it plays."""
+_HEADS: dict[Format, bytes] = {"wav": joinable_encoder("wav")[0]}
+_PROBED: dict[Format, bytes] = {"flac": b"fL", "mp3": b"ID", "opus": b"Og"}
+
+
+@dataclass(frozen=True)
+class Body:
+    """Part of a feed in one format.
+
+    Attributes:
+        head: bytes in front of the chunks.
+        number: of the first chunk.
+        skip: bytes of it that are left out.
+        length: bytes of the chunks; None to the feed's end.
+        seconds: of the response at which the audio begins.
+        content_range: header of an answer with status 206; None for 200.
+    """
+
+    head: bytes
+    number: int
+    skip: int
+    seconds: float
+    length: int | None = None
+    content_range: str | None = None
+
+    async def parts(self, track: Track) -> AsyncIterator[bytes]:
+        """Yield the bytes as they come.
+
+        Raises:
+            SlowListenerError: they are not kept any more.
+        """
+        if self.head:
+            yield self.head
+        number, skip, left = self.number, self.skip, self.length
+        while left != 0 and (chunks := await track.take(number, _PART_BYTES)):
+            number += len(chunks)
+            data = joined(chunks)
+            if skip or left is not None:
+                data = data[skip:] if left is None else data[skip : skip + left]
+                skip = 0
+            if left is not None:
+                left -= len(data)
+            yield data
+
+
+def first_sample(feed: Feed, seconds: float | None) -> int:
+    """Return the sample at which a listener begins who asks for these seconds, or for none.
+
+    Raises:
+        ApiError: 416, they are not kept.
+    """
+    if seconds is None:
+        return feed.live_sample
+    sample = round(seconds * SAMPLE_RATE)
+    if not feed.pcm.start <= sample <= feed.pcm.end:
+        raise _not_kept(feed)
+    return sample
+
+
+async def live_body(feed: Feed, wanted: Format, track: Track, sample: int) -> Body:
+    """Return the body from a sample on, and wait until it is encoded. Compressed audio begins with the frame or page
+    that has the sample."""
+    if wanted in RAW:
+        number = track.number_at(sample)
+        skip = 2 * (sample - track.start_of(number))
+        return Body(_HEADS.get(wanted, b""), number, max(0, skip), sample / SAMPLE_RATE)
+    await track.reach(sample)
+    number = track.number_at(sample)
+    return Body(track.head, number, 0, track.start_of(number) / SAMPLE_RATE)
+
+
+def range_body(feed: Feed, wanted: Format, header: str) -> Body | None:
+    """Return the part of a ``Range`` that is there now; None for a range that is ignored, and for that of all bytes.
+
+    Bytes of pcm and wav count from the response's first sample, behind the header of a wav.
+
+    Raises:
+        ApiError: 416, nothing of it is there.
+    """
+    asked = _RANGE.fullmatch(header[:64].strip())
+    first, last = asked.groups() if asked else ("", "")
+    if not (first or last) or (first, last) == ("0", "") or (first and last and int(last) < int(first)):
+        return None
+    if wanted in RAW:
+        return _raw_body(feed, _HEADS.get(wanted, b""), first, last)
+    if not _PROBE.fullmatch(f"{first}-{last}"):
+        return None
+    probed = _PROBED[wanted][: int(last) + 1]
+    return Body(probed, 0, 0, 0.0, 0, f"bytes 0-{last}/*")
+
+
+def _raw_body(feed: Feed, head: bytes, named_first: str, named_last: str) -> Body:
+    """Return the part of a range of samples that is there, with the part of the header that is in it.
+
+    Args:
+        named_first: number of the first byte; without it, the last so many bytes are asked for.
+        named_last: number of the last byte; without it, all are asked for that are there.
+
+    Raises:
+        ApiError: 416, nothing is there.
+    """
+    pcm = feed.pcm
+    kept, end = len(head) + 2 * pcm.start, len(head) + 2 * pcm.end
+    first, last = max(kept, end - int(named_last or 0)), end - 1
+    if named_first:
+        first, last = int(named_first), min(int(named_last or last), last)
+    if first < len(head) <= last and pcm.start > 0:
+        last = len(head) - 1  # the samples behind the header are kept no longer
+    if last < first or len(head) <= first < kept:
+        raise _not_kept(feed)
+    front = head[first : last + 1]
+    at = max(0, first - len(head))
+    number = pcm.number_at(at // 2)
+    skip = max(0, at - 2 * pcm.start_of(number))
+    told = f"bytes {first}-{last}/{end if feed.over else '*'}"
+    return Body(front, number, skip, at / 2 / SAMPLE_RATE, last + 1 - first - len(front), told)
+
+
+def _not_kept(feed: Feed) -> ApiError:
+    start, end = feed.pcm.start / SAMPLE_RATE, feed.pcm.end / SAMPLE_RATE
+    told = f"This is not kept: of this stream, the seconds {start:.3f} to {end:.3f} are here; ask for some of these."
+    return ApiError(416, "not_kept", told)
+
+
+def headers_of(feed: Feed, wanted: Format, seconds: float) -> dict[str, str]:
+    """Return the headers of an answer whose audio begins with these seconds."""
+    return {
+        "Content-Type": MEDIA_TYPES[wanted],
+        "Cache-Control": "no-store",
+        "Accept-Ranges": "bytes" if wanted in RAW else "none",
+        "X-Seed": str(feed.about.seed),
+        "X-Sample-Rate": str(SAMPLE_RATE),
+        "X-Fingerprint": feed.about.quoted_fingerprint,
+        "X-From-Seconds": f"{seconds:.6f}",
+    }
+
+
+class FeedAnswer(Response):
+    """Sends a body to one listener. One that is cut off ends without its last chunk, so that the client sees it."""
+
+    def __init__(self, services: Services, feed: Feed, wanted: Format, track: Track, body: Body) -> None:
+        self.background = None
+        self._services, self._feed, self._track, self._body = services, feed, track, body
+        self.status_code = 200 if body.content_range is None else 206
+        self._head = headers_of(feed, wanted, body.seconds)
+        if body.content_range is not None and body.length is not None:
+            self._head |= {"Content-Range": body.content_range, "Content-Length": str(len(body.head) + body.length)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        metrics, outcome = self._services.metrics, "left"
+        try:
+            whole = await or_gone(receive, self._send(send))
+            outcome = "completed" if whole else "failed"
+        except (SlowListenerError, TimeoutError):
+            outcome = "slow"
+            metrics.slow_client.labels("cancelled").inc()
+        except ClientDisconnect:
+            pass
+        finally:
+            metrics.feed_listens.labels(outcome).inc()
+
+    async def _send(self, send: Send) -> bool:
+        """Send all of it; returns whether the response came to its end, and not to a failure.
+
+        Raises:
+            SlowListenerError: the listener is behind what is kept.
+            TimeoutError: it takes nothing.
+        """
+        start = Response(None, self.status_code, self._head)
+        if self._body.length is None:
+            del start.headers["content-length"]  # of the empty body that this response does not send
+        await send({"type": "http.response.start", "status": self.status_code, "headers": start.raw_headers})
+        seconds = self._services.settings.send_seconds
+        async for part in self._body.parts(self._track):
+            async with asyncio.timeout(seconds):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        if self._body.length is None and (self._track.failed or self._feed.pcm.failed):
+            return False
+        async with asyncio.timeout(seconds):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
+
+
+def total_seconds(feed: Feed) -> float | None:
+    """Return the seconds of the whole response, as asked for; None without an end."""
+    return None if feed.about.frames is None else feed.about.frames * HOP / SAMPLE_RATE
