@@ -50,6 +50,7 @@ def create_app(
             yield
         finally:
             await services.engines.stop()
+            services.feeds.close()
             services.decoders.close()
             services.audio.close()
             services.live.close()

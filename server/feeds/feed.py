@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from whispergpt.engine.config import HOP, SAMPLE_RATE
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES, Share
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.encoders import Encoder, Format, joinable_encoder
-from whispergpt.server.feeds.track import Chunk, SlowListenerError, Track, joined
+from whispergpt.server.feeds.track import Chunk, SlowListenerError, Track
 from whispergpt.server.observe import logs
 
 log = logs.get("server.feed")
@@ -192,13 +193,18 @@ class Feed:
         number, heard = self.pcm.number_at(track.end), time.monotonic()
         while chunks := await self.pcm.take(number, _ENCODED_AT_ONCE):
             number += len(chunks)
-            end = self.pcm.start_of(number)
-            # A codec gives bytes out later than it takes samples; they are placed where the bytes before end.
-            if data := await self._pool.run(encoder.push, joined(chunks)):
-                track.append(Chunk(track.end, data), end)
+            for chunk, data in zip(chunks, await self._pool.run(_pushed, encoder, chunks), strict=True):
+                # A codec gives bytes out later than it takes samples; they are placed where the bytes before end.
+                if data:
+                    track.append(Chunk(track.end, data), chunk.start + len(chunk.data) // 2)
             heard = time.monotonic() if track.readers else heard
             if time.monotonic() - heard > _UNHEARD_SECONDS:
                 return False
         if data := await self._pool.run(encoder.finish):
             track.append(Chunk(track.end, data), self.pcm.end)
         return True
+
+
+def _pushed(encoder: Encoder, chunks: Sequence[Chunk]) -> list[bytes]:
+    """Return what an encoder gives out for each chunk."""
+    return [encoder.push(chunk.data) for chunk in chunks]

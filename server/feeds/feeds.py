@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from weakref import WeakSet
 
 from whispergpt.server.access.caller import Caller, name_of
 from whispergpt.server.access.guard import Guard
@@ -65,6 +66,8 @@ class Feeds:
         self._place = "0" if elsewhere is None else elsewhere.place
         self._all, self._open = ledger.number(_LISTENERS), ledger.number("feeds")
         self._feeds: dict[str, Feed] = {}
+        self._made: WeakSet[Feed] = WeakSet()
+        """Feeds and copies that somebody still has."""
         self._counters: deque[int] = deque()
         """Counters of listeners that no feed has, the one that was given back first in front."""
         self._counted = 0
@@ -88,7 +91,7 @@ class Feeds:
         counter = f"{self._place}.{self._counters.popleft()}"
         token = f"{self._place}.{secrets.token_urlsafe(_TOKEN_BYTES)}"
         about = About(token, caller.identity, counter, model, fingerprint, seed, frames)
-        feed = self._feeds[token] = Feed(about, start, self._settings.feed_seconds, self._pool, share)
+        feed = self._feeds[token] = self._new(about, start, share)
         self._open.part += 1
         return feed
 
@@ -98,8 +101,7 @@ class Feeds:
         Raises:
             ApiError: as ``open``.
         """
-        share = self._reserve(self._guard.caller_with(about.owner))
-        return Feed(about, start, self._settings.feed_seconds, self._pool, share)
+        return self._new(about, start, self._reserve(self._guard.caller_with(about.owner)))
 
     def own(self, token: str) -> Feed | None:
         """Return a feed of this process."""
@@ -157,6 +159,17 @@ class Feeds:
             feed.leave()
             for number in numbers:
                 number.part -= 1
+
+    def close(self) -> None:
+        """End all feeds, with their encoders, when the server ends."""
+        for feed in list(self._made):
+            feed.end("failed")
+            feed.close()
+
+    def _new(self, about: About, start: int, share: Share) -> Feed:
+        feed = Feed(about, start, self._settings.feed_seconds, self._pool, share)
+        self._made.add(feed)
+        return feed
 
     def _of_feed(self, feed: Feed) -> Number:
         return self._ledger.number(_LISTENERS, "of feed", feed.about.counter)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 _WOKEN_AT_ONCE = 64
@@ -93,7 +92,8 @@ class Track:
             raise SlowListenerError
         found: list[Chunk] = []
         size = 0
-        for chunk in islice(self._chunks, number - self._first, None):
+        for place in range(number - self._first, len(self._chunks)):
+            chunk = self._chunks[place]  # the newest are found at once, since a deque is walked from its nearer end
             size += len(chunk.data)
             if found and size > most_bytes:
                 break

@@ -95,7 +95,7 @@ async def listen(request: Request, token: str) -> Response:
         track = request.state.cleanup.enter_context(services.feeds.listening(feed, wanted))
         if seconds is None and (body := range_body(feed, wanted, request.headers.get("range", ""))):
             return FeedAnswer(services, feed, wanted, track, body)
-        body = await live_body(feed, wanted, track, first_sample(feed, seconds))
+        body = live_body(wanted, track, first_sample(feed, seconds))
     except ApiError as error:
         count_refusal(services.metrics, error)
         services.metrics.feed_listens.labels("rejected").inc()
@@ -107,7 +107,7 @@ async def listen(request: Request, token: str) -> Response:
 async def look(request: Request, token: str) -> Response:
     """Answer HEAD: the headers of what would be sent."""
     feed, wanted, seconds = await _asked(request, token)
-    answer = Response(headers=headers_of(feed, wanted, first_sample(feed, seconds) / SAMPLE_RATE))
+    answer = Response(headers=headers_of(feed, wanted, first_sample(feed, seconds)))
     del answer.headers["content-length"]  # which nobody knows
     return answer
 

@@ -23,7 +23,7 @@ _PART_BYTES = 65_536
 _RANGE = re.compile(r"bytes ?= ?([0-9]{0,15})-([0-9]{0,15})")
 _PROBE = re.compile(r"0-[01]")
 """Range of a compressed body whose bytes are known: the first two, which Safari asks for before it plays."""
-_HEADS: dict[Format, bytes] = {"wav": joinable_encoder("wav")[0]}
+_HEADS: dict[Format, bytes] = {wanted: joinable_encoder(wanted)[0] for wanted in RAW}
 _PROBED: dict[Format, bytes] = {"flac": b"fL", "mp3": b"ID", "opus": b"Og"}
 
 
@@ -32,22 +32,20 @@ class Body:
     """Part of a feed in one format.
 
     Attributes:
-        head: bytes in front of the chunks.
-        number: of the first chunk.
-        skip: bytes of it that are left out.
-        length: bytes of the chunks; None to the feed's end.
-        seconds: of the response at which the audio begins.
+        head: bytes in front of the audio.
+        sample: of the response, with which the audio begins; if compressed, with the frame or page that has it.
+        skip: bytes from the sample on that are left out.
+        length: bytes of the audio; None to the feed's end.
         content_range: header of an answer with status 206; None for 200.
     """
 
     head: bytes
-    number: int
-    skip: int
-    seconds: float
+    sample: int
+    skip: int = 0
     length: int | None = None
     content_range: str | None = None
 
-    async def parts(self, track: Track) -> AsyncIterator[bytes]:
+    async def parts(self, track: Track, raw: bool) -> AsyncIterator[bytes]:
         """Yield the bytes as they come.
 
         Raises:
@@ -55,7 +53,12 @@ class Body:
         """
         if self.head:
             yield self.head
-        number, skip, left = self.number, self.skip, self.length
+        left, skip = self.length, self.skip
+        if left != 0:
+            await track.reach(self.sample)
+        number = track.number_at(self.sample)
+        if raw:
+            skip += max(0, 2 * (self.sample - track.start_of(number)))
         while left != 0 and (chunks := await track.take(number, _PART_BYTES)):
             number += len(chunks)
             data = joined(chunks)
@@ -81,16 +84,9 @@ def first_sample(feed: Feed, seconds: float | None) -> int:
     return sample
 
 
-async def live_body(feed: Feed, wanted: Format, track: Track, sample: int) -> Body:
-    """Return the body from a sample on, and wait until it is encoded. Compressed audio begins with the frame or page
-    that has the sample."""
-    if wanted in RAW:
-        number = track.number_at(sample)
-        skip = 2 * (sample - track.start_of(number))
-        return Body(_HEADS.get(wanted, b""), number, max(0, skip), sample / SAMPLE_RATE)
-    await track.reach(sample)
-    number = track.number_at(sample)
-    return Body(track.head, number, 0, track.start_of(number) / SAMPLE_RATE)
+def live_body(wanted: Format, track: Track, sample: int) -> Body:
+    """Return the body from a sample on."""
+    return Body(_HEADS[wanted] if wanted in RAW else track.head, sample)
 
 
 def range_body(feed: Feed, wanted: Format, header: str) -> Body | None:
@@ -106,11 +102,11 @@ def range_body(feed: Feed, wanted: Format, header: str) -> Body | None:
     if not (first or last) or (first, last) == ("0", "") or (first and last and int(last) < int(first)):
         return None
     if wanted in RAW:
-        return _raw_body(feed, _HEADS.get(wanted, b""), first, last)
+        return _raw_body(feed, _HEADS[wanted], first, last)
     if not _PROBE.fullmatch(f"{first}-{last}"):
         return None
     probed = _PROBED[wanted][: int(last) + 1]
-    return Body(probed, 0, 0, 0.0, 0, f"bytes 0-{last}/*")
+    return Body(probed, 0, length=0, content_range=f"bytes 0-{last}/*")
 
 
 def _raw_body(feed: Feed, head: bytes, named_first: str, named_last: str) -> Body:
@@ -134,10 +130,8 @@ def _raw_body(feed: Feed, head: bytes, named_first: str, named_last: str) -> Bod
         raise _not_kept(feed)
     front = head[first : last + 1]
     at = max(0, first - len(head))
-    number = pcm.number_at(at // 2)
-    skip = max(0, at - 2 * pcm.start_of(number))
     told = f"bytes {first}-{last}/{end if feed.over else '*'}"
-    return Body(front, number, skip, at / 2 / SAMPLE_RATE, last + 1 - first - len(front), told)
+    return Body(front, at // 2, at % 2, last + 1 - first - len(front), told)
 
 
 def _not_kept(feed: Feed) -> ApiError:
@@ -146,8 +140,8 @@ def _not_kept(feed: Feed) -> ApiError:
     return ApiError(416, "not_kept", told)
 
 
-def headers_of(feed: Feed, wanted: Format, seconds: float) -> dict[str, str]:
-    """Return the headers of an answer whose audio begins with these seconds."""
+def headers_of(feed: Feed, wanted: Format, sample: int) -> dict[str, str]:
+    """Return the headers of an answer whose audio begins with this sample."""
     return {
         "Content-Type": MEDIA_TYPES[wanted],
         "Cache-Control": "no-store",
@@ -155,7 +149,7 @@ def headers_of(feed: Feed, wanted: Format, seconds: float) -> dict[str, str]:
         "X-Seed": str(feed.about.seed),
         "X-Sample-Rate": str(SAMPLE_RATE),
         "X-Fingerprint": feed.about.quoted_fingerprint,
-        "X-From-Seconds": f"{seconds:.6f}",
+        "X-From-Seconds": f"{sample / SAMPLE_RATE:.6f}",
     }
 
 
@@ -165,8 +159,9 @@ class FeedAnswer(Response):
     def __init__(self, services: Services, feed: Feed, wanted: Format, track: Track, body: Body) -> None:
         self.background = None
         self._services, self._feed, self._track, self._body = services, feed, track, body
+        self._raw = wanted in RAW
         self.status_code = 200 if body.content_range is None else 206
-        self._head = headers_of(feed, wanted, body.seconds)
+        self._head = headers_of(feed, wanted, body.sample)
         if body.content_range is not None and body.length is not None:
             self._head |= {"Content-Range": body.content_range, "Content-Length": str(len(body.head) + body.length)}
 
@@ -194,8 +189,9 @@ class FeedAnswer(Response):
         if self._body.length is None:
             del start.headers["content-length"]  # of the empty body that this response does not send
         await send({"type": "http.response.start", "status": self.status_code, "headers": start.raw_headers})
-        seconds = self._services.settings.send_seconds
-        async for part in self._body.parts(self._track):
+        settings = self._services.settings
+        seconds = min(settings.send_seconds, settings.feed_seconds)  # later it is behind what is kept
+        async for part in self._body.parts(self._track, self._raw):
             async with asyncio.timeout(seconds):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         if self._body.length is None and (self._track.failed or self._feed.pcm.failed):
