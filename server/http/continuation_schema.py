@@ -122,11 +122,11 @@ _FEED_QUERY = [
         "name": "Range",
         "in": "header",
         "schema": _TEXT,
-        "description": "Bytes of pcm or wav, counted from the response's first sample; what is kept of them is sent.",
+        "description": "Bytes of pcm, counted from the response's first sample; what is kept of them is sent.",
     },
 ]
 _FEED_HEADERS = {
-    "Accept-Ranges": ("`bytes` for pcm and wav, else `none`.", _TEXT),
+    "Accept-Ranges": ("`bytes` for pcm, else `none`.", _TEXT),
     "X-From-Seconds": ("Second of the response that the audio begins with.", {"type": "number"}),
     **{name: _HEADERS[name] for name in ("X-Seed", "X-Sample-Rate", "X-Fingerprint")},
 }

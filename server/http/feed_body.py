@@ -22,9 +22,9 @@ from whispergpt.server.services import Services
 _PART_BYTES = 65_536
 _RANGE = re.compile(r"bytes ?= ?([0-9]{0,15})-([0-9]{0,15})")
 _PROBE = re.compile(r"0-[01]")
-"""Range of a compressed body whose bytes are known: the first two, which Safari asks for before it plays."""
+"""Range that Safari asks for before it plays."""
 _HEADS: dict[Format, bytes] = {wanted: joinable_encoder(wanted)[0] for wanted in RAW}
-_PROBED: dict[Format, bytes] = {"flac": b"fL", "mp3": b"ID", "opus": b"Og"}
+_PROBED: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
 
 
 @dataclass(frozen=True)
@@ -90,48 +90,33 @@ def live_body(wanted: Format, track: Track, sample: int) -> Body:
 
 
 def range_body(feed: Feed, wanted: Format, header: str) -> Body | None:
-    """Return the part of a ``Range`` that is there now; None for a range that is ignored, and for that of all bytes.
+    """Return the part of a ``Range`` of pcm that is kept now, whose bytes count from the response's first sample.
 
-    Bytes of pcm and wav count from the response's first sample, behind the header of a wav.
+    Of other formats there are the first two bytes. None is a range that is ignored, as that of all bytes is: players
+    ask for it, and then want the audio to go on. A player that thinks that it can seek in a wav looks for its end.
 
     Raises:
-        ApiError: 416, nothing of it is there.
+        ApiError: 416, nothing of it is kept.
     """
     asked = _RANGE.fullmatch(header[:64].strip())
-    first, last = asked.groups() if asked else ("", "")
-    if not (first or last) or (first, last) == ("0", "") or (first and last and int(last) < int(first)):
+    named_first, named_last = asked.groups() if asked else ("", "")
+    if not (named_first or named_last) or (named_first, named_last) == ("0", ""):
         return None
-    if wanted in RAW:
-        return _raw_body(feed, _HEADS[wanted], first, last)
-    if not _PROBE.fullmatch(f"{first}-{last}"):
-        return None
-    probed = _PROBED[wanted][: int(last) + 1]
-    return Body(probed, 0, length=0, content_range=f"bytes 0-{last}/*")
-
-
-def _raw_body(feed: Feed, head: bytes, named_first: str, named_last: str) -> Body:
-    """Return the part of a range of samples that is there, with the part of the header that is in it.
-
-    Args:
-        named_first: number of the first byte; without it, the last so many bytes are asked for.
-        named_last: number of the last byte; without it, all are asked for that are there.
-
-    Raises:
-        ApiError: 416, nothing is there.
-    """
-    pcm = feed.pcm
-    kept, end = len(head) + 2 * pcm.start, len(head) + 2 * pcm.end
+    if wanted != "pcm":
+        if not _PROBE.fullmatch(f"{named_first}-{named_last}"):
+            return None
+        probed = _PROBED[wanted][: int(named_last) + 1]
+        return Body(probed, 0, length=0, content_range=f"bytes 0-{named_last}/*")
+    kept, end = 2 * feed.pcm.start, 2 * feed.pcm.end
     first, last = max(kept, end - int(named_last or 0)), end - 1
     if named_first:
         first, last = int(named_first), min(int(named_last or last), last)
-    if first < len(head) <= last and pcm.start > 0:
-        last = len(head) - 1  # the samples behind the header are kept no longer
-    if last < first or len(head) <= first < kept:
+        if named_last and int(named_last) < first:
+            return None
+    if not kept <= first <= last:
         raise _not_kept(feed)
-    front = head[first : last + 1]
-    at = max(0, first - len(head))
     told = f"bytes {first}-{last}/{end if feed.over else '*'}"
-    return Body(front, at // 2, at % 2, last + 1 - first - len(front), told)
+    return Body(b"", first // 2, first % 2, last + 1 - first, told)
 
 
 def _not_kept(feed: Feed) -> ApiError:
@@ -145,7 +130,7 @@ def headers_of(feed: Feed, wanted: Format, sample: int) -> dict[str, str]:
     return {
         "Content-Type": MEDIA_TYPES[wanted],
         "Cache-Control": "no-store",
-        "Accept-Ranges": "bytes" if wanted in RAW else "none",
+        "Accept-Ranges": "bytes" if wanted == "pcm" else "none",
         "X-Seed": str(feed.about.seed),
         "X-Sample-Rate": str(SAMPLE_RATE),
         "X-Fingerprint": feed.about.quoted_fingerprint,

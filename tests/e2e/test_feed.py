@@ -139,11 +139,7 @@ def test_ranges_and_seconds_that_are_kept(heard: Heard) -> None:
         assert answer.headers["content-range"] == f"bytes {first}-{last}/{size}"
         assert answer.headers["content-length"] == str(last + 1 - first)
     assert part(f"bytes={size - 1000}-").content == part("bytes=-1000").content == heard.samples[-1000:]
-    with_head = part("bytes=0-99", "wav")
-    assert with_head.headers["content-range"] == "bytes 0-43/*".replace("*", str(size + 44))
-    assert with_head.content == heard.bodies["wav"][0][:44]
-    assert part(f"bytes={44 + size - 10}-", "wav").content == heard.samples[-10:]
-    for name in ("flac", "mp3", "opus"):
+    for name in ("wav", "flac", "mp3", "opus"):
         probe = part("bytes=0-1", name)
         assert probe.status_code == 206 and probe.content == heard.bodies[name][0][:2]
         assert part("bytes=5-9", name).status_code == 200, "ignored"
@@ -164,7 +160,7 @@ def test_what_a_stream_says_of_itself(heard: Heard) -> None:
     head = HTTP.head(f"{heard.url}/audio", params={"format": "opus"})
     assert (head.status_code, head.headers["content-type"], head.content) == (200, "audio/ogg", b"")
     assert head.headers["accept-ranges"] == "none" and "content-length" not in head.headers
-    assert HTTP.head(f"{heard.url}/audio").headers["accept-ranges"] == "bytes"
+    assert HTTP.head(f"{heard.url}/audio", params={"format": "pcm"}).headers["accept-ranges"] == "bytes"
 
 
 def test_a_listener_goes_on_alone(process: ServerProcess, heard: Heard) -> None:
