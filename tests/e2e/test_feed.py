@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import av
 import httpx
 import pytest
+from whispergpt_client import Client, WhisperGPTError
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.http import HTTP
@@ -182,11 +183,16 @@ def stalled(url: str) -> socket.socket:
 def test_a_slow_listener_holds_nothing_up(process: ServerProcess) -> None:
     slow = "whispergpt_feed_listens_total"
     before = Metrics(process.url).sum(slow, outcome="slow")
-    with owner(process, 7.0) as (session, url), ThreadPoolExecutor(1) as threads, stalled(url), stalled(url):
-        listener = threads.submit(hear, url, format="pcm", **{"from": "0"})
-        samples, done = session.read_response()
-        assert done["status"] == "completed" and listener.result()[1] == samples
+    with owner(process, None) as (session, url), ThreadPoolExecutor(2) as threads, stalled(url), stalled(url):
+        heard, listener = (
+            threads.submit(session.read_response),
+            threads.submit(hear, url, format="pcm", **{"from": "0"}),
+        )
         wait_until(lambda: Metrics(process.url).sum(slow, outcome="slow") == before + 2, "they are dropped")
+        session.event("response.cancel")
+        samples, done = heard.result()
+        assert done["status"] == "cancelled" and done["realtime_factor"] > 1
+        assert listener.result()[1] == samples[: len(listener.result()[1])] != b""
     wait_until(lambda: Metrics(process.url).sum("whispergpt_feed_listeners") == 0, "nobody is counted")
 
 
@@ -224,6 +230,17 @@ def test_no_more_listeners_than_there_may_be_at_all_front_ends(process: ServerPr
             assert f"{MOST_LISTENERS} listeners" in refused.json()["error"]["message"]
         assert Metrics(process.url).sum("whispergpt_feed_listeners") == MOST_LISTENERS
     wait_until(lambda: Metrics(process.url).sum("whispergpt_feed_listeners") == 0, "all have left")
+
+
+def test_the_client_shares_and_listens(process: ServerProcess) -> None:
+    with Client(process.url) as client, ThreadPoolExecutor(1) as threads:
+        with client.stream(SPEECH, seconds=1, feed=True) as stream:
+            assert stream.feed_token is not None
+            listener = threads.submit(b"".join, client.listen(stream.feed_token, from_seconds=0))
+            assert b"".join(stream) == listener.result()
+        with pytest.raises(WhisperGPTError) as refused:
+            next(client.listen("none"))
+        assert refused.value.code == "wrong_token"
 
 
 def test_what_cannot_be_shared(process: ServerProcess) -> None:
