@@ -14,7 +14,7 @@ from whispergpt.server.edge.host_check import HostCheck
 from whispergpt.server.edge.methods import HeadRequests
 from whispergpt.server.edge.request_context import RequestContext
 from whispergpt.server.edge.security_headers import SecurityHeaders
-from whispergpt.server.http import continuation, entry, health, models, pages, play
+from whispergpt.server.http import continuation, entry, feed, health, models, pages, play
 from whispergpt.server.http.api_schema import DescribedApp
 from whispergpt.server.http.refusals import EVERY_ROUTE
 from whispergpt.server.link.engine_process import EngineProcess
@@ -23,7 +23,10 @@ from whispergpt.server.services import Shared, make_services
 from whispergpt.server.session import route as stream
 from whispergpt.server.settings import Settings
 
-_EXPOSED = ["X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"]
+_EXPOSED = [
+    *("X-Request-Id", "X-Seed", "X-Sample-Rate", "X-Fingerprint", "Server-Timing", "Retry-After"),
+    *("X-From-Seconds", "Content-Range", "Accept-Ranges"),
+]
 
 
 def create_app(
@@ -47,6 +50,7 @@ def create_app(
             yield
         finally:
             await services.engines.stop()
+            services.feeds.close()
             services.decoders.close()
             services.audio.close()
             services.live.close()
@@ -62,7 +66,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    for part in (continuation, realtime, stream, play, models, entry, health, pages):
+    for part in (continuation, realtime, stream, play, feed, models, entry, health, pages):
         app.include_router(part.router)
     app.mount("/static", pages.files)
     errors.install(app)

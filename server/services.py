@@ -13,6 +13,7 @@ from whispergpt.server.admission.admission import Admission
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.playback import PlayingStreams
 from whispergpt.server.decoding.pool import DecoderPool
+from whispergpt.server.feeds.feeds import Elsewhere, Feeds
 from whispergpt.server.http.play_addresses import Addresses, PlayAddresses
 from whispergpt.server.ledger import Ledger, OwnLedger
 from whispergpt.server.link.engine_process import EngineProcess
@@ -45,6 +46,7 @@ class Services:
     tokens: ResumeTokens
     tracing: Tracing
     addresses: Addresses
+    feeds: Feeds
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Shared:
         metrics: of this front end; they show those of all.
         engines: as this front end follows them.
         addresses: makes the addresses of all front ends.
+        feeds: of the other front ends.
         made_key: key that was made for this run.
     """
 
@@ -62,6 +65,7 @@ class Shared:
     metrics: Metrics
     engines: Engines
     addresses: Callable[[Guard, Admission], Addresses]
+    feeds: Elsewhere
     made_key: str | None
 
 
@@ -93,6 +97,8 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
     metrics.requests_open.set_function(lambda: admission.requests)
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
     metrics.control_bytes.set_function(lambda: admission.control.bytes)
+    live = AudioPool(settings.decode_threads, _LIVE_TOGETHER)
+    elsewhere = None if shared is None else shared.feeds
     return Services(
         settings=settings,
         ledger=ledger,
@@ -103,11 +109,12 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
         precedence=precedence,
         decoders=DecoderPool(settings, precedence),
         audio=AudioPool(settings.decode_threads),
-        live=AudioPool(settings.decode_threads, _LIVE_TOGETHER),
+        live=live,
         playing=playing,
         tokens=ResumeTokens(settings.seal_key),
         tracing=Tracing(settings.tracing),
         addresses=addresses,
+        feeds=Feeds(settings, ledger, metrics, guard, admission, live, elsewhere),
     )
 
 

@@ -108,11 +108,15 @@ class Settings(BaseSettings):
     control_memory_bytes: int = Field(
         default=32 * MIB, ge=65_536, description="all control messages that wait to be handled, together"
     )
+    feed_seconds: float = Field(default=30.0, ge=3, le=600, description="newest audio that a feed keeps for listeners")
+    feed_memory_bytes: int = Field(default=256 * MIB, ge=MIB, description="all feeds together, in all formats")
+    max_feed_listeners: int = Field(default=2048, ge=1, le=65_536, description="listeners of one feed at once")
+    max_listeners: int = Field(default=4096, ge=1, le=65_536, description="listeners of all feeds at once")
     memory_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="share of both that one key may take of what other keys leave, and one connection of what its "
+        description="share of these that one key may take of what other keys leave, and one connection of what its "
         "key's others leave of that; where there is one key or none, connections alone have shares",
     )
     prompt_seconds: float = Field(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from contextlib import closing
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 
 from whispergpt.benchmarks.attacks.tools.crowds import crowd
-from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess, processor_seconds
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile
@@ -109,12 +108,12 @@ def _snapshot(engine: Engine) -> SnapshotTaken:
 async def _serve_some(served: ServerProcess) -> tuple[float, float, float]:
     visits = steady(Mix(), LISTENERS, LISTENING_SECONDS, seed=0)
     listeners = crowd(served.url, visits)
-    server, own = _cpu_seconds(served.pid), time.process_time()
+    server, own = processor_seconds(served.pid), time.process_time()
     await listeners.run()
     summary = listeners.summary()
     if summary.listeners.get("completed") != LISTENERS:
         raise RuntimeError(f"not all listeners heard all: {summary.listeners}")
-    return _cpu_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
+    return processor_seconds(served.pid) - server, time.process_time() - own, summary.audio_seconds
 
 
 def _server() -> tuple[float, float, float]:
@@ -125,12 +124,6 @@ def _server() -> tuple[float, float, float]:
         server, own, heard = asyncio.run(_serve_some(served))
     cores = usable_processors()
     return start, server / heard / cores, own / heard / cores
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the processor seconds of a process with all its threads (proc(5): utime and stime, in ticks)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(name: str) -> Profile:

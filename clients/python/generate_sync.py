@@ -25,7 +25,7 @@ _RULES = (
     (r"\b(async|await) ", ""),
     (r"\bAsync(?=[A-Z])|\basync_", ""),
     (r"\b__a(enter|exit|iter)__", r"__\1__"),
-    (r"\baclose\b", "close"),
+    (r"\ba(close|read|iter_bytes)\b", r"\1"),
     (r"\basyncio\b", "time"),  # for `sleep`, which both modules have
     (r"\basynchronous\b", "synchronous"),
 )

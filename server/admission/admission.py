@@ -34,6 +34,7 @@ class Admission:
         again, share = settings.retry_after_seconds, settings.memory_share
         self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again, ledger)
         self.control = Pot(settings.control_memory_bytes, share, "control messages", again, ledger)
+        self.feeds = Pot(settings.feed_memory_bytes, share, "feeds", again, ledger)
 
     @property
     def sessions(self) -> int:

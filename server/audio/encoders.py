@@ -44,6 +44,9 @@ LIBRARY = "libavcodec " + ".".join(map(str, av.library_versions["libavcodec"]))
 class Encoder(Protocol):
     """Turns s16le samples into bytes of a body. Its first bytes hold sound: a header never comes by itself."""
 
+    def take_head(self) -> bytes:
+        """Return the header by itself, before the first samples; ``push`` does not give it out then."""
+
     def push(self, pcm: bytes) -> bytes:
         """Take more samples; returns the bytes of the body that are ready, none while a codec gathers a page."""
 
@@ -65,6 +68,17 @@ def encoder(wanted: Format, total_samples: int, made: Provenance | None = None) 
     if wanted == "flac":
         return _StreamedFlacEncoder(total_samples, made)
     return _CodecEncoder(wanted, _Sink(), made)
+
+
+def joinable_encoder(wanted: Format) -> tuple[bytes, Encoder]:
+    """Return the head of a body without an end, and the encoder of its rest. A decoder that has the head can begin at
+    any part that ``push`` gives: whole frames of flac and mp3, whole pages of Ogg."""
+    encoding: Encoder
+    if wanted == "flac":
+        encoding = _StreamedFlacEncoder(0)  # samples that are not known
+    else:
+        encoding = _CodecEncoder(wanted, _Sink(), joinable=True) if wanted in _CODECS else encoder(wanted, 0)
+    return encoding.take_head(), encoding
 
 
 def encode(wanted: Format, pcm: bytes, made: Provenance | None = None) -> bytes:
@@ -113,9 +127,12 @@ class _RawEncoder:
     def __init__(self, header: bytes) -> None:
         self._header = header
 
-    def push(self, pcm: bytes) -> bytes:
+    def take_head(self) -> bytes:
         header, self._header = self._header, b""
-        return header + pcm
+        return header
+
+    def push(self, pcm: bytes) -> bytes:
+        return self.take_head() + pcm
 
     def finish(self) -> bytes:
         return self.push(b"")
@@ -137,7 +154,9 @@ class _Sink:
 
 
 class _CodecEncoder:
-    def __init__(self, wanted: Format, sink: _Sink | io.BytesIO, made: Provenance | None = None) -> None:
+    def __init__(
+        self, wanted: Format, sink: _Sink | io.BytesIO, made: Provenance | None = None, joinable: bool = False
+    ) -> None:
         container, codec, bit_rate = _CODECS[wanted]
         options = {"flush_packets": "1"} | ({"page_duration": "80000"} if container == "ogg" else {})
         self._sink = sink
@@ -146,7 +165,9 @@ class _CodecEncoder:
             comment = comment_of(in_format(made, wanted))
             self._container.metadata.update({"title": title_of(made), "comment": comment})
         live = codec == "libopus" and isinstance(sink, _Sink)
-        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options=_LIVE_OPUS if live else {})
+        # A frame of mp3 may otherwise need bytes of the frames before it.
+        alone = {"reservoir": "0"} if joinable and wanted == "mp3" else {}
+        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options=_LIVE_OPUS if live else alone)
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
         self._stream.layout = "mono"
@@ -156,6 +177,10 @@ class _CodecEncoder:
         self._container.start_encoding()
         self._head = sink.take() if isinstance(sink, _Sink) else b""
         self._at = 0
+
+    def take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
 
     def push(self, pcm: bytes) -> bytes:
         samples = len(pcm) // 2
@@ -173,9 +198,7 @@ class _CodecEncoder:
 
     def _ready(self) -> bytes:
         ready = self._sink.take() if isinstance(self._sink, _Sink) else b""
-        if ready:
-            ready, self._head = self._head + ready, b""
-        return ready
+        return self.take_head() + ready if ready else ready
 
 
 class _StreamedFlacEncoder(_CodecEncoder):

@@ -18,6 +18,8 @@ from whispergpt.server.services import services_of
 
 log = logs.get("server.request")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SHARED = re.compile(r"(/v1/streams/)[^/]*")
+"""Start of a path that has the token of a feed, which logs must not have."""
 _QUIET = ("/health/live", "/health/ready", "/metrics")
 
 
@@ -57,7 +59,7 @@ class RequestContext:
                     cleanup.enter_context(tracing.request(name, headers, request_id=request_id))
                 await self._app(scope, receive, send_with_id)
         except Exception:
-            log.exception("request failed", path=scope["path"])
+            log.exception("request failed", path=_told(scope))
             if scope["type"] == "websocket" or status is not None:
                 raise
             await internal().response()(scope, receive, send_with_id)
@@ -66,7 +68,12 @@ class RequestContext:
             say(
                 "request",
                 method=scope.get("method", "WEBSOCKET"),
-                path=scope["path"],
+                path=_told(scope),
                 status=status,
                 seconds=round(time.perf_counter() - begun, 4),
             )
+
+
+def _told(scope: Scope) -> str:
+    """Return a request's path as logs have it."""
+    return _SHARED.sub(r"\1…", scope["path"])

@@ -28,7 +28,12 @@ _FORMS: dict[str, dict[str, str]] = {
     "/continue": {"seconds": "5", "seed": "7"},
     "/v1/play": {"seconds": "5", "response_format": "mp3"},
 }
-_ANSWERS = {"POST /continue": "continuation.wav", "GET /v1/play": "continuation.mp3", "GET /metrics": "text"}
+_ANSWERS = {
+    "POST /continue": "continuation.wav",
+    "GET /v1/play": "continuation.mp3",
+    "GET /v1/streams/{token}/audio": "stream.wav",
+    "GET /metrics": "text",
+}
 _KEYED = ("POST /continue", "POST /v1/play", "GET /v1/models", "POST /v1/tokens", "GET /metrics")
 """Calls that need a key where the server has keys."""
 
@@ -81,4 +86,6 @@ def _is_keyed(call: str, services: Services) -> bool:
 def _example(method: str, path: str, keyed: bool) -> Call:
     fields = _FORMS.get(path) if method == "POST" else None
     query = "?token=TOKEN" if (method, path) == ("GET", "/v1/play") else ""
-    return Call(method, path + query, keyed, fields, _ANSWERS.get(f"{method} {path}", "json"))
+    return Call(
+        method, path.replace("{token}", "TOKEN") + query, keyed, fields, _ANSWERS.get(f"{method} {path}", "json")
+    )

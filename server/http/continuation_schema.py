@@ -98,6 +98,51 @@ _TOKEN = {
     "description": "Token of the address.",
 }
 _RANGE = {"name": "Range", "in": "header", "schema": _TEXT, "description": "`bytes=0-1`; any other is ignored."}
+_FEED_TOKEN = {
+    "name": "token",
+    "in": "path",
+    "required": True,
+    "schema": _TEXT,
+    "description": "Token of `response.feed.created`.",
+}
+_FEED_QUERY = [
+    {
+        "name": "format",
+        "in": "query",
+        "schema": _FORM["properties"]["response_format"],
+        "description": "Format of the audio.",
+    },
+    {
+        "name": "from",
+        "in": "query",
+        "schema": {"type": "number", "minimum": 0},
+        "description": "Second of the response to begin with, which must be kept; without it, where the owner is.",
+    },
+    {
+        "name": "Range",
+        "in": "header",
+        "schema": _TEXT,
+        "description": "Bytes of pcm, counted from the response's first sample; what is kept of them is sent.",
+    },
+]
+_FEED_HEADERS = {
+    "Accept-Ranges": ("`bytes` for pcm, else `none`.", _TEXT),
+    "X-From-Seconds": ("Second of the response that the audio begins with.", {"type": "number"}),
+    **{name: _HEADERS[name] for name in ("X-Seed", "X-Sample-Rate", "X-Fingerprint")},
+}
+_FEED_SOUND: dict[int | str, Any] = {
+    status: {
+        "description": text,
+        "headers": {name: {"description": words, "schema": kind} for name, (words, kind) in _FEED_HEADERS.items()},
+        "content": _SOUND,
+    }
+    for status, text in {200: "The audio, to the response's end", 206: "The part of a Range that is kept"}.items()
+}
+FEED_DOCS: dict[str, Any] = {"responses": refusals(404, 429)}
+FEED_AUDIO_DOCS: dict[str, Any] = {
+    "openapi_extra": {"parameters": [_FEED_TOKEN, *_FEED_QUERY]},
+    "responses": _FEED_SOUND | refusals(404, 416, 429),
+}
 PLAY_DOCS: dict[str, Any] = {
     "openapi_extra": {"parameters": [_TOKEN, _RANGE]},
     "responses": _AUDIO | _FIRST_BYTES | refusals(401, 404, 416, 429, 503),

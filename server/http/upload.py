@@ -191,15 +191,20 @@ def _check_form(items: list[tuple[str, UploadFile | str]], audio_sha256: str) ->
         wishes=wishes,
         model=texts.get("model"),
         include_prompt=truth(texts.get("include_prompt", "false"), "include_prompt"),
-        response_format=_format(texts.get("response_format", "wav")),
+        response_format=format_named(texts.get("response_format", "wav"), "response_format"),
         stream=truth(texts.get("stream", "false"), "stream"),
     )
     return Upload(form, audio.file)
 
 
-def _format(text: str) -> Format:
+def format_named(text: str, param: str) -> Format:
+    """Return an output format by its name, in any case.
+
+    Raises:
+        ApiError: 400, there is none, naming ``param``.
+    """
     wanted = text.strip().lower()
     for known in _FORMATS:
         if known == _ALIASES.get(wanted, wanted):
             return known
-    raise bad_value("response_format", f"response_format must be {', '.join(_FORMATS)}, not '{text[:40]}'.")
+    raise bad_value(param, f"{param} must be {', '.join(_FORMATS)}, not '{text[:40]}'.")

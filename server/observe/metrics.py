@@ -100,6 +100,9 @@ class Metrics:
         self.requests_open = self._gauge("requests_open", "Continuations over HTTP that are being served", ())
         self.upload_bytes = self._gauge("upload_bytes", "Bytes of prompts that are not worked on yet, all together", ())
         self.control_bytes = self._gauge("control_bytes", "Bytes of control messages that wait to be handled", ())
+        self.feeds = self._gauge("feeds", "Responses that listeners share", ())
+        self.feed_listeners = self._gauge("feed_listeners", "Listeners of all feeds", ())
+        self.feed_listens = self._counter("feed_listens", "Listeners of feeds, by how they ended", ("outcome",))
         self.playback_lead = self._gauge(
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
         )
@@ -137,6 +140,8 @@ class Metrics:
             self.request_duration.labels(route)
             for outcome in ("completed", "cancelled", "failed", "rejected"):
                 self.requests.labels(route, outcome)
+        for outcome in ("completed", "left", "slow", "failed", "rejected"):
+            self.feed_listens.labels(outcome)
         for action in ("cancelled", "closed", "dropped", "paused"):
             self.slow_client.labels(action)
 

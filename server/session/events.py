@@ -42,7 +42,7 @@ class SessionFields(msgspec.Struct, forbid_unknown_fields=True):
 
 class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
     """Fields of ``response.create``. Sampling that is left out is the session's. With ``resume_token`` an earlier
-    response goes on, from ``from_frame``."""
+    response goes on, from ``from_frame``. With ``feed`` others can listen to it."""
 
     seconds: float | None = None
     seed: int | None = None
@@ -51,6 +51,7 @@ class ResponseFields(msgspec.Struct, forbid_unknown_fields=True):
     top_p: float | None = None
     resume_token: str | None = None
     from_frame: int | None = None
+    feed: bool = False
 
 
 class Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
@@ -91,6 +92,14 @@ class ResponseResume(Event, tag="response.resume"):
     pass
 
 
+class ResponseFeed(Event, tag="response.feed"):
+    pass
+
+
+class ResponseFeedCancel(Event, tag="response.feed.cancel"):
+    pass
+
+
 class PlaybackReport(Event, tag="playback.report", kw_only=True):
     """Report of a listener on the response so far; underruns left out, or null, are unchanged."""
 
@@ -107,6 +116,8 @@ ClientEvent: TypeAlias = (
     | ResponseFork
     | ResponsePause
     | ResponseResume
+    | ResponseFeed
+    | ResponseFeedCancel
     | PlaybackReport
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +18,7 @@ from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
+from whispergpt.server.feeds.feed import Checkpoint, Feed
 from whispergpt.server.link.engine_handles import Status, StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
@@ -47,7 +49,16 @@ class StreamResponse:
         self._underruns = 0
         self._next_frame = request.from_frame
         """Frame after those that were sent or are being sent."""
-        self._stream = self._start()
+        self._made_frame = request.from_frame
+        """Frame after those that came from the engine."""
+        self._feed: Feed | None = None
+        if request.feed:
+            self._open_feed()
+        try:
+            self._stream = self._start()
+        except ApiError:
+            self._end_feed("failed", at_once=True)
+            raise
 
     async def say_created(self) -> None:
         """Send ``response.created``, once: at the response's slot, or before any other event about it.
@@ -67,6 +78,29 @@ class StreamResponse:
                 }
                 await self._socket.send_event("response.created", response=created)
                 self._created = True
+                if self._feed is not None:
+                    await self._send_feed(self._feed)
+
+    async def say_feed(self) -> None:
+        """Send ``response.feed.created`` with the address of the response's feed, which is opened unless there is one.
+
+        Raises:
+            ApiError: 400, the response has another pace; 429, there is no memory for a feed.
+            ClientGoneError: the client left.
+        """
+        await self._send_feed(self._feed or self._open_feed())
+
+    def cancel_feed(self) -> dict[str, Any]:
+        """End the feed for its listeners; returns the event's fields.
+
+        Raises:
+            ApiError: 400, there is none.
+        """
+        if self._feed is None:
+            raise wrong_order("The response has no feed.")
+        self._end_feed("cancelled", at_once=True)
+        self._feed = None
+        return {"response_id": self._id}
 
     def cancel(self) -> None:
         """Stop; ``run`` still sends ``response.done``."""
@@ -90,6 +124,8 @@ class StreamResponse:
         self._stream.hold(paused)
         if self._playback is not None:
             self._playback.pause(paused)
+        if self._feed is not None:
+            self._feed.pause(paused)
         return {
             "response_id": self._id,
             "frames": self._request.from_frame + (self._playback.handed if self._playback else 0),
@@ -134,6 +170,7 @@ class StreamResponse:
     def close(self) -> None:
         """Free the slot, or the place in the queue."""
         self._stream.close()
+        self._end_feed("cancelled")
         self._account.end("cancelled")
 
     async def run(self) -> None:
@@ -144,6 +181,7 @@ class StreamResponse:
             ClientGoneError: the client left.
         """
         self._task = asyncio.current_task()
+        status: Status = "failed"
         try:
             with self._services.tracing.span("response", response_id=self._id, seed=self._request.plan.sampling.seed):
                 status = await self._cancellable()
@@ -152,15 +190,18 @@ class StreamResponse:
             self._over = True  # a cancellation would cut the goodbye off
             self._account.refuse(error)
             self._stream.close()  # first: to say goodbye to one who does not read may take long
+            self._end_feed("failed")
             if self._created:
                 await self._say_done("failed")
             raise
         except (ClientGoneError, asyncio.CancelledError):
-            self._account.end("cancelled")
+            status = "cancelled"
+            self._account.end(status)
             raise
         finally:
             self._over = True
             self._stream.close()
+            self._end_feed(status, at_once=self._cancelled)
             self._account.end("failed")
         await self._say_done(status)
 
@@ -218,7 +259,7 @@ class StreamResponse:
         settings, slow = self._services.settings, self._services.metrics.slow_client
         policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
         opus = encoder("opus", 0) if self._request.output == "opus" else None
-        messages = playback.messages()
+        messages = self._shared(playback.messages())
         late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
         async with aclosing(late_dropped) as audio:
             async for dropped, pcm in audio:
@@ -240,6 +281,34 @@ class StreamResponse:
             await self._send_in_time(await self._services.live.run(opus.finish), None)
             playback.gathered()
 
+    async def _shared(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield ``messages``, and add each to the feed."""
+        async for pcm in messages:
+            self._made_frame += len(pcm) // (2 * HOP)
+            if self._feed is not None:
+                self._feed.add(pcm)
+            yield pcm
+
+    def _open_feed(self) -> Feed:
+        request = self._request
+        if request.plan.pace != "realtime":
+            raise bad_value("response.feed", "A feed plays in real time; set the session's pace to 'realtime'.")
+        model, start = request.prompt.model, self._made_frame * HOP
+        seed = self._sampling.seed
+        self._feed = self._services.feeds.open(self._caller, model.id, model.fingerprint, seed, request.frames, start)
+        if self._created:
+            self._feed.pause(self.paused)
+        return self._feed
+
+    async def _send_feed(self, feed: Feed) -> None:
+        about, kept = feed.about, self._services.settings.feed_seconds
+        told = {"response_id": self._id, "token": about.token, "url": about.audio_path, "kept_seconds": kept}
+        await self._socket.send_event("response.feed.created", **told)
+
+    def _end_feed(self, status: Status, at_once: bool = False) -> None:
+        if self._feed is not None:
+            self._services.feeds.end(self._feed, status, at_once)
+
     async def _send_in_time(self, audio: bytes, seconds: float | None) -> None:
         if not audio:  # Opus fills a page before there is anything to send
             return
@@ -257,6 +326,8 @@ class StreamResponse:
     async def _say_checkpoint(self, snapshot: SnapshotTaken) -> None:
         token = self._services.tokens.seal(snapshot, self._request.prompt.model, self._request.frames)
         told = {"response_id": self._id, "frame": snapshot.frame, "resume_token": token}
+        if self._feed is not None:
+            self._feed.checkpoint = Checkpoint(snapshot.frame, token)
         await self._socket.send_event("response.checkpoint", **told)
 
     async def _say_done(self, status: Status) -> None:

@@ -24,6 +24,7 @@ class ResponseRequest:
         began: time of ``response.create``.
         place: kept for the response while its prompt was made ready.
         prompt_seconds: paid for the prompt, where this is its first response.
+        feed: whether others can listen to it from the start.
     """
 
     prompt: PromptHandle
@@ -32,6 +33,7 @@ class ResponseRequest:
     began: float
     place: Place | None = None
     prompt_seconds: float = 0.0
+    feed: bool = False
 
     @property
     def frames(self) -> int | None:
@@ -62,4 +64,5 @@ def continuation(
     plan = StreamPlan(
         options.sampling, frames, options.pace, snapshots=options.checkpoints and committed.model.resumable
     )
-    return ResponseRequest(committed, plan, options.output_format, began, place, prompt.paid_seconds)
+    paid = prompt.paid_seconds
+    return ResponseRequest(committed, plan, options.output_format, began, place, paid, fields.feed)

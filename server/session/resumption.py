@@ -36,6 +36,7 @@ class Resumption:
         self._token = services.tokens.open(sealed)
         self._model = model_of(self._token, models)
         self._start = self._token.first_sent(fields.from_frame)
+        self._feed = fields.feed
 
     async def request(self, caller: Caller, options: StreamOptions, began: float) -> ResponseRequest:
         """Have the engine resume the stream, and return the request for its rest, with a place kept for it.
@@ -69,4 +70,4 @@ class Resumption:
             snapshots=self._model.resumable,
             resumed=True,
         )
-        return ResponseRequest(prompt, plan, options.output_format, began, place, seconds)
+        return ResponseRequest(prompt, plan, options.output_format, began, place, seconds, self._feed)

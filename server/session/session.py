@@ -197,6 +197,10 @@ class StreamSession:
                 await self._fork(event.seed)
             case events.ResponsePause() | events.ResponseResume():
                 await self._pause(isinstance(event, events.ResponsePause))
+            case events.ResponseFeed():
+                await self._playing("shared").say_feed()
+            case events.ResponseFeedCancel():
+                await self._socket.send_event("response.feed.cancelled", **self._playing("shared").cancel_feed())
             case events.PlaybackReport():
                 if self._response is not None:  # one that comes a moment too late is no mistake
                     self._response.report(event.played_frames, event.underruns)
@@ -281,12 +285,22 @@ class StreamSession:
         await self._socket.send_event("response.forked", **told)
 
     async def _pause(self, paused: bool) -> None:
-        response, done = self._response, "paused" if paused else "resumed"
-        if response is None or response.over:
-            raise wrong_order(f"There is no response that could be {done}.")
+        done = "paused" if paused else "resumed"
+        response = self._playing(done)
         if response.paused == paused:
             raise wrong_order("The response is paused already." if paused else "The response is not paused.")
         await self._socket.send_event(f"response.{done}", **response.pause(paused))
+
+    def _playing(self, done: str) -> StreamResponse:
+        """Return the response that plays.
+
+        Raises:
+            ApiError: there is none that could be ``done`` something to.
+        """
+        response = self._response
+        if response is None or response.over:
+            raise wrong_order(f"There is no response that could be {done}.")
+        return response
 
     def _update(self, fields: events.SessionFields) -> None:
         options = self._options.updated(fields, self._services.engines.models)

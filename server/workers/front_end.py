@@ -31,6 +31,7 @@ from whispergpt.server.serving import make_server, settle
 from whispergpt.server.settings import Settings
 from whispergpt.server.workers.addresses import Accounts, HubAddresses
 from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.feed_relay import FeedRelay
 from whispergpt.server.workers.messages import (
     Answered,
     Beat,
@@ -80,7 +81,8 @@ class FrontEnd:
             return HubAddresses(Accounts(settings, guard, admission), channel.post)
 
         self._engines = RemoteEngines(settings, metrics, share, part.begun)
-        shared = Shared(self._board, metrics, self._engines, addresses, part.made_key)
+        self._relay = FeedRelay(part.worker, Path(part.metrics))
+        shared = Shared(self._board, metrics, self._engines, addresses, self._relay, part.made_key)
         self._server, self._services = make_server(settings, shared=shared)
         self._server.obey = self._say_leaving
         metrics.playback_lead.set_function(self._least_lead)
@@ -88,7 +90,7 @@ class FrontEnd:
     async def run(self) -> None:
         """Serve until the hub says that this ends, or a signal does."""
         server = asyncio.create_task(self._listen())
-        others = [asyncio.create_task(work()) for work in (self._obey, self._beat, self._look)]
+        others = [asyncio.create_task(work()) for work in (self._obey, self._beat, self._look, self._relay_feeds)]
         ready = asyncio.create_task(self._say_serving())
         try:
             await asyncio.wait([server, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -149,6 +151,9 @@ class FrontEnd:
             self._lead.part = self._services.playing.least_lead()
             self._channel.post(Beat())
             await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _relay_feeds(self) -> None:
+        await self._relay.serve(self._services.feeds)
 
     async def _look(self) -> None:
         while True:

@@ -197,11 +197,19 @@ class Channel:
         reader, writer = await asyncio.open_unix_connection(sock=end)
         return cls(reader, writer, ToHub if incoming == "hub" else ToFrontEnd)
 
-    def post(self, message: ToFrontEnd | ToHub) -> None:
+    def post(self, message: msgspec.Struct) -> None:
         """Send a message without waiting; none is sent to a process that has ended."""
         data = self._encoder.encode(message)
         if not self._writer.is_closing():
             self._writer.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
+
+    async def flush(self) -> None:
+        """Wait until the other process has taken most of what was sent.
+
+        Raises:
+            ConnectionError: it has ended.
+        """
+        await self._writer.drain()
 
     async def receive(self) -> Any:
         """Return the next message, None where the other process has ended.

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +19,9 @@ from playwright.sync_api import Route, expect, sync_playwright
 
 from tests.support.audio import HOP, SPEECH, encode, samples_of, speech
 from tests.support.http import HTTP
+from tests.support.live_socket import LiveSocket
 from tests.support.tools import require_tool
+from tests.support.waiting import wait_until
 from whispergpt.server.http.call_examples import ORIGIN
 
 # Bytes made up for audio are refused with 415 or 422.
@@ -37,7 +43,7 @@ def test_schemathesis_finds_nothing(server: str, tmp_path: Path) -> None:
     command = [program, "--config-file", "schemathesis.toml", "run", f"{server}/openapi.json"]
     command += ["--generation-deterministic", "--max-examples", "20"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "8 passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
+    assert done.returncode == 0 and "10 passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
 
 
 def test_answers_with_audio_are_as_the_schema_says(server: str) -> None:
@@ -53,6 +59,33 @@ def test_answers_with_audio_are_as_the_schema_says(server: str) -> None:
         assert answer.status_code in (200, 201, 206)
         api[call[0]][call[1]].validate_response(answer)
     api["/v1/play"]["GET"].validate_response(requests.get(address, timeout=60))
+    with shared(server) as token:
+        for path in ("", "/audio"):
+            answer = requests.get(f"{server}/v1/streams/{token}{path}", timeout=60)
+            assert answer.status_code == 200
+            api["/v1/streams/{token}" + path]["GET"].validate_response(answer)
+
+
+@contextmanager
+def shared(server: str) -> Iterator[str]:
+    """A token of a stream without an end, which is cancelled once somebody listens."""
+    with LiveSocket(server) as session, ThreadPoolExecutor(1) as threads:
+        session.commit(SECOND)
+        session.event("response.create", response={"seconds": None, "feed": True})
+        session.expect("response.created")
+        token = session.expect("response.feed.created")["token"]
+        unused = Event()
+
+        def end() -> None:
+            address = f"{server}/v1/streams/{token}"
+            wait_until(lambda: unused.is_set() or HTTP.get(address).json()["listeners"], "somebody listens")
+            session.event("response.cancel")
+            session.read_response()
+
+        ending = threads.submit(end)
+        yield token
+        unused.set()
+        ending.result()
 
 
 def test_the_schema_names_what_it_has(server: str, described: dict[str, Any]) -> None:
@@ -75,30 +108,40 @@ def test_the_schema_names_what_it_has(server: str, described: dict[str, Any]) ->
 
 def test_the_examples_run(server: str, described: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "prompt.wav").write_bytes(SECOND)
-    curl, python, node = [], [], []
-    for methods in described["paths"].values():
-        for operation in methods.values():
-            examples = {each["label"]: _short(each["source"], server) for each in operation["x-codeSamples"]}
-            curl.append(f"{examples['curl']} || exit 1\nmv continuation.wav curl.wav 2>&-\n")
-            python.append(examples["Python"].replace("continuation.wav", "python.wav"))
-            node.append(examples["JavaScript"].replace("continuation.wav", "node.wav"))
-    for number, source in enumerate(node):
-        (tmp_path / f"{number}.mjs").write_text(source)
-    (tmp_path / "all.mjs").write_text("".join(f'await import("./{number}.mjs");\n' for number in range(len(node))))
-    (tmp_path / "all.py").write_text("\n".join(python))
-    for command in (
-        ["sh", "-c", "".join(curl) + "exit 0"],
-        [sys.executable, "all.py"],
-        [require_tool("node"), "all.mjs"],
-    ):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    operations = [operation for methods in described["paths"].values() for operation in methods.values()]
+    examples = [{each["label"]: each["source"] for each in operation["x-codeSamples"]} for operation in operations]
+
+    def sources(label: str, token: str) -> list[str]:
+        return [_short(each[label], server, token) for each in examples]
+
+    def curl(token: str) -> list[str]:
+        each = (f"{source} || exit 1\nmv continuation.wav curl.wav 2>&-\n" for source in sources("curl", token))
+        return ["sh", "-c", "".join(each) + "exit 0"]
+
+    def python(token: str) -> list[str]:
+        text = "\n".join(sources("Python", token)).replace("continuation.wav", "python.wav")
+        (tmp_path / "all.py").write_text(text)
+        return [sys.executable, "all.py"]
+
+    def node(token: str) -> list[str]:
+        for number, source in enumerate(sources("JavaScript", token)):
+            (tmp_path / f"{number}.mjs").write_text(source.replace("continuation.wav", "node.wav"))
+        imports = (f'await import("./{number}.mjs");\n' for number in range(len(examples)))
+        (tmp_path / "all.mjs").write_text("".join(imports))
+        return [require_tool("node"), "all.mjs"]
+
+    for command_of in (curl, python, node):
+        with shared(server) as token:
+            command = command_of(token)
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     for name in ("curl", "python", "node"):
         assert len(samples_of((tmp_path / f"{name}.wav").read_bytes())) == 15 * HOP
 
 
-def _short(source: str, server: str) -> str:
+def _short(source: str, server: str, feed_token: str) -> str:
     """Return an example for this server, with a fifth of a second of audio and a real token."""
+    source = source.replace("streams/TOKEN", f"streams/{feed_token}")
     if "TOKEN" in source:
         form = {"seconds": "0.2", "response_format": "mp3"}
         made = HTTP.post(f"{server}/v1/play", files={"audio": SECOND}, data=form).json()

@@ -9,7 +9,7 @@ from whispergpt.server.session.events import parse_event
 
 _TYPES = (
     "session.update, input_audio_buffer.clear, input_audio_buffer.commit, response.create, response.cancel, "
-    "response.fork, response.pause, response.resume, playback.report."
+    "response.fork, response.pause, response.resume, response.feed, response.feed.cancel, playback.report."
 )
 
 SESSION_HAS = "there is model, input, output, seed, temperature, top_k, top_p, pace."

@@ -39,6 +39,7 @@ ROOMS_MAY_IMPORT = {
     "server.audio": {"server.link", "server.observe"},
     "server.admission": {"server.access", "server.link", "server.observe"},
     "server.edge": {"server.access", "server.admission", "server.observe"},
+    "server.feeds": {"server.access", "server.admission", "server.audio", "server.observe"},
 }
 """Rooms, and those of the same top folder that each may import. Modules beside rooms may be imported by all."""
 EVERY_ROOM_BUT = {

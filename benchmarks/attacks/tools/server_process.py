@@ -77,6 +77,11 @@ class ServerProcess:
         """Return the server's child processes that run the engine's worker."""
         return [pid for pid in _children(self.pid) if b"whispergpt.engine.process.worker" in _command_line(pid)]
 
+    def front_end_pids(self) -> list[int]:
+        """Return the server itself and its child processes that run no engine."""
+        engines = self.engine_pids()
+        return [pid for pid in (self.pid, *_children(self.pid)) if pid not in engines]
+
     def resident_mb(self) -> float:
         """Return the megabytes of the server and all its descendants; shared pages count once."""
         pids = [self.pid]
@@ -106,6 +111,12 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):  # the thread has ended
             children += map(int, thread.read_text().split())
     return children
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor seconds of a process with all its threads (proc(5): utime and stime, in ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _proportional_kb(pid: int) -> int:

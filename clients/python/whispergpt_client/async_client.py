@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 
@@ -13,7 +14,7 @@ from whispergpt_client.errors import WhisperGPTError, timed_out, unreachable
 from whispergpt_client.model import Model
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import AsyncPrompt
-from whispergpt_client.protocol import Pace, StreamRequest
+from whispergpt_client.protocol import LONGEST_PAUSE, Pace, StreamRequest
 from whispergpt_client.request import File, ResponseFormat
 
 
@@ -99,6 +100,7 @@ class AsyncClient:
         model: str | None = None,
         resume_seconds: float = 60.0,
         retry_seconds: float = 0.0,
+        feed: bool = False,
     ) -> AsyncStream:
         """Return a stream of a recording's continuation, to iterate over while it is generated.
 
@@ -111,6 +113,7 @@ class AsyncClient:
             resume_seconds: how long to try to resume after the connection is lost; 0 does not try.
             retry_seconds: how long to keep asking while the server has no room and says when to ask again; ignored for
                 an open file and chunks, which cannot be sent twice.
+            feed: whether others can listen to it, with the stream's ``feed_token``; needs the pace ``realtime``.
 
         Raises:
             ValueError: a number is not finite, or ``seconds`` is not above 0.
@@ -124,9 +127,39 @@ class AsyncClient:
             top_k=top_k,
             top_p=top_p,
             model=model,
+            feed=feed,
         )
         patience = (self._timeout, resume_seconds, retry_seconds)
         return AsyncStream(request.stream_url(self._url), prompt, wanted, self._headers, *patience)
+
+    async def listen(
+        self, feed_token: str, response_format: ResponseFormat = "pcm", from_seconds: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the audio of somebody's response as it comes, to its end; a key is not needed.
+
+        Args:
+            feed_token: the ``feed_token`` of the owner's stream.
+            response_format: ``pcm`` is mono s16le at 24 kHz; the other formats are those of files.
+            from_seconds: second of the response to begin with, which the server must have kept; None begins where the
+                owner is.
+
+        Raises:
+            WhisperGPTError: the server refused, could not be reached, or cut the audio off.
+        """
+        path, query = request.feed_request(feed_token, response_format, from_seconds)
+        patience = request.timeouts(self._timeout, paused=LONGEST_PAUSE)
+        try:
+            async with self._http.stream("GET", path, params=query, timeout=patience) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                request.raise_for_error(answer)
+                async for audio in answer.aiter_bytes():
+                    if audio:
+                        yield audio
+        except httpx.TimeoutException as error:
+            raise timed_out("audio", self._timeout) from error
+        except httpx.HTTPError as error:
+            raise unreachable(self._url, error) from error
 
     async def models(self) -> list[Model]:
         """Return the server's models, its default first. Raises WhisperGPTError."""

@@ -45,7 +45,7 @@ class StreamRequest:
     """Parameters of a response; the server chooses each one that is None.
 
     If ``seconds`` is None, the response plays until cancelled. If ``sample_rate`` is set, the prompt is mono s16le
-    samples at that rate; otherwise it is a file.
+    samples at that rate; otherwise it is a file. With ``feed`` others can listen to the response.
 
     Raises:
         ValueError: a number is not finite, which JSON cannot express, or ``seconds`` is not above 0.
@@ -59,6 +59,7 @@ class StreamRequest:
     top_k: int | None = None
     top_p: float | None = None
     model: str | None = None
+    feed: bool = False
 
     def __post_init__(self) -> None:
         check_finite(seconds=self.seconds, temperature=self.temperature, top_p=self.top_p)
@@ -89,6 +90,7 @@ class StreamProtocol:
         checkpoint: last checkpoint from the server; None before the first.
         steering: changes requested while the response plays.
         refusal: error with which the server last refused such a change; the response plays on.
+        feed_token: token with which others listen to the response; None without a feed.
     """
 
     def __init__(self, request: StreamRequest, lost: StreamProtocol | None = None) -> None:
@@ -99,6 +101,7 @@ class StreamProtocol:
         self.checkpoint: Checkpoint | None = lost.checkpoint if lost else None
         self.steering: Steering = lost.steering if lost else Steering()
         self.refusal: WhisperGPTError | None = None
+        self.feed_token: str | None = None
         self._request, self._resumes = request, self.checkpoint
         self._frame_bytes, self._frame_rate = 640, 75
         self._outgoing: list[str] = []
@@ -206,16 +209,18 @@ class StreamProtocol:
                 self.session.update(event.get("session") or {})
                 if resumes is not None:
                     wanted = {"resume_token": resumes.token, "from_frame": max(self.frames, resumes.frame)}
-                    self._send("response.create", response=wanted)
+                    self._create(wanted)
             case "response.checkpoint":
                 self.checkpoint = Checkpoint(int(event["frame"]), str(event["resume_token"]))
             case "input_audio_buffer.committed":
                 self._advance(Phase.COMMITTING, Phase.STARTING, kind)
-                self._send("response.create", response={"seconds": self._request.seconds})
-            case "response.created":
-                self._advance(Phase.STARTING, Phase.PLAYING, kind)
-                if self._resumes is not None:
-                    self._steer_again()
+                self._create({"seconds": self._request.seconds})
+            case "response.created" if not self._request.feed:
+                self._begin(kind)
+            case "response.feed.created":
+                self.feed_token = str(event["token"])
+                if self.phase is not Phase.PLAYING:
+                    self._begin(kind)
             case "response.output_audio.dropped":
                 self.frames += int(event["frames"])  # the server does not generate them again
             case "response.forked":
@@ -226,6 +231,14 @@ class StreamProtocol:
                 failed = self.response.get("status") == "failed"
                 self._advance(Phase.PLAYING, Phase.FAILED if failed else Phase.DONE, kind)
             # Other events only inform, and newer servers may send more of them.
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        self._send("response.create", response={**wanted, "feed": True} if self._request.feed else wanted)
+
+    def _begin(self, kind: str) -> None:
+        self._advance(Phase.STARTING, Phase.PLAYING, kind)
+        if self._resumes is not None:
+            self._steer_again()
 
     def _wishes(self) -> dict[str, Any]:
         """Return the first ``session.update``; a resumed response has its model and sampling in its token."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import IO, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
@@ -49,15 +49,24 @@ def key_headers(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def timeouts(seconds: float) -> httpx.Timeout:
+def timeouts(seconds: float, paused: float = 0.0) -> httpx.Timeout:
     """Return the timeouts: at most ``seconds`` without a byte in either direction, and at most 10 s to connect.
+
+    Args:
+        paused: further seconds without a byte from the server.
 
     Raises:
         ValueError: ``seconds`` is not above 0.
     """
     if not seconds > 0:
         raise ValueError(f"timeout must be above 0 seconds, not {seconds}.")
-    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), read=seconds + paused)
+
+
+def feed_request(token: str, wanted: ResponseFormat, from_seconds: float | None) -> tuple[str, dict[str, str]]:
+    """Return the path and the query of ``GET /v1/streams/{token}/audio``."""
+    begins = {} if from_seconds is None else {"from": str(from_seconds)}
+    return f"/v1/streams/{quote(token, safe='')}/audio", {"format": wanted, **begins}
 
 
 def read_file(file: File) -> tuple[str, bytes]:

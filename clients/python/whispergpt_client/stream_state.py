@@ -52,6 +52,14 @@ class StreamState(Generic[PromptT]):
         return self._protocol.response
 
     @property
+    def feed_token(self) -> str | None:
+        """Token with which anybody listens to the response by ``Client.listen``; None without a feed.
+
+        A response that is resumed after a lost connection has another token.
+        """
+        return self._protocol.feed_token
+
+    @property
     def refusal(self) -> WhisperGPTError | None:
         """Error of the last change that the server refused while the response played, such as a temperature of 9."""
         return self._protocol.refusal
