@@ -39,7 +39,6 @@ from whispergpt.engine.native.library import (
     _load_once,
     build,
     load_library,
-    open_library,
     processor_levels,
 )
 from whispergpt.engine.native.read_program import ReadProgram
@@ -200,14 +199,14 @@ def test_bfloat16_is_near_torch() -> None:
     assert exact < 1e-4 < rounded < 0.05
 
 
-def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None:
+def test_bfloat16_is_the_same_thing_without_units_for_it() -> None:
     """What is no number stays so, in that stream alone."""
     step = frame_step(*MODELS["hybrid"])
     state = paired(busy_state(step))
     values = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "values")
     values[1] = float("nan")
     logits = []
-    for made in (load_library(), open_library(build(processor_levels()[-1], tmp_path))):
+    for made in (load_library(), load_library(processor_levels()[-1])):
         held = clone(state)
         program = FrameProgram(step, held, SLOTS, Weights(made, torch.bfloat16))
         program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
@@ -215,15 +214,6 @@ def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None
         assert logits[-1].isnan().any(1).tolist() == [slot == 1 for slot in range(SLOTS)]
     one, other = (each[[0, 2, 3, 4]] for each in logits)
     assert float((one - other).norm() / other.norm()) < 0.01
-
-
-def test_wide_vectors_too(tmp_path: Path) -> None:
-    """The other width of vectors: sixteen floats as AVX-512 has them, here by way of narrower registers, or eight."""
-    other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
-    library = open_library(build(processor_levels()[0], tmp_path, f"-DLANES={other}", "-Wall", "-Wextra"))
-    assert library.functions.whispergpt_panel() == 2 * other
-    step = frame_step(*MODELS["hybrid"])
-    compare(step, busy_state(step), library)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
