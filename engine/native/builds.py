@@ -13,9 +13,8 @@ import subprocess
 from pathlib import Path
 
 from whispergpt.engine.native.compiler import BUILD_SECONDS, Compilation, CompilerError
-from whispergpt.engine.native.targets import FLAGS, Target
+from whispergpt.engine.native.targets import FLAGS, SOURCES, Target, sources_digest
 
-SOURCES = Path(__file__).parent / "src"
 _PREFIX = "kernels-"
 
 
@@ -64,15 +63,10 @@ def compiler_version() -> str:
 
 def file_name(target: Target, compiler_version: str = "") -> str:
     """Return a name that changes with sources, flags and compiler, so that each change causes a new build."""
-    digest = hashlib.sha256(repr((FLAGS, target.flags)).encode())
-    for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
-        digest.update(source.name.encode() + source.read_bytes())
-    name = f"{_PREFIX}{target.name}-{digest.hexdigest()[:8]}"
-    if compiler_version:
-        name += f".{hashlib.sha256(compiler_version.encode()).hexdigest()[:8]}"
-    return f"{name}.so"
+    made_by = hashlib.sha256(repr((FLAGS, target.flags, compiler_version)).encode()).hexdigest()[:8]
+    return f"{_PREFIX}{target.name}-{sources_digest()}.{made_by}.so"
 
 
 def library_name(path: Path) -> str:
-    """Return the name of a build in fingerprints. It leaves out the compiler, since all give the same bits."""
+    """Return the name of a build in fingerprints, without flags and compiler: all compilers give the same bits."""
     return "native-" + path.name.removeprefix(_PREFIX).partition(".")[0]

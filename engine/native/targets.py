@@ -1,9 +1,13 @@
-"""Processors that the kernels are compiled for, with the compiler's flags for each."""
+"""Sources of the kernels, and the processors that they are compiled for, with the compiler's flags for each."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+SOURCES = Path(__file__).parent / "src"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 """Compiler flags of every target. Without contraction only the sources' multiply-adds are fused: the same bits from any
 compiler."""
@@ -47,3 +51,12 @@ TARGETS = (
     Target("aarch64", _ARM, ("-march=armv8-a",)),
 )
 """All targets; of each architecture the fastest first."""
+
+
+@cache
+def sources_digest() -> str:
+    """Return eight hexadecimal digits that change with the sources. In float32 the sources alone decide the bits."""
+    digest = hashlib.sha256()
+    for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()[:8]
