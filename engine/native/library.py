@@ -138,6 +138,7 @@ def _from_cache(target: Target) -> Library:
                 return open_library(kept)
             except NativeError:
                 pass  # damaged, so it is built again
+        sys.stderr.write(f"The kernels for {target.name} are compiled now, since none are prebuilt.\n")
         return open_library(build(target, folder, name=name))
     except (NativeError, OSError) as error:
         if isinstance(error.__cause__, CompilerTimeout):
