@@ -141,7 +141,7 @@ class Engine:
 
     def info(self) -> ModelInfo:
         """Return the model's description for ``/v1/models``."""
-        defaults = self.model.defaults
+        defaults, weights = self.model.defaults, self.kernels.weights
         return ModelInfo(
             id=self.model.id,
             parameters=self.model.step.model.parameter_count(),
@@ -156,6 +156,7 @@ class Engine:
             digest=self.model.digest,
             resumable=self._slots.snapshots is not None,
             exactly=self._slots.snapshots is not None and self._exact,
+            kernels=f"{self.path.name}{' (prebuilt)' if weights is not None and weights.library.prebuilt else ''}",
         )
 
     def open_prompt(self) -> PromptEncoder:

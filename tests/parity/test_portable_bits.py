@@ -25,9 +25,10 @@ from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import HOP, NO_LIMIT
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, clone, leaf, map_state
+from whispergpt.engine.native.builds import build
 from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
 from whispergpt.engine.native.frame_program import FrameProgram
-from whispergpt.engine.native.library import Library, build, load_library, open_library, processor_levels
+from whispergpt.engine.native.library import Library, load_library, open_library, processor_targets
 from whispergpt.engine.native.read_program import ReadProgram
 from whispergpt.engine.native.targets import TARGETS
 from whispergpt.engine.native.weights import Weights
@@ -55,7 +56,7 @@ def test_other_widths_and_clang(
     monkeypatch.setenv("CXX", require_tool("clang++"))
     flags = ("-O1", "-Wall", "-Wextra", "-Werror")  # -O1 compiles sooner
     other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
-    library = open_library(build(processor_levels()[0], tmp_path, f"-DLANES={other}", *flags))
+    library = open_library(build(processor_targets()[0], tmp_path, f"-DLANES={other}", *flags))
     assert library.functions.whispergpt_panel() == 2 * other
     assert_same_bits(results(step, library), here)
 
