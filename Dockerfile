@@ -8,7 +8,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ENV PATH=/opt/whispergpt/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# The compiler stays in this stage, which builds the kernels for all supported levels of processors.
+# The compiler stays in this stage: installing the package builds the kernels for all processors of this architecture.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/* \
@@ -35,12 +35,13 @@ RUN case "$EXTRAS" in tracing) ;; tracing,ray) ray="-r deploy/image/requirements
     esac \
     && pip install --require-hashes --no-deps --only-binary :all: -r deploy/image/requirements.txt $ray
 COPY . .
-# If PyTorch's index was unreachable, pip took the build with CUDA, whose libraries are installed here.
+# If PyTorch's index was unreachable, pip took the build with CUDA, whose libraries are installed here. The last line
+# fails if kernels are missing.
 RUN pip install --no-deps --no-build-isolation --no-index . \
     && pip install -c constraints.txt torch \
     && pip check \
     && pip uninstall -y pip \
-    && cd / && python -m whispergpt.engine.native.library
+    && cd / && python -m whispergpt.engine.native.prebuilt
 
 
 FROM ${BASE_IMAGE}

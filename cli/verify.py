@@ -16,7 +16,7 @@ from whispergpt.cli.arguments import audio_source, require_file, told_in_one_lin
 from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
 from whispergpt.engine.checkpoints.installed import installed_models, package_version
-from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.config import SAMPLE_RATE, Dtype
 from whispergpt.engine.engine import Engine
 from whispergpt.server.audio.encoders import LIBRARY, LOSSY, Format, encode, encoder
 from whispergpt.server.audio.provenance import PROGRAM, Provenance, ProvenanceError, read_provenance, sha256_of
@@ -109,8 +109,9 @@ def _engine(file: Path, made: Provenance, model: str | None) -> Engine:
     parts = made.fingerprint.split("/")
     if len(parts) < 4:
         raise _unchecked(file, "its tags have no fingerprint")
-    device = "cpu" if parts[-3].startswith("cpu-") else "cuda"
-    engine = Engine.load(model or made.model, device, dtype="float32" if parts[-2] == "float32" else "auto")
+    device = "cpu" if parts[-3].split("-")[0] == "cpu" else "cuda"
+    dtype: Dtype = "float32" if parts[-2].startswith("float32") else "auto"
+    engine = Engine.load(model or made.model, device, dtype=dtype)
     if engine.model.digest != made.model_digest:
         named = f"the model {engine.model.id!r} is {engine.model.digest} here, and {made.model_digest} made it"
         raise _unchecked(file, named)

@@ -128,17 +128,23 @@ class Engine:
 
     @property
     def fingerprint(self) -> str:
-        """Return what samples depend on beside the request: version, model, device, dtype and kernel path."""
+        """Return what samples depend on beside the request: version, model, device, dtype and kernel path.
+
+        ``float32-portable`` is the same on all processors with kernels; there neither torch's version nor the number of
+        threads matters.
+        """
+        start = f"{package_version()}/{self.model.id}-{self.model.digest}"
+        if isinstance(self.path, NativePath) and self.path.portable:
+            return f"{start}/cpu/{self.dtype}-portable/{self.path.name}"
         if self.device.type == "cuda":
             place = torch.cuda.get_device_name(self.device).replace(" ", "-")
         else:
             place = f"cpu-{torch.backends.cpu.get_cpu_capability().lower()}-{torch.get_num_threads()}t"
-        model = f"{self.model.id}-{self.model.digest}"
-        return f"{package_version()}/{model}/torch-{torch.__version__}/{place}/{self.dtype}/{self.path.name}"
+        return f"{start}/torch-{torch.__version__}/{place}/{self.dtype}/{self.path.name}"
 
     def info(self) -> ModelInfo:
         """Return the model's description for ``/v1/models``."""
-        defaults = self.model.defaults
+        defaults, weights = self.model.defaults, self.kernels.weights
         return ModelInfo(
             id=self.model.id,
             parameters=self.model.step.model.parameter_count(),
@@ -153,6 +159,7 @@ class Engine:
             digest=self.model.digest,
             resumable=self._slots.snapshots is not None,
             exactly=self._slots.snapshots is not None and self._exact,
+            kernels=f"{self.path.name}{' (prebuilt)' if weights is not None and weights.library.prebuilt else ''}",
         )
 
     def open_prompt(self) -> PromptEncoder:

@@ -219,7 +219,7 @@ class ModelInfo(msgspec.Struct):
     """One loaded model, as ``/v1/models`` shows it. ``revision``: the commit of the hub that it is, None where it is
     not from there; ``slow_because``: why it does not run as fast as it could;
     ``digest``: of its files; ``recalls``: whether its streams can go on elsewhere, and ``exactly``: with
-    the very same samples where the fingerprint is the same."""
+    the very same samples where the fingerprint is the same; ``kernels``: how the frame step runs."""
 
     id: str
     parameters: int
@@ -234,6 +234,7 @@ class ModelInfo(msgspec.Struct):
     digest: str = ""
     resumable: bool = False
     exactly: bool = False
+    kernels: str = ""
 
 
 class Ready(msgspec.Struct, tag=True):

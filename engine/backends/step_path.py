@@ -22,6 +22,7 @@ from whispergpt.engine.model.frame_step import LOST, FrameStep
 from whispergpt.engine.model.streaming import State, leaf, rows
 from whispergpt.engine.native.check import Kernels
 from whispergpt.engine.native.frame_program import FrameProgram
+from whispergpt.engine.native.targets import sources_digest
 from whispergpt.engine.native.weights import Weights
 
 TILE = 8
@@ -103,7 +104,12 @@ def step_path(
 
 
 class NativePath:
-    """Compiled kernels: a stream's frame does not depend on the other streams or their number."""
+    """Compiled kernels: a stream's frame does not depend on the other streams or their number.
+
+    Attributes:
+        portable: whether a seed gives the same bits on all processors that have kernels. Not in bfloat16, and not if
+            torch starts the prompts, as with a codec of reflecting padding.
+    """
 
     slow_because: str | None = None
 
@@ -115,7 +121,9 @@ class NativePath:
         self._logits = leaf(state, "logits").numpy()
         self._threads = StepThreads(threads or usable_processors())
         self._blocks = BlockPool(slots)
-        self.name, self.dtype = weights.library.name, weights.dtype
+        self.dtype = weights.dtype
+        self.portable = self.dtype == torch.float32 and frame_step.codec.config.pad_mode == "constant"
+        self.name = f"native-{sources_digest()}" if self.portable else weights.library.name
 
     def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:
         count = len(slots)

@@ -22,7 +22,9 @@ def mel_edges(n_mels: int, low_hz: float, high_hz: float) -> Tensor:
     """
     low, high = (2595.0 * torch.log10(1.0 + torch.tensor(f, dtype=torch.float64) / 700.0) for f in (low_hz, high_hz))
     mels = torch.linspace(float(low), float(high), n_mels + 2, dtype=torch.float64)
-    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    edges = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    edges[0], edges[-1] = low_hz, high_hz  # else the last bits depend on the processor, and decide what is zero
+    return edges
 
 
 def mel_filterbank(window: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
@@ -44,7 +46,9 @@ class CausalMel(nn.Module):
         super().__init__()
         self.config = config
         self.history = config.window - HOP
-        self.register_buffer("window", torch.hann_window(config.window), persistent=False)
+        # Rounded from float64, as all tables are: then the last bits of a processor's cosine do not matter.
+        window = torch.hann_window(config.window, dtype=torch.float64).float()
+        self.register_buffer("window", window, persistent=False)
         bank = mel_filterbank(config.window, config.n_mels, config.low_hz, config.high_hz)
         self.register_buffer("bank", bank, persistent=False)
 

@@ -3,6 +3,7 @@ and a short prompt."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ from whispergpt.engine.config import HOP, Dtype
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, clone, leaf, map_state
+from whispergpt.engine.native.builds import NativeError
 from whispergpt.engine.native.codec_program import DecodeProgram, EncodeProgram
 from whispergpt.engine.native.frame_program import FrameProgram
-from whispergpt.engine.native.library import Library, NativeError, load_library, processor_levels
+from whispergpt.engine.native.library import Library, load_library, processor_targets
 from whispergpt.engine.native.read_program import ReadProgram
 from whispergpt.engine.native.weights import Weights
 
@@ -71,13 +73,16 @@ def _first_that_pass(check: Callable[[Weights], None], device: torch.device) -> 
         return Kernels(None)
     reason = ""
     try:
-        for level in processor_levels():
+        for target in processor_targets():
             try:
-                weights = Weights(load_library(level))
+                weights = Weights(load_library(target))
                 check(weights)
-                return Kernels(weights)
             except NativeError as error:
                 reason = f"{error}"
+                continue
+            if reason:
+                sys.stderr.write(f"The kernels for {target.name} are used, since faster ones are not: {reason}.\n")
+            return Kernels(weights)
     except NativeError as error:
         reason = f"{error}"
     return Kernels(None, reason)

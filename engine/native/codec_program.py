@@ -57,7 +57,9 @@ class EncodeProgram(ConsecutiveProgram):
         residual = self.seanet(codec.encoder, audio, state)
         for found, entries in zip(self.codes, codec.quantizer.entries, strict=True):
             # The nearest entry e of x has the largest 2 x·e - |e|².
-            scores = self.product(residual, 2 * entries, -entries.square().sum(1))
+            # A running sum has one order on all processors, which ``sum`` has not.
+            squares = entries.double().square().cumsum(1)[:, -1].float()
+            scores = self.product(residual, 2 * entries, -squares)
             self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
             nearest = self.buffer(1, residual.width)
             self.embed(k.codes_at(found), -entries, nearest.rows)

@@ -22,8 +22,8 @@ from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.transformer import Stack
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.native import kernels as k
+from whispergpt.engine.native.builds import NativeError
 from whispergpt.engine.native.emitter import Emitter, Signal
-from whispergpt.engine.native.library import NativeError
 
 _LANES = 16  # floats in the widest vectors; many sizes must be multiples of this
 

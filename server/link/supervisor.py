@@ -98,7 +98,8 @@ class Supervisor:
                 self._warn(link)
                 self.link, self.state = link, "ready"
                 seconds = round(time.monotonic() - started, 2)
-                self._log.info("engine ready", models=list(link.models), seconds=seconds)
+                kernels = sorted({model.kernels for model in link.models.values()})
+                self._log.info("engine ready", models=list(link.models), kernels=kernels, seconds=seconds)
                 self._tell_ready(link)
                 how = await link.run()
                 self.state = "restarting"  # before a client that is told of the loss asks whether the server is ready

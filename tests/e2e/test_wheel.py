@@ -21,8 +21,11 @@ import pytest
 import soundfile
 
 from tests.support.audio import HOP, SAMPLE_RATE
+from tests.support.kernels import kernels_expected
 from tests.support.tools import require_tool
 from whispergpt.cli.main import COMMANDS
+from whispergpt.engine.native import prebuilt
+from whispergpt.engine.native.library import processor_targets
 from whispergpt.server.ready_line import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +90,7 @@ class Installed:
     folder: Path
     clone: Path
     """The repository that it was built from."""
+    wheel: Path
     names: frozenset[str]
     """Files in the wheel."""
     status: str
@@ -100,6 +104,12 @@ class Installed:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         return kept | {"PATH": f"{self.python.parent}:{kept['PATH']}"}
+
+    @property
+    def without_compiler(self) -> dict[str, str]:
+        """Environment in which no compiler is found, nor kernels that one has built before."""
+        kept = {name: value for name, value in self.environment.items() if name != "CXX"}
+        return kept | {"PATH": str(self.python.parent), "WHISPERGPT_CACHE": str(self.folder / "cache")}
 
     def run(self, *arguments: object) -> str:
         """Run ``whispergpt`` with these arguments and return what it printed."""
@@ -130,6 +140,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     clone.mkdir()
     away.mkdir()
     copy_tracked(clone)
+    if prebuilt.FOLDER.exists():  # kernels of the same sources are not compiled again
+        shutil.copytree(prebuilt.FOLDER, clone / "engine/native/built")
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-c", "core.excludesFile=", "-C", str(clone)]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x", "--no-verify"]):
         subprocess.run([*git, *command], check=True, capture_output=True)
@@ -151,7 +163,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     )
     with zipfile.ZipFile(wheels[0]) as archive:
         names = frozenset(archive.namelist())
-    return Installed(python, away, clone, names, status)
+    return Installed(python, away, clone, wheels[0], names, status)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +172,9 @@ def url(installed: Installed) -> Iterator[str]:
     process = subprocess.Popen(
         [installed.command, "serve", "--port", "0", "--model", "speech"],
         cwd=installed.folder,
-        env=installed.environment,
+        env=installed.without_compiler,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=(installed.folder / "log").open("w"),
         text=True,
     )
     try:
@@ -194,6 +206,62 @@ def test_the_wheel_has_all_modules_and_data(installed: Installed) -> None:
     for name in named:
         assert any(each.startswith(f"whispergpt/{name}") for each in installed.names), name
     assert "whispergpt/py.typed" in installed.names and "whispergpt/__main__.py" in installed.names
+
+
+needs_kernels = pytest.mark.skipif(not kernels_expected(), reason="no compiler here, or no kernels for this processor")
+
+
+@needs_kernels
+def test_the_wheel_has_kernels_for_each_processor(installed: Installed) -> None:
+    names = {f"whispergpt/engine/native/built/{prebuilt.file_name(target)}" for target in prebuilt.targets_here()}
+    assert names < installed.names
+    assert re.search(r"-py3-none-manylinux_2_\d+_\w+\.whl$", installed.wheel.name)
+    with zipfile.ZipFile(installed.wheel) as archive:
+        assert sum(archive.getinfo(name).file_size for name in names) < 5_000_000
+
+
+def test_without_a_compiler_the_wheel_is_pure(
+    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = shutil.ignore_patterns("models", "built", "build", ".git", "*.egg-info")
+    clone = shutil.copytree(installed.clone, tmp_path / "clone", symlinks=True, ignore=large)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    wheel = build(clone, tmp_path)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "/built/" in name]
+
+
+@needs_kernels
+def test_a_server_without_a_compiler_has_them(installed: Installed, url: str) -> None:
+    (ready,) = [line for line in (installed.folder / "log").read_text().splitlines() if "engine ready" in line]
+    assert f"native-{processor_targets()[0].name}-" in ready and "(prebuilt)" in ready
+
+
+@needs_kernels
+def test_damaged_kernels_are_done_without(installed: Installed) -> None:
+    """The next best ones run, and two sentences say why."""
+    (folder,) = installed.python.parents[1].glob("lib/python*/site-packages/whispergpt/engine/native/built")
+    targets = processor_targets()
+    path = folder / prebuilt.file_name(targets[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4096])
+    try:
+        done = subprocess.run(
+            [installed.command, "continue", ROOT / "examples/prompt.flac", "-o", "plain.wav", "--seconds", "1"],
+            cwd=installed.folder,
+            env=installed.without_compiler,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        path.write_bytes(whole)
+    assert done.returncode == 0, done.stderr
+    assert f"The prebuilt kernels for {targets[0].name} are not used: {path} is damaged" in done.stderr
+    assert "there is no C++ compiler" in done.stderr
+    if len(targets) > 1:
+        assert f"The kernels for {targets[1].name} are used, since faster ones are not" in done.stderr
 
 
 def test_building_leaves_nothing_untracked(installed: Installed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,22 +26,19 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import State, branch, clone, leaf, map_state
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.engine.native import library
+from whispergpt.engine.native.builds import NativeError, build
 from whispergpt.engine.native.check import find_kernels
 from whispergpt.engine.native.frame_program import FrameProgram
 from whispergpt.engine.native.library import (
-    FLAGS,
     Library,
-    NativeError,
     _cache,
     _from_cache,
     _load_once,
-    build,
     load_library,
-    open_library,
-    processor_levels,
+    processor_targets,
 )
 from whispergpt.engine.native.read_program import ReadProgram
+from whispergpt.engine.native.targets import FLAGS
 from whispergpt.engine.native.weights import Weights
 
 SLOTS = 5
@@ -200,14 +196,14 @@ def test_bfloat16_is_near_torch() -> None:
     assert exact < 1e-4 < rounded < 0.05
 
 
-def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None:
+def test_bfloat16_is_the_same_thing_without_units_for_it() -> None:
     """What is no number stays so, in that stream alone."""
     step = frame_step(*MODELS["hybrid"])
     state = paired(busy_state(step))
     values = leaf(branch(branch(branch(state, "model"), "stack"), "0"), "values")
     values[1] = float("nan")
     logits = []
-    for made in (load_library(), open_library(build(processor_levels()[-1], tmp_path))):
+    for made in (load_library(), load_library(processor_targets()[-1])):
         held = clone(state)
         program = FrameProgram(step, held, SLOTS, Weights(made, torch.bfloat16))
         program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
@@ -215,15 +211,6 @@ def test_bfloat16_is_the_same_thing_without_units_for_it(tmp_path: Path) -> None
         assert logits[-1].isnan().any(1).tolist() == [slot == 1 for slot in range(SLOTS)]
     one, other = (each[[0, 2, 3, 4]] for each in logits)
     assert float((one - other).norm() / other.norm()) < 0.01
-
-
-def test_wide_vectors_too(tmp_path: Path) -> None:
-    """The other width of vectors: sixteen floats as AVX-512 has them, here by way of narrower registers, or eight."""
-    other = 8 if load_library().functions.whispergpt_panel() == 32 else 16
-    library = open_library(build(processor_levels()[0], tmp_path, f"-DLANES={other}", "-Wall", "-Wextra"))
-    assert library.functions.whispergpt_panel() == 2 * other
-    step = frame_step(*MODELS["hybrid"])
-    compare(step, busy_state(step), library)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -304,7 +291,7 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path)
+    monkeypatch.setattr("whispergpt.engine.native.library.prebuilt_library", lambda target: None)
     _load_once.cache_clear()
     step = frame_step(*MODELS["hybrid"])
     path = path_of(step)
@@ -354,25 +341,24 @@ def test_a_failing_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", f"{broken} --with-arguments")
     with pytest.raises(NativeError, match="error: no space left"):
-        build(processor_levels()[0], tmp_path)
+        build(processor_targets()[0], tmp_path)
     assert not list(tmp_path.glob("*.so"))
 
 
 def test_builds_are_kept_and_damaged_ones_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path)
-    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O1"))
-    first = _from_cache(processor_levels()[0])
+    monkeypatch.setattr("whispergpt.engine.native.builds.FLAGS", (*FLAGS, "-O1"))
+    first = _from_cache(processor_targets()[0])
     (kept,) = (tmp_path / "whispergpt").glob("*.so")
     made = kept.stat().st_mtime_ns
-    assert _from_cache(processor_levels()[0]).name == first.name
+    assert _from_cache(processor_targets()[0]).name == first.name
     assert kept.stat().st_mtime_ns == made, "built again"
     # Elsewhere, since a path that is loaded stays so in this process.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     damaged = tmp_path / "other" / "whispergpt" / kept.name
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"not a library")
-    assert _from_cache(processor_levels()[0]).name == first.name
+    assert _from_cache(processor_targets()[0]).name == first.name
     assert damaged.stat().st_size > 10_000
 
 
@@ -382,18 +368,3 @@ def test_a_cache_that_others_can_write_is_not_trusted(monkeypatch: pytest.Monkey
     (tmp_path / "whispergpt").chmod(0o777)
     with pytest.raises(OSError, match="others may write to it"):
         _cache()
-
-
-@pytest.mark.skipif(not kernels_expected(), reason="this machine has no compiler, or no kernels are for it")
-def test_what_an_image_ships_is_for_every_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shipped = tmp_path / "built"
-    monkeypatch.setattr(library, "SHIPPED", shipped)
-    monkeypatch.setattr(library, "LEVELS", {library.processor_levels()[0]: ""})
-    before = os.umask(0o077)
-    try:
-        assert library.main() == 0
-    finally:
-        os.umask(before)
-    (made,) = shipped.iterdir()
-    assert shipped.stat().st_mode & 0o055 == 0o055 and made.stat().st_mode & 0o055 == 0o055
-    library.open_library(made)

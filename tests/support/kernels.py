@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 
-from whispergpt.engine.native.library import NativeError, processor_levels
+from whispergpt.engine.native.builds import NativeError
+from whispergpt.engine.native.library import processor_targets
+from whispergpt.engine.native.prebuilt import prebuilt_library
 
 
 def kernels_expected() -> bool:
     try:
-        processor_levels()
+        if any(prebuilt_library(target) for target in processor_targets()):
+            return True
     except NativeError:
         return False
     return shutil.which("g++") is not None or shutil.which("c++") is not None

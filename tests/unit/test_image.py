@@ -86,7 +86,7 @@ def test_the_last_stage_has_no_compiler_and_installs_nothing() -> None:
     """Except with CUDA, for Triton."""
     build, last = stages()
     last = re.sub(r'^RUN if \[ "\$ACCELERATOR" = cuda \]; then .*?\n    fi$', "", last, flags=re.MULTILINE | re.DOTALL)
-    assert "g++" in build and "whispergpt.engine.native.library" in build
+    assert "g++" in build and "whispergpt.engine.native.prebuilt" in build
     for word in ("apt-get", "g++", "pip "):
         assert word not in last
     assert "COPY --from=build /opt/whispergpt /opt/whispergpt" in last and "USER whispergpt" in last

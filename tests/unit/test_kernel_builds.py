@@ -15,8 +15,10 @@ from tests.support.kernels import kernels_expected
 from tests.support.small_disk import small_disk
 from tests.support.waiting import wait_until
 from whispergpt.engine.native import compiler
+from whispergpt.engine.native.builds import library_name
 from whispergpt.engine.native.compiler import Compilation, CompilerError
-from whispergpt.engine.native.library import FLAGS, _from_cache, processor_levels
+from whispergpt.engine.native.library import _from_cache, processor_targets
+from whispergpt.engine.native.targets import FLAGS
 
 SLOW = ["sh", "-c", "sleep 600 & sleep 600"]
 """In the compiler's place: it has a child, as g++ has, and never ends by itself."""
@@ -30,30 +32,29 @@ def test_a_cache_that_takes_nothing_is_done_without(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O0"))
+    monkeypatch.setattr("whispergpt.engine.native.builds.FLAGS", (*FLAGS, "-O0"))
     with small_disk(tmp_path / "cache", options) as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
-        found = _from_cache(processor_levels()[0])
+        found = _from_cache(processor_targets()[0])
         assert list(cache.iterdir()) == []
     assert found.name.startswith("native-")
-    told = capsys.readouterr().err
-    assert told.startswith("The compiled kernels are not kept") and told.count("\n") == 1, told
+    first, told = capsys.readouterr().err.splitlines()
+    assert first == f"The kernels for {processor_targets()[0].name} are compiled now, since none are prebuilt."
+    assert told.startswith("The compiled kernels are not kept"), told
     assert ("space" if "size" in options else "Read-only") in told
     assert list(temporary.iterdir()) == [], "it is open, and needs no name"
 
 
 @pytest.mark.skipif(not kernels_expected(), reason="this machine has no compiler, or no kernels are for it")
 def test_what_only_can_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whispergpt.engine.native.library.SHIPPED", tmp_path / "nothing")
-    monkeypatch.setattr("whispergpt.engine.native.library.FLAGS", (*FLAGS, "-O0"))
+    monkeypatch.setattr("whispergpt.engine.native.builds.FLAGS", (*FLAGS, "-O0"))
     with small_disk(tmp_path / "cache", "mode=700") as cache:
         monkeypatch.setenv("WHISPERGPT_CACHE", str(cache))
-        _from_cache(processor_levels()[0])
+        _from_cache(processor_targets()[0])
         (kept,) = cache.iterdir()
         subprocess.run(["mount", "-o", "remount,ro", cache], check=True)
         monkeypatch.setattr("whispergpt.engine.native.library.Compilation", None)  # nothing is compiled
-        assert _from_cache(processor_levels()[0]).name == f"native-{kept.stem.removeprefix('kernels-')}"
+        assert _from_cache(processor_targets()[0]).name == library_name(kept)
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -36,20 +36,30 @@ struct FloatRing {
     for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i, 0, 2);
   }
 
-  // Scores [filled, HEADS], computed for so many places at once that they fill a vector.
+  // Sums of a score that registers hold at once: AVX2 has 16 registers, AVX-512 and NEON 32.
+  static constexpr int AT_ONCE = LANES == 4 ? 4 : LANES / VECS;
+
+  // Scores [filled, HEADS], computed for so many places that they fill a vector.
   template <int HEADS>
   void meet(const float* queries, int64_t filled, float* scores) const {
-    constexpr int AT_ONCE = LANES / HEADS;
-    for (int64_t place = 0; place < filled; place += AT_ONCE) {
-      fetch_ahead(keys + std::min(place + AHEAD, ring - AT_ONCE) * width, AT_ONCE * width);
-      fetch_ahead(values + std::min(place, ring - AT_ONCE) * width, AT_ONCE * width);  // they come next
-      const float* key[AT_ONCE];
-      for (int i = 0; i < AT_ONCE; i++) key[i] = keys + std::min(place + i, ring - 1) * width;
+    constexpr int TAKEN = LANES / HEADS;
+    for (int64_t place = 0; place < filled; place += TAKEN) {
+      fetch_ahead(keys + std::min(place + AHEAD, ring - TAKEN) * width, TAKEN * width);
+      fetch_ahead(values + std::min(place, ring - TAKEN) * width, TAKEN * width);  // they come next
+      const float* key[TAKEN];
+      for (int i = 0; i < TAKEN; i++) key[i] = keys + std::min(place + i, ring - 1) * width;
       Vec products[LANES];
-      for (int i = 0; i < LANES; i++) products[i] = load(queries + i % HEADS * width) * load(key[i / HEADS]);
-      for (int64_t d = LANES; d < width; d += LANES)
-        for (int i = 0; i < LANES; i++)
-          products[i] = fma(load(queries + i % HEADS * width + d), load(key[i / HEADS] + d), products[i]);
+#pragma GCC unroll 4
+      for (int first = 0; first < LANES; first += AT_ONCE) {
+        Vec parts[AT_ONCE][VECS] = {};
+        for (int64_t d = 0; d < width; d += PARTS)
+          for (int i = 0; i < AT_ONCE; i++)
+            for (int j = 0; j < VECS; j++) {
+              const float* query = queries + (first + i) % HEADS * width;
+              parts[i][j] = fma(load(query + d + j * LANES), load(key[(first + i) / HEADS] + d + j * LANES), parts[i][j]);
+            }
+        for (int i = 0; i < AT_ONCE; i++) products[first + i] = folded(parts[i]);
+      }
       store_some(scores + place * HEADS, sums(products), int(std::min<int64_t>(LANES, (filled - place) * HEADS)));
     }
   }
@@ -57,7 +67,7 @@ struct FloatRing {
   // Exponentials of the scores, in place, and the factors that make those of each head add up to one.
   template <int HEADS>
   static void softmax(float* scores, int64_t filled, float* scale) {
-    Vec most = broadcast(-INFINITY), total{}, highest;
+    Vec most = broadcast(-INFINITY), total[VECS] = {}, highest;
     by_vectors(filled * HEADS, [&](int64_t i, int n) {
       Vec v = broadcast(-INFINITY);
       std::memcpy(&v, scores + i, 4 * n);
@@ -69,11 +79,13 @@ struct FloatRing {
     }
     by_vectors(filled * HEADS, [&](int64_t i, int n) {
       store_some(scores + i, exponential(load_some(scores + i, n) - highest), n);
-      total += load_some(scores + i, n);
+      total[i / LANES % VECS] += load_some(scores + i, n);
     });
+    float parts[PARTS];
+    for (int i = 0; i < VECS; i++) store(parts + i * LANES, total[i]);
     for (int h = 0; h < HEADS; h++) {
       float all = 0;
-      for (int i = h; i < LANES; i += HEADS) all += total[i];
+      for (int i = h; i < PARTS; i += HEADS) all += parts[i];
       scale[h] = 1.0f / all;
     }
   }

@@ -56,13 +56,15 @@ static void norm(const Norm& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) {
     const float* in = p.in[r];
     float* out = p.out[r];
-    Vec total{}, square{};
-    for (int64_t i = 0; i < p.width; i += LANES) total += load(in + i);
+    Vec total[VECS] = {}, square[VECS] = {};
+    for (int64_t i = 0; i < p.width; i += PARTS)
+      for (int j = 0; j < VECS; j++) total[j] += load(in + i + j * LANES);
     float mean = sum(total) / p.width;
-    for (int64_t i = 0; i < p.width; i += LANES) {
-      Vec off = load(in + i) - mean;
-      square = fma(off, off, square);
-    }
+    for (int64_t i = 0; i < p.width; i += PARTS)
+      for (int j = 0; j < VECS; j++) {
+        Vec off = load(in + i + j * LANES) - mean;
+        square[j] = fma(off, off, square[j]);
+      }
     float scale = 1.0f / std::sqrt(sum(square) / p.width + 1e-5f);
     for (int64_t i = 0; i < p.width; i += LANES) store(out + i, (load(in + i) - mean) * scale * load(p.weight + i));
   }

@@ -16,7 +16,7 @@
 extern "C" {
 int whispergpt_panel() { return PANEL; }
 bool whispergpt_multiplies_pairs() {
-#if LANES == 16 && defined(__AVX512BF16__)
+#if (LANES == 16 && defined(__AVX512BF16__)) || (LANES == 4 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
   return true;
 #else
   return false;

@@ -13,8 +13,8 @@
 #include "vector.h"
 
 constexpr int PANEL = 2 * LANES;
-// Registers hold two sums for each row and panel, two of weights and a broadcast: AVX2 has 16 registers, AVX-512 32.
-constexpr int MOST_ROWS = LANES == 16 ? 12 : 6;
+// Registers hold two sums for each row and panel, two of weights and a broadcast: AVX2 has 16, AVX-512 and NEON 32.
+constexpr int MOST_ROWS = LANES == 8 ? 6 : 12;
 constexpr int panels_at_once(int rows) {
   return rows == 1 ? 4 : rows <= MOST_ROWS / 4 ? MOST_ROWS / 3 : rows <= MOST_ROWS / 2 ? 2 : 1;
 }

@@ -85,17 +85,18 @@ struct PairedRing {
   // Exponentials of one head's scores, in place and in bfloat16, followed by a zero; returns the factor that makes the
   // rounded ones add up to one.
   static float softmax(float* scores, int64_t filled) {
-    Vec most = broadcast(-INFINITY), total{};
+    Vec most = broadcast(-INFINITY), total[VECS] = {};
     Brain* weights = reinterpret_cast<Brain*>(scores);
     float highest = -INFINITY;
-    for (int64_t i = filled; i % LANES; i++) scores[i] = -INFINITY;
+    for (int64_t i = filled; i % PARTS; i++) scores[i] = -INFINITY;
     for (int64_t i = 0; i < filled; i += LANES) most = larger(load(scores + i), most);
     for (int i = 0; i < LANES; i++) highest = std::max(highest, most[i]);
-    for (int64_t i = 0; i < filled; i += LANES) {
-      Vec score = load(scores + i);
-      store_brains(weights + i, select(score > -INFINITY, exponential(score - highest), Vec{}));
-      total += load(weights + i);
-    }
+    for (int64_t i = 0; i < filled; i += PARTS)
+      for (int j = 0; j < VECS; j++) {
+        Vec score = load(scores + i + j * LANES);
+        store_brains(weights + i + j * LANES, select(score > -INFINITY, exponential(score - highest), Vec{}));
+        total[j] += load(weights + i + j * LANES);
+      }
     return 1.0f / sum(total);
   }
 

@@ -1,5 +1,5 @@
 // Vectors of floats as wide as the processor's registers, and the few functions that the kernels need of them.
-// Every result is a fixed sequence of operations: the same input gives the same bits on all processors of one level.
+// Every result is a fixed sequence of operations, whatever the width: the same floats give the same bits on all processors.
 // If LANES is wider than the processor's registers (-DLANES=16 in tests), the compiler uses narrower ones.
 #pragma once
 #include <cmath>
@@ -7,10 +7,14 @@
 #include <cstring>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #if !defined(LANES) && defined(__AVX512F__)
 #define LANES 16
+#elif !defined(LANES) && defined(__aarch64__)
+#define LANES 4
 #elif !defined(LANES)
 #define LANES 8
 #endif
@@ -33,6 +37,8 @@ static inline Vec load(const Half* p) {
   return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif LANES == 8 && defined(__F16C__)
   return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif LANES == 4 && defined(__aarch64__)
+  return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
   typedef _Float16 HalfVec __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
   return __builtin_convertvector(*reinterpret_cast<const HalfVec*>(p), Vec);
@@ -50,6 +56,8 @@ static inline Vec fma(Vec a, Vec b, Vec c) {
   return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif LANES == 8 && defined(__FMA__)
   return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif LANES == 4 && defined(__aarch64__)
+  return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
   for (int i = 0; i < LANES; i++) c[i] = std::fma(a[i], b[i], c[i]);
   return c;
@@ -72,6 +80,8 @@ static inline VecInt broadcast(Pair x) {
 static inline Vec fma(VecInt a, VecInt b, Vec c) {
 #if LANES == 16 && defined(__AVX512BF16__)
   return (Vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#elif LANES == 4 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  return (Vec)vbfdotq_f32((float32x4_t)c, (bfloat16x8_t)a, (bfloat16x8_t)b);
 #else
   const VecInt second = VecInt{} - 65536;
   c = fma((Vec)(a << 16), (Vec)(b << 16), c);
@@ -84,6 +94,9 @@ static inline void store_brains(Brain* out, Vec v) {
 #if LANES == 16 && defined(__AVX512BF16__)
   __m256bh brains = _mm512_cvtneps_pbh((__m512)v);
   std::memcpy(out, &brains, sizeof brains);
+#elif LANES == 4 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+  bfloat16x4_t brains = vcvt_bf16_f32((float32x4_t)v);
+  std::memcpy(out, &brains, sizeof brains);
 #else
   VecInt bits = (VecInt)v, odd = (bits >> 16) & 1, number = v == v;
   bits = (number & (bits + 0x7fff + odd)) | (~number & (bits | 0x400000));
@@ -91,33 +104,62 @@ static inline void store_brains(Brain* out, Vec v) {
 #endif
 }
 
-static inline float sum(Vec v) {
-  float lanes[LANES];
-  store(lanes, v);
-  for (int width = LANES / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-  return lanes[0];
+// A sum has 16 parts, whatever the width of the vectors: value i is added to part i % 16. Parts are added in a fixed order:
+// those 8 apart, those 4 apart, then neighbours twice.
+constexpr int PARTS = 16, VECS = PARTS / LANES;
+
+static inline float sum(const Vec (&v)[VECS]) {
+  float part[PARTS];
+  for (int i = 0; i < VECS; i++) store(part + i * LANES, v[i]);
+  for (int apart : {8, 4})
+    for (int i = 0; i < apart; i++) part[i] += part[i + apart];
+  return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-// Lane i of the result is the sum of vector i, of LANES vectors. Each round halves their number: every pair becomes one
-// vector of sums of neighbouring lanes, then of neighbouring groups of four lanes.
+// Adds those of a sum's parts that lie in different vectors.
+static inline Vec folded(const Vec (&v)[VECS]) {
+#if LANES == 16
+  return v[0];
+#elif LANES == 8
+  return v[0] + v[1];
+#else
+  return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
+}
+
+#if LANES == 16
+#define ADD_HALVES(a, b)                                                                        \
+  (__builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +       \
+   __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+#define ADD_FOURS(a, b)                                                                         \
+  (__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +     \
+   __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31))
+#define ADD_NEIGHBOURS(a, b)                                                                    \
+  (__builtin_shufflevector(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30) +    \
+   __builtin_shufflevector(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31))
+#elif LANES == 8
+#define ADD_FOURS(a, b)                                          \
+  (__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +      \
+   __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+#define ADD_NEIGHBOURS(a, b)                                     \
+  (__builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +     \
+   __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15))
+#else
+#define ADD_NEIGHBOURS(a, b) (__builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#endif
+
+// Lane i of the result is the sum of folded parts i, of LANES sums.
 static inline Vec sums(Vec* v) {
 #if LANES == 16
-  constexpr VecInt even[2] = {{0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30},
-                              {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27}};
-  constexpr VecInt odd[2] = {{1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31},
-                             {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31}};
-#else
-  constexpr VecInt even[2] = {{0, 2, 8, 10, 4, 6, 12, 14}, {0, 1, 2, 3, 8, 9, 10, 11}};
-  constexpr VecInt odd[2] = {{1, 3, 9, 11, 5, 7, 13, 15}, {4, 5, 6, 7, 12, 13, 14, 15}};
+  for (int i = 0; i < 4; i++) {
+    Vec a = ADD_HALVES(v[i], v[i + 4]), b = ADD_HALVES(v[i + 8], v[i + 12]);
+    v[i] = ADD_FOURS(a, b);
+  }
+#elif LANES == 8
+  for (int i = 0; i < 4; i++) v[i] = ADD_FOURS(v[i], v[i + 4]);
 #endif
-  for (int left = LANES, round = 0; left > 1; left /= 2, round++)
-    for (int i = 0; i < left / 2; i++) {
-      Vec a = v[2 * i], b = v[2 * i + 1];
-      v[i] = round < 2 ? __builtin_shuffle(a, b, even[0]) + __builtin_shuffle(a, b, odd[0])
-                       : __builtin_shuffle(a, b, even[1]) + __builtin_shuffle(a, b, odd[1]);
-    }
-  return v[0];
+  Vec a = ADD_NEIGHBOURS(v[0], v[1]), b = ADD_NEIGHBOURS(v[2], v[3]);
+  return ADD_NEIGHBOURS(a, b);
 }
 
 static inline Vec select(VecInt where, Vec yes, Vec no) { return (Vec)((where & (VecInt)yes) | (~where & (VecInt)no)); }
