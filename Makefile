@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
-PINS := pyproject.toml constraints.txt clients/python/pyproject.toml
+PINS := pyproject.toml setup.py constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
 .DEFAULT_GOAL := help
@@ -94,7 +94,7 @@ lock: ## Write the image's requirements with their hashes from constraints.txt (
 clean: ## Remove the environment, caches and the demo's files
 	rm -rf $(VENV) build dist *.egg-info clients/python/build clients/python/*.egg-info demo.wav demo.png
 	rm -rf clients/web/node_modules clients/web/build
-	rm -rf .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache engine/native/built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -41,12 +41,12 @@ def prebuilt_library(target: Target, folder: Path = FOLDER) -> Path | None:
         NativeError: they are damaged.
     """
     path = folder / file_name(target)
+    if not path.exists():
+        return None
     try:
         found = f"{_digest(path)}  {path.name}" in (folder / CHECKSUMS).read_text().splitlines()
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        raise NativeError(f"{path} cannot be read ({error.strerror})") from None
+        raise NativeError(f"{error.filename} cannot be read ({error.strerror})") from None
     if not found:
         raise NativeError(f"{path} is damaged: its digest is not in {CHECKSUMS}")
     return path

@@ -64,6 +64,13 @@ def test_a_damaged_library_is_neither_loaded_nor_kept(
 
 
 @needs_kernels
+def test_kernels_without_a_checksum_are_not_trusted(folder: Path, target: Target) -> None:
+    (folder / CHECKSUMS).unlink()
+    with pytest.raises(NativeError, match=rf"{CHECKSUMS} cannot be read \(No such file"):
+        prebuilt_library(target, folder)
+
+
+@needs_kernels
 def test_kernels_of_other_sources_are_not_used(folder: Path, target: Target) -> None:
     outdated = folder / file_name(target).replace("-", "-other-", 1)
     shutil.copy(folder / file_name(target), outdated)
