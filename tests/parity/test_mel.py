@@ -130,7 +130,7 @@ def test_no_filter_is_empty() -> None:
     # Between the first and the last peak, neighbouring triangles add up to one.
     peaks = bank.argmax(0)
     assert torch.allclose(bank.sum(1)[peaks[0] + 1 : peaks[-1]], torch.ones(1), atol=1e-5)
-    assert bank[0].sum() == 0
+    assert bank[0].sum() == 0 and bank[-1].sum() == 0
 
 
 @pytest.mark.parametrize("hz", [100.0, 440.0, 1_000.0, 5_000.0, 11_000.0])

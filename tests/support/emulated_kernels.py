@@ -28,6 +28,7 @@ _ALIGNED = 64
 
 def emulated(target: Target, folder: Path, compiler: str, *flags: str) -> Library:
     """Compile the kernels for ``target`` into ``folder``, with further compiler ``flags``, and return them emulated."""
+    require_tool("aarch64-linux-gnu-g++")  # clang takes its headers and libraries
     compiler = require_tool(compiler)
     emulator, library, runner = require_tool("qemu-aarch64"), folder / f"{target.name}.so", folder / "runner"
     subprocess.run([compiler, *FLAGS, *target.flags, *flags, SOURCES / "library.cpp", "-o", library], check=True)
