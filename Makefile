@@ -68,8 +68,8 @@ docs: $(VENV)/.installed-docs ## Build the documentation site into build/site
 docs-serve: $(VENV)/.installed-docs ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
-pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the README and the site (needs Chromium)
-	$(BIN)/python docs/illustrate.py
+pictures: $(VENV)/.installed-dev ## Make the sounds and pictures of the pages (needs Chromium, Firefox and Prometheus)
+	$(BIN)/python -m docs.illustrate $(ARGS)
 
 web: ## Build the browser files of the server from clients/web (needs Node)
 	cd clients/web && npm ci --ignore-scripts --no-audit --no-fund && npm run build

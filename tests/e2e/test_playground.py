@@ -287,7 +287,9 @@ def test_every_bundled_prompt_can_be_heard(page: Page) -> None:
     assert len(names) >= 4
     for name in names:
         page.click(f"[data-hear={name}]")
-        status_is(page, f"The prompt {name}.flac.")
+        title = page.get_attribute(f"[data-prompt={name}]", "title")
+        status_is(page, f"The prompt: {title}.")
+        expect(page.get_by_role("button", name=f"Pause {title}")).to_have_count(1)
         is_heard(page)
         assert page.input_value("#model") == name.split("-")[0]
 
@@ -315,9 +317,9 @@ def test_the_last_choice_counts(page: Page) -> None:
     page.route("**/prompts/speech.flac", late)
     page.evaluate("() => document.querySelector('[data-prompt=speech]').click()")
     page.click("[data-prompt=piano]")
-    status_is(page, "piano.flac")
+    status_is(page, "Bach, BWV 333")
     page.wait_for_timeout(1_000)
-    expect(page.locator("#prompt_name")).to_have_text("piano.flac")
+    expect(page.locator("#prompt_name")).to_have_text("Bach, BWV 333")
     assert page.input_value("#model") == "piano"
 
 

@@ -73,7 +73,7 @@ def test_takes_are_kept_and_made_again(context: BrowserContext, server: str) -> 
     take_button(page, "link", "1.1").click()
     status_is(page, "The link is in the clipboard.")
     again = open_playground(context, page.evaluate("copied"))
-    status_is(again, "This link is to a take of speech-woman.flac")
+    status_is(again, "This link is to a take of “Liz, reading” with seed")
     again.click("#go")
     status_is(again, "Done: 2.00 s.")
     assert np.array_equal(downloaded(again, "1"), take) and np.array_equal(downloaded(again, "1.1"), fork)

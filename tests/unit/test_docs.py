@@ -94,6 +94,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.is_relative_to(ROOT) and target.exists(), address
         assert not anchor or anchor in anchors(target), address
+    html = "".join(token.content for token in tokens(page) if token.type.startswith("html"))
+    for address in re.findall(r'<(?:img|source|audio)\b[^>]*\bsrc(?:set)?="([^":]+)"', html):
+        assert (page.parent / address).exists(), address
 
 
 @EACH_PAGE

@@ -10,7 +10,7 @@ import { Takes } from "../src/playground/takes/takes.js";
 import { placeOf, PLACES, topKAt } from "../src/playground/top_k.js";
 
 const FRAME = 320;
-const PROMPT = { kind: "bundled", name: "speech.flac", blob: new Blob(["x"]), samples: ramp(1_000), cut: null } as const;
+const PROMPT = { kind: "bundled", name: "speech.flac", title: "Andrew, reading", blob: new Blob(["x"]), samples: ramp(1_000), cut: null } as const;
 const WANTED = { model: "speech", seconds: 2, temperature: 0.9, top_k: 3, top_p: 0.5 };
 
 function ramp(samples: number, from = 0): Float32Array {
@@ -125,6 +125,8 @@ test("while more comes, the last of it is seen", () => {
   assert.deepEqual(shownSeconds(400, null, 90), { from: 0, seconds: 400 });
   assert.deepEqual(shownSeconds(400, 100, 90), { from: 28, seconds: 90 });
   assert.deepEqual(shownSeconds(101, 100, 90), { from: 11, seconds: 90 });
+  for (const [following, from] of [[10, 0], [89, 0], [90, 45], [134, 45], [135, 90], [399, 310]] as const)
+    assert.deepEqual(shownSeconds(400, following, 90, true), { from, seconds: 90 }, "without movement");
 });
 
 test("top-k has a logarithmic scale that ends with all", () => {

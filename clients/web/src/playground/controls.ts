@@ -66,8 +66,6 @@ export class Controls {
     const before = this.model.value;
     this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
     if (models.some(({ id }) => id === before)) this.model.value = before;
-    const lines = models.map((model) => Object.assign(document.createElement("li"), { textContent: abilityOf(model) }));
-    element("abilities").replaceChildren(...lines);
     this.showModel();
   }
 
@@ -93,7 +91,7 @@ export class Controls {
 
   private showModel(): void {
     const chosen = this.models.find(({ id }) => id === this.model.value);
-    for (const line of element("abilities").children) line.toggleAttribute("aria-current", line.textContent === (chosen && abilityOf(chosen)));
+    element("ability").textContent = chosen ? abilityOf(chosen) : "";
     if (chosen) this.setSliders(chosen.defaults);
   }
 

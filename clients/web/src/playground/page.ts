@@ -21,6 +21,12 @@ export interface AtHand {
   forkable: boolean;
 }
 
+interface ShownPrompt {
+  title?: string;
+  bundled?: string;
+  saved?: { blob: Blob; name: string } | null;
+}
+
 const KEY_TOLD: Record<string, string> = {
   no_key: "This server asks for a key; enter yours above.",
   wrong_key: "The key is not known here.",
@@ -68,8 +74,15 @@ export class Page {
     element(id).textContent = text;
   }
 
-  /** Where the prompt's name stands; a link to what was recorded, which is nowhere else. */
-  showPrompt(text: string, title = "", saved: { blob: Blob; name: string } | null = null): void {
+  /** The title of a bundled recording; empty if the page has none of this name. */
+  titleOf(name: string): string {
+    return document.querySelector<HTMLElement>(`[data-prompt="${CSS.escape(name)}"]`)?.title ?? "";
+  }
+
+  /** Show which prompt is chosen.
+   * @param bundled file of a bundled recording
+   * @param saved what a recording is saved as, which is nowhere else */
+  showPrompt(text: string, { title = "", bundled = "", saved = null }: ShownPrompt = {}): void {
     const place = element("prompt_name");
     const before = place.querySelector("a");
     if (before) URL.revokeObjectURL(before.href);
@@ -81,8 +94,18 @@ export class Page {
       place.replaceChildren(link);
     }
     for (const button of document.querySelectorAll<HTMLElement>("[data-prompt]"))
-      button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === text));
+      button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === bundled));
     element("invitation").hidden = true;
+  }
+
+  /** Let the button of the bundled recording that is heard be Pause.
+   * @param file that recording; null while none is heard */
+  showHeard(file: string | null): void {
+    for (const button of document.querySelectorAll<HTMLElement>("[data-hear]")) {
+      const heard = `${button.dataset["hear"]}.flac` === file;
+      button.dataset["act"] = heard ? "pause" : "play";
+      button.setAttribute("aria-label", `${heard ? "Pause" : "Play"} ${this.titleOf(button.dataset["hear"]!)}`);
+    }
   }
 
   /** The fields of the cut; null where there is nothing to cut. */

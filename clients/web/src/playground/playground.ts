@@ -1,81 +1,61 @@
-/** The playground: prompts, and takes of them that are made, heard and forked. */
+/** The playground: what each button and key does. */
 
-import type { Prompt } from "../continuation.js";
 import { WhisperGPTError } from "../errors.js";
 import { SAMPLE_RATE } from "../events.js";
-import type { JitterReport } from "../jitter.js";
 import { Server } from "../server.js";
 import type { Controls } from "./controls.js";
-import { element } from "./elements.js";
-import type { Page, Phase } from "./page.js";
-import { Picture } from "./picture/picture.js";
-import { type Edge, movedCut } from "./sound/cut.js";
-import { Playback } from "./sound/playback.js";
-import { ChosenPrompt, shortened } from "./sound/prompt.js";
+import { Maker } from "./maker.js";
+import type { Page } from "./page.js";
+import type { Picture } from "./picture/picture.js";
+import { Prompts } from "./prompts.js";
+import type { Edge } from "./sound/cut.js";
 import { Recording } from "./sound/recording.js";
 import { Track } from "./sound/track.js";
-import { Making } from "./takes/making.js";
-import { type Recipe, readFragment, toldOf, wantedOf } from "./takes/permalink.js";
-import { MOST_KEPT_SECONDS, Take } from "./takes/take.js";
-import { type Act, TakeList } from "./takes/take_list.js";
+import { noteOnLength, Stage } from "./stage.js";
+import { State } from "./state.js";
+import { Take } from "./takes/take.js";
 import { keepOf } from "./takes/take_actions.js";
-import { Takes } from "./takes/takes.js";
-import { viewOf } from "./view.js";
+import type { Act } from "./takes/take_list.js";
+import { Turns } from "./turns.js";
 
 const KEY = "whispergpt-key";
-/** Where this page lies, which may be below a path of a proxy. */
+/** The page's address without its last part; it may be below a path of a proxy. */
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
-/** Of the prompt, where it is to be heard first. */
-const LEAD_SECONDS = 3;
-/** Of what comes before a fork, where nothing is heard yet. */
-const FORK_LEAD_SECONDS = 1.5;
-/** So far ahead of what is heard a fork begins, so that its sound is there in time. */
-const FORK_AHEAD_SECONDS = 0.5;
-
-/** Whether what asks is still what the page is at: whatever is begun or stopped takes its place. */
-type Mine = () => boolean;
 
 export class Playground {
-  readonly picture = new Picture(element<HTMLCanvasElement>("picture"));
-  private readonly playback = new Playback();
-  private readonly takes = new Takes();
-  private readonly list = new TakeList((act, take) => this.onAct(act, take));
+  private readonly state = new State();
+  private readonly stage: Stage;
+  private readonly turns: Turns;
+  private readonly prompts: Prompts;
+  private readonly maker: Maker;
   private server = new Server(BASE, sessionStorage.getItem(KEY));
-  private phase: Phase = "idle";
-  private turn = 0;
-  private choices = 0;
-  private prompt: ChosenPrompt | null = null;
-  /** What the picture shows, if not the prompt. */
-  private shown: Take | null = null;
-  /** The take that is heard for the first time. */
-  private fresh: Take | null = null;
-  private making: Making | null = null;
-  private recording: Recording | null = null;
-  private recorded: Track | null = null;
-  /** What the page's address says to make. */
-  private recipe: Recipe | null = null;
 
   constructor(
     private readonly page: Page,
     private readonly controls: Controls,
     private readonly onError: (error: Error) => void,
   ) {
-    this.picture.head = () => this.position;
-    this.playback.onReport = (report) => this.showPlayback(report);
-    this.playback.onEnd = () => this.heardToTheEnd();
-    this.playback.onHeldBack = (held) => this.showHeldBack(held);
-    controls.onSampling = (sampling) => this.making?.change(sampling);
-    controls.onChange = () => (this.recipe = null);
+    const { state } = this;
+    this.stage = new Stage(state, page, (act, take) => this.onAct(act, take));
+    this.turns = new Turns(state, page, this.stage);
+    this.prompts = new Prompts(state, page, controls, this.stage, this.turns);
+    this.maker = new Maker(state, page, controls, this.stage, this.turns, () => this.server);
+    controls.onSampling = (sampling) => state.making?.change(sampling);
+    controls.onChange = () => (state.recipe = null);
   }
 
-  /** Seconds: where in what is shown one hears, or would. */
+  get picture(): Picture {
+    return this.stage.picture;
+  }
+
+  /** The second of what is shown that is heard, or would be. */
   get second(): number {
-    return this.position / SAMPLE_RATE;
+    return this.stage.position / SAMPLE_RATE;
   }
 
   /** Seconds of what is shown, as far as they are here. */
   get seconds(): number {
-    return this.track?.seconds ?? 0;
+    return this.state.track?.seconds ?? 0;
   }
 
   async listModels(): Promise<void> {
@@ -83,17 +63,9 @@ export class Playground {
     this.page.lock(false);
   }
 
-  /** Prepare what the page's address says. */
+  /** Prepare what the page's address says to make. */
   async openLink(): Promise<void> {
-    const recipe = readFragment(location.hash);
-    if (!recipe) return;
-    const named = recipe.prompt.replace(/\.flac$/, "");
-    if (recipe.kind === "bundled" && document.querySelector(`[data-prompt="${CSS.escape(named)}"]`)) await this.chooseBundled(named);
-    this.recipe = recipe;
-    if (!this.controls.chooseModel(recipe.model))
-      throw new WhisperGPTError(`This link is to a take of the model ${recipe.model}, which this server does not have.`, "bad_link");
-    this.controls.fill(wantedOf(recipe, recipe.steps[0]!));
-    this.useRecipe();
+    await this.prompts.openLink(this.server);
   }
 
   async unlock(key: string): Promise<void> {
@@ -107,364 +79,112 @@ export class Playground {
   }
 
   async chooseBundled(name: string): Promise<void> {
-    const mine = this.beginChoice();
-    const prompt = await ChosenPrompt.read("bundled", await this.server.bundledPrompt(name), `${name}.flac`);
-    if (!mine()) return;
-    this.controls.chooseModel(name.split("-")[0]!);
-    this.choose(prompt);
+    await this.prompts.chooseBundled(name, this.server);
   }
 
-  /** Play a bundled recording from its start, or end that. */
+  /** Play a bundled recording from its start, or pause it. */
   async hearBundled(name: string): Promise<void> {
-    const same = (): boolean => this.prompt?.kind === "bundled" && this.prompt.name === `${name}.flac`;
-    if (same() && this.playback.sounds(this.prompt!.track)) return this.pause();
-    const opened = this.playback.open();
-    if (same()) this.show(null);
-    else await this.chooseBundled(name);
-    await opened;
-    if (!same() || !this.prompt!.track) return;
-    this.sound(this.prompt!.track, 0);
-    this.page.say(`The prompt ${this.prompt!.shortName}.`);
+    await this.prompts.hearBundled(name, this.server);
   }
 
   async chooseFile(file: File, of: number): Promise<void> {
-    const mine = this.beginChoice();
-    this.page.say(`Reading ${shortened(file.name)} …`);
-    const prompt = await ChosenPrompt.read("file", file, file.name);
-    if (mine()) this.choose(prompt, of > 1 ? "One at a time: " : "");
+    await this.prompts.chooseFile(file, of);
   }
 
   /** Continue the prompt, or what is being recorded; or stop. */
   async go(): Promise<void> {
-    if (this.recording) return this.recording.stop();
-    if (this.phase !== "idle" || this.playback.playing) return this.stop();
-    const { prompt, recipe } = this;
+    const { recording, phase, prompt, recipe } = this.state;
+    if (recording) return recording.stop();
+    if (phase !== "idle" || this.stage.playback.playing) return this.stop();
     if (!prompt || !this.controls.valid) return;
-    await this.run(async (mine) => {
-      await this.playback.open();
-      if (!this.controls.knowsModels) await this.listModels();
+    await this.turns.run(async (mine) => {
+      await this.ready();
       if (!mine()) return;
-      if (recipe) return await this.replay(mine, recipe, prompt);
-      const take = Take.of(this.controls.wanted, prompt.used());
-      const lead = this.controls.hearsPromptFirst ? Math.min(take.join, LEAD_SECONDS * SAMPLE_RATE) : 0;
-      await this.make(mine, take, take.source, lead);
+      if (recipe) await this.maker.replay(mine, recipe, prompt);
+      else await this.maker.continue(mine, prompt);
     });
   }
 
-  /** Record a prompt, sent while it is spoken; or end that, and keep it. */
+  /** Record a prompt, sent while it is spoken; or stop recording, and keep it. */
   async record(): Promise<void> {
-    if (this.recording) return this.stop();
-    if (!this.controls.valid || this.phase !== "idle") return;
-    this.silence();
-    await this.run(async (mine) => {
-      this.beginChoice(false);
-      await this.playback.open();
-      if (!this.controls.knowsModels) await this.listModels();
+    const { state } = this;
+    if (state.recording) return this.stop();
+    if (!this.controls.valid || state.phase !== "idle") return;
+    this.stage.silence();
+    await this.turns.run(async (mine) => {
+      this.prompts.begin(false);
+      await this.ready();
       this.page.say("Allow the microphone, if the browser asks for it.");
       const recording = await Recording.start();
       if (!mine()) return recording.stop();
-      this.recording = recording;
+      state.recording = recording;
       const track = new Track();
-      [this.prompt, this.shown, this.recorded] = [null, null, track];
+      [state.prompt, state.shown, state.recorded] = [null, null, track];
       recording.onSamples = (samples) => {
         track.push(samples);
         this.page.showPrompt(`recording, ${recording.seconds.toFixed(1)} s`);
       };
       this.page.say("Recording; what you say is on its way already.");
-      this.phase = "recording";
+      state.phase = "recording";
       try {
-        await this.make(mine, Take.of(this.controls.wanted, null), recording, 0);
+        await this.maker.make(mine, Take.of(this.controls.wanted, null), recording, 0);
       } finally {
-        if (this.recording === recording) this.keep(recording);
+        if (state.recording === recording) this.turns.keepRecording();
       }
     });
   }
 
   /** End what is going on. What was made or recorded stays. */
   stop(): void {
-    if (this.phase === "idle" && !this.playback.playing) return;
-    const recorded = this.recording !== null;
-    this.end();
-    this.silence();
-    this.page.say(recorded && this.prompt ? "Recorded. Press Continue." : "Stopped.");
+    const { phase, recording } = this.state;
+    if (phase === "idle" && !this.stage.playback.playing) return;
+    this.turns.end();
+    this.stage.silence();
+    this.page.say(recording && this.state.prompt ? "Recorded. Press Continue." : "Stopped.");
   }
 
-  /** Another future of what is shown, from where one hears it. */
+  /** Continue what is shown in another way, from where it is heard. */
   async fork(): Promise<void> {
-    const { shown } = this;
-    if (!shown || shown.seconds === 0 || !this.controls.valid) return;
-    const opened = this.playback.open();
-    const now = this.position;
-    const frame = shown.frameAt(this.playback.sounds(shown.track) ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
-    const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
-    const take = Take.fork(shown, frame, { ...this.controls.wanted, ...(shown.wanted.model ? { model: shown.wanted.model } : {}), seed });
-    await this.run(async (mine) => {
-      await opened;
-      if (!mine()) return;
-      const heard = this.playback.sounds(shown.track) ? this.playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
-      await this.make(mine, take, take.source, take.join - Math.max(0, Math.min(take.join, heard)));
-    });
+    const { shown } = this.state;
+    if (shown && shown.seconds > 0 && this.controls.valid) await this.maker.fork(shown);
   }
 
-  /** Play what is shown from where one was, or pause it. */
+  /** Play what is shown from where it was left, or pause it. */
   async play(): Promise<void> {
-    const { track } = this;
-    if (this.shownSounds && !this.playback.heldBack) return this.pause();
-    await this.playback.open();
-    if (!track || track !== this.track) return;
-    const place = this.position;
-    this.sound(track, place < track.samples ? place : 0);
-    if (!this.playback.heldBack) this.page.say(this.shown ? `Playing ${this.shown.parent ? "fork" : "take"} ${this.shown.name}.${kept(this.shown)}` : "The prompt.");
+    await this.stage.play();
   }
 
-  /** Go to this second of what is shown. */
+  /** Go to a second of what is shown.
+   * @param done false while a finger still moves */
   seek(second: number, done: boolean): void {
-    const { track } = this;
-    if (!track) return;
-    const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
-    if (!this.shownSounds) this.playback.place(track, sample);
-    else if (done) this.sound(track, sample);
-    this.showTime();
-    this.refresh();
+    this.stage.seek(second, done);
   }
 
   /** Move one end of what is used of the prompt. */
   cut(edge: Edge, second: number): void {
-    const { prompt } = this;
-    if (!prompt?.track || !prompt.cut || this.shown || !Number.isFinite(second)) return;
-    this.recipe = null;
-    prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
-    this.page.say(`${prompt.told} Press Continue.`);
-    this.refresh();
+    this.prompts.cut(edge, second);
   }
 
-  /** The browser may let sound out after a click or a key. */
+  /** Let sound out that the browser held back until a click or a key. */
   awaken(): void {
-    if (this.playback.playing && this.playback.heldBack) void this.playback.open();
+    const { playback } = this.stage;
+    if (playback.playing && playback.heldBack) void playback.open();
   }
 
-  private get track(): Track | null {
-    return this.shown?.track ?? this.recorded ?? this.prompt?.track ?? null;
-  }
-
-  private get position(): number {
-    return this.playback.placeIn(this.track);
-  }
-
-  private get shownSounds(): boolean {
-    return this.playback.sounds(this.track);
-  }
-
-  private beginChoice(ends = true): Mine {
-    if (ends && (this.recording || this.phase === "starting")) this.end();
-    const choice = ++this.choices;
-    return () => choice === this.choices;
-  }
-
-  private choose(prompt: ChosenPrompt, note = ""): void {
-    this.recipe = null;
-    if (prompt.refusal) throw new WhisperGPTError(prompt.refusal, "bad_prompt");
-    [this.prompt, this.recorded] = [prompt, null];
-    this.page.showPrompt(prompt.shortName, prompt.name);
-    this.show(null);
-    const quiet = this.phase === "idle" && !this.playback.playing;
-    this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
-    if (quiet) this.page.focusOn("go");
-    const readable = readFragment(location.hash);
-    if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
-      this.recipe = readable;
-      this.useRecipe();
-    }
-  }
-
-  /** Say what the link makes, once its prompt is here. */
-  private useRecipe(): void {
-    const { prompt, recipe } = this;
-    if (!recipe) return;
-    if (prompt?.name !== recipe.prompt) return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
-    if (recipe.cut) prompt.useCut(recipe.cut);
-    this.page.say(`This link is to ${toldOf(recipe)}: press Continue.`);
-    this.refresh();
-  }
-
-  /** Make what a link says; the last step is heard. */
-  private async replay(mine: Mine, recipe: Recipe, prompt: ChosenPrompt): Promise<void> {
-    let take: Take | null = null;
-    for (const [i, step] of recipe.steps.entries()) {
-      const last = i === recipe.steps.length - 1;
-      const wanted = { ...wantedOf(recipe, step), ...(last ? {} : { pace: "fast" as const }) };
-      take = take ? Take.fork(take, step.frame, wanted) : Take.of(wanted, prompt.used());
-      const lead = take.parent ? Math.min(take.join, FORK_LEAD_SECONDS * SAMPLE_RATE) : 0;
-      await this.make(mine, take, take.source, last ? lead : null);
-      if (!mine()) return;
-    }
-    this.recipe = null;
-  }
-
-  /** Whatever was being made is over, and something else may begin. */
-  private end(): Mine {
-    this.making?.cancel();
-    this.making = null;
-    if (this.recording) this.keep(this.recording);
-    this.phase = "idle";
-    this.refresh();
-    const turn = ++this.turn;
-    return () => turn === this.turn;
-  }
-
-  /** Do this, unless something else comes. */
-  private async run(act: (mine: Mine) => Promise<void>): Promise<void> {
-    const mine = this.end();
-    this.phase = "starting";
-    this.refresh();
-    try {
-      await act(mine);
-    } catch (error) {
-      if (mine()) throw error;
-    } finally {
-      if (mine()) {
-        [this.making, this.phase] = [null, "idle"];
-        if (this.shown && !this.takes.all.includes(this.shown)) this.shown = null;
-        this.playback.feed(); // what came, even before it failed, is heard to its end
-        this.refresh();
-      }
-    }
-  }
-
-  /** @param lead samples before the take that are heard first; null if it is not to be heard */
-  private async make(mine: Mine, take: Take, source: Prompt, lead: number | null): Promise<void> {
-    this.fresh = lead === null ? null : take;
-    for (const figure of ["last_seed", "first_audio", "buffer", "underruns"]) this.page.show(figure, "–");
-    if (this.phase === "starting") this.phase = "making";
-    if (lead) {
-      this.sound(take.track, take.join - lead);
-      this.show(take);
-    }
-    this.making = new Making(this.server, take, {
-      sent: () => {
-        if (this.recording) this.keep(this.recording);
-        if (!take.prompt && this.prompt) take.recorded(this.prompt.used());
-        this.phase = "making";
-        this.page.say("Reading the prompt …");
-        this.refresh();
-      },
-      started: () => {
-        this.takes.add(take);
-        this.page.show("last_seed", String(take.seed));
-        this.page.say("Playing.");
-        this.show(take);
-        if (lead === 0) this.sound(take.track, take.join);
-      },
-      grew: (firstAudio) => {
-        this.playback.feed();
-        if (firstAudio !== null) this.page.show("first_audio", `${Math.round(firstAudio)} ms`);
-        this.refresh();
-      },
-      refused: (error) => this.page.tell(error),
-      reconnecting: (left) =>
-        this.page.say(`The connection was lost; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
-    });
-    this.refresh();
-    await this.making.run(source);
-    if (mine() && lead !== null && !this.playback.heldBack) this.page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
-  }
-
-  /** What was recorded is a prompt like any other now, whatever became of it. */
-  private keep(recording: Recording): void {
-    recording.stop();
-    [this.recording, this.recorded] = [null, null];
-    if (recording.seconds === 0) return;
-    const prompt = ChosenPrompt.recorded(recording);
-    this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, "Save the recording", prompt);
-    this.prompt = prompt.refusal ? null : prompt;
+  /** Resolves once the loudspeaker is open and the models are known. */
+  private async ready(): Promise<void> {
+    await this.stage.playback.open();
+    if (!this.controls.knowsModels) await this.listModels();
   }
 
   private onAct(act: Act, take: Take): void {
-    if (act === "show") return this.show(take);
+    if (act === "show") return this.stage.show(take);
     if (act === "use_seed") return this.controls.useSeed(take.seed!);
     if (act === "play") {
-      this.show(take);
+      this.stage.show(take);
       return void this.play().catch(this.onError);
     }
-    const more = act === "download" || act === "download_all" ? kept(take) : "";
+    const more = act === "download" || act === "download_all" ? noteOnLength(take) : "";
     void keepOf(act, take, BASE, this.server.key !== null).then((told) => this.page.say(told + more), this.onError);
   }
-
-  /** Let this be seen; null for the prompt. */
-  private show(take: Take | null): void {
-    this.shown = take;
-    this.refresh();
-    this.showTime();
-  }
-
-  /** Let this be heard in the place of what was. */
-  private sound(track: Track, from: number): void {
-    this.playback.play(track, from);
-    this.refresh();
-    if (this.playback.heldBack) this.showHeldBack(true);
-  }
-
-  private pause(): void {
-    this.silence();
-    this.page.say(`Paused.`);
-  }
-
-  private silence(): void {
-    this.playback.stop();
-    this.fresh = null;
-    this.refresh();
-  }
-
-  private showPlayback({ underruns }: JitterReport): void {
-    const { playback, fresh, making } = this;
-    if (fresh && playback.track === fresh.track) {
-      this.page.show("buffer", `${Math.round((1000 * (fresh.track.samples - playback.position)) / SAMPLE_RATE)} ms`);
-      this.page.show("underruns", String(underruns));
-    }
-    if (making?.take.track === playback.track) making?.report(playback.position, underruns);
-    this.showTime();
-  }
-
-  private showTime(): void {
-    this.page.showTime(this.second, this.seconds);
-  }
-
-  /** Nothing sounds any more. What went wrong stays said. */
-  private heardToTheEnd(): void {
-    const { fresh, playback } = this;
-    if (fresh?.track === playback.track) this.page.show("buffer", "0 ms");
-    if (!this.page.saysError) this.page.say(fresh?.track === playback.track ? `Done: ${fresh!.seconds.toFixed(2)} s.` : "Heard to the end.");
-    this.fresh = null;
-    this.refresh();
-    this.showTime();
-  }
-
-  private showHeldBack(held: boolean): void {
-    if (held) this.page.say("The browser holds the sound back. Press Play to hear it from here.", "error");
-    else this.page.say("Playing.");
-    this.refresh();
-  }
-
-  /** Bring the page up to date with what there is. */
-  private refresh(): void {
-    const { phase, playback, shown, prompt, track, takes } = this;
-    this.picture.show(viewOf(shown, this.recorded, prompt));
-    const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
-    this.list.update(takes.all, shown, sounding);
-    const promptShown = !shown && prompt?.track ? prompt : null;
-    this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);
-    this.page.enter({
-      phase,
-      sounding: playback.playing,
-      shownSounds: this.shownSounds && !playback.heldBack,
-      prompt: prompt !== null,
-      audible: (track?.samples ?? 0) > 0,
-      forkable: (shown?.seconds ?? 0) > 0,
-    });
-  }
-}
-
-/** What is to be said of a take that was longer than what is kept. */
-function kept(take: Take): string {
-  return take.seconds > MOST_KEPT_SECONDS ? ` The first ${MOST_KEPT_SECONDS / 60} minutes are kept.` : "";
 }

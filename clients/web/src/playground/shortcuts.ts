@@ -1,5 +1,7 @@
 /** What can be done with one key. */
 
+import { element } from "./elements.js";
+
 const WRITTEN_IN = "select, [type=number], [type=password]";
 /** The space bar does that. */
 const PRESSED = "button, a, summary, [type=checkbox], [type=file]";
@@ -14,6 +16,7 @@ export function listenForShortcuts(keys: Record<string, () => void>): void {
     const key = event.key.toLowerCase();
     if (!(key in keys) || (key !== "escape" && within.closest(WRITTEN_IN))) return;
     if (key === " " && within.closest(PRESSED)) return;
+    if (/^[a-z]$/.test(key) && !element<HTMLInputElement>("letters").checked) return;
     event.preventDefault(); // a key that is held down would scroll the page
     if (event.repeat) return;
     keys[key]!();

@@ -54,8 +54,6 @@ export class Controls {
         this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
         if (models.some(({ id }) => id === before))
             this.model.value = before;
-        const lines = models.map((model) => Object.assign(document.createElement("li"), { textContent: abilityOf(model) }));
-        element("abilities").replaceChildren(...lines);
         this.showModel();
     }
     /** Choose this model, if the server has it; returns whether it has. */
@@ -79,8 +77,7 @@ export class Controls {
     }
     showModel() {
         const chosen = this.models.find(({ id }) => id === this.model.value);
-        for (const line of element("abilities").children)
-            line.toggleAttribute("aria-current", line.textContent === (chosen && abilityOf(chosen)));
+        element("ability").textContent = chosen ? abilityOf(chosen) : "";
         if (chosen)
             this.setSliders(chosen.defaults);
     }

@@ -1,9 +1,9 @@
-/** What the embedded models can do, said plainly. */
+/** Descriptions of the models for listeners. */
 const ABILITIES = {
-    speech: "speech: a voice goes on in its tone and rhythm, in syllables, not words.",
-    piano: "piano: the same piano goes on in chords and lines, not yet in a piece of music.",
+    speech: "A voice goes on in its tone and rhythm, in syllables, not words.",
+    piano: "The same piano goes on in chords and lines, not yet in a piece of music.",
 };
-/** A sentence on what a model does with a prompt. */
+/** Returns a sentence on what a model does with a prompt. */
 export function abilityOf({ id, parameters }) {
-    return ABILITIES[id] ?? `${id}: a model of ${(parameters / 1e6).toFixed(1)} million parameters, which continues what it was trained on.`;
+    return ABILITIES[id] ?? `A model of ${(parameters / 1e6).toFixed(1)} million parameters, which continues what it was trained on.`;
 }

@@ -45,8 +45,14 @@ export class Page {
     show(id, text) {
         element(id).textContent = text;
     }
-    /** Where the prompt's name stands; a link to what was recorded, which is nowhere else. */
-    showPrompt(text, title = "", saved = null) {
+    /** The title of a bundled recording; empty if the page has none of this name. */
+    titleOf(name) {
+        return document.querySelector(`[data-prompt="${CSS.escape(name)}"]`)?.title ?? "";
+    }
+    /** Show which prompt is chosen.
+     * @param bundled file of a bundled recording
+     * @param saved what a recording is saved as, which is nowhere else */
+    showPrompt(text, { title = "", bundled = "", saved = null } = {}) {
         const place = element("prompt_name");
         const before = place.querySelector("a");
         if (before)
@@ -60,8 +66,17 @@ export class Page {
             place.replaceChildren(link);
         }
         for (const button of document.querySelectorAll("[data-prompt]"))
-            button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === text));
+            button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === bundled));
         element("invitation").hidden = true;
+    }
+    /** Let the button of the bundled recording that is heard be Pause.
+     * @param file that recording; null while none is heard */
+    showHeard(file) {
+        for (const button of document.querySelectorAll("[data-hear]")) {
+            const heard = `${button.dataset["hear"]}.flac` === file;
+            button.dataset["act"] = heard ? "pause" : "play";
+            button.setAttribute("aria-label", `${heard ? "Pause" : "Play"} ${this.titleOf(button.dataset["hear"])}`);
+        }
     }
     /** The fields of the cut; null where there is nothing to cut. */
     showCut(cut, seconds) {

@@ -1,4 +1,5 @@
 /** What can be done with one key. */
+import { element } from "./elements.js";
 const WRITTEN_IN = "select, [type=number], [type=password]";
 /** The space bar does that. */
 const PRESSED = "button, a, summary, [type=checkbox], [type=file]";
@@ -15,6 +16,8 @@ export function listenForShortcuts(keys) {
         if (!(key in keys) || (key !== "escape" && within.closest(WRITTEN_IN)))
             return;
         if (key === " " && within.closest(PRESSED))
+            return;
+        if (/^[a-z]$/.test(key) && !element("letters").checked)
             return;
         event.preventDefault(); // a key that is held down would scroll the page
         if (event.repeat)

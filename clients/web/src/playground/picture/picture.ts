@@ -29,6 +29,8 @@ const LEAST_SECONDS = 2;
 /** So much is seen at once while more is coming. */
 const MOST_SECONDS = 90;
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 22, 22];
+/** Pixels between two seconds that have a label; fewer in a narrow picture. */
+const WIDEST_GAP = 64;
 const PAINT_MS = 8;
 const UNHEARD = 0.45;
 const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound" } as const;
@@ -38,6 +40,7 @@ export class Picture {
   head: () => number = () => 0;
   private readonly masks = new WeakMap<Track, Mask>();
   private readonly brush: CanvasRenderingContext2D;
+  private readonly still = matchMedia("(prefers-reduced-motion: reduce)");
   private view: View = NOTHING;
   private axis = new TimeAxis(0, LEAST_SECONDS, LEFT, 1);
   private drawnHead = 0;
@@ -96,7 +99,7 @@ export class Picture {
     this.drawnHead = this.head();
     const head = this.drawnHead / SAMPLE_RATE;
     const total = Math.max(LEAST_SECONDS, view.seconds, view.track.seconds);
-    const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS);
+    const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS, this.still.matches);
     this.axis = new TimeAxis(from, seconds, LEFT, width - LEFT - RIGHT);
     const style = getComputedStyle(canvas);
     const colour = (name: string): string => style.getPropertyValue(name);
@@ -134,7 +137,7 @@ export class Picture {
   private drawAxes(bands: number, width: number, height: number, colour: (name: string) => string): void {
     const { axis, brush } = this;
     const [bottom, tall] = [height - BOTTOM, height - TOP - BOTTOM];
-    brush.font = "11px system-ui, sans-serif";
+    brush.font = "12px system-ui, sans-serif";
     brush.textBaseline = "middle";
     const line = (x: number, y: number, wide: number, high: number): void => {
       brush.fillStyle = colour("--grid");
@@ -150,7 +153,7 @@ export class Picture {
     brush.fillStyle = colour("--faint");
     brush.fillText("kHz", LEFT - 7, TOP / 2);
     brush.textAlign = "center";
-    for (const { at, label } of axis.ticks(64)) {
+    for (const { at, label } of axis.ticks(Math.min(WIDEST_GAP, width / 7))) {
       line(axis.xOf(at), bottom, 1, 4);
       brush.fillText(label, axis.xOf(at), bottom + BOTTOM / 2 + 3);
     }
@@ -160,7 +163,7 @@ export class Picture {
   private drawStretches(height: number, colour: (name: string) => string): void {
     const { axis, brush, view } = this;
     brush.textAlign = "left";
-    brush.font = "600 11px system-ui, sans-serif";
+    brush.font = "600 12px system-ui, sans-serif";
     view.stretches.forEach((stretch, i) => {
       const x = axis.xOf(stretch.from / SAMPLE_RATE);
       const next = view.stretches[i + 1];

@@ -18,6 +18,8 @@ export type PromptKind = "file" | "bundled" | "recording";
 export interface UsedPrompt {
   readonly kind: PromptKind;
   readonly name: string;
+  /** The name as the page shows it. */
+  readonly title: string;
   /** What is sent; null while it is being recorded. */
   readonly blob: Blob | null;
   /** Mono, at the server's rate; null where this browser cannot decode it. */
@@ -36,6 +38,8 @@ export class ChosenPrompt {
     readonly kind: PromptKind,
     readonly blob: Blob,
     readonly name: string,
+    /** The name as the page shows it. */
+    readonly title: string,
     samples: Float32Array | null,
   ) {
     this.track = samples && Track.of(samples);
@@ -44,14 +48,14 @@ export class ChosenPrompt {
     if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS) this.cut = { from: 0, to: this.track.seconds };
   }
 
-  static async read(kind: "file" | "bundled", blob: Blob, name: string): Promise<ChosenPrompt> {
+  static async read(kind: "file" | "bundled", blob: Blob, name: string, title = shortened(name)): Promise<ChosenPrompt> {
     const readable = blob.size > 0 && blob.size <= MOST_BYTES;
-    return new ChosenPrompt(kind, blob, name, readable ? await decoded(blob) : null);
+    return new ChosenPrompt(kind, blob, name, title, readable ? await decoded(blob) : null);
   }
 
   static recorded(recording: Recording): ChosenPrompt {
     const samples = recording.all();
-    return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
+    return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
   }
 
   /** Its seconds, all of them; null where this browser cannot decode it. */
@@ -59,18 +63,13 @@ export class ChosenPrompt {
     return this.track && this.track.seconds;
   }
 
-  /** The name as far as there is room for it; the end of a file's name says most. */
-  get shortName(): string {
-    return shortened(this.name);
-  }
-
   /** A sentence or two on what is known of it, and what is used of it. */
   get told(): string {
-    const { seconds, cut, shortName } = this;
-    if (seconds === null || cut === null) return `${shortName}: this browser cannot show it, but the server may know it.`;
-    if (isWhole(cut, seconds)) return `${shortName}: ${seconds.toFixed(1)} s.`;
-    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${shortName}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
-    return `${shortName}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+    const { seconds, cut, title } = this;
+    if (seconds === null || cut === null) return `${title}: this browser cannot show it, but the server may know it.`;
+    if (isWhole(cut, seconds)) return `${title}: ${seconds.toFixed(1)} s.`;
+    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${title}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+    return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
   }
 
   /** Use these seconds of it, as far as there are any. */
@@ -81,30 +80,31 @@ export class ChosenPrompt {
 
   /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
   used(): UsedPrompt {
-    const { kind, name, blob, track, cut } = this;
+    const { kind, name, title, blob, track, cut } = this;
     if (!track || !cut || isWhole(cut, track.seconds))
-      return { kind, name, blob, samples: track && track.read(0), cut: null };
+      return { kind, name, title, blob, samples: track && track.read(0), cut: null };
     const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
-    return { kind, name, blob: wavOf([samples]), samples, cut };
+    return { kind, name, title, blob: wavOf([samples]), samples, cut };
   }
 
   /** Why a server would refuse it, if that can be seen from here. */
   get refusal(): string | null {
     const { seconds } = this;
-    if (this.blob.size === 0) return `${this.shortName} is empty.`;
-    if (this.blob.size > MOST_BYTES) return `${this.shortName} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
+    if (this.blob.size === 0) return `${this.title} is empty.`;
+    if (this.blob.size > MOST_BYTES) return `${this.title} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
     if (seconds === null) {
       if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type)) return null;
-      return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
+      return `${this.title} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
     }
     if (seconds < SHORTEST_SECONDS - MARGIN_SECONDS)
-      return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+      return `${this.title} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
     if (seconds > LONGEST_FILE_SECONDS)
-      return `${this.shortName} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
+      return `${this.title} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
     return null;
   }
 }
 
+/** A name as far as there is room for it: its beginning and its end. */
 export function shortened(name: string): string {
   if (name.length <= LONGEST_NAME) return name;
   const half = LONGEST_NAME / 2 - 1;

@@ -2,7 +2,7 @@
 
 import type { Wanted } from "../../continuation.js";
 import type { Cut } from "../sound/cut.js";
-import { type PromptKind, shortened } from "../sound/prompt.js";
+import type { PromptKind } from "../sound/prompt.js";
 import type { Take } from "./take.js";
 import { Takes } from "./takes.js";
 
@@ -41,11 +41,12 @@ export function recipeOf(take: Take): Recipe | null {
   return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps };
 }
 
-/** What it makes, in words. */
-export function toldOf({ prompt, steps }: Recipe): string {
+/** What a recipe makes, in words.
+ * @param title the prompt's, as the page shows it */
+export function toldOf({ steps }: Recipe, title: string): string {
   const forks = steps.length - 1;
   const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-  return `a take of ${shortened(prompt)} with seed ${steps[0]!.seed}${more}`;
+  return `a take of “${title}” with seed ${steps[0]!.seed}${more}`;
 }
 
 /** What is wanted of a step. */

@@ -3,12 +3,13 @@
 import { element } from "../elements.js";
 import { clock } from "../picture/axes.js";
 import { FRAME_RATE } from "../../events.js";
-import { shortened } from "../sound/prompt.js";
 import type { Take } from "./take.js";
 
 const ACTS = ["play", "show", "download", "download_all", "link", "curl", "source", "use_seed"] as const;
 export type Act = (typeof ACTS)[number];
 
+/** A space at which no line ends. */
+const NO_BREAK = "\u00a0";
 const ENDINGS = { making: "being made", whole: "", stopped: "stopped" } as const;
 
 export class TakeList {
@@ -42,7 +43,8 @@ export class TakeList {
     button(row, "play").dataset["act"] = sounding ? "pause" : "play";
     button(row, "play").setAttribute("aria-label", `${sounding ? "Pause" : "Play"} ${name}`);
     button(row, "download").setAttribute("aria-label", `Download ${name}`);
-    button(row, "link").setAttribute("aria-label", `Copy a link to ${name}`);
+    button(row, "link").setAttribute("aria-label", `Copy link to ${name}`);
+    row.querySelector(":scope > .line summary")!.setAttribute("aria-label", `More for ${name}`);
     for (const act of ["download", "download_all"] as const) button(row, act).disabled = take.seconds === 0;
     for (const act of ["link", "curl", "source"] as const) button(row, act).disabled = take.state === "making";
   }
@@ -50,10 +52,10 @@ export class TakeList {
 
 function facts(take: Take): string {
   const cut = take.prompt?.cut;
-  const file = shortened(take.prompt?.name ?? "recording.wav") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
-  const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : file;
-  const told = [from, take.wanted.model ?? "", `seed ${take.seed}`, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state]];
-  return told.filter(Boolean).join(" · ");
+  const prompt = (take.prompt?.title ?? "recording") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
+  const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : prompt;
+  const told = [`${take.seconds.toFixed(1)} s`, ENDINGS[take.state], from, take.wanted.model ?? "", `seed ${take.seed}`];
+  return told.filter(Boolean).map((fact) => fact.replaceAll(" ", NO_BREAK)).join(" · ");
 }
 
 function button(row: HTMLElement, act: Act): HTMLButtonElement {

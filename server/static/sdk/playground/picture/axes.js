@@ -46,11 +46,13 @@ export function frequencyTicks(bands) {
 export function shownBands(sounding) {
     return Math.min(bandOf(HIGHEST_HZ), Math.max(Math.ceil(bandOf(4_000)), sounding + 3));
 }
-/** The seconds to be seen: all of them, or the last ones where more are still being made. */
-export function shownSeconds(total, following, most) {
+/** The seconds to be seen: all of them, or the last ones where more are still being made.
+ * @param paged whether they change half a view at a time instead of moving */
+export function shownSeconds(total, following, most, paged = false) {
     if (following === null || total <= most)
         return { from: 0, seconds: total };
-    return { from: Math.max(0, Math.min(total - most, following - 0.8 * most)), seconds: most };
+    const from = paged ? (most / 2) * Math.max(0, Math.floor((2 * following) / most - 1)) : following - 0.8 * most;
+    return { from: Math.max(0, Math.min(total - most, from)), seconds: most };
 }
 /** Seconds as minutes and seconds. */
 export function clock(seconds, digits = 1) {

@@ -7,6 +7,8 @@ const LEAST_SECONDS = 2;
 /** So much is seen at once while more is coming. */
 const MOST_SECONDS = 90;
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 22, 22];
+/** Pixels between two seconds that have a label; fewer in a narrow picture. */
+const WIDEST_GAP = 64;
 const PAINT_MS = 8;
 const UNHEARD = 0.45;
 const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound" };
@@ -16,6 +18,7 @@ export class Picture {
     head = () => 0;
     masks = new WeakMap();
     brush;
+    still = matchMedia("(prefers-reduced-motion: reduce)");
     view = NOTHING;
     axis = new TimeAxis(0, LEAST_SECONDS, LEFT, 1);
     drawnHead = 0;
@@ -75,7 +78,7 @@ export class Picture {
         this.drawnHead = this.head();
         const head = this.drawnHead / SAMPLE_RATE;
         const total = Math.max(LEAST_SECONDS, view.seconds, view.track.seconds);
-        const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS);
+        const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS, this.still.matches);
         this.axis = new TimeAxis(from, seconds, LEFT, width - LEFT - RIGHT);
         const style = getComputedStyle(canvas);
         const colour = (name) => style.getPropertyValue(name);
@@ -113,7 +116,7 @@ export class Picture {
     drawAxes(bands, width, height, colour) {
         const { axis, brush } = this;
         const [bottom, tall] = [height - BOTTOM, height - TOP - BOTTOM];
-        brush.font = "11px system-ui, sans-serif";
+        brush.font = "12px system-ui, sans-serif";
         brush.textBaseline = "middle";
         const line = (x, y, wide, high) => {
             brush.fillStyle = colour("--grid");
@@ -129,7 +132,7 @@ export class Picture {
         brush.fillStyle = colour("--faint");
         brush.fillText("kHz", LEFT - 7, TOP / 2);
         brush.textAlign = "center";
-        for (const { at, label } of axis.ticks(64)) {
+        for (const { at, label } of axis.ticks(Math.min(WIDEST_GAP, width / 7))) {
             line(axis.xOf(at), bottom, 1, 4);
             brush.fillText(label, axis.xOf(at), bottom + BOTTOM / 2 + 3);
         }
@@ -138,7 +141,7 @@ export class Picture {
     drawStretches(height, colour) {
         const { axis, brush, view } = this;
         brush.textAlign = "left";
-        brush.font = "600 11px system-ui, sans-serif";
+        brush.font = "600 12px system-ui, sans-serif";
         view.stretches.forEach((stretch, i) => {
             const x = axis.xOf(stretch.from / SAMPLE_RATE);
             const next = view.stretches[i + 1];

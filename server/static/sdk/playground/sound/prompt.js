@@ -12,46 +12,46 @@ export class ChosenPrompt {
     kind;
     blob;
     name;
+    title;
     /** All of it; null where this browser cannot decode it. */
     track;
     /** The seconds that are used. */
     cut;
-    constructor(kind, blob, name, samples) {
+    constructor(kind, blob, name, 
+    /** The name as the page shows it. */
+    title, samples) {
         this.kind = kind;
         this.blob = blob;
         this.name = name;
+        this.title = title;
         this.track = samples && Track.of(samples);
         this.cut = this.track && firstCut(this.track.seconds);
         // A decoder's few samples more than a minute are no reason to cut.
         if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS)
             this.cut = { from: 0, to: this.track.seconds };
     }
-    static async read(kind, blob, name) {
+    static async read(kind, blob, name, title = shortened(name)) {
         const readable = blob.size > 0 && blob.size <= MOST_BYTES;
-        return new ChosenPrompt(kind, blob, name, readable ? await decoded(blob) : null);
+        return new ChosenPrompt(kind, blob, name, title, readable ? await decoded(blob) : null);
     }
     static recorded(recording) {
         const samples = recording.all();
-        return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", samples);
+        return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
     }
     /** Its seconds, all of them; null where this browser cannot decode it. */
     get seconds() {
         return this.track && this.track.seconds;
     }
-    /** The name as far as there is room for it; the end of a file's name says most. */
-    get shortName() {
-        return shortened(this.name);
-    }
     /** A sentence or two on what is known of it, and what is used of it. */
     get told() {
-        const { seconds, cut, shortName } = this;
+        const { seconds, cut, title } = this;
         if (seconds === null || cut === null)
-            return `${shortName}: this browser cannot show it, but the server may know it.`;
+            return `${title}: this browser cannot show it, but the server may know it.`;
         if (isWhole(cut, seconds))
-            return `${shortName}: ${seconds.toFixed(1)} s.`;
+            return `${title}: ${seconds.toFixed(1)} s.`;
         if (cut.from > 0 || cut.to < LONGEST_SECONDS)
-            return `${shortName}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
-        return `${shortName}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+            return `${title}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+        return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
     }
     /** Use these seconds of it, as far as there are any. */
     useCut({ from, to }) {
@@ -61,31 +61,32 @@ export class ChosenPrompt {
     }
     /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
     used() {
-        const { kind, name, blob, track, cut } = this;
+        const { kind, name, title, blob, track, cut } = this;
         if (!track || !cut || isWhole(cut, track.seconds))
-            return { kind, name, blob, samples: track && track.read(0), cut: null };
+            return { kind, name, title, blob, samples: track && track.read(0), cut: null };
         const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
-        return { kind, name, blob: wavOf([samples]), samples, cut };
+        return { kind, name, title, blob: wavOf([samples]), samples, cut };
     }
     /** Why a server would refuse it, if that can be seen from here. */
     get refusal() {
         const { seconds } = this;
         if (this.blob.size === 0)
-            return `${this.shortName} is empty.`;
+            return `${this.title} is empty.`;
         if (this.blob.size > MOST_BYTES)
-            return `${this.shortName} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
+            return `${this.title} has more than ${MOST_BYTES / 1024 ** 2} MiB; choose a shorter one.`;
         if (seconds === null) {
             if (this.blob.type === "" || /^(audio|video)\//.test(this.blob.type))
                 return null;
-            return `${this.shortName} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
+            return `${this.title} does not look like sound (it is ${this.blob.type}); choose a wav, flac, mp3, ogg or m4a file.`;
         }
         if (seconds < SHORTEST_SECONDS - MARGIN_SECONDS)
-            return `${this.shortName} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
+            return `${this.title} is ${seconds.toFixed(1)} s long; it takes ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s of sound.`;
         if (seconds > LONGEST_FILE_SECONDS)
-            return `${this.shortName} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
+            return `${this.title} is ${Math.round(seconds / 60)} minutes long; choose a file of at most ${LONGEST_FILE_SECONDS / 60} minutes.`;
         return null;
     }
 }
+/** A name as far as there is room for it: its beginning and its end. */
 export function shortened(name) {
     if (name.length <= LONGEST_NAME)
         return name;

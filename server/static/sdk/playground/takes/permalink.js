@@ -1,5 +1,4 @@
 /** How to make a take again, as the part of the page's address that is not sent to the server. */
-import { shortened } from "../sound/prompt.js";
 import { Takes } from "./takes.js";
 const FIELDS = ["frame", "seed", "seconds", "temperature", "top_k", "top_p"];
 const KINDS = ["bundled", "file", "recording"];
@@ -16,11 +15,12 @@ export function recipeOf(take) {
     });
     return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps };
 }
-/** What it makes, in words. */
-export function toldOf({ prompt, steps }) {
+/** What a recipe makes, in words.
+ * @param title the prompt's, as the page shows it */
+export function toldOf({ steps }, title) {
     const forks = steps.length - 1;
     const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-    return `a take of ${shortened(prompt)} with seed ${steps[0].seed}${more}`;
+    return `a take of “${title}” with seed ${steps[0].seed}${more}`;
 }
 /** What is wanted of a step. */
 export function wantedOf({ model }, { frame: _, ...step }) {

@@ -2,8 +2,9 @@
 import { element } from "../elements.js";
 import { clock } from "../picture/axes.js";
 import { FRAME_RATE } from "../../events.js";
-import { shortened } from "../sound/prompt.js";
 const ACTS = ["play", "show", "download", "download_all", "link", "curl", "source", "use_seed"];
+/** A space at which no line ends. */
+const NO_BREAK = "\u00a0";
 const ENDINGS = { making: "being made", whole: "", stopped: "stopped" };
 export class TakeList {
     onAct;
@@ -37,7 +38,8 @@ export class TakeList {
         button(row, "play").dataset["act"] = sounding ? "pause" : "play";
         button(row, "play").setAttribute("aria-label", `${sounding ? "Pause" : "Play"} ${name}`);
         button(row, "download").setAttribute("aria-label", `Download ${name}`);
-        button(row, "link").setAttribute("aria-label", `Copy a link to ${name}`);
+        button(row, "link").setAttribute("aria-label", `Copy link to ${name}`);
+        row.querySelector(":scope > .line summary").setAttribute("aria-label", `More for ${name}`);
         for (const act of ["download", "download_all"])
             button(row, act).disabled = take.seconds === 0;
         for (const act of ["link", "curl", "source"])
@@ -46,10 +48,10 @@ export class TakeList {
 }
 function facts(take) {
     const cut = take.prompt?.cut;
-    const file = shortened(take.prompt?.name ?? "recording.wav") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
-    const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : file;
-    const told = [from, take.wanted.model ?? "", `seed ${take.seed}`, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state]];
-    return told.filter(Boolean).join(" · ");
+    const prompt = (take.prompt?.title ?? "recording") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
+    const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : prompt;
+    const told = [`${take.seconds.toFixed(1)} s`, ENDINGS[take.state], from, take.wanted.model ?? "", `seed ${take.seed}`];
+    return told.filter(Boolean).map((fact) => fact.replaceAll(" ", NO_BREAK)).join(" · ");
 }
 function button(row, act) {
     return row.querySelector(`:scope > .line [data-do=${act}]`);

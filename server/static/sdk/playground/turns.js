@@ -1,0 +1,61 @@
+/** One piece of work at a time: whatever is begun or stopped ends what was going on. */
+import { ChosenPrompt } from "./sound/prompt.js";
+export class Turns {
+    state;
+    page;
+    stage;
+    turn = 0;
+    constructor(state, page, stage) {
+        this.state = state;
+        this.page = page;
+        this.stage = stage;
+    }
+    /** End what is going on; what was made or recorded stays. */
+    end() {
+        const { state } = this;
+        state.making?.cancel();
+        state.making = null;
+        this.keepRecording();
+        state.phase = "idle";
+        this.stage.refresh();
+        const turn = ++this.turn;
+        return () => turn === this.turn;
+    }
+    /** Begin work in the place of what is going on. Rejects with its error, unless something else was begun meanwhile. */
+    async run(act) {
+        const { state, stage } = this;
+        const mine = this.end();
+        state.phase = "starting";
+        stage.refresh();
+        try {
+            await act(mine);
+        }
+        catch (error) {
+            if (mine())
+                throw error;
+        }
+        finally {
+            if (mine()) {
+                [state.making, state.phase] = [null, "idle"];
+                if (state.shown && !stage.takes.all.includes(state.shown))
+                    state.shown = null;
+                stage.playback.feed(); // what came, even before it failed, is heard to its end
+                stage.refresh();
+            }
+        }
+    }
+    /** Stop recording, and let the recording be a prompt like any other. */
+    keepRecording() {
+        const { state } = this;
+        const { recording } = state;
+        if (!recording)
+            return;
+        recording.stop();
+        [state.recording, state.recorded] = [null, null];
+        if (recording.seconds === 0)
+            return;
+        const prompt = ChosenPrompt.recorded(recording);
+        this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, { title: "Save the recording", saved: prompt });
+        state.prompt = prompt.refusal ? null : prompt;
+    }
+}
