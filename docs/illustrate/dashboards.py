@@ -16,9 +16,9 @@ import httpx
 from whispergpt.cli.demo import running_server
 
 DEPLOYED = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
-LOAD = ("--streams", "14", "--duration", "200", "--slow", "0.05")
+LOAD = ("--streams", "5", "--duration", "140", "--slow", "0.05")
 """Options of ``whispergpt load``; ``docs/dashboards.md`` has them too."""
-MINUTES = "3.5"
+MINUTES = "2.5"
 """Minutes that the pictures cover, which is about as long as the load lasts."""
 START_SECONDS = 30.0
 
