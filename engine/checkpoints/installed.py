@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,7 +42,7 @@ def no_model(name: str) -> str:
     """Return the sentence for a name that is no model's; it says what may be meant."""
     known = ", ".join(installed_models()) or "none"
     told = f"There is no model {name!r}: not installed ({known}) and not a model folder"
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for a name that no file can have
         return f"{told}: it has no config.json."
     if named := _LIKE_A_HUB_NAME.fullmatch(name):
         return f"{told}; hf://{named[1]} is the one of the Hugging Face Hub."

@@ -58,7 +58,7 @@ export class Continuation {
   constructor(
     private readonly server: Server,
     private readonly told: Told,
-    private readonly dial: (address: string) => Wire = (address) => new WebSocket(address) as unknown as Wire,
+    private readonly dial: (address: string) => Wire = ownWebSocket,
   ) {}
 
   /** Play it. Resolves once all of it came; rejects with what ended it. */
@@ -192,3 +192,11 @@ export class Continuation {
 const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE } as const;
 /** Errors about a wish, after which the response plays on. */
 const WISHES = new Set(["bad_value", "out_of_range", "wrong_order"]);
+
+function ownWebSocket(address: string): Wire {
+  if (typeof WebSocket === "undefined") {
+    const told = "There is no WebSocket here: use Node 22 or newer, or pass a function that opens one, as (address) => new WebSocket(address) of `ws`.";
+    throw new WhisperGPTError(told, "no_websocket");
+  }
+  return new WebSocket(address) as unknown as Wire;
+}

@@ -1,6 +1,6 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
 
-import { errorOf, unreachable } from "./errors.js";
+import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
 
 export interface Model {
   id: string;
@@ -22,7 +22,10 @@ export class Server {
   constructor(
     readonly origin: string,
     readonly key: string | null = null,
-  ) {}
+  ) {
+    if (!/^https?:\/\/[^/]/.test(origin))
+      throw new WhisperGPTError(`The server's address must look like http://host:port, not ${origin}.`, "bad_address");
+  }
 
   /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
   async models(): Promise<Model[]> {

@@ -28,7 +28,7 @@ export class Continuation {
     sampling = {};
     forked = null;
     leaving = new AbortController();
-    constructor(server, told, dial = (address) => new WebSocket(address)) {
+    constructor(server, told, dial = ownWebSocket) {
         this.server = server;
         this.told = told;
         this.dial = dial;
@@ -176,3 +176,10 @@ export class Continuation {
 const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE };
 /** Errors about a wish, after which the response plays on. */
 const WISHES = new Set(["bad_value", "out_of_range", "wrong_order"]);
+function ownWebSocket(address) {
+    if (typeof WebSocket === "undefined") {
+        const told = "There is no WebSocket here: use Node 22 or newer, or pass a function that opens one, as (address) => new WebSocket(address) of `ws`.";
+        throw new WhisperGPTError(told, "no_websocket");
+    }
+    return new WebSocket(address);
+}

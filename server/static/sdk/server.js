@@ -1,5 +1,5 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
-import { errorOf, unreachable } from "./errors.js";
+import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
 /** Where on a server that recording is. */
 export function promptPath(name) {
     return `/static/prompts/${name}.flac`;
@@ -14,6 +14,8 @@ export class Server {
     constructor(origin, key = null) {
         this.origin = origin;
         this.key = key;
+        if (!/^https?:\/\/[^/]/.test(origin))
+            throw new WhisperGPTError(`The server's address must look like http://host:port, not ${origin}.`, "bad_address");
     }
     /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
     async models() {
