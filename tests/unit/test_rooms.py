@@ -1,4 +1,4 @@
-"""The folders are the architecture: one name, who may import whom, no circles, and no crowded folder."""
+"""The folders are the architecture: one name, who may import whom, no circles, no crowded folder, no long function."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ EVERY_ROOM_BUT = {
 EVERY_ROOM_BUT["server.realtime"] = {"server.http"}
 EVERY_ROOM_BUT["server.workers"] = {"server.session", "server.realtime"}
 MOST_MODULES = 15
+MOST_LINES = 60
+LONG = {"attention", "finer_codes", "upsampling"}
+"""GPU kernels that are longer, because each of their parameters has a line."""
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 @cache
@@ -61,7 +69,7 @@ def _modules() -> dict[str, Path]:
 @cache
 def _imported(module: str) -> frozenset[str]:
     """Return our modules that a module imports when it runs, within functions too, but not for types alone."""
-    tree = ast.parse(_modules()[module].read_text())
+    tree = _tree(_modules()[module])
     for_types = {
         id(inner)
         for node in ast.walk(tree)
@@ -90,7 +98,7 @@ def test_everything_has_one_name() -> None:
     for top in MAY_IMPORT:
         assert (ROOT / "whispergpt" / top).resolve() == ROOT / top
     for path in [*_modules().values(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {name.split(".")[0] for name in names} & MAY_IMPORT.keys(), path
@@ -140,3 +148,14 @@ def test_no_folder_is_crowded() -> None:
         path.parent.relative_to(ROOT).as_posix() for path in _modules().values() if path.name != "__init__.py"
     )
     assert not {folder: count for folder, count in folders.items() if count > MOST_MODULES}
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {
+        node.name
+        for path in _modules().values()
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MOST_LINES
+    }
+    assert long == LONG

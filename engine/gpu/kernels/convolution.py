@@ -60,6 +60,26 @@ def convolution(
 
 
 @jit
+def with_product(
+    total: tl.tensor,
+    x: tl.tensor,
+    m: tl.tensor,
+    weight: tl.tensor,
+    n: tl.tensor,
+    K: tl.constexpr,
+    N: tl.constexpr,
+    BK: tl.constexpr,
+) -> tl.tensor:
+    """Return ``total`` plus rows m of ``x`` ``[rows, K]`` times columns n of ``weight`` ``[K, N]``."""
+    for first in range(0, K, BK):
+        k = first + tl.arange(0, BK)
+        a = tl.load(x + m[:, None] * K + k[None, :], mask=(k < K)[None, :], other=0.0)
+        b = tl.load(weight + k[:, None] * N + n[None, :], mask=(k < K)[:, None] & (n < N)[None, :], other=0.0)
+        total = tl.dot(a.to(b.dtype), b, total, input_precision="ieee")
+    return total
+
+
+@jit
 def residual(
     slots: tl.tensor,
     x: tl.tensor,
@@ -94,8 +114,7 @@ def residual(
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     if tl.load(slots + tl.program_id(0) * BM // SAMPLES) < 0:
         return
-    row = m // SAMPLES
-    start = (m % SAMPLES) * WIDTH - BEFORE
+    row, start = m // SAMPLES, (m % SAMPLES) * WIDTH - BEFORE
     slot = tl.load(slots + row)
     h = tl.arange(0, BH)
     hidden = tl.zeros((BM, BH), tl.float32) + tl.load(bias + h, mask=h < HIDDEN, other=0.0)[None, :]
@@ -114,21 +133,10 @@ def residual(
     for first_n in range(0, WIDTH, BN):
         n = first_n + tl.arange(0, BN)
         total = tl.zeros((BM, BN), tl.float32) + tl.load(sum_bias + n, mask=n < WIDTH, other=0.0)[None, :]
-        for first in range(0, WIDTH, BK):
-            k = first + tl.arange(0, BK)
-            a = tl.load(x + m[:, None] * WIDTH + k[None, :], mask=(k < WIDTH)[None, :], other=0.0)
-            known = (k < WIDTH)[:, None] & (n < WIDTH)[None, :]
-            b = tl.load(shortcut + k[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
-            total = tl.dot(a.to(b.dtype), b, total, input_precision="ieee")
+        total = with_product(total, x, m, shortcut, n, WIDTH, WIDTH, BK)
         if IN_PARTS:
-            for first in range(0, HIDDEN, BK):
-                k = first + tl.arange(0, BK)
-                a = tl.load(scratch + m[:, None] * HIDDEN + k[None, :], mask=(k < HIDDEN)[None, :], other=0.0)
-                known = (k < HIDDEN)[:, None] & (n < WIDTH)[None, :]
-                b = tl.load(back + k[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
-                total = tl.dot(a, b, total, input_precision="ieee")
+            total = with_product(total, scratch, m, back, n, HIDDEN, WIDTH, BK)
         else:
-            known = (h < HIDDEN)[:, None] & (n < WIDTH)[None, :]
-            b = tl.load(back + h[:, None] * WIDTH + n[None, :], mask=known, other=0.0)
+            b = tl.load(back + h[:, None] * WIDTH + n[None, :], (h < HIDDEN)[:, None] & (n < WIDTH)[None, :], other=0.0)
             total = tl.dot(inner, b, total, input_precision="ieee")
         tl.store(y + m[:, None] * WIDTH + n[None, :], total.to(y.dtype.element_ty), mask=(n < WIDTH)[None, :])

@@ -7,6 +7,28 @@ from whispergpt.engine.gpu.language import jit, tl
 
 
 @jit
+def joined(
+    x: tl.tensor,
+    hidden: tl.tensor,
+    out: tl.tensor,
+    own: tl.tensor,
+    held: tl.tensor,
+    used: tl.tensor,
+    k: tl.tensor,
+    FIRST: tl.constexpr,
+    WIDTH: tl.constexpr,
+) -> tl.tensor:
+    """Return numbers k of each row's input and, behind it, its earlier hidden vector; ``lstm`` says where they lie."""
+    fresh = tl.load(x + own[:, None] + k[None, :], mask=(k < WIDTH)[None, :], other=0.0).to(tl.float32)
+    known = ((k >= WIDTH) & (k < 2 * WIDTH))[None, :]
+    if FIRST:
+        earlier = tl.load(hidden + held[:, None] + (k - WIDTH)[None, :], mask=known & used[:, None], other=0.0)
+    else:
+        earlier = tl.load(out + (own - WIDTH)[:, None] + (k - WIDTH)[None, :], mask=known, other=0.0)
+    return fresh + earlier  # one of them is 0
+
+
+@jit
 def lstm(
     slots: tl.tensor,
     x: tl.tensor,
@@ -39,12 +61,10 @@ def lstm(
     """
     if tl.load(slots + tl.program_id(0) * BM) < 0:
         return
-    row = tl.program_id(0) * BM + tl.arange(0, BM)
-    u = tl.program_id(1) * BU + tl.arange(0, BU)
+    row, u = tl.program_id(0) * BM + tl.arange(0, BM), tl.program_id(1) * BU + tl.arange(0, BU)
     inside = u < WIDTH
     slot = tl.load(slots + row)
-    used = slot >= 0
-    held = slot.to(tl.int64) * HELD
+    used, held = slot >= 0, slot.to(tl.int64) * HELD
     own = (row * FRAMES + frame) * WIDTH
     write = tl.zeros((BM, BU), tl.float32) + tl.load(bias + u, mask=inside, other=0.0)[None, :]
     forget = tl.zeros((BM, BU), tl.float32) + tl.load(bias + WIDTH + u, mask=inside, other=0.0)[None, :]
@@ -52,15 +72,8 @@ def lstm(
     show = tl.zeros((BM, BU), tl.float32) + tl.load(bias + 3 * WIDTH + u, mask=inside, other=0.0)[None, :]
     for first in range(0, 2 * WIDTH, BK):
         k = first + tl.arange(0, BK)
-        fresh = tl.load(x + own[:, None] + k[None, :], mask=(k < WIDTH)[None, :], other=0.0).to(tl.float32)
-        known = ((k >= WIDTH) & (k < 2 * WIDTH))[None, :]
-        if FIRST:
-            earlier = tl.load(hidden + held[:, None] + (k - WIDTH)[None, :], mask=known & used[:, None], other=0.0)
-        else:
-            earlier = tl.load(out + (own - WIDTH)[:, None] + (k - WIDTH)[None, :], mask=known, other=0.0)
-        a = (fresh + earlier).to(weight.dtype.element_ty)  # one of them is 0
-        w = weight + k[:, None] * (4 * WIDTH) + u[None, :]
-        read = (k < 2 * WIDTH)[:, None] & inside[None, :]
+        a = joined(x, hidden, out, own, held, used, k, FIRST, WIDTH).to(weight.dtype.element_ty)
+        w, read = weight + k[:, None] * (4 * WIDTH) + u[None, :], (k < 2 * WIDTH)[:, None] & inside[None, :]
         write = tl.dot(a, tl.load(w, mask=read, other=0.0), write, input_precision="ieee")
         forget = tl.dot(a, tl.load(w + WIDTH, mask=read, other=0.0), forget, input_precision="ieee")
         new = tl.dot(a, tl.load(w + 2 * WIDTH, mask=read, other=0.0), new, input_precision="ieee")
