@@ -29,7 +29,8 @@ class Admission:
         self._turn = ledger.turn
         self._sessions, self._requests = ledger.number("sessions"), ledger.number("requests")
         self.idle = asyncio.Event()
-        """Set while no session and no request is being served by this process."""
+        """Set while no session, no request and no listener of a feed is being served by this process."""
+        self._listeners = 0
         self.idle.set()
         again, share = settings.retry_after_seconds, settings.memory_share
         self.uploads = Pot(settings.upload_memory_bytes, share, "prompts", again, ledger)
@@ -173,8 +174,13 @@ class Admission:
         self._sessions.part -= 1
         self._changed()
 
+    def count_listeners(self, more: int) -> None:
+        """Count listeners of feeds in this process, which a server that drains waits for."""
+        self._listeners += more
+        self._changed()
+
     def _changed(self) -> None:
-        if self._sessions.part or self._requests.part:
+        if self._sessions.part or self._requests.part or self._listeners:
             self.idle.clear()
         else:
             self.idle.set()

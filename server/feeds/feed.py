@@ -84,7 +84,7 @@ class Feed:
         share: bytes that are counted for the owner, until ``close``.
 
     Attributes:
-        status, paused: state of the response.
+        status, paused: state of the response. No listener is woken for a pause: an owner could do that without end.
         checkpoint: the newest one.
         pcm: the samples.
         listeners: of this process.
@@ -120,12 +120,6 @@ class Feed:
         self._gathered += pcm
         while len(self._gathered) >= _CHUNK_BYTES:
             self._append(_CHUNK_BYTES)
-
-    def pause(self, paused: bool) -> None:
-        """Note that the response pauses or goes on."""
-        self.paused = paused
-        self._append(len(self._gathered))
-        self.pcm.wake()
 
     def end(self, status: FeedStatus) -> None:
         """Note the end of the response; listeners get the rest and then their end. Only the first call counts."""

@@ -62,7 +62,7 @@ class Feeds:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._settings, self._ledger, self._guard, self._pool = settings, ledger, guard, pool
-        self._pot, self._elsewhere = admission.feeds, elsewhere
+        self._admission, self._elsewhere = admission, elsewhere
         self._place = "0" if elsewhere is None else elsewhere.place
         self._all, self._open = ledger.number(_LISTENERS), ledger.number("feeds")
         self._feeds: dict[str, Feed] = {}
@@ -147,6 +147,7 @@ class Feeds:
             self._require_room(feed)
             for number in numbers:
                 number.part += 1
+        self._admission.count_listeners(1)
         feed.enter()
         try:
             track = feed.track(wanted)
@@ -157,6 +158,7 @@ class Feeds:
                 track.readers -= 1
         finally:
             feed.leave()
+            self._admission.count_listeners(-1)
             for number in numbers:
                 number.part -= 1
 
@@ -199,7 +201,7 @@ class Feeds:
         Raises:
             ApiError: 429, there is none left.
         """
-        share = Share(self._pot, caller)
+        share = Share(self._admission.feeds, caller)
         try:
             share.set(bytes_held(self._settings.feed_seconds))
         except ApiError:

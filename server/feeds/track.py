@@ -62,13 +62,13 @@ class Track:
         while self._chunks[0].start < end - self._keep and len(self._chunks) > 1:
             self._chunks.popleft()
             self._first += 1
-        self.wake()
+        self._wake()
 
     def finish(self, failed: bool = False) -> None:
         """End the track; only the first call counts."""
         if not self.over:
             self.over, self.failed = True, failed
-            self.wake()
+            self._wake()
 
     def number_at(self, sample: int) -> int:
         """Return the number of the last chunk that begins at or before a sample, or of the oldest."""
@@ -116,7 +116,7 @@ class Track:
             await self.change()
 
     async def change(self) -> None:
-        """Wait for another chunk, the end, or another call of ``wake``."""
+        """Wait for another chunk, or the end."""
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(changed)
         try:
@@ -124,7 +124,7 @@ class Track:
         finally:
             self._waiting.discard(changed)
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Wake all who wait, some at a time, so that a large audience does not hold up the event loop."""
         if self._waiting:
             woken, self._waiting = self._waiting, set()

@@ -125,7 +125,7 @@ class StreamResponse:
         if self._playback is not None:
             self._playback.pause(paused)
         if self._feed is not None:
-            self._feed.pause(paused)
+            self._feed.paused = paused
         return {
             "response_id": self._id,
             "frames": self._request.from_frame + (self._playback.handed if self._playback else 0),
@@ -297,7 +297,7 @@ class StreamResponse:
         seed = self._sampling.seed
         self._feed = self._services.feeds.open(self._caller, model.id, model.fingerprint, seed, request.frames, start)
         if self._created:
-            self._feed.pause(self.paused)
+            self._feed.paused = self.paused
         return self._feed
 
     async def _send_feed(self, feed: Feed) -> None:

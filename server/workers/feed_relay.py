@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,12 +20,14 @@ from whispergpt.server.feeds.feed import About, Checkpoint, Feed, FeedStatus
 from whispergpt.server.feeds.feeds import AFTER_SECONDS, Feeds
 from whispergpt.server.feeds.track import SlowListenerError, joined
 from whispergpt.server.observe import logs
-from whispergpt.server.workers.messages import Channel, Refusal
+from whispergpt.server.workers.messages import Channel
 
 log = logs.get("server.feeds")
 _CONNECT_SECONDS = 5.0
 _NEWS_BYTES = 1 << 27
 """Bytes of one message at most: more than a feed can keep."""
+_STATE_SECONDS = 1.0
+"""Seconds between looks at a feed that has no new audio: it may have paused."""
 _UNHEARD_NEWS = 40
 """Messages (10 s of audio) after which a copy that nobody listens to is given up."""
 
@@ -57,7 +60,7 @@ class FeedNews(msgspec.Struct, frozen=True, tag=True):
     checkpoint: Checkpoint | None = None
 
 
-_Told: TypeAlias = FeedFound | FeedNews | Refusal
+_Told: TypeAlias = FeedFound | FeedNews
 
 
 class FeedRelay:
@@ -155,7 +158,9 @@ class FeedRelay:
             elif feed.over:
                 return
             else:
-                await pcm.change()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_STATE_SECONDS):
+                        await pcm.change()
 
     # --- the side that follows
 
@@ -214,7 +219,6 @@ def _tell(copy: Feed, news: FeedNews) -> None:
     """Bring a copy up to date."""
     copy.add(news.pcm)
     copy.checkpoint = news.checkpoint or copy.checkpoint
-    if news.paused != copy.paused:
-        copy.pause(news.paused)
+    copy.paused = news.paused
     if news.status != "playing":
         copy.end(news.status)

@@ -68,19 +68,19 @@ def test_answers_with_audio_are_as_the_schema_says(server: str) -> None:
 
 @contextmanager
 def shared(server: str) -> Iterator[str]:
-    """A token of a stream without an end, which is cancelled once somebody listens."""
+    """A token of a stream that pauses, and takes no time from others, until somebody listens; then it is cancelled."""
     with LiveSocket(server) as session, ThreadPoolExecutor(1) as threads:
         session.commit(SECOND)
         session.event("response.create", response={"seconds": None, "feed": True})
         session.expect("response.created")
         token = session.expect("response.feed.created")["token"]
+        session.event("response.pause")
         unused = Event()
 
         def end() -> None:
             address = f"{server}/v1/streams/{token}"
             wait_until(lambda: unused.is_set() or HTTP.get(address).json()["listeners"], "somebody listens")
             session.event("response.cancel")
-            session.read_response()
 
         ending = threads.submit(end)
         yield token

@@ -89,6 +89,7 @@ def heard(process: ServerProcess) -> Iterator[Heard]:
         while isinstance(message := session.receive(), bytes):
             samples += message
         assert message["type"] == "response.paused"
+        wait_until(lambda: HTTP.get(url).json()["status"] == "paused", "the stream says so")
         began = Barrier(2 * len(FORMATS) + 1)
         listening = {
             name: [threads.submit(hear, url, began, format=name, **{"from": "0"}) for _ in "12"] for name in FORMATS
