@@ -17,6 +17,7 @@ from whispergpt.server.edge.departure import or_gone
 from whispergpt.server.errors import ApiError
 from whispergpt.server.feeds.feed import RAW, Feed
 from whispergpt.server.feeds.track import SlowListenerError, Track, joined
+from whispergpt.server.http.play import FIRST_BYTES
 from whispergpt.server.services import Services
 
 _PART_BYTES = 65_536
@@ -24,7 +25,6 @@ _RANGE = re.compile(r"bytes ?= ?([0-9]{0,15})-([0-9]{0,15})")
 _PROBE = re.compile(r"0-[01]")
 """Range that Safari asks for before it plays."""
 _HEADS: dict[Format, bytes] = {wanted: joinable_encoder(wanted)[0] for wanted in RAW}
-_PROBED: dict[Format, bytes] = {"wav": b"RI", "flac": b"fL", "mp3": b"ID", "opus": b"Og"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def range_body(feed: Feed, wanted: Format, header: str) -> Body | None:
     if wanted != "pcm":
         if not _PROBE.fullmatch(f"{named_first}-{named_last}"):
             return None
-        probed = _PROBED[wanted][: int(named_last) + 1]
+        probed = FIRST_BYTES[wanted][: int(named_last) + 1]
         return Body(probed, 0, length=0, content_range=f"bytes 0-{named_last}/*")
     kept, end = 2 * feed.pcm.start, 2 * feed.pcm.end
     first, last = max(kept, end - int(named_last or 0)), end - 1
