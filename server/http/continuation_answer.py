@@ -159,12 +159,21 @@ async def begin(
             raise
     with services.tracing.span("queue"):
         queue_seconds = await services.admission.wait_for_slot(link, stream)
-    playback = Playback(stream, services.metrics, services.tracing, route, received, realtime=pace == "realtime")
-    if pace == "realtime":
-        services.playing.streams.add(playback)
-        cleanup.callback(services.playing.streams.discard, playback)
+    playback = _playback(services, stream, route, received, cleanup)
     made = provenance(stream.model, sampling, form.frames, form.include_prompt, form.audio_sha256)
     return Continuation(form, stream, playback, ready, made, queue_seconds)
+
+
+def _playback(
+    services: Services, stream: StreamHandle, route: str, received: float, cleanup: AsyncExitStack
+) -> Playback:
+    """Return how a stream is played; one in real time is counted until ``cleanup``."""
+    realtime = stream.plan.pace == "realtime"
+    playback = Playback(stream, services.metrics, services.tracing, route, received, realtime=realtime)
+    if realtime:
+        services.playing.streams.add(playback)
+        cleanup.callback(services.playing.streams.discard, playback)
+    return playback
 
 
 async def whole_answer(services: Services, begun: Continuation, account: Account) -> Response:

@@ -64,9 +64,8 @@ def to_16_bits(
 ) -> None:
     """Convert a row's SAMPLES to int16, clipped at full scale, and limit its bandwidth; ``finite`` is 1 if all are.
 
-    Filter ``numbers[slot]`` follows the conversion, none if that is negative. ``history`` has the TAPS - 1 converted
-    samples before these. Coefficients are whole numbers of 2^-FRACTION_BITS, the newest sample's first, and sums exact.
-    BT divides SAMPLES.
+    Filter ``numbers[slot]`` follows, none if that is negative. ``history`` has the TAPS - 1 converted samples before
+    these. Coefficients are whole numbers of 2^-FRACTION_BITS, the newest sample's first. BT divides SAMPLES.
     """
     row = tl.program_id(0)
     slot = tl.load(slots + row)
