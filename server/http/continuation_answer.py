@@ -134,11 +134,10 @@ async def begin(
             decoded = await services.decoders.decode(audio, caller)
         meter.hold(len(decoded))
     del audio
-    seconds = seconds_of(decoded)
     link = services.engines.link(model.id, pace)  # now, not before the decoding: meanwhile others came and went
     with services.admission.keep_place(link, model, pace, caller) as place:
-        caller.pay(seconds)
-        paid, ready = seconds, None
+        paid, ready = seconds_of(decoded), None
+        caller.pay(paid)
         try:
             async with services.precedence.prompt_turn(caller):
                 with link.open_prompt(model, caller.identity) as prompt:
