@@ -21,8 +21,8 @@ from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.record import ListenerRecord, Outcome
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError
-from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.places import Place
+from whispergpt.server.link.prompt_handle import PromptHandle
 
 BUFFER_SECONDS = 0.05
 """Seconds that a player buffers before it plays, as in ``whispergpt.benchmarks.attacks``."""

@@ -20,9 +20,9 @@ from whispergpt.server.access.caller import Visit
 from whispergpt.server.admission.admission import Admission
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.devices import EngineDevice
-from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Places
+from whispergpt.server.link.prompt_handle import PromptHandle
 from whispergpt.server.settings import Settings
 
 MODEL = "speech"

@@ -13,10 +13,11 @@ from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.held_bytes import ConnectionBytes, Pot, Share
 from whispergpt.server.errors import ApiError
 from whispergpt.server.ledger import Ledger, OwnLedger
-from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.live_streams import LiveStream
 from whispergpt.server.link.places import Place
+from whispergpt.server.link.prompt_handle import PromptHandle
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.settings import Settings
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.messages import CREDIT_FRAMES
-from whispergpt.server.link.engine_handles import StreamHandle
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 

@@ -25,7 +25,7 @@ from whispergpt.server.audio.provenance import Provenance, provenance
 from whispergpt.server.edge.departure import CLIENT_LEFT, or_gone
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.upload import ContinueForm
-from whispergpt.server.link.engine_handles import StreamHandle
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.parameters import find_model, sampling_for
 from whispergpt.server.services import Services, services_of

@@ -36,12 +36,13 @@ from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.ledger import Number, OwnLedger
 from whispergpt.server.link.devices import EngineDevice
-from whispergpt.server.link.engine_handles import PromptHandle, StreamHandle
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_socket import EngineRun
 from whispergpt.server.link.engine_start import loaded_models
 from whispergpt.server.link.live_streams import LinkShare, LiveStream
 from whispergpt.server.link.places import Places
+from whispergpt.server.link.prompt_handle import PromptHandle
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.metrics import Metrics, observe_many
 from whispergpt.server.settings import Settings

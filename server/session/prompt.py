@@ -13,8 +13,8 @@ from whispergpt.server.admission.admission import require_size
 from whispergpt.server.admission.held_bytes import ConnectionBytes
 from whispergpt.server.audio.audio_io import PcmPrompt, seconds_of
 from whispergpt.server.errors import ApiError, from_audio, wrong_order
-from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.engine_link import EngineLink
+from whispergpt.server.link.prompt_handle import PromptHandle
 from whispergpt.server.services import Services
 from whispergpt.server.session.events import InputFormat
 from whispergpt.server.session.options import StreamOptions

@@ -19,7 +19,7 @@ from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
 from whispergpt.server.feeds.feed import Checkpoint, Feed
-from whispergpt.server.link.engine_handles import Status, StreamHandle
+from whispergpt.server.link.stream_handle import Status, StreamHandle
 from whispergpt.server.observe import logs
 from whispergpt.server.services import Services
 from whispergpt.server.session.backlog import every, latest

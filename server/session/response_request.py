@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whispergpt.engine.messages import StreamPlan
-from whispergpt.server.link.engine_handles import PromptHandle
 from whispergpt.server.link.places import Place
+from whispergpt.server.link.prompt_handle import PromptHandle
 from whispergpt.server.parameters import frames_for
 from whispergpt.server.session.events import OutputFormat, ResponseFields
 from whispergpt.server.session.options import StreamOptions

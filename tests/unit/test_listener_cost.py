@@ -17,8 +17,8 @@ from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.edge.ws_protocol import message_head
 from whispergpt.server.errors import ApiError
-from whispergpt.server.link.engine_handles import StreamHandle
 from whispergpt.server.link.patience import Patience
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import observe_many
 
 

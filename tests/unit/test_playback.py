@@ -10,7 +10,7 @@ import numpy as np
 from whispergpt.engine.messages import ModelInfo, SamplingParams, StreamPlan
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback, PlayingStreams
-from whispergpt.server.link.engine_handles import StreamHandle
+from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 
