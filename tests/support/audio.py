@@ -34,9 +34,22 @@ def chord(seconds: float, rate: int = SAMPLE_RATE) -> Samples:
     return np.asarray(sound, np.float32)
 
 
+def tone(hertz: float, seconds: float) -> Samples:
+    """Return a sine of amplitude 0.2."""
+    return np.asarray(
+        0.2 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE), np.float32
+    )
+
+
 def silence(seconds: float, rate: int = SAMPLE_RATE) -> Samples:
     """Zeros, ``[n]``."""
     return np.zeros(round(seconds * rate), np.float32)
+
+
+def noisy(sound: Samples, level: float, seed: int = 0) -> Samples:
+    """Return a sound with noise of this level."""
+    noise = np.random.default_rng(seed).normal(0, level, len(sound))
+    return (sound + noise).astype(np.float32)
 
 
 def encode(

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from tests.support.audio import SAMPLE_RATE, SPEECH, chord, silence, speech
+from tests.support.audio import SAMPLE_RATE, SPEECH, chord, noisy, silence, speech, tone
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
 from whispergpt.cli.main import main
@@ -23,6 +23,8 @@ from whispergpt.engine.config import CodecConfig, ModelConfig, SamplingDefaults,
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.prepare import prepare
+from whispergpt.training.measures.figures.listening import Visqol
+from whispergpt.training.measures.figures.notes import Notes, histogram_distance
 
 Run = Callable[..., dict[str, Any]]
 
@@ -229,3 +231,46 @@ def test_one_piece_alone_is_refused(model: str, tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         main(("train", "measure", "piano", str(tmp_path), "--model", model, "--prompt-seconds", "1", "--seconds", "1"))
     assert ended.value.code == 2 and "all prompts are of one piece" in capsys.readouterr().err
+
+
+# Measures that numba compiles for: in the process of the commands, which need the same
+
+
+def test_visqol_is_best_for_the_same_and_falls_with_noise() -> None:
+    require_package("visqol")
+    require_package("ai_edge_litert")
+    for listener, sound in ((Visqol("speech"), speech(2.0)), (Visqol("music"), chord(2.0))):
+        same, worse = listener(sound, sound), listener(sound, noisy(sound, 1e-2))
+        assert same.keys() == worse.keys() >= {"visqol", "nsim"}
+        for name, best in same.items():
+            score = worse[name]
+            assert best is not None and score is not None and best > score > 0, name
+        assert same["visqol"] is not None and same["visqol"] > 4
+
+
+def test_onsets_of_clicks_are_counted() -> None:
+    require_package("librosa")
+    notes = Notes()
+    click = chord(0.2) * np.linspace(1, 0, round(0.2 * SAMPLE_RATE), dtype=np.float32) ** 2
+    for rate in (2, 4):
+        clicks = noisy(silence(6.0), 1e-4)
+        for at in np.arange(0.3, 5.7, 1 / rate):
+            start = round(at * SAMPLE_RATE)
+            clicks[start : start + len(click)] += click
+        assert notes.onset_rate(clicks) == pytest.approx(rate, rel=0.1)
+    assert notes.onset_rate(silence(2.0)) == 0
+
+
+def test_pitch_classes_of_a_scale() -> None:
+    require_package("librosa")
+    notes = Notes()
+    scale = (0, 2, 4, 5, 7, 9, 11)
+    played = np.concatenate([tone(440 * 2 ** ((step - 9) / 12), 0.5) for step in scale])
+    histogram = notes.pitch_classes(played)
+    assert histogram is not None and histogram.sum() == pytest.approx(1)
+    assert set(np.argsort(histogram)[-7:]) == set(scale)
+    higher = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step - 8) / 12), 0.5) for step in scale]))
+    octave = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step + 3) / 12), 0.5) for step in scale]))
+    assert higher is not None and octave is not None
+    assert histogram_distance(histogram, octave) < 0.1 < 0.4 < histogram_distance(histogram, higher)
+    assert notes.pitch_classes(silence(1.0)) is None

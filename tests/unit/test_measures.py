@@ -1,4 +1,7 @@
-"""The measures: each is best for the same sound, worse for a worse one, and right where the answer is known."""
+"""The measures: each is best for the same sound, worse for a worse one, and right where the answer is known.
+
+Those that numba compiles for, which takes most of their time, are beside the command's in ``test_measure_command.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.audio import HOP, SAMPLE_RATE, Samples, chord, encode, silence, speech
+from tests.support.audio import HOP, SAMPLE_RATE, Samples, encode, noisy, silence, speech, tone
 from tests.support.packages import require_package
 from tests.support.tools import require_tool
 from whispergpt.training.measures.continuations import Continuation, continuation_faults
@@ -17,9 +20,8 @@ from whispergpt.training.measures.drift import MEASURES, courses, fit_slope
 from whispergpt.training.measures.faults import fault_figures
 from whispergpt.training.measures.figures.bandwidth import band_levels, band_rise_db, high_band_db, opens_band
 from whispergpt.training.measures.figures.buzz import comb_db, frame_correlation
-from whispergpt.training.measures.figures.listening import Pesq, Visqol
+from whispergpt.training.measures.figures.listening import Pesq
 from whispergpt.training.measures.figures.log_mel import log_mel_distance
-from whispergpt.training.measures.figures.notes import Notes, histogram_distance
 from whispergpt.training.measures.figures.packages import MissingError, need, need_program, versions
 from whispergpt.training.measures.figures.signal_ratio import delay, si_sdr_db, snr_db
 from whispergpt.training.measures.figures.silence import recording_level, silent_share
@@ -30,17 +32,6 @@ from whispergpt.training.measures.prompts import CutPrompt, cut_prompts
 from whispergpt.training.measures.recordings import find_recordings
 from whispergpt.training.measures.report import Keeper, means
 from whispergpt.training.measures.round_trip import in_16_bits
-
-
-def noisy(sound: Samples, level: float, seed: int = 0) -> Samples:
-    noise = np.random.default_rng(seed).normal(0, level, len(sound))
-    return (sound + noise).astype(np.float32)
-
-
-def tone(hertz: float, seconds: float) -> Samples:
-    return np.asarray(
-        0.2 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE), np.float32
-    )
 
 
 def white(seconds: float, level: float = 0.1, seed: int = 0) -> Samples:
@@ -119,46 +110,6 @@ def test_pesq_is_near_its_best_for_the_same_and_falls_with_noise() -> None:
     assert same is not None and little is not None and much is not None
     assert same > 4.6 and same > little > much > 1
     assert Pesq()(silence(2.0), silence(2.0)) is None
-
-
-def test_visqol_is_best_for_the_same_and_falls_with_noise() -> None:
-    require_package("visqol")
-    require_package("ai_edge_litert")
-    for listener, sound in ((Visqol("speech"), speech(2.0)), (Visqol("music"), chord(2.0))):
-        same, worse = listener(sound, sound), listener(sound, noisy(sound, 1e-2))
-        assert same.keys() == worse.keys() >= {"visqol", "nsim"}
-        for name, best in same.items():
-            score = worse[name]
-            assert best is not None and score is not None and best > score > 0, name
-        assert same["visqol"] is not None and same["visqol"] > 4
-
-
-def test_onsets_of_clicks_are_counted() -> None:
-    require_package("librosa")
-    notes = Notes()
-    click = chord(0.2) * np.linspace(1, 0, round(0.2 * SAMPLE_RATE), dtype=np.float32) ** 2
-    for rate in (2, 4):
-        clicks = noisy(silence(6.0), 1e-4)
-        for at in np.arange(0.3, 5.7, 1 / rate):
-            start = round(at * SAMPLE_RATE)
-            clicks[start : start + len(click)] += click
-        assert notes.onset_rate(clicks) == pytest.approx(rate, rel=0.1)
-    assert notes.onset_rate(silence(2.0)) == 0
-
-
-def test_pitch_classes_of_a_scale() -> None:
-    require_package("librosa")
-    notes = Notes()
-    scale = (0, 2, 4, 5, 7, 9, 11)
-    played = np.concatenate([tone(440 * 2 ** ((step - 9) / 12), 0.5) for step in scale])
-    histogram = notes.pitch_classes(played)
-    assert histogram is not None and histogram.sum() == pytest.approx(1)
-    assert set(np.argsort(histogram)[-7:]) == set(scale)
-    higher = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step - 8) / 12), 0.5) for step in scale]))
-    octave = notes.pitch_classes(np.concatenate([tone(440 * 2 ** ((step + 3) / 12), 0.5) for step in scale]))
-    assert higher is not None and octave is not None
-    assert histogram_distance(histogram, octave) < 0.1 < 0.4 < histogram_distance(histogram, higher)
-    assert notes.pitch_classes(silence(1.0)) is None
 
 
 def test_half_silent_audio_is_half_silence() -> None:
