@@ -148,7 +148,7 @@ def main() -> int:
     sockets, engine = LinkSockets(endpoint), ReplayEngine(slots)
     send, ready = partial(sockets.send, 0), m.Ready([engine.info()])
     capacity = Capacity({MODEL: StepCost([1], [1e-6])}, max_load=0)
-    worker = Worker({MODEL: cast(Engine, engine)}, send, cast(PromptDesk, ReplayDesk()), capacity)
+    worker = Worker({MODEL: cast(Engine, engine)}, send, cast(PromptDesk, ReplayDesk()), capacity, 2 * slots)
     send(ready)
     loop(sockets, alarm()[0], worker, ready, int(parent))
     return 0

@@ -56,11 +56,18 @@ class Worker:
         send: takes each event for link 0, which is always open.
         desk: where prompts are encoded.
         capacity: of the machine; it learns from every step.
+        most_prompts: prompts held at once.
     """
 
     def __init__(
-        self, engines: dict[str, Engine], send: Callable[[m.Event], None], desk: PromptDesk, capacity: Capacity
+        self,
+        engines: dict[str, Engine],
+        send: Callable[[m.Event], None],
+        desk: PromptDesk,
+        capacity: Capacity,
+        most_prompts: int = MAX_PROMPTS,
     ) -> None:
+        self._most_prompts = most_prompts
         self.engines, self._desk, self._capacity = engines, desk, capacity
         self.links = Links(send)
         self._send = self.links.send
@@ -182,7 +189,7 @@ class Worker:
         """Return the engine of a new prompt's model; None where the prompt was refused."""
         if command.model not in self.engines:
             self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
-        elif len(self._desk) + len(self._prompts) >= MAX_PROMPTS:
+        elif len(self._desk) + len(self._prompts) >= self._most_prompts:
             self._send(m.PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
         else:
             return self.engines[command.model]
