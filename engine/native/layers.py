@@ -100,7 +100,7 @@ class LayerEmitter(Emitter):
     def limit(self, samples: npt.NDArray[np.int16], low_pass: LowPass) -> None:
         """Emit the filters of slots with a limit, which ``samples`` ``[rows, 320]`` go through in place."""
         filters = self.keep(torch.from_numpy(np.stack([coefficients(limit_hz) for limit_hz in LIMITS_HZ])))
-        numbers, history = low_pass.numbers.data_ptr(), low_pass.history.data_ptr()
+        numbers, history = self.keep(low_pass.numbers).data_ptr(), self.keep(low_pass.history).data_ptr()
         self.emit(k.LowPass(k.samples_at(samples), HOP, TAPS, filters.data_ptr(), numbers, history))
 
     def slices(self, mel: CausalMel, audio: Signal, tail: Tensor) -> Signal:

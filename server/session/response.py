@@ -270,7 +270,12 @@ class StreamResponse:
                     told = {"response_id": self._id, "frame": frame, "frames": dropped}
                     await self._socket.send_event("response.output_audio.dropped", **told)
                 began = time.monotonic()
-                body = pcm if opus is None else await self._services.live.run(opus.push, pcm)
+                if opus is None:
+                    body = pcm
+                elif realtime:  # so little at a time that a thread would mostly wait for Python's lock
+                    body = opus.push(pcm)
+                else:
+                    body = await self._services.live.run(opus.push, pcm)
                 await self._send_in_time(body, settings.slow_seconds if policy == "close" else None)
                 playback.sent(frames, dropped, gathering=not body)
                 if time.monotonic() - began > settings.slow_seconds and policy == "pause":

@@ -22,7 +22,8 @@ from tests.support.portable_streams import Played, continued, engine_and_prompt,
 from tests.support.rings import paired
 from tests.support.tools import require_tool
 from whispergpt.engine.checkpoints.checkpoint import load_model
-from whispergpt.engine.config import HOP, NO_LIMIT
+from whispergpt.engine.config import HOP, LIMITS_HZ, NO_LIMIT
+from whispergpt.engine.low_pass import HISTORY, LowPass
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, clone, leaf, map_state
 from whispergpt.engine.native.builds import build
@@ -117,11 +118,15 @@ def results(step: FrameStep, library: Library) -> dict[str, Tensor]:
     leaf(branch(streams, "model"), "position")[1] = 9000
     for name, values in (("temperature", [1.0, 0.7]), ("top_k", [0, 50]), ("top_p", [1.0, 0.9]), ("seed", [1, 2])):
         leaf(branch(streams, "sampler"), name).copy_(torch.tensor(values))
+    limits = LowPass(SLOTS)
+    for each in (program.low_pass, limits):
+        each.begin([1], [LIMITS_HZ[0]], [np.full(HISTORY, 100, np.int16)])
     wanted, made = clone(streams), {"codes": torch.from_numpy(encode.codes), "sound": torch.from_numpy(decode.audio)}
     for frame in range(4):
         program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
         codes, samples = step(wanted, torch.ones(SLOTS, dtype=torch.bool))
         assert program.codes.tolist() == codes.tolist()
+        limits.apply(range(SLOTS), samples.numpy())
         assert np.abs(program.samples.astype(int) - samples.numpy()).max() <= 1
         made[f"samples {frame}"] = torch.from_numpy(program.samples.copy())
     return made | dict(leaves(left))

@@ -13,7 +13,7 @@ _TYPES = (
 )
 
 SESSION_HAS = "there is model, input, output, seed, temperature, top_k, top_p, pace."
-RESPONSE_HAS = "there is seconds, seed, temperature, top_k, top_p, resume_token, from_frame."
+RESPONSE_HAS = "there is seconds, seed, temperature, top_k, top_p, resume_token, from_frame, feed."
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_the_engines_process_says_so_and_ends(
     """In place of the loop, an error of the first step; the server starts a process that ended anew."""
     interval = sys.getswitchinterval()
     monkeypatch.setattr(Engine, "load", lambda *_: engine)
-    monkeypatch.setattr(worker, "_loop", lose)
+    monkeypatch.setattr(worker, "loop", lose)
     options = EngineOptions(
         models=["speech"], device="cpu", dtype="auto", max_streams=2, prompt_cache_bytes=0, max_load=0.7, exact=False
     )
