@@ -25,6 +25,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 _CHOSEN = ("auto", "all")
 """Devices that the server chooses itself; they stand alone."""
 _MOST_DEVICES = 64
+_SESSIONS = 256
 _MOST_WORKERS, _MOST_AUTO_WORKERS = 64, 8
 _CUDA_DRIVER = Path("/dev/nvidiactl")
 """File that NVIDIA's driver makes on Linux."""
@@ -93,7 +94,12 @@ class Settings(BaseSettings):
     retry_after_seconds: int = Field(
         default=5, ge=1, le=3600, description="what Retry-After says when there is no capacity"
     )
-    max_sessions: int = Field(default=256, ge=1, le=65_536, description="open WebSocket sessions")
+    max_sessions: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="open WebSocket sessions; by default 256, or twice max_streams if that is more",
+    )
     max_requests: int = Field(default=256, ge=1, le=65_536, description="continuations over HTTP at once")
     max_upload_bytes: int = Field(default=64 * MIB, ge=1024, description="one prompt, as it is sent")
     max_message_bytes: int = Field(default=16 * MIB, ge=1024, description="one WebSocket message")
@@ -206,6 +212,11 @@ class Settings(BaseSettings):
     def devices(self) -> list[str]:
         """Return the names in ``device``; ``auto`` or ``all`` stands alone."""
         return self.device.split(",")
+
+    @property
+    def most_sessions(self) -> int:
+        """Return the number of WebSocket sessions that may be open."""
+        return self.max_sessions or max(_SESSIONS, 2 * self.max_streams)
 
     @property
     def front_ends(self) -> int:

@@ -37,7 +37,7 @@ from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.engine.streams.step_report import StepReport
 
 MAX_PROMPTS = 512
-"""Prompts held at once; each is about two megabytes."""
+"""Prompts held at once, or twice as many as there are slots, if that is more; each is about two megabytes."""
 SWITCH_SECONDS = 0.0005
 """Seconds after which a thread gives Python's lock to one that waits: a prompt must not hold up the step."""
 IDLE_SECONDS = 1.0
@@ -291,7 +291,8 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     wake, waker = alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
     try:
-        loop(sockets, wake, Worker(engines, send, desk, capacity), ready, parent)
+        most_prompts = max(MAX_PROMPTS, 2 * options.max_streams)
+        loop(sockets, wake, Worker(engines, send, desk, capacity, most_prompts), ready, parent)
     except Exception as error:
         if (told := loss_of_device(error)) is None:
             raise

@@ -148,8 +148,8 @@ class Admission:
             ApiError: 429, there are too many.
         """
         with self._turn:
-            if self.sessions >= self._settings.max_sessions:
-                raise self._no_capacity(f"All {self._settings.max_sessions} sessions are taken")
+            if self.sessions >= self._settings.most_sessions:
+                raise self._no_capacity(f"All {self._settings.most_sessions} sessions are taken")
             self._sessions.part += 1
         self._changed()
 
