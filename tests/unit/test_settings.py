@@ -61,3 +61,8 @@ def test_workers_are_a_number_or_auto(workers: object) -> None:
     assert Settings(workers="auto", device="cpu").front_ends == 1 <= Settings(workers="auto", device="cuda").front_ends
     with pytest.raises(ValidationError, match=f"1 to 64 workers, or auto, and not {workers}"):
         Settings(workers=workers)
+
+
+def test_as_many_sessions_may_be_open_as_play_twice_over() -> None:
+    assert [Settings(max_streams=streams).most_sessions for streams in (64, 1000)] == [256, 2000]
+    assert Settings(max_streams=1000, max_sessions=3).most_sessions == 3
