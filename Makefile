@@ -27,7 +27,7 @@ test: $(VENV)/.installed-dev ## Run every test (ARGS="tests/unit -k mel" for som
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(LIMITED) $(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" tests/faults tests/e2e tests/unit tests/parity
+	$(LIMITED) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" tests/faults tests/e2e tests/unit tests/parity
 	$(LIMITED) $(PYTEST) -m alone tests/faults tests/e2e
 endif
 
