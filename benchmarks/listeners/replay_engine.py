@@ -113,7 +113,7 @@ class ReplayDesk:
     def append(self, prompt_id: int, samples: Samples) -> None:
         """Add samples to a prompt, which are dropped."""
 
-    def commit(self, prompt_id: int, decoded: bool = False) -> None:
+    def commit(self, prompt_id: int, decoded: bool = False, patience: float | None = None) -> None:
         """Take a prompt for whole."""
         if engine := self._engines.pop(prompt_id, None):
             self._finished.append(Finished(prompt_id, engine, _prompt(), decoded=decoded))
