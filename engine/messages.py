@@ -99,11 +99,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class OpenPrompt(msgspec.Struct, tag=True):
-    """Expect a prompt of ``owner``; remembered prompts are never used for another owner."""
+    """Expect a prompt of ``owner``; remembered prompts are never used for another owner.
+
+    Attributes:
+        behind: whether the owner has the server work on more, so that prompts of others go first.
+    """
 
     prompt_id: int
     model: str
     owner: str = ""
+    behind: bool = False
 
 
 class AppendPrompt(msgspec.Struct, tag=True):

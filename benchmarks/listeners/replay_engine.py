@@ -102,7 +102,7 @@ class ReplayDesk:
         """Return the numbers of prompts on their way in."""
         return list(self._engines)
 
-    def open(self, prompt_id: int, engine: Engine, owner: str) -> None:
+    def open(self, prompt_id: int, engine: Engine, owner: str, behind: bool = False) -> None:
         """Expect a prompt."""
         self._engines[prompt_id] = engine
 

@@ -176,7 +176,7 @@ class Worker:
 
     def _open_prompt(self, command: m.OpenPrompt) -> None:
         if engine := self._engine_for_prompt(command):
-            self._desk.open(command.prompt_id, engine, command.owner)
+            self._desk.open(command.prompt_id, engine, command.owner, command.behind)
 
     def _resume_prompt(self, command: m.ResumePrompt) -> None:
         if engine := self._engine_for_prompt(command):

@@ -112,11 +112,11 @@ class PromptDesk:
         with self._changed:
             return any(arriving.committed_at is not None for arriving in self._arriving.values())
 
-    def open(self, prompt_id: int, engine: Engine, owner: str) -> None:
-        """Expect a prompt for the model of ``engine``."""
+    def open(self, prompt_id: int, engine: Engine, owner: str, behind: bool = False) -> None:
+        """Expect a prompt for the model of ``engine``; ``behind``: whether prompts of other owners go first."""
         arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
         with self._changed:
-            self._add(arriving)
+            self._add(arriving, behind)
 
     def resume(self, prompt_id: int, engine: Engine, snapshot: Snapshot, owner: str = "") -> None:
         """Make a prompt of what a stream had behind it.
@@ -278,9 +278,9 @@ class PromptDesk:
                 self._cache.add(_key(arriving), prompt)
             self._end(arriving, prompt)
 
-    def _add(self, arriving: _Arriving) -> None:
+    def _add(self, arriving: _Arriving, behind: bool = False) -> None:
         """Expect a prompt."""
-        self._shares.enter(arriving.owner, {other.owner for other in self._arriving.values()})
+        self._shares.enter(arriving.owner, {other.owner for other in self._arriving.values()}, behind)
         self._arriving[arriving.prompt_id] = arriving
 
     def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:

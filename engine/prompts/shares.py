@@ -27,11 +27,12 @@ class Shares:
         self.worked: dict[str, int] = {}
         self._left_at: dict[str, float] = {}
 
-    def enter(self, owner: str, here: Collection[str]) -> None:
+    def enter(self, owner: str, here: Collection[str], behind: bool = False) -> None:
         """Count an owner who sends a prompt. One that was away begins a head start before the others, at most.
 
         Args:
             here: owners of other prompts that are on their way in.
+            behind: whether more is done for the owner than prompts, which counts as two head starts.
         """
         now = time.monotonic()
         self._left_at = {
@@ -42,6 +43,8 @@ class Shares:
         if owner not in known:
             self.worked = {one: min(done, HEAD_START_FRAMES) for one, done in self.worked.items()}
             self.worked[owner] = 0
+        if behind:
+            self.worked[owner] = max(self.worked[owner], 2 * HEAD_START_FRAMES)
 
     def leave(self, owner: str) -> None:
         """Note that a prompt of the owner has ended; it may have others."""

@@ -56,6 +56,8 @@ class Caller:
         self._turn = ledger.turn
         self._playing, self._places, self._connected = number("playing"), number("places"), number("connected")
         self._prompt_turns, self._prompts = _turns(streams), number("prompts")
+        self.long_work = number("long work")
+        """Uploads that take long to decode, under way now or until as long ago as they took."""
         self.unused = number("unused")
         """Seconds of audio that streams have paid for and that were not made yet."""
         self._full_at, self._filling = number("full at"), number("filling")

@@ -31,6 +31,7 @@ class LongWork:
         """Forget a job that has ended, if it took long."""
         if standing := self._jobs.pop(job, None):
             standing.close()
+            standing.count_on()
 
     def _settle(self) -> None:
         for standing in self._jobs.values():
@@ -41,9 +42,11 @@ class _Standing:
     """Whether one job stands still, and how much longer it may."""
 
     def __init__(self, precedence: Precedence, job: Job, caller: Caller) -> None:
-        self._precedence, self._job, self._caller = precedence, job, caller
+        self._precedence, self._job, self.caller = precedence, job, caller
         self._loop = asyncio.get_running_loop()
         self._still = self._must_run = False
+        self._began = self._loop.time()
+        caller.long_work.part += 1
         self._left, self._at = MOST_STILL_SECONDS, self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,7 +59,7 @@ class _Standing:
             self._must_run = True
         elif self._left >= MOST_STILL_SECONDS:
             self._must_run = False
-        still = not self._must_run and self._precedence.others_first(self._caller)
+        still = not self._must_run and self._precedence.others_first(self.caller)
         if still != self._still:
             self._still = still
             self._job.stand(still)
@@ -65,6 +68,13 @@ class _Standing:
             self._timer = self._loop.call_later(self._left, self.settle)
         elif self._must_run:
             self._timer = self._loop.call_later(MOST_STILL_SECONDS - self._left, self.settle)
+
+    def count_on(self) -> None:
+        """Count the job, which has ended, as its caller's for as long as it took."""
+        self._loop.call_later(self._loop.time() - self._began, self._forget)
+
+    def _forget(self) -> None:
+        self.caller.long_work.part -= 1
 
     def close(self) -> None:
         """Look no more."""

@@ -140,7 +140,7 @@ async def begin(
         caller.pay(paid)
         try:
             async with services.precedence.prompt_turn(caller):
-                with link.open_prompt(model, caller.identity) as prompt:
+                with link.open_prompt(model, caller) as prompt:
                     await prompt.append(decoded)
                     del decoded
                     meter.release()

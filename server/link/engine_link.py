@@ -32,7 +32,7 @@ from whispergpt.engine.messages import (
     StreamStarted,
     first_id,
 )
-from whispergpt.server.access.caller import Visit
+from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.ledger import Number, OwnLedger
 from whispergpt.server.link.devices import EngineDevice
@@ -200,8 +200,8 @@ class EngineLink:
         slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
         return min(time_left, slots_left)
 
-    def open_prompt(self, model: ModelInfo, owner: str, recorded: bool = False) -> PromptHandle:
-        """Open a prompt of ``owner``; encoded prompts are not shared between owners.
+    def open_prompt(self, model: ModelInfo, caller: Caller, recorded: bool = False) -> PromptHandle:
+        """Open a prompt of ``caller``; encoded prompts are not shared between callers.
 
         Args:
             recorded: whether its audio comes as it is recorded, so that no place is kept for its stream yet.
@@ -210,7 +210,7 @@ class EngineLink:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model, recorded)
-        self.post(OpenPrompt(prompt.prompt_id, model.id, owner))
+        self.post(OpenPrompt(prompt.prompt_id, model.id, caller.identity, caller.long_work.total > 0))
         return prompt
 
     def resume_prompt(self, model: ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:

@@ -111,7 +111,7 @@ class SessionPrompt:
         """
         try:
             rest = await self._rest()
-            self._handle = self._handle or link.open_prompt(model, self._caller.identity)
+            self._handle = self._handle or link.open_prompt(model, self._caller)
             async with self._services.precedence.prompt_turn(self._caller):
                 await self._handle.append(rest)
                 self._decoded = None
@@ -186,7 +186,7 @@ class SessionPrompt:
         self._pcm.require_room(len(data))
         if self._handle is None:
             link = self._services.engines.link(options.model.id, options.pace)
-            self._handle = link.open_prompt(options.model, self._caller.identity, recorded=True)
+            self._handle = link.open_prompt(options.model, self._caller, recorded=True)
         for at in range(0, len(data), _PIECE_BYTES):
             if samples := await self._services.live.run(self._pcm.push, data[at : at + _PIECE_BYTES]):
                 self._charge(samples)

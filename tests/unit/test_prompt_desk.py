@@ -232,6 +232,17 @@ def test_who_was_away_for_long_does_not_go_first_until_as_much_is_done_for_it(de
     assert desk.wait(3)[0].prompt_id == 4
 
 
+def test_prompts_of_an_owner_with_other_work_go_behind(desk: Desk, engine: Engine) -> None:
+    with desk.desk._changed:  # nothing is worked on meanwhile
+        desk.desk.open(1, engine, "hog", behind=True)
+        desk.desk.append(1, noise(0.6, seed=1))
+        desk.desk.commit(1)
+        desk.send(2, engine, noise(3, seed=2), "bob")
+        desk.desk.open(3, engine, "hog", behind=True)
+        assert [arriving.prompt_id for arriving in desk.desk._in_turn()] == [2], "the others are left out meanwhile"
+    assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
+
+
 def test_who_has_no_patience_is_refused_at_once_where_others_go_first(desk: Desk, engine: Engine) -> None:
     desk.send(1, engine, noise(1, seed=1), patience=0.0)
     assert isinstance(desk.wait()[0].outcome, Prompt), "nobody is before it, however long it takes itself"
