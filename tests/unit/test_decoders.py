@@ -203,6 +203,7 @@ async def test_what_takes_long_stands_still_for_others_half_of_its_time() -> Non
         pid = await busy(pool)
         niceness = partial(os.getpriority, os.PRIO_PROCESS, pid)
         await asyncio.to_thread(wait_until, lambda: niceness() == LONG_NICENESS, "it gives way", PATIENCE_SECONDS)
+        assert one.long_work.total == 1 and other.long_work.total == 0, "its prompts go behind those of others"
         with precedence.of(one):
             assert not stopped(pid)
         with precedence.of(other):
@@ -216,6 +217,8 @@ async def test_what_takes_long_stands_still_for_others_half_of_its_time() -> Non
             await asyncio.to_thread(
                 wait_until, lambda: not alive(pid), "a stopped decoder can be ended", PATIENCE_SECONDS
             )
+        assert one.long_work.total == 1, "they still do for as long as it took"
+        await asyncio.to_thread(wait_until, lambda: one.long_work.total == 0, "that is over", PATIENCE_SECONDS)
 
 
 async def test_short_uploads_of_others_stop_what_takes_long() -> None:
