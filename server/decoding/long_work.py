@@ -42,7 +42,7 @@ class _Standing:
     """Whether one job stands still, and how much longer it may."""
 
     def __init__(self, precedence: Precedence, job: Job, caller: Caller) -> None:
-        self._precedence, self._job, self.caller = precedence, job, caller
+        self._precedence, self._job, self._caller = precedence, job, caller
         self._loop = asyncio.get_running_loop()
         self._still = self._must_run = False
         self._began = self._loop.time()
@@ -59,7 +59,7 @@ class _Standing:
             self._must_run = True
         elif self._left >= MOST_STILL_SECONDS:
             self._must_run = False
-        still = not self._must_run and self._precedence.others_first(self.caller)
+        still = not self._must_run and self._precedence.others_first(self._caller)
         if still != self._still:
             self._still = still
             self._job.stand(still)
@@ -74,7 +74,7 @@ class _Standing:
         self._loop.call_later(self._loop.time() - self._began, self._forget)
 
     def _forget(self) -> None:
-        self.caller.long_work.part -= 1
+        self._caller.long_work.part -= 1
 
     def close(self) -> None:
         """Look no more."""

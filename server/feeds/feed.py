@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import Literal
-from urllib.parse import quote
 
 import msgspec
 
@@ -60,11 +59,6 @@ class About(msgspec.Struct, frozen=True):
     def audio_path(self) -> str:
         """Return the path at which the audio is."""
         return f"/v1/streams/{self.token}/audio"
-
-    @property
-    def quoted_fingerprint(self) -> str:
-        """Return the fingerprint as a header has it: a model's folder may have any name."""
-        return quote(self.fingerprint, safe="/+:")
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -92,13 +92,19 @@ class Continuation:
         }
         if whole:
             timing["generate"] = (self.playback.first_audio_seconds or first) - first
-        return {
-            "X-Seed": str(self.made.seed),
-            "X-Sample-Rate": str(SAMPLE_RATE),
-            "X-Fingerprint": quote(self.stream.model.fingerprint, safe="/+:"),  # a model's folder may have any name
+        return sound_headers(self.made.seed, self.stream.model.fingerprint) | {
             "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in timing.items()),
-            "Cache-Control": "no-store",
         }
+
+
+def sound_headers(seed: int, fingerprint: str) -> dict[str, str]:
+    """Return the headers that say of any audio how it was made."""
+    return {
+        "X-Seed": str(seed),
+        "X-Sample-Rate": str(SAMPLE_RATE),
+        "X-Fingerprint": quote(fingerprint, safe="/+:"),  # a model's folder may have any name
+        "Cache-Control": "no-store",
+    }
 
 
 async def begin(

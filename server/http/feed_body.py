@@ -17,6 +17,7 @@ from whispergpt.server.edge.departure import or_gone
 from whispergpt.server.errors import ApiError
 from whispergpt.server.feeds.feed import RAW, Feed
 from whispergpt.server.feeds.track import SlowListenerError, Track, joined
+from whispergpt.server.http.continuation_answer import sound_headers
 from whispergpt.server.http.play import FIRST_BYTES
 from whispergpt.server.services import Services
 
@@ -127,13 +128,9 @@ def _not_kept(feed: Feed) -> ApiError:
 
 def headers_of(feed: Feed, wanted: Format, sample: int) -> dict[str, str]:
     """Return the headers of an answer whose audio begins with this sample."""
-    return {
+    return sound_headers(feed.about.seed, feed.about.fingerprint) | {
         "Content-Type": MEDIA_TYPES[wanted],
-        "Cache-Control": "no-store",
         "Accept-Ranges": "bytes" if wanted == "pcm" else "none",
-        "X-Seed": str(feed.about.seed),
-        "X-Sample-Rate": str(SAMPLE_RATE),
-        "X-Fingerprint": feed.about.quoted_fingerprint,
         "X-From-Seconds": f"{sample / SAMPLE_RATE:.6f}",
     }
 
