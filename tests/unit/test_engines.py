@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from whispergpt.engine.messages import Load, ModelInfo, Pace, SamplingParams, StreamPlan
-from whispergpt.server.access.caller import Visit
+from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.devices import DevicesError, EngineDevice, devices_of
 from whispergpt.server.link.engine_link import EngineLink
@@ -21,6 +21,7 @@ from whispergpt.server.settings import Settings
 
 SLOTS = 8
 SETTINGS = Settings(device="cpu,cpu", model="speech,piano")
+CALLER = Caller("studio", identity="1")
 PLAN = StreamPlan(SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0), 75, "realtime")
 
 
@@ -80,7 +81,7 @@ def looped(work: Callable[[Fleet], Awaitable[None]]) -> None:
 
 def play(link: EngineLink, model: str = "speech", pace: Pace = "realtime") -> None:
     """Start a stream, as a route does."""
-    prompt = link.open_prompt(link.models[model], "caller")
+    prompt = link.open_prompt(link.models[model], CALLER)
     plan = StreamPlan(PLAN.sampling, PLAN.frames, pace)
     link.start_stream(prompt, plan, cast(Visit, None))
 
@@ -114,7 +115,7 @@ def test_places_and_recorded_prompts_count_as_streams() -> None:
         first, second = fleet.begin(0), fleet.begin(1)
         place = first.places.keep("speech", "realtime", at_once=True)
         assert fleet.engines.link("speech", "realtime") is second
-        recorded = second.open_prompt(second.models["speech"], "caller", recorded=True)
+        recorded = second.open_prompt(second.models["speech"], CALLER, recorded=True)
         assert fleet.engines.link("speech", "realtime") is first
         recorded.close()
         assert fleet.engines.link("speech", "realtime") is second
@@ -179,7 +180,7 @@ def test_fingerprints_may_differ_and_models_may_not() -> None:
         fleet.begin(1, fingerprint="of a GPU")
         assert fleet.engines.fingerprints("speech") == ["of a CPU", "of a GPU"]
         second = fleet.engines.ready()[1]
-        prompt = second.open_prompt(fleet.engines.models["speech"], "caller")
+        prompt = second.open_prompt(fleet.engines.models["speech"], CALLER)
         assert prompt.model.fingerprint == "of a GPU", "an answer has that of its engine"
 
     async def changed(fleet: Fleet) -> None:
