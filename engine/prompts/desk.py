@@ -2,9 +2,9 @@
 
 Both have a lower priority than the steps, so that streams go first where processors are scarce. But while a committed
 prompt waits, streams that are well ahead of their listeners are not stepped (`Scheduler.prompts_wait`). After each
-chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up. Prompts of an
-owner for whom more was done than for others, by a head start, go behind those of others. On a GPU, chunks of several
-prompts go through a stage together, in the same order.
+chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up, and a stage is
+kept for it while it needs the stage. Prompts of an owner for whom more was done than for others, by a head start, go
+behind those of others. On a GPU, chunks of several prompts go through a stage together, in the same order.
 """
 
 from __future__ import annotations
@@ -226,24 +226,36 @@ class PromptDesk:
             self._changed.notify_all()
 
     def _next(self) -> tuple[list[_Arriving], Stage] | None:
-        """Return the prompt whose turn it is, and its last stage that has a chunk; None once the desk is closed.
-
-        Where the stage takes several prompts at once, the next ones in turn that have a chunk for it come with it. The
-        stage is reserved until the chunks are done.
-        """
+        """Wait for the next turn, and return its prompts and their stage; None once the desk is closed."""
         with self._changed:
             while not self._closed:
-                in_turn = self._in_turn()
-                for arriving in in_turn:
-                    for stage in reversed(Stage):
-                        if (arriving.engine, stage) not in self._busy and arriving.encoder.can(stage):
-                            due = [o for o in in_turn if o.engine is arriving.engine and o.encoder.can(stage)]
-                            due = due[: arriving.encoder.lanes]
-                            self._busy.add((arriving.engine, stage))
-                            for one in due:
-                                self._shares.worked[one.owner] += CHUNK_FRAMES
-                            return due, stage
+                if (due := self._due()) is not None:
+                    return due
                 self._changed.wait()
+        return None
+
+    def _due(self) -> tuple[list[_Arriving], Stage] | None:
+        """Return the prompt whose turn it is, and its last stage that has a chunk; None if nothing can be worked on.
+
+        A stage that a committed prompt still needs is not given to a later prompt: a chunk of that one, begun shortly
+        before the committed prompt's next chunk is there, would hold it up. Where the stage takes several prompts at
+        once, the next ones in turn that have a chunk for it come with it. The stage is reserved until the chunks are
+        done.
+        """
+        in_turn, taken = self._in_turn(), set(self._busy)
+        for arriving in in_turn:
+            for stage in reversed(Stage):
+                if (arriving.engine, stage) in taken:
+                    continue
+                if arriving.encoder.can(stage):
+                    due = [o for o in in_turn if o.engine is arriving.engine and o.encoder.can(stage)]
+                    due = due[: arriving.encoder.lanes]
+                    self._busy.add((arriving.engine, stage))
+                    for one in due:
+                        self._shares.worked[one.owner] += CHUNK_FRAMES
+                    return due, stage
+                if arriving.encoder.will_need(stage):
+                    taken.add((arriving.engine, stage))
         return None
 
     def _in_turn(self) -> list[_Arriving]:

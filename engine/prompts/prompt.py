@@ -179,6 +179,10 @@ class PromptEncoder:
         least = 1 if self._committed else self._path.sizes(self._state.encoded)[0]
         return self._waiting_samples >= least * HOP
 
+    def will_need(self, stage: Stage) -> bool:
+        """Return whether frames of a committed prompt are still to pass a stage."""
+        return self._committed and self._done[stage] < self._received // HOP
+
     @property
     def lanes(self) -> int:
         """Return how many prompts of this one's model a stage takes at once."""

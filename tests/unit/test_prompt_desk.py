@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,6 +220,40 @@ def test_a_short_prompt_goes_before_another_owners_long_one(desk: Desk, engine: 
     desk.send(1, engine, noise(30, seed=1), "hog")
     desk.send(2, engine, noise(2, seed=2), "bob")
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
+
+
+def test_a_stage_is_kept_for_the_prompt_whose_turn_it_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long prompt is not worked on between the chunks of a short one, but is as soon as that leaves a stage free."""
+    monkeypatch.setattr("whispergpt.engine.prompts.desk.THREADS", 0)
+    desk = PromptDesk(cache_bytes=0)
+
+    def send(number: int, seconds: float, owner: str) -> None:
+        desk.open(number, engine, owner)
+        desk.append(number, noise(seconds, seed=number))
+        desk.commit(number)
+
+    def begin() -> tuple[int, Stage] | None:
+        due = desk._due()
+        if due is None:
+            return None
+        begun.append(due)
+        return due[0][0].prompt_id, due[1]
+
+    begun: list[tuple[list[Any], Stage]] = []
+    send(1, 20, "hog")
+    assert begin() == (1, Stage.ENCODE)
+    desk._advance(*begun.pop())  # the long one has a chunk to decode now
+    send(2, 0.5, "bob")
+    turns = []
+    while 2 in desk.prompt_ids and not desk._finished:
+        first, second = begin(), begin()
+        turns += [first, second]
+        while begun:
+            desk._advance(*begun.pop(0))
+    encoded = max(place for place, turn in enumerate(turns) if turn == (2, Stage.ENCODE))
+    assert all(turn is None or turn[0] == 2 for turn in turns[: encoded + 1]), turns
+    assert (1, Stage.ENCODE) in turns[encoded:], "a stage that the short one has left is not idle"
+    assert (1, Stage.READ) not in turns
 
 
 def test_who_was_away_for_long_does_not_go_first_until_as_much_is_done_for_it(desk: Desk, engine: Engine) -> None:
