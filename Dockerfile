@@ -28,7 +28,7 @@ RUN case "$ACCELERATOR" in \
         *) echo "ACCELERATOR is cpu or cuda, not '$ACCELERATOR'." >&2; exit 1 ;; \
     esac
 
-# Extras of pyproject.toml beside hub: tracing, or tracing,ray for a fleet on Ray Serve.
+# Extras of pyproject.toml beside hub and limits: tracing, or tracing,ray for a fleet on Ray Serve.
 ARG EXTRAS=tracing
 RUN case "$EXTRAS" in tracing) ;; tracing,ray) ray="-r deploy/image/requirements-ray.txt" ;; \
         *) echo "EXTRAS is tracing or tracing,ray, not '$EXTRAS'." >&2; exit 1 ;; \

@@ -46,9 +46,13 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.decoders.start()
         services.engines.start()
+        if services.fleet_limits is not None:
+            services.fleet_limits.start()
         try:
             yield
         finally:
+            if services.fleet_limits is not None:
+                await services.fleet_limits.stop()
             await services.engines.stop()
             services.feeds.close()
             services.decoders.close()

@@ -12,7 +12,7 @@ class Number(Protocol):
 
     Attributes:
         part: this process's part. Where the process ends, its part is 0 again.
-        common: a part that belongs to no front end.
+        common: a part that belongs to no front end: what all of them share, or other replicas of a fleet have.
     """
 
     part: float
@@ -34,6 +34,10 @@ class Ledger(Protocol):
 
     def number(self, *name: str) -> Number:
         """Return the number of a name, 0 at first."""
+        ...
+
+    def total(self, *name: str) -> float | None:
+        """Return the sum of all parts of a number; None where the number is not used yet."""
         ...
 
     def is_used(self, token: bytes) -> bool:
@@ -69,6 +73,10 @@ class OwnLedger:
 
     def number(self, *name: str) -> OwnNumber:
         return self._numbers.setdefault(name, OwnNumber())
+
+    def total(self, *name: str) -> float | None:
+        found = self._numbers.get(name)
+        return None if found is None else found.total
 
     def is_used(self, token: bytes) -> bool:
         return token in self._used

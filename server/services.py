@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from whispergpt.server.access.fleet_limits import SHARED, FleetLimits
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.access.precedence import Precedence
 from whispergpt.server.admission.admission import Admission
@@ -32,6 +33,8 @@ class Services:
     settings: Settings
     ledger: Ledger
     guard: Guard
+    fleet_limits: FleetLimits | None
+    """The exchange with other replicas, where there is a store and this process is all of its server."""
     metrics: Metrics
     engines: Engines
     admission: Admission
@@ -79,6 +82,7 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
     Raises:
         KeyFileError: the file of keys cannot be used.
         TracingError: tracing cannot be had.
+        FleetLimitsError: the store of limits cannot be used.
     """
     ledger = OwnLedger() if shared is None else shared.ledger
     precedence, playing = Precedence(ledger), PlayingStreams()
@@ -91,18 +95,21 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
     else:
         metrics, engines = shared.metrics, shared.engines
         addresses = shared.addresses(guard, admission)
+    metrics.limits_shared.set_function(lambda: ledger.number(SHARED).total)
     metrics.playback_lead.set_function(playing.least_lead)
     metrics.ready.set_function(lambda: engines.state == "ready")
     metrics.sessions_open.set_function(lambda: admission.sessions)
     metrics.requests_open.set_function(lambda: admission.requests)
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
     metrics.control_bytes.set_function(lambda: admission.control.bytes)
+    store = settings.limits_store if shared is None else None
     live = AudioPool(settings.decode_threads, _LIVE_TOGETHER)
     elsewhere = None if shared is None else shared.feeds
     return Services(
         settings=settings,
         ledger=ledger,
         guard=guard,
+        fleet_limits=None if store is None else FleetLimits(store, guard, ledger),
         metrics=metrics,
         engines=engines,
         admission=admission,

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from whispergpt.server.access.api_keys import KeyFileError
+from whispergpt.server.access.fleet_limits import FleetLimitsError
 from whispergpt.server.app import create_app
 from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
@@ -114,11 +115,11 @@ def make_server(
         shared: what this process shares with other front ends; None where it is the only one.
 
     Raises:
-        ServeError: a file of keys or tracing cannot be used.
+        ServeError: a file of keys, tracing or the store of limits cannot be used.
     """
     try:
         app = create_app(settings, engines, shared)
-    except (KeyFileError, TracingError) as error:
+    except (KeyFileError, TracingError, FleetLimitsError) as error:
         raise ServeError(str(error)) from None
     services = services_of(app)
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         min_length=16,
         description="signs resume tokens; servers with the same one take each other's streams over",
     )
+    limits_store: SecretStr | None = Field(
+        default=None,
+        description="redis://HOST:PORT/DATABASE, a store by which the replicas of a fleet share the limits of keys; "
+        "needs the extra `limits`",
+    )
     prompt_cache_bytes: int = Field(
         default=256 * MIB,
         ge=0,

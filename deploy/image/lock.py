@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 PYTHON = "3.11"
 """Python version of the base image."""
-EXTRAS = ("tracing", "hub")
+EXTRAS = ("tracing", "hub", "limits")
 _CUDA = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 _BUILD = "setuptools"
 """Package that builds the project but is no dependency of it."""

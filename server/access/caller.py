@@ -14,6 +14,10 @@ from whispergpt.server.ledger import Ledger, Number, OwnLedger
 
 _PAID_AHEAD_SECONDS = 10.0
 """Seconds that are counted at a time for a stream without an end."""
+COUNTED = ("connected", "playing", "places", "prompts")
+"""Numbers of a caller that a bound is checked against, by what they count."""
+SPENT = "spent"
+"""Number of seconds of audio that were counted for a caller since the start, less those given back."""
 _LOOK_SECONDS = 0.01
 """Seconds after which a prompt whose turn other front ends have looks again."""
 _CONNECTIONS_A_STREAM = 4
@@ -54,8 +58,8 @@ class Caller:
 
         self._streams, self._a_minute = streams, audio_seconds_a_minute
         self._turn = ledger.turn
-        self._playing, self._places, self._connected = number("playing"), number("places"), number("connected")
-        self._prompt_turns, self._prompts = _turns(streams), number("prompts")
+        self._connected, self._playing, self._places, self._prompts = map(number, COUNTED)
+        self._prompt_turns, self._spent = _turns(streams), number(SPENT)
         self.long_work = number("long work")
         """Uploads that take long to decode, under way now or until as long ago as they took."""
         self.unused = number("unused")
@@ -189,13 +193,13 @@ class Caller:
         """Count seconds of audio that came already, whatever is left of the allowance."""
         if self._a_minute is not None:
             with self._turn:
-                self._set_used(self._used() + seconds)
+                self._use(self.used, seconds)
 
     def pay_back(self, seconds: float) -> None:
         """Give back seconds that were counted and cost nothing."""
         if self._a_minute is not None:
             with self._turn:
-                self._set_used(max(0.0, self._used() - seconds))
+                self._use(self.used, -seconds)
 
     def pay(self, seconds: float, paid_before: float = 0.0) -> None:
         """Count seconds of audio.
@@ -209,7 +213,7 @@ class Caller:
         if self._a_minute is None:
             return
         with self._turn:
-            used = self._used()
+            used = self.used
             left = self._a_minute - used
             if left + paid_before <= 0:
                 wait = max(1, math.ceil(-left / self._a_minute * 60))
@@ -220,16 +224,27 @@ class Caller:
                     f"try again in {wait} s.",
                     retry_after=wait,
                 )
-            self._set_used(used + seconds)
+            self._use(used, seconds)
 
-    def _used(self) -> float:
+    @property
+    def used(self) -> float:
         """Return the seconds that have been used of the allowance and have not come back."""
         return max(0.0, self._full_at.common - time.monotonic()) * self._filling.common
+
+    def use_is(self, seconds: float) -> None:
+        """Set the seconds that have been used of the allowance, here and elsewhere."""
+        with self._turn:
+            self._set_used(seconds)
+
+    def _use(self, used: float, seconds: float) -> None:
+        """Count seconds beside those ``used`` before; negative ones are given back."""
+        self._spent.common += seconds
+        self._set_used(used + seconds)
 
     def _set_used(self, seconds: float) -> None:
         assert self._a_minute is not None
         self._filling.common = self._a_minute / 60
-        self._full_at.common = time.monotonic() + seconds / self._filling.common
+        self._full_at.common = time.monotonic() + max(0.0, seconds) / self._filling.common
 
 
 class Visit:

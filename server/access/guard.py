@@ -87,10 +87,11 @@ class Guard:
             return _ANYBODY
         return self._caller(digest) if digest in self._keys else Caller(identity=digest, ledger=self._ledger)
 
-    def identities(self) -> list[str]:
-        """Return the digests of all keys."""
+    @property
+    def keys(self) -> dict[str, ApiKey]:
+        """Return all keys by their digests."""
         self._follow_file()
-        return list(self._keys)
+        return self._keys
 
     def require_known(self, caller: Caller) -> None:
         """Check that a caller who was let in may go on.

@@ -106,6 +106,9 @@ class Metrics:
         self.playback_lead = self._gauge(
             "playback_lead_seconds", "Audio sent ahead of playback, by the realtime stream that has least", ()
         )
+        self.limits_shared = self._gauge(
+            "limits_shared", "1 while limits of keys are those of a fleet, 0 while they are this server's alone", ()
+        )
         self.ready = self._gauge("ready", "1 while new work is taken, as GET /health/ready says it", ())
 
     def _add_counters(self) -> None:

@@ -97,6 +97,14 @@ class Board:
             known = self._known[name] = BoardNumber(self, self._place_of("\0".join(name)))
         return known
 
+    def total(self, *name: str) -> float | None:
+        """Return the sum of all parts of a number; None where there is none, and none is made."""
+        if (known := self._known.get(name)) is not None:
+            return known.total
+        with self.turn:
+            place, _ = self._find("\0".join(name))
+        return None if place is None else self.number(*name).total
+
     def part_of(self, lane: int, *name: str) -> float:
         """Return a lane's part of a number, which is not made where there is none."""
         with self.turn:

@@ -340,7 +340,7 @@ class FrontEnds:
 def free_lane(board: Board, guard: Guard, lane: int) -> None:
     """Give back what a front end that has ended had counted, and pay back what its streams had not used."""
     with board.turn:
-        for identity in guard.identities():
+        for identity in guard.keys:
             if unused := board.part_of(lane, *name_of("unused", identity)):
                 guard.caller_with(identity).pay_back(unused)
         board.clear(lane)
@@ -350,4 +350,5 @@ def plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as they are given, secrets included, for a process of the same server."""
     values = settings.model_dump(mode="json")
     secret = settings.resume_key
-    return values | {"resume_key": secret.get_secret_value() if isinstance(secret, SecretStr) else None}
+    own = {"resume_key": secret.get_secret_value() if isinstance(secret, SecretStr) else None}
+    return values | own | {"limits_store": None}  # the hub alone asks the store

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from whispergpt.server.access.api_keys import KeyFileError
+from whispergpt.server.access.fleet_limits import FleetLimits, FleetLimitsError
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.admission import Admission
 from whispergpt.server.link.engine_link import EngineLink
@@ -79,7 +80,8 @@ async def _run(settings: Settings, kept: socket.socket, started: Sequence[Engine
     board = Board.make(lanes=2 * settings.front_ends + 1)
     try:
         guard = Guard(settings, board)
-    except KeyFileError as error:
+        fleet_limits = None if settings.limits_store is None else FleetLimits(settings.limits_store, guard, board)
+    except (KeyFileError, FleetLimitsError) as error:
         raise ServeError(str(error)) from None
     guard.announce()
     keeper = AddressKeeper(Accounts(settings, guard, Admission(settings, board)))
@@ -93,9 +95,13 @@ async def _run(settings: Settings, kept: socket.socket, started: Sequence[Engine
     front_ends = FrontEnds(settings, board, guard, keeper, kept.getsockname()[1], metrics, fail)
     engines.front_ends = front_ends
     engines.start()
+    if fleet_limits is not None:
+        fleet_limits.start()
     try:
         await _serve(settings, engines, front_ends, kept, failed)
     finally:
+        if fleet_limits is not None:
+            await fleet_limits.stop()
         await front_ends.close()
         await engines.stop()
 
