@@ -153,7 +153,10 @@ class Settings(BaseSettings):
         default=2, ge=1, le=64, description="threads that write files in their format; as many for live audio"
     )
     decode_processes: int = Field(
-        default=2, ge=1, le=64, description="uploads that are decoded at once; one key has all but one of these"
+        default=2,
+        ge=1,
+        le=64,
+        description="uploads that are decoded at once, and as many that take long; one key has all but one of each",
     )
     decode_seconds: int = Field(default=10, ge=1, le=600, description="processor time that decoding an upload may take")
     decode_memory_bytes: int = Field(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 
 from whispergpt.server.decoding.decoder import Decoder
+from whispergpt.server.decoding.turns import Turns
 
 
 class Job:
     """One upload, and the decoder that has it. All methods may be called from any thread.
 
     Attributes:
+        places: those of which it has one.
         decoder: None until there is one.
         cut_because: why it was ended early; None if it was not.
+        put_off: whether it was ended early because it begins anew later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: Turns) -> None:
+        self.places, self.put_off = places, False
         self.decoder: Decoder | None = None
         self.cut_because: str | None = None
         self._takes_long = self._stands = False

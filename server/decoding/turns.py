@@ -51,6 +51,14 @@ class Turns:
                 self._forget(caller)
             raise
 
+    def take_free(self, caller: object, most: int) -> bool:
+        """Take a place if one is free now, and return whether it was; ``most`` as in ``take``."""
+        is_free = self._free > 0 and self._taken[caller] < most and caller not in self._waiting
+        if is_free:
+            self._free -= 1
+            self._taken[caller] += 1
+        return is_free
+
     def give_back(self, caller: object) -> None:
         """Free one of the caller's places."""
         self._free += 1

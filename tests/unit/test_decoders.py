@@ -243,7 +243,37 @@ async def test_a_decoder_that_takes_a_while_to_end_holds_no_other_up() -> None:
         nursery.close()
 
 
-async def test_what_one_key_has_waiting_is_bounded() -> None:
+async def test_short_uploads_do_not_wait_for_what_takes_long() -> None:
+    """Neither where callers are not told apart, nor where each of several keys has as much as it may."""
+    keys = [Caller(name, identity=name) for name in ("one", "two", "three")]
+    async with started(decode_seconds=60) as pool:
+        await pool.decode(SHORT, ANYBODY)
+        for senders, caller in (([ANYBODY] * 4, ANYBODY), ([*keys, *keys], Caller("other", identity="other"))):
+            slow = [asyncio.create_task(pool.decode(slow_upload(), sender)) for sender in senders]
+            await busy(pool)
+            for _ in range(3):
+                assert await pool.decode(SHORT, caller) == expected(SHORT)
+            assert not any(task.done() for task in slow)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_what_was_put_off_is_decoded_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whispergpt.server.decoding.pool.LONG_SECONDS", 0.0)
+    files = [encode(speech(9.0 + number), format="FLAC") for number in range(8)]
+    async with started(queue_seconds=PATIENCE_SECONDS) as pool:
+        opened = [io.BytesIO(data) if number % 2 else data for number, data in enumerate(files)]
+        decoded = await asyncio.gather(*(pool.decode(upload, ANYBODY) for upload in opened))
+        assert decoded == [expected(data) for data in files]
+        places = (pool._short, pool._long)
+        await asyncio.to_thread(
+            wait_until, lambda: all(kind._free == 2 for kind in places), "all places are free again", PATIENCE_SECONDS
+        )
+
+
+async def test_what_one_key_has_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whispergpt.server.decoding.pool.LONG_SECONDS", PATIENCE_SECONDS)
     one, other = Caller("one"), Caller("other")
     async with started(decode_waiting=2, queue_seconds=1) as pool:
         await pool.decode(SHORT, one)
