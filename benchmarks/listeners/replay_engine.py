@@ -22,8 +22,9 @@ from whispergpt.engine import messages as m
 from whispergpt.engine.audio.audio_file import Samples, read_audio
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, EngineOptions
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.process.sockets import LinkSockets
-from whispergpt.engine.process.worker import Worker, alarm, loop
+from whispergpt.engine.process.worker import alarm, loop
 from whispergpt.engine.prompts.desk import Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.capacity import Capacity, StepCost

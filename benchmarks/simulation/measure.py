@@ -30,7 +30,7 @@ from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SamplingParams, SnapshotTaken, StreamPlan
 from whispergpt.engine.model.streaming import state_bytes
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.streams.capacity import Capacity

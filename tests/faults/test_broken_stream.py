@@ -20,7 +20,7 @@ from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, leaf, map_state
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.native.library import NativeError
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.streams.capacity import Capacity, StepCost

@@ -21,7 +21,7 @@ import zmq
 from whispergpt.engine import messages as m
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity, StepCost
 
