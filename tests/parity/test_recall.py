@@ -133,8 +133,9 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float, dtype: Dtype) -> 
     assert (snapshots[0].decoder_state.start > 0) == (prompt_seconds == 9.0) and snapshots[
         600
     ].decoder_state.start >= 600 - reach - 75
+    second = engine_of(2, True, dtype)
     for number, start in enumerate((75, 600), 2):
-        snapshot, second = snapshots[start], engine_of(2, True, dtype)
+        snapshot = snapshots[start]
         for hop in (start, start + 75):  # and once more, from what the second one remembers
             plan = StreamPlan(SAMPLING, frames_in_all - hop, first_frame=hop, snapshots=True)
             recalled = Stream(number, second.resume(snapshot).finish(), plan, credit=None)
