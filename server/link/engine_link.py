@@ -18,13 +18,11 @@ from whispergpt.engine.messages import (
     Load,
     ModelInfo,
     OpenPrompt,
-    Pace,
     ResumePrompt,
-    Snapshot,
     StartStream,
-    StreamPlan,
     first_id,
 )
+from whispergpt.engine.stream_plan import Pace, Snapshot, StreamPlan
 from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.ledger import Number, OwnLedger

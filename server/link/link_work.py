@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from whispergpt.engine.messages import (
     Event,
     ModelInfo,
-    Pace,
     PromptFailed,
     PromptReady,
     SamplingChanged,
@@ -17,6 +16,7 @@ from whispergpt.engine.messages import (
     StreamEnded,
     StreamStarted,
 )
+from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.errors import ApiError
 from whispergpt.server.ledger import Number
 from whispergpt.server.link.live_streams import LiveStream, SharedStreams

@@ -12,7 +12,6 @@ import torch
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
-from whispergpt.engine.messages import DecoderState, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -24,6 +23,7 @@ from whispergpt.engine.prompts.resume import (
     pack_codes,
     unpack_codes,
 )
+from whispergpt.engine.stream_plan import DecoderState, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 
 WINDOW = 64
