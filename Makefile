@@ -29,7 +29,7 @@ ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
 	$(LIMITED) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" tests/faults tests/e2e tests/unit
-	$(LIMITED) sh -c 'nice -n 19 $(PYTEST) -n 2 --dist loadfile tests/training tests/parity & computed=$$!; \
+	$(LIMITED) sh -c 'nice -n 19 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder tests/training tests/parity & computed=$$!; \
 	  $(PYTEST) -m alone tests/faults tests/e2e; told=$$?; wait $$computed && exit $$told'
 endif
 
