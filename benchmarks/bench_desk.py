@@ -11,9 +11,9 @@ import numpy as np
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import Snapshot
 
 _AT_ONCE = 2
 

@@ -35,12 +35,12 @@ from whispergpt.engine.config import (
 )
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.low_pass import LowPass
-from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Scheduler
 

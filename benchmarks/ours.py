@@ -13,8 +13,8 @@ from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.load.percentiles import Percentiles
 

@@ -11,8 +11,8 @@ from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.step_path import step_path, whole_tiles
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.streaming import leaf
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.slots import Slots
 
 FULL_SCALE = 32767.0

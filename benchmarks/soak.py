@@ -19,8 +19,8 @@ from whispergpt.benchmarks.preset import build_preset, prompt_audio
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.device import DeviceError, pick_device
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.scheduler import Stream
 
 TURN_FRAMES = FRAME_RATE

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 
 _T = TypeVar("_T")
 

@@ -17,14 +17,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from whispergpt.engine.config import HOP, NO_LIMIT
+from whispergpt.engine.config import HOP
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
 
 FRAME_BYTES = 2 * HOP
 _SAMPLES = Struct(f"{FRAME_BYTES}s")
 CREDIT_FRAMES = 300
 """Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
-
-Pace = Literal["realtime", "fast"]
 
 LINK_BITS = 40
 """Bits of a prompt's or stream's number that count within its link."""
@@ -38,61 +37,6 @@ def first_id(link: int) -> int:
 def link_of(number: int) -> int:
     """Return the link of a prompt's or stream's number."""
     return number >> LINK_BITS
-
-
-class SamplingParams(msgspec.Struct, frozen=True):
-    """Sampling of the coarse code. ``temperature`` 0 is greedy, ``top_k`` 0 and ``top_p`` 1 are off."""
-
-    seed: int
-    temperature: float
-    top_k: int
-    top_p: float
-
-
-class StreamPlan(msgspec.Struct, frozen=True):
-    """Plan of one stream, from the request to the slot.
-
-    Attributes:
-        frames: frames to make; None goes on until cancelled.
-        first_frame: frames that the stream had before, on another server.
-        skipped: frames from there on that its reader has already.
-        snapshots: whether the engine sends snapshots, at the start and every second.
-        resumed: whether the stream is resumed, and comes before new ones.
-        promised: whether there was time for the stream before its prompt was worked on. Then it takes a free slot,
-            whatever the limit is by now.
-    """
-
-    sampling: SamplingParams
-    frames: int | None
-    pace: Pace = "fast"
-    first_frame: int = 0
-    skipped: int = 0
-    snapshots: bool = False
-    resumed: bool = False
-    promised: bool = False
-
-
-class DecoderState(msgspec.Struct, frozen=True):
-    """A decoder's state before frame ``start`` of a stream, its prompt's first being 0.
-    ``packed`` is empty for silence.
-
-    Resume tokens hold it under the names that it had before.
-    """
-
-    start: int = 0
-    packed: bytes = msgspec.field(default=b"", name="decoder")
-
-
-FROM_SILENCE = DecoderState()
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """Snapshot from which a stream can be resumed: its last ``codes``, packed, its decoder's state before them, and the
-    bandwidth that it is limited to. Older tokens have none, and their streams go on without a limit."""
-
-    codes: bytes
-    decoder_state: DecoderState = msgspec.field(default=FROM_SILENCE, name="base")
-    limit_hz: int = NO_LIMIT
 
 
 # --- server → engine

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE
-from whispergpt.engine.messages import ModelInfo, SamplingParams
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.server.errors import bad_value
 
 DEFAULT_SECONDS = 5

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whispergpt.engine.config import Dtype
-from whispergpt.engine.messages import Pace
+from whispergpt.engine.stream_plan import Pace
 from whispergpt.engine.streams.capacity import MOST_LOAD
 from whispergpt.server.observe import logs
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
     from whispergpt.engine.engine import Engine
-    from whispergpt.engine.messages import SamplingParams
     from whispergpt.engine.prompts.prompt import Prompt
+    from whispergpt.engine.stream_plan import SamplingParams
     from whispergpt.engine.streams.scheduler import Stream
 
 __all__ = ["Engine", "Prompt", "SamplingParams", "Stream", "cut_prompt", "read_audio"]
@@ -35,7 +35,7 @@ __all__ = ["Engine", "Prompt", "SamplingParams", "Stream", "cut_prompt", "read_a
 _MODULES = {
     "Engine": "engine.engine",
     "Prompt": "engine.prompts.prompt",
-    "SamplingParams": "engine.messages",
+    "SamplingParams": "engine.stream_plan",
     "Stream": "engine.streams.scheduler",
     "cut_prompt": "engine.audio.audio_file",
     "read_audio": "engine.audio.audio_file",

@@ -18,9 +18,9 @@ from whispergpt.engine.config import HOP, LIMITS_HZ, NO_LIMIT
 from whispergpt.engine.device import for_prompts
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.low_pass import LowPass
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.streaming import copy_into
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 
 PROMPT_SECONDS = 1.5
 PROMPTS = 5

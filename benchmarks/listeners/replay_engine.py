@@ -22,17 +22,19 @@ from whispergpt.engine import messages as m
 from whispergpt.engine.audio.audio_file import Samples, read_audio
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, EngineOptions
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.process.sockets import LinkSockets
-from whispergpt.engine.process.worker import Worker, alarm, loop
+from whispergpt.engine.process.worker import alarm, loop
 from whispergpt.engine.prompts.desk import Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Scheduler, Stream
 from whispergpt.engine.streams.step_report import Frames, StepReport
 from whispergpt.load.example import PROMPT
 
 MODEL = "replay"
-_SNAPSHOT = m.Snapshot(bytes(11_000))
+_SNAPSHOT = Snapshot(bytes(11_000))
 """Snapshot as large as those of ``speech``."""
 _APART = 17
 """Frames of the recording between the starts of two slots, so that listeners hear different audio."""
@@ -60,7 +62,7 @@ class ReplayEngine:
         """End a stream before the next step."""
         self.scheduler.end(stream, "cancelled")
 
-    def change_sampling(self, stream: Stream, sampling: m.SamplingParams) -> None:
+    def change_sampling(self, stream: Stream, sampling: SamplingParams) -> None:
         """Note another sampling, which changes nothing in a recording."""
         stream.sampling = sampling
 
@@ -106,7 +108,7 @@ class ReplayDesk:
         """Expect a prompt."""
         self._engines[prompt_id] = engine
 
-    def resume(self, prompt_id: int, engine: Engine, snapshot: m.Snapshot, owner: str = "") -> None:
+    def resume(self, prompt_id: int, engine: Engine, snapshot: Snapshot, owner: str = "") -> None:
         """Make a prompt of a snapshot."""
         self._finished.append(Finished(prompt_id, engine, _prompt()))
 

@@ -12,7 +12,7 @@ from typing import get_args
 from whispergpt.engine.audio.audio_file import read_audio
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.load.example import PROMPT
 from whispergpt.server.audio.encoders import Format, encoder
 

@@ -15,7 +15,7 @@ from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.benchmarks.simulation.stream import SimulatedStream
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import SNAPSHOT_EVERY
-from whispergpt.engine.messages import SamplingParams, StreamPlan
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.load.plan import Visit
 from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.record import ListenerRecord, Outcome

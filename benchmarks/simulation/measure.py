@@ -28,11 +28,12 @@ from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams, SnapshotTaken, StreamPlan
+from whispergpt.engine.messages import SnapshotTaken
 from whispergpt.engine.model.streaming import state_bytes
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.resume import frames_in_snapshot
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.load.plan import Mix, steady
@@ -87,7 +88,7 @@ class _Turns:
         return taken[WARM:]
 
 
-def _seconds_to_take_in(desk: BenchDesk, prompt: Samples | m.Snapshot) -> float:
+def _seconds_to_take_in(desk: BenchDesk, prompt: Samples | Snapshot) -> float:
     began = time.perf_counter()
     desk.take_in(prompt)
     return time.perf_counter() - began

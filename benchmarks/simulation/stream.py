@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo, StreamPlan
+from whispergpt.engine.messages import ModelInfo
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 
 _ENDLESS = 1 << 30

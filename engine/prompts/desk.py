@@ -23,11 +23,11 @@ from whispergpt.engine.audio.audio_file import AudioError, Samples
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.device import loss_of_device
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import Snapshot
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage, work_together
 from whispergpt.engine.prompts.shares import Shares
 from whispergpt.engine.prompts.speed import Speed
+from whispergpt.engine.stream_plan import Snapshot
 
 CHUNK_FRAMES = 16
 """Frames of one prompt before the next has its turn."""

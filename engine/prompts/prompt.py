@@ -21,12 +21,12 @@ from whispergpt.engine.config import FRAME_RATE, HOP, NO_LIMIT, SAMPLE_RATE
 from whispergpt.engine.device import for_prompts
 from whispergpt.engine.low_pass import HISTORY, low_passed
 from whispergpt.engine.low_pass import Samples as Pcm
-from whispergpt.engine.messages import FROM_SILENCE, DecoderState, Snapshot
 from whispergpt.engine.model.frame_step import to_int16
 from whispergpt.engine.model.row_layout import whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
 from whispergpt.engine.prompts.bandwidth import Bandwidth
 from whispergpt.engine.prompts.resume import DecoderStates
+from whispergpt.engine.stream_plan import FROM_SILENCE, DecoderState, Snapshot
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from whispergpt.engine.backends.prompt_path import PromptState
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE, HOP, LIMITS_HZ, NO_LIMIT, ModelConfig
-from whispergpt.engine.messages import DecoderState, Snapshot
 from whispergpt.engine.model.streaming import State, branch, leaf
+from whispergpt.engine.stream_plan import DecoderState, Snapshot
 
 WARM_UP_FRAMES = FRAME_RATE
 """Frames beyond those that the model attends to, for the decoder's LSTM, which remembers longer."""

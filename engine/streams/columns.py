@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import StreamPlan
+from whispergpt.engine.stream_plan import StreamPlan
 
 UNLIMITED = 1 << 62
 """Number of frames that stands for no limit."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.low_pass import LowPass
-from whispergpt.engine.messages import SamplingParams, SnapshotTaken
+from whispergpt.engine.messages import SnapshotTaken
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.row_layout import whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, rows
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.engine.streams.snapshots import Snapshots
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from whispergpt.engine.config import NO_LIMIT, ModelConfig
-from whispergpt.engine.messages import FROM_SILENCE, Snapshot
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.streaming import State
 from whispergpt.engine.prompts.prompt import Prompt
@@ -19,6 +18,7 @@ from whispergpt.engine.prompts.resume import (
     frames_of_influence,
     pack_codes,
 )
+from whispergpt.engine.stream_plan import FROM_SILENCE, Snapshot
 
 
 class Snapshots:

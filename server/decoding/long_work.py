@@ -18,23 +18,25 @@ class LongWork:
 
     def __init__(self, precedence: Precedence) -> None:
         self._precedence = precedence
-        self._jobs: dict[Job, _Standing] = {}
+        self._jobs: dict[Job, tuple[_Standing, _Counted]] = {}
         precedence.watch(self._settle)
 
     def add(self, job: Job, caller: Caller) -> None:
         """Have a job go behind others from now on."""
         job.give_way()
-        self._jobs[job] = _Standing(self._precedence, job, caller)
-        self._jobs[job].settle()
+        standing = _Standing(self._precedence, job, caller)
+        self._jobs[job] = standing, _Counted(caller)
+        standing.settle()
 
     def discard(self, job: Job) -> None:
         """Forget a job that has ended, if it took long."""
-        if standing := self._jobs.pop(job, None):
+        if job in self._jobs:
+            standing, counted = self._jobs.pop(job)
             standing.close()
-            standing.count_on()
+            counted.end()
 
     def _settle(self) -> None:
-        for standing in self._jobs.values():
+        for standing, _ in self._jobs.values():
             standing.settle()
 
 
@@ -45,8 +47,6 @@ class _Standing:
         self._precedence, self._job, self._caller = precedence, job, caller
         self._loop = asyncio.get_running_loop()
         self._still = self._must_run = False
-        self._began = self._loop.time()
-        caller.long_work.part += 1
         self._left, self._at = MOST_STILL_SECONDS, self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -69,15 +69,24 @@ class _Standing:
         elif self._must_run:
             self._timer = self._loop.call_later(MOST_STILL_SECONDS - self._left, self.settle)
 
-    def count_on(self) -> None:
-        """Count the job, which has ended, as its caller's for as long as it took."""
-        self._loop.call_later(self._loop.time() - self._began, self._forget)
-
-    def _forget(self) -> None:
-        self._caller.long_work.part -= 1
-
     def close(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _Counted:
+    """One job in its caller's count of long work, until as long after its end as it took."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._count, self._loop = caller.long_work, asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._count.part += 1
+
+    def end(self) -> None:
+        """Take the job, which has ended, out of the count after as long as it took."""
+        self._loop.call_later(self._loop.time() - self._began, self._forget)
+
+    def _forget(self) -> None:
+        self._count.part -= 1

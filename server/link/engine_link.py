@@ -18,20 +18,11 @@ from whispergpt.engine.messages import (
     Load,
     ModelInfo,
     OpenPrompt,
-    Pace,
-    PromptFailed,
-    PromptReady,
     ResumePrompt,
-    SamplingChanged,
-    Snapshot,
-    SnapshotTaken,
     StartStream,
-    StepDone,
-    StreamEnded,
-    StreamPlan,
-    StreamStarted,
     first_id,
 )
+from whispergpt.engine.stream_plan import Pace, Snapshot, StreamPlan
 from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError, engine_lost
 from whispergpt.server.ledger import Number, OwnLedger
@@ -39,12 +30,13 @@ from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.link.engine_socket import EngineRun
 from whispergpt.server.link.engine_start import loaded_models
+from whispergpt.server.link.link_work import LinkWork
 from whispergpt.server.link.live_streams import LinkShare, LiveStream
 from whispergpt.server.link.places import Places
 from whispergpt.server.link.prompt_handle import PromptHandle
 from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe import logs
-from whispergpt.server.observe.metrics import Metrics, observe_many
+from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.settings import Settings
 
 log = logs.get("server.engine")
@@ -78,17 +70,15 @@ class EngineLink:
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
         self.models: dict[str, ModelInfo] = {}
         ledger = OwnLedger() if share is None else share.ledger
-        self._shared = None if share is None else share.streams
         self.places = Places(ledger, device.number)
         self._encoding: Callable[[str], Number] = partial(ledger.number, "prompts encoding", str(device.number))
+        self._work = LinkWork(metrics, self._encoding, None if share is None else share.streams)
         self.ended = asyncio.Event()
         """Set once the engine is lost."""
         self.link_lost: Callable[[int], None] = lambda link: None
         """Called with the number of a link that the engine has closed."""
         self._settings, self._metrics = settings, metrics
         self._process = process or EngineProcess(settings, device)
-        self._prompts: dict[int, PromptHandle] = {}
-        self._streams: dict[int, StreamHandle] = {}
         self._loads: dict[str, Load] = {}
         self._acknowledged: dict[int, int] = {}
         """Frames taken of each stream, not told to the engine yet."""
@@ -141,7 +131,7 @@ class EngineLink:
 
     def cut_off(self, error: ApiError, resumable: bool = False) -> None:
         """End every stream with ``error``, or those alone that can be resumed."""
-        for stream in list(self._streams.values()):
+        for stream in self._work.streams():
             if stream.plan.snapshots or not resumable:
                 stream.fail(error)
 
@@ -159,9 +149,7 @@ class EngineLink:
 
     def live(self, model: str | None = None, pace: Pace | None = None) -> Sequence[LiveStream]:
         """Return the streams of all front ends that play or wait: all, or those of one model and pace."""
-        if self._shared is not None:
-            return self._shared.live(self.models, model, pace)
-        return [s for s in self._streams.values() if model in (None, s.model.id) and pace in (None, s.plan.pace)]
+        return self._work.live(self.models, model, pace)
 
     def most_listened(self, model: str) -> int:
         """Return how many real-time streams of a model the engine can play, as last measured."""
@@ -182,7 +170,7 @@ class EngineLink:
         that are being recorded take a place too. It is negative where streams wait. Where two engines have equally
         much, the second number decides: less the streams of all models.
         """
-        recorded = [prompt.model.id for prompt in self._prompts.values() if prompt.recorded]
+        recorded = self._work.recorded()
         taken = self.places.kept(model) + recorded.count(model)
         left = self.models[model].slots - len(self.live(model)) - taken
         if pace == "realtime":
@@ -236,8 +224,7 @@ class EngineLink:
         """
         self._raise_if_lost()
         stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
-        self._streams[stream.stream_id] = stream
-        self.note(stream)
+        self._work.add_stream(stream)
         self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
@@ -245,13 +232,8 @@ class EngineLink:
         self._raise_if_lost()
         # Another engine may have described the model. One that is not here is refused by the engine.
         prompt = PromptHandle(self, next(self._ids), self.models.get(model.id, model), recorded)
-        self._prompts[prompt.prompt_id] = prompt
-        self._count_prompts(prompt.model.id)
+        self._work.add_prompt(prompt)
         return prompt
-
-    def _count_prompts(self, model: str) -> None:
-        prompts = self._prompts.values()
-        self._encoding(model).part = sum(prompt.model.id == model and not prompt.answered for prompt in prompts)
 
     # --- for the handles
 
@@ -262,8 +244,7 @@ class EngineLink:
 
     def note(self, stream: StreamHandle) -> None:
         """Have other front ends see a stream as it is now."""
-        if self._shared is not None and stream.stream_id in self._streams:
-            self._shared.note(stream)
+        self._work.note(stream)
 
     def acknowledge(self, stream_id: int, taken: int) -> None:
         """Say how many frames of a stream its reader has taken in all; one command says it for many readers."""
@@ -289,16 +270,11 @@ class EngineLink:
 
     def forget_prompt(self, prompt_id: int) -> bool:
         """Forget a prompt; returns whether it was known."""
-        prompt = self._prompts.pop(prompt_id, None)
-        if prompt is not None:
-            self._count_prompts(prompt.model.id)
-        return prompt is not None
+        return self._work.forget_prompt(prompt_id)
 
     def forget_stream(self, stream_id: int) -> bool:
         """Forget a stream; returns whether it ran."""
-        if self._shared is not None:
-            self._shared.forget(stream_id)
-        return self._streams.pop(stream_id, None) is not None
+        return self._work.forget_stream(stream_id)
 
     # --- events
 
@@ -323,60 +299,12 @@ class EngineLink:
 
     def _dispatch(self, event: Event) -> None:
         match event:
-            case StepDone():
-                self._step_done(event)
-            case PromptReady():
-                if prompt := self._prompts.get(event.prompt_id):
-                    self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
-                    if not event.known:
-                        self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
-                    prompt.ready(event)
-                    self._count_prompts(prompt.model.id)
-            case PromptFailed():
-                if prompt := self._prompts.get(event.prompt_id):
-                    self.forget_prompt(event.prompt_id)
-                    prompt.refused(event)
-            case StreamStarted():
-                if stream := self._streams.get(event.stream_id):
-                    self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
-                    stream.begin(event.queue_seconds)
-                    self.note(stream)
-            case SamplingChanged():
-                if stream := self._streams.get(event.stream_id):
-                    stream.sampling_changed(event.frame)
-            case SnapshotTaken():
-                if stream := self._streams.get(event.stream_id):
-                    stream.note(event)
-            case StreamEnded():
-                if stream := self._streams.get(event.stream_id):
-                    self.forget_stream(event.stream_id)
-                    stream.end(event.status)
             case Load():
                 self._loads[event.model] = event
             case LinkLost():
                 self.link_lost(event.link)
             case _:
-                raise RuntimeError(f"unexpected {type(event).__name__}")
-
-    def _step_done(self, event: StepDone) -> None:
-        metrics, model = self._metrics, event.model
-        if event.streams:
-            metrics.frame_step.labels(model).observe(event.step_seconds)
-            metrics.batch_size.labels(model).observe(event.streams)
-        for stage, seconds in event.stage_seconds.items():
-            metrics.stage.labels(model, stage).observe(seconds)
-        metrics.frames.labels(model).inc(event.count)
-        now, streams = time.perf_counter(), self._streams
-        frames_since: dict[float, int] = {}
-        """Frames whose stream's frame before came at a time; there are few such times."""
-        for stream_id, _, pcm in event.frames:
-            if stream := streams.get(stream_id):
-                before = stream.deliver(pcm, now)
-                if before is not None:
-                    frames_since[before] = frames_since.get(before, 0) + 1
-        between = metrics.inter_frame.labels(model)
-        for before, count in frames_since.items():
-            observe_many(between, now - before, count)
+                self._work.hear(event)
 
     def _raise_if_lost(self) -> None:
         if self._lost:
@@ -384,12 +312,5 @@ class EngineLink:
 
     def _fail_all(self) -> None:
         self._lost = self._lost or engine_lost()
-        for prompt in list(self._prompts.values()):
-            prompt.fail(self._lost)
-        for stream in list(self._streams.values()):
-            stream.fail(self._lost)
-        for prompt_id in list(self._prompts):
-            self.forget_prompt(prompt_id)
-        for stream_id in list(self._streams):
-            self.forget_stream(stream_id)
+        self._work.fail_all(self._lost)
         self.ended.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from whispergpt.engine.messages import Pace
+from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.ledger import Ledger, Number, OwnLedger
 

@@ -7,16 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import (
-    CREDIT_FRAMES,
-    CancelStream,
-    ChangeSampling,
-    HoldStream,
-    ModelInfo,
-    SamplingParams,
-    SnapshotTaken,
-    StreamPlan,
-)
+from whispergpt.engine.messages import CREDIT_FRAMES, CancelStream, ChangeSampling, HoldStream, ModelInfo, SnapshotTaken
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import GOING_AWAY, ApiError, engine_lost
 from whispergpt.server.link.patience import Patience

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from whispergpt.engine.audio.audio_file import MAX_PROMPT_SECONDS, too_long
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
-from whispergpt.engine.messages import Pace
+from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, from_audio
 from whispergpt.server.parameters import DEFAULT_SECONDS, Range

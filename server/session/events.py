@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from whispergpt.engine.messages import Pace
+from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.admission.held_bytes import MAX_TEXT_BYTES
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.session.mistakes import first_mistake, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whispergpt.engine.messages import StreamPlan
+from whispergpt.engine.stream_plan import StreamPlan
 from whispergpt.server.link.places import Place
 from whispergpt.server.link.prompt_handle import PromptHandle
 from whispergpt.server.parameters import frames_for

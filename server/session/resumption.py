@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import StreamPlan
+from whispergpt.engine.stream_plan import StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.services import Services

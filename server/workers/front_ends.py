@@ -1,15 +1,10 @@
-"""The front ends as the hub sees them: started, told of the engines, replaced when they end, and cleared away."""
+"""The front ends together: as many as the settings say, told of the engines, replaced when they end, cleared away."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +21,11 @@ from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
 from whispergpt.server.workers.addresses import AddressKeeper
 from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.front_end_process import FrontEndProcess
 from whispergpt.server.workers.messages import (
     Answered,
     Asked,
     Beat,
-    Channel,
     Drain,
     EngineDown,
     EngineUp,
@@ -45,30 +40,6 @@ log = logs.get("server.front_ends")
 _LOOK_SECONDS = 1.0
 _MOST_FAILED_STARTS = 5
 """Starts in a row that may fail before a server that never served gives up."""
-
-
-@dataclass
-class FrontEndProcess:
-    """A front end that runs.
-
-    Attributes:
-        link: number of its links to the engines.
-        serving: set once it takes connections.
-        ended: set once its process has ended and everything is freed.
-        leaving: whether another takes over from it.
-    """
-
-    worker: str
-    lane: int
-    link: int
-    process: asyncio.subprocess.Process
-    channel: Channel
-    serving: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    leaving: bool = False
-    began: float = field(default_factory=time.monotonic)
-    last_beat: float = field(default_factory=time.monotonic)
-    late: int = 0
 
 
 class FrontEnds:
@@ -140,7 +111,7 @@ class FrontEnds:
         """End all of them at once."""
         self._draining = True
         for one in self._running.values():
-            self._kill(one)
+            one.kill()
         await self.all_ended()
         for task in self._tasks:
             task.cancel()
@@ -162,7 +133,7 @@ class FrontEnds:
         await self.all_serve()
         old.channel.post(Leave())
         longest = self._settings.drain_seconds + 3 * FLUSH_SECONDS
-        asyncio.get_running_loop().call_later(longest, self._kill, old)
+        asyncio.get_running_loop().call_later(longest, old.kill)
 
     # --- engines
 
@@ -192,7 +163,7 @@ class FrontEnds:
     def _link_lost(self, link: int) -> None:
         if one := self._running.get(link):
             log.error("a front end reads nothing from an engine", worker=one.worker)
-            self._kill(one)
+            one.kill()
 
     # --- processes
 
@@ -210,23 +181,8 @@ class FrontEnds:
         return min(free)
 
     async def _spawn(self, lane: int) -> None:
-        here, there = socket.socketpair()
-        with there:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "whispergpt.engine.child",
-                str(os.getpid()),
-                "whispergpt.server.workers.front_end",
-                str(there.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                pass_fds=(there.fileno(), self._board.descriptor),
-                start_new_session=True,
-            )
         self._links += 1
-        one = FrontEndProcess(str(lane), lane, self._links, process, await Channel.open(here, "hub"))
+        one = await FrontEndProcess.start(lane, self._links, self._board.descriptor)
         self._running[one.link] = one
         one.channel.post(
             Part(
@@ -253,7 +209,7 @@ class FrontEnds:
                 self._hear(one, message)
         except msgspec.ValidationError as error:
             log.error("a front end broke the protocol", worker=one.worker, error=str(error))
-        status = await self._end_of(one)
+        status = await one.end()
         self._free(one)
         say = log.info if self._draining or one.leaving or status == 0 else log.error
         say("front end ended", worker=one.worker, status=status)
@@ -292,15 +248,6 @@ class FrontEnds:
     async def _answer(self, one: FrontEndProcess, asked: Asked) -> None:
         one.channel.post(Answered(asked.question, await self._keeper.answer(asked.what)))
 
-    async def _end_of(self, one: FrontEndProcess) -> int:
-        """Wait for the end of a process that has closed its socket; returns its exit status."""
-        try:
-            async with asyncio.timeout(FLUSH_SECONDS):
-                return await one.process.wait()
-        except TimeoutError:
-            self._kill(one)
-            return await one.process.wait()
-
     def _free(self, one: FrontEndProcess) -> None:
         """Give back everything that a front end had which has ended."""
         del self._running[one.link]
@@ -319,17 +266,9 @@ class FrontEnds:
             seconds.common = self._past_seconds + time.process_time()
             await asyncio.sleep(_LOOK_SECONDS)
             for one in list(self._running.values()):
-                settings = self._settings
-                longest = settings.stall_seconds if one.serving.is_set() else settings.start_seconds
-                one.late = one.late + 1 if time.monotonic() - one.last_beat >= longest else 0
-                if one.late >= 2:  # twice, since after a stop of this process messages are still to be read
+                if one.hangs(self._settings):
                     log.error("a front end hangs", worker=one.worker)
-                    self._kill(one)
-
-    @staticmethod
-    def _kill(one: FrontEndProcess) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            one.process.kill()
+                    one.kill()
 
     def _go(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-import schemathesis
 from playwright.sync_api import Route, expect, sync_playwright
 
 from tests.support.audio import HOP, SPEECH, encode, samples_of, speech
@@ -47,6 +46,8 @@ def test_schemathesis_finds_nothing(server: str, tmp_path: Path) -> None:
 
 
 def test_answers_with_audio_are_as_the_schema_says(server: str) -> None:
+    import schemathesis  # here, because it takes a second, and each process of tests imports this module
+
     api = schemathesis.openapi.from_url(f"{server}/openapi.json")
     sent: dict[str, Any] = {"files": {"audio": ("audio", SECOND)}, "data": {"seconds": "0.1", "response_format": "mp3"}}
     played = requests.post(f"{server}/v1/play", **sent, timeout=60)

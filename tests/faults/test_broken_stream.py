@@ -14,15 +14,15 @@ from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, leaf, map_state
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.native.library import NativeError
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.engine.streams.slots import Slots
@@ -134,7 +134,7 @@ def test_a_command_that_fails_ends_what_it_names(engine: Engine, monkeypatch: py
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
         for number in (7, 8):
-            worker.handle(m.StartStream(number, 1, m.StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
+            worker.handle(m.StartStream(number, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         with monkeypatch.context() as broken:
             broken.setattr(engine, "change_sampling", full)
@@ -155,7 +155,7 @@ def test_the_worker_says_so(engine: Engine) -> None:
     try:
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
-        worker.handle(m.StartStream(7, 1, m.StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
+        worker.handle(m.StartStream(7, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         poison(engine, 0)
         worker.turn()

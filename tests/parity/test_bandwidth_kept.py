@@ -17,9 +17,9 @@ from whispergpt.engine.audio.audio_file import read_audio
 from whispergpt.engine.config import NO_LIMIT
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.low_pass import coefficients
-from whispergpt.engine.messages import SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.prompts.resume import ResumeError
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 
 Pcm = npt.NDArray[np.int16]

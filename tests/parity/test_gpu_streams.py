@@ -14,10 +14,10 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import SamplingDefaults
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.gpu import step as gpu_step
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.stream_plan import SamplingParams
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams, StreamPlan
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm.own_sound import OWN, PROMPT_FRAMES, STRETCH_FRAMES, OwnVoice, with_own_sound

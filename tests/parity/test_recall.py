@@ -12,7 +12,6 @@ import torch
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, Dtype, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
-from whispergpt.engine.messages import DecoderState, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.model.code_history import CodeHistory
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -24,6 +23,7 @@ from whispergpt.engine.prompts.resume import (
     pack_codes,
     unpack_codes,
 )
+from whispergpt.engine.stream_plan import DecoderState, SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 
 WINDOW = 64
@@ -133,8 +133,9 @@ def test_an_exact_memory_changes_no_bit(prompt_seconds: float, dtype: Dtype) -> 
     assert (snapshots[0].decoder_state.start > 0) == (prompt_seconds == 9.0) and snapshots[
         600
     ].decoder_state.start >= 600 - reach - 75
+    second = engine_of(2, True, dtype)
     for number, start in enumerate((75, 600), 2):
-        snapshot, second = snapshots[start], engine_of(2, True, dtype)
+        snapshot = snapshots[start]
         for hop in (start, start + 75):  # and once more, from what the second one remembers
             plan = StreamPlan(SAMPLING, frames_in_all - hop, first_frame=hop, snapshots=True)
             recalled = Stream(number, second.resume(snapshot).finish(), plan, credit=None)

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.kernels import kernels_expected
 from whispergpt.engine.engine import TILE, Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.native.library import NativeError
 from whispergpt.engine.prompts.prompt import Prompt, Stage
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.scheduler import Stream
 
 SEEDS = 10

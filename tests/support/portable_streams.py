@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
-from whispergpt.engine.messages import SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 
 SAMPLING = SamplingParams(seed=5, temperature=0.9, top_k=0, top_p=0.95)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from whispergpt.engine.messages import ModelInfo, Pace, SamplingParams, StreamPlan
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
 from whispergpt.server.access.api_keys import add_key, digest_of
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.admission.held_bytes import Pot, Share

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from websockets.frames import Frame, Opcode
 
-from whispergpt.engine.messages import ModelInfo, SamplingParams, StreamPlan
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.load.ogg import OPUS_RATE, granules
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.encoders import encoder

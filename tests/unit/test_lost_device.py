@@ -16,10 +16,11 @@ from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device, pick_device
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.process import worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.prompt import PromptEncoder
+from whispergpt.engine.stream_plan import SamplingParams
 
 LOST = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later."
 SENTENCE = (
@@ -124,7 +125,7 @@ def test_neither_prompts_nor_starts_go_on_without_the_device(engine: Engine, mon
     desk.close()
     monkeypatch.setattr(desk, "drop", lose)
     with pytest.raises(RuntimeError, match="CUDA error"):
-        worker.Worker({}, print, desk, None).handle(m.DropPrompt(1))  # type: ignore[arg-type]
+        Worker({}, print, desk, None).handle(m.DropPrompt(1))  # type: ignore[arg-type]
 
 
 def test_the_engines_process_says_so_and_ends(

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from whispergpt.engine.messages import ModelInfo, SamplingParams, StreamPlan
+from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback, PlayingStreams
 from whispergpt.server.link.stream_handle import StreamHandle

@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from whispergpt.engine.messages import DecoderState, ModelInfo, SamplingParams, Snapshot, SnapshotTaken
+from whispergpt.engine.messages import ModelInfo, SnapshotTaken
+from whispergpt.engine.stream_plan import DecoderState, SamplingParams, Snapshot
 from whispergpt.server.errors import ApiError
 from whispergpt.server.tokens.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of
 

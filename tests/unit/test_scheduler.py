@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from whispergpt.engine.messages import Pace, SamplingParams, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHORT_LEAD_SECONDS, Scheduler, Stream
 
 SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import Pace, SamplingParams, StreamPlan
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import (
     CATCH_UP,
     FEW,

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from whispergpt.engine.backends.prompt_path import PromptState
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
-from whispergpt.engine.messages import SamplingParams
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.row_layout import LINE, whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, map_state, state_bytes
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.prompts.prompt import Prompt
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.slots import Slots
 
 CPU = torch.device("cpu")

@@ -21,11 +21,12 @@ import zmq
 from whispergpt.engine import messages as m
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.process.worker import Worker
+from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.capacity import MOST_LOAD, Capacity, StepCost
 
-SAMPLING = m.SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
+SAMPLING = SamplingParams(seed=1, temperature=0.9, top_k=0, top_p=0.95)
 PROMPT = (np.random.default_rng(0).normal(0, 0.1, 24_000)).astype("<f4").tobytes()
 
 
@@ -111,7 +112,7 @@ def test_a_prompt_and_its_stream(peer: Peer) -> None:
     assert ready.frames == 75 and len(ready.decoded) == 75 * 640
     unasked = peer.prompt(2)
     assert unasked.frames == 75 and unasked.decoded == b"", "samples that nobody asks for are not sent"
-    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=7)), m.DropPrompt(1))
+    peer.tell(m.StartStream(1, 1, StreamPlan(SAMPLING, frames=7)), m.DropPrompt(1))
     events = peer.turn(9)
     frames = frames_of(events, 1)
     assert [f.index for f in frames] == list(range(7))
@@ -121,7 +122,7 @@ def test_a_prompt_and_its_stream(peer: Peer) -> None:
 
 def test_cancelled_stream_frees_its_slot_within_one_frame(peer: Peer) -> None:
     peer.prompt(1)
-    peer.tell(*(m.StartStream(n, 1, m.StreamPlan(SAMPLING, frames=None)) for n in (1, 2, 3)))
+    peer.tell(*(m.StartStream(n, 1, StreamPlan(SAMPLING, frames=None)) for n in (1, 2, 3)))
     peer.turn()
     assert peer.load() == (2, 1)
     peer.tell(m.CancelStream(1))
@@ -134,7 +135,7 @@ def test_cancelled_stream_frees_its_slot_within_one_frame(peer: Peer) -> None:
 
 def test_unread_stream_stops_at_its_credit_and_goes_on(peer: Peer) -> None:
     peer.prompt(1)
-    peer.tell(m.StartStream(50, 1, m.StreamPlan(SAMPLING, frames=None)))
+    peer.tell(m.StartStream(50, 1, StreamPlan(SAMPLING, frames=None)))
     events = peer.turn(m.CREDIT_FRAMES + 20)
     assert len(frames_of(events, 50)) == m.CREDIT_FRAMES
     assert peer.worker.turn() is None
@@ -148,10 +149,10 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
     monkeypatch.setattr(peer.worker, "_capacity", capacity)
     peer.prompt(1)
     peer.tell(
-        m.StartStream(1, 1, m.StreamPlan(SAMPLING, None, "realtime")),
-        m.StartStream(2, 1, m.StreamPlan(SAMPLING, None, "realtime")),
+        m.StartStream(1, 1, StreamPlan(SAMPLING, None, "realtime")),
+        m.StartStream(2, 1, StreamPlan(SAMPLING, None, "realtime")),
     )
-    peer.tell(m.StartStream(3, 1, m.StreamPlan(SAMPLING, frames=40)))
+    peer.tell(m.StartStream(3, 1, StreamPlan(SAMPLING, frames=40)))
     events = peer.turn(160)
     assert [e.stream_id for e in events if isinstance(e, m.StreamStarted)] == [1, 3]
     assert next(e.most_listened for e in events if isinstance(e, m.Load)) == 1
@@ -165,7 +166,7 @@ def test_a_real_time_stream_waits_for_time_and_a_fast_one_does_not(peer: Peer, m
 def test_who_goes_on_elsewhere_knows_of_a_change_at_once(peer: Peer) -> None:
     """Not at the next full second: what was made between would be made again with the old seed."""
     peer.prompt(1)
-    peer.tell(m.StartStream(1, 1, m.StreamPlan(SAMPLING, frames=30, snapshots=True)))
+    peer.tell(m.StartStream(1, 1, StreamPlan(SAMPLING, frames=30, snapshots=True)))
     while len(frames_of(peer.said, 1)) < 10:
         peer.turn()
     other = msgspec.structs.replace(SAMPLING, seed=SAMPLING.seed + 1)
@@ -184,7 +185,7 @@ def test_prompts_that_fail_say_why(peer: Peer) -> None:
     failed = {e.prompt_id: e for e in peer.said if isinstance(e, m.PromptFailed)}
     assert {n: e.code for n, e in failed.items()} == {1: "unknown_model", 2: "too_short", 3: "too_long"}
     assert "nonesuch" in failed[1].message
-    peer.tell(m.StartStream(60, 2, m.StreamPlan(SAMPLING, frames=5)))
+    peer.tell(m.StartStream(60, 2, StreamPlan(SAMPLING, frames=5)))
     assert [e.status for e in ended(peer.said, 60)] == ["failed"]
 
 
@@ -198,7 +199,7 @@ def test_what_is_not_known_is_ignored(peer: Peer) -> None:
 def test_a_stream_goes_on_while_a_prompt_is_encoded(peer: Peer) -> None:
     """A fast one too, in real time: it leaves the rest of the processors to the prompt."""
     peer.prompt(1)
-    peer.tell(m.StartStream(70, 1, m.StreamPlan(SAMPLING, frames=None)))
+    peer.tell(m.StartStream(70, 1, StreamPlan(SAMPLING, frames=None)))
     peer.tell(m.OpenPrompt(2, "speech"), *[m.AppendPrompt(2, PROMPT)] * 30, m.CommitPrompt(2))
     turns = frames = 0
     while not any(isinstance(e, m.PromptReady) and e.prompt_id == 2 for e in peer.said):
@@ -250,10 +251,10 @@ def test_a_real_process_loads_plays_and_drains(endpoint: str) -> None:
             assert (ready.models[0].id, ready.models[0].slots) == ("speech", 3)
             for command in (m.OpenPrompt(1, "speech"), m.AppendPrompt(1, PROMPT), m.CommitPrompt(1)):
                 socket.send(m.pack(command))
-            socket.send(m.pack(m.StartStream(1, 1, m.StreamPlan(SAMPLING, 4))))
+            socket.send(m.pack(m.StartStream(1, 1, StreamPlan(SAMPLING, 4))))
             while not isinstance(event := receive(socket), m.PromptReady):
                 pass
-            socket.send(m.pack(m.StartStream(2, 1, m.StreamPlan(SAMPLING, 4))))
+            socket.send(m.pack(m.StartStream(2, 1, StreamPlan(SAMPLING, 4))))
             socket.send(m.pack(m.Drain()))
             while not (isinstance(event, m.StreamEnded) and event.stream_id == 2):
                 event = receive(socket)
@@ -277,7 +278,7 @@ def test_each_link_hears_of_its_own_streams_and_takes_them_with_it(endpoint: str
                 first.send(m.pack(m.OpenLink(link, addresses[link])))
             for link, socket in enumerate(others, 1):
                 assert isinstance(receive(socket), m.Ready)
-                one, plan = m.first_id(link), m.StreamPlan(SAMPLING, None)
+                one, plan = m.first_id(link), StreamPlan(SAMPLING, None)
                 for command in (m.OpenPrompt(one, "speech"), m.AppendPrompt(one, PROMPT), m.CommitPrompt(one)):
                     socket.send(m.pack(command))
                 while not isinstance(event := receive(socket), m.PromptReady):

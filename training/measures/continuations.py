@@ -17,7 +17,7 @@ from whispergpt.engine.batch import generate_all
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SamplingParams
+from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.training.measures.faults import fault_figures, with_shares
 from whispergpt.training.measures.prompts import CutPrompt
 from whispergpt.training.measures.report import Figures, Keeper, means
