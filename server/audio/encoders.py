@@ -15,6 +15,7 @@ import av
 from msgspec.structs import replace
 
 from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.server.audio.ogg import page
 from whispergpt.server.audio.provenance import Provenance, comment_of, title_of
 
 Format = Literal["wav", "flac", "mp3", "opus", "pcm"]
@@ -32,10 +33,17 @@ _CODECS: dict[Format, tuple[str, str, int | None]] = {
     "mp3": ("mp3", "libmp3lame", 64_000),
     "opus": ("ogg", "libopus", 48_000),
 }
-_LIVE_OPUS = {"compression_level": "1", "vbr": "constrained"}
+_PACKET_MILLISECONDS = 80
+_LIVE_OPUS = {
+    "compression_level": "1",
+    "vbr": "constrained",
+    "frame_duration": str(_PACKET_MILLISECONDS),
+    "b": "49000",
+}
 """Options of libopus for audio that is sent while it is made. Complexity 1 takes a third of the processor time of 10,
 which whole files have, and finds attacks as that does; 0 does not. Without the constraint it takes a fifth more bytes.
-PESQ of a recording of speech is 4.28, and 4.47 at complexity 10."""
+PESQ of a recording of speech is 4.28, and 4.47 at complexity 10. A packet for each page saves a tenth of the time that
+packets of 20 ms take. At 49 kbit/s it has the size and the sound of theirs at 48: PESQ of 24 recordings is 4.11."""
 LOSSY: frozenset[Format] = frozenset({"mp3", "opus"})
 LIBRARY = "libavcodec " + ".".join(map(str, av.library_versions["libavcodec"]))
 """Name and version of the library that encodes."""
@@ -67,7 +75,7 @@ def encoder(wanted: Format, total_samples: int, made: Provenance | None = None) 
         return _RawEncoder(_wav_header(None))
     if wanted == "flac":
         return _StreamedFlacEncoder(total_samples, made)
-    return _CodecEncoder(wanted, _Sink(), made)
+    return _LiveOpusEncoder(made) if wanted == "opus" else _CodecEncoder(wanted, _Sink(), made)
 
 
 def joinable_encoder(wanted: Format) -> tuple[bytes, Encoder]:
@@ -77,7 +85,7 @@ def joinable_encoder(wanted: Format) -> tuple[bytes, Encoder]:
     if wanted == "flac":
         encoding = _StreamedFlacEncoder(0)  # samples that are not known
     else:
-        encoding = _CodecEncoder(wanted, _Sink(), joinable=True) if wanted in _CODECS else encoder(wanted, 0)
+        encoding = _CodecEncoder(wanted, _Sink(), joinable=True) if wanted == "mp3" else encoder(wanted, 0)
     return encoding.take_head(), encoding
 
 
@@ -164,10 +172,10 @@ class _CodecEncoder:
         if made:
             comment = comment_of(in_format(made, wanted))
             self._container.metadata.update({"title": title_of(made), "comment": comment})
-        live = codec == "libopus" and isinstance(sink, _Sink)
+        live = _LIVE_OPUS if isinstance(self, _LiveOpusEncoder) else {}
         # A frame of mp3 may otherwise need bytes of the frames before it.
-        alone = {"reservoir": "0"} if joinable and wanted == "mp3" else {}
-        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options=_LIVE_OPUS if live else alone)
+        alone = {"reservoir": "0"} if joinable else {}
+        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options=live | alone)
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
         self._stream.layout = "mono"
@@ -183,18 +191,21 @@ class _CodecEncoder:
         return head
 
     def push(self, pcm: bytes) -> bytes:
-        samples = len(pcm) // 2
-        frame = av.AudioFrame(self._stream.format.name, "mono", samples)
-        frame.planes[0].update(pcm)
-        frame.sample_rate, frame.pts = SAMPLE_RATE, self._at
-        self._at += samples
-        self._container.mux(self._stream.encode(frame))
+        self._container.mux(self._encoded(pcm))
         return self._ready()
 
     def finish(self) -> bytes:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         return self._ready()
+
+    def _encoded(self, pcm: bytes) -> list[av.Packet[av.AudioStream]]:
+        samples = len(pcm) // 2
+        frame = av.AudioFrame(self._stream.format.name, "mono", samples)
+        frame.planes[0].update(pcm)
+        frame.sample_rate, frame.pts = SAMPLE_RATE, self._at
+        self._at += samples
+        return self._stream.encode(frame)
 
     def _ready(self) -> bytes:
         ready = self._sink.take() if isinstance(self._sink, _Sink) else b""
@@ -213,3 +224,33 @@ class _StreamedFlacEncoder(_CodecEncoder):
         fields = int.from_bytes(head[self._LENGTH], "big")
         head[self._LENGTH] = (fields >> 36 << 36 | total_samples).to_bytes(8, "big")
         self._head = bytes(head)
+
+
+class _LiveOpusEncoder(_CodecEncoder):
+    """Live Opus, whose pages are written here: libavformat takes a tenth of the encoder's time for them."""
+
+    _HEAD_PAGES = 2
+    """OpusHead and OpusTags (RFC 7845, section 3); pages are numbered from 0."""
+    _SERIAL, _PRE_SKIP = slice(14, 18), slice(38, 40)
+    """Fields of the first page: serial number, and samples at 48 kHz that a decoder drops at the beginning."""
+
+    def __init__(self, made: Provenance | None = None) -> None:
+        super().__init__("opus", _Sink(), made)
+        self._serial = int.from_bytes(self._head[self._SERIAL], "little")
+        self._pre_skip = int.from_bytes(self._head[self._PRE_SKIP], "little")
+        self._pages = 0
+
+    def push(self, pcm: bytes) -> bytes:
+        return self._paged(self._encoded(pcm))
+
+    def finish(self) -> bytes:
+        return self._paged(self._stream.encode(None), last=True)
+
+    def _paged(self, packets: list[av.Packet[av.AudioStream]], last: bool = False) -> bytes:
+        pages: list[bytes] = []
+        for packet in packets:
+            self._pages += 1
+            ends = last and packet is packets[-1]
+            samples = self._pre_skip + self._at * 2 if ends else self._pages * _PACKET_MILLISECONDS * 48
+            pages.append(page(bytes(packet), samples, self._serial, self._HEAD_PAGES + self._pages - 1, ends))
+        return b"".join([self.take_head(), *pages]) if pages else b""

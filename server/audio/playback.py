@@ -11,12 +11,14 @@ from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
 
-_MESSAGE_FRAMES = 6
-"""Frames (80 ms) that one message holds at most."""
+MESSAGE_FRAMES = 6
+"""Frames (80 ms) that one message of samples holds at most."""
+OPUS_FRAMES = 12
+"""Frames (160 ms) that one message of Opus holds at most: two of its pages."""
 _LEAST_FRAMES = 3
 """Frames (40 ms) that a message holds at least, the first one aside: smaller ones cost too much to send."""
 _SAFE_LEAD_SECONDS = 0.25
-"""Lead in seconds from which messages are filled before they are sent, which saves most of them."""
+"""Lead in seconds from which messages of 80 ms are filled before they are sent, and twice that for 160 ms."""
 
 
 class PlayingStreams:
@@ -81,8 +83,8 @@ class Playback:
             self.sent(len(frames))
         return b"".join(frames)
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """Yield the stream's s16le samples: one frame at once, then three to six together. Their sender calls ``sent``.
+    async def messages(self, most: int = MESSAGE_FRAMES) -> AsyncIterator[bytes]:
+        """Yield the stream's s16le samples: one frame at once, then three to ``most``. Their sender calls ``sent``.
 
         Raises:
             ApiError: the stream failed.
@@ -91,14 +93,15 @@ class Playback:
             self._skipped -= len(known)
         limit = 1
         while True:
-            at_least = limit if self.lead > _SAFE_LEAD_SECONDS else min(limit, _LEAST_FRAMES)
+            filled = int(self.lead / _SAFE_LEAD_SECONDS) * MESSAGE_FRAMES
+            at_least = min(limit, max(_LEAST_FRAMES, filled))
             frames = await self._stream.take(limit, at_least)
             if not frames:
                 return
             self.first_frame_seconds = self.first_frame_seconds or time.perf_counter() - self._began
             self.handed += len(frames)
             yield b"".join(frames)
-            limit = _MESSAGE_FRAMES
+            limit = most
 
     @property
     def sounds(self) -> bool:

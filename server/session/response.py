@@ -16,7 +16,7 @@ from whispergpt.engine.messages import SnapshotTaken
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder
-from whispergpt.server.audio.playback import Playback
+from whispergpt.server.audio.playback import MESSAGE_FRAMES, OPUS_FRAMES, Playback
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, engine_lost, wrong_order
 from whispergpt.server.feeds.feed import Checkpoint, Feed
 from whispergpt.server.link.stream_handle import Status, StreamHandle
@@ -259,7 +259,7 @@ class StreamResponse:
         settings, slow = self._services.settings, self._services.metrics.slow_client
         policy = settings.slow_reader if realtime else "pause"  # nobody can take as fast as the machine makes
         opus = encoder("opus", 0) if self._request.output == "opus" else None
-        messages = self._shared(playback.messages())
+        messages = self._shared(playback.messages(MESSAGE_FRAMES if opus is None else OPUS_FRAMES))
         late_dropped = latest(messages, settings.slow_seconds) if policy == "drop" else every(messages)
         async with aclosing(late_dropped) as audio:
             async for dropped, pcm in audio:
