@@ -70,7 +70,7 @@ class Metrics:
         )
         self.largest_gap = self._histogram(
             "largest_message_gap_seconds",
-            "Largest time of one stream by which a message came later than the audio of the message before lasts",
+            "Longest gap that a listener of one realtime stream heard, whose player buffers 50 ms; 0 without one",
             ("model", "route"),
             _WAIT_BUCKETS,
         )
