@@ -119,9 +119,11 @@ def load(
 
 
 def _tell(url: str, planned: str, report: LoadReport, as_json: bool) -> None:
-    """Print what was heard."""
+    """Print what was heard; without a listener, JSON alone."""
     if as_json:
         typer.echo(json.dumps(report.as_json()))
+        return
+    if not report.records:
         return
     console = Console()
     console.print(summary_table(url, report.seconds, planned, report.summary))
