@@ -141,7 +141,7 @@ class Playback:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
         if self.sounds and self._realtime:
             self._player.end(self._now - self._paused_seconds, complete=self._stream.status == "completed")
-            self._keep_largest_gap()
+            self._count_gaps()
             self._metrics.largest_gap.labels(self._stream.model.id, self._route).observe(self._largest_gap)
 
     def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
@@ -164,7 +164,6 @@ class Playback:
             self._metrics.time_to_first_audio.labels(model, self._route).observe(waited, exemplar)
             self._tracing.past("first_audio", waited)
         elif self.sounds and self._realtime and (behind := -self.lead) > 0:
-            self._metrics.underruns.labels(model).inc()
             self._plays_since += behind  # the player waited that long and goes on from here
         self.frames += count
 
@@ -179,10 +178,11 @@ class Playback:
         """Hand the player what was gathered; pauses stop its clock."""
         self._player.arrive(self._now - self._paused_seconds, self._gathered_frames / FRAME_RATE)
         self._gathered_frames = 0
-        self._keep_largest_gap()
+        self._count_gaps()
 
-    def _keep_largest_gap(self) -> None:
-        """Forget all gaps of the player but the longest, because their number has no bound."""
-        if self._player.gaps:
+    def _count_gaps(self) -> None:
+        """Count the player's new gaps if they are heard, and forget all but the longest, whose number has no bound."""
+        if self._realtime and self._player.gaps:
+            self._metrics.underruns.labels(self._stream.model.id).inc(len(self._player.gaps))
             self._largest_gap = max(self._largest_gap, self._player.largest_gap)
-            self._player.gaps.clear()
+        self._player.gaps.clear()

@@ -81,18 +81,19 @@ def hear_while_the_engine_stops(small: ServerProcess, after: float, seconds: flo
 def test_gaps_count_where_they_are_heard(small: ServerProcess) -> None:
     """A pause of the engine shorter than the lead is no gap, and a longer one as long a gap as the player's."""
 
-    def gaps() -> tuple[float, float, float]:
+    def gaps() -> tuple[float, float, float, float]:
         wait_for_idle(small.url)
         metrics, name = Metrics(small.url), "whispergpt_largest_message_gap_seconds"
-        buckets = metrics.sum(f"{name}_bucket", le="0.05")
-        return metrics.sum(f"{name}_count"), buckets, metrics.sum(f"{name}_sum")
+        continuous, underruns = metrics.sum(f"{name}_bucket", le="0.05"), metrics.sum("whispergpt_underruns_total")
+        return metrics.sum(f"{name}_count"), continuous, underruns, metrics.sum(f"{name}_sum")
 
-    streams, continuous, total = gaps()
+    streams, continuous, underruns, total = gaps()
     unheard = hear_while_the_engine_stops(small, after=0.9, seconds=0.5)
-    assert unheard.gaps == [] and gaps() == (streams + 1, continuous + 1, total)
+    assert unheard.gaps == [] and gaps() == (streams + 1, continuous + 1, underruns, total)
     heard = hear_while_the_engine_stops(small, after=0.9, seconds=2.5)
-    assert heard.largest_gap > 0.5
-    assert gaps() == (streams + 2, continuous + 1, pytest.approx(total + heard.largest_gap, abs=0.3))
+    assert len(heard.gaps) == 1 and heard.largest_gap > 0.5
+    longest = pytest.approx(total + heard.largest_gap, abs=0.3)
+    assert gaps() == (streams + 2, continuous + 1, underruns + 1, longest)
 
 
 def test_no_capacity(small: ServerProcess) -> None:
