@@ -22,8 +22,8 @@ from whispergpt_client.stream import Stream
 
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess, processor_seconds
 from whispergpt.engine.config import SAMPLE_RATE
+from whispergpt.engine.playback_clock import PlaybackClock
 from whispergpt.load.example import PROMPT
-from whispergpt.load.playback_clock import PlaybackClock
 
 _BUFFER_SECONDS = 0.25
 _ARRIVALS_A_SECOND = 500

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
 from whispergpt.cli.options import expand_options
+from whispergpt.engine.playback_clock import BUFFER_SECONDS
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
@@ -54,7 +55,7 @@ class Plan:
         typer.Option(
             min=0, max=10_000, help="Audio that players buffer before they play; 0 plays the first frame at once."
         ),
-    ] = 50.0
+    ] = 1e3 * BUFFER_SECONDS
     seed: Annotated[int, typer.Option(min=0, help="Seed of arrivals, lengths and behaviour.")] = 0
 
     @property
@@ -118,9 +119,11 @@ def load(
 
 
 def _tell(url: str, planned: str, report: LoadReport, as_json: bool) -> None:
-    """Print what was heard."""
+    """Print what was heard; without a listener, JSON alone."""
     if as_json:
         typer.echo(json.dumps(report.as_json()))
+        return
+    if not report.records:
         return
     console = Console()
     console.print(summary_table(url, report.seconds, planned, report.summary))

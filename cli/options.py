@@ -30,7 +30,7 @@ _PHRASES = (
 )
 """Phrases of pydantic, as patterns, and what stands for them."""
 _ALIKE = (
-    ("--seconds", "--duration", "--length", "--len", "--time"),
+    ("--seconds", "--duration", "--length", "--len", "--time", "-d"),
     ("--output", "--out", "--to", "--file", "--outfile", "--destination"),
     ("--temperature", "--temp", "-t"),
     ("--top-k", "--topk", "-k"),

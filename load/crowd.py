@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from whispergpt.engine.playback_clock import PlaybackClock
 from whispergpt.load.listener import Listener, Output
 from whispergpt.load.plan import Visit
-from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.reach import key_headers
 from whispergpt.load.record import ListenerRecord, Summary, sum_up
 from whispergpt.load.voices import Voices

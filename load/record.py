@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from whispergpt.engine.playback_clock import PlaybackClock
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.plan import Visit
-from whispergpt.load.playback_clock import PlaybackClock
 
 Outcome: TypeAlias = Literal["waiting", "playing", "completed", "left", "refused", "failed"]
 C50_SECONDS = 0.05

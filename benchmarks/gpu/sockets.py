@@ -11,6 +11,7 @@ from whispergpt.benchmarks.attacks.tools.server_process import ROOT, ServerProce
 from whispergpt.benchmarks.gpu.options import Options, Tell
 from whispergpt.benchmarks.gpu.part import Trials
 from whispergpt.benchmarks.ours import PROMPT_SECONDS
+from whispergpt.engine.playback_clock import BUFFER_SECONDS
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
@@ -20,8 +21,6 @@ from whispergpt.load.record import ListenerRecord, sum_up
 
 RATE = 20.0
 """Requests a second of the second measurement."""
-BUFFER_SECONDS = 0.05
-"""Audio that each player has before it plays."""
 IN_ONE_PROCESS = 400
 """Most listeners of one process, so that the generator is not late itself."""
 _APART_SECONDS = 0.5

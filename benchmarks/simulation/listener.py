@@ -15,17 +15,15 @@ from whispergpt.benchmarks.simulation.router import Router
 from whispergpt.benchmarks.simulation.stream import SimulatedStream
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import SNAPSHOT_EVERY
+from whispergpt.engine.playback_clock import BUFFER_SECONDS, PlaybackClock
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.load.plan import Visit
-from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.record import ListenerRecord, Outcome
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.places import Place
 from whispergpt.server.link.prompt_handle import PromptHandle
 
-BUFFER_SECONDS = 0.05
-"""Seconds that a player buffers before it plays, as in ``whispergpt.benchmarks.attacks``."""
 PIECE_SECONDS = 0.1
 """Length of a live prompt's pieces; one piece is left to be encoded at the commit."""
 SPOKEN_SECONDS = 1.0

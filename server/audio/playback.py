@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.messages import CREDIT_FRAMES
+from whispergpt.engine.playback_clock import BUFFER_SECONDS, PlaybackClock
 from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.observe.tracing import Tracing
@@ -65,9 +66,11 @@ class Playback:
         self._last = began
         self._paused_at: float | None = None
         self._paused_seconds = 0.0
-        self._message_at, self._message_frames, self._gathered_frames = began, 0, 0
-        self._largest_gap: float | None = None
-        """Largest seconds between two messages beyond the audio of the former; None before the second."""
+        self._player = PlaybackClock(BUFFER_SECONDS)
+        self._gathered_frames = 0
+        """Frames that a codec holds and gave nothing out of yet."""
+        self._largest_gap = 0.0
+        """Longest gap of the player so far, in seconds."""
 
     async def all(self) -> bytes:
         """Return the whole stream at once; it counts as handed to the socket at its end.
@@ -113,8 +116,12 @@ class Playback:
         """Return the seconds of audio that are sent and not played yet, if playback began with the first."""
         if not self.sounds:
             return 0.0
-        now = time.perf_counter() if self._paused_at is None else self._paused_at
-        return self.frames / FRAME_RATE - (now - self._plays_since)
+        return self.frames / FRAME_RATE - (self._now - self._plays_since)
+
+    @property
+    def _now(self) -> float:
+        """Return the time on ``time.perf_counter``'s clock, which stands still during a pause."""
+        return time.perf_counter() if self._paused_at is None else self._paused_at
 
     @property
     def realtime_factor(self) -> float:
@@ -130,13 +137,14 @@ class Playback:
             stood = time.perf_counter() - self._paused_at
             self._paused_at, self._paused_seconds = None, self._paused_seconds + stood
             self._plays_since += stood
-            self._message_at += stood
 
     def finish(self) -> None:
-        """Record the real-time factor and the largest gap between messages."""
+        """Record the real-time factor, and the longest gap that a listener in real time heard."""
         if self.frames:
             self._metrics.realtime_factor.labels(self._stream.model.id).observe(self.realtime_factor)
-        if self._largest_gap is not None:
+        if self.sounds and self._realtime:
+            self._player.end(self._now - self._paused_seconds, complete=self._stream.status == "completed")
+            self._count_gaps()
             self._metrics.largest_gap.labels(self._stream.model.id, self._route).observe(self._largest_gap)
 
     def sent(self, count: int, dropped: int = 0, gathering: bool = False) -> None:
@@ -151,7 +159,7 @@ class Playback:
         model = self._stream.model.id
         self._gathered_frames += count
         if not gathering:
-            self._note_message(now)
+            self._play_gathered()
         if not self.sounds and not gathering:
             self.first_audio_seconds, self._plays_since = now - self._began - self._paused_seconds, now
             # Exemplars lead from a metric to the traces behind it.
@@ -159,7 +167,6 @@ class Playback:
             self._metrics.time_to_first_audio.labels(model, self._route).observe(waited, exemplar)
             self._tracing.past("first_audio", waited)
         elif self.sounds and self._realtime and (behind := -self.lead) > 0:
-            self._metrics.underruns.labels(model).inc()
             self._plays_since += behind  # the player waited that long and goes on from here
         self.frames += count
 
@@ -167,10 +174,18 @@ class Playback:
         """Note that the codec gave out the last that it held: of a short stream that is everything."""
         if self.frames and not self.sounds:
             self.sent(0)
+        elif self._gathered_frames:
+            self._play_gathered()
 
-    def _note_message(self, now: float) -> None:
-        """Note the gap before a message that was handed to the socket."""
-        if self.sounds:
-            gap = now - self._message_at - self._message_frames / FRAME_RATE
-            self._largest_gap = max(self._largest_gap or 0.0, gap)
-        self._message_at, self._message_frames, self._gathered_frames = now, self._gathered_frames, 0
+    def _play_gathered(self) -> None:
+        """Hand the player what was gathered; pauses stop its clock."""
+        self._player.arrive(self._now - self._paused_seconds, self._gathered_frames / FRAME_RATE)
+        self._gathered_frames = 0
+        self._count_gaps()
+
+    def _count_gaps(self) -> None:
+        """Count the player's new gaps if they are heard, and forget all but the longest, whose number has no bound."""
+        if self._realtime and self._player.gaps:
+            self._metrics.underruns.labels(self._stream.model.id).inc(len(self._player.gaps))
+            self._largest_gap = max(self._largest_gap, self._player.largest_gap)
+        self._player.gaps.clear()

@@ -90,9 +90,10 @@ def _javascript(call: Call) -> str:
         ]
     asked = f", {{ {', '.join(options)} }}" if options else ""
     shown = {"json": "console.log(await answer.json());", "text": "console.log(await answer.text());"}
+    take = shown.get(call.answer, f'await writeFile("{call.answer}", Buffer.from(await answer.arrayBuffer()));')
     lines += [
         f'const answer = await fetch("{call.url}"{asked});',
-        "if (!answer.ok) throw new Error((await answer.json()).error.message);",
-        shown.get(call.answer, f'await writeFile("{call.answer}", Buffer.from(await answer.arrayBuffer()));'),
+        f"if (answer.ok) {take}",
+        "else console.error((await answer.json()).error.message);",
     ]
     return "\n".join(lines) + "\n"

@@ -70,7 +70,7 @@ class Metrics:
         )
         self.largest_gap = self._histogram(
             "largest_message_gap_seconds",
-            "Largest time of one stream by which a message came later than the audio of the message before lasts",
+            "Longest gap of one realtime stream, heard as underruns_total counts gaps; 0 without one",
             ("model", "route"),
             _WAIT_BUCKETS,
         )
@@ -118,7 +118,9 @@ class Metrics:
             "prompt_cache_lookups", "Prompts, by whether their encoding was remembered", ("model", "outcome")
         )
         self.rejected = self._counter("rejected", "Requests refused, by the error's code", ("reason",))
-        self.underruns = self._counter("underruns", "Times a realtime stream fell behind playback", ("model",))
+        self.underruns = self._counter(
+            "underruns", "Gaps heard by listeners of realtime streams whose players buffer 50 ms", ("model",)
+        )
         self.listener_underruns = self._counter(
             "listener_underruns", "Times a listener ran dry, as it says by playback.report", ("model",)
         )

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.metrics import wait_for_idle
 from whispergpt.benchmarks.attacks.tools.server_process import ROOT, ServerProcess
+from whispergpt.cli.main import main
 
 
 def load(url: str, *arguments: str) -> dict[str, Any]:
@@ -57,6 +58,13 @@ def test_processes_share_a_plan_and_a_clock(server: str) -> None:
     continuous = sum(one["largest_gap_ms"] <= 50 for one in listeners)
     assert heard["c50"] == continuous / 5
     wait_for_idle(server)
+
+
+def test_a_run_to_which_nobody_comes_is_one_sentence(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["load", server, "--streams", "0.01", "--duration", "1"])
+    told = "whispergpt load: No listener came; give a longer --duration or more --streams.\n"
+    assert (ended.value.code, *capsys.readouterr()) == (1, "", told)
 
 
 def test_refusals_are_counted_with_the_servers_words() -> None:

@@ -71,9 +71,9 @@ def test_metrics_count_what_happened(server: str, client: Client) -> None:
     wait_for_idle(server)
     before = Metrics(server)
     frames = 75
-    for _ in range(2):
+    for pace in ("realtime", "fast"):
         client.continue_file(SPEECH, seconds=1)
-        list(client.stream(SPEECH, seconds=1, pace="fast"))
+        list(client.stream(SPEECH, seconds=1, pace=pace))
     wait_for_idle(server)
     after = Metrics(server)
 
@@ -101,7 +101,7 @@ def test_metrics_count_what_happened(server: str, client: Client) -> None:
     assert after.sum("whispergpt_streams_active") == 0
     assert after.sum("whispergpt_streams_waiting") == 0
     assert after.sum("whispergpt_slots") >= 1
-    assert grown("largest_message_gap_seconds_count", model=model, route="/stream") == 2
+    assert grown("largest_message_gap_seconds_count", model=model, route="/stream") == 1, "fast is not heard meanwhile"
     assert grown("largest_message_gap_seconds_count", route="/continue") == 0, "a whole answer has no messages"
     assert after.sum("whispergpt_build_info", version=package_version()) == 1
     for name in ("playback_lead_seconds", "underruns_total", "rejected_total", "slow_client_total"):

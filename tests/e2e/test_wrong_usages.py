@@ -33,6 +33,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("Serve", "did you mean serve?"),
     ("--models", "did you mean models?"),
     ("continue PROMPT --duration 5 -o OUT", "did you mean --seconds?"),
+    ("continue PROMPT -d 5 -o OUT", "did you mean --seconds?"),
     ("continue PROMPT --secnds 5 -o OUT", "did you mean --seconds or --seed?"),
     ("continue PROMPT --gpu -o OUT", "did you mean --device?"),
     ("continue PROMPT --out OUT", "did you mean --output?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
+from whispergpt.engine.playback_clock import BUFFER_SECONDS, PlaybackClock
 
 IDLE_SECONDS = 2.0
 AHEAD_SECONDS = 2.0
@@ -54,6 +56,44 @@ def play_until_cancelled(url: str) -> LiveSocket:
     socket.create(None)
     assert isinstance(socket.receive(), bytes)
     return socket
+
+
+def hear_while_the_engine_stops(small: ServerProcess, after: float, seconds: float) -> PlaybackClock:
+    """Play a stream, stop the engine when a player would have ``after`` seconds left; returns what the player heard."""
+    clock = PlaybackClock(BUFFER_SECONDS)
+    (engine,) = small.engine_pids()
+    resumes = threading.Timer(seconds, os.kill, (engine, signal.SIGCONT))
+    with LiveSocket(small.url) as socket:
+        socket.commit(GOOD_PROMPT)
+        socket.create(None)
+        while isinstance(message := socket.receive(), bytes):
+            clock.arrive(now := time.perf_counter(), len(message) / 2 / HOP / 75)
+            if resumes.finished.is_set():
+                socket.event("response.cancel")
+            elif resumes.ident is None and clock.lead(now) > after:
+                os.kill(engine, signal.SIGSTOP)
+                resumes.start()
+        clock.end(time.perf_counter(), complete=False)
+    return clock
+
+
+@pytest.mark.alone  # a machine without time for the engine makes gaps of its own
+def test_gaps_count_where_they_are_heard(small: ServerProcess) -> None:
+    """A pause of the engine shorter than the lead is no gap, and a longer one as long a gap as the player's."""
+
+    def gaps() -> tuple[float, float, float, float]:
+        wait_for_idle(small.url)
+        metrics, name = Metrics(small.url), "whispergpt_largest_message_gap_seconds"
+        continuous, underruns = metrics.sum(f"{name}_bucket", le="0.05"), metrics.sum("whispergpt_underruns_total")
+        return metrics.sum(f"{name}_count"), continuous, underruns, metrics.sum(f"{name}_sum")
+
+    streams, continuous, underruns, total = gaps()
+    unheard = hear_while_the_engine_stops(small, after=0.9, seconds=0.5)
+    assert unheard.gaps == [] and gaps() == (streams + 1, continuous + 1, underruns, total)
+    heard = hear_while_the_engine_stops(small, after=0.9, seconds=2.5)
+    assert len(heard.gaps) == 1 and heard.largest_gap > 0.5
+    longest = pytest.approx(total + heard.largest_gap, abs=0.3)
+    assert gaps() == (streams + 2, continuous + 1, underruns + 1, longest)
 
 
 def test_no_capacity(small: ServerProcess) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from whispergpt.cli.main import main
 from whispergpt.engine.audio.audio_file import read_audio
+from whispergpt.engine.playback_clock import PlaybackClock
 from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, Span, open_loop, steady
-from whispergpt.load.playback_clock import PlaybackClock
 from whispergpt.load.record import ListenerRecord, listening, sum_up
 from whispergpt.load.voices import Voices
 

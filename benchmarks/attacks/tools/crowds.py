@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from whispergpt.engine.playback_clock import BUFFER_SECONDS
 from whispergpt.load.crowd import Crowd
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import stream_address
 from whispergpt.load.plan import Mix, Visit, steady
 from whispergpt.load.voices import Voices
 
-_BUFFER_SECONDS = 0.05
-
 
 def crowd(url: str, visits: Sequence[Visit], api_key: str | None = None) -> Crowd:
     """Return the listeners of ``visits`` to a server."""
-    return Crowd(stream_address(url), visits, Voices([PROMPT]), _BUFFER_SECONDS, api_key=api_key)
+    return Crowd(stream_address(url), visits, Voices([PROMPT]), BUFFER_SECONDS, api_key=api_key)
 
 
 def staying_crowd(url: str, count: int, seconds: float, seed: int, api_key: str | None = None) -> Crowd:

@@ -21,6 +21,8 @@ export class Player {
     }
     /** A player at the server's rate. To be called from a click or a key, or browsers keep it silent. */
     static async open() {
+        if (!isSecureContext)
+            throw new WhisperGPTError("Browsers play live audio only on pages over https or on this machine, such as http://localhost.", "insecure_page");
         if (typeof AudioWorkletNode === "undefined")
             throw new WhisperGPTError("This browser cannot play live audio; one from 2021 or later can (AudioWorklet).", "old_browser");
         const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });

@@ -1,8 +1,11 @@
-"""Simulated playback of one listener: its start and its gaps."""
+"""Simulated playback of one listener: its start and its gaps, as the server and ``whispergpt load`` count them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+BUFFER_SECONDS = 0.05
+"""Seconds of audio that a usual player buffers before it plays."""
 
 
 @dataclass(frozen=True)
