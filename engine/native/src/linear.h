@@ -49,57 +49,95 @@ struct Inputs {
   int64_t stride, step;
 };
 
+// Applies the activation to `count` outputs of each row, in place.
+template <int ROWS>
+static void activate_rows(float* const* out, int64_t first, int64_t count, int activation) {
+  for (int i = 0; i < ROWS; i++)
+    by_vectors(count, [=](int64_t n, int some) {
+      store_some(out[i] + first + n, activate(load_some(out[i] + first + n, some), activation), some);
+    });
+}
+
+// Weights that are fetched from memory during a block, `step` bytes for each input: its part of the next panel.
+struct Next {
+  const char* data;
+  int64_t step;
+};
+
 template <typename Weight, int ROWS, int PANELS>
-static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first) {
+static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first, Next next) {
   const int64_t inputs = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs;
-  const Weight* weights[PANELS];
-  Vec totals[ROWS][PANELS][2];
-  for (int j = 0; j < PANELS; j++) {
-    weights[j] = static_cast<const Weight*>(p.weights) + (first / PANEL + j) * inputs * PANEL;
-    for (int i = 0; i < ROWS; i++)
-      for (int h = 0; h < 2; h++) totals[i][j][h] = load(p.bias + first + j * PANEL + h * LANES);
-  }
-  for (int64_t k = 0; k < inputs; k++)
+  constexpr int VECTORS = 2 * PANELS;
+  const Weight* weights = static_cast<const Weight*>(p.weights) + first * inputs;
+  Vec totals[ROWS][VECTORS];
+#pragma GCC unroll 12
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) totals[i][j] = load(p.bias + first + j * LANES);
+  for (int64_t k = 0; k < inputs; k++) {
+    __builtin_prefetch(next.data + k * next.step, 0, 2);
+#pragma GCC unroll 4
     for (int j = 0; j < PANELS; j++) {
-      auto low = load(weights[j] + k * PANEL), high = load(weights[j] + k * PANEL + LANES);
+      const Weight* row = weights + (j * inputs + k) * PANEL;
+      auto low = load(row), high = load(row + LANES);
+#pragma GCC unroll 12
       for (int i = 0; i < ROWS; i++) {
         auto x = broadcast(in[i][k]);
-        totals[i][j][0] = fma(x, low, totals[i][j][0]);
-        totals[i][j][1] = fma(x, high, totals[i][j][1]);
+        totals[i][2 * j] = fma(x, low, totals[i][2 * j]);
+        totals[i][2 * j + 1] = fma(x, high, totals[i][2 * j + 1]);
       }
     }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < PANELS; j++)
-      for (int h = 0; h < 2; h++) {
-        int64_t n = first + j * PANEL + h * LANES;
-        if (n >= p.outputs) break;
-        int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-        Vec v = p.add ? totals[i][j][h] + load_some(out[i] + n, count) : totals[i][j][h];
-        store_some(out[i] + n, activate(v, p.activation), count);
+  }
+  const int64_t count = std::min<int64_t>(p.outputs - first, VECTORS * LANES);
+  if (count == VECTORS * LANES) {
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) {
+        float* to = out[i] + first + j * LANES;
+        store(to, p.add ? totals[i][j] + load(to) : totals[i][j]);
       }
+  } else {
+    float results[ROWS][VECTORS * LANES];
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) store(results[i] + j * LANES, totals[i][j]);
+    for (int i = 0; i < ROWS; i++)
+      by_vectors(count, [&](int64_t n, int some) {
+        float* to = out[i] + first + n;
+        Vec v = load(results[i] + n);
+        store_some(to, p.add ? v + load_some(to, some) : v, some);
+      });
+  }
+  if (p.activation != NONE) activate_rows<ROWS>(out, first, count, p.activation);
 }
 
 // Calls the block for `rows` rows, with the number of panels that suits them or with one.
 template <typename Weight, int ROWS = MOST_ROWS>
 static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
-                      int64_t n) {
+                      int64_t n, Next next) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n);
+    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n, next);
   constexpr int WIDE = panels_at_once(ROWS);
-  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n) : block<Weight, ROWS, 1>(p, in, out, n);
+  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n, next) : block<Weight, ROWS, 1>(p, in, out, n, next);
 }
 
 template <typename Weight>
 static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& inputs) {
+  const char* weights = static_cast<const char*>(p.weights);
+  const int64_t depth = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs, size = depth * PANEL * sizeof(Weight);
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
-  int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
+  if (!rows) return;
+  int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, each = rows / parts, longer = rows % parts;
+  int64_t share = size / parts, step = share / depth;  // of the next panel, for each part
   // Few rows take more panels at once, to keep as many sums in flight.
   int64_t wide = panels_at_once(int(std::min<int64_t>(rows, MOST_ROWS)));
   // The outer loop is over panels: each is read from memory once, and stays in the first cache for all rows.
   for (int64_t panel = 0; panel < panels;) {
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;
-    for (int64_t part = 0, done = 0; part < parts; part++) {
-      int count = int((rows - done + parts - part - 1) / (parts - part));
+    for (int64_t part = 0; part < parts; part++) {
+      int count = int(each + (part < longer));
       const Input<Weight>* in[MOST_ROWS];
       float* out[MOST_ROWS];
       for (int i = 0; i < count; i++) {
@@ -107,8 +145,8 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
         out[i] = p.out[stream] + time * p.outputs;
         if (++time == p.times) time = 0, stream++;
       }
-      some_rows<Weight>(p, count, taken, in, out, panel * PANEL);
-      done += count;
+      const Next next = {weights + (panel + taken) * size + part * share, step};
+      some_rows<Weight>(p, count, taken, in, out, panel * PANEL, next);
     }
     panel += taken;
   }
