@@ -40,7 +40,7 @@ class RowLayout:
     def zeros(self, slots: int, device: torch.device) -> State:
         """Return a zeroed state of ``slots`` slots."""
         buffer = torch.zeros(slots, self.bytes, dtype=torch.uint8, device=device)
-        typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int64)}
+        typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8, torch.int64)}
 
         def view(like: Tensor) -> Tensor:
             if like.dim() == 1:

@@ -33,7 +33,7 @@ class Emitter:
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
         self._count, self.consecutive = rows, consecutive
         self._emitted = 0
-        self._pairs = weights.dtype == torch.bfloat16
+        self._pairs, self._bytes = weights.dtype == torch.bfloat16, weights.dtype == torch.int8
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # kept alive, because the program has their addresses
 
@@ -71,11 +71,30 @@ class Emitter:
         """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
+        if self._bytes and inputs % 4 == 0 and (step % 4 == 0 or times == 1):
+            return self._byte_product(x, weight, bias, times, step, activation, add_to)
         pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
         packed, padded = self._weights.packed(weight, bias, pairs)
         y = add_to or self.buffer(times, outputs)
         stored = (packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr())
         self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
+        return y
+
+    def _byte_product(
+        self,
+        x: Signal,
+        weight: Tensor,
+        bias: Tensor | None,
+        times: int,
+        step: int,
+        activation: int,
+        add_to: Signal | None,
+    ) -> Signal:
+        outputs, inputs = weight.shape
+        packed = self._weights.in_bytes(weight, bias)
+        y = add_to or self.buffer(times, outputs)
+        stored = [t.data_ptr() for t in (packed.numbers, packed.scales, packed.sums, packed.bias)]
+        self.emit(k.ByteProduct(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
         return y
 
     def buffer(self, times: int, width: int) -> Signal:
@@ -101,9 +120,10 @@ class Emitter:
     @contextmanager
     def single_precision(self) -> Iterator[None]:
         """Have products that are emitted within computed in float32."""
-        pairs, self._pairs = self._pairs, False
+        held = self._pairs, self._bytes
+        self._pairs = self._bytes = False
         yield
-        self._pairs = pairs
+        self._pairs, self._bytes = held
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:

@@ -155,7 +155,7 @@ class LayerEmitter(Emitter):
             sizes = (config.heads, config.kv_heads, config.head_width, config.window)
             angles = (cosine.data_ptr(), sine.data_ptr(), PERIOD, position.data_ptr())
             keys, values = leaf(ring, "keys"), leaf(ring, "values")
-            held = (k.Rows.of_ring(keys), k.Rows.of_ring(values), kept_in == torch.bfloat16)
+            held = (k.Rows.of_ring(keys), k.Rows.of_ring(values), k.KEPT[kept_in])
             self.emit(
                 k.Attention(heads.rows, *sizes, *angles, *held, turned.rows, scores.rows, mixed.rows, self.consecutive)
             )
