@@ -71,30 +71,16 @@ class Emitter:
         """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
-        if self._bytes and inputs % 4 == 0 and (step % 4 == 0 or times == 1):
-            return self._byte_product(x, weight, bias, times, step, activation, add_to)
-        pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
-        packed, padded = self._weights.packed(weight, bias, pairs)
         y = add_to or self.buffer(times, outputs)
-        stored = (packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr())
-        self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
-        return y
-
-    def _byte_product(
-        self,
-        x: Signal,
-        weight: Tensor,
-        bias: Tensor | None,
-        times: int,
-        step: int,
-        activation: int,
-        add_to: Signal | None,
-    ) -> Signal:
-        outputs, inputs = weight.shape
-        packed = self._weights.in_bytes(weight, bias)
-        y = add_to or self.buffer(times, outputs)
-        stored = [t.data_ptr() for t in (packed.numbers, packed.scales, packed.sums, packed.bias)]
-        self.emit(k.ByteProduct(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
+        sizes, rest = (x.rows, times, step, inputs, outputs), (y.rows, activation, add_to is not None)
+        whole_groups = inputs % k.MOST_IN_GROUP == 0 and (step % k.MOST_IN_GROUP == 0 or times == 1)
+        if self._bytes and whole_groups:
+            numbers = [tensor.data_ptr() for tensor in self._weights.in_bytes(weight, bias)]
+            self.emit(k.ByteProduct(*sizes, *numbers, *rest))
+        else:
+            pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
+            packed, padded = self._weights.packed(weight, bias, pairs)
+            self.emit(k.Linear(*sizes, packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr(), *rest))
         return y
 
     def buffer(self, times: int, width: int) -> Signal:

@@ -20,6 +20,8 @@ NONE, GELU, ELU = range(3)
 STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 """Formats in which weights are stored, by `Stored` of `src/linear.h`; in bfloat16 two inputs make a pair."""
 
+MOST_IN_GROUP = 4
+"""Most inputs in a group of `src/byte_product.h`; a product in 8 bits has whole groups on every processor."""
 KEPT = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 """Formats of keys and values, by `Kept` of `src/attention.h`."""
 

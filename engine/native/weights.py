@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from whispergpt.engine.native.library import Library
 
-_Key = tuple[int, torch.Size, tuple[int, ...], int, bool]
-
-
-@dataclass(frozen=True)
-class Bytes:
-    """Packed weights of a product in 8 bits, with the scale, sum of weights and bias of each output."""
-
-    numbers: Tensor
-    scales: Tensor
-    sums: Tensor
-    bias: Tensor
+_Key = tuple[int, torch.Size, tuple[int, ...], int, torch.dtype]
 
 
 def whole_numbers(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,8 +31,7 @@ class Weights:
         self.library, self.dtype = library, dtype
         self._panel = int(library.functions.whispergpt_panel())
         self._group = int(library.functions.whispergpt_group())
-        self._packed: dict[_Key, tuple[Tensor, Tensor]] = {}
-        self._bytes: dict[_Key, Bytes] = {}
+        self._packed: dict[_Key, tuple[Tensor, ...]] = {}
         self._sources: list[Tensor | None] = []  # kept alive, so that no other tensor gets their address
 
     def packed(self, weight: Tensor, bias: Tensor | None, pairs: bool = False) -> tuple[Tensor, Tensor]:
@@ -50,21 +39,25 @@ class Weights:
 
         ``pairs``: pack in bfloat16, two inputs beside each other.
         """
-        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), pairs)
+        dtype = torch.bfloat16 if pairs else torch.float32
+        packed, shift = self._once(dtype, weight, bias, lambda: self._pack(weight.detach(), bias, pairs))
+        return packed, shift
+
+    def in_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
+        """Round ``[N, K]`` to 8 bits and pack it; return it with scales, sums and the bias, as `ByteProduct` takes them."""
+        return self._once(torch.int8, weight, bias, lambda: self._pack_bytes(weight.detach(), bias))
+
+    def _once(
+        self, dtype: torch.dtype, weight: Tensor, bias: Tensor | None, pack: Callable[[], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """Return what ``pack`` returned for these tensors when they were first packed as ``dtype``."""
+        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), dtype)
         if key not in self._packed:
-            self._packed[key] = self._pack(weight.detach(), bias, pairs)
+            self._packed[key] = pack()
             self._sources += [weight, bias]
         return self._packed[key]
 
-    def in_bytes(self, weight: Tensor, bias: Tensor | None) -> Bytes:
-        """Round ``[N, K]`` to 8 bits with a scale for each output, and pack it and ``[N]`` as `ByteProduct` takes them."""
-        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), False)
-        if key not in self._bytes:
-            self._bytes[key] = self._pack_bytes(weight.detach(), bias)
-            self._sources += [weight, bias]
-        return self._bytes[key]
-
-    def _pack_bytes(self, weight: Tensor, bias: Tensor | None) -> Bytes:
+    def _pack_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
         outputs, inputs = weight.shape
         panels = -(-outputs // self._panel)
         numbers, scales = whole_numbers(weight)
@@ -75,7 +68,7 @@ class Weights:
         ends[0, :outputs], ends[1] = scales, padded.sum(1)
         if bias is not None:
             ends[2, :outputs] = bias
-        return Bytes(groups, *ends)
+        return groups, *ends
 
     def _pack(self, weight: Tensor, bias: Tensor | None, pairs: bool) -> tuple[Tensor, Tensor]:
         outputs, inputs = weight.shape

@@ -35,9 +35,12 @@ struct ByteProduct {
   bool add;  // whether to add the values in `out`, before the activation
 };
 
+// A vector of groups of bytes. GCC has many instructions for a conversion that AVX2 has one for.
 static inline VecInt load_group(const int8_t* p) {
-#if LANES == 4 && defined(__ARM_FEATURE_DOTPROD)
-  return (VecInt)vld1q_s8(p);
+#if LANES == 16 && defined(__AVX512BW__) && !defined(__AVX512VNNI__)
+  return (VecInt)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif LANES == 8 && defined(__AVX2__)
+  return (VecInt)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #else
   typedef int8_t Bytes __attribute__((vector_size(GROUP * LANES), aligned(1), may_alias));
   typedef Whole Wholes __attribute__((vector_size(4 * LANES)));
@@ -73,20 +76,25 @@ struct Rounding {
 // Rounds `size` values, and writes up to PARTS - 1 more; NaN and infinity make the scale NaN.
 static Rounding round_inputs(const float* in, int64_t size, Whole* out) {
   typedef Whole Numbers __attribute__((vector_size(sizeof(Whole) * LANES), aligned(1), may_alias));
-  Vec lows = broadcast(in[0]), highs = lows, odd = {};
+  Vec lows = broadcast(in[0]), highs = lows, zeros = {};
   by_vectors(size, [&](int64_t i, int n) {
     Vec v = n == LANES ? load(in + i) : load(in + size - LANES);
-    lows = smaller(v, lows), highs = larger(v, highs), odd += v * 0.0f;
+    lows = smaller(v, lows), highs = larger(v, highs), zeros += v * 0.0f;
   });
-  float low = lows[0], high = highs[0], none = 0.0f;
-  for (int i = 0; i < LANES; i++) low = std::min(low, lows[i]), high = std::max(high, highs[i]), none += odd[i];
-  const float factor = high - low > 1e-30f ? 255.0f / (high - low) : 0.0f;
+  float low[LANES], high[LANES], zero[LANES];
+  store(low, lows), store(high, highs), store(zero, zeros);
+  for (int apart = LANES / 2; apart > 0; apart /= 2)
+    for (int i = 0; i < apart; i++) {
+      low[i] = std::min(low[i], low[i + apart]), high[i] = std::max(high[i], high[i + apart]);
+      zero[i] += zero[i + apart];
+    }
+  const float range = high[0] - low[0], factor = range > 1e-30f ? 255.0f / range : 0.0f;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  by_vectors(size, [=](int64_t i, int n) {
-    VecInt whole = (VecInt)((load_some(in + i, n) - low) * factor + magic) - (0x4b400000 + LESS);
+  by_vectors(size, [&](int64_t i, int n) {
+    VecInt whole = (VecInt)((load_some(in + i, n) - low[0]) * factor + magic) - (0x4b400000 + LESS);
     *reinterpret_cast<Numbers*>(out + i) = __builtin_convertvector(whole, Numbers);
   });
-  return {low, (high - low) / 255.0f + none};
+  return {low[0], range / 255.0f + zero[0]};
 }
 
 // The streams' inputs in 8 bits, in memory that each thread keeps.
@@ -127,19 +135,20 @@ static void byte_block(const ByteProduct& p, const ByteRow* rows, int64_t first)
         totals[i][j][1] = multiply_add(x, high, totals[i][j][1]);
       }
     }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < PANELS; j++)
-      for (int h = 0; h < 2; h++) {
-        int64_t n = first + j * PANEL + h * LANES;
-        if (n >= p.outputs) break;
-        int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-        Rounding x = rows[i].rounding;
-        VecInt total = totals[i][j][h] + LESS * __builtin_convertvector(load(p.sums + n), VecInt);
-        Vec v = fma(load(p.sums + n), broadcast(x.low), __builtin_convertvector(total, Vec) * x.scale);
-        v = fma(v, load(p.scales + n), load(p.bias + n));
+  for (int j = 0; j < PANELS; j++)
+    for (int h = 0; h < 2; h++) {
+      int64_t n = first + j * PANEL + h * LANES;
+      if (n >= p.outputs) break;
+      int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
+      const Vec sums = load(p.sums + n), scales = load(p.scales + n), bias = load(p.bias + n);
+      const VecInt less = LESS * __builtin_convertvector(sums, VecInt);
+      for (int i = 0; i < ROWS; i++) {
+        Vec total = __builtin_convertvector(totals[i][j][h] + less, Vec) * rows[i].rounding.scale;
+        Vec v = fma(fma(sums, broadcast(rows[i].rounding.low), total), scales, bias);
         if (p.add) v += load_some(rows[i].out + n, count);
         store_some(rows[i].out + n, quick_activate(v, p.activation), count);
       }
+    }
 }
 
 // Calls the block for `count` rows, with the number of panels that suits them or with one.

@@ -49,6 +49,7 @@ struct ByteRing {
   static constexpr int64_t BLOCK = 16;
   static constexpr int CHAINS = 8;  // independent sums at once, since each addition waits for the last one of its sum
   static constexpr int WIDE = LANES == 8 ? 1 : 2;
+  static constexpr int64_t AHEAD = 64;  // places whose keys are fetched before they are needed
   static constexpr int MOST_WIDTH = 1024;
   static constexpr float MOST_WEIGHT = 127 * 128 + 127;  // a softmax weight is two numbers of seven bits
 
@@ -63,6 +64,10 @@ struct ByteRing {
   static VecInt load_keys(const uint8_t* p) {
 #if LANES == 4 && defined(__ARM_FEATURE_DOTPROD)
     return (VecInt)veorq_u8(vld1q_u8(p), vdupq_n_u8(128));
+#elif LANES == 16 && defined(__AVX512BW__) && !defined(__AVX512VNNI__)
+    return (VecInt)_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif LANES == 8 && defined(__AVX2__)
+    return (VecInt)_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #else
     typedef uint8_t Bytes __attribute__((vector_size(GROUP * LANES), aligned(1), may_alias));
     typedef Whole Wholes __attribute__((vector_size(4 * LANES)));
@@ -123,7 +128,7 @@ struct ByteRing {
       const uint8_t* key[AT_ONCE];
       const int8_t* value = values + place * width;
       for (int i = 0; i < AT_ONCE; i++) key[i] = key_at(std::min(place + i * LANES, places - LANES));
-      int64_t next = key_at(std::min(place + AT_ONCE * LANES, places - BLOCK)) - key[0];
+      int64_t next = key_at(std::min(place + AHEAD, places - BLOCK)) - key[0];
       VecInt totals[HEADS][AT_ONCE] = {};
       for (int64_t d = 0; d < width; d += GROUP) {
         VecInt numbers[AT_ONCE];
