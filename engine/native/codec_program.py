@@ -52,6 +52,7 @@ class EncodeProgram(ConsecutiveProgram):
         self.stage("codec")
         with self.single_precision():  # rounding would change the choice between near entries
             self._lay_out(codec, Signal(k.Rows.of(audio), HOP, 1), state)
+        self.complete()
 
     def _lay_out(self, codec: Codec, audio: Signal, state: State) -> None:
         residual = self.seanet(codec.encoder, audio, state)
@@ -90,6 +91,7 @@ class DecodeProgram(ConsecutiveProgram):
             self.emit(k.Keep(latent.rows, latent.width, k.Rows.of(self.keep(last))))
         audio = self.seanet(codec.decoder, latent, state)
         self.audio: npt.NDArray[np.float32] = self.memory_of(audio).numpy().reshape(frames, HOP)
+        self.complete()
 
     def _latent(self, codec: Codec) -> Signal:
         """Add up the entries of all codes."""

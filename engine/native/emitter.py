@@ -12,6 +12,7 @@ from torch import Tensor
 
 from whispergpt.engine.native import kernels as k
 from whispergpt.engine.native.weights import Weights
+from whispergpt.engine.native.workspaces import Workspaces
 
 STAGES = ("lm", "fine", "codec", "mel")
 
@@ -32,7 +33,12 @@ class Emitter:
         self._weights, self._library = weights, weights.library.functions
         self._handle = ctypes.c_void_p(self._library.whispergpt_program())
         self._count, self.consecutive = rows, consecutive
-        self._emitted = 0
+        self._kernels: list[k.Kernel] = []
+        self._starts: dict[int, str] = {}
+        """Stages by the kernels that they begin with."""
+        self._loops: dict[int, tuple[range, bool]] = {}
+        """Kernels that run row by row, or on the last row alone, by the kernel after them."""
+        self._workspaces = Workspaces()
         self._pairs, self._bytes = weights.dtype == torch.bfloat16, weights.dtype == torch.int8
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # kept alive, because the program has their addresses
@@ -44,8 +50,8 @@ class Emitter:
     def window(self, x: Signal, context: int, state: Tensor | None, through_elu: bool) -> Signal:
         """Return the input of a convolution over ``x``: for each row the samples before it, then its own."""
         if self.consecutive:
-            space = self.keep(torch.zeros((context + self._count * x.times) * x.width))
-            seen = Signal(k.Rows(space.data_ptr(), x.times * x.width), x.times, x.width)
+            stride = x.times * x.width
+            seen = Signal(self._workspaces.reserve_joined(context * x.width + self._count * stride, stride), x.times, x.width)
         else:
             seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
@@ -74,6 +80,7 @@ class Emitter:
         y = add_to or self.buffer(times, outputs)
         sizes, rest = (x.rows, times, step, inputs, outputs), (y.rows, activation, add_to is not None)
         whole_groups = inputs % k.MOST_IN_GROUP == 0 and (step % k.MOST_IN_GROUP == 0 or times == 1)
+        whole_groups = whole_groups and (times - 1) * step + inputs >= k.FEWEST_ROUNDED
         if self._bytes and whole_groups:
             numbers = [tensor.data_ptr() for tensor in self._weights.in_bytes(weight, bias)]
             self.emit(k.ByteProduct(*sizes, *numbers, *rest))
@@ -84,11 +91,17 @@ class Emitter:
         return y
 
     def buffer(self, times: int, width: int) -> Signal:
-        return Signal(k.Rows.of(self.keep(torch.zeros(self._count, times * width))), times, width)
+        size = times * width
+        if self.consecutive:
+            return Signal(self._workspaces.reserve_joined(self._count * size, size), times, width)
+        return Signal(self._workspaces.reserve(self._count, size), times, width)
 
     def memory_of(self, signal: Signal) -> Tensor:
-        """Return the tensor of one of this program's buffers, ``[rows, times·width]``."""
-        return next(tensor for tensor in self._kept if tensor.data_ptr() == signal.rows.data)
+        """Have one of this program's buffers keep its values after a run, and return its rows, joined."""
+        assert signal.rows.stride == signal.times * signal.width
+        memory = self.keep(torch.zeros(self._count * signal.rows.stride))
+        self._workspaces.own(signal.rows, memory)
+        return memory
 
     def keep(self, tensor: Tensor) -> Tensor:
         kept = tensor.detach().contiguous()
@@ -97,11 +110,21 @@ class Emitter:
         return kept
 
     def stage(self, name: str) -> None:
-        self._library.whispergpt_stage(self._handle, STAGES.index(name))
+        self._starts[len(self._kernels)] = name
 
     def emit(self, kernel: k.Kernel) -> None:
-        getattr(self._library, kernel.symbol)(self._handle, ctypes.byref(kernel))
-        self._emitted += 1
+        self._kernels.append(kernel)
+
+    def complete(self) -> None:
+        """Give the program to the library, once all kernels are emitted."""
+        self._kept += self._workspaces.place(self._kernels, [loop for loop, _ in self._loops.values()])
+        for index, kernel in enumerate(self._kernels):
+            if index in self._starts:
+                self._library.whispergpt_stage(self._handle, STAGES.index(self._starts[index]))
+            getattr(self._library, kernel.symbol)(self._handle, ctypes.byref(kernel))
+            if index + 1 in self._loops:
+                loop, last_alone = self._loops[index + 1]
+                self._library.whispergpt_by_row(self._handle, len(loop), last_alone)
 
     @contextmanager
     def single_precision(self) -> Iterator[None]:
@@ -114,7 +137,7 @@ class Emitter:
     @contextmanager
     def row_by_row(self) -> Iterator[None]:
         """Have kernels that are emitted within run row by row where rows are consecutive: each needs the last one."""
-        first = self._emitted
+        first = len(self._kernels)
         yield
         if self.consecutive:
             self._by_row(first, last_alone=False)
@@ -122,11 +145,10 @@ class Emitter:
     @contextmanager
     def last_row_alone(self) -> Iterator[None]:
         """Have kernels that are emitted within run on the last row only, where rows are consecutive."""
-        first = self._emitted
+        first = len(self._kernels)
         yield
         if self.consecutive:
             self._by_row(first, last_alone=True)
 
     def _by_row(self, first: int, last_alone: bool) -> None:
-        self._library.whispergpt_by_row(self._handle, self._emitted - first, last_alone)
-        self._emitted = first + 1
+        self._loops[len(self._kernels)] = (range(first, len(self._kernels)), last_alone)

@@ -44,6 +44,7 @@ class FrameProgram(LayerEmitter):
         self.finite = self.keep(torch.ones(rows, dtype=torch.uint8)).numpy()
         self.low_pass = LowPass(len(leaf(state, "logits")))
         self._lay_out(step, state)
+        self.complete()
 
     def run(self, slots: npt.NDArray[np.int32], begin: int, end: int) -> dict[str, float]:
         """Compute ``codes`` and ``samples`` of one frame, for the streams ``begin`` to ``end`` of ``slots`` ``[n]``.

@@ -22,6 +22,8 @@ STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 MOST_IN_GROUP = 4
 """Most inputs in a group of `src/byte_product.h`; a product in 8 bits has whole groups on every processor."""
+FEWEST_ROUNDED = 16
+"""Fewest inputs that are rounded together: those of a vector."""
 KEPT = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 """Formats of keys and values, by `Kept` of `src/attention.h`."""
 

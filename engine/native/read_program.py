@@ -44,3 +44,4 @@ class ReadProgram(ConsecutiveProgram):
             logits = self.product(hidden, model.head.weight, None)
             self.emit(k.Keep(logits.rows, logits.width, k.Rows.of(leaf(state, "logits"))))
         self.emit(k.Advance(None, leaf(model_state, "position").data_ptr()))
+        self.complete()

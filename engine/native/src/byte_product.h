@@ -24,7 +24,8 @@ constexpr int LESS = 0;
 #endif
 constexpr int GROUP = 4 / sizeof(Whole);
 
-// A product over `times` rows for each stream, with rows as in Linear; `inputs` and `step` are multiples of 4.
+// A product over `times` rows for each stream, with rows as in Linear; `inputs` and `step` are multiples of 4, and a stream
+// has at least 16 inputs.
 struct ByteProduct {
   Rows in;
   int64_t times, step, inputs, outputs;
@@ -123,32 +124,41 @@ struct ByteRow {
 
 template <int ROWS, int PANELS>
 static void byte_block(const ByteProduct& p, const ByteRow* rows, int64_t first) {
-  VecInt totals[ROWS][PANELS][2] = {};
+  constexpr int VECTORS = 2 * PANELS;
   const int8_t* weights = p.weights + first * p.inputs;
+  VecInt totals[ROWS][VECTORS] = {};
   for (int64_t k = 0; k < p.inputs; k += GROUP)
+#pragma GCC unroll 4
     for (int j = 0; j < PANELS; j++) {
       const int8_t* group = weights + (j * p.inputs + k) * PANEL;
       VecInt low = load_group(group), high = load_group(group + LANES * GROUP);
+#pragma GCC unroll 12
       for (int i = 0; i < ROWS; i++) {
         VecInt x = broadcast(rows[i].in + k);
-        totals[i][j][0] = multiply_add(x, low, totals[i][j][0]);
-        totals[i][j][1] = multiply_add(x, high, totals[i][j][1]);
+        totals[i][2 * j] = multiply_add(x, low, totals[i][2 * j]);
+        totals[i][2 * j + 1] = multiply_add(x, high, totals[i][2 * j + 1]);
       }
     }
-  for (int j = 0; j < PANELS; j++)
-    for (int h = 0; h < 2; h++) {
-      int64_t n = first + j * PANEL + h * LANES;
-      if (n >= p.outputs) break;
-      int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-      const Vec sums = load(p.sums + n), scales = load(p.scales + n), bias = load(p.bias + n);
-      const VecInt less = LESS * __builtin_convertvector(sums, VecInt);
-      for (int i = 0; i < ROWS; i++) {
-        Vec total = __builtin_convertvector(totals[i][j][h] + less, Vec) * rows[i].rounding.scale;
-        Vec v = fma(fma(sums, broadcast(rows[i].rounding.low), total), scales, bias);
-        if (p.add) v += load_some(rows[i].out + n, count);
-        store_some(rows[i].out + n, quick_activate(v, p.activation), count);
-      }
+  const int64_t count = std::min<int64_t>(p.outputs - first, VECTORS * LANES);
+  float results[ROWS][VECTORS * LANES];
+#pragma GCC unroll 8
+  for (int j = 0; j < VECTORS; j++) {
+    const int64_t n = first + j * LANES;
+    const Vec sums = load(p.sums + n), scales = load(p.scales + n), bias = load(p.bias + n);
+    const VecInt less = LESS * __builtin_convertvector(sums, VecInt);
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++) {
+      Vec total = __builtin_convertvector(totals[i][j] + less, Vec) * rows[i].rounding.scale;
+      store(results[i] + j * LANES, fma(fma(sums, broadcast(rows[i].rounding.low), total), scales, bias));
     }
+  }
+  for (int i = 0; i < ROWS; i++)
+    by_vectors(count, [&](int64_t n, int some) {
+      float* to = rows[i].out + first + n;
+      Vec v = load(results[i] + n);
+      if (p.add) v += load_some(to, some);
+      store_some(to, quick_activate(v, p.activation), some);
+    });
 }
 
 // Calls the block for `count` rows, with the number of panels that suits them or with one.

@@ -122,9 +122,15 @@ struct Largest {
   int32_t* codes;  // of each row
 };
 
+static inline int32_t place_of_largest(const float* values, int64_t size) {
+  Maximum most;
+  for (int64_t i = 0; i < size; i += LANES) most.add(load(values + i), i);
+  return most.place();
+}
+
 static void largest(const Largest& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++)
-    p.codes[r] = int32_t(std::max_element(p.in[r], p.in[r] + p.width) - p.in[r]);
+    p.codes[r] = place_of_largest(p.in[r], p.width);
 }
 
 // Adds `in` to `out`.

@@ -49,34 +49,60 @@ struct Inputs {
   int64_t stride, step;
 };
 
+// Applies the activation to `count` outputs of each row, in place.
+template <int ROWS>
+static void activate_rows(float* const* out, int64_t first, int64_t count, int activation) {
+  for (int i = 0; i < ROWS; i++)
+    by_vectors(count, [=](int64_t n, int some) {
+      store_some(out[i] + first + n, activate(load_some(out[i] + first + n, some), activation), some);
+    });
+}
+
 template <typename Weight, int ROWS, int PANELS>
 static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first) {
   const int64_t inputs = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs;
-  const Weight* weights[PANELS];
-  Vec totals[ROWS][PANELS][2];
-  for (int j = 0; j < PANELS; j++) {
-    weights[j] = static_cast<const Weight*>(p.weights) + (first / PANEL + j) * inputs * PANEL;
-    for (int i = 0; i < ROWS; i++)
-      for (int h = 0; h < 2; h++) totals[i][j][h] = load(p.bias + first + j * PANEL + h * LANES);
-  }
+  constexpr int VECTORS = 2 * PANELS;
+  const Weight* weights = static_cast<const Weight*>(p.weights) + first * inputs;
+  Vec totals[ROWS][VECTORS];
+#pragma GCC unroll 12
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) totals[i][j] = load(p.bias + first + j * LANES);
   for (int64_t k = 0; k < inputs; k++)
+#pragma GCC unroll 4
     for (int j = 0; j < PANELS; j++) {
-      auto low = load(weights[j] + k * PANEL), high = load(weights[j] + k * PANEL + LANES);
+      const Weight* pair = weights + (j * inputs + k) * PANEL;
+      auto low = load(pair), high = load(pair + LANES);
+#pragma GCC unroll 12
       for (int i = 0; i < ROWS; i++) {
         auto x = broadcast(in[i][k]);
-        totals[i][j][0] = fma(x, low, totals[i][j][0]);
-        totals[i][j][1] = fma(x, high, totals[i][j][1]);
+        totals[i][2 * j] = fma(x, low, totals[i][2 * j]);
+        totals[i][2 * j + 1] = fma(x, high, totals[i][2 * j + 1]);
       }
     }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < PANELS; j++)
-      for (int h = 0; h < 2; h++) {
-        int64_t n = first + j * PANEL + h * LANES;
-        if (n >= p.outputs) break;
-        int count = p.outputs - n < LANES ? int(p.outputs - n) : LANES;
-        Vec v = p.add ? totals[i][j][h] + load_some(out[i] + n, count) : totals[i][j][h];
-        store_some(out[i] + n, activate(v, p.activation), count);
+  const int64_t count = std::min<int64_t>(p.outputs - first, VECTORS * LANES);
+  if (count == VECTORS * LANES) {
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) {
+        float* to = out[i] + first + j * LANES;
+        store(to, p.add ? totals[i][j] + load(to) : totals[i][j]);
       }
+  } else {
+    float results[ROWS][VECTORS * LANES];
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) store(results[i] + j * LANES, totals[i][j]);
+    for (int i = 0; i < ROWS; i++)
+      by_vectors(count, [&](int64_t n, int some) {
+        float* to = out[i] + first + n;
+        Vec v = load(results[i] + n);
+        store_some(to, p.add ? v + load_some(to, some) : v, some);
+      });
+  }
+  if (p.activation != NONE) activate_rows<ROWS>(out, first, count, p.activation);
 }
 
 // Calls the block for `rows` rows, with the number of panels that suits them or with one.

@@ -1,9 +1,9 @@
 // Drawing of codes by the rules of engine/model/sampling.py, and the output of a step.
 #pragma once
 #include <algorithm>
-#include <numeric>
 #include <limits>
 
+#include "layers.h"
 #include "program.h"
 #include "vector.h"
 
@@ -28,19 +28,55 @@ static inline uint64_t mixed(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Standard Gumbel noise, a function of seed, frame and codebook alone.
-static void gumbel_noise(uint64_t seed, uint64_t frame, uint64_t codebook, int64_t size, float* noise) {
-  uint64_t key = mixed(mixed(seed + GOLDEN) + (frame * 64 + codebook) * GOLDEN);
-  for (int64_t i = 0; i < size; i++)
-    noise[i] = (float(int32_t(mixed(key + (i + 1) * GOLDEN) >> 41)) + 0.5f) * 0x1p-23f;
-  for (int64_t i = 0; i < size; i += LANES) store(noise + i, -logarithm(-logarithm(load(noise + i))));
+// Key of the noise of all codes of a codebook, a function of seed, frame and codebook alone.
+static inline uint64_t noise_key(uint64_t seed, uint64_t frame, uint64_t codebook) {
+  return mixed(mixed(seed + GOLDEN) + (frame * 64 + codebook) * GOLDEN);
+}
+
+// Standard Gumbel noise of LANES codes from `first` on, within -2.9 … 16.7.
+static inline Vec gumbel_noise(uint64_t key, int64_t first) {
+  float uniform[LANES];
+  for (int64_t i = 0; i < LANES; i++)
+    uniform[i] = (float(int32_t(mixed(key + (first + i + 1) * GOLDEN) >> 41)) + 0.5f) * 0x1p-23f;
+  return -logarithm(-logarithm(load(uniform)));
+}
+constexpr float NOISE_RANGE = 20.0f;
+
+// The code with the largest sum of score and noise. Noise is computed where it can make a code the largest.
+static int32_t with_noise(const float* scores, int64_t size, float temperature, uint64_t key) {
+  Vec highest = broadcast(-INFINITY);
+  for (int64_t i = 0; i < size; i += LANES) highest = larger(load(scores + i), highest);
+  const float least = largest_lane(highest) - NOISE_RANGE * temperature;
+  Maximum most;
+  for (int64_t i = 0; i < size; i += LANES) {
+    Vec score = load(scores + i);
+    if (any(score >= least)) most.add(score + gumbel_noise(key, i) * temperature, i);
+  }
+  return most.place();
+}
+
+// Sorts codes by falling scores, none of them NaN, and equal scores by code: eight bits a pass, the lowest first.
+static void sort_codes(const float* scores, int64_t size, int32_t* order) {
+  uint32_t keys[MOST_CODES];
+  int32_t other[MOST_CODES], *from = order, *to = other;
+  for (int64_t i = 0; i < size; i++) {
+    float score = scores[i] + 0.0f;  // no negative zero
+    std::memcpy(&keys[i], &score, 4);
+    keys[i] = keys[i] >> 31 ? keys[i] : keys[i] ^ 0x7fffffffu;
+    order[i] = int32_t(i);
+  }
+  for (int shift = 0; shift < 32; shift += 8) {
+    int32_t ends[257] = {};
+    for (int64_t i = 0; i < size; i++) ends[(keys[i] >> shift & 255) + 1]++;
+    for (int i = 0; i < 256; i++) ends[i + 1] += ends[i];
+    for (int64_t i = 0; i < size; i++) to[ends[keys[from[i]] >> shift & 255]++] = from[i];
+    std::swap(from, to);
+  }
 }
 
 // Returns how many of the likeliest codes stay in, at least one; `order` becomes the codes by falling score.
 static int64_t allowed(const float* scores, int64_t size, int64_t top_k, float top_p, int32_t* order) {
-  std::iota(order, order + size, 0);
-  std::sort(order, order + size,
-            [=](int32_t a, int32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); });
+  sort_codes(scores, size, order);
   int64_t kept = top_k > 0 && top_k < size ? top_k : size;
   float highest = scores[order[0]], total = 0, before = 0;
   float odds[MOST_CODES];
@@ -59,7 +95,7 @@ static void sample(const Sample& p, const Batch& batch) {
     const float* logits = p.logits[slot];
     float temperature = p.temperature[slot];
     if (!(temperature > 0)) {
-      p.codes[r] = int32_t(std::max_element(logits, logits + p.size) - logits);
+      p.codes[r] = place_of_largest(logits, p.size);
       continue;
     }
     float divisor = temperature < 1e-4f ? 1e-4f : temperature;
@@ -67,10 +103,13 @@ static void sample(const Sample& p, const Batch& batch) {
       Vec score = load(logits + i) / divisor;
       store(scores + i, select(score == score, score, broadcast(-INFINITY)));  // sorting needs an order: no NaN
     }
-    gumbel_noise(p.seed[slot], p.frame[slot], 0, p.size, noise);
-    bool all = (p.top_k[slot] <= 0 || p.top_k[slot] >= p.size) && p.top_p[slot] >= 1.0f;
-    if (all) std::iota(order, order + p.size, 0);
-    int64_t kept = all ? p.size : allowed(scores, p.size, p.top_k[slot], p.top_p[slot], order);
+    uint64_t key = noise_key(p.seed[slot], p.frame[slot], 0);
+    if ((p.top_k[slot] <= 0 || p.top_k[slot] >= p.size) && p.top_p[slot] >= 1.0f) {
+      p.codes[r] = with_noise(scores, p.size, 1.0f, key);
+      continue;
+    }
+    for (int64_t i = 0; i < p.size; i += LANES) store(noise + i, gumbel_noise(key, i));
+    int64_t kept = allowed(scores, p.size, p.top_k[slot], p.top_p[slot], order);
     float best = -INFINITY;
     p.codes[r] = order[0];
     for (int64_t i = 0; i < kept; i++) {
@@ -92,16 +131,11 @@ struct Draw {
 };
 
 static void draw(const Draw& p, const Batch& batch) {
-  float scores[MOST_CODES];
   for (int r = batch.begin; r < batch.end; r++) {
     int32_t slot = batch.slots[r];
-    const float* best = p.logits[r];
-    if (p.coarse_temperature[slot] > 0) {
-      gumbel_noise(p.seed[slot], p.frame[slot], p.codebook, p.size, scores);
-      for (int64_t i = 0; i < p.size; i += LANES) store(scores + i, load(best + i) + load(scores + i) * p.temperature);
-      best = scores;
-    }
-    p.codes[r] = int32_t(std::max_element(best, best + p.size) - best);
+    uint64_t key = noise_key(p.seed[slot], p.frame[slot], p.codebook);
+    p.codes[r] = p.coarse_temperature[slot] > 0 ? with_noise(p.logits[r], p.size, p.temperature, key)
+                                                : place_of_largest(p.logits[r], p.size);
   }
 }
 

@@ -184,6 +184,46 @@ static inline Vec larger(Vec a, Vec b) {
 #endif
 }
 
+static inline float largest_lane(Vec v) {
+  float most = v[0];
+  for (int i = 1; i < LANES; i++) most = v[i] > most ? v[i] : most;
+  return most;
+}
+
+static inline bool any(VecInt where) {
+#if LANES == 16 && defined(__AVX512DQ__)
+  return _mm512_movepi32_mask((__m512i)where);
+#elif LANES == 8 && defined(__AVX__)
+  return _mm256_movemask_ps((__m256)where);
+#else
+  int32_t all = 0;
+  for (int i = 0; i < LANES; i++) all |= where[i];
+  return all;
+#endif
+}
+
+static inline Vec square_root(Vec v) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_sqrt_ps((__m512)v);
+#elif LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_sqrt_ps((__m256)v);
+#elif LANES == 4 && defined(__aarch64__)
+  return (Vec)vsqrtq_f32((float32x4_t)v);
+#else
+  for (int i = 0; i < LANES; i++) v[i] = std::sqrt(v[i]);
+  return v;
+#endif
+}
+
+// x times 2^n for whole n of -126 … 127
+static inline Vec scaled(Vec x, Vec n) {
+#if LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+  return x * (Vec)((__builtin_convertvector(n, VecInt) + 127) << 23);
+#endif
+}
+
 // The exponential: 2^n times a polynomial in the remainder (coefficients of Cephes' expf); relative error 2e-7.
 // NaN gives a very small number.
 static inline Vec exponential(Vec x) {
@@ -196,8 +236,7 @@ static inline Vec exponential(Vec x) {
   for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
     p = fma(p, r, broadcast(c));
   p = fma(p, r * r, r + 1.0f);
-  VecInt scale = (__builtin_convertvector(n, VecInt) + 127) << 23;
-  return p * (Vec)scale;
+  return scaled(p, n);
 }
 
 // The natural logarithm of a positive number (coefficients of Cephes' logf); error 1e-7, also close to one.
@@ -231,6 +270,25 @@ static inline Vec gelu(Vec x) {
   Vec erf = 1.0f - p * t * exponential(-z * z);
   return 0.5f * x * (1.0f + select(x < 0.0f, -erf, erf));
 }
+
+// The largest of some values, the first of equal ones; NaN is left out. Lane i has every LANES-th value from the i-th on.
+struct Maximum {
+  Vec values = broadcast(-INFINITY);
+  VecInt places = {};
+
+  void add(Vec v, int64_t first) {
+    VecInt where = v > values;
+    values = select(where, v, values);
+    places = (where & int32_t(first)) | (~where & places);
+  }
+  int32_t place() const {
+    int32_t best = 0;
+    float most = -INFINITY;
+    for (int i = 0; i < LANES; i++)
+      if (values[i] > most || (values[i] == most && places[i] + i < best)) most = values[i], best = places[i] + i;
+    return best;
+  }
+};
 
 // Calls fn(offset, count) for each vector of [0, size); count is LANES except for the last.
 template <typename Fn>
