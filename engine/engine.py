@@ -134,8 +134,8 @@ class Engine:
     def fingerprint(self) -> str:
         """Return what samples depend on beside the request: version, model, device, dtype and kernel path.
 
-        ``float32-portable`` and ``int8-portable`` are the same on all processors with kernels; there neither torch's version nor the number of
-        threads matters.
+        ``float32-portable`` and ``int8-portable`` are the same on all processors with kernels; there neither torch's
+        version nor the number of threads matters.
         """
         start = f"{package_version()}/{self.model.id}-{self.model.digest}"
         if isinstance(self.path, NativePath) and self.path.portable:

@@ -51,7 +51,9 @@ class Emitter:
         """Return the input of a convolution over ``x``: for each row the samples before it, then its own."""
         if self.consecutive:
             stride = x.times * x.width
-            seen = Signal(self._workspaces.reserve_joined(context * x.width + self._count * stride, stride), x.times, x.width)
+            seen = Signal(
+                self._workspaces.reserve_joined(context * x.width + self._count * stride, stride), x.times, x.width
+            )
         else:
             seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)

@@ -44,7 +44,7 @@ class Weights:
         return packed, shift
 
     def in_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
-        """Round ``[N, K]`` to 8 bits and pack it; return it with scales, sums and the bias, as `ByteProduct` takes them."""
+        """Round ``[N, K]`` to 8 bits; return it packed, with scales, sums and bias, as `ByteProduct` takes them."""
         return self._once(torch.int8, weight, bias, lambda: self._pack_bytes(weight.detach(), bias))
 
     def _once(
