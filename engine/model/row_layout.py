@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from whispergpt.engine.model.large_pages import in_large_pages
 from whispergpt.engine.model.streaming import State, map_state
 
 LINE = 64
@@ -39,7 +40,7 @@ class RowLayout:
 
     def zeros(self, slots: int, device: torch.device) -> State:
         """Return a zeroed state of ``slots`` slots."""
-        buffer = torch.zeros(slots, self.bytes, dtype=torch.uint8, device=device)
+        buffer = in_large_pages(torch.empty(slots, self.bytes, dtype=torch.uint8, device=device)).zero_()
         typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8, torch.int64)}
 
         def view(like: Tensor) -> Tensor:

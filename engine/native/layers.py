@@ -53,7 +53,13 @@ class LayerEmitter(Emitter):
         return x
 
     def _convolution(
-        self, conv: CausalConv1d, x: Signal, state: State, through_elu: bool, activation: int = k.NONE
+        self,
+        conv: CausalConv1d,
+        x: Signal,
+        state: State,
+        through_elu: bool,
+        activation: int = k.NONE,
+        add_to: Signal | None = None,
     ) -> Signal:
         context = leaf(state, "context") if conv.context else None
         seen = self.window(x, conv.context, context, through_elu) if context is not None or through_elu else x
@@ -66,7 +72,7 @@ class LayerEmitter(Emitter):
             for sample in range(together):
                 shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
             matrix, bias = shifted.flatten(0, 1), bias.repeat(together)
-        y = self.product(seen, matrix, bias, times // together, together * step, activation)
+        y = self.product(seen, matrix, bias, times // together, together * step, activation, add_to)
         return Signal(y.rows, times, conv.outputs)
 
     def _transposed(self, conv: CausalConvTranspose1d, x: Signal, state: State, through_elu: bool) -> Signal:
@@ -79,8 +85,7 @@ class LayerEmitter(Emitter):
         assert isinstance(first, CausalConv1d) and isinstance(second, CausalConv1d)
         hidden = self._convolution(first, x, branch(state, "1"), True, k.ELU)
         y = self._convolution(block.shortcut, x, {}, False)
-        self.product(hidden, *second.matrix(), add_to=y)
-        return y
+        return self._convolution(second, hidden, {}, False, add_to=y)
 
     def _lstm(self, layer: ResidualLSTM, x: Signal, state: State) -> None:
         """Emit an LSTM that adds its output to ``x``."""

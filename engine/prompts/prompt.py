@@ -105,6 +105,8 @@ class PromptEncoder:
         self._received = 0
         self._committed = False
         self._encoded: deque[Tensor] = deque()
+        self._to_measure: deque[Samples] = deque()
+        """Samples of the chunks that are encoded and not decoded: their bandwidth is measured while others are encoded."""
         self._decoded: deque[Heard] = deque()
         self._read: list[Heard] = []
         self._done = dict.fromkeys(Stage, 0)
@@ -239,13 +241,15 @@ class PromptEncoder:
             samples, self._waiting[0] = self._waiting[0][:count], self._waiting[0][count:]
             self._waiting_samples -= count
         if self._bandwidth is not None:
-            self._bandwidth.push(samples)
+            self._to_measure.append(samples)
         self._encoded.append(codes)
         self._done[Stage.ENCODE] += codes.shape[1]
 
     def _take_sound(self, heard: Heard) -> None:
         """Note that the first codes were decoded."""
         self._encoded.popleft()
+        if self._bandwidth is not None:
+            self._bandwidth.push(self._to_measure.popleft())
         self._decoded.append(heard)
         self._done[Stage.DECODE] += heard.codes.shape[1]
         self._decoder_states.note(self._state.decoded, lambda: self._path.sounding(self._state))

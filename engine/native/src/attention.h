@@ -44,6 +44,7 @@ static void attention_over(const Attention& p, const Batch& batch) {
     const float* sine = p.sine + position % p.period * (p.width / 2);
     const float* in = p.in[r];
     float *queries = p.turned[r], *key = queries + p.heads * p.width, *out = p.out[r];
+    const float* next = p.keys[batch.slots[std::min(r + 1, batch.end - 1)]];
     for (int64_t h = 0; h < p.heads; h++)
       turn(in + h * p.width, cosine, sine, p.width / 2, scale, queries + h * p.width);
     Ring::prepare(queries, p.heads * p.width);
@@ -54,7 +55,7 @@ static void attention_over(const Attention& p, const Batch& batch) {
       for (int64_t h = g * group; h < (g + 1) * group;) {
         int64_t left = (g + 1) * group - h, taken = left >= 4 ? 4 : left >= 2 ? 2 : 1;
         auto attend = taken == 4 ? &Ring::template attend<4> : taken == 2 ? &Ring::template attend<2> : &Ring::template attend<1>;
-        (ring.*attend)(Ring::of_head(queries, h, p.width), filled, p.scores[r], out + h * p.width);
+        (ring.*attend)(Ring::of_head(queries, h, p.width), filled, p.scores[r], out + h * p.width, next);
         h += taken;
       }
     }

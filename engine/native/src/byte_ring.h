@@ -36,13 +36,14 @@ struct ByteRing {
     });
   }
 
+  // `next`: keys that are attended to next, which are fetched from memory meanwhile.
   template <int HEADS>
-  void attend(const float* queries, int64_t filled, float* scores, float* out) const {
+  void attend(const float* queries, int64_t filled, float* scores, float* out, const float* next) const {
     const float highest = highest_scale(filled);
     float scale[HEADS];
     meet<HEADS>(queries, filled, scores);
     for (int h = 0; h < HEADS; h++) scale[h] = softmax(scores + h * places, highest, filled);
-    mix<HEADS>(scores, scale, filled, out);
+    mix<HEADS>(scores, scale, filled, out, reinterpret_cast<const char*>(next));
   }
 
  private:
@@ -177,12 +178,15 @@ struct ByteRing {
   }
 
   template <int HEADS>
-  void mix(const float* scores, const float* scale, int64_t filled, float* out) const {
+  void mix(const float* scores, const float* scale, int64_t filled, float* out, const char* next) const {
     for (int64_t d = 0; d < width; d += WIDE * LANES) {
       VecInt totals[HEADS][WIDE][2] = {};
       for (int64_t place = 0; place < filled; place += GROUP) {
         VecInt numbers[WIDE];
-        for (int i = 0; i < WIDE; i++) numbers[i] = load_group(values + place * width + (d + i * LANES) * GROUP);
+        for (int i = 0; i < WIDE; i++) {
+          numbers[i] = load_group(values + place * width + (d + i * LANES) * GROUP);
+          __builtin_prefetch(next + place * width + (d + i * LANES) * GROUP, 0, 2);
+        }
         for (int h = 0; h < HEADS; h++) {
           const Whole* weights = reinterpret_cast<const Whole*>(scores + h * places) + place / PARTS * 2 * PARTS + place % PARTS;
           VecInt upper = broadcast(weights), lower = broadcast(weights + PARTS);

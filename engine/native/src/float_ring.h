@@ -20,7 +20,7 @@ struct FloatRing {
   }
 
   template <int HEADS>
-  void attend(const float* queries, int64_t filled, float* scores, float* out) const {
+  void attend(const float* queries, int64_t filled, float* scores, float* out, const float*) const {
     float scale[HEADS];
     meet<HEADS>(queries, filled, scores);
     softmax<HEADS>(scores, filled, scale);

@@ -58,8 +58,14 @@ static void activate_rows(float* const* out, int64_t first, int64_t count, int a
     });
 }
 
+// Weights that are fetched from memory during a block, `step` bytes for each input: its part of the next panel.
+struct Next {
+  const char* data;
+  int64_t step;
+};
+
 template <typename Weight, int ROWS, int PANELS>
-static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first) {
+static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first, Next next) {
   const int64_t inputs = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs;
   constexpr int VECTORS = 2 * PANELS;
   const Weight* weights = static_cast<const Weight*>(p.weights) + first * inputs;
@@ -68,11 +74,12 @@ static void block(const Linear& p, const Input<Weight>* const* in, float* const*
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; j++) totals[i][j] = load(p.bias + first + j * LANES);
-  for (int64_t k = 0; k < inputs; k++)
+  for (int64_t k = 0; k < inputs; k++) {
+    __builtin_prefetch(next.data + k * next.step, 0, 2);
 #pragma GCC unroll 4
     for (int j = 0; j < PANELS; j++) {
-      const Weight* pair = weights + (j * inputs + k) * PANEL;
-      auto low = load(pair), high = load(pair + LANES);
+      const Weight* row = weights + (j * inputs + k) * PANEL;
+      auto low = load(row), high = load(row + LANES);
 #pragma GCC unroll 12
       for (int i = 0; i < ROWS; i++) {
         auto x = broadcast(in[i][k]);
@@ -80,6 +87,7 @@ static void block(const Linear& p, const Input<Weight>* const* in, float* const*
         totals[i][2 * j + 1] = fma(x, high, totals[i][2 * j + 1]);
       }
     }
+  }
   const int64_t count = std::min<int64_t>(p.outputs - first, VECTORS * LANES);
   if (count == VECTORS * LANES) {
 #pragma GCC unroll 12
@@ -108,15 +116,17 @@ static void block(const Linear& p, const Input<Weight>* const* in, float* const*
 // Calls the block for `rows` rows, with the number of panels that suits them or with one.
 template <typename Weight, int ROWS = MOST_ROWS>
 static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
-                      int64_t n) {
+                      int64_t n, Next next) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n);
+    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n, next);
   constexpr int WIDE = panels_at_once(ROWS);
-  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n) : block<Weight, ROWS, 1>(p, in, out, n);
+  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n, next) : block<Weight, ROWS, 1>(p, in, out, n, next);
 }
 
 template <typename Weight>
 static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& inputs) {
+  const char* weights = static_cast<const char*>(p.weights);
+  const int64_t depth = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs, size = depth * PANEL * sizeof(Weight);
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
   // Few rows take more panels at once, to keep as many sums in flight.
@@ -133,7 +143,8 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
         out[i] = p.out[stream] + time * p.outputs;
         if (++time == p.times) time = 0, stream++;
       }
-      some_rows<Weight>(p, count, taken, in, out, panel * PANEL);
+      const Next next = {weights + (panel + taken) * size + size * part / parts, size / (depth * parts)};
+      some_rows<Weight>(p, count, taken, in, out, panel * PANEL, next);
       done += count;
     }
     panel += taken;

@@ -41,12 +41,13 @@ struct PairedRing {
     }
   }
 
+  // `next`: keys that are attended to next, which are fetched from memory meanwhile.
   template <int HEADS>
-  void attend(const Pair* queries, int64_t filled, float* scores, float* out) const {
+  void attend(const Pair* queries, int64_t filled, float* scores, float* out, const float* next) const {
     float scale[HEADS];
     meet<HEADS>(queries, filled, scores);
     for (int h = 0; h < HEADS; h++) scale[h] = softmax(scores + h * places, filled);
-    width % (4 * LANES) ? mix<HEADS, 2>(scores, scale, filled, out) : mix<HEADS, 4>(scores, scale, filled, out);
+    width % (4 * LANES) ? mix<HEADS, 2>(scores, scale, filled, out, next) : mix<HEADS, 4>(scores, scale, filled, out, next);
   }
 
  private:
@@ -101,7 +102,7 @@ struct PairedRing {
   }
 
   template <int HEADS, int WIDE>
-  void mix(const float* scores, const float* scale, int64_t filled, float* out) const {
+  void mix(const float* scores, const float* scale, int64_t filled, float* out, const float* next) const {
     constexpr int APART = std::max(1, CHAINS / (HEADS * WIDE));  // pairs of places that are added up by themselves
     const Pair* weights = reinterpret_cast<const Pair*>(scores);
     int64_t pairs = (filled + 1) / 2;
@@ -109,7 +110,10 @@ struct PairedRing {
       Vec totals[APART][HEADS][WIDE] = {};
       auto add = [&](int64_t pair, Vec (&to)[HEADS][WIDE]) {
         VecInt both[WIDE];
-        for (int i = 0; i < WIDE; i++) both[i] = load(values + pair * width + d + i * LANES);
+        for (int i = 0; i < WIDE; i++) {
+          both[i] = load(values + pair * width + d + i * LANES);
+          __builtin_prefetch(next + pair * width + d + i * LANES, 0, 2);
+        }
         for (int h = 0; h < HEADS; h++) {
           VecInt weight = broadcast(weights[h * places + pair]);
           for (int i = 0; i < WIDE; i++) to[h][i] = fma(both[i], weight, to[h][i]);
