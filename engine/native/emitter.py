@@ -57,7 +57,7 @@ class Emitter:
         else:
             seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
-        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, self.consecutive, held, seen.rows))
+        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, self._bytes, self.consecutive, held, seen.rows))
         return seen
 
     def embed(self, codes: k.Codes, table: Tensor, out: k.Rows) -> None:

@@ -110,6 +110,7 @@ class Window(Kernel):
         ("width", c_int64),
         ("context", c_int64),
         ("through_elu", c_bool),
+        ("quick", c_bool),
         ("consecutive", c_bool),
         ("state", Rows),
         ("out", Rows),

@@ -1,8 +1,8 @@
 // Matrix products in 8 bits with sums in 32, which are exact in any order: the same bits on every processor.
 //
-// Weights [N, K] are whole numbers from -127 to 127 times a scale for each output, in panels of PANEL outputs and groups of
-// GROUP inputs: [ceil(N / PANEL)][K / GROUP][PANEL][GROUP]. Each stream's inputs are rounded when they are multiplied, to 256
-// numbers at equal distances from their lowest to their highest, so its results do not depend on the other streams.
+// Weights [N, K] are whole numbers from -127 to 127 times a scale for each output, in panels of PANEL outputs and groups
+// of GROUP inputs: [ceil(N / PANEL)][K / GROUP][PANEL][GROUP]. Each stream's inputs are rounded when they are multiplied,
+// to 256 numbers at equal distances from their lowest to their highest, so no result depends on the other streams.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -10,8 +10,8 @@
 #include "linear.h"
 #include "quick.h"
 
-// A group of inputs has 32 bits, since processors add up the products of one to a lane of 32 bits. Inputs are numbers from 0
-// to 255, less LESS: x86 multiplies unsigned bytes by signed ones, ARM signed ones. Elsewhere they have 16 bits.
+// A group of inputs has 32 bits, since processors add up the products of one to a lane of 32 bits. Inputs are numbers
+// from 0 to 255, less LESS: x86 multiplies unsigned bytes by signed ones, ARM signed ones. Elsewhere they have 16 bits.
 #if LANES == 16 && defined(__AVX512VNNI__)
 typedef uint8_t Whole;
 constexpr int LESS = 0;
@@ -24,14 +24,14 @@ constexpr int LESS = 0;
 #endif
 constexpr int GROUP = 4 / sizeof(Whole);
 
-// A product over `times` rows for each stream, with rows as in Linear; `inputs` and `step` are multiples of 4, and a stream
-// has at least 16 inputs.
+// A product over `times` rows for each stream, with rows as in Linear; `inputs` and `step` are multiples of 4, and a
+// stream has at least 16 inputs.
 struct ByteProduct {
   Rows in;
   int64_t times, step, inputs, outputs;
   const int8_t* weights;
   const float *scales, *sums, *bias;  // of each output, padded to whole panels: `sums` of its rounded weights
-  Rows out;                    // row t at t * outputs
+  Rows out;                           // row t at t * outputs
   int activation;
   bool add;  // whether to add the values in `out`, before the activation
 };

@@ -1,6 +1,6 @@
-// Keys and values in 8 bits, with a scale for each place: keys [places / 16, width / GROUP, 16, GROUP], whole numbers from -127
-// to 127 plus 128, and values [places / GROUP, width, GROUP] without that, each followed by the scales [places]. `places` is
-// the ring rounded up to whole blocks.
+// Keys and values in 8 bits, with a scale for each place: keys [places / 16, width / GROUP, 16, GROUP], whole numbers from
+// -127 to 127 plus 128, and values [places / GROUP, width, GROUP] without that, each followed by the scales [places].
+// `places` is the ring rounded up to whole blocks.
 #pragma once
 #include "byte_product.h"
 

@@ -1,5 +1,5 @@
-// Functions whose results are rounded to 8 bits next, with an error far below that: half as long as those of vector.h, and
-// like them the same bits on every processor.
+// Functions whose results are rounded to 8 bits next, with an error far below that: half as long as those of vector.h,
+// and like them the same bits on every processor.
 #pragma once
 #include "linear.h"
 
