@@ -57,7 +57,8 @@ class Emitter:
         else:
             seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
-        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, self._bytes, self.consecutive, held, seen.rows))
+        how = (through_elu, self._bytes, self.consecutive)
+        self.emit(k.Window(x.rows, x.times, x.width, context, *how, held, seen.rows))
         return seen
 
     def embed(self, codes: k.Codes, table: Tensor, out: k.Rows) -> None:
@@ -135,6 +136,13 @@ class Emitter:
         self._pairs = self._bytes = False
         yield
         self._pairs, self._bytes = held
+
+    @contextmanager
+    def without_bytes(self) -> Iterator[None]:
+        """Have products that are emitted within computed in float32 where others are in int8."""
+        held, self._bytes = self._bytes, False
+        yield
+        self._bytes = held
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:
