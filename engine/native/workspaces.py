@@ -20,7 +20,7 @@ _LINE = 16
 
 @dataclass
 class _Workspace:
-    """``floats`` from a provisional address on, which the kernels ``first`` to ``last`` need; ``memory`` once placed."""
+    """Space for ``floats`` from a provisional address on, which the kernels ``first`` to ``last`` need."""
 
     address: int
     floats: int
@@ -95,9 +95,9 @@ class Workspaces:
 
     def _used(self, kernel: k.Kernel) -> Iterator[k.Rows]:
         """Yield the kernel's rows that lie in workspaces."""
-        for name, kind in kernel._fields_:
-            if kind is k.Rows and (getattr(kernel, name).data or 0) >= _FIRST_ADDRESS:
-                yield getattr(kernel, name)
+        for field in kernel._fields_:
+            if field[1] is k.Rows and (getattr(kernel, field[0]).data or 0) >= _FIRST_ADDRESS:
+                yield getattr(kernel, field[0])
 
     def _find(self, rows: k.Rows) -> _Workspace:
         return self._reserved[bisect_right(self._addresses, rows.data) - 1]

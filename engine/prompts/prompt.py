@@ -106,7 +106,7 @@ class PromptEncoder:
         self._committed = False
         self._encoded: deque[Tensor] = deque()
         self._to_measure: deque[Samples] = deque()
-        """Samples of the chunks that are encoded and not decoded: their bandwidth is measured while others are encoded."""
+        """Samples of encoded chunks; their bandwidth is measured with decoding, while the next chunk is encoded."""
         self._decoded: deque[Heard] = deque()
         self._read: list[Heard] = []
         self._done = dict.fromkeys(Stage, 0)

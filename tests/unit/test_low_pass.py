@@ -59,6 +59,7 @@ class Compiled(LowPass):
         self._program = LayerEmitter(Weights(load_library()), slots)
         self._samples = self._program.keep(torch.zeros(slots, HOP, dtype=torch.int16)).numpy()
         self._program.limit(self._samples, self)
+        self._program.complete()
 
     def apply(self, slots: Sequence[int] | npt.NDArray[np.int64], samples: Samples) -> None:
         count, numbers, seconds = len(slots), np.asarray(slots, np.int32), np.zeros(len(STAGES))

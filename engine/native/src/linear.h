@@ -128,14 +128,16 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
   const char* weights = static_cast<const char*>(p.weights);
   const int64_t depth = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs, size = depth * PANEL * sizeof(Weight);
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
-  int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
+  if (!rows) return;
+  int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, each = rows / parts, longer = rows % parts;
+  int64_t share = size / parts, step = share / depth;  // of the next panel, for each part
   // Few rows take more panels at once, to keep as many sums in flight.
   int64_t wide = panels_at_once(int(std::min<int64_t>(rows, MOST_ROWS)));
   // The outer loop is over panels: each is read from memory once, and stays in the first cache for all rows.
   for (int64_t panel = 0; panel < panels;) {
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;
-    for (int64_t part = 0, done = 0; part < parts; part++) {
-      int count = int((rows - done + parts - part - 1) / (parts - part));
+    for (int64_t part = 0; part < parts; part++) {
+      int count = int(each + (part < longer));
       const Input<Weight>* in[MOST_ROWS];
       float* out[MOST_ROWS];
       for (int i = 0; i < count; i++) {
@@ -143,9 +145,8 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
         out[i] = p.out[stream] + time * p.outputs;
         if (++time == p.times) time = 0, stream++;
       }
-      const Next next = {weights + (panel + taken) * size + size * part / parts, size / (depth * parts)};
+      const Next next = {weights + (panel + taken) * size + part * share, step};
       some_rows<Weight>(p, count, taken, in, out, panel * PANEL, next);
-      done += count;
     }
     panel += taken;
   }
