@@ -33,7 +33,7 @@ def bench(
     peers: Annotated[bool, typer.Option(help="Measure alternative implementations too.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[
-        Dtype, typer.Option(help="Precision of products: float32, or auto, which is bfloat16 if it is fast.")
+        Dtype, typer.Option(help="Precision of products: float32, int8 (CPUs), or auto, bfloat16 if it is fast.")
     ] = "auto",
     streams_only: Annotated[
         bool, typer.Option("--streams-only", help="Skip the single stream and the quality.")

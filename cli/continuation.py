@@ -50,7 +50,7 @@ class GenerationOptions:
     top_p: Annotated[float | None, typer.Option(help=f"{RANGES['top_p'].help}.")] = None
     model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, or auto, bfloat16 if it is fast.")] = "auto"
+    dtype: Annotated[Dtype, typer.Option(help="Of products: float32, int8 (CPUs), or auto, bfloat16 if fast.")] = "auto"
     with_prompt: Annotated[bool, typer.Option("--with-prompt", help="Put the decoded prompt in front.")] = False
 
     @property

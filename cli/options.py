@@ -41,7 +41,7 @@ _ALIKE = (
     ("--format", "--response-format", "--type"),
     ("--play", "--listen", "--speakers"),
     ("--device", "--gpu", "--cuda", "--cpu"),
-    ("--dtype", "--precision", "--fp16", "--bf16", "--half", "--float32"),
+    ("--dtype", "--precision", "--fp16", "--bf16", "--half", "--float32", "--int8", "--quantization", "--quantize"),
     ("--host", "--bind", "--address", "--listen", "--ip"),
     ("--port", "-p"),
     ("--keys", "--api-keys", "--key-file", "--api-key", "--key", "--auth"),

@@ -43,7 +43,9 @@ class Flags:
             "device, for an engine on each. Default: auto."
         ),
     ] = None
-    dtype: Annotated[str | None, typer.Option(help="Precision of products: auto or float32. Default: auto.")] = None
+    dtype: Annotated[
+        str | None, typer.Option(help="Precision of products: auto, float32 or int8 (CPUs). Default: auto.")
+    ] = None
     max_streams: Annotated[int | None, typer.Option(help="Streams that may play at once. Default: 64.")] = None
     workers: Annotated[
         str | None,

@@ -110,7 +110,8 @@ def _engine(file: Path, made: Provenance, model: str | None) -> Engine:
     if len(parts) < 4:
         raise _unchecked(file, "its tags have no fingerprint")
     device = "cpu" if parts[-3].split("-")[0] == "cpu" else "cuda"
-    dtype: Dtype = "float32" if parts[-2].startswith("float32") else "auto"
+    said = parts[-2].partition("-")[0]
+    dtype: Dtype = "float32" if said == "float32" else "int8" if said == "int8" else "auto"
     engine = Engine.load(model or made.model, device, dtype=dtype)
     if engine.model.digest != made.model_digest:
         named = f"the model {engine.model.id!r} is {engine.model.digest} here, and {made.model_digest} made it"

@@ -19,8 +19,9 @@ LIMITS_HZ = (4_000, 5_500, 8_000, 11_000)
 """Bandwidths in Hz that streams can be limited to, rising: about half of 8, 11.025, 16 and 22.05 kHz, which
 recordings are sampled at."""
 NO_LIMIT = 0
-Dtype: TypeAlias = Literal["auto", "float32"]
-"""Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it."""
+Dtype: TypeAlias = Literal["auto", "float32", "int8"]
+"""Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it. ``int8`` needs the
+compiled kernels of CPUs."""
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,7 +109,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Return ``float32`` or ``bfloat16``, as in fingerprints and reports."""
+    """Return ``float32``, ``bfloat16`` or ``int8``, as in fingerprints and reports."""
     return str(dtype).removeprefix("torch.")
 
 

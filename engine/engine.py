@@ -52,7 +52,8 @@ class Engine:
         max_streams: slots; rounded up to whole tiles for the state, never exceeded by streams.
         exact: whether streams that go on elsewhere are to do so with the very same samples; it makes what they
             take along five times as large, and only compiled kernels can do it.
-        dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32.
+        dtype: of products: ``auto`` is bfloat16 on processors and GPUs that have units for it, else float32; ``int8``
+            needs the compiled kernels of CPUs, and raises ModelError without them.
         sharing: engines that share the processors, this one included.
         keep_bandwidth: whether streams keep to the bandwidth of their prompts; False to measure the model alone.
     """
@@ -80,6 +81,9 @@ class Engine:
         slots = whole_tiles(max_streams, device)
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
+            if dtype == "int8" and self.kernels.weights is None:
+                why = self.kernels.missing_because or f"the device is {device}"
+                raise ModelError(f"int8 needs the compiled kernels of CPUs: {why}; choose another --dtype.")
             kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in, whole_tiles(1, device))
             with for_steps(device):
@@ -124,15 +128,15 @@ class Engine:
 
     @property
     def dtype(self) -> str:
-        """Return the type of the step's products: ``float32`` or ``bfloat16``."""
+        """Return the type of the step's products: ``float32``, ``bfloat16`` or ``int8``."""
         return dtype_name(self.path.dtype)
 
     @property
     def fingerprint(self) -> str:
         """Return what samples depend on beside the request: version, model, device, dtype and kernel path.
 
-        ``float32-portable`` is the same on all processors with kernels; there neither torch's version nor the number of
-        threads matters.
+        ``float32-portable`` and ``int8-portable`` are the same on all processors with kernels; there neither torch's
+        version nor the number of threads matters.
         """
         start = f"{package_version()}/{self.model.id}-{self.model.digest}"
         if isinstance(self.path, NativePath) and self.path.portable:

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         description="auto, cpu, cuda or cuda:N; several with commas, or all, which is every CUDA device, for an engine "
         "on each",
     )
-    dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast")
+    dtype: Dtype = Field(default="auto", description="of products; auto is bfloat16 where it is fast, int8 is for CPUs")
     max_streams: int = Field(
         default=64, ge=1, le=4096, description="slots in the batch, for each model, on each engine"
     )

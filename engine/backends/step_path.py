@@ -68,7 +68,7 @@ def whole_tiles(streams: int, device: torch.device) -> int:
 
 
 def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dtype:
-    """Return the format of the caches on ``device``, which is that of products too: bfloat16 or float32."""
+    """Return the format of the caches on ``device``, which is that of products too: bfloat16, float32 or int8."""
     if device.type == "cuda":
         from whispergpt.engine.gpu import step as gpu  # here alone, because it imports Triton
 
@@ -122,7 +122,7 @@ class NativePath:
         self._threads = StepThreads(threads or usable_processors())
         self._blocks = BlockPool(slots)
         self.dtype = weights.dtype
-        self.portable = self.dtype == torch.float32 and frame_step.codec.config.pad_mode == "constant"
+        self.portable = self.dtype != torch.bfloat16 and frame_step.codec.config.pad_mode == "constant"
         self.name = f"native-{sources_digest()}" if self.portable else weights.library.name
 
     def step(self, slots: Slots, stages: dict[str, float] | None = None) -> tuple[Codes, Samples]:

@@ -9,7 +9,7 @@ from whispergpt.engine.config import StackConfig
 from whispergpt.engine.model.streaming import State, leaf
 
 BLOCK = 16
-"""Places in one block; a ring in bfloat16 is a whole number of blocks."""
+"""Places in one block; a ring in bfloat16 or int8 is a whole number of blocks."""
 
 
 def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torch.dtype) -> State:
@@ -17,7 +17,8 @@ def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torc
 
     In bfloat16 on a CPU only the compiled kernels read them, in pairs as ``native/src/paired_ring.h`` lays them out:
     keys ``[slots, kv_heads, blocks, head_width / 2, 16, 2]`` of blocks of sixteen places, values ``[slots, kv_heads,
-    places / 2, head_width, 2]``.
+    places / 2, head_width, 2]``. In int8 they are both ``[slots, kv_heads, places, head_width + 4]`` as
+    ``native/src/byte_ring.h`` lays them out, with a scale for each place.
     """
     width = config.head_width
     keys: tuple[int, ...] = (config.window, width)
@@ -25,6 +26,8 @@ def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torc
     if dtype == torch.bfloat16 and device.type == "cpu":
         places = places_of(config, dtype)
         keys, values = (places // BLOCK, width // 2, BLOCK, 2), (places // 2, width, 2)
+    elif dtype == torch.int8:
+        keys = values = (places_of(config, dtype), width + 4)
     shapes = {"keys": keys, "values": values}
     return {
         name: torch.zeros(slots, config.kv_heads, *shape, device=device, dtype=dtype) for name, shape in shapes.items()
@@ -32,8 +35,8 @@ def init_ring(slots: int, config: StackConfig, device: torch.device, dtype: torc
 
 
 def places_of(config: StackConfig, dtype: torch.dtype) -> int:
-    """Return the number of places in a CPU's ring: its window, rounded up to whole blocks in bfloat16."""
-    return -(-config.window // BLOCK) * BLOCK if dtype == torch.bfloat16 else config.window
+    """Return the number of places in a CPU's ring: its window, rounded up to whole blocks in bfloat16 and int8."""
+    return config.window if dtype == torch.float32 else -(-config.window // BLOCK) * BLOCK
 
 
 def place_of(position: Tensor, window: int) -> tuple[Tensor, Tensor]:

@@ -49,8 +49,8 @@ class FrameStep(nn.Module):
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
         """Return the zeroed state of ``slots`` streams: caches, convolution contexts, spectrogram tails and samplers.
 
-        Each slot is a row of one buffer, as ``RowLayout`` has it. ``kept_in``: dtype of the caches, float32 or
-        bfloat16.
+        Each slot is a row of one buffer, as ``RowLayout`` has it. ``kept_in``: dtype of the caches, float32,
+        bfloat16 or int8.
         """
         if kept_in not in self._layouts:
             self._layouts[kept_in] = RowLayout(self._template(kept_in))

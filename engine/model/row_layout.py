@@ -46,7 +46,7 @@ class RowLayout:
     def zeros(self, slots: int, device: torch.device) -> State:
         """Return a zeroed state of ``slots`` slots."""
         buffer = _in_large_pages(torch.empty(slots, self.bytes, dtype=torch.uint8, device=device)).zero_()
-        typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int64)}
+        typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8, torch.int64)}
 
         def view(like: Tensor) -> Tensor:
             if like.dim() == 1:

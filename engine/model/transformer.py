@@ -124,7 +124,7 @@ class Stack(nn.Module):
         self.rotary = Rotary(config.head_width)
 
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype) -> State:
-        """Return empty rings, one for each layer, of keys and values ``kept_in`` float32 or bfloat16."""
+        """Return empty rings, one for each layer, of keys and values ``kept_in`` float32, bfloat16 or int8."""
         return {str(i): init_ring(slots, self.config, device, kept_in) for i in range(self.config.layers)}
 
     def forward(self, x: Tensor) -> Tensor:

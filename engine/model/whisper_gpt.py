@@ -68,7 +68,7 @@ class WhisperGPT(nn.Module):
         return [config.window for config in stacks if config is not None]
 
     def init_state(self, slots: int, device: torch.device, kept_in: torch.dtype = torch.float32) -> State:
-        """Return empty caches, of keys and values ``kept_in`` float32 or bfloat16, and positions ``[slots]`` at 0."""
+        """Return empty caches of ``kept_in`` float32, bfloat16 or int8, and positions ``[slots]`` at 0."""
         state: State = {
             "position": torch.zeros(slots, dtype=torch.int64, device=device),
             "stack": self.stack.init_state(slots, device, kept_in),

@@ -26,8 +26,9 @@ SLOTS = 2
 PROMPT_FRAMES = 8
 TOLERANCE = 1e-3
 """Largest error of logits, relative to the largest one; rounding alone makes about 1e-5."""
-BFLOAT16_TOLERANCE = 0.1
-"""Largest error with products in bfloat16, which make about 1e-2; for sound, relative to its root mean square."""
+ROUNDED_TOLERANCE = 0.1
+"""Largest error with products in bfloat16, which make about 1e-2, and in int8; for sound, relative to its root mean
+square."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ def find_kernels(step: FrameStep, device: torch.device, dtype: Dtype = "auto") -
     if dtype == "float32" or found.weights is None:
         return found
     library = found.weights.library
-    if not library.functions.whispergpt_multiplies_pairs():
+    if dtype == "auto" and not library.functions.whispergpt_multiplies_pairs():
         return found
     try:
-        faster = Weights(library, torch.bfloat16)
-        _check_read(step, _check_codec(step.codec, faster), faster, BFLOAT16_TOLERANCE)
+        faster = Weights(library, torch.int8 if dtype == "int8" else torch.bfloat16)
+        _check_read(step, _check_codec(step.codec, faster), faster, ROUNDED_TOLERANCE)
     except NativeError:
-        return found
+        return Kernels(None, "its rounding changes this model too much") if dtype == "int8" else found
     return Kernels(faster)
 
 
@@ -134,7 +135,7 @@ def _check_codec(codec: Codec, weights: Weights) -> DecodeProgram:
     if weights.dtype == torch.float32:
         alike = float(off.max()) * 32_767 <= 2
     else:
-        alike = float(np.square(off).mean()) <= BFLOAT16_TOLERANCE**2 * float(np.square(wanted).mean())
+        alike = float(np.square(off).mean()) <= ROUNDED_TOLERANCE**2 * float(np.square(wanted).mean())
     if not (same > 0.75 and alike):
         raise _wrong(weights.library)
     return decode

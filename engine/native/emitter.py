@@ -39,7 +39,7 @@ class Emitter:
         self._loops: dict[int, tuple[range, bool]] = {}
         """Kernels that run row by row, or on the last row alone, by the kernel after them."""
         self._workspaces = Workspaces()
-        self._pairs = weights.dtype == torch.bfloat16
+        self._pairs, self._bytes = weights.dtype == torch.bfloat16, weights.dtype == torch.int8
         self._panel = int(self._library.whispergpt_panel())
         self._kept: list[Tensor] = []  # kept alive, because the program has their addresses
 
@@ -57,7 +57,8 @@ class Emitter:
         else:
             seen = self.buffer(context + x.times, x.width)
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
-        self.emit(k.Window(x.rows, x.times, x.width, context, through_elu, self.consecutive, held, seen.rows))
+        how = (through_elu, self._bytes, self.consecutive)
+        self.emit(k.Window(x.rows, x.times, x.width, context, *how, held, seen.rows))
         return seen
 
     def embed(self, codes: k.Codes, table: Tensor, out: k.Rows) -> None:
@@ -79,11 +80,17 @@ class Emitter:
         """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``."""
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
-        pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
-        packed, padded = self._weights.packed(weight, bias, pairs)
         y = add_to or self.buffer(times, outputs)
-        stored = (packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr())
-        self.emit(k.Linear(x.rows, times, step, inputs, outputs, *stored, y.rows, activation, add_to is not None))
+        sizes, rest = (x.rows, times, step, inputs, outputs), (y.rows, activation, add_to is not None)
+        whole_groups = inputs % k.MOST_IN_GROUP == 0 and (step % k.MOST_IN_GROUP == 0 or times == 1)
+        whole_groups = whole_groups and (times - 1) * step + inputs >= k.FEWEST_ROUNDED
+        if self._bytes and whole_groups:
+            numbers = [tensor.data_ptr() for tensor in self._weights.in_bytes(weight, bias)]
+            self.emit(k.ByteProduct(*sizes, *numbers, *rest))
+        else:
+            pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
+            packed, padded = self._weights.packed(weight, bias, pairs)
+            self.emit(k.Linear(*sizes, packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr(), *rest))
         return y
 
     def buffer(self, times: int, width: int) -> Signal:
@@ -125,9 +132,17 @@ class Emitter:
     @contextmanager
     def single_precision(self) -> Iterator[None]:
         """Have products that are emitted within computed in float32."""
-        pairs, self._pairs = self._pairs, False
+        held = self._pairs, self._bytes
+        self._pairs = self._bytes = False
         yield
-        self._pairs = pairs
+        self._pairs, self._bytes = held
+
+    @contextmanager
+    def without_bytes(self) -> Iterator[None]:
+        """Have products that are emitted within computed in float32 where others are in int8."""
+        held, self._bytes = self._bytes, False
+        yield
+        self._bytes = held
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:

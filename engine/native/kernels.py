@@ -20,6 +20,13 @@ NONE, GELU, ELU = range(3)
 STORED = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 """Formats in which weights are stored, by `Stored` of `src/linear.h`; in bfloat16 two inputs make a pair."""
 
+MOST_IN_GROUP = 4
+"""Most inputs in a group of `src/byte_product.h`; a product in 8 bits has whole groups on every processor."""
+FEWEST_ROUNDED = 16
+"""Fewest inputs that are rounded together: those of a vector."""
+KEPT = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+"""Formats of keys and values, by `Kept` of `src/attention.h`."""
+
 
 class Rows(Structure):
     """Rows of floats, one for each stream of a batch or each slot."""
@@ -35,7 +42,7 @@ class Rows(Structure):
     @classmethod
     def of_ring(cls, tensor: Tensor) -> Rows:
         """Return the slots of a ring of keys or values as rows."""
-        assert tensor.dtype in (torch.float32, torch.bfloat16) and tensor[0].is_contiguous()
+        assert tensor.dtype in KEPT and tensor[0].is_contiguous()
         return cls(tensor.data_ptr(), tensor.stride(0) * tensor.element_size() // 4)
 
 
@@ -79,6 +86,23 @@ class Linear(Kernel):
     ]
 
 
+class ByteProduct(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("times", c_int64),
+        ("step", c_int64),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+        ("weights", c_void_p),
+        ("scales", c_void_p),
+        ("sums", c_void_p),
+        ("bias", c_void_p),
+        ("out", Rows),
+        ("activation", c_int),
+        ("add", c_bool),
+    ]
+
+
 class Window(Kernel):
     _fields_ = [
         ("input", Rows),
@@ -86,6 +110,7 @@ class Window(Kernel):
         ("width", c_int64),
         ("context", c_int64),
         ("through_elu", c_bool),
+        ("quick", c_bool),
         ("consecutive", c_bool),
         ("state", Rows),
         ("out", Rows),
@@ -138,7 +163,7 @@ class Attention(Kernel):
         ("position", c_void_p),
         ("keys", Rows),
         ("values", Rows),
-        ("paired", c_bool),
+        ("kept", c_int),
         ("turned", Rows),
         ("scores", Rows),
         ("out", Rows),
@@ -209,6 +234,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
-    LowPass, Advance,
+    Linear, ByteProduct, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample,
+    Draw, Quantize, LowPass, Advance,
 ]  # fmt: skip

@@ -44,10 +44,10 @@ def _x86(level: str) -> tuple[str, ...]:
 
 
 TARGETS = (
-    Target("x86-64-v4-bf16", _X86, (*_x86("x86-64-v4"), "-mavx512bf16"), "AVX512", "avx512_bf16"),
+    Target("x86-64-v4-bf16", _X86, (*_x86("x86-64-v4"), "-mavx512bf16", "-mavx512vnni"), "AVX512", "avx512_bf16"),
     Target("x86-64-v4", _X86, _x86("x86-64-v4"), "AVX512"),
     Target("x86-64-v3", _X86, _x86("x86-64-v3"), "AVX2"),
-    Target("aarch64-bf16", _ARM, ("-march=armv8.2-a+bf16",), feature="bf16"),
+    Target("aarch64-bf16", _ARM, ("-march=armv8.2-a+bf16+dotprod",), feature="bf16"),
     Target("aarch64", _ARM, ("-march=armv8-a",)),
 )
 """All targets; of each architecture the fastest first."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from whispergpt.engine.native.library import Library
 
-_Key = tuple[int, torch.Size, tuple[int, ...], int, bool]
+_Key = tuple[int, torch.Size, tuple[int, ...], int, torch.dtype]
+
+
+def whole_numbers(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each row of ``[N, K]`` to whole numbers from -127 to 127, int8, times a scale ``[N]``."""
+    most = rows.abs().amax(1)
+    factors = torch.where(most > 1e-30, 127 / most, 0)
+    return (rows * factors[:, None]).round().to(torch.int8), most / 127
 
 
 class Weights:
     """Panels of weights for one library (see `src/linear.h`); programs that multiply by the same tensor share them.
 
     Attributes:
-        dtype: of products. In bfloat16 inputs and weights are rounded, and sums are float32.
+        dtype: of products. In bfloat16 inputs and weights are rounded, and sums are float32. In int8 both are whole
+            numbers from -127 to 127 times a scale, see `src/byte_product.h`.
     """
 
     def __init__(self, library: Library, dtype: torch.dtype = torch.float32) -> None:
         self.library, self.dtype = library, dtype
         self._panel = int(library.functions.whispergpt_panel())
-        self._packed: dict[_Key, tuple[Tensor, Tensor]] = {}
+        self._group = int(library.functions.whispergpt_group())
+        self._packed: dict[_Key, tuple[Tensor, ...]] = {}
         self._sources: list[Tensor | None] = []  # kept alive, so that no other tensor gets their address
 
     def packed(self, weight: Tensor, bias: Tensor | None, pairs: bool = False) -> tuple[Tensor, Tensor]:
@@ -28,11 +39,36 @@ class Weights:
 
         ``pairs``: pack in bfloat16, two inputs beside each other.
         """
-        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), pairs)
+        dtype = torch.bfloat16 if pairs else torch.float32
+        packed, shift = self._once(dtype, weight, bias, lambda: self._pack(weight.detach(), bias, pairs))
+        return packed, shift
+
+    def in_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
+        """Round ``[N, K]`` to 8 bits; return it packed, with scales, sums and bias, as `ByteProduct` takes them."""
+        return self._once(torch.int8, weight, bias, lambda: self._pack_bytes(weight.detach(), bias))
+
+    def _once(
+        self, dtype: torch.dtype, weight: Tensor, bias: Tensor | None, pack: Callable[[], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """Return what ``pack`` returned for these tensors when they were first packed as ``dtype``."""
+        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), dtype)
         if key not in self._packed:
-            self._packed[key] = self._pack(weight.detach(), bias, pairs)
+            self._packed[key] = pack()
             self._sources += [weight, bias]
         return self._packed[key]
+
+    def _pack_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
+        outputs, inputs = weight.shape
+        panels = -(-outputs // self._panel)
+        numbers, scales = whole_numbers(weight)
+        padded = torch.zeros(panels * self._panel, inputs, dtype=torch.int8)
+        padded[:outputs] = numbers
+        groups = padded.view(panels, self._panel, inputs // self._group, self._group).transpose(1, 2).contiguous()
+        ends = torch.zeros(3, panels * self._panel)
+        ends[0, :outputs], ends[1] = scales, padded.sum(1)
+        if bias is not None:
+            ends[2, :outputs] = bias
+        return groups, *ends
 
     def _pack(self, weight: Tensor, bias: Tensor | None, pairs: bool) -> tuple[Tensor, Tensor]:
         outputs, inputs = weight.shape

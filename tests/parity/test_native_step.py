@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.emulated_kernels import leaves
 from tests.support.kernels import kernels_expected
-from tests.support.rings import paired, unpaired_keys, unpaired_values
+from tests.support.rings import paired, scales_of, unpaired_keys, unpaired_values
 from whispergpt.engine.backends.step_path import NativePath, StepPath, TorchPath, step_path
 from whispergpt.engine.config import (
     ENCODEC_24KHZ,
@@ -73,6 +74,11 @@ def busy_state(step: FrameStep, kept_in: torch.dtype = torch.float32) -> State:
         lambda t: torch.randn_like(t) * 0.3 if t.is_floating_point() else t,
         step.init_state(SLOTS, torch.device("cpu"), kept_in),
     )
+    if kept_in == torch.int8:
+        for _, ring in leaves(state):
+            if ring.dtype == torch.int8:
+                ring.random_(-127, 128)
+                scales_of(ring).uniform_(0, 0.01)
     leaf(branch(state, "model"), "position").copy_(torch.tensor([0, 37, 510, 511, 9000]))
     sampler = branch(state, "sampler")
     settings = {
@@ -213,7 +219,7 @@ def test_bfloat16_is_the_same_thing_without_units_for_it() -> None:
     assert float((one - other).norm() / other.norm()) < 0.01
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.int8])
 def test_company_changes_no_bit(dtype: torch.dtype) -> None:
     """Each slot alone, all at once, and in two parts: the same bits, and other slots untouched."""
     step = frame_step(*MODELS["hybrid"])
@@ -237,7 +243,7 @@ def test_company_changes_no_bit(dtype: torch.dtype) -> None:
         map_state(lambda a, b: pytest.fail("states differ") if not torch.equal(a, b) else a, together, other)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.int8])
 def test_threads_change_no_bit(dtype: torch.dtype) -> None:
     """Sixteen slots over four threads, in any order, and in parts of every size."""
     step = frame_step(*MODELS["hybrid"])

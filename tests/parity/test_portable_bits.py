@@ -60,14 +60,17 @@ def test_other_widths_and_clang(
     library = open_library(build(processor_targets()[0], tmp_path, f"-DLANES={other}", *flags))
     assert library.functions.whispergpt_panel() == 2 * other
     assert_same_bits(results(step, library), here)
+    assert torch.equal(int8_logits(step, library), int8_logits(step, load_library()))
 
 
 def test_arm(step: FrameStep, here: dict[str, Tensor], tmp_path: Path) -> None:
-    assert_same_bits(results(step, emulated(ARM["aarch64"], tmp_path, "aarch64-linux-gnu-g++")), here)
+    library = emulated(ARM["aarch64"], tmp_path, "aarch64-linux-gnu-g++")
+    assert_same_bits(results(step, library), here)
+    assert torch.equal(int8_logits(step, library), int8_logits(step, load_library()))
 
 
 def test_arm_with_bfloat16(tmp_path: Path) -> None:
-    """By clang: products of bfloat16 are near those here, and float32 has the same bits still."""
+    """By clang: products of bfloat16 are near those here, and float32 and int8 have the same bits still."""
     library = emulated(ARM["aarch64-bf16"], tmp_path, "clang++", "--target=aarch64-linux-gnu", "-O1")
     assert library.functions.whispergpt_multiplies_pairs()
     step = frame_step(*MODELS["hybrid"])
@@ -81,8 +84,21 @@ def test_arm_with_bfloat16(tmp_path: Path) -> None:
         return leaf(state, "logits")[:SLOTS]
 
     assert torch.equal(logits(library, torch.float32), logits(load_library(), torch.float32))
+    assert torch.equal(int8_logits(step, library), int8_logits(step, load_library()))
     found, wanted = (logits(made, torch.bfloat16) for made in (library, load_library()))
     assert float((found - wanted).norm() / wanted.norm()) < 0.01
+
+
+def int8_logits(step: FrameStep, library: Library) -> Tensor:
+    """Logits of two streams after two frames in int8."""
+    torch.manual_seed(0)
+    state = busy_state(step, torch.int8)
+    map_state(lambda t: t.zero_() if t.dtype == torch.int8 else t, state)  # the layout of rings differs
+    program = FrameProgram(step, state, SLOTS, Weights(library, torch.int8))
+    reach(program)
+    for _ in range(2):
+        program.run(np.arange(SLOTS, dtype=np.int32), 0, SLOTS)
+    return leaf(state, "logits")[:SLOTS]
 
 
 def assert_same_bits(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.support.kernels import kernels_expected
+from whispergpt.engine.config import Dtype
 from whispergpt.engine.engine import TILE, Engine
 from whispergpt.engine.native.library import NativeError
 from whispergpt.engine.prompts.prompt import Prompt, Stage
@@ -25,14 +26,17 @@ def sampling(seed: int) -> SamplingParams:
     return SamplingParams(seed, temperature=0.3 * (seed % 4), top_k=(0, 50, 0)[seed % 3], top_p=(0.9, 1.0)[seed % 2])
 
 
-@pytest.fixture(scope="module", params=["as picked", "torch"])
+@pytest.fixture(scope="module", params=["as picked", "int8", "torch"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """The default model on the path that this machine gets, and on torch's, which a machine without kernels gets."""
+    """The default model as this machine runs it, in int8, and by torch as on a machine without kernels."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
             patched.setattr("whispergpt.engine.native.check.load_library", no_kernels)
-        loaded = Engine.load("speech", "cpu", max_streams=2 * TILE)
-        native = request.param == "as picked" and kernels_expected()
+        if request.param == "int8" and not kernels_expected():
+            pytest.skip("int8 needs kernels")
+        dtype: Dtype = "int8" if request.param == "int8" else "auto"
+        loaded = Engine.load("speech", "cpu", max_streams=2 * TILE, dtype=dtype)
+        native = request.param != "torch" and kernels_expected()
         assert loaded.path.name.startswith("native" if native else "torch")
         yield loaded
 

@@ -62,7 +62,7 @@ class _Emulated:
     def __init__(self, command: list[str], file: Path) -> None:
         self._command, self._file = command, file
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        self._panel, self._pairs = (int(word) for word in told)
+        self._panel, self._pairs, self._group = (int(word) for word in told)
         self._programs: list[_Program] = []
 
     def whispergpt_panel(self) -> int:
@@ -70,6 +70,9 @@ class _Emulated:
 
     def whispergpt_multiplies_pairs(self) -> bool:
         return bool(self._pairs)
+
+    def whispergpt_group(self) -> int:
+        return self._group
 
     def whispergpt_program(self) -> int:
         self._programs.append(_Program())

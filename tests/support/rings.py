@@ -1,4 +1,4 @@
-"""Rings of keys and values from the layout that torch reads to the one that kernels keep in bfloat16, and back."""
+"""Rings of keys and values in the layouts that kernels keep in bfloat16 and in int8."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ def unpaired_values(values: Tensor, window: int) -> Tensor:
     """``[slots, heads, places / 2, width, 2]`` → ``[slots, heads, window, width]``."""
     slots, heads, _, width, _ = values.shape
     return values.transpose(3, 4).reshape(slots, heads, -1, width)[:, :, :window]
+
+
+def scales_of(ring: Tensor) -> Tensor:
+    """Return the scales of an int8 ring ``[slots, heads, places, width + 4]``, float32 ``[slots, heads, places]``."""
+    return ring.flatten(2)[:, :, -4 * ring.shape[2] :].view(torch.float32)

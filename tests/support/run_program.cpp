@@ -1,6 +1,6 @@
 // Runs a program of kernels on a processor that Python does not run on. A file has the memory, the operations with the
 // places of addresses in their parameters, and the slots; the memory afterwards replaces it. Without a file it prints
-// the width of the library's panels and whether it multiplies pairs.
+// the width of the library's panels, whether it multiplies pairs, and its groups of bytes.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -29,7 +29,8 @@ int main(int count, char** arguments) {
   library = dlopen(arguments[1], RTLD_NOW);
   if (!library) return std::fprintf(stderr, "%s\n", dlerror()), 1;
   if (count == 2) {
-    std::printf("%d %d\n", function<int (*)()>("whispergpt_panel")(), function<bool (*)()>("whispergpt_multiplies_pairs")());
+    std::printf("%d %d %d\n", function<int (*)()>("whispergpt_panel")(),
+                function<bool (*)()>("whispergpt_multiplies_pairs")(), function<int (*)()>("whispergpt_group")());
     return 0;
   }
   FILE* file = std::fopen(arguments[2], "r+b");

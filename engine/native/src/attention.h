@@ -1,10 +1,13 @@
 // Attention of one new position for each stream, or of consecutive positions of one stream, over the ring of its last
 // keys and values.
 #pragma once
+#include "byte_ring.h"
 #include "float_ring.h"
 #include "paired_ring.h"
 #include "program.h"
 #include "vector.h"
+
+enum Kept { FLOATS = 0, BRAINS = 1, BYTES = 2 };
 
 struct Attention {
   Rows in;  // queries of all heads, keys, values: [heads + 2 * kv_heads, width]
@@ -13,7 +16,7 @@ struct Attention {
   int64_t period;
   const int64_t* position;   // of each slot
   Rows keys, values;         // of each slot: [kv_heads] rings
-  bool paired;               // whether rings are in bfloat16 (PairedRing) or floats (FloatRing)
+  int kept;                  // format of the rings, see Kept: FloatRing, PairedRing or ByteRing
   Rows turned, scores, out;  // workspaces [heads + 1, width] and [heads, places]; out [heads, width]
   bool consecutive;          // rows are positions of one stream, `position` being that of row 0
 };
@@ -60,5 +63,6 @@ static void attention_over(const Attention& p, const Batch& batch) {
 }
 
 static void attention(const Attention& p, const Batch& batch) {
-  p.paired ? attention_over<PairedRing>(p, batch) : attention_over<FloatRing>(p, batch);
+  if (p.kept == BYTES) return attention_over<ByteRing>(p, batch);
+  p.kept == BRAINS ? attention_over<PairedRing>(p, batch) : attention_over<FloatRing>(p, batch);
 }

@@ -3,15 +3,16 @@
 #include <algorithm>
 
 #include "program.h"
+#include "quick.h"
 #include "vector.h"
 
 // The input of a convolution: `context` samples of `width` channels from `state`, then `times` new ones, optionally
-// through ELU. Its end becomes the next context. Consecutive rows are one signal: each row of `out` begins
-// `context` samples before its own and overlaps the next.
+// through ELU, which is quick_elu if `quick`. Its end becomes the next context. Consecutive rows are one signal: each
+// row of `out` begins `context` samples before its own and overlaps the next.
 struct Window {
   Rows in;
   int64_t times, width, context;
-  bool through_elu, consecutive;
+  bool through_elu, quick, consecutive;
   Rows state, out;
 };
 
@@ -22,7 +23,10 @@ static void window(const Window& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.begin + rows; r++) {
     float *out = p.out[r], *in = p.in[r];
     if (p.through_elu)
-      by_vectors(fresh, [=](int64_t i, int n) { store_some(out + before + i, elu(load_some(in + i, n)), n); });
+      by_vectors(fresh, [=](int64_t i, int n) {
+        Vec v = load_some(in + i, n);
+        store_some(out + before + i, p.quick ? quick_elu(v) : elu(v), n);
+      });
     else
       std::memcpy(out + before, in, 4 * fresh);
     if (!before) continue;

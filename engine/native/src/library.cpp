@@ -1,5 +1,6 @@
 // The library's functions: a program is built kernel by kernel, then run for each step.
 #include "attention.h"
+#include "byte_product.h"
 #include "layers.h"
 #include "linear.h"
 #include "low_pass.h"
@@ -15,6 +16,7 @@
 
 extern "C" {
 int whispergpt_panel() { return PANEL; }
+int whispergpt_group() { return GROUP; }
 bool whispergpt_multiplies_pairs() {
 #if (LANES == 16 && defined(__AVX512BF16__)) || (LANES == 4 && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC))
   return true;
@@ -31,6 +33,7 @@ void whispergpt_run(const Program* program, const int32_t* slots, int begin, int
 }
 
 KERNEL(linear, Linear)
+KERNEL(byte_product, ByteProduct)
 KERNEL(window, Window)
 KERNEL(embed, Embed)
 KERNEL(norm, Norm)
