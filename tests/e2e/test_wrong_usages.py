@@ -59,7 +59,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("serve --host [::1]", "such as 127.0.0.1, ::1 or localhost; --port has the port"),
     ("serve --host http://localhost", "such as 127.0.0.1, ::1 or localhost; --port has the port"),
     ("serve --model hf:/openai/whisper", "hf://openai/whisper is the one of the Hugging Face Hub."),
-    ("serve --dtype fp16", "must be 'auto' or 'float32'"),
+    ("serve --dtype fp16", "must be 'auto', 'float32' or 'int8'"),
     ("train codec FOLDER --lr 1 -o OUT", "did you mean --rate?"),
     ("train codec FOLDER --epochs 9 -o OUT", "did you mean --steps?"),
     ("train lm FOLDER --codec speech -o OUT", "`whispergpt train prepare` wrote"),
