@@ -125,6 +125,14 @@ class Keep(Kernel):
     _fields_ = [("input", Rows), ("width", c_int64), ("state", Rows)]
 
 
+class Enter(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
+
+
+class Leave(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
+
+
 class Attention(Kernel):
     _fields_ = [
         ("input", Rows),
@@ -209,6 +217,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
+    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
     LowPass, Advance,
 ]  # fmt: skip
