@@ -33,8 +33,15 @@ class LayerEmitter(Emitter):
 
     def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
         """Emit an encoder or a decoder, layer by layer."""
+        layers = list(enumerate(module.model))
+        # Layers behind the first that adds samples have small weights and large signals.
+        wide = next((index for index, layer in layers if isinstance(layer, CausalConvTranspose1d)), len(layers)) + 1
+        x = self._layers(layers[:wide], x, state)
+        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state)) if wide < len(layers) else x
+
+    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State) -> Signal:
         through_elu = False
-        for index, layer in enumerate(module.model):
+        for index, layer in layers:
             if isinstance(layer, nn.ELU):
                 through_elu = True
                 continue
