@@ -24,9 +24,6 @@ from whispergpt.server.observe.tracing import Tracing
 from whispergpt.server.settings import Settings
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
-_LIVE_TOGETHER = 16
-"""Pieces of live audio that one thread converts in a row, in some three milliseconds."""
-
 
 @dataclass(frozen=True)
 class Services:
@@ -103,7 +100,7 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
     metrics.upload_bytes.set_function(lambda: admission.upload_bytes)
     metrics.control_bytes.set_function(lambda: admission.control.bytes)
     store = settings.limits_store if shared is None else None
-    live = AudioPool(settings.decode_threads, _LIVE_TOGETHER)
+    live = AudioPool(settings.decode_threads)
     elsewhere = None if shared is None else shared.feeds
     return Services(
         settings=settings,

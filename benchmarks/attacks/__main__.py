@@ -59,18 +59,22 @@ ATTACKS = {
 }
 
 
-def attack(name: str, count: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Start a server, attack it, and return the measurements; ``held`` says whether the server withstood the attack."""
+def attack(name: str, count: int | None = None, seed: int = 0, workers: int = 1) -> dict[str, Any]:
+    """Start a server with ``workers`` front ends, attack it, and return the measurements.
+
+    ``held`` says whether the server withstood the attack.
+    """
     chosen = ATTACKS[name]
     with TemporaryDirectory() as folder, ExitStack() as running:
         file = Path(folder) / "keys.toml"
         keys = {key: add_key(file, key, streams, None) for key, streams in chosen.keys.items()}
         asked_for = ("--keys", str(file)) if keys else ()
-        served = running.enter_context(ServerProcess("--model", MODEL, *asked_for, environment=chosen.settings))
+        arguments = ("--model", MODEL, "--workers", str(workers), *asked_for)
+        served = running.enter_context(ServerProcess(*arguments, environment=chosen.settings))
         served.keys = keys
         began = time.monotonic()
         measured = asyncio.run(chosen.run(served, chosen.count if count is None else count, seed))
-    return {"attack": name, "seconds": round(time.monotonic() - began, 1)} | measured
+    return {"attack": name, "workers": workers, "seconds": round(time.monotonic() - began, 1)} | measured
 
 
 def main() -> int:
@@ -79,10 +83,13 @@ def main() -> int:
     parser.add_argument("name", choices=ATTACKS, help="; ".join(f"{name}: {one.of}" for name, one in ATTACKS.items()))
     parser.add_argument("--count", type=int, help="how many of the named units; the default depends on the attack")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attack's random choices")
+    parser.add_argument("--workers", type=int, default=1, help="front ends of the attacked server")
     options = parser.parse_args()
     if options.count is not None and options.count < 1:
         parser.error("--count must be at least 1")
-    measured = attack(options.name, options.count, options.seed)
+    if options.workers < 1:
+        parser.error("--workers must be at least 1")
+    measured = attack(options.name, options.count, options.seed, options.workers)
     print(json.dumps(measured, indent=1))  # noqa: T201
     return 0 if measured["held"] else 1
 

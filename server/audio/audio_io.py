@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, Unpack
+from typing import TypeVar, TypeVarTuple, Unpack
 
 import numpy as np
 
@@ -22,80 +20,29 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class AudioPool:
-    """Threads that compute on audio for the server.
+    """Threads that compute on audio for the server."""
 
-    Args:
-        together: works of one turn of the event loop that one thread does in a row. Handing one over costs as much as
-            encoding some frames.
-    """
-
-    def __init__(self, threads: int, together: int = 1) -> None:
-        self._threads, self._together = ThreadPoolExecutor(threads, thread_name_prefix="audio"), together
-        self._due: list[_Work] = []
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="audio")
         barrier = Barrier(threads)
         for _ in range(threads):  # all are there from the start: no request finds fewer, and none leaves more behind
             self._threads.submit(barrier.wait)
 
     async def run(self, work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:
-        """Run ``work`` in a thread of the pool."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
-        if not self._due:
-            loop.call_soon(self._hand_over)
-        self._due.append((future, work, arguments))
-        return await future
+        """Run ``work`` in a thread of the pool.
+
+        Raises:
+            CancelledError: the pool is closed and did not begin the work.
+        """
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        except RuntimeError:  # it is closed
+            raise asyncio.CancelledError from None
+        return await running
 
     def close(self) -> None:
         """Let running work end and take no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _hand_over(self) -> None:
-        due, self._due = self._due, []
-        for at in range(0, len(due), self._together):
-            works = due[at : at + self._together]
-            try:
-                self._threads.submit(_do, works).add_done_callback(partial(_give_up, works))
-            except RuntimeError:  # it is closed
-                _cancel(works)
-
-
-_Work: TypeAlias = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
-"""Future of a result, and the function and its arguments that give it."""
-
-
-def _do(works: Sequence[_Work]) -> None:
-    """Do works in a thread, and tell the event loop of all of them at once."""
-    outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-    for future, work, arguments in works:
-        if not future.cancelled():
-            try:
-                outcomes.append((future, work(*arguments), None))
-            except BaseException as error:
-                outcomes.append((future, None, error))
-    _tell(works, _settle, outcomes)
-
-
-def _tell(works: Sequence[_Work], what: Callable[[_T], None], of: _T) -> None:
-    """Call a function on the event loop of some works, unless that is closed."""
-    with suppress(RuntimeError):
-        works[0][0].get_loop().call_soon_threadsafe(what, of)
-
-
-def _settle(outcomes: Sequence[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-    for future, result, error in outcomes:
-        if not future.done():
-            future.set_result(result) if error is None else future.set_exception(error)
-
-
-def _give_up(works: Sequence[_Work], done: Future[None]) -> None:
-    """Cancel works that a pool which is closed did not begin."""
-    if done.cancelled():
-        _tell(works, _cancel, works)
-
-
-def _cancel(works: Sequence[_Work]) -> None:
-    for future, _, _ in works:
-        future.cancel()
 
 
 def to_bytes(samples: Samples) -> bytes:

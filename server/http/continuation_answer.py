@@ -288,13 +288,15 @@ class StreamedAnswer(_Answer):
         begun = self._begun
         wanted = begun.form.response_format
         total = len(begun.lead_in) // 2 + begun.form.frames * HOP
-        raw = wanted in ("wav", "pcm")
+        raw, realtime = wanted in ("wav", "pcm"), begun.stream.plan.pace == "realtime"
         encoding = encoder(wanted, total, begun.made)
         before = begun.lead_in
         async for pcm in begun.playback.messages():
-            # Raw samples pass as they are; only a codec is worth a thread, and a whole prompt takes long.
-            pool = self._services.audio if before else self._services.live
-            part = encoding.push(before + pcm) if raw else await pool.run(encoding.push, before + pcm)
+            if raw or (realtime and not before):  # so little at a time that a thread would cost more than the work
+                part = encoding.push(before + pcm)
+            else:  # a whole prompt takes long
+                pool = self._services.audio if before else self._services.live
+                part = await pool.run(encoding.push, before + pcm)
             yield part
             begun.playback.sent(len(pcm) // (2 * HOP), gathering=not part)
             before = b""

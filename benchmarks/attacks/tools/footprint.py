@@ -17,7 +17,7 @@ _SETTLE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """Resources of both processes together; ``busy`` counts the streams that play or wait."""
+    """Resources of the server and its engine together; ``busy`` counts the streams that play or wait."""
 
     files: int
     threads: int
@@ -42,7 +42,8 @@ async def footprint(served: ServerProcess) -> Footprint:
     """Return the current footprint."""
     said = await metrics(served.url)
     both = ("whispergpt_server_process", "whispergpt_engine_process")
-    tasks = [Path(f"/proc/{pid}/task") for pid in (served.pid, *served.engine_pids())]
+    pids = (served.pid, *served.worker_pids(), *served.engine_pids())
+    tasks = [Path(f"/proc/{pid}/task") for pid in pids]
     return Footprint(
         files=round(sum(said[f"{one}_open_fds"] for one in both)),
         threads=sum(1 for folder in tasks for _ in folder.iterdir()),

@@ -77,6 +77,10 @@ class ServerProcess:
         """Return the server's child processes that run the engine's worker."""
         return [pid for pid in _children(self.pid) if b"whispergpt.engine.process.worker" in _command_line(pid)]
 
+    def worker_pids(self) -> list[int]:
+        """Return the front ends of a server that has several; none of a single process."""
+        return [pid for pid in _children(self.pid) if b"whispergpt.server.workers.front_end" in _command_line(pid)]
+
     def front_end_pids(self) -> list[int]:
         """Return the server itself and its child processes that run no engine."""
         engines = self.engine_pids()
