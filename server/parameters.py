@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from starlette.datastructures import QueryParams
+
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE
 from whispergpt.engine.messages import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams
@@ -133,6 +135,28 @@ def frames_for(seconds: float, param: str = "seconds", limit: float = MAX_SECOND
     seconds_up_to(limit).check(seconds, param)
     # Rounding to a millionth of a frame removes binary noise alone.
     return max(1, math.ceil(round(seconds * FRAME_RATE, 6)))
+
+
+def query_fields(query: QueryParams, *known: str, rest: str = "") -> dict[str, str]:
+    """Return the fields of an address that are not empty.
+
+    Args:
+        known: names of the fields that the address may have.
+        rest: end of the sentence about an unknown one: where other settings belong.
+
+    Raises:
+        ApiError: 400, a field is unknown or given twice.
+    """
+    given: dict[str, str] = {}
+    for name, value in query.multi_items():
+        if name not in known:
+            there = f"there is {', '.join(known)}" if known else "it takes none"
+            told = f"This address has no parameter '{name[:100]}'; {there}{rest}."
+            raise bad_value(name[:100], told, "unknown_field")
+        if name in given:
+            raise bad_value(name, f"The parameter '{name}' is given twice; send it once.", "repeated_field")
+        given[name] = value
+    return {name: value for name, value in given.items() if value.strip()}
 
 
 def number(text: str, param: str) -> float:

@@ -22,7 +22,7 @@ from whispergpt.server.http.feed_body import (
     total_seconds,
 )
 from whispergpt.server.http.upload import format_named
-from whispergpt.server.parameters import number
+from whispergpt.server.parameters import number, query_fields
 from whispergpt.server.services import services_of
 
 router = APIRouter(tags=["feeds"])
@@ -70,6 +70,7 @@ class StreamState(BaseModel):
 async def stream_state(request: Request, token: str) -> StreamState:
     """Tell what is kept of a response, how many listen, and a resume token with which anybody goes on alone."""
     services = services_of(request.app)
+    query_fields(request.query_params)
     feed = await services.feeds.find(token)
     point = feed.checkpoint
     return StreamState(
@@ -119,6 +120,6 @@ async def _asked(request: Request, token: str) -> tuple[Feed, Format, float | No
         ApiError: 400, a parameter cannot be used; 404, there is no such feed.
     """
     feed = await services_of(request.app).feeds.find(token)
-    wanted = format_named(request.query_params.get("format", "wav"), "format")
-    begins = request.query_params.get("from")
-    return feed, wanted, None if begins is None else number(begins, "from")
+    asked = query_fields(request.query_params, "format", "from")
+    wanted = format_named(asked.get("format", "wav"), "format")
+    return feed, wanted, number(asked["from"], "from") if "from" in asked else None

@@ -22,7 +22,7 @@ from whispergpt.server.http.continuation_schema import PLAY_DOCS, PLAY_FORM_DOCS
 from whispergpt.server.http.entry import RequestCaller
 from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation
 from whispergpt.server.http.upload import ContinueForm, read_form
-from whispergpt.server.parameters import find_model, sampling_for
+from whispergpt.server.parameters import find_model, query_fields, sampling_for
 from whispergpt.server.services import Services, services_of
 
 router = APIRouter(tags=["continuations"])
@@ -78,12 +78,12 @@ async def play(request: Request) -> Response:
 
     A player that asks for the first two bytes (``Range: bytes=0-1``) gets them, and the address stays good.
     """
-    token = request.query_params.get("token", "")
     if probe := _PROBE.fullmatch(request.headers.get("range", "")[:64].strip()):
-        known = await services_of(request.app).addresses.look(token)
+        known = await services_of(request.app).addresses.look(_token_in(request))
         return _probed(known.form.response_format, int(probe[1]))
 
     async def work(services: Services, cleanup: AsyncExitStack, account: Account) -> Response:
+        token = _token_in(request)
         require_room(services, await services.addresses.look(token))  # who has to come again finds the address again
         held = await services.addresses.take(token)
         cleanup.callback(held.cleanup.close)
@@ -100,8 +100,13 @@ async def play(request: Request) -> Response:
 @router.head(ROUTE, include_in_schema=False)
 async def look(request: Request) -> Response:
     """Answer HEAD: the headers of what an address plays; it can be played afterwards."""
-    held = await services_of(request.app).addresses.look(request.query_params.get("token", ""))
+    held = await services_of(request.app).addresses.look(_token_in(request))
     return Response(headers=_head(held.form.response_format))
+
+
+def _token_in(request: Request) -> str:
+    """Return the token of an address. Raises ApiError: 400, the address has another field."""
+    return query_fields(request.query_params, "token").get("token", "")
 
 
 def _probed(wanted: Format, last: int) -> Response:

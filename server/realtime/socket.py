@@ -20,6 +20,8 @@ from whispergpt.server.session import events
 from whispergpt.server.session.options import SAMPLING, StreamOptions
 from whispergpt.server.session.socket import IncomingMessage, StreamSocket
 
+_NOT_HERE = ("call_id", "intent")
+"""Fields of the API's address for what this server does not do."""
 _BETA_HEADER, _BETA_SUBPROTOCOL = "realtime=v1", "openai-beta.realtime-v1"
 
 
@@ -49,7 +51,8 @@ class RealtimeSocket(StreamSocket):
 
     def first_options(self, models: Mapping[str, ModelInfo]) -> StreamOptions:
         """Return the options with which the session begins: PCM of the model that the address names."""
-        asked, headers = self._websocket.query_params, self._websocket.headers
+        asked = self._address_fields("model", "token", *_NOT_HERE)
+        headers = self._websocket.headers
         beta = (
             _BETA_HEADER in headers.get("openai-beta", "") or _BETA_SUBPROTOCOL in self._websocket.scope["subprotocols"]
         )
@@ -57,7 +60,7 @@ class RealtimeSocket(StreamSocket):
             if beta:
                 told = "This server speaks the API as it is since its beta; leave the header OpenAI-Beta out."
                 raise bad_value("OpenAI-Beta", told, "unsupported")
-            for name in ("call_id", "intent"):
+            for name in _NOT_HERE:
                 if name in asked:
                     told = f"There are no calls and no transcription here; leave {name} out."
                     raise bad_value(name, told, "unsupported")

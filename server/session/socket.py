@@ -19,8 +19,8 @@ from websockets.frames import Opcode
 
 from whispergpt.engine.messages import ModelInfo
 from whispergpt.server.admission.held_bytes import ConnectionBytes
-from whispergpt.server.errors import ApiError
-from whispergpt.server.parameters import find_model
+from whispergpt.server.errors import POLICY_VIOLATION, ApiError
+from whispergpt.server.parameters import find_model, query_fields
 from whispergpt.server.services import Services
 from whispergpt.server.session.events import ClientEvent, parse_event, require_audio
 from whispergpt.server.session.options import StreamOptions
@@ -60,7 +60,16 @@ class StreamSocket:
         Raises:
             ApiError: the handshake asks for something that there is not.
         """
+        self._address_fields("token", rest=", and session.update has the settings")
         return StreamOptions(find_model(models, None))
+
+    def _address_fields(self, *known: str, rest: str = "") -> dict[str, str]:
+        """Return the fields of the address, as ``query_fields``. Raises ApiError, which closes the connection."""
+        try:
+            return query_fields(self._websocket.query_params, *known, rest=rest)
+        except ApiError as error:
+            error.close_code = POLICY_VIOLATION
+            raise
 
     async def receive(self) -> IncomingMessage:
         """Return the next message.

@@ -151,8 +151,10 @@ def test_ranges_and_seconds_that_are_kept(heard: Heard) -> None:
     assert part("", **{"from": f"{begins}"}).content == heard.samples[-3 * SAMPLE_RATE :]
     for wrong in ("0", f"{SECONDS + 1}", "-1"):
         assert part("", **{"from": wrong}).status_code == 416
-    for query in ({"from": "x"}, {"from": "nan"}, {"format": "aac"}):
-        assert HTTP.get(f"{heard.url}/audio", params=query).json()["error"]["param"] in query
+    for query in ({"from": "x"}, {"from": "nan"}, {"format": "aac"}, {"formt": "mp3"}, {"format": ["mp3", "flac"]}):
+        answer = HTTP.get(f"{heard.url}/audio", params=query)
+        assert answer.status_code == 400 and answer.json()["error"]["param"] in query
+    assert HTTP.head(f"{heard.url}/audio?formt=mp3").status_code == HTTP.get(f"{heard.url}?from=1").status_code == 400
 
 
 def test_what_a_stream_says_of_itself(heard: Heard) -> None:

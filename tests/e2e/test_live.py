@@ -135,6 +135,14 @@ def test_the_session_says_what_it_is(server: str, client: Client) -> None:
         assert socket.session["fingerprint"] == client.continue_file(SPEECH, seconds=0.1).fingerprint
 
 
+def test_the_address_has_no_settings(server: str) -> None:
+    with LiveSocket(server, "?model=piano", refused=True) as socket:
+        error = socket.expect_error()
+        assert (error["code"], error["param"]) == ("unknown_field", "model")
+        assert error["message"].endswith("no parameter 'model'; there is token, and session.update has the settings.")
+        assert socket.expect_close() == 1008
+
+
 def test_a_prompt_is_sent_while_it_is_recorded(server: str) -> None:
     """The asynchronous client reads a microphone that gives 100 ms at a time."""
     pcm = pcm_of(speech(1.0, 16_000))

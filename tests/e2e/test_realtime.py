@@ -125,6 +125,7 @@ async def test_a_long_message_that_is_refused_closes(connection: AsyncRealtimeCo
     [
         ("?model=gpt-realtime", {}, ("no model 'gpt-realtime'", "speech")),
         ("?intent=transcription", {}, ("leave intent out",)),
+        ("?modle=piano", {}, ("no parameter 'modle'; there is model, token",)),
         ("?model=speech", {"OpenAI-Beta": "realtime=v1"}, ("leave the header OpenAI-Beta out",)),
     ],
 )
