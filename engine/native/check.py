@@ -56,7 +56,7 @@ def find_kernels(step: FrameStep, device: torch.device, dtype: Dtype = "auto") -
         faster = Weights(library, torch.int8 if dtype == "int8" else torch.bfloat16)
         _check_read(step, _check_codec(step.codec, faster), faster, ROUNDED_TOLERANCE)
     except NativeError:
-        return Kernels(None, "its rounding changes this model too much") if dtype == "int8" else found
+        return Kernels(None, "rounding to 8 bits changes this model too much") if dtype == "int8" else found
     return Kernels(faster)
 
 
