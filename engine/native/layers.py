@@ -36,10 +36,13 @@ class LayerEmitter(Emitter):
         layers = list(enumerate(module.model))
         # Layers behind the first that adds samples have small weights and large signals.
         wide = next((index for index, layer in layers if isinstance(layer, CausalConvTranspose1d)), len(layers)) + 1
-        x = self._layers(layers[:wide], x, state)
-        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state)) if wide < len(layers) else x
+        # The noise of rounding in a decoder's last layer would fill quiet bands, which the slices show.
+        exact = module.model[-1] if isinstance(module, Decoder) else None
+        x = self._layers(layers[:wide], x, state, exact)
+        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state, exact)) if wide < len(layers) else x
 
-    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State) -> Signal:
+    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State, exact: nn.Module | None) -> Signal:
+        """Emit layers in their order; ``exact``: the one that is not multiplied in 8 bits."""
         through_elu = False
         for index, layer in layers:
             if isinstance(layer, nn.ELU):
@@ -47,9 +50,7 @@ class LayerEmitter(Emitter):
                 continue
             own = branch(state, str(index))
             if isinstance(layer, CausalConv1d):
-                # The noise of rounding in the decoder's last layer would fill quiet bands, which the slices show.
-                last = isinstance(module, Decoder) and layer is module.model[-1]
-                with self.without_bytes() if last else nullcontext():
+                with self.without_bytes() if layer is exact else nullcontext():
                     x = self._convolution(layer, x, own, through_elu)
             elif isinstance(layer, CausalConvTranspose1d):
                 x = self._transposed(layer, x, own, through_elu)
