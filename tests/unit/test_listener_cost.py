@@ -11,16 +11,19 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from websockets.frames import Frame, Opcode
 
+from whispergpt.engine.config import HOP
 from whispergpt.engine.messages import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.load.ogg import OPUS_RATE, granules
 from whispergpt.server.audio.audio_io import AudioPool
 from whispergpt.server.audio.encoders import encoder
+from whispergpt.server.audio.playback import MESSAGE_FRAMES, OPUS_FRAMES, Playback
 from whispergpt.server.edge.ws_protocol import message_head
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.patience import Patience
 from whispergpt.server.link.stream_handle import StreamHandle
-from whispergpt.server.observe.metrics import observe_many
+from whispergpt.server.observe.metrics import Metrics, observe_many
+from whispergpt.server.observe.tracing import Tracing
 
 
 class Link:
@@ -174,6 +177,26 @@ def test_works_that_a_closed_pool_did_not_begin_are_cancelled() -> None:
         assert await first is True
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(MESSAGE_FRAMES, [1, 3, 6, 6]), (OPUS_FRAMES, [1, 3, 6, 12])])
+def test_messages_are_longer_the_more_is_sent_ahead(most: int, sizes: list[int]) -> None:
+    async def play() -> None:
+        stream = handle(Link())
+        playback = Playback(stream, Metrics(), Tracing(False), "/stream", time.perf_counter(), realtime=True)
+        messages = playback.messages(most)
+        for size, ahead in zip(sizes, (0, 0, 30, 600), strict=True):
+            playback.frames += ahead
+            for _ in range(size - 1):
+                stream.deliver(bytes(2 * HOP), 0.0)
+            taking = asyncio.ensure_future(anext(messages))
+            await turns()
+            assert not taking.done()
+            stream.deliver(bytes(2 * HOP), 0.0)
+            assert len(await taking) == size * 2 * HOP
+            playback.sent(size)
+
+    asyncio.run(play())
 
 
 def test_the_time_of_opus_is_that_of_its_samples() -> None:
