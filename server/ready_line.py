@@ -1,4 +1,4 @@
-"""The line ``ready URL`` on stdout, by which a server says that it is ready."""
+"""Lines for people: ``ready URL`` on stdout, by which a server says that it is ready, and what its end waits for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ import sys
 import threading
 import time
 from typing import IO
+from urllib.parse import urlsplit
 
 _READY = "ready "
+_EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of the machine."""
 
 
 def say_ready(url: str) -> None:
-    """Print the line."""
+    """Print the line; and on a terminal, where a server listens on all addresses, how other machines reach it."""
     sys.stdout.write(f"{_READY}{url}\n")
     sys.stdout.flush()
+    if urlsplit(url).hostname in _EVERYWHERE and sys.stderr.isatty():
+        sys.stderr.write(
+            "Others reach it by this machine's name or address; their browsers play over https:// alone.\n"
+        )
+        sys.stderr.flush()
+
+
+def say_draining(seconds: float, streams: int) -> None:
+    """Say on a terminal, where somebody has pressed Ctrl-C, how long the server waits, and for how many streams."""
+    if streams and sys.stderr.isatty():
+        number = f"{streams} stream{'' if streams == 1 else 's'}"
+        sys.stderr.write(f"Waiting up to {seconds:g} s for {number} to end; Ctrl-C again ends at once.\n")
+        sys.stderr.flush()
 
 
 def wait_until_ready(output: IO[str], seconds: float) -> str:

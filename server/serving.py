@@ -24,7 +24,7 @@ from whispergpt.server.listener import FLUSH_SECONDS
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.tracing import TracingError
 from whispergpt.server.open_files import most_connections
-from whispergpt.server.ready_line import say_ready
+from whispergpt.server.ready_line import say_draining, say_ready
 from whispergpt.server.serve_error import ServeError
 from whispergpt.server.services import Services, Shared, services_of
 from whispergpt.server.settings import Settings
@@ -43,7 +43,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
-        self.obey: Callable[[str], None] = self.drain
+        self.obey: Callable[[str], None] = self._drain_for_signal
         """Called with the name of a signal."""
         self._services = services
         self.listening = asyncio.Event()
@@ -67,14 +67,20 @@ class DrainingServer(uvicorn.Server):
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
         self.obey(signal.Signals(sig).name)
 
+    def _drain_for_signal(self, sent: str) -> None:
+        if self._drain is None:
+            say_draining(self._services.settings.drain_seconds, self._services.engines.streams)
+        self.drain(sent)
+
     def drain(self, because: str) -> None:
         """Take no new work and end with the last stream, or after ``drain_seconds``; called again, end at once."""
         if self._drain is not None:
             self._services.engines.cut_off()
             self.should_exit = True
             return
-        log.info("draining", signal=because, seconds=self._services.settings.drain_seconds)
-        self._services.engines.drain()
+        engines, seconds = self._services.engines, self._services.settings.drain_seconds
+        log.info("draining", signal=because, seconds=seconds, streams=engines.streams, second_signal="ends at once")
+        engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())
 
     def leave(self) -> None:

@@ -20,7 +20,9 @@ log = logs.get("server.request")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHARED = re.compile(r"(/v1/streams/)[^/]*")
 """Start of a path that has the token of a feed, which logs must not have."""
-_QUIET = ("/health/live", "/health/ready", "/metrics")
+_PROBES = ("/health/live", "/health/ready", "/metrics")
+_FILES = "/static/"
+"""Start of the paths of a page's files, of which one load of the page takes some forty."""
 
 
 class RequestContext:
@@ -64,7 +66,8 @@ class RequestContext:
                 raise
             await internal().response()(scope, receive, send_with_id)
         finally:
-            say = log.debug if scope["path"] in _QUIET else log.info
+            served = scope["path"].startswith(_FILES) and (status or 500) < 400
+            say = log.debug if served or scope["path"] in _PROBES else log.info
             say(
                 "request",
                 method=scope.get("method", "WEBSOCKET"),

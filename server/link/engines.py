@@ -81,6 +81,12 @@ class Engines:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
 
     @property
+    def streams(self) -> int:
+        """Return the number of streams that play or wait, as the engines last told."""
+        loads = [link.load(model) for link in self._links() for model in link.models]
+        return sum(load.active + load.waiting for load in loads)
+
+    @property
     def draining(self) -> bool:
         return self.drain_begun.is_set()
 

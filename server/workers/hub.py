@@ -23,7 +23,7 @@ from whispergpt.server.link.engines import Engines
 from whispergpt.server.listener import FLUSH_SECONDS
 from whispergpt.server.observe import front_end_metrics, logs
 from whispergpt.server.observe.metrics import Metrics
-from whispergpt.server.ready_line import say_ready
+from whispergpt.server.ready_line import say_draining, say_ready
 from whispergpt.server.serve_error import ServeError
 from whispergpt.server.serving import url_of
 from whispergpt.server.settings import Settings
@@ -108,7 +108,12 @@ async def _serve(
     rolling: set[asyncio.Task[None]] = set()
 
     def stop(sent: signal.Signals) -> None:
-        log.info("draining", signal=sent.name, seconds=settings.drain_seconds)
+        if stopped.is_set():
+            log.warning("second signal, ending at once", signal=sent.name)
+        else:
+            seconds, streams = settings.drain_seconds, engines.streams
+            log.info("draining", signal=sent.name, seconds=seconds, streams=streams, second_signal="ends at once")
+            say_draining(seconds, streams)
         engines.drain()
         front_ends.drain()
         stopped.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 from whispergpt_client import Client
 
@@ -12,7 +14,10 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 
 def test_sigterm_lets_a_playing_stream_finish() -> None:
+    """The log says what the end waits for, and has not been filled by the files of a page."""
     with ServerProcess() as process, Client(process.url) as client:
+        for path, status in (("/", 200), ("/static/playground.css", 200), ("/static/nonesuch", 404)):
+            assert HTTP.get(process.url + path).status_code == status
         stream = client.stream(SPEECH, seconds=4, pace="realtime", seed=1)
         pieces = iter(stream)
         received = len(next(pieces))
@@ -23,7 +28,10 @@ def test_sigterm_lets_a_playing_stream_finish() -> None:
     assert stream.response is not None
     assert stream.response["status"] == "completed"
     assert received == 300 * HOP * 2
-    assert "Traceback" not in process.log()
+    lines = [json.loads(line) for line in process.log().splitlines()]
+    assert [line["path"] for line in lines if line["event"] == "request"][:2] == ["/", "/static/nonesuch"]
+    (draining,) = [line for line in lines if line["event"] == "draining"]
+    assert (draining["streams"], draining["second_signal"]) == (1, "ends at once")
 
 
 def refuses_new_work(url: str) -> bool:

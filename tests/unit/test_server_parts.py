@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import resource
 import socket
@@ -21,6 +22,7 @@ from whispergpt.server.errors import ApiError
 from whispergpt.server.listener import listen
 from whispergpt.server.open_files import most_connections
 from whispergpt.server.parameters import MAX_SEED, Wishes, check_wishes, frames_for, number, truth, whole_number
+from whispergpt.server.ready_line import say_draining, say_ready
 from whispergpt.server.session.events import MAX_TEXT_BYTES, ResponseCreate, SessionUpdate, parse_event, require_audio
 from whispergpt.server.settings import Settings
 
@@ -239,3 +241,19 @@ def test_a_hard_limit_that_the_system_does_not_give_is_no_error(monkeypatch: pyt
     monkeypatch.setattr(resource, "setrlimit", refuse)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
     assert most_connections() == 128
+
+
+def test_a_terminal_hears_how_others_reach_it_and_what_ctrl_c_waits_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as screen, os.fdopen(own, "rb", buffering=0) as shown:
+        monkeypatch.setattr(sys, "stderr", screen)
+        for url in ("http://127.0.0.1:8000", "http://[::]:8000"):
+            say_ready(url)
+        say_draining(30.0, 0)
+        say_draining(30.0, 1)
+        assert capsys.readouterr().out == "ready http://127.0.0.1:8000\nready http://[::]:8000\n"
+        others, waits = shown.readline().strip(), shown.readline().strip()
+        assert others == b"Others reach it by this machine's name or address; their browsers play over https:// alone."
+        assert waits == b"Waiting up to 30 s for 1 stream to end; Ctrl-C again ends at once."
