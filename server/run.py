@@ -9,6 +9,7 @@ import sys
 from whispergpt.engine.checkpoints.hub_errors import HubError
 from whispergpt.engine.extras import MissingPackageError
 from whispergpt.server.hub_models import with_hub_models
+from whispergpt.server.library_versions import check_libraries
 from whispergpt.server.link.devices import EngineDevice, named_devices
 from whispergpt.server.link.engine_process import EngineProcess
 from whispergpt.server.listener import listen, reserve
@@ -25,9 +26,11 @@ def serve(settings: Settings, kind: type[EngineProcess] = EngineProcess) -> None
         kind: process of the first run of each engine.
 
     Raises:
-        ServeError: the address cannot be used, the models cannot be loaded, or ``strict`` and the engine crashed.
+        ServeError: a library or the address cannot be used, the models cannot be loaded, or ``strict`` and the engine
+            crashed.
     """
     logs.configure(settings.log_level, settings.log_lines)
+    check_libraries()
     warn_of_unknown_variables()
     try:
         settings = with_hub_models(settings)
