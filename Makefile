@@ -15,6 +15,7 @@ help: ## Show this list
 
 demo: $(VENV)/.installed ## Start a server, continue the bundled prompt, write demo.wav and demo.png
 	$(BIN)/python -m whispergpt.cli.demo
+	@echo "Next: play demo.wav, then run \`source $(BIN)/activate\` and \`whispergpt serve\`, and open the address that it prints."
 
 # MINUTES limits each half of the tests, which together take about ten; pyproject.toml limits each test. With ARGS there
 # is no limit for the whole and no other process group, so that a debugger can read from the terminal. Most tests of
@@ -64,6 +65,7 @@ gpu: ## Measure this machine's GPU in less than four minutes: build/gpu.json (PY
 
 docs: $(VENV)/.installed-docs ## Build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is in build/site; open build/site/index.html."
 
 docs-serve: $(VENV)/.installed-docs ## Serve the documentation on http://127.0.0.1:8001 and reload it on changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
@@ -115,6 +117,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 # encodec, the reference of the parity tests, requires torchaudio, which does not load beside a CPU torch: hence
 # --no-deps. The `test` extra has its other dependencies; engine/checkpoints/encodec_reference.py avoids the rest.
 $(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what tests and checks need into $(VENV); the first time takes some minutes."
 	$(PIP_INSTALL) -e clients/python -e '.[dev]'
 	$(PIP_INSTALL) --no-deps encodec
 	@touch $@

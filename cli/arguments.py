@@ -27,6 +27,8 @@ from whispergpt.server.errors import ApiError
 WRITABLE: dict[str, Format] = {".wav": "wav", ".flac": "flac", ".ogg": "opus", ".opus": "opus", ".mp3": "mp3"}
 """Formats by the ending of their files."""
 _ADDRESS = re.compile("(https?|ftp|s3):/")
+STANDARD = Path("-")
+"""Name of standard input or output."""
 SHOWN_SKIPPED = 5
 """Skipped files that are named one by one."""
 
@@ -49,6 +51,16 @@ def told_in_one_line() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
         raise typer.BadParameter(f"{error.filename or 'a file'}: {error.strerror}") from None
+
+
+@contextmanager
+def named(recording: Path) -> Iterator[None]:
+    """Put a recording's name in front of what is wrong with its audio. Raises ValueError instead of AudioError."""
+    try:
+        yield
+    except AudioError as error:
+        name = "standard input" if recording == STANDARD else recording
+        raise ValueError(f"{name}: {error}") from None
 
 
 def check_finite(**options: float | None) -> None:
@@ -99,26 +111,33 @@ def audio_source(path: Path) -> bytes | Path:
     Raises:
         ValueError: there is no such file.
     """
-    if str(path) == "-":
+    if path == STANDARD:
         return sys.stdin.buffer.read()
     require_file(path)
     return path if path.is_file() else path.read_bytes()
 
 
-def require_file(path: Path) -> None:
-    """Check that something at a path can be read as a file. Raises ValueError that says what is there instead."""
+def require_file(path: Path, what: str = "file") -> None:
+    """Check that something at a path can be read as a file. Raises ValueError that says what is there instead.
+
+    Args:
+        what: what may be there, as the sentence has it.
+    """
     if path.is_dir():
         raise ValueError(f"There is no file {path}: it is a folder.")
     if not path.exists():
         address = "; download it, or pipe it: curl ADDRESS | whispergpt … -" if _ADDRESS.match(str(path)) else ""
-        raise ValueError(f"There is no file {path}{address}.")
+        raise ValueError(f"There is no {what} {path}{address}.")
 
 
-def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None:
+def check_output(path: Path, endings: Collection[str] = WRITABLE.keys(), source: Path | None = None) -> None:
     """Check, before any work, that an output file can be written.
 
+    Args:
+        source: recording that the output must not replace.
+
     Raises:
-        ValueError: its ending is no known format, its folder is missing, or it is a folder itself.
+        ValueError: its ending is no known format, its folder is missing, it is a folder itself, or it is the source.
     """
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path} does not end in one of {', '.join(endings)}")
@@ -126,6 +145,8 @@ def check_output(path: Path, endings: Collection[str] = WRITABLE.keys()) -> None
         raise ValueError(f"{path.parent} is not a folder")
     if path.is_dir():
         raise ValueError(f"{path} is a folder")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise ValueError(f"{path} is the recording itself, which would be lost: name another file with -o.")
 
 
 def write_audio(path: Path, pcm: npt.NDArray[np.int16], made: Provenance | None = None) -> None:

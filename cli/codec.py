@@ -15,6 +15,7 @@ from whispergpt.cli.arguments import (
     check_finite,
     check_output,
     default_model,
+    named,
     told_in_one_line,
     write_audio,
 )
@@ -38,11 +39,12 @@ def codec(
 ) -> None:
     """Encode audio and decode it again."""
     with told_in_one_line():
-        check_output(output)
+        check_output(output, source=source)
         check_finite(kbps=kbps)
         loaded = load_codec(find_model(model or default_model()))
         books = codebooks_at(kbps, loaded)
-        audio = torch.from_numpy(read_audio(audio_source(source), max_seconds=None))
+        with named(source):
+            audio = torch.from_numpy(read_audio(audio_source(source), max_seconds=None))
         total = 2 * -(-len(audio) // HOP)  # encoded, then decoded
         with tqdm(total=total, desc="codec", unit="frame", disable=None, leave=False) as progress:
             offline = OfflineCodec(loaded, progress.update)

@@ -16,11 +16,14 @@ import typer
 from tqdm import tqdm
 
 from whispergpt.cli.arguments import (
+    STANDARD,
     WRITABLE,
     audio_source,
     check_finite,
     check_output,
     default_model,
+    named,
+    require_file,
     tell_if_slow,
     told_in_one_line,
     write_output,
@@ -28,6 +31,7 @@ from whispergpt.cli.arguments import (
 from whispergpt.cli.folder import continue_folder
 from whispergpt.cli.options import MODEL_HELP, AsJson, expand_options
 from whispergpt.engine.audio.audio_file import cut_prompt, read_audio
+from whispergpt.engine.checkpoints.installed import default_models
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.extras import require_package
@@ -36,7 +40,6 @@ from whispergpt.server.audio.provenance import provenance, sha256_of
 from whispergpt.server.parameters import DEFAULT_SECONDS, RANGES, Wishes, check_wishes, frames_for, sampling_for
 
 FileFormat = Literal["wav", "flac", "mp3", "opus"]
-STANDARD_OUTPUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ class GenerationOptions:
         check_wishes(self.wishes)
         return frames_for(self.seconds)
 
+    def model_in_words(self, engine: Engine) -> str:
+        """Return the name of the model and, if none was asked for, how to have another."""
+        others = [] if self.model else [name for name in default_models() if name != engine.model.id]
+        return engine.model.id + (f" (--model takes another: {', '.join(others)})" if others else "")
+
     def load(self) -> Engine:
         """Return the engine. Raises ModelError or DeviceError if there is none."""
         engine = Engine.load(self.model or default_model(), self.device, dtype=self.dtype)
@@ -97,27 +105,30 @@ def continuation(
     """
     with told_in_one_line():
         if prompt.is_dir():
-            if output is None or output == STANDARD_OUTPUT or play:
+            if output is None or output == STANDARD or play:
                 raise ValueError(f"{prompt} is a folder: its continuations go to a folder, which -o names.")
             result = continue_folder(prompt, output, options, file_format or "wav")
-            result.tell(as_json)
+            result.tell(as_json, options.model_in_words(result.engine))
             if result.failed:
                 raise typer.Exit(1)
             return
-        wanted = _output_format(output, file_format, play, as_json)
+        if prompt != STANDARD:
+            require_file(prompt, "file or folder")
+        wanted = _output_format(prompt, output, file_format, play, as_json)
         _continue_file(prompt, output, wanted, options, play, as_json)
 
 
-def _output_format(output: Path | None, wanted: FileFormat | None, play: bool, as_json: bool) -> Format:
+def _output_format(prompt: Path, output: Path | None, wanted: FileFormat | None, play: bool, as_json: bool) -> Format:
     """Return the format to write.
 
     Raises:
-        ValueError: the output cannot be written, a package to play with is missing, or the options exclude each other.
+        ValueError: the output cannot be written or is the prompt, a package to play with is missing, or the options
+            exclude each other.
     """
     if play:
         require_package("whispergpt_client", "--play", "play", "whispergpt-client")
         require_package("sounddevice", "--play", "play")
-    if output == STANDARD_OUTPUT:
+    if output == STANDARD:
         if sys.stdout.isatty():
             raise ValueError("Audio is not written to a terminal: pipe it on, or name a file with -o.")
         if as_json:
@@ -129,7 +140,7 @@ def _output_format(output: Path | None, wanted: FileFormat | None, play: bool, a
         if not play:
             raise ValueError("Name a file with -o, or hear it with --play.")
         return "wav"
-    check_output(output)
+    check_output(output, source=prompt)
     return WRITABLE[output.suffix.lower()]
 
 
@@ -139,8 +150,9 @@ def _continue_file(
     began = time.perf_counter()
     frames = options.check()
     source = audio_source(prompt)
-    audio = cut_prompt(read_audio(source))
-    with _loudspeakers(play) as sound:
+    with named(prompt):
+        audio = cut_prompt(read_audio(source))
+    with _loudspeakers(play, output) as sound:
         engine = options.load()
         sampling = sampling_for(options.wishes, engine.info())
         loaded = time.perf_counter()
@@ -160,7 +172,7 @@ def _continue_file(
     if output is not None:
         made = provenance(engine.info(), sampling, frames, options.with_prompt, sha256_of(source))
         body = encode(wanted, np.concatenate(pcm).astype("<i2", copy=False).tobytes(), made)
-        if output == STANDARD_OUTPUT:
+        if output == STANDARD:
             _write_to_standard_output(body)
         else:
             write_output(output, body)
@@ -179,11 +191,11 @@ def _continue_file(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    name = "standard output" if output == STANDARD_OUTPUT else output or "played"
-    text = f"{name}: {frames / FRAME_RATE:.2f} s by {engine.model.id} "
+    name = "standard output" if output == STANDARD else output or "played"
+    text = f"{name}: {frames / FRAME_RATE:.2f} s by {options.model_in_words(engine)} "
     text += f"after {encoded.frames / FRAME_RATE:.2f} s of prompt, "
     text += f"seed {sampling.seed}, {result['realtime_factor']} times real time"
-    typer.echo(text, err=output == STANDARD_OUTPUT)
+    typer.echo(text, err=output == STANDARD)
 
 
 def _write_to_standard_output(body: bytes) -> None:
@@ -196,7 +208,7 @@ def _write_to_standard_output(body: bytes) -> None:
 
 
 @contextmanager
-def _loudspeakers(play: bool) -> Iterator[Callable[[bytes], object]]:
+def _loudspeakers(play: bool, output: Path | None) -> Iterator[Callable[[bytes], object]]:
     """Yield a function that plays s16le samples, or does nothing with them; all is played when the context ends.
 
     Raises:
@@ -210,6 +222,6 @@ def _loudspeakers(play: bool) -> Iterator[Callable[[bytes], object]]:
     try:
         speakers = Speakers(SAMPLE_RATE)
     except SpeakersError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(error.advising(output is not None)) from None
     with speakers:
         yield speakers.write

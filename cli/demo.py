@@ -167,7 +167,7 @@ def demo(
     with told_in_one_line():
         require_package("whispergpt_client", "The demonstration", "demo", "whispergpt-client")
         require_package("matplotlib", "The picture", "demo")
-        check_output(output)
+        check_output(output, source=prompt)
         check_output(picture, PICTURES)
         check_finite(seconds=seconds)
         check_wishes(Wishes(seed))
@@ -179,7 +179,8 @@ def demo(
     try:
         _show(prompt, seconds, seed, output, picture, model)
     except (DemoError, WhisperGPTError, OSError) as error:
-        typer.echo(f"whispergpt demo: {error}", err=True)
+        about = f"{prompt}: " if isinstance(error, WhisperGPTError) and error.param == "audio" else ""
+        typer.echo(f"whispergpt demo: {about}{error}", err=True)
         raise typer.Exit(1) from None
 
 

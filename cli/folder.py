@@ -63,8 +63,8 @@ class FolderResult:
         """Return the recordings that could not be continued."""
         return [entry for entry in self.entries if entry.status == "failed"]
 
-    def tell(self, as_json: bool) -> None:
-        """Print the summary."""
+    def tell(self, as_json: bool, model: str) -> None:
+        """Print the summary. ``model``: its name, as the text has it."""
         count = Counter(entry.status for entry in self.entries)
         made = count["written"] * self.seconds
         factor = round(made / self.taken, 3) if made else None
@@ -82,7 +82,7 @@ class FolderResult:
             return
         tell_skipped([(entry.file, entry.reason or "") for entry in self.failed])
         text = f"{self.output}: {counted(count['written'], 'file')} written, {count['kept']} kept, "
-        text += f"{count['failed']} failed; {made:.2f} s by {self.engine.model.id}"
+        text += f"{count['failed']} failed; {made:.2f} s by {model}"
         typer.echo(text + (f", {factor} times real time" if factor else ""))
 
 
@@ -180,12 +180,15 @@ def _plan(folder: Path, output: Path, wanted: Format) -> list[Entry]:
     """Return an entry for each recording. Recordings that differ in their ending alone keep it in the new name.
 
     Raises:
-        ValueError: there is no recording, or a continuation would replace one.
+        ValueError: there is no recording, a continuation would replace one, or both go to one folder.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; the continuations of a folder go to a folder.")
     found, own = find_audio(folder), output.resolve()
-    if own.is_relative_to(folder.resolve()) and own != folder.resolve():
+    if own == folder.resolve():
+        told = f"{output} has the recordings, and the next run would continue its continuations too"
+        raise ValueError(f"{told}: name another folder with -o.")
+    if own.is_relative_to(folder.resolve()):
         found = [path for path in found if not path.resolve().is_relative_to(own)]
     if not found:
         raise ValueError(f"{folder} has no audio in it.")

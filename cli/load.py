@@ -40,7 +40,12 @@ class Plan:
         typer.Option(min=0.01, max=100_000, help="Listeners at once: an average, or with --stay a fixed number."),
     ] = 4.0
     duration: Annotated[
-        float, typer.Option(min=1, max=86_400, help="Seconds during which listeners arrive, or with --stay listen.")
+        float,
+        typer.Option(
+            min=1,
+            max=86_400,
+            help="Seconds during which listeners arrive; the last are heard out. With --stay: seconds to listen.",
+        ),
     ] = 60.0
     stay: Annotated[bool, typer.Option("--stay", help="All arrive at the start and stay to the end.")] = False
     seconds: Annotated[str, typer.Option(**_SPAN, help="Seconds of audio for each, random in this range.")] = "5:30"
@@ -61,8 +66,8 @@ class Plan:
     def told(self) -> str:
         """Return the number of listeners in words: fixed, or an average."""
         if self.stay:
-            return f"listeners at once: {max(1, round(self.streams))}, fixed"
-        return f"listeners at once: {self.streams:g} on average"
+            return f"listeners at once: {max(1, round(self.streams))}, fixed, for {self.duration:g} s"
+        return f"listeners at once: {self.streams:g} on average, arriving for {self.duration:g} s and heard out"
 
     def visits(self) -> list[Visit]:
         """Return the listeners that come: a fixed number, or as many as arrive at random.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import typer
 from tqdm import tqdm
 
-from whispergpt.cli.arguments import audio_source, require_file, told_in_one_line
+from whispergpt.cli.arguments import audio_source, named, require_file, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, AsJson
 from whispergpt.engine.audio.audio_file import Samples, cut_prompt, read_audio
 from whispergpt.engine.checkpoints.installed import installed_models, package_version
@@ -49,9 +49,11 @@ def verify(
         source = audio_source(prompt)
         if sha256_of(source) != made.prompt_sha256:
             raise _unchecked(file, f"{prompt} is not the recording that it continues, by the hash in its tags")
-        there = read_audio(file, max_seconds=None)
-        engine = _engine(file, made, model)
-        again = _generate(engine, cut_prompt(read_audio(source)), made)
+        with named(file):
+            there = read_audio(file, max_seconds=None)
+        with named(prompt):
+            audio = cut_prompt(read_audio(source))
+        again = _generate(_engine(file, made, model), audio, made)
         differs_at = _first_difference(there, again, wanted)
     same = differs_at is None
     compared = "decoded samples" if wanted in LOSSY else "samples"

@@ -60,17 +60,24 @@ def test_it_plays_on_a_device(server: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(ctypes.util.find_library("portaudio") is None, reason="PortAudio is not installed")
 def test_no_device_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
     (tmp_path / "asound.conf").write_text("pcm.!default { type hw card 31 }\nctl.!default { type hw card 31 }\n")
-    done = run(server, str(SPEECH), ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))
-    said = [line for line in done.stderr.decode().splitlines() if line.startswith("whispergpt-client: ")]
-    assert done.returncode == 1 and len(said) == 1 and "write a file with -o" in said[0]
-    assert "Traceback" not in done.stderr.decode()
+    keep = tmp_path / "keep.wav"
+    keep.write_bytes(b"what was there before")
+    for more, remedy in (
+        ([], "or write a file with -o."),
+        (["--play", "-o", str(keep)], "nothing is written: leave --play out for the file alone."),
+    ):
+        done = run(server, str(SPEECH), *more, ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))
+        said = [line for line in done.stderr.decode().splitlines() if line.startswith("whispergpt-client: ")]
+        assert done.returncode == 1 and len(said) == 1 and said[0].endswith(f"); {remedy}")
+        assert "Traceback" not in done.stderr.decode()
+    assert keep.read_bytes() == b"what was there before"
 
 
 def test_what_is_wrong_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no audio")
     for arguments, told in (
         (["nowhere.wav"], "No such file"),
-        ([str(tmp_path / "notes.txt")], "audio"),
+        ([str(tmp_path / "notes.txt")], "notes.txt: "),
         ([str(SPEECH), "--temperature", "9"], "temperature"),
         ([str(SPEECH), "--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
         ([str(SPEECH), "--url", "nonsense"], "nonsense"),
@@ -101,6 +108,15 @@ def test_numbers_that_are_none_are_wrong_arguments(
         main(["--url", NOBODY, str(SPEECH), name, value])
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"whispergpt-client: error: argument {name}: {told}"
+
+
+def test_a_prompt_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.wav"
+    own.write_bytes(b"the only copy")
+    with pytest.raises(SystemExit) as ended:
+        main(["--url", NOBODY, str(own), "-o", f"{tmp_path}/../{tmp_path.name}/own.wav"])
+    assert ended.value.code == 2 and own.read_bytes() == b"the only copy"
+    assert "own.wav is the recording itself, which would be lost: name another file with -o." in capsys.readouterr().err
 
 
 def test_a_file_outlives_that_nobody_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,6 +192,8 @@ def test_models_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> N
         (["continue"], "argument"),
         (["continue", "PROMPT"], "Name a file with -o, or hear it with --play."),
         (["continue", "PROMPT", "-o", "OUT", "--format", "mp3"], "--format is for folders and for -o -"),
+        (["continue", "PROMPT", "-o", "PROMPT"], "PROMPT is the recording itself, which would be lost: name another"),
+        (["codec", "PROMPT", "-o", "LINK"], "LINK is the recording itself, which would be lost: name another"),
         (["continue", "FOLDER", "-o", "OUT"], "FOLDER has no audio in it."),
         (["verify", "PROMPT"], "Missing option '--prompt'"),
         (["continue", "PROMPT", "-o", "OUT", "--seconds", "0"], "seconds"),
@@ -263,14 +265,17 @@ def test_wrong_arguments_are_one_line_and_status_2(
         "A.wav": str(tmp_path / "a.wav"),
         "TEXT": str(text),
         "FOLDER": str(tmp_path / "empty"),
+        "LINK": str(tmp_path / "link.wav"),
     }
+    (tmp_path / "link.wav").symlink_to(prompt)
+    before = prompt.read_bytes()
     assert run(*(places.get(a, a) for a in arguments)) == 2
     captured = capsys.readouterr()
     for name, place in places.items():
         named = named.replace(name, place)
     assert named in captured.err
     assert len(captured.err.strip().splitlines()) == 1 and not captured.out
-    assert not (tmp_path / "o.wav").exists()
+    assert not (tmp_path / "o.wav").exists() and prompt.read_bytes() == before
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "::1", "fe80::1%eth0", "a_b-1.example.", "bücher.de"])

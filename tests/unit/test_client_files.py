@@ -34,7 +34,7 @@ def test_every_form_of_a_file_is_the_same_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("media_type", "good", "bad", "told"),
     [
-        ("audio/wav", "a.WAV", "a.mp3", "a.mp3 does not end in one of .wav"),
+        ("audio/wav", "a.WAV", "a.mp3", "a.mp3 does not end in .wav"),
         ("audio/ogg", "a.opus", "a", "a does not end in one of .opus, .ogg"),
     ],
 )
@@ -48,7 +48,7 @@ def test_audio_is_saved_under_its_own_endings(tmp_path: Path, media_type: str, g
 def test_the_command_refuses_an_output_that_is_no_wav(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["prompt.wav", "-o", "out.mp3"])
-    assert capsys.readouterr().err.endswith("whispergpt-client: error: out.mp3 does not end in one of .wav\n")
+    assert capsys.readouterr().err.endswith("whispergpt-client: error: out.mp3 does not end in .wav\n")
 
 
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,9 +93,14 @@ def test_a_terminal_sees_progress_and_a_summary(
 def test_a_folder_needs_a_folder_of_its_own(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    linked = tmp_path / "linked"
+    (linked / "a").mkdir(parents=True)
+    (linked / "a" / "one.wav").write_bytes(encode(speech(0.6)))
+    (recordings / "link").symlink_to(linked)
     before = {path: path.read_bytes() for path in recordings.rglob("*") if path.is_file()}
     for arguments, words in (
-        (["-o", recordings], "is a recording itself"),
+        (["-o", recordings], "the next run would continue its continuations too: name another folder with -o."),
+        (["-o", linked], "one.wav is a recording itself"),
         (["-o", recordings / "notes.txt"], "is a file"),
         (["-o", "-"], "go to a folder, which -o names"),
         (["--play"], "go to a folder, which -o names"),

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.output not in (None, "-"):
         target = Path(options.output)
+        if target.exists() and Path(options.prompt).exists() and target.samefile(options.prompt):
+            parser.error(f"{target} is the recording itself, which would be lost: name another file with -o.")
         try:
             if target.is_file() or not target.exists():  # no device or folder
                 require_ending(target, (".wav",))
@@ -59,12 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (WhisperGPTError, SpeakersError, ValueError, OSError) as error:
         meter.clear()
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-        sys.stderr.write(f"whispergpt-client: {told}\n")
+        sys.stderr.write(f"whispergpt-client: {_told(error, options)}\n")
         return 1
     finally:
         meter.clear()
     return 0
+
+
+def _told(error: Exception, options: argparse.Namespace) -> str:
+    """Return what is wrong, with the name of the file or the remedy."""
+    if isinstance(error, SpeakersError):
+        return error.advising(options.output is not None)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, WhisperGPTError) and error.param == "audio":
+        return f"{'standard input' if options.prompt == '-' else options.prompt}: {error}"
+    return str(error)
 
 
 def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
@@ -81,12 +93,12 @@ def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
 
 
 def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]]:
+    if options.play or options.output is None:
+        yield _speakers()  # first, so that an existing file survives a machine without them
     if options.output == "-":
         yield nullcontext(sys.stdout.buffer.write)
     elif options.output is not None:
         yield _wav_file(options.output)
-    if options.play or options.output is None:
-        yield _speakers()
 
 
 @contextmanager

@@ -70,7 +70,8 @@ class Continuation:
 def require_ending(path: Path, endings: Collection[str]) -> None:
     """Raise ValueError if a path has none of the endings, of which there may be none."""
     if endings and path.suffix.lower() not in endings:
-        raise ValueError(f"{path} does not end in one of {', '.join(endings)}")
+        known = "one of " * (len(endings) > 1) + ", ".join(endings)
+        raise ValueError(f"{path} does not end in {known}")
 
 
 def parse_server_timing(header: str) -> dict[str, float]:

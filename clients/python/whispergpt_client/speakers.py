@@ -12,6 +12,11 @@ LATENCY_SECONDS = 0.2
 class SpeakersError(RuntimeError):
     """Error of a machine without a usable loudspeaker or library; the message says what to do."""
 
+    def advising(self, file: bool) -> str:
+        """Return the message with what a command's user can do instead; ``file``: whether ``-o`` is given already."""
+        instead = "nothing is written: leave --play out for the file alone." if file else "or write a file with -o."
+        return f"{str(self).rstrip('.')}; {instead}"
+
 
 class Speakers:
     """Player of mono s16le samples; ``write`` returns once the device has room for them.
@@ -27,10 +32,10 @@ class Speakers:
         try:
             import sounddevice
         except ImportError:
-            told = "To play, install sounddevice: pip install 'whispergpt-client[play]'; or write a file with -o."
+            told = "To play, install sounddevice: pip install 'whispergpt-client[play]'."
             raise SpeakersError(told) from None
         except OSError:
-            told = "To play, install PortAudio (Debian: apt install libportaudio2); or write a file with -o."
+            told = "To play, install PortAudio (Debian: apt install libportaudio2)."
             raise SpeakersError(told) from None
         try:
             self._device: Any = sounddevice.RawOutputStream(
@@ -38,7 +43,7 @@ class Speakers:
             )
             self._device.start()
         except sounddevice.PortAudioError as error:
-            raise SpeakersError(f"No loudspeaker can be used ({error}); write a file with -o.") from None
+            raise SpeakersError(f"No loudspeaker can be used ({error}).") from None
 
     def __enter__(self) -> Speakers:
         return self
