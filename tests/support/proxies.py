@@ -55,7 +55,6 @@ def proxy(name: str, server: str, folder: Path, tls: bool = False, under_path: b
     if name == "nginx":
         text = re.sub(r"listen 443 ssl;", f"listen 127.0.0.1:{port};", text)
         text = re.sub(r"ssl_certificate.*\n", "\n", text).replace("/var/log/nginx", str(folder))
-        text = re.sub(r"^# (map .*)$", r"\1", text, flags=re.MULTILINE)
         file = folder / "nginx.conf"
         file.write_text(_NGINX.format(folder=folder, rest=text))
         command = [tool, "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
