@@ -217,6 +217,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention, Spectrum, LogScale, Sample, Draw, Quantize,
-    LowPass, Advance,
+    Linear, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention, Spectrum, LogScale, Sample,
+    Draw, Quantize, LowPass, Advance,
 ]  # fmt: skip
