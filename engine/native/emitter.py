@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ from whispergpt.engine.native.weights import Weights
 from whispergpt.engine.native.workspaces import Workspaces
 
 STAGES = ("lm", "fine", "codec", "mel")
+_TILE = 4
+"""Streams that a codec's wide layers take at once: with 32 filters their signals take less than 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Emitter:
         """Stages by the kernels that they begin with."""
         self._loops: dict[int, tuple[range, bool]] = {}
         """Kernels that run row by row, or on the last row alone, by the kernel after them."""
+        self._tiles: dict[int, range] = {}
+        """Kernels that run tile by tile, by the kernel after them."""
         self._workspaces = Workspaces()
         self._pairs, self._bytes = weights.dtype == torch.bfloat16, weights.dtype == torch.int8
         self._panel = int(self._library.whispergpt_panel())
@@ -120,7 +124,8 @@ class Emitter:
 
     def complete(self) -> None:
         """Give the program to the library, once all kernels are emitted."""
-        self._kept += self._workspaces.place(self._kernels, [loop for loop, _ in self._loops.values()])
+        loops, tiles = [loop for loop, _ in self._loops.values()], list(self._tiles.values())
+        self._kept += self._workspaces.place(self._kernels, loops, tiles)
         for index, kernel in enumerate(self._kernels):
             if index in self._starts:
                 self._library.whispergpt_stage(self._handle, STAGES.index(self._starts[index]))
@@ -128,6 +133,8 @@ class Emitter:
             if index + 1 in self._loops:
                 loop, last_alone = self._loops[index + 1]
                 self._library.whispergpt_by_row(self._handle, len(loop), last_alone)
+            if index + 1 in self._tiles:
+                self._library.whispergpt_in_tiles(self._handle, len(self._tiles[index + 1]), _TILE)
 
     @contextmanager
     def single_precision(self) -> Iterator[None]:
@@ -143,6 +150,18 @@ class Emitter:
         held, self._bytes = self._bytes, False
         yield
         self._bytes = held
+
+    def in_tiles(self, x: Signal, emit: Callable[[Signal], Signal]) -> Signal:
+        """Have the kernels from ``x`` on run on a few streams at a time, so that signals stay in the second cache."""
+        if self.consecutive:
+            return emit(x)
+        first, inside = len(self._kernels), self.buffer(x.times, x.width)
+        self.emit(k.Enter(x.rows, x.times * x.width, inside.rows))
+        made = emit(inside)
+        outside = self.buffer(made.times, made.width)
+        self.emit(k.Leave(made.rows, made.times * made.width, outside.rows))
+        self._tiles[len(self._kernels)] = range(first, len(self._kernels))
+        return outside
 
     @contextmanager
     def row_by_row(self) -> Iterator[None]:

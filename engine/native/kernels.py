@@ -150,6 +150,14 @@ class Keep(Kernel):
     _fields_ = [("input", Rows), ("width", c_int64), ("state", Rows)]
 
 
+class Enter(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
+
+
+class Leave(Kernel):
+    _fields_ = [("input", Rows), ("width", c_int64), ("out", Rows)]
+
+
 class Attention(Kernel):
     _fields_ = [
         ("input", Rows),
@@ -234,6 +242,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, ByteProduct, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Attention, Spectrum, LogScale, Sample,
-    Draw, Quantize, LowPass, Advance,
+    Linear, ByteProduct, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention, Spectrum,
+    LogScale, Sample, Draw, Quantize, LowPass, Advance,
 ]  # fmt: skip

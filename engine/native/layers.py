@@ -33,16 +33,22 @@ class LayerEmitter(Emitter):
 
     def seanet(self, module: Encoder | Decoder, x: Signal, state: State) -> Signal:
         """Emit an encoder or a decoder, layer by layer."""
+        layers = list(enumerate(module.model))
+        # Layers behind the first that adds samples have small weights and large signals.
+        wide = next((index for index, layer in layers if isinstance(layer, CausalConvTranspose1d)), len(layers)) + 1
+        x = self._layers(layers[:wide], x, state)
+        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state)) if wide < len(layers) else x
+
+    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State) -> Signal:
         through_elu = False
-        for index, layer in enumerate(module.model):
+        for index, layer in layers:
             if isinstance(layer, nn.ELU):
                 through_elu = True
                 continue
             own = branch(state, str(index))
             if isinstance(layer, CausalConv1d):
                 # The noise of rounding in the decoder's last layer would fill quiet bands, which the slices show.
-                last = isinstance(module, Decoder) and layer is module.model[-1]
-                with self.without_bytes() if last else nullcontext():
+                with self.without_bytes() if layer is layers[-1][1] else nullcontext():
                     x = self._convolution(layer, x, own, through_elu)
             elif isinstance(layer, CausalConvTranspose1d):
                 x = self._transposed(layer, x, own, through_elu)

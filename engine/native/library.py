@@ -109,6 +109,7 @@ def open_library(path: Path, prebuilt: bool = False) -> Library:
         functions.whispergpt_multiplies_pairs.restype = ctypes.c_bool
         functions.whispergpt_stage.argtypes = [ctypes.c_void_p, ctypes.c_int]
         functions.whispergpt_by_row.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_bool]
+        functions.whispergpt_in_tiles.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
         functions.whispergpt_free.argtypes = [ctypes.c_void_p]
         address, number = ctypes.c_void_p, ctypes.c_int
         functions.whispergpt_run.argtypes = [address, address, number, number, address]

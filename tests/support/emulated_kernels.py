@@ -87,6 +87,9 @@ class _Emulated:
     def whispergpt_by_row(self, handle: ctypes.c_void_p, count: int, last_alone: bool) -> None:
         self.of(handle).operations.append(("whispergpt_by_row", _int64(count, last_alone), []))
 
+    def whispergpt_in_tiles(self, handle: ctypes.c_void_p, count: int, rows: int) -> None:
+        self.of(handle).operations.append(("whispergpt_in_tiles", _int64(count, rows), []))
+
     def __getattr__(self, symbol: str) -> Callable[[ctypes.c_void_p, Any], None]:
         def add(handle: ctypes.c_void_p, reference: Any) -> None:
             kernel: Kernel = reference._obj

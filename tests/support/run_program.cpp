@@ -52,6 +52,11 @@ int main(int count, char** arguments) {
       function<void (*)(void*, int, bool)>(name.data())(program, int(values[0]), values[1]);
       continue;
     }
+    if (!std::strcmp(name.data(), "whispergpt_in_tiles")) {
+      const int64_t* values = reinterpret_cast<const int64_t*>(parameters.data());
+      function<void (*)(void*, int, int)>(name.data())(program, int(values[0]), int(values[1]));
+      continue;
+    }
     char size[72];
     std::snprintf(size, sizeof size, "%s_size", name.data());
     if (function<int64_t (*)()>(size)() != int64_t(parameters.size())) return std::fputs("another layout\n", stderr), 1;

@@ -119,6 +119,28 @@ static void keep(const Keep& p, const Batch& batch) {
   for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.state[batch.slots[r]], p.in[r], 4 * p.width);
 }
 
+// Copies the streams of a tile into its workspaces.
+struct Enter {
+  Rows in;
+  int64_t width;
+  Rows out;
+};
+
+static void enter(const Enter& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.out[r], p.in[r + batch.offset], 4 * p.width);
+}
+
+// Copies the streams of a tile out of its workspaces.
+struct Leave {
+  Rows in;
+  int64_t width;
+  Rows out;
+};
+
+static void leave(const Leave& p, const Batch& batch) {
+  for (int r = batch.begin; r < batch.end; r++) std::memcpy(p.out[r + batch.offset], p.in[r], 4 * p.width);
+}
+
 // The index of the largest of `width` values, the first of equal ones.
 struct Largest {
   Rows in;

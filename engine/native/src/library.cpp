@@ -28,6 +28,7 @@ Program* whispergpt_program() { return new Program; }
 void whispergpt_free(Program* program) { delete program; }
 void whispergpt_stage(Program* program, int stage) { program->stage = stage; }
 void whispergpt_by_row(Program* program, int count, bool last_alone) { program->by_row(count, last_alone); }
+void whispergpt_in_tiles(Program* program, int count, int rows) { program->in_tiles(count, rows); }
 void whispergpt_run(const Program* program, const int32_t* slots, int begin, int end, double* seconds) {
   program->run({begin, end, slots}, seconds);
 }
@@ -42,6 +43,8 @@ KERNEL(largest, Largest)
 KERNEL(add, Add)
 KERNEL(fetch, Fetch)
 KERNEL(keep, Keep)
+KERNEL(enter, Enter)
+KERNEL(leave, Leave)
 KERNEL(attention, Attention)
 KERNEL(spectrum, Spectrum)
 KERNEL(log_scale, LogScale)

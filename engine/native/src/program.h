@@ -1,5 +1,6 @@
 // A program: a list of kernels with their addresses, built once and run for any batch of slots.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -17,6 +18,7 @@ struct Rows {
 struct Batch {
   int begin, end;
   const int32_t* slots;
+  int offset = 0;  // of these streams from those in the same rows outside a tile
 };
 
 struct Program {
@@ -37,6 +39,18 @@ struct Program {
     add([grouped, last_alone](const Batch& batch) {
       for (int r = last_alone ? batch.end - 1 : batch.begin; r < batch.end; r++)
         for (const Operation& operation : grouped) operation.run({r, r + 1, batch.slots});
+    });
+  }
+
+  // Makes the last `count` operations run on `rows` streams at a time, all in the workspaces of the first ones.
+  void in_tiles(int count, int rows) {
+    std::vector<Operation> grouped(operations.end() - count, operations.end());
+    operations.resize(operations.size() - count);
+    add([grouped, rows](const Batch& batch) {
+      for (int first = batch.begin; first < batch.end; first += rows) {
+        int offset = first - batch.begin, end = std::min(batch.begin + rows, batch.end - offset);
+        for (const Operation& operation : grouped) operation.run({batch.begin, end, batch.slots + offset, offset});
+      }
     });
   }
 
