@@ -82,10 +82,8 @@ class Engine:
         with torch.inference_mode():
             self.kernels = find_kernels(model.step, device, dtype)
             if dtype == "int8" and self.kernels.weights is None:
-                why = self.kernels.missing_because or f"the device is {device}"
-                raise ModelError(
-                    f"int8 needs the compiled kernels of CPUs, which cannot be used: {why}; choose another --dtype."
-                )
+                why = f"{self.kernels.missing_because or f'the device is {device}'}; choose another --dtype."
+                raise ModelError(f"int8 needs the compiled kernels of CPUs, which cannot be used: {why}")
             kept_in = kept_dtype(device, self.kernels, dtype)
             require_room(model, slots, device, kept_in, whole_tiles(1, device))
             with for_steps(device):

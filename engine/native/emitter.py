@@ -40,8 +40,8 @@ class Emitter:
         """Stages by the kernels that they begin with."""
         self._loops: dict[int, tuple[range, bool]] = {}
         """Kernels that run row by row, or on the last row alone, by the kernel after them."""
-        self._tiles: dict[int, int] = {}
-        """Numbers of kernels that run tile by tile, by the kernel after them."""
+        self._tiles: dict[int, range] = {}
+        """Kernels that run tile by tile, by the kernel after them."""
         self._workspaces = Workspaces()
         self._pairs, self._bytes = weights.dtype == torch.bfloat16, weights.dtype == torch.int8
         self._panel = int(self._library.whispergpt_panel())
@@ -124,7 +124,8 @@ class Emitter:
 
     def complete(self) -> None:
         """Give the program to the library, once all kernels are emitted."""
-        self._kept += self._workspaces.place(self._kernels, [loop for loop, _ in self._loops.values()])
+        loops, tiles = [loop for loop, _ in self._loops.values()], list(self._tiles.values())
+        self._kept += self._workspaces.place(self._kernels, loops, tiles)
         for index, kernel in enumerate(self._kernels):
             if index in self._starts:
                 self._library.whispergpt_stage(self._handle, STAGES.index(self._starts[index]))
@@ -133,7 +134,7 @@ class Emitter:
                 loop, last_alone = self._loops[index + 1]
                 self._library.whispergpt_by_row(self._handle, len(loop), last_alone)
             if index + 1 in self._tiles:
-                self._library.whispergpt_in_tiles(self._handle, self._tiles[index + 1], _TILE)
+                self._library.whispergpt_in_tiles(self._handle, len(self._tiles[index + 1]), _TILE)
 
     @contextmanager
     def single_precision(self) -> Iterator[None]:
@@ -159,7 +160,7 @@ class Emitter:
         made = emit(inside)
         outside = self.buffer(made.times, made.width)
         self.emit(k.Leave(made.rows, made.times * made.width, outside.rows))
-        self._tiles[len(self._kernels)] = len(self._kernels) - first
+        self._tiles[len(self._kernels)] = range(first, len(self._kernels))
         return outside
 
     @contextmanager

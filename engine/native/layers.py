@@ -36,13 +36,10 @@ class LayerEmitter(Emitter):
         layers = list(enumerate(module.model))
         # Layers behind the first that adds samples have small weights and large signals.
         wide = next((index for index, layer in layers if isinstance(layer, CausalConvTranspose1d)), len(layers)) + 1
-        # The noise of rounding in a decoder's last layer would fill quiet bands, which the slices show.
-        exact = module.model[-1] if isinstance(module, Decoder) else None
-        x = self._layers(layers[:wide], x, state, exact)
-        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state, exact)) if wide < len(layers) else x
+        x = self._layers(layers[:wide], x, state)
+        return self.in_tiles(x, lambda x: self._layers(layers[wide:], x, state)) if wide < len(layers) else x
 
-    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State, exact: nn.Module | None) -> Signal:
-        """Emit layers in their order; ``exact``: the one that is not multiplied in 8 bits."""
+    def _layers(self, layers: list[tuple[int, nn.Module]], x: Signal, state: State) -> Signal:
         through_elu = False
         for index, layer in layers:
             if isinstance(layer, nn.ELU):
@@ -50,7 +47,8 @@ class LayerEmitter(Emitter):
                 continue
             own = branch(state, str(index))
             if isinstance(layer, CausalConv1d):
-                with self.without_bytes() if layer is exact else nullcontext():
+                # The noise of rounding in the decoder's last layer would fill quiet bands, which the slices show.
+                with self.without_bytes() if layer is layers[-1][1] else nullcontext():
                     x = self._convolution(layer, x, own, through_elu)
             elif isinstance(layer, CausalConvTranspose1d):
                 x = self._transposed(layer, x, own, through_elu)

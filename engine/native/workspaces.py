@@ -60,12 +60,14 @@ class Workspaces:
         """Place a workspace in ``memory``, where it is not overwritten."""
         self._find(rows).memory = memory
 
-    def place(self, kernels: Sequence[k.Kernel], loops: Sequence[range]) -> list[Tensor]:
+    def place(self, kernels: Sequence[k.Kernel], loops: Sequence[range], tiles: Sequence[range]) -> list[Tensor]:
         """Put final addresses into the kernels, and return the memory behind them.
 
         Args:
             kernels: all kernels in their order.
             loops: indices of kernels that run row by row: their workspaces are needed from the first to the last.
+            tiles: indices of kernels that run tile by tile, in the same rows each time: workspaces that outlast a tile
+                are needed from the first to the last.
         """
         for index, kernel in enumerate(kernels):
             around = next((loop for loop in loops if index in loop), range(index, index + 1))
@@ -73,6 +75,14 @@ class Workspaces:
                 space = self._find(rows)
                 space.first = around[0] if space.first < 0 else space.first
                 space.last = around[-1]
+        for tile in tiles:
+            for space in self._reserved:
+                if (
+                    space.first <= tile[-1]
+                    and space.last >= tile[0]
+                    and not (space.first in tile and space.last in tile)
+                ):
+                    space.first, space.last = min(space.first, tile[0]), max(space.last, tile[-1])
         memory: list[Tensor] = []
         busy: list[_Workspace] = []
         free: defaultdict[int, list[Tensor]] = defaultdict(list)

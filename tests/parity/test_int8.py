@@ -179,7 +179,5 @@ def test_streams_continue_from_snapshots() -> None:
 
 def test_without_kernels_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whispergpt.engine.engine.find_kernels", lambda *_: Kernels(None, "there is no C++ compiler"))
-    with pytest.raises(
-        ModelError, match="int8 needs the compiled kernels of CPUs, which cannot be used: .* compiler; "
-    ):
+    with pytest.raises(ModelError, match="int8 needs the compiled kernels of CPUs, .*: there is no C"):
         Engine.load("speech", "cpu", 8, dtype="int8")

@@ -62,3 +62,23 @@ def test_workspaces_share_memory_and_keep_what_is_needed(consecutive: bool) -> N
     wanted: Tensor = start * (links + 1) + start * links
     torch.testing.assert_close(out, wanted)
     assert len(program._kept) - before == 3
+
+
+def test_tiles_change_nothing_that_outlasts_them() -> None:
+    """Twice the values, in the same workspaces for all tiles, beside the values themselves."""
+    rows, width = 11, 48
+    start = torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+    program, out = Emitter(Weights(load_library()), rows), torch.zeros(rows, width)
+    first = program.window(Signal(k.Rows.of(start), 1, width), 0, None, through_elu=False)
+
+    def twice(x: Signal) -> Signal:
+        for _ in range(5):
+            x = program.window(x, 0, None, through_elu=False)
+        program.emit(k.Add(x.rows, width, x.rows))
+        return x
+
+    made = program.in_tiles(first, twice)
+    program.emit(k.Add(first.rows, width, made.rows))
+    program.emit(k.Keep(made.rows, width, k.Rows.of(out)))
+    run(program, rows)
+    torch.testing.assert_close(out, 3 * start)
