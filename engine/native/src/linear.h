@@ -123,6 +123,8 @@ static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Wei
   panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n, next) : block<Weight, ROWS, 1>(p, in, out, n, next);
 }
 
+constexpr int64_t MOST_AHEAD = 32 << 10;  // bytes of a first cache
+
 template <typename Weight>
 static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& inputs) {
   const char* weights = static_cast<const char*>(p.weights);
@@ -130,7 +132,8 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   if (!rows) return;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, each = rows / parts, longer = rows % parts;
-  int64_t share = size / parts, step = share / depth;  // of the next panel, for each part
+  // Of the next panel, for each part; long ones the processor fetches ahead itself.
+  int64_t share = size <= MOST_AHEAD ? size / parts : 0, step = share / depth;
   // Few rows take more panels at once, to keep as many sums in flight.
   int64_t wide = panels_at_once(int(std::min<int64_t>(rows, MOST_ROWS)));
   // The outer loop is over panels: each is read from memory once, and stays in the first cache for all rows.
