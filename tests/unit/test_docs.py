@@ -277,7 +277,7 @@ def test_the_page_of_the_protocol_has_all_events_and_fields() -> None:
     assert not {field for field in fields if not re.search(rf"[`.{{]{field}`", page)}
 
 
-@pytest.mark.parametrize(("column", "kept_in"), [(0, torch.float32), (1, torch.bfloat16)])
+@pytest.mark.parametrize(("column", "kept_in"), [(0, torch.float32), (1, torch.bfloat16), (2, torch.int8)])
 def test_a_slot_holds_what_the_page_says(column: int, kept_in: torch.dtype) -> None:
     state = load_model("speech", torch.device("cpu")).step.init_state(1, torch.device("cpu"), kept_in)
     model = branch(state, "model")
@@ -287,9 +287,10 @@ def test_a_slot_holds_what_the_page_says(column: int, kept_in: torch.dtype) -> N
     counted = [state_bytes(part) for part in (*parts, rest, state)]
     assert sum(counted[:-1]) == counted[-1]
     page = (DOCS / "how-it-works.md").read_text().partition("a slot | float32")[2]
-    rows = re.findall(r"^\|[^|]+\| ([\d,]+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\|[^|]+\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", page, re.MULTILINE)
     assert [row[column] for row in rows] == [f"{count:,}" for count in counted]
-    assert f"{counted[-1]:,}" in (DOCS / "pictures" / "slot.svg").read_text()
+    if kept_in != torch.int8:  # the picture shows the formats that `auto` chooses from
+        assert f"{counted[-1]:,}" in (DOCS / "pictures" / "slot.svg").read_text()
 
 
 def test_the_readme_is_short_and_says_what_the_site_says() -> None:
