@@ -111,13 +111,20 @@ def _launch(playwright: Playwright, shot: Shot, scheme: Scheme) -> Browser:
 
 
 def _idle(page: Page) -> None:
-    """Leave the page as it opens."""
+    """Leave the page as it opens, once its first prompt is chosen."""
+    expect(page.locator("#status")).to_contain_text("Press Continue")
+
+
+def _choose(page: Page, prompt: str) -> None:
+    """Choose a bundled prompt."""
+    expect(page.locator("#prompt_name")).not_to_have_text("none yet")
+    page.click(f"[data-prompt={prompt}]")
+    expect(page.locator(f"[data-prompt={prompt}]")).to_have_attribute("aria-pressed", "true")
 
 
 def _take(page: Page, prompt: str, seconds: int) -> None:
     """Make a take of a bundled prompt, and hear it to its end."""
-    page.click(f"[data-prompt={prompt}]")
-    expect(page.locator("#status")).to_contain_text("Press Continue")
+    _choose(page, prompt)
     _fill(page, "#seconds", seconds)
     _fill(page, "#seed", SEED)
     page.click("#go")
@@ -149,8 +156,7 @@ def _advanced(page: Page) -> None:
 
 def _playing(page: Page) -> None:
     """Play a take."""
-    page.click("[data-prompt=piano]")
-    expect(page.locator("#status")).to_contain_text("Press Continue")
+    _choose(page, "piano")
     _fill(page, "#seconds", 6)
     page.click("#go")
     page.wait_for_function("() => Number(document.querySelector('#picture').ariaValueNow) > 6.5")

@@ -70,7 +70,7 @@ def open_playground(context: BrowserContext, url: str) -> Page:
 def choose_voice(page: Page, seconds: str) -> None:
     """Choose a bundled voice, and the length of the take."""
     page.click("[data-prompt=speech]")
-    expect(page.locator("#status")).to_contain_text("Press Continue")
+    expect(page.locator("#status")).to_contain_text("4.0 s. Press Continue.")
     page.fill("#seconds", seconds)
 
 
@@ -94,6 +94,12 @@ def status_is(page: Page, text: str) -> None:
 def recorded(page: Page, seconds: int) -> None:
     """Wait until so many seconds, from 1 to 5, are recorded."""
     expect(page.locator("#prompt_name")).to_contain_text(re.compile(rf"recording, [{seconds}-9]\."))
+
+
+def seed_of(page: Page, take: str) -> str:
+    """Return the seed of a take, as its row says it."""
+    details = page.locator(f"[data-take='{take}'] > .line .details").text_content() or ""
+    return re.findall(r"seed\s(\d+)", details)[0]
 
 
 def take_button(page: Page, act: str, take: str = "1") -> Locator:

@@ -51,6 +51,8 @@ export class Continuation {
   /** Whether it was to end early. */
   cancelled = false;
   private playing = false;
+  /** How often playback stood still, as was said last; and as was said before this connection began. */
+  private underruns = { said: 0, before: 0 };
   private sampling: Sampling = {};
   private forked: number | null = null;
   private readonly leaving = new AbortController();
@@ -99,10 +101,12 @@ export class Continuation {
     } else this.connection?.close();
   }
 
-  /** Say how far it was heard, and how often playback stood still. */
+  /** Say how far it was heard, and how often playback stood still since it began. */
   report(playedSamples: number, underruns: number): void {
     const played_frames = Math.min(Math.floor(playedSamples / FRAME_SAMPLES), this.frames);
-    if (this.playing) this.connection?.say("playback.report", { played_frames, underruns });
+    if (!this.playing) return;
+    this.underruns.said = Math.max(this.underruns.said, underruns);
+    this.connection?.say("playback.report", { played_frames, underruns: this.underruns.said - this.underruns.before });
   }
 
   private async attempt(begin: (connection: Connection) => Promise<void>): Promise<Done> {
@@ -149,6 +153,8 @@ export class Continuation {
       else if (message.type === "response.forked") this.told.forked?.(message.seed, message.frame);
       else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
       else if (message.type === "response.done") {
+        // The server's reason follows, and rejects.
+        if (message.response.status === "failed") await Promise.race([connection.next(), pause(GOODBYE_SECONDS)]);
         this.playing = false;
         return { ...message.response, frames: this.frames }; // the server counts those of this connection
       }
@@ -157,6 +163,7 @@ export class Continuation {
 
   private begun(connection: Connection, seed: number): void {
     this.playing = true;
+    this.underruns.before = this.underruns.said;
     this.told.started?.(seed);
     // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
     if (Object.keys(this.sampling).length) connection.say("session.update", { session: this.sampling });
@@ -166,14 +173,14 @@ export class Continuation {
 
   private async resume(lost: WhisperGPTError, session: SessionFields): Promise<Done> {
     let until = performance.now() / 1000 + TRY_SECONDS;
-    let pause = FIRST_PAUSE;
+    let wait = FIRST_PAUSE;
     for (let error = lost; ; ) {
       if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until) throw error;
       const before = this.frames;
       this.playing = false;
       this.told.reconnecting?.(error, until - performance.now() / 1000);
-      await new Promise((go) => setTimeout(go, 1000 * pause));
-      pause = Math.min(LONGEST_PAUSE, 2 * pause);
+      await pause(wait);
+      wait = Math.min(LONGEST_PAUSE, 2 * wait);
       try {
         return await this.attempt(async (connection) => {
           const pace = session.pace ? { pace: session.pace } : {};
@@ -183,10 +190,14 @@ export class Continuation {
         });
       } catch (again) {
         error = again as WhisperGPTError;
-        if (this.frames > before) [until, pause] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
+        if (this.frames > before) [until, wait] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
       }
     }
   }
+}
+
+function pause(seconds: number): Promise<void> {
+  return new Promise((go) => setTimeout(go, 1000 * seconds));
 }
 
 const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE } as const;

@@ -36,6 +36,16 @@ export function unreachable(origin: string): WhisperGPTError {
   return new WhisperGPTError(`The server at ${new URL(origin).host} cannot be reached; is it running?`, "unreachable");
 }
 
+/** Why a browser gives a page neither a microphone nor live sound; null where it gives both. */
+export function insecure(): WhisperGPTError | null {
+  if (typeof isSecureContext === "undefined" || isSecureContext) return null;
+  const port = location.port || "80";
+  const told =
+    `Over http, browsers give live sound and the microphone only to a page on this machine: ` +
+    `use https, or run ssh -L ${port}:localhost:${port} ${location.hostname} and open http://localhost:${port}.`;
+  return new WhisperGPTError(told, "insecure");
+}
+
 /** The error of an answer that is none of the wanted ones. */
 export async function errorOf(answer: Response): Promise<WhisperGPTError> {
   const after = Number(answer.headers.get("Retry-After")) || null;

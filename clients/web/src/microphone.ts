@@ -1,6 +1,6 @@
 /** The microphone as a stream of samples at the server's rate. */
 
-import { unreachable, WhisperGPTError } from "./errors.js";
+import { insecure, unreachable, WhisperGPTError } from "./errors.js";
 import { SAMPLE_RATE } from "./events.js";
 
 const REFUSALS: Record<string, string> = {
@@ -26,8 +26,9 @@ export class Microphone {
 
   /** Ask for the microphone and listen. Rejects with a sentence that says what stands in the way. */
   static async open(): Promise<Microphone> {
-    if (!navigator.mediaDevices)
-      throw new WhisperGPTError("Browsers give the microphone only to pages over https or on this machine.", "no_microphone");
+    const refused = insecure();
+    if (refused) throw refused;
+    if (!navigator.mediaDevices) throw new WhisperGPTError("This browser cannot record; choose a file.", "no_microphone");
     let stream: MediaStream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });

@@ -2,7 +2,7 @@
 
 import { SAMPLE_RATE } from "./events.js";
 import type { JitterReport } from "./jitter.js";
-import { unreachable, WhisperGPTError } from "./errors.js";
+import { insecure, unreachable, WhisperGPTError } from "./errors.js";
 import type { PlayerOrder, PlayerReport } from "./player_worklet.js";
 
 export class Player {
@@ -25,8 +25,8 @@ export class Player {
 
   /** A player at the server's rate. To be called from a click or a key, or browsers keep it silent. */
   static async open(): Promise<Player> {
-    if (!isSecureContext)
-      throw new WhisperGPTError("Browsers play live audio only on pages over https or on this machine, such as http://localhost.", "insecure_page");
+    const refused = insecure();
+    if (refused) throw refused;
     if (typeof AudioWorkletNode === "undefined")
       throw new WhisperGPTError("This browser cannot play live audio; one from 2021 or later can (AudioWorklet).", "old_browser");
     const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });

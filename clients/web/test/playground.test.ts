@@ -45,7 +45,7 @@ test("a fork has its parent's past, and nothing of what comes after it", () => {
   assert.deepEqual(takes.all.map(({ name }) => name), ["1", "1.1", "1.1.1", "2"]);
   assert.deepEqual(Takes.lineOf(deep), [first, fork, deep]);
   assert.deepEqual(deep.stretches.map(({ from, kind }) => [from, kind]), [
-    [0, "prompt"], [1_000, "take"], [1_000 + 3 * FRAME, "fork"], [1_000 + 4 * FRAME, "take"],
+    [0, "prompt"], [1_000, "take"], [1_000 + 3 * FRAME, "fork"], [1_000 + 4 * FRAME, "deep"],
   ]);
 });
 
@@ -65,6 +65,8 @@ test("a permalink makes the same take again, and its forks", () => {
   const recipe = recipeOf(fork)!;
   assert.deepEqual(readFragment(fragmentOf(recipe)), recipe);
   assert.deepEqual(recipe.steps.map(({ frame, seed }) => [frame, seed]), [[0, 7], [30, 2 ** 53 - 1]]);
+  take.move({ temperature: 1.5 });
+  assert.deepEqual(readFragment(fragmentOf(recipeOf(fork)!)), { ...recipe, moved: true });
   assert.deepEqual(wantedOf(recipe, recipe.steps[0]!), { ...WANTED, seed: 7 });
   assert.equal(Math.ceil(recipe.steps[1]!.seconds * 75), 7, "as many frames as were made");
   const cut = { ...recipe, kind: "file" as const, prompt: "a & b = #1.wav", cut: { from: 1.25, to: 3 } };

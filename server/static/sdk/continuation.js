@@ -25,6 +25,8 @@ export class Continuation {
     /** Whether it was to end early. */
     cancelled = false;
     playing = false;
+    /** How often playback stood still, as was said last; and as was said before this connection began. */
+    underruns = { said: 0, before: 0 };
     sampling = {};
     forked = null;
     leaving = new AbortController();
@@ -73,11 +75,13 @@ export class Continuation {
         else
             this.connection?.close();
     }
-    /** Say how far it was heard, and how often playback stood still. */
+    /** Say how far it was heard, and how often playback stood still since it began. */
     report(playedSamples, underruns) {
         const played_frames = Math.min(Math.floor(playedSamples / FRAME_SAMPLES), this.frames);
-        if (this.playing)
-            this.connection?.say("playback.report", { played_frames, underruns });
+        if (!this.playing)
+            return;
+        this.underruns.said = Math.max(this.underruns.said, underruns);
+        this.connection?.say("playback.report", { played_frames, underruns: this.underruns.said - this.underruns.before });
     }
     async attempt(begin) {
         const address = await this.server.streamAddress(this.leaving.signal);
@@ -130,6 +134,9 @@ export class Continuation {
             else if (message.type === "response.output_audio.dropped")
                 this.frames += message.frames;
             else if (message.type === "response.done") {
+                // The server's reason follows, and rejects.
+                if (message.response.status === "failed")
+                    await Promise.race([connection.next(), pause(GOODBYE_SECONDS)]);
                 this.playing = false;
                 return { ...message.response, frames: this.frames }; // the server counts those of this connection
             }
@@ -137,6 +144,7 @@ export class Continuation {
     }
     begun(connection, seed) {
         this.playing = true;
+        this.underruns.before = this.underruns.said;
         this.told.started?.(seed);
         // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
         if (Object.keys(this.sampling).length)
@@ -148,15 +156,15 @@ export class Continuation {
     }
     async resume(lost, session) {
         let until = performance.now() / 1000 + TRY_SECONDS;
-        let pause = FIRST_PAUSE;
+        let wait = FIRST_PAUSE;
         for (let error = lost;;) {
             if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until)
                 throw error;
             const before = this.frames;
             this.playing = false;
             this.told.reconnecting?.(error, until - performance.now() / 1000);
-            await new Promise((go) => setTimeout(go, 1000 * pause));
-            pause = Math.min(LONGEST_PAUSE, 2 * pause);
+            await pause(wait);
+            wait = Math.min(LONGEST_PAUSE, 2 * wait);
             try {
                 return await this.attempt(async (connection) => {
                     const pace = session.pace ? { pace: session.pace } : {};
@@ -168,10 +176,13 @@ export class Continuation {
             catch (again) {
                 error = again;
                 if (this.frames > before)
-                    [until, pause] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
+                    [until, wait] = [performance.now() / 1000 + TRY_SECONDS, FIRST_PAUSE];
             }
         }
     }
+}
+function pause(seconds) {
+    return new Promise((go) => setTimeout(go, 1000 * seconds));
 }
 const PCM = { format: "pcm_s16le", sample_rate: SAMPLE_RATE };
 /** Errors about a wish, after which the response plays on. */

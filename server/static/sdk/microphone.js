@@ -1,5 +1,5 @@
 /** The microphone as a stream of samples at the server's rate. */
-import { unreachable, WhisperGPTError } from "./errors.js";
+import { insecure, unreachable, WhisperGPTError } from "./errors.js";
 import { SAMPLE_RATE } from "./events.js";
 const REFUSALS = {
     NotAllowedError: "The microphone was refused; allow it for this page in the browser's settings, or choose a file.",
@@ -22,8 +22,11 @@ export class Microphone {
     }
     /** Ask for the microphone and listen. Rejects with a sentence that says what stands in the way. */
     static async open() {
+        const refused = insecure();
+        if (refused)
+            throw refused;
         if (!navigator.mediaDevices)
-            throw new WhisperGPTError("Browsers give the microphone only to pages over https or on this machine.", "no_microphone");
+            throw new WhisperGPTError("This browser cannot record; choose a file.", "no_microphone");
         let stream;
         try {
             stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });

@@ -10,11 +10,20 @@ import { placeOf, topKAt } from "./top_k.js";
 const SLIDERS = ["temperature", "top_k", "top_p"] as const;
 type Slider = (typeof SLIDERS)[number];
 
+/** Random seeds are below it, so that they can be read out. */
+const SEEDS = 1_000_000;
+
+export function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0]! % SEEDS;
+}
+
 export class Controls {
   /** A slider was moved. */
   onSampling: (sampling: Sampling) => void = () => {};
   /** Any field was changed by hand. */
   onChange: () => void = () => {};
+  /** Another model was chosen, by hand or for a prompt. */
+  onModel: () => void = () => {};
   private readonly form = element<HTMLFormElement>("controls");
   private readonly model = element<HTMLSelectElement>("model");
   private readonly seed = element<HTMLInputElement>("seed");
@@ -23,9 +32,13 @@ export class Controls {
   private models: Model[] = [];
   /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
   private exact: Sampling = {};
+  /** The seconds of a link, which the field shows rounded; null once the field was changed. */
+  private exactSeconds: number | null = null;
 
   constructor() {
     this.form.addEventListener("input", () => this.onChange());
+    for (const field of [this.seconds, this.seed]) field.addEventListener("input", () => this.isValid(field));
+    this.seconds.addEventListener("input", () => (this.exactSeconds = null));
     for (const name of SLIDERS)
       element(name).addEventListener("input", () => {
         delete this.exact[name];
@@ -35,21 +48,23 @@ export class Controls {
     this.model.addEventListener("change", () => this.showModel());
   }
 
-  /** Whether all fields are as they may be; the browser says which is not. */
+  /** Whether all fields are as they may be; what is not says so, and has the focus. */
   get valid(): boolean {
-    return this.form.reportValidity();
+    const wrong = [this.seconds, this.seed].filter((field) => !this.isValid(field));
+    wrong[0]?.focus();
+    return wrong.length === 0;
   }
 
-  /** What is to be made, as the fields say. */
+  /** What is to be made, as the fields say; with another seed each time where they name none. */
   get wanted(): Wanted {
     const seed = this.seed.value.trim();
     return {
       model: this.model.value,
-      seconds: this.seconds.value === "" ? null : Number(this.seconds.value),
+      seconds: this.seconds.value === "" ? null : this.exactSeconds ?? Number(this.seconds.value),
       temperature: this.slider("temperature"),
       top_k: this.slider("top_k"),
       top_p: this.slider("top_p"),
-      ...(seed === "" ? {} : { seed: Number(seed) }),
+      seed: seed === "" ? randomSeed() : Number(seed),
     };
   }
 
@@ -71,11 +86,19 @@ export class Controls {
 
   /** Choose this model, if the server has it; returns whether it has. */
   chooseModel(name: string): boolean {
-    if (!this.models.some(({ id }) => id === name)) return false;
+    if (!this.has(name)) return false;
     if (this.model.value === name) return true;
     this.model.value = name;
     this.showModel();
     return true;
+  }
+
+  get modelId(): string {
+    return this.model.value;
+  }
+
+  has(model: string): boolean {
+    return this.models.some(({ id }) => id === model);
   }
 
   useSeed(seed: number): void {
@@ -84,7 +107,8 @@ export class Controls {
 
   /** Fill the fields with what was wanted once. */
   fill({ seconds, seed, temperature = 1, top_k = 0, top_p = 1 }: Wanted): void {
-    this.seconds.value = seconds === null ? "" : String(seconds);
+    this.seconds.value = seconds === null ? "" : String(Math.max(0.1, Math.round(10 * seconds) / 10));
+    this.exactSeconds = seconds;
     this.seed.value = seed === undefined ? "" : String(seed);
     this.setSliders({ temperature, top_k, top_p });
   }
@@ -93,6 +117,12 @@ export class Controls {
     const chosen = this.models.find(({ id }) => id === this.model.value);
     element("ability").textContent = chosen ? abilityOf(chosen) : "";
     if (chosen) this.setSliders(chosen.defaults);
+    this.onModel();
+  }
+
+  private isValid(field: HTMLInputElement): boolean {
+    element(`wrong_${field.id}`).textContent = field.validationMessage;
+    return field.checkValidity();
   }
 
   private setSliders(values: Required<Sampling>): void {

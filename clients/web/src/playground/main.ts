@@ -1,5 +1,6 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
 
+import { insecure, WhisperGPTError } from "../errors.js";
 import { Controls } from "./controls.js";
 import { element } from "./elements.js";
 import { listenForFiles } from "./files.js";
@@ -11,14 +12,19 @@ import { listenForShortcuts } from "./shortcuts.js";
 const page = new Page();
 const playground = new Playground(page, new Controls(), (error) => page.tell(error));
 
-/** Do it; what goes wrong is said on the page. */
-async function told(act: () => void | Promise<void>): Promise<void> {
+/** Do it; what goes wrong is said on the page.
+ * @param again what is offered then, where another try may help */
+async function told(act: () => void | Promise<void>, again = act): Promise<void> {
   try {
     await act();
   } catch (error) {
-    page.tell(error as Error);
+    const retry = (): void => void told(again);
+    page.tell(error as Error, retry);
+    if (error instanceof WhisperGPTError && error.code === "unreachable") await playground.waitForServer(retry);
   }
 }
+
+const go = (): Promise<void> => told(() => playground.go(), () => playground.begin());
 
 function onClick(button: HTMLElement, act: () => void | Promise<void>): void {
   button.addEventListener("click", (event) => {
@@ -33,7 +39,7 @@ function onSubmit(id: string, act: () => void | Promise<void>): void {
   });
 }
 
-onClick(element("go"), () => playground.go());
+onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
@@ -45,7 +51,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-hear]")
   onClick(button, () => playground.hearBundled(button.dataset["hear"]!));
 listenForFiles(element("file"), element("stage"), (file, of) => void told(() => playground.chooseFile(file, of)));
 listenForShortcuts({
-  " ": () => void told(() => playground.go()),
+  " ": () => void go(),
   escape: () => playground.stop(),
   f: () => void told(() => playground.fork()),
   r: () => void told(() => playground.record()),
@@ -57,11 +63,18 @@ listenForPointer(playground.picture, {
   seek: (second, done) => playground.seek(second, done),
   cut: (edge, second) => playground.cut(edge, second),
 });
-page.onCut = (edge, second) => playground.cut(edge, second);
+page.onCut = (edge, second) => playground.cut(edge, second, true);
 // Behind what the click is for: on Play it would be the press that pauses again.
 for (const kind of ["click", "visibilitychange"]) document.addEventListener(kind, () => playground.awaken());
 addEventListener("hashchange", () => void told(() => playground.openLink()));
 void told(async () => {
   await playground.listModels();
   await playground.openLink();
+  await playground.chooseFirst();
+}).then(() => {
+  const refused = insecure();
+  if (refused) page.tell(refused);
+});
+addEventListener("beforeunload", (event) => {
+  if (playground.losesTakes) event.preventDefault();
 });

@@ -7,6 +7,13 @@ const ABILITIES: Record<string, string> = {
   piano: "The same piano goes on in chords and lines, not yet in a piece of music.",
 };
 
+const KINDS: Record<string, string> = { speech: "voice", piano: "piano" };
+
+/** Returns what a model is for, such as `voice`; undefined if that is not known. */
+export function kindOf(model: string): string | undefined {
+  return KINDS[model];
+}
+
 /** Returns a sentence on what a model does with a prompt. */
 export function abilityOf({ id, parameters }: Model): string {
   return ABILITIES[id] ?? `A model of ${(parameters / 1e6).toFixed(1)} million parameters, which continues what it was trained on.`;

@@ -12,18 +12,31 @@ export type Phase = "idle" | "starting" | "recording" | "making";
 /** What there is to do something with. */
 export interface AtHand {
   phase: Phase;
-  /** Whether something is heard. */
-  sounding: boolean;
+  main: MainAct;
+  /** What the main button is called. */
+  label: string;
   /** Whether that is what the picture shows. */
   shownSounds: boolean;
   prompt: boolean;
   audible: boolean;
-  forkable: boolean;
 }
+
+/** What the main button does: end what is going on; continue the prompt; or the first and then the second. */
+export type MainAct = "stop" | "continue" | "next";
+
+/** What can be done at once about what was said. */
+export interface Remedy {
+  label: string;
+  act: () => void;
+}
+
+/** How something is said: an echo repeats what buttons and picture show, for those who do not see them. */
+export type Kind = "plain" | "echo" | "error";
 
 interface ShownPrompt {
   title?: string;
-  bundled?: string;
+  /** Name of a bundled recording, or the kind of the user's own. */
+  chip?: string;
   saved?: { blob: Blob; name: string } | null;
 }
 
@@ -43,19 +56,32 @@ export class Page {
       field.addEventListener("change", () => this.onCut(edge as Edge, Number(field.value)));
   }
 
-  say(text: string, kind: "plain" | "error" = "plain"): void {
+  say(text: string, kind: Kind = "plain", remedy: Remedy | null = null): void {
     this.status.textContent = text;
-    this.status.dataset["kind"] = kind;
+    element("news").dataset["kind"] = this.status.dataset["kind"] = kind;
+    const button = element("remedy");
+    const focused = document.activeElement === button;
+    button.hidden = remedy === null;
+    button.textContent = remedy?.label ?? "";
+    button.onclick = () => remedy?.act();
+    if (focused && !remedy) this.focusOn("go");
   }
 
-  /** Say what went wrong; where a key is asked for, ask for it and for nothing else. */
-  tell(error: Error): void {
+  /** What was said last. */
+  get said(): string {
+    return this.status.textContent ?? "";
+  }
+
+  /** Say what went wrong; where a key is asked for, ask for it and for nothing else.
+   * @param again does what went wrong once more, which may help */
+  tell(error: Error, again: (() => void) | null = null): void {
     const ours = error instanceof WhisperGPTError ? error : null;
     if (!ours) console.error(error);
     const asked = ours && KEY_TOLD[ours.code];
     if (asked) this.lock(true);
-    const again = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-    this.say((asked ?? error.message) + again, ours?.code === "no_key" ? "plain" : "error");
+    const later = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
+    const remedy = again && ours?.mayPass ? { label: "Try again", act: again } : null;
+    this.say((asked ?? error.message) + later, ours?.code === "no_key" ? "plain" : "error", remedy);
   }
 
   /** Whether the last that was said is an error. */
@@ -67,22 +93,28 @@ export class Page {
   lock(locked: boolean): void {
     document.body.classList.toggle("locked", locked);
     element("access").hidden = !locked;
+    if (locked) element("access").append(element("news"));
+    else document.querySelector("#stage .screen")!.after(element("news"));
     if (locked) element("key").focus();
+  }
+
+  /** Show how loud the microphone is, from 0 to 1. */
+  showLevel(peak: number): void {
+    element("record").style.setProperty("--level", String(Math.min(1, Math.sqrt(peak))));
   }
 
   show(id: string, text: string): void {
     element(id).textContent = text;
   }
 
-  /** The title of a bundled recording; empty if the page has none of this name. */
+  /** The title of a recording with a button; empty if the page has none of this name. */
   titleOf(name: string): string {
     return document.querySelector<HTMLElement>(`[data-prompt="${CSS.escape(name)}"]`)?.title ?? "";
   }
 
   /** Show which prompt is chosen.
-   * @param bundled file of a bundled recording
    * @param saved what a recording is saved as, which is nowhere else */
-  showPrompt(text: string, { title = "", bundled = "", saved = null }: ShownPrompt = {}): void {
+  showPrompt(text: string, { title = "", chip = "", saved = null }: ShownPrompt = {}): void {
     const place = element("prompt_name");
     const before = place.querySelector("a");
     if (before) URL.revokeObjectURL(before.href);
@@ -94,15 +126,26 @@ export class Page {
       place.replaceChildren(link);
     }
     for (const button of document.querySelectorAll<HTMLElement>("[data-prompt]"))
-      button.setAttribute("aria-pressed", String(`${button.dataset["prompt"]}.flac` === bundled));
+      button.setAttribute("aria-pressed", String(button.dataset["prompt"] === chip));
     element("invitation").hidden = true;
   }
 
-  /** Let the button of the bundled recording that is heard be Pause.
-   * @param file that recording; null while none is heard */
-  showHeard(file: string | null): void {
+  /** Show a file or a recording of the user's beside the bundled ones, in the place of the last of its kind. */
+  showOwn(kind: string, title: string, hear: () => void, choose: () => void): void {
+    const place = element("own_chips");
+    const template = element<HTMLTemplateElement>("own_chip").content.cloneNode(true) as DocumentFragment;
+    const [play, name] = template.querySelectorAll("button");
+    Object.assign(play!, { onclick: hear, ariaLabel: `Play ${title}` }).dataset["hear"] = kind;
+    Object.assign(name!, { onclick: choose, title, textContent: title }).dataset["prompt"] = kind;
+    place.querySelector(`[data-hear="${kind}"]`)?.parentElement!.remove();
+    place.append(template);
+  }
+
+  /** Let the button of the recording that is heard be Pause.
+   * @param chip its name, or the kind of the user's own; null while none is heard */
+  showHeard(chip: string | null): void {
     for (const button of document.querySelectorAll<HTMLElement>("[data-hear]")) {
-      const heard = `${button.dataset["hear"]}.flac` === file;
+      const heard = button.dataset["hear"] === chip;
       button.dataset["act"] = heard ? "pause" : "play";
       button.setAttribute("aria-label", `${heard ? "Pause" : "Play"} ${this.titleOf(button.dataset["hear"]!)}`);
     }
@@ -125,20 +168,31 @@ export class Page {
     describePosition(element("picture"), position, length);
   }
 
+  /** Let a fork be pressed where there can be one.
+   * @param goesOn whether it goes on behind the end */
+  enterFork(forkable: boolean, goesOn: boolean): void {
+    const button = element("fork");
+    if (element<HTMLButtonElement>("fork").disabled === forkable) enable("fork", forkable);
+    if (button.dataset["act"] === String(goesOn)) return;
+    button.dataset["act"] = String(goesOn);
+    const here = Object.assign(document.createElement("span"), { className: "here", textContent: " here" });
+    button.replaceChildren(...(goesOn ? ["Go on"] : ["Fork", here]));
+    button.title = goesOn ? "Continue behind the end" : "Another continuation from where you hear it, within a take";
+  }
+
   /** Let what can be done now be pressed, and nothing else. */
-  enter({ phase, sounding, shownSounds, prompt, audible, forkable }: AtHand): void {
+  enter({ phase, main, label, shownSounds, prompt, audible }: AtHand): void {
     const focused = document.activeElement;
-    const stops = phase === "starting" || phase === "making" || (phase === "idle" && sounding);
-    const main = element("go");
-    main.textContent = stops ? "Stop" : "Continue";
-    main.dataset["act"] = stops ? "stop" : "continue";
-    enable("go", stops || prompt || phase === "recording");
+    const button = element("go");
+    if (button.textContent !== label) button.textContent = label;
+    button.dataset["act"] = main;
+    enable("go", main === "stop" || prompt || phase === "recording");
+    element("live").hidden = phase !== "making";
     enable("record", phase !== "starting" && phase !== "making");
     this.show("record", phase === "recording" ? "Stop recording" : "Record");
     enable("play", audible && phase !== "recording");
     element("play").setAttribute("aria-label", shownSounds ? "Pause" : "Play");
     element("play").dataset["act"] = shownSounds ? "pause" : "play";
-    enable("fork", forkable && phase !== "starting" && phase !== "recording");
     element("stage").dataset["phase"] = phase;
     // Who works with keys goes on from the main button, where what was pressed cannot be pressed any more.
     if (focused instanceof HTMLButtonElement && focused.disabled) this.focusOn("go");

@@ -14,10 +14,13 @@ import { Track } from "./sound/track.js";
 import { noteOnLength, Stage } from "./stage.js";
 import { State } from "./state.js";
 import { Take } from "./takes/take.js";
+import { Takes } from "./takes/takes.js";
 import { keepOf } from "./takes/take_actions.js";
 import type { Act } from "./takes/take_list.js";
 import { Turns } from "./turns.js";
 
+/** Milliseconds between questions to a server that did not answer. */
+const ASKING_MS = 2_000;
 const KEY = "whispergpt-key";
 /** The page's address without its last part; it may be below a path of a proxy. */
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
@@ -41,7 +44,10 @@ export class Playground {
     this.prompts = new Prompts(state, page, controls, this.stage, this.turns);
     this.maker = new Maker(state, page, controls, this.stage, this.turns, () => this.server);
     controls.onSampling = (sampling) => state.making?.change(sampling);
-    controls.onChange = () => (state.recipe = null);
+    controls.onChange = () => {
+      state.recipe = null;
+      this.stage.refresh();
+    };
   }
 
   get picture(): Picture {
@@ -76,6 +82,30 @@ export class Playground {
     this.page.say("The key fits.");
     this.page.focusOn("go", "record");
     await this.openLink();
+    await this.chooseFirst("The key fits. ");
+  }
+
+  /** Choose a recording for those who have chosen nothing. */
+  async chooseFirst(note = ""): Promise<void> {
+    await this.prompts.chooseFirst(this.server, note);
+  }
+
+  /** Whether takes would be lost that nobody has saved. */
+  get losesTakes(): boolean {
+    return this.stage.takes.all.some(({ kept, seconds }) => !kept && seconds > 0);
+  }
+
+  /** Ask the server until it answers, and say so if nothing else was said meanwhile.
+   * @param again does what failed once more */
+  async waitForServer(again: () => void): Promise<void> {
+    const { said } = this.page;
+    while (this.page.said === said) {
+      await new Promise((go) => setTimeout(go, ASKING_MS));
+      const error = await this.server.models().then(() => null, (error: WhisperGPTError) => error);
+      if (error?.code === "unreachable") continue;
+      if (this.page.said === said) this.page.say("The server answers again.", "plain", { label: "Try again", act: again });
+      return;
+    }
   }
 
   async chooseBundled(name: string): Promise<void> {
@@ -93,10 +123,17 @@ export class Playground {
 
   /** Continue the prompt, or what is being recorded; or stop. */
   async go(): Promise<void> {
-    const { recording, phase, prompt, recipe } = this.state;
+    const { recording } = this.state;
     if (recording) return recording.stop();
-    if (phase !== "idle" || this.stage.playback.playing) return this.stop();
+    if (this.stage.mainAct === "stop") return this.stop();
+    await this.begin();
+  }
+
+  /** Continue the prompt, or make what a link says, in the place of what is going on. */
+  async begin(): Promise<void> {
+    const { prompt, recipe } = this.state;
     if (!prompt || !this.controls.valid) return;
+    this.stage.silence();
     await this.turns.run(async (mine) => {
       await this.ready();
       if (!mine()) return;
@@ -122,10 +159,14 @@ export class Playground {
       [state.prompt, state.shown, state.recorded] = [null, null, track];
       recording.onSamples = (samples) => {
         track.push(samples);
+        this.page.showLevel(samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
         this.page.showPrompt(`recording, ${recording.seconds.toFixed(1)} s`);
+        this.stage.refresh();
       };
-      this.page.say("Recording; what you say is on its way already.");
+      this.page.say("Recording, a minute at most. Press Continue to hear it go on at once, or Stop recording.");
       state.phase = "recording";
+      this.prompts.showKinds();
+      this.stage.refresh();
       try {
         await this.maker.make(mine, Take.of(this.controls.wanted, null), recording, 0);
       } finally {
@@ -140,13 +181,15 @@ export class Playground {
     if (phase === "idle" && !this.stage.playback.playing) return;
     this.turns.end();
     this.stage.silence();
-    this.page.say(recording && this.state.prompt ? "Recorded. Press Continue." : "Stopped.");
+    if (recording && this.state.prompt) this.page.say("Recorded. Press Continue.");
+    else this.page.say("Stopped.", "echo");
   }
 
   /** Continue what is shown in another way, from where it is heard. */
   async fork(): Promise<void> {
     const { shown } = this.state;
-    if (shown && shown.seconds > 0 && this.controls.valid) await this.maker.fork(shown);
+    if (shown && !this.stage.forkable && this.state.phase !== "starting") return this.page.say("A fork starts in a take: click in the coloured part of the picture.");
+    if (shown && this.stage.forkable && this.controls.valid) await this.maker.fork(shown);
   }
 
   /** Play what is shown from where it was left, or pause it. */
@@ -161,8 +204,8 @@ export class Playground {
   }
 
   /** Move one end of what is used of the prompt. */
-  cut(edge: Edge, second: number): void {
-    this.prompts.cut(edge, second);
+  cut(edge: Edge, second: number, typed = false): void {
+    this.prompts.cut(edge, second, typed);
   }
 
   /** Let sound out that the browser held back until a click or a key. */
@@ -178,13 +221,32 @@ export class Playground {
   }
 
   private onAct(act: Act, take: Take): void {
-    if (act === "show") return this.stage.show(take);
+    if (act === "show") return this.prompts.showTake(take);
+    if (act === "remove") return this.remove(take);
     if (act === "use_seed") return this.controls.useSeed(take.seed!);
     if (act === "play") {
-      this.stage.show(take);
+      this.prompts.showTake(take);
       return void this.play().catch(this.onError);
     }
     const more = act === "download" || act === "download_all" ? noteOnLength(take) : "";
     void keepOf(act, take, BASE, this.server.key !== null).then((told) => this.page.say(told + more), this.onError);
+  }
+
+  /** Remove a take and its forks, until that is undone. */
+  private remove(take: Take): void {
+    const { page, stage, state } = this;
+    const within = (one: Take): boolean => Takes.lineOf(one).includes(take);
+    if (state.making && within(state.making.take)) this.turns.end();
+    if (stage.takes.all.some((one) => within(one) && stage.playback.sounds(one.track))) stage.silence();
+    if (state.shown && within(state.shown)) state.shown = null;
+    const putBack = stage.takes.remove(take);
+    stage.refresh();
+    const name = `${take.parent ? "Fork" : "Take"} ${take.name}`;
+    page.say(`${name} was removed.`, "plain", { label: "Undo", act: () => {
+      putBack();
+      this.prompts.showTake(take);
+      page.say(`${name} is back.`);
+    } });
+    page.focusOn("remedy");
   }
 }

@@ -2,15 +2,21 @@
 
 import { WhisperGPTError } from "../errors.js";
 import type { Server } from "../server.js";
+import { element } from "./elements.js";
 import type { Controls } from "./controls.js";
 import type { Page } from "./page.js";
 import type { Edge } from "./sound/cut.js";
-import { movedCut } from "./sound/cut.js";
+import { LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./sound/cut.js";
+import { kindOf } from "./models.js";
 import { ChosenPrompt, shortened } from "./sound/prompt.js";
 import type { Stage } from "./stage.js";
 import type { State } from "./state.js";
+import type { Take } from "./takes/take.js";
 import { readFragment, toldOf, wantedOf } from "./takes/permalink.js";
 import type { Mine, Turns } from "./turns.js";
+
+/** The bundled recording that is chosen at first. */
+const FIRST = "speech";
 
 export class Prompts {
   private choices = 0;
@@ -21,7 +27,19 @@ export class Prompts {
     private readonly controls: Controls,
     private readonly stage: Stage,
     private readonly turns: Turns,
-  ) {}
+  ) {
+    controls.onModel = () => this.modelChosen();
+    turns.onRecorded = (prompt) => this.keep(prompt);
+    for (const button of document.querySelectorAll<HTMLElement>("#kinds [data-model]"))
+      button.onclick = () => void controls.chooseModel(button.dataset["model"]!);
+  }
+
+  /** Choose a recording for those who have chosen nothing, so that one press makes sound. */
+  async chooseFirst(server: Server, note = ""): Promise<void> {
+    if (this.state.prompt || this.state.recipe || this.choices > 0) return;
+    const prompt = await this.chooseBundled(FIRST, server, false);
+    if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or choose, drop or record a sound of your own.`);
+  }
 
   /** Begin a choice, which the next one replaces.
    * @param ends whether it ends a recording, and work that has not begun to sound */
@@ -32,43 +50,84 @@ export class Prompts {
     return () => choice === this.choices;
   }
 
-  async chooseBundled(name: string, server: Server): Promise<void> {
+  /** Returns what was chosen; null if something else was chosen meanwhile. */
+  async chooseBundled(name: string, server: Server, focuses = true): Promise<ChosenPrompt | null> {
+    const chosen = this.state.prompt;
+    if (chosen?.chip === name) {
+      this.chooseAgain(chosen);
+      return chosen;
+    }
     const mine = this.begin();
     const blob = await server.bundledPrompt(name);
     const prompt = await ChosenPrompt.read("bundled", blob, `${name}.flac`, this.page.titleOf(name));
-    if (!mine()) return;
-    this.controls.chooseModel(name.split("-")[0]!);
-    this.choose(prompt);
+    if (!mine()) return null;
+    this.choose(prompt, "", focuses);
+    this.controls.chooseModel(modelOf(prompt)!);
+    return prompt;
   }
 
   /** Play a bundled recording from its start, or pause it. */
   async hearBundled(name: string, server: Server): Promise<void> {
+    const { prompt } = this.state;
+    if (prompt?.chip === name) return await this.hear(prompt);
+    const opened = this.stage.playback.open(); // in the click, or the browser keeps silent
+    const [chosen] = await Promise.all([this.chooseBundled(name, server), opened]);
+    if (chosen) await this.hear(chosen);
+  }
+
+  /** Play what is used of a prompt, or pause it. */
+  private async hear(prompt: ChosenPrompt): Promise<void> {
     const { state, stage } = this;
-    const same = (): boolean => state.prompt?.kind === "bundled" && state.prompt.name === `${name}.flac`;
-    if (same() && stage.playback.sounds(state.prompt!.track)) return stage.pause();
+    if (state.prompt === prompt && stage.playback.sounds(prompt.track)) return stage.pause();
     const opened = stage.playback.open();
-    if (same()) stage.show(null);
-    else await this.chooseBundled(name, server);
+    if (state.prompt === prompt) stage.show(null);
+    else this.chooseAgain(prompt);
     await opened;
-    if (!same() || !state.prompt!.track) return;
-    stage.sound(state.prompt!.track, 0);
-    this.page.say(`The prompt: ${state.prompt!.title}.`);
+    if (state.prompt !== prompt || !prompt.track) return;
+    stage.sound(prompt.track, prompt.firstSample, prompt.endSample);
+    this.page.say(`The prompt: ${prompt.title}.`, "echo");
+  }
+
+  /** Show a take, and choose what it is of. */
+  showTake(take: Take): void {
+    const { state } = this;
+    const prompt = take.prompt?.of;
+    if (prompt && !state.recording && state.phase !== "starting") {
+      this.begin(false);
+      prompt.useCut(take.prompt!.cut);
+      [state.prompt, state.recipe] = [prompt, null];
+      this.showName(prompt);
+      this.controls.chooseModel(take.wanted.model ?? "");
+      this.showKinds();
+    }
+    this.stage.show(take);
   }
 
   async chooseFile(file: File, of: number): Promise<void> {
     const mine = this.begin();
     this.page.say(`Reading ${shortened(file.name)} …`);
     const prompt = await ChosenPrompt.read("file", file, file.name);
-    if (mine()) this.choose(prompt, of > 1 ? "One at a time: " : "");
+    if (!mine()) return;
+    this.choose(prompt, of > 1 ? "One at a time: " : "");
+    this.keep(prompt);
   }
 
-  /** Move one end of what is used of the prompt. */
-  cut(edge: Edge, second: number): void {
+  /** Move one end of what is used of the prompt, and be at its beginning.
+   * @param typed whether it is a number that somebody wrote, which must be within the recording */
+  cut(edge: Edge, second: number, typed: boolean): void {
     const { prompt, shown } = this.state;
     if (!prompt?.track || !prompt.cut || shown || !Number.isFinite(second)) return;
+    const { seconds } = prompt.track;
+    const [least, most] = edge === "from" ? [0, seconds - SHORTEST_SECONDS] : [SHORTEST_SECONDS, seconds];
+    if (typed && (second < least || second > most + 0.01)) {
+      this.page.say(`“${edge}” takes ${least.toFixed(1)} to ${most.toFixed(1)} s of this recording, and it uses ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s.`, "error");
+      return this.stage.refresh();
+    }
     this.state.recipe = null;
-    prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
-    this.page.say(`${prompt.told} Press Continue.`);
+    prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, seconds);
+    if (this.stage.shownSounds) this.stage.silence();
+    this.stage.playback.place(prompt.track, prompt.firstSample);
+    this.tell(prompt, "");
     this.stage.refresh();
   }
 
@@ -85,16 +144,65 @@ export class Prompts {
     this.useRecipe();
   }
 
-  private choose(prompt: ChosenPrompt, note = ""): void {
+  private chooseAgain(prompt: ChosenPrompt): void {
+    this.begin();
+    this.choose(prompt);
+  }
+
+  /** Show a prompt of the user's beside the bundled ones. */
+  private keep(prompt: ChosenPrompt): void {
+    this.page.showOwn(prompt.kind, prompt.title, () => void this.hear(prompt).catch((error) => this.page.tell(error)), () => this.chooseAgain(prompt));
+    this.showName(prompt);
+    this.showKinds();
+  }
+
+  private showName(prompt: ChosenPrompt): void {
+    const { chip, kind, name, title } = prompt;
+    if (kind === "recording") this.page.showPrompt(`recorded, ${prompt.seconds!.toFixed(1)} s`, { title: "Save the recording", chip, saved: prompt });
+    else this.page.showPrompt(title, { chip, title: kind === "file" ? name : "" });
+  }
+
+  /** Ask what a prompt of the user's is, where the server has a model for each answer. */
+  showKinds(): void {
+    const { prompt, recording } = this.state;
+    const buttons = [...document.querySelectorAll<HTMLElement>("#kinds [data-model]")];
+    const models = buttons.map((button) => button.dataset["model"]!);
+    element("kinds").hidden = (!recording && (!prompt || prompt.kind === "bundled")) || !models.every((model) => this.controls.has(model));
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset["model"] === this.controls.modelId));
+  }
+
+  /** Say where a prompt and the model do not fit. */
+  private modelChosen(): void {
+    this.showKinds();
+    const { prompt, phase } = this.state;
+    const right = prompt && modelOf(prompt);
+    const [is, wants] = [right && kindOf(right), kindOf(this.controls.modelId)];
+    if (!right || !is || !wants || is === wants || phase !== "idle" || !this.controls.has(right)) return;
+    const remedy = { label: `Use ${right}`, act: () => {
+      this.controls.chooseModel(right);
+      this.tell(prompt, "");
+    } };
+    this.page.say(`${prompt.title} is a ${is}; the model ${this.controls.modelId} continues a ${wants}.`, "error", remedy);
+  }
+
+  /** Say what is used of a prompt, and what to press. */
+  private tell(prompt: ChosenPrompt, note: string): void {
+    if (prompt.silent) return this.page.say(`${prompt.title} is silent there; choose other seconds, or a recording with sound.`, "error");
+    const main = this.stage.mainAct;
+    const press = main === "next" || main === "continue" ? "Press Continue." : "It is next: press Stop, then Continue.";
+    this.page.say(`${note}${prompt.told} ${press}`);
+  }
+
+  private choose(prompt: ChosenPrompt, note = "", focuses = true): void {
     const { state } = this;
     state.recipe = null;
     if (prompt.refusal) throw new WhisperGPTError(prompt.refusal, "bad_prompt");
     [state.prompt, state.recorded] = [prompt, null];
-    this.page.showPrompt(prompt.title, prompt.kind === "bundled" ? { bundled: prompt.name } : { title: prompt.name });
+    this.showName(prompt);
+    this.showKinds();
     this.stage.show(null);
-    const quiet = state.phase === "idle" && !this.stage.playback.playing;
-    this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
-    if (quiet) this.page.focusOn("go");
+    this.tell(prompt, note);
+    if (focuses && this.stage.mainAct === "continue") this.page.focusOn("go");
     const readable = readFragment(location.hash);
     if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
       state.recipe = readable;
@@ -108,7 +216,13 @@ export class Prompts {
     if (!recipe) return;
     if (prompt?.name !== recipe.prompt) return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
     if (recipe.cut) prompt.useCut(recipe.cut);
-    this.page.say(`This link is to ${toldOf(recipe, prompt.title)}: press Continue.`);
+    if (prompt.track) this.stage.playback.place(prompt.track, prompt.firstSample);
+    this.page.say(`${toldOf(recipe, prompt.title)} Press Play the take.`);
     this.stage.refresh();
   }
+}
+
+/** The model that a bundled recording is for; null for one of the user's. */
+function modelOf(prompt: ChosenPrompt): string | null {
+  return prompt.kind === "bundled" ? prompt.name.split(/[-.]/)[0]! : null;
 }

@@ -1,17 +1,23 @@
 /** What is seen and heard: the picture, the list of takes, and playback. */
 
 import { SAMPLE_RATE } from "../events.js";
-import type { JitterReport } from "../jitter.js";
 import { element } from "./elements.js";
-import type { Page } from "./page.js";
+import type { MainAct, Page } from "./page.js";
 import { Picture } from "./picture/picture.js";
-import { Playback } from "./sound/playback.js";
+import { LONGEST_SECONDS } from "./sound/cut.js";
+import { Playback, type PlaybackReport } from "./sound/playback.js";
 import type { Track } from "./sound/track.js";
 import type { State } from "./state.js";
 import { MOST_KEPT_SECONDS, type Take } from "./takes/take.js";
 import { type Act, TakeList } from "./takes/take_list.js";
 import { Takes } from "./takes/takes.js";
 import { viewOf } from "./view.js";
+
+/** So near to the end of a take, in samples, a fork goes on behind it. */
+const NEAR_END = 0.05 * SAMPLE_RATE;
+
+/** So much of a prompt's name has room in a button. */
+const MOST_LETTERS = 16;
 
 export class Stage {
   readonly picture = new Picture(element<HTMLCanvasElement>("picture"));
@@ -33,6 +39,8 @@ export class Stage {
 
   /** The sample of what is shown that is heard, or would be. */
   get position(): number {
+    const { recorded, shown } = this.state;
+    if (recorded && !shown) return recorded.samples;
     return this.playback.placeIn(this.state.track);
   }
 
@@ -41,16 +49,31 @@ export class Stage {
     return this.playback.sounds(this.state.track);
   }
 
+  /** What the main button does: a take that is heard for the first time can be stopped, also once all of it is made. */
+  get mainAct(): MainAct {
+    const { phase, making, prompt, shown, fresh } = this.state;
+    if (phase === "starting") return "stop";
+    if (phase === "idle") return fresh && this.playback.sounds(fresh.track) ? "stop" : "continue";
+    if (phase === "recording") return "continue";
+    return !shown && prompt && making?.take.prompt && making.take.prompt.of !== prompt ? "next" : "stop";
+  }
+
+  /** The take that a fork would branch from, at the sample that is heard; null where there is none. */
+  get forkable(): Take | null {
+    const { phase, shown } = this.state;
+    const part = phase === "starting" || phase === "recording" ? null : shown?.partAt(this.position) ?? null;
+    return part && part.seconds > 0 ? part : null;
+  }
+
   /** Show a take, or the prompt. */
   show(take: Take | null): void {
     this.state.shown = take;
     this.refresh();
-    this.showTime();
   }
 
   /** Play a track from a sample on, instead of what was heard. */
-  sound(track: Track, from: number): void {
-    this.playback.play(track, from);
+  sound(track: Track, from: number, until = Infinity): void {
+    this.playback.play(track, from, until);
     this.refresh();
     if (this.playback.heldBack) this.showHeldBack(true);
   }
@@ -62,19 +85,22 @@ export class Stage {
     await this.playback.open();
     if (!track || track !== this.state.track) return;
     const place = this.position;
-    this.sound(track, place < track.samples ? place : 0);
+    const prompt = this.state.shown ? null : this.state.prompt;
+    const used = prompt && place >= prompt.firstSample && place <= prompt.endSample;
+    if (used) this.sound(track, place < prompt.endSample - 1 ? place : prompt.firstSample, prompt.endSample);
+    else this.sound(track, place < track.samples ? place : 0);
     const { shown } = this.state;
-    if (!this.playback.heldBack) this.page.say(shown ? `Playing ${shown.parent ? "fork" : "take"} ${shown.name}.${noteOnLength(shown)}` : "The prompt.");
+    if (!this.playback.heldBack) this.page.say(shown ? `Playing ${shown.parent ? "fork" : "take"} ${shown.name}.${noteOnLength(shown)}` : "The prompt.", "echo");
   }
 
   pause(): void {
     this.silence();
-    this.page.say("Paused.");
+    this.page.say("Paused.", "echo");
   }
 
   silence(): void {
     this.playback.stop();
-    this.state.fresh = null;
+    this.forgetFresh();
     this.refresh();
   }
 
@@ -86,60 +112,73 @@ export class Stage {
     const sample = Math.round(Math.min(second, track.seconds) * SAMPLE_RATE);
     if (!this.shownSounds) this.playback.place(track, sample);
     else if (done) this.sound(track, sample);
-    this.showTime();
     this.refresh();
   }
 
   /** Bring the page up to date with the state. */
   refresh(): void {
     const { playback, takes } = this;
-    const { phase, shown, recorded, prompt, track } = this.state;
+    const { phase, making, shown, recorded, prompt, track, recipe } = this.state;
     this.picture.show(viewOf(shown, recorded, prompt));
     const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
     this.list.update(takes.all, shown, sounding);
     const promptShown = !shown && prompt?.track ? prompt : null;
     this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);
-    const heard = prompt?.kind === "bundled" && playback.sounds(prompt.track) && !playback.heldBack;
-    this.page.showHeard(heard ? prompt.name : null);
+    const heard = prompt && playback.sounds(prompt.track) && !playback.heldBack;
+    this.page.showHeard(heard ? prompt.chip : null);
+    if (!making) this.picture.waiting = false;
+    const main = this.mainAct;
+    const labels = { stop: "Stop", next: `Continue ${(prompt?.title ?? "").split(",")[0]!.slice(0, MOST_LETTERS)}`, continue: shown ? "Another take" : recipe && prompt ? "Play the take" : "Continue" };
     this.page.enter({
       phase,
-      sounding: playback.playing,
+      main,
+      label: labels[main],
       shownSounds: this.shownSounds && !playback.heldBack,
       prompt: prompt !== null,
       audible: (track?.samples ?? 0) > 0,
-      forkable: (shown?.seconds ?? 0) > 0,
     });
+    this.showTime();
   }
 
   private showTime(): void {
-    this.page.showTime(this.position / SAMPLE_RATE, this.state.track?.seconds ?? 0);
+    const { shown, track, recorded } = this.state;
+    this.page.showTime(this.position / SAMPLE_RATE, recorded && !shown ? LONGEST_SECONDS : track?.seconds ?? 0);
+    const ended = shown !== null && shown.state !== "making" && this.position >= shown.track.samples - NEAR_END;
+    this.page.enterFork(this.forkable !== null, ended);
   }
 
-  private showPlayback({ underruns }: JitterReport): void {
-    const { playback } = this;
+  private showPlayback({ flowing, dropouts }: PlaybackReport): void {
+    const { playback, picture } = this;
     const { fresh, making } = this.state;
-    if (fresh && playback.track === fresh.track) {
-      this.page.show("buffer", `${Math.round((1000 * (fresh.track.samples - playback.position)) / SAMPLE_RATE)} ms`);
-      this.page.show("underruns", String(underruns));
-    }
-    if (making?.take.track === playback.track) making?.report(playback.position, underruns);
-    this.showTime();
+    if (fresh && playback.track === fresh.track) fresh.buffered = (fresh.track.samples - playback.position) / SAMPLE_RATE;
+    const take = making?.take.track === playback.track ? making!.take : null;
+    // What is waited for before a take's first sound is no dropout.
+    const begun = take !== null && playback.position > take.join;
+    if (begun) take.dropouts += dropouts;
+    if (take) making!.report(playback.position);
+    const waiting = begun && !flowing && picture.shows(take.track);
+    if (waiting === picture.waiting) return this.showTime();
+    picture.waiting = waiting;
+    this.refresh();
+  }
+
+  /** Nothing is heard for the first time any more. */
+  private forgetFresh(): void {
+    if (this.state.fresh) this.state.fresh.buffered = 0;
+    this.state.fresh = null;
   }
 
   /** Say that all was heard; an error stays said. */
   private heardToTheEnd(): void {
-    const { fresh } = this.state;
-    const isFresh = fresh?.track === this.playback.track;
-    if (isFresh) this.page.show("buffer", "0 ms");
-    if (!this.page.saysError) this.page.say(isFresh ? `Done: ${fresh!.seconds.toFixed(2)} s.` : "Heard to the end.");
-    this.state.fresh = null;
+    const isFresh = this.state.fresh?.track === this.playback.track;
+    if (!this.page.saysError) this.page.say(isFresh ? "Done." : "Heard to the end.", "echo");
+    this.forgetFresh();
     this.refresh();
-    this.showTime();
   }
 
   private showHeldBack(held: boolean): void {
     if (held) this.page.say("The browser holds the sound back. Press Play to hear it from here.", "error");
-    else this.page.say("Playing.");
+    else this.page.say("Playing.", "echo");
     this.refresh();
   }
 }

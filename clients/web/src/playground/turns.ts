@@ -9,6 +9,8 @@ import type { State } from "./state.js";
 export type Mine = () => boolean;
 
 export class Turns {
+  /** A recording became a prompt. */
+  onRecorded: (prompt: ChosenPrompt) => void = () => {};
   private turn = 0;
 
   constructor(
@@ -58,7 +60,8 @@ export class Turns {
     [state.recording, state.recorded] = [null, null];
     if (recording.seconds === 0) return;
     const prompt = ChosenPrompt.recorded(recording);
-    this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, { title: "Save the recording", saved: prompt });
     state.prompt = prompt.refusal ? null : prompt;
+    if (state.prompt) this.onRecorded(state.prompt);
+    else this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, { title: "Save the recording", saved: prompt });
   }
 }

@@ -13,9 +13,9 @@ export function viewOf(take: Take | null, recorded: Track | null, prompt: Chosen
   if (take) {
     const making = take.state === "making";
     const seconds = making ? take.join / SAMPLE_RATE + (take.wanted.seconds ?? 0) : 0;
-    return { track: take.track, stretches: take.stretches, seconds, making, cut: null };
+    return { track: take.track, stretches: take.stretches, seconds, making, cut: null, marks: take.moves.map(({ at }) => at) };
   }
   const stretches: View["stretches"] = [{ from: 0, kind: "prompt", label: recorded ? "recording" : "prompt" }];
-  if (recorded) return { track: recorded, stretches, seconds: LEAST_RECORDING_SECONDS, making: false, cut: null };
-  return prompt?.track ? { track: prompt.track, stretches, seconds: 0, making: false, cut: prompt.cut } : null;
+  if (recorded) return { track: recorded, stretches, seconds: LEAST_RECORDING_SECONDS, making: false, cut: null, marks: [] };
+  return prompt?.track ? { track: prompt.track, stretches, seconds: 0, making: false, cut: prompt.cut, marks: [] } : null;
 }

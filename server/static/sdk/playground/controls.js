@@ -3,11 +3,18 @@ import { element } from "./elements.js";
 import { abilityOf } from "./models.js";
 import { placeOf, topKAt } from "./top_k.js";
 const SLIDERS = ["temperature", "top_k", "top_p"];
+/** Random seeds are below it, so that they can be read out. */
+const SEEDS = 1_000_000;
+export function randomSeed() {
+    return crypto.getRandomValues(new Uint32Array(1))[0] % SEEDS;
+}
 export class Controls {
     /** A slider was moved. */
     onSampling = () => { };
     /** Any field was changed by hand. */
     onChange = () => { };
+    /** Another model was chosen, by hand or for a prompt. */
+    onModel = () => { };
     form = element("controls");
     model = element("model");
     seed = element("seed");
@@ -16,8 +23,13 @@ export class Controls {
     models = [];
     /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
     exact = {};
+    /** The seconds of a link, which the field shows rounded; null once the field was changed. */
+    exactSeconds = null;
     constructor() {
         this.form.addEventListener("input", () => this.onChange());
+        for (const field of [this.seconds, this.seed])
+            field.addEventListener("input", () => this.isValid(field));
+        this.seconds.addEventListener("input", () => (this.exactSeconds = null));
         for (const name of SLIDERS)
             element(name).addEventListener("input", () => {
                 delete this.exact[name];
@@ -26,20 +38,22 @@ export class Controls {
             });
         this.model.addEventListener("change", () => this.showModel());
     }
-    /** Whether all fields are as they may be; the browser says which is not. */
+    /** Whether all fields are as they may be; what is not says so, and has the focus. */
     get valid() {
-        return this.form.reportValidity();
+        const wrong = [this.seconds, this.seed].filter((field) => !this.isValid(field));
+        wrong[0]?.focus();
+        return wrong.length === 0;
     }
-    /** What is to be made, as the fields say. */
+    /** What is to be made, as the fields say; with another seed each time where they name none. */
     get wanted() {
         const seed = this.seed.value.trim();
         return {
             model: this.model.value,
-            seconds: this.seconds.value === "" ? null : Number(this.seconds.value),
+            seconds: this.seconds.value === "" ? null : this.exactSeconds ?? Number(this.seconds.value),
             temperature: this.slider("temperature"),
             top_k: this.slider("top_k"),
             top_p: this.slider("top_p"),
-            ...(seed === "" ? {} : { seed: Number(seed) }),
+            seed: seed === "" ? randomSeed() : Number(seed),
         };
     }
     get hearsPromptFirst() {
@@ -58,7 +72,7 @@ export class Controls {
     }
     /** Choose this model, if the server has it; returns whether it has. */
     chooseModel(name) {
-        if (!this.models.some(({ id }) => id === name))
+        if (!this.has(name))
             return false;
         if (this.model.value === name)
             return true;
@@ -66,12 +80,19 @@ export class Controls {
         this.showModel();
         return true;
     }
+    get modelId() {
+        return this.model.value;
+    }
+    has(model) {
+        return this.models.some(({ id }) => id === model);
+    }
     useSeed(seed) {
         this.seed.value = String(seed);
     }
     /** Fill the fields with what was wanted once. */
     fill({ seconds, seed, temperature = 1, top_k = 0, top_p = 1 }) {
-        this.seconds.value = seconds === null ? "" : String(seconds);
+        this.seconds.value = seconds === null ? "" : String(Math.max(0.1, Math.round(10 * seconds) / 10));
+        this.exactSeconds = seconds;
         this.seed.value = seed === undefined ? "" : String(seed);
         this.setSliders({ temperature, top_k, top_p });
     }
@@ -80,6 +101,11 @@ export class Controls {
         element("ability").textContent = chosen ? abilityOf(chosen) : "";
         if (chosen)
             this.setSliders(chosen.defaults);
+        this.onModel();
+    }
+    isValid(field) {
+        element(`wrong_${field.id}`).textContent = field.validationMessage;
+        return field.checkValidity();
     }
     setSliders(values) {
         this.exact = { ...values };

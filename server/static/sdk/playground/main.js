@@ -1,4 +1,5 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
+import { insecure, WhisperGPTError } from "../errors.js";
 import { Controls } from "./controls.js";
 import { element } from "./elements.js";
 import { listenForFiles } from "./files.js";
@@ -8,15 +9,20 @@ import { Playground } from "./playground.js";
 import { listenForShortcuts } from "./shortcuts.js";
 const page = new Page();
 const playground = new Playground(page, new Controls(), (error) => page.tell(error));
-/** Do it; what goes wrong is said on the page. */
-async function told(act) {
+/** Do it; what goes wrong is said on the page.
+ * @param again what is offered then, where another try may help */
+async function told(act, again = act) {
     try {
         await act();
     }
     catch (error) {
-        page.tell(error);
+        const retry = () => void told(again);
+        page.tell(error, retry);
+        if (error instanceof WhisperGPTError && error.code === "unreachable")
+            await playground.waitForServer(retry);
     }
 }
+const go = () => told(() => playground.go(), () => playground.begin());
 function onClick(button, act) {
     button.addEventListener("click", (event) => {
         if (event.detail < 2)
@@ -29,7 +35,7 @@ function onSubmit(id, act) {
         void told(act);
     });
 }
-onClick(element("go"), () => playground.go());
+onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
@@ -41,7 +47,7 @@ for (const button of document.querySelectorAll("[data-hear]"))
     onClick(button, () => playground.hearBundled(button.dataset["hear"]));
 listenForFiles(element("file"), element("stage"), (file, of) => void told(() => playground.chooseFile(file, of)));
 listenForShortcuts({
-    " ": () => void told(() => playground.go()),
+    " ": () => void go(),
     escape: () => playground.stop(),
     f: () => void told(() => playground.fork()),
     r: () => void told(() => playground.record()),
@@ -53,7 +59,7 @@ listenForPointer(playground.picture, {
     seek: (second, done) => playground.seek(second, done),
     cut: (edge, second) => playground.cut(edge, second),
 });
-page.onCut = (edge, second) => playground.cut(edge, second);
+page.onCut = (edge, second) => playground.cut(edge, second, true);
 // Behind what the click is for: on Play it would be the press that pauses again.
 for (const kind of ["click", "visibilitychange"])
     document.addEventListener(kind, () => playground.awaken());
@@ -61,4 +67,13 @@ addEventListener("hashchange", () => void told(() => playground.openLink()));
 void told(async () => {
     await playground.listModels();
     await playground.openLink();
+    await playground.chooseFirst();
+}).then(() => {
+    const refused = insecure();
+    if (refused)
+        page.tell(refused);
+});
+addEventListener("beforeunload", (event) => {
+    if (playground.losesTakes)
+        event.preventDefault();
 });

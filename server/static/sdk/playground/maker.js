@@ -1,5 +1,6 @@
 /** Making of takes: of the prompt, of a link, and as forks. */
 import { SAMPLE_RATE } from "../events.js";
+import { randomSeed } from "./controls.js";
 import { Making } from "./takes/making.js";
 import { wantedOf } from "./takes/permalink.js";
 import { Take } from "./takes/take.js";
@@ -9,6 +10,9 @@ const LEAD_SECONDS = 3;
 const FORK_LEAD_SECONDS = 1.5;
 /** Seconds by which a fork begins after what is heard, so that its sound is there in time. */
 const FORK_AHEAD_SECONDS = 0.5;
+const [LOST, STOPPED] = ["The connection was lost", "The server was stopped"];
+/** Errors of a server that is stopped on purpose. */
+const ENDINGS = new Set(["draining", "cut_off"]);
 export class Maker {
     state;
     page;
@@ -30,19 +34,22 @@ export class Maker {
         const lead = this.controls.hearsPromptFirst ? Math.min(take.join, LEAD_SECONDS * SAMPLE_RATE) : 0;
         await this.make(mine, take, take.source, lead);
     }
-    /** Continue a take in another way from where it is heard. */
-    async fork(parent) {
+    /** Continue a take in another way from where it is heard.
+     * @param shown the take that is heard, the last of its line */
+    async fork(shown) {
         const { playback } = this.stage;
         const opened = playback.open();
-        const now = this.stage.position;
-        const frame = parent.frameAt(playback.sounds(parent.track) ? now + FORK_AHEAD_SECONDS * SAMPLE_RATE : now);
-        const seed = crypto.getRandomValues(new Uint32Array(1))[0];
+        const ahead = playback.sounds(shown.track) ? FORK_AHEAD_SECONDS * SAMPLE_RATE : 0;
+        const sample = Math.min(shown.track.samples, this.stage.position + ahead);
+        const parent = shown.partAt(sample);
+        const frame = parent.frameAt(sample);
+        const seed = randomSeed();
         const take = Take.fork(parent, frame, { ...this.controls.wanted, ...(parent.wanted.model ? { model: parent.wanted.model } : {}), seed });
         await this.turns.run(async (mine) => {
             await opened;
             if (!mine())
                 return;
-            const heard = playback.sounds(parent.track) ? playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
+            const heard = playback.sounds(shown.track) ? playback.position : take.join - FORK_LEAD_SECONDS * SAMPLE_RATE;
             await this.make(mine, take, take.source, take.join - Math.max(0, Math.min(take.join, heard)));
         });
     }
@@ -65,8 +72,6 @@ export class Maker {
     async make(mine, take, source, lead) {
         const { state, stage, page } = this;
         state.fresh = lead === null ? null : take;
-        for (const figure of ["last_seed", "first_audio", "buffer", "underruns"])
-            page.show(figure, "–");
         if (state.phase === "starting")
             state.phase = "making";
         if (lead) {
@@ -76,8 +81,10 @@ export class Maker {
         state.making = new Making(this.server(), take, this.told(take, lead));
         stage.refresh();
         await state.making.run(source);
-        if (mine() && lead !== null && !stage.playback.heldBack)
-            page.say(`All ${take.seconds.toFixed(2)} s are made; the last of them are still to be heard.`);
+        if (mine() && lead !== null && !stage.playback.heldBack) {
+            const left = (take.track.samples - stage.position) / SAMPLE_RATE;
+            page.say(`Made; ${left.toFixed(1)} s still to hear.`, "echo");
+        }
     }
     /** What the page does with the news of a take. */
     told(take, lead) {
@@ -93,20 +100,24 @@ export class Maker {
             },
             started: () => {
                 stage.takes.add(take);
-                page.show("last_seed", String(take.seed));
-                page.say("Playing.");
-                stage.show(take);
+                page.say("Playing.", "echo");
+                if (!state.shown && state.prompt !== take.prompt?.of)
+                    stage.refresh(); // another prompt was chosen meanwhile
+                else
+                    stage.show(take);
                 if (lead === 0)
                     stage.sound(take.track, take.join);
             },
             grew: (firstAudio) => {
                 stage.playback.feed();
                 if (firstAudio !== null)
-                    page.show("first_audio", `${Math.round(firstAudio)} ms`);
+                    take.firstAudio = firstAudio;
+                if ([LOST, STOPPED].some((told) => page.said.startsWith(told)))
+                    page.say("Playing.", "echo");
                 stage.refresh();
             },
             refused: (error) => page.tell(error),
-            reconnecting: (left) => page.say(`The connection was lost; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
+            reconnecting: ({ code }, left) => page.say(`${ENDINGS.has(code) ? STOPPED : LOST}; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
         };
     }
 }

@@ -1,8 +1,12 @@
 /** The choice of a prompt: a bundled recording, a file, or what a link names. */
 import { WhisperGPTError } from "../errors.js";
-import { movedCut } from "./sound/cut.js";
+import { element } from "./elements.js";
+import { LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./sound/cut.js";
+import { kindOf } from "./models.js";
 import { ChosenPrompt, shortened } from "./sound/prompt.js";
 import { readFragment, toldOf, wantedOf } from "./takes/permalink.js";
+/** The bundled recording that is chosen at first. */
+const FIRST = "speech";
 export class Prompts {
     state;
     page;
@@ -16,6 +20,18 @@ export class Prompts {
         this.controls = controls;
         this.stage = stage;
         this.turns = turns;
+        controls.onModel = () => this.modelChosen();
+        turns.onRecorded = (prompt) => this.keep(prompt);
+        for (const button of document.querySelectorAll("#kinds [data-model]"))
+            button.onclick = () => void controls.chooseModel(button.dataset["model"]);
+    }
+    /** Choose a recording for those who have chosen nothing, so that one press makes sound. */
+    async chooseFirst(server, note = "") {
+        if (this.state.prompt || this.state.recipe || this.choices > 0)
+            return;
+        const prompt = await this.chooseBundled(FIRST, server, false);
+        if (prompt)
+            this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or choose, drop or record a sound of your own.`);
     }
     /** Begin a choice, which the next one replaces.
      * @param ends whether it ends a recording, and work that has not begun to sound */
@@ -26,47 +42,89 @@ export class Prompts {
         const choice = ++this.choices;
         return () => choice === this.choices;
     }
-    async chooseBundled(name, server) {
+    /** Returns what was chosen; null if something else was chosen meanwhile. */
+    async chooseBundled(name, server, focuses = true) {
+        const chosen = this.state.prompt;
+        if (chosen?.chip === name) {
+            this.chooseAgain(chosen);
+            return chosen;
+        }
         const mine = this.begin();
         const blob = await server.bundledPrompt(name);
         const prompt = await ChosenPrompt.read("bundled", blob, `${name}.flac`, this.page.titleOf(name));
         if (!mine())
-            return;
-        this.controls.chooseModel(name.split("-")[0]);
-        this.choose(prompt);
+            return null;
+        this.choose(prompt, "", focuses);
+        this.controls.chooseModel(modelOf(prompt));
+        return prompt;
     }
     /** Play a bundled recording from its start, or pause it. */
     async hearBundled(name, server) {
+        const { prompt } = this.state;
+        if (prompt?.chip === name)
+            return await this.hear(prompt);
+        const opened = this.stage.playback.open(); // in the click, or the browser keeps silent
+        const [chosen] = await Promise.all([this.chooseBundled(name, server), opened]);
+        if (chosen)
+            await this.hear(chosen);
+    }
+    /** Play what is used of a prompt, or pause it. */
+    async hear(prompt) {
         const { state, stage } = this;
-        const same = () => state.prompt?.kind === "bundled" && state.prompt.name === `${name}.flac`;
-        if (same() && stage.playback.sounds(state.prompt.track))
+        if (state.prompt === prompt && stage.playback.sounds(prompt.track))
             return stage.pause();
         const opened = stage.playback.open();
-        if (same())
+        if (state.prompt === prompt)
             stage.show(null);
         else
-            await this.chooseBundled(name, server);
+            this.chooseAgain(prompt);
         await opened;
-        if (!same() || !state.prompt.track)
+        if (state.prompt !== prompt || !prompt.track)
             return;
-        stage.sound(state.prompt.track, 0);
-        this.page.say(`The prompt: ${state.prompt.title}.`);
+        stage.sound(prompt.track, prompt.firstSample, prompt.endSample);
+        this.page.say(`The prompt: ${prompt.title}.`, "echo");
+    }
+    /** Show a take, and choose what it is of. */
+    showTake(take) {
+        const { state } = this;
+        const prompt = take.prompt?.of;
+        if (prompt && !state.recording && state.phase !== "starting") {
+            this.begin(false);
+            prompt.useCut(take.prompt.cut);
+            [state.prompt, state.recipe] = [prompt, null];
+            this.showName(prompt);
+            this.controls.chooseModel(take.wanted.model ?? "");
+            this.showKinds();
+        }
+        this.stage.show(take);
     }
     async chooseFile(file, of) {
         const mine = this.begin();
         this.page.say(`Reading ${shortened(file.name)} …`);
         const prompt = await ChosenPrompt.read("file", file, file.name);
-        if (mine())
-            this.choose(prompt, of > 1 ? "One at a time: " : "");
+        if (!mine())
+            return;
+        this.choose(prompt, of > 1 ? "One at a time: " : "");
+        this.keep(prompt);
     }
-    /** Move one end of what is used of the prompt. */
-    cut(edge, second) {
+    /** Move one end of what is used of the prompt, and be at its beginning.
+     * @param typed whether it is a number that somebody wrote, which must be within the recording */
+    cut(edge, second, typed) {
         const { prompt, shown } = this.state;
         if (!prompt?.track || !prompt.cut || shown || !Number.isFinite(second))
             return;
+        const { seconds } = prompt.track;
+        const [least, most] = edge === "from" ? [0, seconds - SHORTEST_SECONDS] : [SHORTEST_SECONDS, seconds];
+        if (typed && (second < least || second > most + 0.01)) {
+            this.page.say(`“${edge}” takes ${least.toFixed(1)} to ${most.toFixed(1)} s of this recording, and it uses ${SHORTEST_SECONDS} to ${LONGEST_SECONDS} s.`, "error");
+            return this.stage.refresh();
+        }
         this.state.recipe = null;
-        prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, prompt.track.seconds);
-        this.page.say(`${prompt.told} Press Continue.`);
+        prompt.cut = movedCut(prompt.cut, edge, Math.round(100 * second) / 100, seconds);
+        if (this.stage.shownSounds)
+            this.stage.silence();
+        this.stage.playback.place(prompt.track, prompt.firstSample);
+        this.tell(prompt, "");
         this.stage.refresh();
     }
     /** Prepare what the page's address says to make. */
@@ -83,17 +141,65 @@ export class Prompts {
         this.controls.fill(wantedOf(recipe, recipe.steps[0]));
         this.useRecipe();
     }
-    choose(prompt, note = "") {
+    chooseAgain(prompt) {
+        this.begin();
+        this.choose(prompt);
+    }
+    /** Show a prompt of the user's beside the bundled ones. */
+    keep(prompt) {
+        this.page.showOwn(prompt.kind, prompt.title, () => void this.hear(prompt).catch((error) => this.page.tell(error)), () => this.chooseAgain(prompt));
+        this.showName(prompt);
+        this.showKinds();
+    }
+    showName(prompt) {
+        const { chip, kind, name, title } = prompt;
+        if (kind === "recording")
+            this.page.showPrompt(`recorded, ${prompt.seconds.toFixed(1)} s`, { title: "Save the recording", chip, saved: prompt });
+        else
+            this.page.showPrompt(title, { chip, title: kind === "file" ? name : "" });
+    }
+    /** Ask what a prompt of the user's is, where the server has a model for each answer. */
+    showKinds() {
+        const { prompt, recording } = this.state;
+        const buttons = [...document.querySelectorAll("#kinds [data-model]")];
+        const models = buttons.map((button) => button.dataset["model"]);
+        element("kinds").hidden = (!recording && (!prompt || prompt.kind === "bundled")) || !models.every((model) => this.controls.has(model));
+        for (const button of buttons)
+            button.setAttribute("aria-pressed", String(button.dataset["model"] === this.controls.modelId));
+    }
+    /** Say where a prompt and the model do not fit. */
+    modelChosen() {
+        this.showKinds();
+        const { prompt, phase } = this.state;
+        const right = prompt && modelOf(prompt);
+        const [is, wants] = [right && kindOf(right), kindOf(this.controls.modelId)];
+        if (!right || !is || !wants || is === wants || phase !== "idle" || !this.controls.has(right))
+            return;
+        const remedy = { label: `Use ${right}`, act: () => {
+                this.controls.chooseModel(right);
+                this.tell(prompt, "");
+            } };
+        this.page.say(`${prompt.title} is a ${is}; the model ${this.controls.modelId} continues a ${wants}.`, "error", remedy);
+    }
+    /** Say what is used of a prompt, and what to press. */
+    tell(prompt, note) {
+        if (prompt.silent)
+            return this.page.say(`${prompt.title} is silent there; choose other seconds, or a recording with sound.`, "error");
+        const main = this.stage.mainAct;
+        const press = main === "next" || main === "continue" ? "Press Continue." : "It is next: press Stop, then Continue.";
+        this.page.say(`${note}${prompt.told} ${press}`);
+    }
+    choose(prompt, note = "", focuses = true) {
         const { state } = this;
         state.recipe = null;
         if (prompt.refusal)
             throw new WhisperGPTError(prompt.refusal, "bad_prompt");
         [state.prompt, state.recorded] = [prompt, null];
-        this.page.showPrompt(prompt.title, prompt.kind === "bundled" ? { bundled: prompt.name } : { title: prompt.name });
+        this.showName(prompt);
+        this.showKinds();
         this.stage.show(null);
-        const quiet = state.phase === "idle" && !this.stage.playback.playing;
-        this.page.say(`${note}${prompt.told} ${quiet ? "Press Continue." : "It is next: press Stop, then Continue."}`);
-        if (quiet)
+        this.tell(prompt, note);
+        if (focuses && this.stage.mainAct === "continue")
             this.page.focusOn("go");
         const readable = readFragment(location.hash);
         if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
@@ -110,7 +216,13 @@ export class Prompts {
             return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
         if (recipe.cut)
             prompt.useCut(recipe.cut);
-        this.page.say(`This link is to ${toldOf(recipe, prompt.title)}: press Continue.`);
+        if (prompt.track)
+            this.stage.playback.place(prompt.track, prompt.firstSample);
+        this.page.say(`${toldOf(recipe, prompt.title)} Press Play the take.`);
         this.stage.refresh();
     }
+}
+/** The model that a bundled recording is for; null for one of the user's. */
+function modelOf(prompt) {
+    return prompt.kind === "bundled" ? prompt.name.split(/[-.]/)[0] : null;
 }

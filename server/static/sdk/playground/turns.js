@@ -4,6 +4,8 @@ export class Turns {
     state;
     page;
     stage;
+    /** A recording became a prompt. */
+    onRecorded = () => { };
     turn = 0;
     constructor(state, page, stage) {
         this.state = state;
@@ -55,7 +57,10 @@ export class Turns {
         if (recording.seconds === 0)
             return;
         const prompt = ChosenPrompt.recorded(recording);
-        this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, { title: "Save the recording", saved: prompt });
         state.prompt = prompt.refusal ? null : prompt;
+        if (state.prompt)
+            this.onRecorded(state.prompt);
+        else
+            this.page.showPrompt(`recorded, ${recording.seconds.toFixed(1)} s`, { title: "Save the recording", saved: prompt });
     }
 }

@@ -10,7 +10,7 @@ import { Mask } from "./mask.js";
 export interface Stretch {
   /** Its first sample. */
   from: number;
-  kind: "prompt" | "take" | "fork";
+  kind: "prompt" | "take" | "fork" | "deep";
   label: string;
 }
 
@@ -22,41 +22,55 @@ export interface View {
   /** Whether more is coming. */
   making: boolean;
   cut: Cut | null;
+  /** Samples at which sliders were moved. */
+  marks: number[];
 }
 
-const NOTHING: View = { track: { samples: 0, seconds: 0 } as Track, stretches: [], seconds: 0, making: false, cut: null };
+const NOTHING: View = { track: { samples: 0, seconds: 0 } as Track, stretches: [], seconds: 0, making: false, cut: null, marks: [] };
 const LEAST_SECONDS = 2;
 /** So much is seen at once while more is coming. */
 const MOST_SECONDS = 90;
-const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 22, 22];
+const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 30, 22];
+/** The height of the line of labels. */
+const LABELS = 18;
 /** Pixels between two seconds that have a label; fewer in a narrow picture. */
 const WIDEST_GAP = 64;
 const PAINT_MS = 8;
+/** So much that is not drawn yet is said. */
+const SLOW_SECONDS = 2;
 const UNHEARD = 0.45;
-const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound" } as const;
+const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound", deep: "--deep-sound" } as const;
 
 export class Picture {
   /** The sample of the shown track that is heard, or would be. */
   head: () => number = () => 0;
+  /** Whether playback stands at the end of what came, and waits for more. */
+  waiting = false;
   private readonly masks = new WeakMap<Track, Mask>();
   private readonly brush: CanvasRenderingContext2D;
   private readonly still = matchMedia("(prefers-reduced-motion: reduce)");
   private view: View = NOTHING;
   private axis = new TimeAxis(0, LEAST_SECONDS, LEFT, 1);
   private drawnHead = 0;
+  private drawnWaiting = false;
   private stale = true;
 
   constructor(readonly canvas: HTMLCanvasElement) {
     this.brush = canvas.getContext("2d")!;
     const turn = (): void => {
       requestAnimationFrame(turn);
-      this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead;
+      this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead || this.waiting !== this.drawnWaiting;
       if (this.stale) this.draw();
     };
     const spoil = (): void => void (this.stale = true);
     new ResizeObserver(spoil).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", spoil);
     requestAnimationFrame(turn);
+  }
+
+  /** Whether it shows this track. */
+  shows(track: Track): boolean {
+    return this.view.track === track;
   }
 
   /** Show this, or nothing. */
@@ -96,7 +110,7 @@ export class Picture {
     brush.setTransform(wide / width, 0, 0, high / height, 0, 0);
     brush.clearRect(0, 0, width, height);
     if (view === NOTHING) return;
-    this.drawnHead = this.head();
+    [this.drawnHead, this.drawnWaiting] = [this.head(), this.waiting];
     const head = this.drawnHead / SAMPLE_RATE;
     const total = Math.max(LEAST_SECONDS, view.seconds, view.track.seconds);
     const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS, this.still.matches);
@@ -107,6 +121,7 @@ export class Picture {
     this.drawSound(bands, height - TOP - BOTTOM, view.making ? head : null, colour);
     this.drawAxes(bands, width, height, colour);
     this.drawStretches(height, colour);
+    this.drawNotes(height, colour);
     if (view.cut) this.drawCut(view.cut, height, colour);
     this.drawHead(head, height, colour("--now"));
   }
@@ -151,7 +166,7 @@ export class Picture {
       brush.fillText(label, LEFT - 7, y);
     }
     brush.fillStyle = colour("--faint");
-    brush.fillText("kHz", LEFT - 7, TOP / 2);
+    brush.fillText("kHz", LEFT - 7, LABELS / 2);
     brush.textAlign = "center";
     for (const { at, label } of axis.ticks(Math.min(WIDEST_GAP, width / 7))) {
       line(axis.xOf(at), bottom, 1, 4);
@@ -169,11 +184,33 @@ export class Picture {
       const next = view.stretches[i + 1];
       const room = axis.xOf(next ? next.from / SAMPLE_RATE : axis.from + axis.seconds) - Math.max(LEFT, x) - 16;
       brush.fillStyle = colour(COLOURS[stretch.kind]);
-      if (room > brush.measureText(stretch.label).width) brush.fillText(stretch.label, Math.max(LEFT, x) + 9, TOP / 2);
+      if (room > brush.measureText(stretch.label).width) brush.fillText(stretch.label, Math.max(LEFT, x) + 9, LABELS / 2);
       if (stretch.from === 0 || x < LEFT) return;
       brush.fillStyle = colour("--join");
       brush.fillRect(x - 0.5, 4, 1, height - BOTTOM - 4);
     });
+  }
+
+  /** Draw where sliders were moved, and why nothing follows yet. */
+  private drawNotes(height: number, colour: (name: string) => string): void {
+    const { axis, brush, mask, view } = this;
+    brush.fillStyle = colour("--text");
+    for (const mark of view.marks) {
+      const x = axis.xOf(mark / SAMPLE_RATE);
+      if (x < LEFT) continue;
+      brush.beginPath();
+      for (const [across, down] of [[0, -5], [4, 0], [0, 5], [-4, 0]] as const) brush.lineTo(x + across, TOP + 6 + down);
+      brush.fill();
+    }
+    const drawn = mask.columns / FRAME_RATE;
+    const behind = view.track.seconds - drawn > SLOW_SECONDS;
+    const note = this.waiting ? "waiting for the server …" : behind ? "drawing …" : "";
+    if (!note) return;
+    brush.fillStyle = colour(this.waiting ? "--error" : "--faint");
+    const x = axis.xOf(this.waiting ? view.track.seconds : drawn);
+    const left = x + brush.measureText(note).width + 16 < axis.left + axis.width;
+    brush.textAlign = left ? "left" : "right";
+    brush.fillText(note, left ? x + 8 : x - 8, (TOP + height - BOTTOM) / 2);
   }
 
   private drawCut(cut: Cut, height: number, colour: (name: string) => string): void {
@@ -201,9 +238,9 @@ export class Picture {
     brush.fillStyle = colour;
     brush.fillRect(x - 1, TOP - 6, 2, height - BOTTOM - TOP + 6);
     brush.beginPath();
-    brush.moveTo(x - 6, TOP - 14);
-    brush.lineTo(x + 6, TOP - 14);
-    brush.lineTo(x, TOP - 5);
+    brush.moveTo(x - 6, LABELS);
+    brush.lineTo(x + 6, LABELS);
+    brush.lineTo(x, LABELS + 9);
     brush.fill();
   }
 }

@@ -13,9 +13,16 @@ const REPORT_SECONDS = 0.15;
 /** So long after the last sound the loudspeaker rests; one that rests at once may miss being woken. */
 const REST_MS = 3_000;
 
+export interface PlaybackReport {
+  /** Whether sound comes out, which it does not where it waits for more of the track. */
+  flowing: boolean;
+  /** How often it has run dry since the last report. */
+  dropouts: number;
+}
+
 export class Playback {
   /** How playback stands; told ten times a second. */
-  onReport: (report: JitterReport) => void = () => {};
+  onReport: (report: PlaybackReport) => void = () => {};
   /** All of a complete track was heard. */
   onEnd: () => void = () => {};
   /** The browser began to hold the sound back, or let it go again, while it should be heard. */
@@ -32,6 +39,8 @@ export class Playback {
   private origin = 0;
   private given = 0;
   private heard = 0;
+  private dropouts = 0;
+  private until = Infinity;
   private heardAt = 0;
   private moving = false;
   private finished = false;
@@ -80,12 +89,14 @@ export class Playback {
     return this.origin + Math.min(this.given, Math.round(this.heard + since * SAMPLE_RATE));
   }
 
-  /** Play this track from this sample on, in the place of what was heard. */
-  play(track: Track, from: number): void {
+  /** Play this track from this sample on, in the place of what was heard.
+   * @param until sample before which it ends, where that is not the track's end */
+  play(track: Track, from: number, until = Infinity): void {
     this.remember();
     clearTimeout(this.rest);
     this.player!.reset();
-    [this.track, this.origin, this.given, this.heard] = [track, from, 0, 0];
+    [this.track, this.origin, this.until] = [track, from, until];
+    [this.given, this.heard, this.dropouts] = [0, 0, 0];
     [this.playing, this.moving, this.finished] = [true, false, false];
     this.feed();
   }
@@ -95,12 +106,13 @@ export class Playback {
     const { track, player } = this;
     if (!track || !player || !this.playing || this.finished) return;
     const from = this.origin + this.given;
-    const to = Math.min(track.samples, this.origin + this.heard + AHEAD_SECONDS * SAMPLE_RATE);
+    const to = Math.min(track.samples, this.until, this.origin + this.heard + AHEAD_SECONDS * SAMPLE_RATE);
     if (to > from) {
       player.push(track.read(from, to));
       this.given += to - from;
     }
-    if (!track.complete || this.origin + this.given < track.samples) return;
+    const end = track.complete ? Math.min(track.samples, this.until) : this.until;
+    if (this.origin + this.given < end) return;
     this.finished = true;
     player.finish();
   }
@@ -124,7 +136,8 @@ export class Playback {
     [this.heard, this.heardAt] = [report.played, performance.now()];
     this.moving = report.playing && !this.heldBack;
     this.feed();
-    this.onReport(report);
+    this.onReport({ flowing: report.playing, dropouts: report.underruns - this.dropouts });
+    this.dropouts = report.underruns;
     if (!this.finished || report.played < this.given) return;
     this.stop();
     this.onEnd();

@@ -8,6 +8,8 @@ import { wavOf } from "./wav.js";
 
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
+/** Amplitude, of at most 1, below which a sample counts as silence. */
+const QUIETEST = 0.002;
 const LONGEST_FILE_SECONDS = 1800;
 const LONGEST_NAME = 32;
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -26,6 +28,8 @@ export interface UsedPrompt {
   readonly samples: Float32Array | null;
   /** Seconds of the recording, where not all of it is used. */
   readonly cut: Cut | null;
+  /** The recording that it is of. */
+  readonly of?: ChosenPrompt;
 }
 
 export class ChosenPrompt {
@@ -58,6 +62,11 @@ export class ChosenPrompt {
     return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
   }
 
+  /** The name of its button: that of a bundled recording, or its kind. */
+  get chip(): string {
+    return this.kind === "bundled" ? this.name.replace(/\.flac$/, "") : this.kind;
+  }
+
   /** Its seconds, all of them; null where this browser cannot decode it. */
   get seconds(): number | null {
     return this.track && this.track.seconds;
@@ -68,13 +77,29 @@ export class ChosenPrompt {
     const { seconds, cut, title } = this;
     if (seconds === null || cut === null) return `${title}: this browser cannot show it, but the server may know it.`;
     if (isWhole(cut, seconds)) return `${title}: ${seconds.toFixed(1)} s.`;
-    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${title}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+    if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${title}: seconds ${cut.from.toFixed(1)} to ${cut.to.toFixed(1)}.`;
     return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
   }
 
-  /** Use these seconds of it, as far as there are any. */
-  useCut({ from, to }: Cut): void {
+  /** Whether nothing can be heard in the seconds that are used. */
+  get silent(): boolean {
+    if (!this.track || !this.cut) return false;
+    return this.track.read(this.firstSample, this.endSample).every((sample) => Math.abs(sample) < QUIETEST);
+  }
+
+  /** The first sample that is used, and the one behind the last. */
+  get firstSample(): number {
+    return Math.round((this.cut?.from ?? 0) * SAMPLE_RATE);
+  }
+
+  get endSample(): number {
+    return Math.round((this.cut?.to ?? 0) * SAMPLE_RATE);
+  }
+
+  /** Use these seconds of it, as far as there are any; all that can be used where nothing is cut off. */
+  useCut(cut: Cut | null): void {
     if (!this.track || !this.cut) return;
+    const { from, to } = cut ?? { from: 0, to: this.track.seconds };
     this.cut = movedCut(movedCut(this.cut, "to", to, this.track.seconds), "from", from, this.track.seconds);
   }
 
@@ -82,9 +107,9 @@ export class ChosenPrompt {
   used(): UsedPrompt {
     const { kind, name, title, blob, track, cut } = this;
     if (!track || !cut || isWhole(cut, track.seconds))
-      return { kind, name, title, blob, samples: track && track.read(0), cut: null };
-    const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
-    return { kind, name, title, blob: wavOf([samples]), samples, cut };
+      return { kind, name, title, blob, samples: track && track.read(0), cut: null, of: this };
+    const samples = track.read(this.firstSample, this.endSample);
+    return { kind, name, title, blob: wavOf([samples]), samples, cut, of: this };
   }
 
   /** Why a server would refuse it, if that can be seen from here. */

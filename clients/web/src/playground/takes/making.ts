@@ -13,7 +13,7 @@ export interface MakingTold {
   /** More is there; milliseconds from the prompt's end to the first sound, with that. */
   grew(firstAudio: number | null): void;
   refused(error: WhisperGPTError): void;
-  reconnecting(secondsLeft: number): void;
+  reconnecting(error: WhisperGPTError, secondsLeft: number): void;
 }
 
 export class Making {
@@ -47,7 +47,7 @@ export class Making {
         told.grew(first ? performance.now() - sent : null);
       }),
       refused: ours((error) => told.refused(error)),
-      reconnecting: ours((_, left) => told.reconnecting(left)),
+      reconnecting: ours((error, left) => told.reconnecting(error, left)),
     });
   }
 
@@ -74,15 +74,15 @@ export class Making {
   /** Draw differently from the next frame on. */
   change(sampling: Sampling): void {
     this.continuation.change(sampling);
-    this.take.changed = true;
+    this.take.move(sampling);
   }
 
   /** Say how far it was heard, once a second. */
-  report(position: number, underruns: number): void {
+  report(position: number): void {
     const played = Math.max(0, position - this.take.join);
     if (Math.abs(played - this.reported) < SAMPLE_RATE) return;
     this.reported = played;
-    this.continuation.report(played, underruns);
+    this.continuation.report(played, this.take.dropouts);
   }
 
   private end(): void {

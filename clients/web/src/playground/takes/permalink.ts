@@ -1,6 +1,7 @@
 /** How to make a take again, as the part of the page's address that is not sent to the server. */
 
 import type { Wanted } from "../../continuation.js";
+import { FRAME_RATE } from "../../events.js";
 import type { Cut } from "../sound/cut.js";
 import type { PromptKind } from "../sound/prompt.js";
 import type { Take } from "./take.js";
@@ -23,6 +24,8 @@ export interface Recipe {
   cut: Cut | null;
   /** The take, and the forks that lead to the one that is meant. */
   steps: Step[];
+  /** Whether sliders were moved while they played, which making them again leaves out. */
+  moved: boolean;
 }
 
 const FIELDS = ["frame", "seed", "seconds", "temperature", "top_k", "top_p"] as const;
@@ -38,15 +41,18 @@ export function recipeOf(take: Take): Recipe | null {
     const { temperature = 1, top_k = 0, top_p = 1 } = one.wanted;
     return { frame: one.forkedAt, seed: one.seed!, seconds: one.asked, temperature, top_k, top_p };
   });
-  return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps };
+  const moved = line.some(({ changed }) => changed);
+  return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps, moved };
 }
 
 /** What a recipe makes, in words.
  * @param title the prompt's, as the page shows it */
-export function toldOf({ steps }: Recipe, title: string): string {
+export function toldOf({ steps, moved }: Recipe, title: string): string {
   const forks = steps.length - 1;
   const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-  return `a take of “${title}” with seed ${steps[0]!.seed}${more}`;
+  const seconds = steps.reduce((sum, { frame }) => sum + frame / FRAME_RATE, steps.at(-1)!.seconds);
+  const note = moved ? " Its sliders were moved while it played, which a link leaves out." : "";
+  return `Take by link: ${title}, ${seconds.toFixed(1)} s${more}.${note}`;
 }
 
 /** What is wanted of a step. */
@@ -54,9 +60,10 @@ export function wantedOf({ model }: Recipe, { frame: _, ...step }: Step): Wanted
   return { ...step, model };
 }
 
-export function fragmentOf({ model, kind, prompt, cut, steps }: Recipe): string {
+export function fragmentOf({ model, kind, prompt, cut, steps, moved }: Recipe): string {
   const fields = new URLSearchParams({ model, [kind]: prompt });
   if (cut) fields.set("cut", `${cut.from},${cut.to}`);
+  if (moved) fields.set("moved", "1");
   for (const step of steps) fields.append("step", FIELDS.map((name) => step[name]).join(","));
   return `#${fields.toString()}`;
 }
@@ -70,7 +77,7 @@ export function readFragment(fragment: string): Recipe | null {
   if (!kind || !model || steps.length === 0 || steps.length > MOST_STEPS || steps.includes(null)) return null;
   const cut = fields.has("cut") ? numbersOf(fields.get("cut")!, 2) : null;
   if (fields.has("cut") && (!cut || cut[0]! < 0 || cut[1]! <= cut[0]!)) return null;
-  return { model, kind, prompt: fields.get(kind)!, cut: cut && { from: cut[0]!, to: cut[1]! }, steps: steps as Step[] };
+  return { model, kind, prompt: fields.get(kind)!, cut: cut && { from: cut[0]!, to: cut[1]! }, steps: steps as Step[], moved: fields.has("moved") };
 }
 
 function stepOf(text: string): Step | null {

@@ -1,6 +1,7 @@
 /** What one Continue made, or one fork: its sound, and how to make it again. */
 
 import type { Wanted } from "../../continuation.js";
+import type { Sampling } from "../../events.js";
 import { FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE } from "../../events.js";
 import { promptPath } from "../../server.js";
 import type { Stretch } from "../picture/picture.js";
@@ -10,6 +11,10 @@ import { Track } from "../sound/track.js";
 import { wavOf } from "../sound/wav.js";
 
 export const MOST_KEPT_SECONDS = 600;
+/** Depths of the tree of takes, each in a colour of its own. */
+const KINDS = ["take", "fork", "deep"] as const;
+/** Moves of sliders within so many samples count as one. */
+const ONE_MOVE = SAMPLE_RATE / 2;
 const LONGEST_PROMPT_SAMPLES = LONGEST_SECONDS * SAMPLE_RATE;
 
 export type TakeState = "making" | "whole" | "stopped";
@@ -23,8 +28,16 @@ export class Take {
   state: TakeState = "making";
   /** Null until the server has said it. */
   seed: number | null = null;
-  /** Whether sliders were moved while it was made. */
-  changed = false;
+  /** Sliders that were moved while it was made, each with the sample of the track that had come by then. */
+  readonly moves: { at: number; sampling: Sampling }[] = [];
+  /** Whether it was saved. */
+  kept = false;
+  /** Milliseconds from the prompt's end to the first sound. */
+  firstAudio: number | null = null;
+  /** Seconds that came and are not heard yet, while it is heard for the first time. */
+  buffered = 0;
+  /** How often playback waited for it. */
+  dropouts = 0;
   /** Samples of the track before the first that was made. */
   join = 0;
   private made = 0;
@@ -59,6 +72,18 @@ export class Take {
     this.join = this.track.samples;
   }
 
+  /** Sliders were moved. */
+  move(sampling: Sampling): void {
+    const last = this.moves.at(-1);
+    if (last && this.track.samples - last.at < ONE_MOVE) Object.assign(last.sampling, sampling);
+    else this.moves.push({ at: this.track.samples, sampling: { ...sampling } });
+  }
+
+  /** Whether sliders were moved while it was made. */
+  get changed(): boolean {
+    return this.moves.length > 0;
+  }
+
   push(samples: Float32Array): void {
     this.made += samples.length;
     if (this.made <= MOST_KEPT_SECONDS * SAMPLE_RATE) this.track.push(samples);
@@ -91,10 +116,29 @@ export class Take {
     return !this.parent && !this.prompt?.cut && this.prompt?.kind !== "recording";
   }
 
+  get kind(): Stretch["kind"] {
+    return KINDS[this.depth % KINDS.length]!;
+  }
+
   get stretches(): Stretch[] {
     if (!this.parent) return [{ from: 0, kind: "prompt", label: "prompt" }, { from: this.join, kind: "take", label: `take ${this.name}` }];
-    const kind = this.parent.parent && this.parent.stretches.at(-1)!.kind === "fork" ? "take" : "fork";
-    return [...this.parent.stretches, { from: this.join, kind, label: `fork ${this.name}` }];
+    return [...this.parent.stretches, { from: this.join, kind: this.kind, label: `fork ${this.name}` }];
+  }
+
+  private get depth(): number {
+    return this.parent ? this.parent.depth + 1 : 0;
+  }
+
+  /** The name of a file of it, such as `andrew-take-1`. */
+  get fileName(): string {
+    const title = this.prompt?.title.split(/[,.]/)[0] || "sound";
+    return `${title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-")}-${this.parent ? "fork" : "take"}-${this.name}`;
+  }
+
+  /** The take of its line that this sample is part of; null for the prompt. */
+  partAt(sample: number): Take | null {
+    if (!this.parent) return sample >= this.join ? this : null;
+    return sample > this.join ? this : this.parent.partAt(sample);
   }
 
   wav(): Blob {
@@ -134,7 +178,7 @@ export class Take {
 
   /** What else it takes, and what was done while it played, which no command does. */
   get difference(): string {
-    const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save what was sent”. `;
+    const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save the prompt”. `;
     return saved + (this.changed ? "It leaves out what the sliders did while it played." : "");
   }
 }

@@ -5,7 +5,7 @@ import { fragmentOf, recipeOf } from "./permalink.js";
 import type { Take } from "./take.js";
 import type { Act } from "./take_list.js";
 
-export type Keeping = Exclude<Act, "play" | "show" | "use_seed">;
+export type Keeping = Exclude<Act, "play" | "show" | "use_seed" | "remove">;
 
 /** Do it; returns what is to be said of it.
  * @param base the page's address, without a slash at its end
@@ -14,10 +14,12 @@ export type Keeping = Exclude<Act, "play" | "show" | "use_seed">;
 export async function keepOf(act: Keeping, take: Take, base: string, needsKey: boolean): Promise<string> {
   switch (act) {
     case "download":
-      save(take.wav(), `continuation-${take.name}.wav`);
+      save(take.wav(), `${take.fileName}.wav`);
+      take.kept = true;
       return "Saved.";
     case "download_all":
-      save(take.wavWithPrompt(), `prompt-and-continuation-${take.name}.wav`);
+      save(take.wavWithPrompt(), `${take.fileName}-with-prompt.wav`);
+      take.kept = true;
       return "Saved.";
     case "source":
       save(take.source, take.sourceName);

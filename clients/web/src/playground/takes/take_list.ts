@@ -2,14 +2,16 @@
 
 import { element } from "../elements.js";
 import { clock } from "../picture/axes.js";
-import { FRAME_RATE } from "../../events.js";
+import { SAMPLE_RATE } from "../../events.js";
+import type { Sampling } from "../../events.js";
 import type { Take } from "./take.js";
 
-const ACTS = ["play", "show", "download", "download_all", "link", "curl", "source", "use_seed"] as const;
+const ACTS = ["play", "show", "download", "download_all", "link", "curl", "source", "use_seed", "remove"] as const;
 export type Act = (typeof ACTS)[number];
 
 /** A space at which no line ends. */
 const NO_BREAK = "\u00a0";
+const DEFAULTS: Required<Sampling> = { temperature: 1, top_k: 0, top_p: 1 };
 const ENDINGS = { making: "being made", whole: "", stopped: "stopped" } as const;
 
 export class TakeList {
@@ -19,6 +21,11 @@ export class TakeList {
 
   /** Bring the list up to date. */
   update(takes: Take[], shown: Take | null, sounding: Take | null): void {
+    for (const [take, row] of this.rows)
+      if (!takes.includes(take)) {
+        row.remove();
+        this.rows.delete(take);
+      }
     for (const take of takes) this.fill(this.rows.get(take) ?? this.add(take), take, take === shown, take === sounding);
     element("takes").hidden = takes.length === 0;
   }
@@ -28,9 +35,18 @@ export class TakeList {
     const row = template.querySelector("li")!;
     row.dataset["take"] = take.name;
     for (const act of ACTS) button(row, act).addEventListener("click", () => this.onAct(act, take));
-    (take.parent ? this.rows.get(take.parent)!.querySelector("ol")! : element("take_list")).append(row);
     this.rows.set(take, row);
+    this.place(row, take);
     return row;
+  }
+
+  /** Put a row among its neighbours: takes with the newest first, forks with the oldest first. */
+  private place(row: HTMLElement, take: Take): void {
+    const list = take.parent ? this.rows.get(take.parent)!.querySelector("ol")! : element("take_list");
+    const number = (name: string): number => Number(name.split(".").at(-1));
+    const later = ({ dataset }: HTMLElement): boolean => number(dataset["take"]!) > number(take.name);
+    const next = ([...list.children] as HTMLElement[]).find((one) => later(one) === (take.parent !== null));
+    list.insertBefore(row, next ?? null);
   }
 
   private fill(row: HTMLElement, take: Take, shown: boolean, sounding: boolean): void {
@@ -38,10 +54,13 @@ export class TakeList {
     row.classList.toggle("shown", shown);
     row.classList.toggle("sounding", sounding);
     part(row, "name").textContent = name;
+    row.dataset["kind"] = take.kind;
     part(row, "facts").textContent = facts(take);
+    part(row, "details").textContent = details(take);
     button(row, "show").setAttribute("aria-pressed", String(shown));
     button(row, "play").dataset["act"] = sounding ? "pause" : "play";
     button(row, "play").setAttribute("aria-label", `${sounding ? "Pause" : "Play"} ${name}`);
+    button(row, "remove").setAttribute("aria-label", `Remove ${name}`);
     button(row, "download").setAttribute("aria-label", `Download ${name}`);
     button(row, "link").setAttribute("aria-label", `Copy link to ${name}`);
     row.querySelector(":scope > .line summary")!.setAttribute("aria-label", `More for ${name}`);
@@ -53,8 +72,29 @@ export class TakeList {
 function facts(take: Take): string {
   const cut = take.prompt?.cut;
   const prompt = (take.prompt?.title ?? "recording") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
-  const from = take.parent ? `from ${clock(take.forkedAt / FRAME_RATE)} of ${take.parent.name}` : prompt;
-  const told = [`${take.seconds.toFixed(1)} s`, ENDINGS[take.state], from, take.wanted.model ?? "", `seed ${take.seed}`];
+  const from = take.parent ? `from ${clock(take.join / SAMPLE_RATE)}` : prompt;
+  const told = [from, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state], `temperature ${valuesOf(take, "temperature").join(" → ")}`];
+  const limits = [["top-k", valuesOf(take, "top_k"), 0], ["top-p", valuesOf(take, "top_p"), 1]] as const;
+  for (const [name, values, none] of limits) if (values.some((value) => value !== none)) told.push(`${name} ${values.join(" → ")}`);
+  return joined(told);
+}
+
+/** What few ask for. */
+function details(take: Take): string {
+  const told = [`model ${take.wanted.model}`, `seed ${take.seed}`];
+  if (take.firstAudio !== null) told.push(`first sound after ${Math.round(take.firstAudio)} ms`);
+  told.push(take.buffered > 0 ? `${take.buffered.toFixed(1)} s buffered` : "", `${take.dropouts} ${take.dropouts === 1 ? "dropout" : "dropouts"}`);
+  return joined(told);
+}
+
+/** The value of a slider at the take's beginning and, where it was moved since, at its end. */
+function valuesOf(take: Take, slider: keyof Sampling): number[] {
+  const first = take.wanted[slider] ?? DEFAULTS[slider];
+  const last = take.moves.map(({ sampling }) => sampling[slider]).filter((value) => value !== undefined).at(-1) ?? first;
+  return first === last ? [first] : [first, last];
+}
+
+function joined(told: string[]): string {
   return told.filter(Boolean).map((fact) => fact.replaceAll(" ", NO_BREAK)).join(" · ");
 }
 

@@ -2,33 +2,40 @@
 import { FRAME_RATE, SAMPLE_RATE } from "../../events.js";
 import { frequencyTicks, shownBands, shownSeconds, TimeAxis } from "./axes.js";
 import { Mask } from "./mask.js";
-const NOTHING = { track: { samples: 0, seconds: 0 }, stretches: [], seconds: 0, making: false, cut: null };
+const NOTHING = { track: { samples: 0, seconds: 0 }, stretches: [], seconds: 0, making: false, cut: null, marks: [] };
 const LEAST_SECONDS = 2;
 /** So much is seen at once while more is coming. */
 const MOST_SECONDS = 90;
-const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 22, 22];
+const [LEFT, RIGHT, TOP, BOTTOM] = [38, 20, 30, 22];
+/** The height of the line of labels. */
+const LABELS = 18;
 /** Pixels between two seconds that have a label; fewer in a narrow picture. */
 const WIDEST_GAP = 64;
 const PAINT_MS = 8;
+/** So much that is not drawn yet is said. */
+const SLOW_SECONDS = 2;
 const UNHEARD = 0.45;
-const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound" };
+const COLOURS = { prompt: "--prompt-sound", take: "--sound", fork: "--fork-sound", deep: "--deep-sound" };
 export class Picture {
     canvas;
     /** The sample of the shown track that is heard, or would be. */
     head = () => 0;
+    /** Whether playback stands at the end of what came, and waits for more. */
+    waiting = false;
     masks = new WeakMap();
     brush;
     still = matchMedia("(prefers-reduced-motion: reduce)");
     view = NOTHING;
     axis = new TimeAxis(0, LEAST_SECONDS, LEFT, 1);
     drawnHead = 0;
+    drawnWaiting = false;
     stale = true;
     constructor(canvas) {
         this.canvas = canvas;
         this.brush = canvas.getContext("2d");
         const turn = () => {
             requestAnimationFrame(turn);
-            this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead;
+            this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead || this.waiting !== this.drawnWaiting;
             if (this.stale)
                 this.draw();
         };
@@ -36,6 +43,10 @@ export class Picture {
         new ResizeObserver(spoil).observe(canvas);
         matchMedia("(prefers-color-scheme: dark)").addEventListener("change", spoil);
         requestAnimationFrame(turn);
+    }
+    /** Whether it shows this track. */
+    shows(track) {
+        return this.view.track === track;
     }
     /** Show this, or nothing. */
     show(view) {
@@ -75,7 +86,7 @@ export class Picture {
         brush.clearRect(0, 0, width, height);
         if (view === NOTHING)
             return;
-        this.drawnHead = this.head();
+        [this.drawnHead, this.drawnWaiting] = [this.head(), this.waiting];
         const head = this.drawnHead / SAMPLE_RATE;
         const total = Math.max(LEAST_SECONDS, view.seconds, view.track.seconds);
         const { from, seconds } = shownSeconds(total, view.making ? head : null, MOST_SECONDS, this.still.matches);
@@ -86,6 +97,7 @@ export class Picture {
         this.drawSound(bands, height - TOP - BOTTOM, view.making ? head : null, colour);
         this.drawAxes(bands, width, height, colour);
         this.drawStretches(height, colour);
+        this.drawNotes(height, colour);
         if (view.cut)
             this.drawCut(view.cut, height, colour);
         this.drawHead(head, height, colour("--now"));
@@ -130,7 +142,7 @@ export class Picture {
             brush.fillText(label, LEFT - 7, y);
         }
         brush.fillStyle = colour("--faint");
-        brush.fillText("kHz", LEFT - 7, TOP / 2);
+        brush.fillText("kHz", LEFT - 7, LABELS / 2);
         brush.textAlign = "center";
         for (const { at, label } of axis.ticks(Math.min(WIDEST_GAP, width / 7))) {
             line(axis.xOf(at), bottom, 1, 4);
@@ -148,12 +160,36 @@ export class Picture {
             const room = axis.xOf(next ? next.from / SAMPLE_RATE : axis.from + axis.seconds) - Math.max(LEFT, x) - 16;
             brush.fillStyle = colour(COLOURS[stretch.kind]);
             if (room > brush.measureText(stretch.label).width)
-                brush.fillText(stretch.label, Math.max(LEFT, x) + 9, TOP / 2);
+                brush.fillText(stretch.label, Math.max(LEFT, x) + 9, LABELS / 2);
             if (stretch.from === 0 || x < LEFT)
                 return;
             brush.fillStyle = colour("--join");
             brush.fillRect(x - 0.5, 4, 1, height - BOTTOM - 4);
         });
+    }
+    /** Draw where sliders were moved, and why nothing follows yet. */
+    drawNotes(height, colour) {
+        const { axis, brush, mask, view } = this;
+        brush.fillStyle = colour("--text");
+        for (const mark of view.marks) {
+            const x = axis.xOf(mark / SAMPLE_RATE);
+            if (x < LEFT)
+                continue;
+            brush.beginPath();
+            for (const [across, down] of [[0, -5], [4, 0], [0, 5], [-4, 0]])
+                brush.lineTo(x + across, TOP + 6 + down);
+            brush.fill();
+        }
+        const drawn = mask.columns / FRAME_RATE;
+        const behind = view.track.seconds - drawn > SLOW_SECONDS;
+        const note = this.waiting ? "waiting for the server …" : behind ? "drawing …" : "";
+        if (!note)
+            return;
+        brush.fillStyle = colour(this.waiting ? "--error" : "--faint");
+        const x = axis.xOf(this.waiting ? view.track.seconds : drawn);
+        const left = x + brush.measureText(note).width + 16 < axis.left + axis.width;
+        brush.textAlign = left ? "left" : "right";
+        brush.fillText(note, left ? x + 8 : x - 8, (TOP + height - BOTTOM) / 2);
     }
     drawCut(cut, height, colour) {
         const { axis, brush, view } = this;
@@ -180,9 +216,9 @@ export class Picture {
         brush.fillStyle = colour;
         brush.fillRect(x - 1, TOP - 6, 2, height - BOTTOM - TOP + 6);
         brush.beginPath();
-        brush.moveTo(x - 6, TOP - 14);
-        brush.lineTo(x + 6, TOP - 14);
-        brush.lineTo(x, TOP - 5);
+        brush.moveTo(x - 6, LABELS);
+        brush.lineTo(x + 6, LABELS);
+        brush.lineTo(x, LABELS + 9);
         brush.fill();
     }
 }

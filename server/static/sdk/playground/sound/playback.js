@@ -27,6 +27,8 @@ export class Playback {
     origin = 0;
     given = 0;
     heard = 0;
+    dropouts = 0;
+    until = Infinity;
     heardAt = 0;
     moving = false;
     finished = false;
@@ -70,12 +72,14 @@ export class Playback {
         const since = this.moving ? Math.min(REPORT_SECONDS, (performance.now() - this.heardAt) / 1000) : 0;
         return this.origin + Math.min(this.given, Math.round(this.heard + since * SAMPLE_RATE));
     }
-    /** Play this track from this sample on, in the place of what was heard. */
-    play(track, from) {
+    /** Play this track from this sample on, in the place of what was heard.
+     * @param until sample before which it ends, where that is not the track's end */
+    play(track, from, until = Infinity) {
         this.remember();
         clearTimeout(this.rest);
         this.player.reset();
-        [this.track, this.origin, this.given, this.heard] = [track, from, 0, 0];
+        [this.track, this.origin, this.until] = [track, from, until];
+        [this.given, this.heard, this.dropouts] = [0, 0, 0];
         [this.playing, this.moving, this.finished] = [true, false, false];
         this.feed();
     }
@@ -85,12 +89,13 @@ export class Playback {
         if (!track || !player || !this.playing || this.finished)
             return;
         const from = this.origin + this.given;
-        const to = Math.min(track.samples, this.origin + this.heard + AHEAD_SECONDS * SAMPLE_RATE);
+        const to = Math.min(track.samples, this.until, this.origin + this.heard + AHEAD_SECONDS * SAMPLE_RATE);
         if (to > from) {
             player.push(track.read(from, to));
             this.given += to - from;
         }
-        if (!track.complete || this.origin + this.given < track.samples)
+        const end = track.complete ? Math.min(track.samples, this.until) : this.until;
+        if (this.origin + this.given < end)
             return;
         this.finished = true;
         player.finish();
@@ -114,7 +119,8 @@ export class Playback {
         [this.heard, this.heardAt] = [report.played, performance.now()];
         this.moving = report.playing && !this.heldBack;
         this.feed();
-        this.onReport(report);
+        this.onReport({ flowing: report.playing, dropouts: report.underruns - this.dropouts });
+        this.dropouts = report.underruns;
         if (!this.finished || report.played < this.given)
             return;
         this.stop();

@@ -5,6 +5,8 @@ import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
 /** Decoders differ by some samples at both ends. */
 const MARGIN_SECONDS = 0.05;
+/** Amplitude, of at most 1, below which a sample counts as silence. */
+const QUIETEST = 0.002;
 const LONGEST_FILE_SECONDS = 1800;
 const LONGEST_NAME = 32;
 const MOST_BYTES = 64 * 1024 * 1024;
@@ -38,6 +40,10 @@ export class ChosenPrompt {
         const samples = recording.all();
         return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
     }
+    /** The name of its button: that of a bundled recording, or its kind. */
+    get chip() {
+        return this.kind === "bundled" ? this.name.replace(/\.flac$/, "") : this.kind;
+    }
     /** Its seconds, all of them; null where this browser cannot decode it. */
     get seconds() {
         return this.track && this.track.seconds;
@@ -50,22 +56,36 @@ export class ChosenPrompt {
         if (isWhole(cut, seconds))
             return `${title}: ${seconds.toFixed(1)} s.`;
         if (cut.from > 0 || cut.to < LONGEST_SECONDS)
-            return `${title}: ${(cut.to - cut.from).toFixed(1)} s from ${cut.from.toFixed(1)} s on.`;
+            return `${title}: seconds ${cut.from.toFixed(1)} to ${cut.to.toFixed(1)}.`;
         return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
     }
-    /** Use these seconds of it, as far as there are any. */
-    useCut({ from, to }) {
+    /** Whether nothing can be heard in the seconds that are used. */
+    get silent() {
+        if (!this.track || !this.cut)
+            return false;
+        return this.track.read(this.firstSample, this.endSample).every((sample) => Math.abs(sample) < QUIETEST);
+    }
+    /** The first sample that is used, and the one behind the last. */
+    get firstSample() {
+        return Math.round((this.cut?.from ?? 0) * SAMPLE_RATE);
+    }
+    get endSample() {
+        return Math.round((this.cut?.to ?? 0) * SAMPLE_RATE);
+    }
+    /** Use these seconds of it, as far as there are any; all that can be used where nothing is cut off. */
+    useCut(cut) {
         if (!this.track || !this.cut)
             return;
+        const { from, to } = cut ?? { from: 0, to: this.track.seconds };
         this.cut = movedCut(movedCut(this.cut, "to", to, this.track.seconds), "from", from, this.track.seconds);
     }
     /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
     used() {
         const { kind, name, title, blob, track, cut } = this;
         if (!track || !cut || isWhole(cut, track.seconds))
-            return { kind, name, title, blob, samples: track && track.read(0), cut: null };
-        const samples = track.read(Math.round(cut.from * SAMPLE_RATE), Math.round(cut.to * SAMPLE_RATE));
-        return { kind, name, title, blob: wavOf([samples]), samples, cut };
+            return { kind, name, title, blob, samples: track && track.read(0), cut: null, of: this };
+        const samples = track.read(this.firstSample, this.endSample);
+        return { kind, name, title, blob: wavOf([samples]), samples, cut, of: this };
     }
     /** Why a server would refuse it, if that can be seen from here. */
     get refusal() {

@@ -31,7 +31,7 @@ export class Making {
                 told.grew(first ? performance.now() - sent : null);
             }),
             refused: ours((error) => told.refused(error)),
-            reconnecting: ours((_, left) => told.reconnecting(left)),
+            reconnecting: ours((error, left) => told.reconnecting(error, left)),
         });
     }
     /** Make it. Resolves once all of it is there; rejects with what ended it. */
@@ -60,15 +60,15 @@ export class Making {
     /** Draw differently from the next frame on. */
     change(sampling) {
         this.continuation.change(sampling);
-        this.take.changed = true;
+        this.take.move(sampling);
     }
     /** Say how far it was heard, once a second. */
-    report(position, underruns) {
+    report(position) {
         const played = Math.max(0, position - this.take.join);
         if (Math.abs(played - this.reported) < SAMPLE_RATE)
             return;
         this.reported = played;
-        this.continuation.report(played, underruns);
+        this.continuation.report(played, this.take.dropouts);
     }
     end() {
         this.over = true;

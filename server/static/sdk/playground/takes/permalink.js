@@ -1,4 +1,5 @@
 /** How to make a take again, as the part of the page's address that is not sent to the server. */
+import { FRAME_RATE } from "../../events.js";
 import { Takes } from "./takes.js";
 const FIELDS = ["frame", "seed", "seconds", "temperature", "top_k", "top_p"];
 const KINDS = ["bundled", "file", "recording"];
@@ -13,23 +14,28 @@ export function recipeOf(take) {
         const { temperature = 1, top_k = 0, top_p = 1 } = one.wanted;
         return { frame: one.forkedAt, seed: one.seed, seconds: one.asked, temperature, top_k, top_p };
     });
-    return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps };
+    const moved = line.some(({ changed }) => changed);
+    return { model: wanted.model ?? "", kind: prompt.kind, prompt: prompt.name, cut: prompt.cut, steps, moved };
 }
 /** What a recipe makes, in words.
  * @param title the prompt's, as the page shows it */
-export function toldOf({ steps }, title) {
+export function toldOf({ steps, moved }, title) {
     const forks = steps.length - 1;
     const more = forks > 0 ? `, and ${forks === 1 ? "a fork" : `${forks} forks`} of it` : "";
-    return `a take of “${title}” with seed ${steps[0].seed}${more}`;
+    const seconds = steps.reduce((sum, { frame }) => sum + frame / FRAME_RATE, steps.at(-1).seconds);
+    const note = moved ? " Its sliders were moved while it played, which a link leaves out." : "";
+    return `Take by link: ${title}, ${seconds.toFixed(1)} s${more}.${note}`;
 }
 /** What is wanted of a step. */
 export function wantedOf({ model }, { frame: _, ...step }) {
     return { ...step, model };
 }
-export function fragmentOf({ model, kind, prompt, cut, steps }) {
+export function fragmentOf({ model, kind, prompt, cut, steps, moved }) {
     const fields = new URLSearchParams({ model, [kind]: prompt });
     if (cut)
         fields.set("cut", `${cut.from},${cut.to}`);
+    if (moved)
+        fields.set("moved", "1");
     for (const step of steps)
         fields.append("step", FIELDS.map((name) => step[name]).join(","));
     return `#${fields.toString()}`;
@@ -45,7 +51,7 @@ export function readFragment(fragment) {
     const cut = fields.has("cut") ? numbersOf(fields.get("cut"), 2) : null;
     if (fields.has("cut") && (!cut || cut[0] < 0 || cut[1] <= cut[0]))
         return null;
-    return { model, kind, prompt: fields.get(kind), cut: cut && { from: cut[0], to: cut[1] }, steps: steps };
+    return { model, kind, prompt: fields.get(kind), cut: cut && { from: cut[0], to: cut[1] }, steps: steps, moved: fields.has("moved") };
 }
 function stepOf(text) {
     const numbers = numbersOf(text, FIELDS.length);

@@ -5,6 +5,10 @@ import { LONGEST_SECONDS } from "../sound/cut.js";
 import { Track } from "../sound/track.js";
 import { wavOf } from "../sound/wav.js";
 export const MOST_KEPT_SECONDS = 600;
+/** Depths of the tree of takes, each in a colour of its own. */
+const KINDS = ["take", "fork", "deep"];
+/** Moves of sliders within so many samples count as one. */
+const ONE_MOVE = SAMPLE_RATE / 2;
 const LONGEST_PROMPT_SAMPLES = LONGEST_SECONDS * SAMPLE_RATE;
 export class Take {
     wanted;
@@ -18,8 +22,16 @@ export class Take {
     state = "making";
     /** Null until the server has said it. */
     seed = null;
-    /** Whether sliders were moved while it was made. */
-    changed = false;
+    /** Sliders that were moved while it was made, each with the sample of the track that had come by then. */
+    moves = [];
+    /** Whether it was saved. */
+    kept = false;
+    /** Milliseconds from the prompt's end to the first sound. */
+    firstAudio = null;
+    /** Seconds that came and are not heard yet, while it is heard for the first time. */
+    buffered = 0;
+    /** How often playback waited for it. */
+    dropouts = 0;
     /** Samples of the track before the first that was made. */
     join = 0;
     made = 0;
@@ -53,6 +65,18 @@ export class Take {
             this.track.push(prompt.samples);
         this.join = this.track.samples;
     }
+    /** Sliders were moved. */
+    move(sampling) {
+        const last = this.moves.at(-1);
+        if (last && this.track.samples - last.at < ONE_MOVE)
+            Object.assign(last.sampling, sampling);
+        else
+            this.moves.push({ at: this.track.samples, sampling: { ...sampling } });
+    }
+    /** Whether sliders were moved while it was made. */
+    get changed() {
+        return this.moves.length > 0;
+    }
     push(samples) {
         this.made += samples.length;
         if (this.made <= MOST_KEPT_SECONDS * SAMPLE_RATE)
@@ -81,11 +105,27 @@ export class Take {
     get sentAsIs() {
         return !this.parent && !this.prompt?.cut && this.prompt?.kind !== "recording";
     }
+    get kind() {
+        return KINDS[this.depth % KINDS.length];
+    }
     get stretches() {
         if (!this.parent)
             return [{ from: 0, kind: "prompt", label: "prompt" }, { from: this.join, kind: "take", label: `take ${this.name}` }];
-        const kind = this.parent.parent && this.parent.stretches.at(-1).kind === "fork" ? "take" : "fork";
-        return [...this.parent.stretches, { from: this.join, kind, label: `fork ${this.name}` }];
+        return [...this.parent.stretches, { from: this.join, kind: this.kind, label: `fork ${this.name}` }];
+    }
+    get depth() {
+        return this.parent ? this.parent.depth + 1 : 0;
+    }
+    /** The name of a file of it, such as `andrew-take-1`. */
+    get fileName() {
+        const title = this.prompt?.title.split(/[,.]/)[0] || "sound";
+        return `${title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-")}-${this.parent ? "fork" : "take"}-${this.name}`;
+    }
+    /** The take of its line that this sample is part of; null for the prompt. */
+    partAt(sample) {
+        if (!this.parent)
+            return sample >= this.join ? this : null;
+        return sample > this.join ? this : this.parent.partAt(sample);
     }
     wav() {
         return wavOf([this.track.read(this.join)]);
@@ -121,7 +161,7 @@ export class Take {
     }
     /** What else it takes, and what was done while it played, which no command does. */
     get difference() {
-        const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save what was sent”. `;
+        const saved = this.sentAsIs ? "" : `Save ${this.sourceName} beside it: press “Save the prompt”. `;
         return saved + (this.changed ? "It leaves out what the sliders did while it played." : "");
     }
 }

@@ -8,10 +8,12 @@ import { fragmentOf, recipeOf } from "./permalink.js";
 export async function keepOf(act, take, base, needsKey) {
     switch (act) {
         case "download":
-            save(take.wav(), `continuation-${take.name}.wav`);
+            save(take.wav(), `${take.fileName}.wav`);
+            take.kept = true;
             return "Saved.";
         case "download_all":
-            save(take.wavWithPrompt(), `prompt-and-continuation-${take.name}.wav`);
+            save(take.wavWithPrompt(), `${take.fileName}-with-prompt.wav`);
+            take.kept = true;
             return "Saved.";
         case "source":
             save(take.source, take.sourceName);

@@ -1,12 +1,23 @@
 /** All that was made since the page was opened: takes, and their forks as branches. */
 export class Takes {
     roots = [];
+    /** Takes, or forks of one, that were ever made. */
+    born = new Map();
     /** Keep a take, a fork under its parent, and name it. */
     add(take) {
         const { parent } = take;
         const beside = parent ? parent.forks : this.roots;
         beside.push(take);
-        take.name = parent ? `${parent.name}.${beside.length}` : String(beside.length);
+        const number = (this.born.get(parent) ?? 0) + 1;
+        this.born.set(parent, number);
+        take.name = parent ? `${parent.name}.${number}` : String(number);
+    }
+    /** Remove a take with its forks; returns what puts them back. */
+    remove(take) {
+        const beside = take.parent ? take.parent.forks : this.roots;
+        const place = beside.indexOf(take);
+        beside.splice(place, 1);
+        return () => void beside.splice(place, 0, take);
     }
     /** All takes, each before its forks. */
     get all() {
