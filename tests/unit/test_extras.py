@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.support.audio import SPEECH
 from tests.support.corpus import one_line, run_main
 from whispergpt.benchmarks.peers.process import PEERS, how_to_get
 from whispergpt.benchmarks.simulation.__main__ import main as simulate
@@ -50,8 +51,8 @@ def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ("matplotlib", "matplotlib", "plot", "train study context . --model speech --plot x.png"),
         ("matplotlib", "matplotlib", "demo", "demo"),
         ("whispergpt_client", "whispergpt-client", "demo", "demo"),
-        ("whispergpt_client", "whispergpt-client", "play", "continue x.wav --play"),
-        ("sounddevice", "sounddevice", "play", "continue x.wav --play"),
+        ("whispergpt_client", "whispergpt-client", "play", f"continue {SPEECH} --play"),
+        ("sounddevice", "sounddevice", "play", f"continue {SPEECH} --play"),
         ("huggingface_hub", "huggingface_hub", "hub", "eval . --model hf://me/voice"),
         ("huggingface_hub", "huggingface_hub", "hub", "serve --model hf://me/voice"),
         ("huggingface_hub", "huggingface_hub", "hub", "train push speech me/voice"),

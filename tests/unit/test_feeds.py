@@ -86,7 +86,7 @@ def opened(feeds: Feeds, caller: Caller) -> Feed:
 
 def test_a_keys_account_pays_for_its_feeds_until_the_last_listener_has_left(keys: Path) -> None:
     async def work(feeds: Feeds, guard: Guard, admission: Admission) -> None:
-        studio, other = (guard.caller_with(identity) for identity in guard.identities())
+        studio, other = (guard.caller_with(identity) for identity in guard.keys)
         first = opened(feeds, studio)
         with pytest.raises(ApiError, match="memory for feeds") as refused:
             for _ in range(8):
@@ -106,7 +106,7 @@ def test_a_keys_account_pays_for_its_feeds_until_the_last_listener_has_left(keys
 
 def test_one_keys_listeners_leave_room_for_anothers(keys: Path) -> None:
     async def work(feeds: Feeds, guard: Guard, _: Admission) -> None:
-        mine, theirs = (opened(feeds, guard.caller_with(identity)) for identity in guard.identities())
+        mine, theirs = (opened(feeds, guard.caller_with(identity)) for identity in guard.keys)
         listening = [feeds.listening(mine, "pcm") for _ in range(4)]
         for one in listening:
             one.__enter__()
@@ -123,7 +123,7 @@ def test_one_keys_listeners_leave_room_for_anothers(keys: Path) -> None:
 
 def test_a_compressed_format_is_made_once_and_from_what_is_kept(keys: Path) -> None:
     async def work(feeds: Feeds, guard: Guard, _: Admission) -> None:
-        feed = opened(feeds, guard.caller_with(guard.identities()[0]))
+        feed = opened(feeds, guard.caller_with(next(iter(guard.keys))))
         for _ in range(40):
             feed.add(SECOND)
         assert 9.5 < feed.pcm.start / 24_000 <= 10 and feed.live_sample == feed.pcm.end - 2 * 24_000
