@@ -49,8 +49,8 @@ class DecoderPool:
         self._closed = False
 
     def start(self) -> None:
-        """Begin to make decoders, in the background."""
-        for _ in range(self._settings.decode_processes):
+        """Begin to make decoders, in the background, with all threads at once: none is made under load."""
+        for _ in range(2 * self._settings.decode_processes):
             self._threads.submit(self._prepare)
 
     @property
