@@ -28,7 +28,8 @@ class Shares:
         self._left_at: dict[str, float] = {}
 
     def enter(self, owner: str, here: Collection[str], behind: bool = False) -> None:
-        """Count an owner who sends a prompt. One that was away begins a head start before the others, at most.
+        """Count an owner who sends a prompt. One that was away begins two head starts before the others, at most: one
+        until they may be worked on, and one that they are ahead then.
 
         Args:
             here: owners of other prompts that are on their way in.
@@ -41,7 +42,7 @@ class Shares:
         known = {*here, *self._left_at}
         self.worked = {one: done for one, done in self.worked.items() if one in known}
         if owner not in known:
-            self.worked = {one: min(done, HEAD_START_FRAMES) for one, done in self.worked.items()}
+            self.worked = {one: min(done, 2 * HEAD_START_FRAMES) for one, done in self.worked.items()}
             self.worked[owner] = 0
         if behind:
             self.worked[owner] = max(self.worked[owner], 2 * HEAD_START_FRAMES)

@@ -305,7 +305,7 @@ def test_who_comes_has_a_head_start_and_who_pauses_briefly_stays_where_it_was(de
     desk.desk.open(1, engine, "hog")
     desk.desk._shares.worked["hog"] = 10_000
     desk.desk.open(2, engine, "bob")
-    assert desk.desk._shares.worked == {"hog": HEAD_START_FRAMES, "bob": 0}
+    assert desk.desk._shares.worked == {"hog": 2 * HEAD_START_FRAMES, "bob": 0}
     desk.desk._shares.worked |= {"hog": 10_000, "bob": 400}
     for number in (1, 2):
         desk.desk.drop(number)
