@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 
 from whispergpt.engine.extras import MissingPackageError, require_package
+from whispergpt.server.access.api_keys import ApiKey
 from whispergpt.server.access.caller import COUNTED, SPENT, name_of
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.ledger import Ledger
@@ -108,6 +110,8 @@ class FleetLimits:
         """Numbers of the other replicas that are part of the ledger's, by their names there."""
         self._told: dict[str, float] = {}
         """Seconds of audio that each key has spent here, as the store has been told."""
+        self._filling: set[str] = set()
+        """Digests of keys that had less than their whole allowance, as the store said last."""
         self._answered_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -135,15 +139,19 @@ class FleetLimits:
             RedisError, OSError, TimeoutError: the store does not answer.
             msgspec.MsgspecError: the store has something else.
         """
-        spent = self._spent()
+        keys = self._guard.keys
+        spent = self._spent(keys)
         later = [part for digest, (_, seconds) in spent.items() for part in (digest, f"{seconds:.6f}")]
-        arguments: list[str | float] = [self._replica, msgspec.json.encode(self._use()).decode(), STALE_SECONDS, *later]
+        use = msgspec.json.encode(self._use(keys)).decode()
+        arguments: list[str | float] = [self._replica, use, STALE_SECONDS, *later]
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            others, allowances = await self._exchange(keys=list(_KEYS), args=arguments)
+            others, answered = await self._exchange(keys=list(_KEYS), args=arguments)
         self._told.update({digest: total for digest, (total, _) in spent.items()})
-        self._count([msgspec.json.decode(use, type=_Use) for use in others])
-        for digest, seconds in zip(allowances[::2], map(float, allowances[1::2]), strict=True):
-            self._set_used(digest, seconds)
+        self._count([msgspec.json.decode(use, type=_Use) for use in others], keys)
+        allowances = dict(zip(answered[::2], map(float, answered[1::2]), strict=True))
+        for digest in {*allowances, *self._filling} & keys.keys():
+            self._set_used(keys[digest], allowances.get(digest, 0.0))
+        self._filling = set(allowances)
 
     async def _run(self) -> None:
         from redis.exceptions import RedisError
@@ -158,7 +166,7 @@ class FleetLimits:
             except (RedisError, OSError, TimeoutError, msgspec.MsgspecError) as error:
                 now_shared, reason = False, str(error) or type(error).__name__
                 if loop.time() - self._answered_at > STALE_SECONDS:
-                    self._count([])
+                    self._count([], {})
             if now_shared != shared:
                 shared = now_shared
                 self._shared.common = float(shared)
@@ -168,51 +176,55 @@ class FleetLimits:
                     log.warning("limits are those of this replica alone", store=self._host, reason=reason)
             await asyncio.sleep(EVERY_SECONDS)
 
-    def _use(self) -> _Use:
+    def _total(self, what: str, digest: str) -> float:
+        """Return the sum of a key's number in the ledger."""
+        return self._ledger.total(*name_of(what, digest)) or 0.0
+
+    def _use(self, keys: Mapping[str, ApiKey]) -> _Use:
         """Return what is used here, of each key with a bound that uses anything."""
         use: _Use = {}
-        for digest, key in self._guard.keys.items():
-            if key.streams is not None and (found := self._ledger.total(*name_of(COUNTED[0], digest))) is not None:
-                names = [name_of(what, digest) for what in COUNTED]
-                totals = [found, *(self._ledger.total(*name) or 0.0 for name in names[1:])]
-                ours = tuple(total - self._theirs.get(name, 0.0) for name, total in zip(names, totals, strict=True))
+        for digest, key in keys.items():
+            # One look is enough for a key that never came here.
+            if key.streams is not None and self._ledger.total(*name_of(COUNTED[0], digest)) is not None:
+                ours = tuple(
+                    self._total(what, digest) - self._theirs.get(name_of(what, digest), 0.0) for what in COUNTED
+                )
                 if any(ours):
                     use[digest] = ours
         return use
 
-    def _spent(self) -> dict[str, tuple[float, float]]:
+    def _untold(self, digest: str) -> float:
+        """Return the seconds of audio that a key has spent here and that the store has not been told of."""
+        return self._total(SPENT, digest) - self._told.get(digest, 0.0)
+
+    def _spent(self, keys: Mapping[str, ApiKey]) -> dict[str, tuple[float, float]]:
         """Return, of each key that spent audio since the last exchange, all that it spent here, and how many seconds
         later its allowance is full by what is new."""
         spent: dict[str, tuple[float, float]] = {}
-        for digest, key in self._guard.keys.items():
-            if key.audio_seconds_a_minute is not None:
-                total = self._ledger.total(*name_of(SPENT, digest)) or 0.0
-                new = total - self._told.get(digest, 0.0)
-                if new:
-                    # What came back since, while the store did not answer, is not told any more.
-                    new = min(new, self._guard.caller_with(digest).used)
-                    spent[digest] = total, new * 60 / key.audio_seconds_a_minute
+        for digest, key in keys.items():
+            if key.audio_seconds_a_minute is not None and (new := self._untold(digest)):
+                # What came back since, while the store did not answer, is not told any more.
+                new = min(new, self._guard.caller_with(digest).used)
+                spent[digest] = self._total(SPENT, digest), new * 60 / key.audio_seconds_a_minute
         return spent
 
-    def _count(self, others: list[_Use]) -> None:
-        """Have the ledger count what the other replicas use."""
-        known, theirs = self._guard.keys, dict[tuple[str, ...], float]()
+    def _count(self, others: list[_Use], keys: Collection[str]) -> None:
+        """Have the ledger count what the other replicas use, of the keys that are known here."""
+        theirs: dict[tuple[str, ...], float] = {}
         for use in others:
-            for digest, numbers in use.items():
-                if digest in known:
-                    for what, number in zip(COUNTED, numbers, strict=False):
-                        name = name_of(what, digest)
-                        theirs[name] = theirs.get(name, 0.0) + number
+            for digest in use.keys() & keys:
+                for what, number in zip(COUNTED, use[digest], strict=False):
+                    name = name_of(what, digest)
+                    theirs[name] = theirs.get(name, 0.0) + number
         with self._ledger.turn:
             for name in {*theirs, *self._theirs}:
                 change = theirs.get(name, 0.0) - self._theirs.get(name, 0.0)
                 if change:
                     self._ledger.number(*name).common += change
-        self._theirs = {name: number for name, number in theirs.items() if number}
+        self._theirs = theirs
 
-    def _set_used(self, digest: str, seconds: float) -> None:
+    def _set_used(self, key: ApiKey, seconds: float) -> None:
         """Set how many seconds from now the allowance of a key is full, by what the store was told of."""
-        key = self._guard.keys.get(digest)
-        if key is not None and key.audio_seconds_a_minute is not None:
-            untold = (self._ledger.total(*name_of(SPENT, digest)) or 0.0) - self._told.get(digest, 0.0)
-            self._guard.caller_with(digest).use_is(seconds * key.audio_seconds_a_minute / 60 + untold)
+        if key.audio_seconds_a_minute is not None:
+            used = seconds * key.audio_seconds_a_minute / 60 + self._untold(key.sha256)
+            self._guard.caller_with(key.sha256).use_is(used)

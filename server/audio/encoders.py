@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import av
@@ -162,6 +163,9 @@ class _Sink:
 
 
 class _CodecEncoder:
+    _OPTIONS: Mapping[str, str] = {}
+    """Options of the codec."""
+
     def __init__(
         self, wanted: Format, sink: _Sink | io.BytesIO, made: Provenance | None = None, joinable: bool = False
     ) -> None:
@@ -172,10 +176,9 @@ class _CodecEncoder:
         if made:
             comment = comment_of(in_format(made, wanted))
             self._container.metadata.update({"title": title_of(made), "comment": comment})
-        live = _LIVE_OPUS if isinstance(self, _LiveOpusEncoder) else {}
         # A frame of mp3 may otherwise need bytes of the frames before it.
         alone = {"reservoir": "0"} if joinable else {}
-        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options=live | alone)
+        stream = self._container.add_stream(codec, rate=SAMPLE_RATE, options={**self._OPTIONS, **alone})
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
         self._stream.layout = "mono"
@@ -229,6 +232,7 @@ class _StreamedFlacEncoder(_CodecEncoder):
 class _LiveOpusEncoder(_CodecEncoder):
     """Live Opus, whose pages are written here: libavformat takes a tenth of the encoder's time for them."""
 
+    _OPTIONS = _LIVE_OPUS
     _HEAD_PAGES = 2
     """OpusHead and OpusTags (RFC 7845, section 3); pages are numbered from 0."""
     _SERIAL, _PRE_SKIP = slice(14, 18), slice(38, 40)

@@ -104,6 +104,10 @@ async def test_bounds_count_what_other_replicas_use(store: Store, keys: Path, mo
     await exchange()
     assert there.caller(frugal).used == pytest.approx(30, abs=3)
     there.caller(frugal).pay(1)
+    await exchange()
+    here.caller(frugal).pay_back(60)
+    await exchange()
+    assert (here.caller(frugal).used, there.caller(frugal).used) == (0, 0), "an allowance is whole again everywhere"
 
     monkeypatch.setattr(fleet_limits, "STALE_SECONDS", 0.2)
     assert not first._over and front_end.enter(None) is not None
