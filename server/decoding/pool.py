@@ -20,6 +20,7 @@ from whispergpt.server.decoding.long_work import LongWork
 from whispergpt.server.decoding.nursery import Nursery, NurseryError
 from whispergpt.server.decoding.turns import TooManyWait, Turns
 from whispergpt.server.errors import ApiError, from_audio
+from whispergpt.server.ledger import Ledger
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
 
@@ -34,15 +35,20 @@ _RETRY_SECONDS = 1
 class DecoderPool:
     """Decoders that wait for uploads; nothing runs before ``start``.
 
-    A caller with a key has all places but one at most, so that another caller's upload finds one free.
+    A caller with a key has all places but one at most, so that another caller's upload finds one free. All front ends
+    have the same places.
+
+    Args:
+        ledger: has the places that are taken.
     """
 
-    def __init__(self, settings: Settings, precedence: Precedence) -> None:
+    def __init__(self, settings: Settings, precedence: Precedence, ledger: Ledger | None = None) -> None:
         self._settings, self._precedence = settings, precedence
         self._long_work = LongWork(precedence)
         self._nursery = Nursery(settings.decode_seconds, settings.decode_memory_bytes + settings.max_upload_bytes)
-        self._short = Turns(settings.decode_processes, settings.decode_waiting)
-        self._long = Turns(settings.decode_processes, settings.decode_waiting)
+        places, waiting = settings.decode_processes, settings.decode_waiting
+        self._short = Turns(places, waiting, "decoders", ledger)
+        self._long = Turns(places, waiting, "decoders of long work", ledger)
         self._threads = ThreadPoolExecutor(2 * settings.decode_processes, thread_name_prefix="decoder")
         self._warm: list[Decoder] = []
         self._preparing = threading.Lock()
@@ -118,7 +124,7 @@ class DecoderPool:
         limit = self._settings.queue_seconds
         try:
             async with asyncio.timeout(limit):
-                await places.take(caller, self._most(caller))
+                await places.take(caller.identity, self._most(caller))
         except TooManyWait:
             told = f"{self._settings.decode_waiting} of your prompts wait to be decoded already; send fewer at once."
             raise ApiError(429, "no_capacity", told, retry_after=_RETRY_SECONDS) from None
@@ -134,14 +140,14 @@ class DecoderPool:
     def _takes_long(self, job: Job, caller: Caller, short: contextlib.ExitStack) -> None:
         """Give a job a place for long work, and its own back; or put it off if none is free."""
         short.close()
-        if not self._long.take_free(caller, self._most(caller)):
+        if not self._long.take_free(caller.identity, self._most(caller)):
             job.put_off = True
             job.cut("takes long")
             return
         job.places = self._long
         self._long_work.add(job, caller)
         prepared = asyncio.get_running_loop().run_in_executor(self._threads, self._prepare)
-        prepared.add_done_callback(lambda _: self._short.give_back(caller))
+        prepared.add_done_callback(lambda _: self._short.give_back(caller.identity))
 
     def _work(self, job: Job, upload: Upload) -> bytes:
         """Have a decoder decode, and another one if the first was killed from outside; runs in a thread."""
@@ -188,7 +194,7 @@ class DecoderPool:
         work.exception()  # it is marked as seen: ``decode`` raised it, unless its caller was cancelled
         places = job.places
         renewed = asyncio.get_running_loop().run_in_executor(self._threads, self._renew, job, places is self._short)
-        renewed.add_done_callback(lambda _: places.give_back(caller))
+        renewed.add_done_callback(lambda _: places.give_back(caller.identity))
 
     def _renew(self, job: Job, prepare: bool) -> None:
         if job.decoder is not None:

@@ -165,7 +165,7 @@ async def test_who_leaves_ends_its_decoder() -> None:
 
 
 async def test_one_key_leaves_a_decoder_to_others() -> None:
-    one, other = Caller("one"), Caller("other")
+    one, other = Caller("one", identity="1"), Caller("other", identity="2")
     async with started() as pool:
         await pool.decode(SHORT, one)
         slow = [asyncio.create_task(pool.decode(slow_upload(), one)) for _ in range(3)]
@@ -268,13 +268,13 @@ async def test_what_was_put_off_is_decoded_all_the_same(monkeypatch: pytest.Monk
         assert decoded == [expected(data) for data in files]
         places = (pool._short, pool._long)
         await asyncio.to_thread(
-            wait_until, lambda: all(kind._free == 2 for kind in places), "all places are free again", PATIENCE_SECONDS
+            wait_until, lambda: not any(kind._taken.total for kind in places), "all are free again", PATIENCE_SECONDS
         )
 
 
 async def test_what_one_key_has_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whispergpt.server.decoding.pool.LONG_SECONDS", PATIENCE_SECONDS)
-    one, other = Caller("one"), Caller("other")
+    one, other = Caller("one", identity="1"), Caller("other", identity="2")
     async with started(decode_waiting=2, queue_seconds=1) as pool:
         await pool.decode(SHORT, one)
         slow = asyncio.create_task(pool.decode(slow_upload(), one))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
 from whispergpt.server.decoding.turns import TooManyWait, Turns
+from whispergpt.server.workers.board import Board
 
 
 class Visitors:
@@ -113,6 +115,26 @@ async def test_who_is_cancelled_in_its_turn_gives_it_back() -> None:
 async def test_nothing_is_kept_of_callers_who_have_gone() -> None:
     turns = Turns(2, 100)
     for number in range(100):
-        await turns.take(number, 1)
-        turns.give_back(number)
-    assert not turns._waiting and not turns._limits and not turns._taken
+        await turns.take(str(number), 1)
+        turns.give_back(str(number))
+    assert not turns._waiting and not turns._limits and not turns._taken.total
+
+
+async def test_front_ends_share_the_places() -> None:
+    board = Board.make(3)
+    first, second = (Turns(2, 100, "places", Board(os.dup(board.descriptor), 3, lane)) for lane in (1, 2))
+    await first.take("a", 1)
+    assert not second.take_free("a", 1), "a caller's bound is one for all front ends"
+    waiting = asyncio.create_task(second.take("a", 1))
+    await second.take("b", 1)
+    assert not first.take_free("c", 1), "two places in all"
+    first.give_back("a")
+    async with asyncio.timeout(5):
+        await waiting
+    assert not first.take_free("c", 1)
+    lost = asyncio.create_task(first.take("c", 2))
+    await settled()
+    assert not lost.done()
+    board.clear(2)  # the front end with both places has ended
+    async with asyncio.timeout(5):
+        await lost
