@@ -15,12 +15,14 @@ _EVERYWHERE = ("0.0.0.0", "::")
 
 
 def say_ready(url: str) -> None:
-    """Print the line; and on a terminal, where a server listens on all addresses, how other machines reach it."""
+    """Print the line; and on a terminal, where a server listens on all addresses, what to open here and elsewhere."""
     sys.stdout.write(f"{_READY}{url}\n")
     sys.stdout.flush()
-    if urlsplit(url).hostname in _EVERYWHERE and sys.stderr.isatty():
+    at = urlsplit(url)
+    if at.hostname in _EVERYWHERE and sys.stderr.isatty():
         sys.stderr.write(
-            "Others reach it by this machine's name or address; their browsers play over https:// alone.\n"
+            f"Here open http://localhost:{at.port}. Others reach it by this machine's name or address; their browsers "
+            "play over https:// alone.\n"
         )
         sys.stderr.flush()
 

@@ -254,6 +254,9 @@ def test_a_terminal_hears_how_others_reach_it_and_what_ctrl_c_waits_for(
         say_draining(30.0, 0)
         say_draining(30.0, 1)
         assert capsys.readouterr().out == "ready http://127.0.0.1:8000\nready http://[::]:8000\n"
-        others, waits = shown.readline().strip(), shown.readline().strip()
-        assert others == b"Others reach it by this machine's name or address; their browsers play over https:// alone."
+        reached, waits = shown.readline().strip(), shown.readline().strip()
+        assert reached == (
+            b"Here open http://localhost:8000. Others reach it by this machine's name or address; their browsers play "
+            b"over https:// alone."
+        )
         assert waits == b"Waiting up to 30 s for 1 stream to end; Ctrl-C again ends at once."
