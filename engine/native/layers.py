@@ -79,7 +79,7 @@ class LayerEmitter(Emitter):
             seen = self.window(x, conv.context, context, through_elu, for_product=True, plain=plain)
         times, step = x.times // conv.stride, conv.stride * x.width
         # If one sample has few outputs, a panel holds those of several: neighbouring windows become one.
-        panel = self._panel if self._bytes else self._panel // 2  # of few outputs
+        panel = self._panel // 2 if self._pairs else self._panel
         together = gcd(times, max(1, panel // conv.outputs))
         beside = None if more is None else (more[0], *_together(*more[1].matrix(), more[0].width, together))
         rows = (times // together, together * step)

@@ -101,7 +101,7 @@ class Weights:
 
     def _pack(self, weight: Tensor, bias: Tensor | None, pairs: bool) -> tuple[Tensor, Tensor]:
         outputs, inputs = weight.shape
-        panel = self._panel if 2 * outputs > self._panel else self._panel // 2
+        panel = self._panel // 2 if pairs and 2 * outputs <= self._panel else self._panel
         panels = -(-outputs // panel)
         padded = torch.zeros(panels * panel, inputs)
         padded[:outputs] = weight

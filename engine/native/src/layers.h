@@ -27,17 +27,17 @@ static void window_of(const Window& p, const Batch& batch) {
     T* out = reinterpret_cast<T*>(p.out[r]);
     float* state = before ? p.state[batch.slots[r]] : nullptr;
     Brain* plain = reinterpret_cast<Brain*>(p.plain.data ? p.plain[r] : nullptr);
-    by_vectors(before, [&](int64_t i, int n) { store_some(out + i, load_some(state + i, n), n); });
+    by_vectors(before, [=](int64_t i, int n) { store_some(out + i, load_some(state + i, n), n); });
     if (left) std::memmove(state, state + ends, 4 * left);
-    with_activation(p.through_elu ? ELU : NONE, p.quick, [&](auto activate) {
-      auto see = [&](int64_t i, int n) {
+    with_activation(p.through_elu ? ELU : NONE, p.quick, [=](auto activate) {
+      auto see = [=](int64_t i, int n) {
         Vec raw = load_some(in + i, n), v = activate(raw);
         if (plain) store_some(plain + i, raw, n);
         store_some(out + before + i, v, n);
         return v;
       };
       by_vectors(fresh - ends, see);
-      by_vectors(ends, [&](int64_t i, int n) { store_some(state + left + i, see(fresh - ends + i, n), n); });
+      by_vectors(ends, [=](int64_t i, int n) { store_some(state + left + i, see(fresh - ends + i, n), n); });
     });
   }
 }

@@ -1,11 +1,11 @@
 // Matrix products with packed weights.
 //
 // Weights [N, K] lie in panels of PANEL outputs, input by input: [ceil(N / PANEL)][K][PANEL], in half or single
-// precision; up to LANES outputs are one panel of LANES. Each output is one chain of fused multiply-adds from the bias
-// on, first input to last, so it does not depend on how many rows are computed together: a seed gives the same codes
-// beside any other streams.
+// precision. Each output is one chain of fused multiply-adds from the bias on, first input to last, so it does not
+// depend on how many rows are computed together: a seed gives the same codes beside any other streams.
 //
-// In bfloat16 two inputs make a pair: [ceil(N / PANEL)][K / 2][PANEL] pairs. Inputs are rounded, sums are floats.
+// In bfloat16 two inputs make a pair: [ceil(N / PANEL)][K / 2][PANEL] pairs, and up to LANES outputs are one panel of
+// LANES. Inputs are rounded, sums are floats.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -23,8 +23,8 @@ constexpr int panels_at_once(int rows) {
 
 enum Stored { SINGLE = 0, HALF = 1, PAIRS = 2 };
 
-// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next. More
-// inputs may follow from `more`, where row t starts at t * more_inputs. In pairs, these numbers are even.
+// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next. In pairs
+// more inputs may follow from `more`, where row t starts at t * more_inputs, and all these numbers are even.
 struct Linear {
   Rows in;
   int64_t times, step, inputs;
@@ -41,7 +41,9 @@ struct Linear {
 };
 
 template <typename Weight>
-using Input = std::conditional_t<std::is_same_v<Weight, Pair>, Pair, float>;
+constexpr bool IN_PAIRS = std::is_same_v<Weight, Pair>;
+template <typename Weight>
+using Input = std::conditional_t<IN_PAIRS<Weight>, Pair, float>;
 
 // The streams' inputs in the format of the product.
 template <typename T>
@@ -50,7 +52,7 @@ struct Inputs {
   int64_t stride, step, count;
 };
 
-// Some rows: their inputs in two parts, what is added to their outputs, and these.
+// Some rows: their inputs, in pairs two parts, what is added to their outputs, and these.
 template <typename T>
 struct Some {
   int64_t counts[2];
@@ -86,7 +88,8 @@ struct Next {
 // Computes ROWS rows of PANELS panels, or of a panel of LANES if PANELS is 0.
 template <typename Weight, int ROWS, int PANELS>
 static void block(const Linear& p, const Some<Input<Weight>>& rows, int64_t first, Next next) {
-  const int64_t inputs = rows.counts[0] + rows.counts[1];
+  constexpr int IN_PARTS = IN_PAIRS<Weight> ? 2 : 1;
+  const int64_t inputs = rows.counts[0] + (IN_PARTS == 2 ? rows.counts[1] : 0);
   constexpr int WIDE = PANELS ? 2 : 1, VECTORS = PANELS ? 2 * PANELS : 1;  // of a panel, of all
   const Weight* weights = static_cast<const Weight*>(p.weights) + first * inputs;
   Vec totals[ROWS][VECTORS];
@@ -94,7 +97,7 @@ static void block(const Linear& p, const Some<Input<Weight>>& rows, int64_t firs
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; j++) totals[i][j] = load(p.bias + first + j * LANES);
-  for (int part = 0; part < 2; part++) {
+  for (int part = 0; part < IN_PARTS; part++) {
     const Input<Weight>* const* in = rows.in[part];
     for (int64_t k = 0; k < rows.counts[part]; k++) {
       __builtin_prefetch(next.data + k * next.step, 0, 2);
@@ -137,7 +140,8 @@ static void some_rows(const Linear& p, int count, int64_t panels, const Some<Inp
   if constexpr (ROWS > 1)
     if (count < ROWS) return some_rows<Weight, ROWS - 1>(p, count, panels, rows, n, next);
   constexpr int WIDE = panels_at_once(ROWS);
-  if (p.outputs <= LANES) return block<Weight, ROWS, 0>(p, rows, n, next);
+  if constexpr (IN_PAIRS<Weight>)
+    if (p.outputs <= LANES) return block<Weight, ROWS, 0>(p, rows, n, next);
   panels == WIDE ? block<Weight, ROWS, WIDE>(p, rows, n, next) : block<Weight, ROWS, 1>(p, rows, n, next);
 }
 
@@ -145,9 +149,10 @@ constexpr int64_t MOST_AHEAD = 32 << 10;  // bytes of a first cache
 
 template <typename Weight>
 static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& in,
-                     const Inputs<Input<Weight>>& more) {
+                     const Inputs<Input<Weight>>& more = {}) {
   const char* weights = static_cast<const char*>(p.weights);
-  const int64_t depth = in.count + more.count, size = depth * (p.outputs <= LANES ? LANES : PANEL) * sizeof(Weight);
+  const int64_t panel_outputs = IN_PAIRS<Weight> && p.outputs <= LANES ? LANES : PANEL;
+  const int64_t depth = in.count + more.count, size = depth * panel_outputs * sizeof(Weight);
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   if (!rows) return;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, each = rows / parts, longer = rows % parts;
@@ -164,7 +169,7 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
       some.counts[0] = in.count, some.counts[1] = more.count;
       for (int i = 0; i < count; i++) {
         some.in[0][i] = in.data + (stream - batch.begin) * in.stride + time * in.step;
-        if (more.count) some.in[1][i] = more.data + (stream - batch.begin) * more.stride + time * more.step;
+        if (IN_PAIRS<Weight>) some.in[1][i] = more.data + (stream - batch.begin) * more.stride + time * more.step;
         if (p.added.data) some.added[i] = p.added[stream] + time * p.out_step;
         some.out[i] = p.out[stream] + time * p.out_step / (p.gives_pairs ? 2 : 1);
         if (++time == p.times) time = 0, stream++;
@@ -190,14 +195,12 @@ static Inputs<Pair> in_pairs(const Linear& p, const Batch& batch) {
 }
 
 static void linear(const Linear& p, const Batch& batch) {
-  const float *in = p.in[batch.begin], *more = p.more[batch.begin];
   if (p.stored == PAIRS) {
-    auto pairs = [](const float* data) { return reinterpret_cast<const Pair*>(data); };
-    const Inputs<Pair> first = {pairs(in), p.in.stride, p.step / 2, p.inputs / 2};
-    const Inputs<Pair> second = {pairs(more), p.more.stride, p.more_inputs / 2, p.more_inputs / 2};
-    return products<Pair>(p, batch, p.takes_pairs ? first : in_pairs(p, batch), second);
+    auto pairs = [&](const Rows& rows) { return reinterpret_cast<const Pair*>(rows[batch.begin]); };
+    const Inputs<Pair> in = {pairs(p.in), p.in.stride, p.step / 2, p.inputs / 2};
+    const Inputs<Pair> more = {pairs(p.more), p.more.stride, p.more_inputs / 2, p.more_inputs / 2};
+    return products<Pair>(p, batch, p.takes_pairs ? in : in_pairs(p, batch), more);
   }
-  const Inputs<float> first = {in, p.in.stride, p.step, p.inputs};
-  const Inputs<float> second = {more, p.more.stride, p.more_inputs, p.more_inputs};
-  p.stored == HALF ? products<Half>(p, batch, first, second) : products<float>(p, batch, first, second);
+  const Inputs<float> floats = {p.in[batch.begin], p.in.stride, p.step, p.inputs};
+  p.stored == HALF ? products<Half>(p, batch, floats) : products<float>(p, batch, floats);
 }

@@ -25,10 +25,10 @@ static inline Vec quick_gelu(Vec x) {
   return x * fma(bounded, p, broadcast(0.5f));
 }
 
-// Calls fn with the activation, once: loops within are made for each of them.
+// Calls fn with the activation, once. Each is of a type of its own, so that loops in fn are compiled for it.
 template <typename Fn>
 static inline void with_activation(int activation, bool quick, Fn fn) {
-  if (activation == GELU) return quick ? fn(quick_gelu) : fn(gelu);
-  if (activation == ELU) return quick ? fn(quick_elu) : fn(elu);
+  if (activation == GELU) return quick ? fn([](Vec v) { return quick_gelu(v); }) : fn([](Vec v) { return gelu(v); });
+  if (activation == ELU) return quick ? fn([](Vec v) { return quick_elu(v); }) : fn([](Vec v) { return elu(v); });
   fn([](Vec v) { return v; });
 }
