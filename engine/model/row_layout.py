@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
-
 import torch
 from torch import Tensor
 
+from whispergpt.engine.large_pages import in_large_pages
 from whispergpt.engine.model.streaming import State, map_state
 
 LINE = 64
 """Bytes of a cache line, at which every tensor of a row begins."""
-_LARGE_PAGE = 2 << 20
-_MADV_HUGEPAGE = 14
-"""Advice number of Linux."""
 
 
 class RowLayout:
@@ -45,7 +40,7 @@ class RowLayout:
 
     def zeros(self, slots: int, device: torch.device) -> State:
         """Return a zeroed state of ``slots`` slots."""
-        buffer = _in_large_pages(torch.empty(slots, self.bytes, dtype=torch.uint8, device=device)).zero_()
+        buffer = in_large_pages(torch.empty(slots, self.bytes, dtype=torch.uint8, device=device)).zero_()
         typed = {dtype: buffer.view(dtype) for dtype in (torch.float32, torch.bfloat16, torch.int8, torch.int64)}
 
         def view(like: Tensor) -> Tensor:
@@ -57,18 +52,6 @@ class RowLayout:
             )
 
         return map_state(view, self._template)
-
-
-def _in_large_pages(tensor: Tensor) -> Tensor:
-    """Ask Linux for large pages behind a tensor in unused memory, and return it.
-
-    A step reads most of the memory of a CPU's slots, and looks up fewer addresses with them. It works without them too.
-    """
-    first = -(-tensor.data_ptr() // _LARGE_PAGE) * _LARGE_PAGE
-    size = (tensor.data_ptr() + tensor.nbytes - first) // _LARGE_PAGE * _LARGE_PAGE
-    if sys.platform == "linux" and tensor.device.type == "cpu" and size > 0:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), _MADV_HUGEPAGE)
-    return tensor
 
 
 def whole_rows(state: State) -> Tensor:

@@ -21,11 +21,16 @@ _TILE = 4
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal between kernels: ``times`` samples of ``width`` channels for each stream."""
+    """A signal between kernels: ``times`` samples of ``width`` channels for each stream.
+
+    Attributes:
+        pairs: whether its values are rounded to bfloat16, two in the place of a float.
+    """
 
     rows: k.Rows
     times: int
     width: int
+    pairs: bool = False
 
 
 class Emitter:
@@ -51,18 +56,37 @@ class Emitter:
         if hasattr(self, "_handle"):
             self._library.whispergpt_free(self._handle)
 
-    def window(self, x: Signal, context: int, state: Tensor | None, through_elu: bool) -> Signal:
-        """Return the input of a convolution over ``x``: for each row the samples before it, then its own."""
+    def window(
+        self,
+        x: Signal,
+        context: int,
+        state: Tensor | None,
+        through_elu: bool,
+        for_product: bool = False,
+        plain: Signal | None = None,
+    ) -> Signal:
+        """Return the input of a convolution over ``x``: for each row the samples before it, then its own.
+
+        Args:
+            for_product: round it as the product that it is for does.
+            plain: buffer of pairs for ``x`` without ELU.
+        """
+        pairs = for_product and self._pairs and x.width % 2 == 0
         if self.consecutive:
-            stride = x.times * x.width
-            seen = Signal(
-                self._workspaces.reserve_joined(context * x.width + self._count * stride, stride), x.times, x.width
-            )
+            before, stride = (size * x.width // (2 if pairs else 1) for size in (context, x.times))
+            rows = self._workspaces.reserve_joined(before + self._count * stride, stride)
         else:
-            seen = self.buffer(context + x.times, x.width)
+            rows = self.buffer(context + x.times, x.width, pairs).rows
         held = k.Rows(0, 0) if state is None else k.Rows.of(state)
-        how = (through_elu, self._bytes, self.consecutive)
-        self.emit(k.Window(x.rows, x.times, x.width, context, *how, held, seen.rows))
+        how = (through_elu, self._bytes or self._pairs, self.consecutive, pairs)
+        beside = k.Rows(0, 0) if plain is None else plain.rows
+        self.emit(k.Window(x.rows, x.times, x.width, context, *how, held, rows, beside))
+        return Signal(rows, x.times, x.width, pairs)
+
+    def differences(self, x: Signal, state: Tensor) -> Signal:
+        """Return what a transposed convolution sees of ``x`` through ELU, in pairs: three samples for each two."""
+        seen = self.buffer(x.times // 2, 3 * x.width, pairs=True)
+        self.emit(k.Differences(x.rows, x.times, x.width, self.consecutive, k.Rows.of(state), seen.rows))
         return seen
 
     def embed(self, codes: k.Codes, table: Tensor, out: k.Rows) -> None:
@@ -80,28 +104,46 @@ class Emitter:
         step: int | None = None,
         activation: int = k.NONE,
         add_to: Signal | None = None,
+        more: tuple[Signal, Tensor, Tensor] | None = None,
+        for_product: bool = False,
+        into: Signal | None = None,
     ) -> Signal:
-        """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``."""
+        """Multiply ``times`` rows of ``x``, each ``step`` floats after the last, by ``weight`` ``[N, K]``.
+
+        Args:
+            into: where to put the results; by default in ``add_to``, to which they are added, or in a new buffer.
+            more: a signal whose product with these weights ``[N, K']`` and bias is added. Not for int8.
+            for_product: round the results as the product that they are for does.
+        """
         times, step = times or x.times, step or x.width
         outputs, inputs = weight.shape
-        y = add_to or self.buffer(times, outputs)
-        sizes, rest = (x.rows, times, step, inputs, outputs), (y.rows, activation, add_to is not None)
+        y = into or add_to or self.buffer(times, outputs, for_product and self._pairs and outputs % 2 == 0)
         whole_groups = inputs % k.MOST_IN_GROUP == 0 and (step % k.MOST_IN_GROUP == 0 or times == 1)
         whole_groups = whole_groups and (times - 1) * step + inputs >= k.FEWEST_ROUNDED
         if self._bytes and whole_groups:
             numbers = [tensor.data_ptr() for tensor in self._weights.in_bytes(weight, bias)]
-            self.emit(k.ByteProduct(*sizes, *numbers, *rest))
+            assert more is None and into is None
+            rest = (y.rows, activation, add_to is not None)
+            self.emit(k.ByteProduct(x.rows, times, step, inputs, outputs, *numbers, *rest))
         else:
             pairs = self._pairs and inputs % 2 == 0 and (step % 2 == 0 or times == 1)
-            packed, padded = self._weights.packed(weight, bias, pairs)
-            self.emit(k.Linear(*sizes, packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr(), *rest))
+            assert pairs or not x.pairs
+            beside = (k.Rows(0, 0), 0)
+            if more is not None:
+                assert more[0].pairs == pairs
+                beside = (more[0].rows, more[1].shape[1])
+            packed, padded = self._weights.packed(weight, bias, pairs, more and more[1:])
+            held = (packed.data_ptr(), k.STORED[packed.dtype], padded.data_ptr())
+            added = k.Rows(0, 0) if add_to is None else add_to.rows
+            out = (y.rows, added, outputs if into is None else into.width, activation)
+            self.emit(k.Linear(x.rows, times, step, inputs, *beside, outputs, *held, *out, x.pairs, y.pairs))
         return y
 
-    def buffer(self, times: int, width: int) -> Signal:
-        size = times * width
+    def buffer(self, times: int, width: int, pairs: bool = False) -> Signal:
+        size = times * width // (2 if pairs else 1)
         if self.consecutive:
-            return Signal(self._workspaces.reserve_joined(self._count * size, size), times, width)
-        return Signal(self._workspaces.reserve(self._count, size), times, width)
+            return Signal(self._workspaces.reserve_joined(self._count * size, size), times, width, pairs)
+        return Signal(self._workspaces.reserve(self._count, size), times, width, pairs)
 
     def memory_of(self, signal: Signal) -> Tensor:
         """Have one of this program's buffers keep its values after a run, and return its rows, joined."""

@@ -76,13 +76,18 @@ class Linear(Kernel):
         ("times", c_int64),
         ("step", c_int64),
         ("inputs", c_int64),
+        ("more", Rows),
+        ("more_inputs", c_int64),
         ("outputs", c_int64),
         ("weights", c_void_p),
         ("stored", c_int),
         ("bias", c_void_p),
         ("out", Rows),
+        ("added", Rows),
+        ("out_step", c_int64),
         ("activation", c_int),
-        ("add", c_bool),
+        ("takes_pairs", c_bool),
+        ("gives_pairs", c_bool),
     ]
 
 
@@ -111,6 +116,19 @@ class Window(Kernel):
         ("context", c_int64),
         ("through_elu", c_bool),
         ("quick", c_bool),
+        ("consecutive", c_bool),
+        ("gives_pairs", c_bool),
+        ("state", Rows),
+        ("out", Rows),
+        ("plain", Rows),
+    ]
+
+
+class Differences(Kernel):
+    _fields_ = [
+        ("input", Rows),
+        ("times", c_int64),
+        ("width", c_int64),
         ("consecutive", c_bool),
         ("state", Rows),
         ("out", Rows),
@@ -242,6 +260,6 @@ class Advance(Kernel):
 
 
 KERNELS: list[type[Kernel]] = [
-    Linear, ByteProduct, Window, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention, Spectrum,
-    LogScale, Sample, Draw, Quantize, LowPass, Advance,
+    Linear, ByteProduct, Window, Differences, Embed, Norm, Cell, Largest, Add, Fetch, Keep, Enter, Leave, Attention,
+    Spectrum, LogScale, Sample, Draw, Quantize, LowPass, Advance,
 ]  # fmt: skip

@@ -69,30 +69,60 @@ class LayerEmitter(Emitter):
         through_elu: bool,
         activation: int = k.NONE,
         add_to: Signal | None = None,
+        more: tuple[Signal, CausalConv1d] | None = None,
+        for_product: bool = False,
+        plain: Signal | None = None,
     ) -> Signal:
         context = leaf(state, "context") if conv.context else None
-        seen = self.window(x, conv.context, context, through_elu) if context is not None or through_elu else x
-        matrix, bias = conv.matrix()
+        seen = x
+        if context is not None or through_elu:
+            seen = self.window(x, conv.context, context, through_elu, for_product=True, plain=plain)
         times, step = x.times // conv.stride, conv.stride * x.width
         # If one sample has few outputs, a panel holds those of several: neighbouring windows become one.
-        together = gcd(times, max(1, self._panel // conv.outputs))
-        if together > 1:
-            shifted = torch.zeros(together, conv.outputs, matrix.shape[1] + (together - 1) * step)
-            for sample in range(together):
-                shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
-            matrix, bias = shifted.flatten(0, 1), bias.repeat(together)
-        y = self.product(seen, matrix, bias, times // together, together * step, activation, add_to)
-        return Signal(y.rows, times, conv.outputs)
+        panel = self._panel // 2 if self._pairs else self._panel
+        together = gcd(times, max(1, panel // conv.outputs))
+        beside = None if more is None else (more[0], *_together(*more[1].matrix(), more[0].width, together))
+        rows = (times // together, together * step)
+        y = self.product(
+            seen, *_together(*conv.matrix(), step, together), *rows, activation, add_to, beside, for_product
+        )
+        return Signal(y.rows, times, conv.outputs, y.pairs)
 
     def _transposed(self, conv: CausalConvTranspose1d, x: Signal, state: State, through_elu: bool) -> Signal:
-        seen = self.window(x, 1, leaf(state, "previous"), through_elu)
-        y = self.product(seen, *conv.matrix(), x.times, x.width)
-        return Signal(y.rows, y.times * conv.stride, conv.outputs)
+        previous = leaf(state, "previous")
+        if self._pairs and through_elu and x.times % 2 == 0 and x.width % 2 == 0:
+            y = self._two_by_two(conv, x, previous)
+        else:
+            seen = self.window(x, 1, previous, through_elu, for_product=True)
+            y = self.product(seen, *conv.matrix(), x.times, x.width)
+        return Signal(y.rows, x.times * conv.stride, conv.outputs)
+
+    def _two_by_two(self, conv: CausalConvTranspose1d, x: Signal, previous: Tensor) -> Signal:
+        """Emit a transposed convolution of each two samples as three products instead of four.
+
+        With weights A of the sample before and B of a sample itself, outputs of samples 0 and 1 are
+        A x(-1) + B x(0) = A (x(-1) - x(0)) + (A + B) x(0) and A x(0) + B x(1) = B (x(1) - x(0)) + (A + B) x(0).
+        It is the fast filter of length 2 (Mou and Duhamel, 1991).
+        """
+        matrix, bias = conv.matrix()
+        a, b = matrix[:, : x.width], matrix[:, x.width :]
+        seen, y = self.differences(x, previous), self.buffer(x.times, len(matrix))
+        before, first, second = (_from(seen, part * x.width) for part in range(3))
+        even, odd = (Signal(_from(y, part * y.width).rows, x.times // 2, 2 * y.width) for part in range(2))
+        self.product(first, self._weights.sum_of(a, b), bias, into=odd)
+        self.product(before, a, None, add_to=odd, into=even)
+        self.product(second, b, None, add_to=odd, into=odd)
+        return y
 
     def _residual(self, block: ResidualBlock, x: Signal, state: State) -> Signal:
         first, second = block.block[1], block.block[3]
         assert isinstance(first, CausalConv1d) and isinstance(second, CausalConv1d)
-        hidden = self._convolution(first, x, branch(state, "1"), True, k.ELU)
+        own = branch(state, "1")
+        if self._pairs and first.outputs % 2 == 0:  # one product for both
+            plain = self.buffer(x.times, x.width, pairs=True)
+            hidden = self._convolution(first, x, own, True, k.ELU, for_product=True, plain=plain)
+            return self._convolution(block.shortcut, plain, {}, False, more=(hidden, second))
+        hidden = self._convolution(first, x, own, True, k.ELU)
         y = self._convolution(block.shortcut, x, {}, False)
         return self._convolution(second, hidden, {}, False, add_to=y)
 
@@ -177,12 +207,28 @@ class LayerEmitter(Emitter):
             with self.last_row_alone() if alone else nullcontext():
                 self.product(mixed, block.attention.output.weight, None, add_to=x)
                 self.norm(x, block.mlp_norm.weight, normed.rows)
-                hidden = self.product(normed, block.up.weight, None, activation=k.GELU)
+                hidden = self.product(normed, block.up.weight, None, activation=k.GELU, for_product=True)
                 self.product(hidden, block.down.weight, None, add_to=x)
                 if alone:
                     self.norm(x, stack.norm.weight, out)
         if not last_row_alone:
             self.norm(x, stack.norm.weight, out)
+
+
+def _from(x: Signal, channel: int) -> Signal:
+    """Return a signal's view from a channel on."""
+    rows = k.Rows(x.rows.data + (2 if x.pairs else 4) * channel, x.rows.stride)
+    return Signal(rows, x.times, x.width, x.pairs)
+
+
+def _together(matrix: Tensor, bias: Tensor, step: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return weights ``[count · N, K + (count - 1) · step]`` and bias for ``count`` neighbouring windows as one."""
+    if count == 1:
+        return matrix, bias
+    shifted = torch.zeros(count, len(matrix), matrix.shape[1] + (count - 1) * step)
+    for sample in range(count):
+        shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
+    return shifted.flatten(0, 1), bias.repeat(count)
 
 
 def check_sizes(step: FrameStep) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from whispergpt.engine.large_pages import LargePages
 from whispergpt.engine.native.library import Library
 
-_Key = tuple[int, torch.Size, tuple[int, ...], int, torch.dtype]
+_Key = tuple[torch.dtype | tuple[int, torch.Size, tuple[int, ...]] | None, ...]
 
 
 def whole_numbers(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -17,6 +18,10 @@ def whole_numbers(rows: Tensor) -> tuple[Tensor, Tensor]:
     most = rows.abs().amax(1)
     factors = torch.where(most > 1e-30, 127 / most, 0)
     return (rows * factors[:, None]).round().to(torch.int8), most / 127
+
+
+def _key(*sources: Tensor | None) -> _Key:
+    return tuple((t.data_ptr(), t.shape, t.stride()) if t is not None else None for t in sources)
 
 
 class Weights:
@@ -31,30 +36,54 @@ class Weights:
         self.library, self.dtype = library, dtype
         self._panel = int(library.functions.whispergpt_panel())
         self._group = int(library.functions.whispergpt_group())
+        self._memory = LargePages()
         self._packed: dict[_Key, tuple[Tensor, ...]] = {}
+        self._sums: dict[_Key, Tensor] = {}
         self._sources: list[Tensor | None] = []  # kept alive, so that no other tensor gets their address
 
-    def packed(self, weight: Tensor, bias: Tensor | None, pairs: bool = False) -> tuple[Tensor, Tensor]:
+    def packed(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        pairs: bool = False,
+        more: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Pack ``[N, K]`` and ``[N]`` → panels, in half precision if that changes no weight, and the padded bias.
 
-        ``pairs``: pack in bfloat16, two inputs beside each other.
+        Args:
+            pairs: pack in bfloat16, two inputs beside each other.
+            more: weights ``[N, K']`` and bias of more inputs, which follow the others.
         """
-        dtype = torch.bfloat16 if pairs else torch.float32
-        packed, shift = self._once(dtype, weight, bias, lambda: self._pack(weight.detach(), bias, pairs))
+
+        def pack() -> tuple[Tensor, Tensor]:
+            if more is None:
+                return self._pack(weight.detach(), bias, pairs)
+            assert bias is not None
+            return self._pack(torch.cat([weight, more[0]], 1).detach(), bias + more[1], pairs)
+
+        packed, shift = self._once(torch.bfloat16 if pairs else torch.float32, [weight, bias, *(more or ())], pack)
         return packed, shift
 
     def in_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
         """Round ``[N, K]`` to 8 bits; return it packed, with scales, sums and bias, as `ByteProduct` takes them."""
-        return self._once(torch.int8, weight, bias, lambda: self._pack_bytes(weight.detach(), bias))
+        return self._once(torch.int8, [weight, bias], lambda: self._pack_bytes(weight.detach(), bias))
+
+    def sum_of(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the sum of two tensors, always the same one, so that it is packed once."""
+        key = _key(one, other)
+        if key not in self._sums:
+            self._sums[key] = one.detach() + other.detach()
+            self._sources += [one, other]
+        return self._sums[key]
 
     def _once(
-        self, dtype: torch.dtype, weight: Tensor, bias: Tensor | None, pack: Callable[[], tuple[Tensor, ...]]
+        self, dtype: torch.dtype, sources: Sequence[Tensor | None], pack: Callable[[], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
         """Return what ``pack`` returned for these tensors when they were first packed as ``dtype``."""
-        key = (weight.data_ptr(), weight.shape, weight.stride(), 0 if bias is None else bias.data_ptr(), dtype)
+        key = (dtype, *_key(*sources))
         if key not in self._packed:
-            self._packed[key] = pack()
-            self._sources += [weight, bias]
+            self._packed[key] = tuple(self._memory.copy(part) for part in pack())
+            self._sources += sources
         return self._packed[key]
 
     def _pack_bytes(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
@@ -72,16 +101,17 @@ class Weights:
 
     def _pack(self, weight: Tensor, bias: Tensor | None, pairs: bool) -> tuple[Tensor, Tensor]:
         outputs, inputs = weight.shape
-        panels = -(-outputs // self._panel)
-        padded = torch.zeros(panels * self._panel, inputs)
+        panel = self._panel // 2 if pairs and 2 * outputs <= self._panel else self._panel
+        panels = -(-outputs // panel)
+        padded = torch.zeros(panels * panel, inputs)
         padded[:outputs] = weight
         if pairs:
-            packed = padded.view(panels, self._panel, inputs // 2, 2).transpose(1, 2).contiguous().bfloat16()
+            packed = padded.view(panels, panel, inputs // 2, 2).transpose(1, 2).contiguous().bfloat16()
         else:
-            packed = padded.view(panels, self._panel, inputs).transpose(1, 2).contiguous()
+            packed = padded.view(panels, panel, inputs).transpose(1, 2).contiguous()
             if torch.equal(packed.half().float(), packed):
                 packed = packed.half()
-        shift = torch.zeros(panels * self._panel)
+        shift = torch.zeros(panels * panel)
         if bias is not None:
             shift[:outputs] = bias
         return packed, shift

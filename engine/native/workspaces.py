@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from whispergpt.engine.large_pages import LargePages
 from whispergpt.engine.native import kernels as k
 
 _FIRST_ADDRESS = 1 << 62
@@ -84,6 +84,7 @@ class Workspaces:
                 ):
                     space.first, space.last = min(space.first, tile[0]), max(space.last, tile[-1])
         memory: list[Tensor] = []
+        pages = LargePages()
         busy: list[_Workspace] = []
         free: defaultdict[int, list[Tensor]] = defaultdict(list)
         for space in sorted((s for s in self._reserved if s.first >= 0 and s.memory is None), key=lambda s: s.first):
@@ -92,7 +93,7 @@ class Workspaces:
                 free[ended.floats].append(ended.memory)
                 busy.remove(ended)
             if not free[space.floats]:
-                free[space.floats].append(torch.zeros(space.floats))
+                free[space.floats].append(pages.zeros(space.floats))
                 memory += free[space.floats]
             space.memory = free[space.floats].pop()
             busy.append(space)

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "linear.h"
-#include "quick.h"
 
 // A group of inputs has 32 bits, since processors add up the products of one to a lane of 32 bits. Inputs are numbers
 // from 0 to 255, less LESS: x86 multiplies unsigned bytes by signed ones, ARM signed ones. Elsewhere they have 16 bits.
@@ -152,13 +151,15 @@ static void byte_block(const ByteProduct& p, const ByteRow* rows, int64_t first)
       store(results[i] + j * LANES, fma(fma(sums, broadcast(rows[i].rounding.low), total), scales, bias));
     }
   }
-  for (int i = 0; i < ROWS; i++)
-    by_vectors(count, [&](int64_t n, int some) {
-      float* to = rows[i].out + first + n;
-      Vec v = load(results[i] + n);
-      if (p.add) v += load_some(to, some);
-      store_some(to, quick_activate(v, p.activation), some);
-    });
+  with_activation(p.activation, true, [&](auto activate) {
+    for (int i = 0; i < ROWS; i++)
+      by_vectors(count, [&](int64_t n, int some) {
+        float* to = rows[i].out + first + n;
+        Vec v = load(results[i] + n);
+        if (p.add) v += load_some(to, some);
+        store_some(to, activate(v), some);
+      });
+  });
 }
 
 // Calls the block for `count` rows, with the number of panels that suits them or with one.

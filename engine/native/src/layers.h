@@ -12,27 +12,65 @@
 struct Window {
   Rows in;
   int64_t times, width, context;
-  bool through_elu, quick, consecutive;
-  Rows state, out;
+  bool through_elu, quick, consecutive, gives_pairs;  // `out` gets pairs of bfloat16, of an even width
+  Rows state, out, plain;                             // `plain`: new samples in pairs, but not through ELU, or null
 };
 
-static void window(const Window& p, const Batch& batch) {
+template <typename T>
+static void window_of(const Window& p, const Batch& batch) {
   int64_t before = p.context * p.width, fresh = p.times * p.width;
   int rows = batch.end - batch.begin;
   if (p.consecutive) fresh *= rows, rows = 1;
+  const int64_t ends = std::min(before, fresh), left = before - ends;  // of the next context, new and old values
   for (int r = batch.begin; r < batch.begin + rows; r++) {
-    float *out = p.out[r], *in = p.in[r];
-    if (p.through_elu)
-      by_vectors(fresh, [=](int64_t i, int n) {
-        Vec v = load_some(in + i, n);
-        store_some(out + before + i, p.quick ? quick_elu(v) : elu(v), n);
-      });
-    else
-      std::memcpy(out + before, in, 4 * fresh);
-    if (!before) continue;
+    const float* in = p.in[r];
+    T* out = reinterpret_cast<T*>(p.out[r]);
+    float* state = before ? p.state[batch.slots[r]] : nullptr;
+    Brain* plain = reinterpret_cast<Brain*>(p.plain.data ? p.plain[r] : nullptr);
+    by_vectors(before, [=](int64_t i, int n) { store_some(out + i, load_some(state + i, n), n); });
+    if (left) std::memmove(state, state + ends, 4 * left);
+    with_activation(p.through_elu ? ELU : NONE, p.quick, [=](auto activate) {
+      auto see = [=](int64_t i, int n) {
+        Vec raw = load_some(in + i, n), v = activate(raw);
+        if (plain) store_some(plain + i, raw, n);
+        store_some(out + before + i, v, n);
+        return v;
+      };
+      by_vectors(fresh - ends, see);
+      by_vectors(ends, [=](int64_t i, int n) { store_some(state + left + i, see(fresh - ends + i, n), n); });
+    });
+  }
+}
+
+static void window(const Window& p, const Batch& batch) {
+  p.gives_pairs ? window_of<Brain>(p, batch) : window_of<float>(p, batch);
+}
+
+// The input of a transposed convolution over an even number of samples of an even width, through quick_elu and in pairs.
+// Each two samples give three: the one before them less the first, the first, and the second less the first.
+struct Differences {
+  Rows in;
+  int64_t times, width;
+  bool consecutive;
+  Rows state, out;  // `state` has the last sample before, then the last of these
+};
+
+static void differences(const Differences& p, const Batch& batch) {
+  const int rows = p.consecutive ? 1 : batch.end - batch.begin;
+  const int64_t twos = p.times / 2 * (p.consecutive ? batch.end - batch.begin : 1);
+  for (int r = batch.begin; r < batch.begin + rows; r++) {
+    const float* in = p.in[r];
+    Brain* out = reinterpret_cast<Brain*>(p.out[r]);
     float* state = p.state[batch.slots[r]];
-    std::memcpy(out, state, 4 * before);
-    std::memcpy(state, out + fresh, 4 * before);
+    for (int64_t two = 0; two < twos; two++, in += 2 * p.width, out += 3 * p.width)
+      by_vectors(p.width, [&](int64_t i, int n) {
+        Vec before = load_some(state + i, n), first = quick_elu(load_some(in + i, n));
+        Vec second = quick_elu(load_some(in + p.width + i, n));
+        store_some(out + i, before - first, n);
+        store_some(out + p.width + i, first, n);
+        store_some(out + 2 * p.width + i, second - first, n);
+        store_some(state + i, second, n);
+      });
   }
 }
 

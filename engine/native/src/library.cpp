@@ -36,6 +36,7 @@ void whispergpt_run(const Program* program, const int32_t* slots, int begin, int
 KERNEL(linear, Linear)
 KERNEL(byte_product, ByteProduct)
 KERNEL(window, Window)
+KERNEL(differences, Differences)
 KERNEL(embed, Embed)
 KERNEL(norm, Norm)
 KERNEL(cell, Cell)

@@ -4,12 +4,14 @@
 // precision. Each output is one chain of fused multiply-adds from the bias on, first input to last, so it does not
 // depend on how many rows are computed together: a seed gives the same codes beside any other streams.
 //
-// In bfloat16 two inputs make a pair: [ceil(N / PANEL)][K / 2][PANEL] pairs. Inputs are rounded, sums are floats.
+// In bfloat16 two inputs make a pair: [ceil(N / PANEL)][K / 2][PANEL] pairs, and up to LANES outputs are one panel of
+// LANES. Inputs are rounded, sums are floats.
 #pragma once
 #include <algorithm>
 #include <type_traits>
 
 #include "program.h"
+#include "quick.h"
 #include "vector.h"
 
 constexpr int PANEL = 2 * LANES;
@@ -19,43 +21,62 @@ constexpr int panels_at_once(int rows) {
   return rows == 1 ? 4 : rows <= MOST_ROWS / 4 ? MOST_ROWS / 3 : rows <= MOST_ROWS / 2 ? 2 : 1;
 }
 
-enum Activation { NONE = 0, GELU = 1, ELU = 2 };
 enum Stored { SINGLE = 0, HALF = 1, PAIRS = 2 };
 
-// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next. In
-// pairs, `inputs` and `step` are even.
+// A product over `times` rows for each stream; row t of the input starts at t * step, and may overlap the next. In pairs
+// more inputs may follow from `more`, where row t starts at t * more_inputs, and all these numbers are even.
 struct Linear {
   Rows in;
-  int64_t times, step, inputs, outputs;
+  int64_t times, step, inputs;
+  Rows more;
+  int64_t more_inputs, outputs;
   const void* weights;
   int stored;  // format of the weights, see Stored
   const float* bias;  // padded to whole panels
-  Rows out;           // row t at t * outputs
-  int activation;
-  bool add;  // whether to add the values in `out`, before the activation
+  Rows out, added;    // row t at t * out_step; `added`: values to add before the activation, or null
+  int64_t out_step;
+  int activation;     // a quick one in pairs
+  bool takes_pairs;   // whether `in` holds pairs, as `more` always does where weights are pairs
+  bool gives_pairs;   // whether `out` gets pairs
 };
 
-static inline Vec activate(Vec v, int activation) {
-  return activation == GELU ? gelu(v) : activation == ELU ? elu(v) : v;
-}
-
 template <typename Weight>
-using Input = std::conditional_t<std::is_same_v<Weight, Pair>, Pair, float>;
+constexpr bool IN_PAIRS = std::is_same_v<Weight, Pair>;
+template <typename Weight>
+using Input = std::conditional_t<IN_PAIRS<Weight>, Pair, float>;
 
 // The streams' inputs in the format of the product.
 template <typename T>
 struct Inputs {
   const T* data;
-  int64_t stride, step;
+  int64_t stride, step, count;
 };
 
-// Applies the activation to `count` outputs of each row, in place.
-template <int ROWS>
-static void activate_rows(float* const* out, int64_t first, int64_t count, int activation) {
-  for (int i = 0; i < ROWS; i++)
-    by_vectors(count, [=](int64_t n, int some) {
-      store_some(out[i] + first + n, activate(load_some(out[i] + first + n, some), activation), some);
-    });
+// Some rows: their inputs, in pairs two parts, what is added to their outputs, and these.
+template <typename T>
+struct Some {
+  int64_t counts[2];
+  const T* in[2][MOST_ROWS];
+  const float* added[MOST_ROWS];
+  float* out[MOST_ROWS];
+};
+
+// Adds, activates and stores `count` of the `width` results of each row, from output `first` on.
+template <typename T>
+static void finish(const Linear& p, const Some<T>& rows, int many, const float* results, int64_t width, int64_t first,
+                   int64_t count) {
+  with_activation(p.activation, p.stored == PAIRS, [&](auto activate) {
+    for (int i = 0; i < many; i++, results += width)
+      by_vectors(count, [&](int64_t n, int some) {
+        Vec v = load(results + n);
+        if (p.added.data) v += load_some(rows.added[i] + first + n, some);
+        v = activate(v);
+        if (p.gives_pairs)
+          store_some(reinterpret_cast<Brain*>(rows.out[i]) + first + n, v, some);
+        else
+          store_some(rows.out[i] + first + n, v, some);
+      });
+  });
 }
 
 // Weights that are fetched from memory during a block, `step` bytes for each input: its part of the next panel.
@@ -64,71 +85,74 @@ struct Next {
   int64_t step;
 };
 
+// Computes ROWS rows of PANELS panels, or of a panel of LANES if PANELS is 0.
 template <typename Weight, int ROWS, int PANELS>
-static void block(const Linear& p, const Input<Weight>* const* in, float* const* out, int64_t first, Next next) {
-  const int64_t inputs = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs;
-  constexpr int VECTORS = 2 * PANELS;
+static void block(const Linear& p, const Some<Input<Weight>>& rows, int64_t first, Next next) {
+  constexpr int IN_PARTS = IN_PAIRS<Weight> ? 2 : 1;
+  const int64_t inputs = rows.counts[0] + (IN_PARTS == 2 ? rows.counts[1] : 0);
+  constexpr int WIDE = PANELS ? 2 : 1, VECTORS = PANELS ? 2 * PANELS : 1;  // of a panel, of all
   const Weight* weights = static_cast<const Weight*>(p.weights) + first * inputs;
   Vec totals[ROWS][VECTORS];
 #pragma GCC unroll 12
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; j++) totals[i][j] = load(p.bias + first + j * LANES);
-  for (int64_t k = 0; k < inputs; k++) {
-    __builtin_prefetch(next.data + k * next.step, 0, 2);
-#pragma GCC unroll 4
-    for (int j = 0; j < PANELS; j++) {
-      const Weight* row = weights + (j * inputs + k) * PANEL;
-      auto low = load(row), high = load(row + LANES);
+  for (int part = 0; part < IN_PARTS; part++) {
+    const Input<Weight>* const* in = rows.in[part];
+    for (int64_t k = 0; k < rows.counts[part]; k++) {
+      __builtin_prefetch(next.data + k * next.step, 0, 2);
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j += WIDE) {
+        const Weight* row = weights + (j / WIDE * inputs + k) * WIDE * LANES;
+        auto low = load(row), high = load(row + (WIDE - 1) * LANES);
 #pragma GCC unroll 12
-      for (int i = 0; i < ROWS; i++) {
-        auto x = broadcast(in[i][k]);
-        totals[i][2 * j] = fma(x, low, totals[i][2 * j]);
-        totals[i][2 * j + 1] = fma(x, high, totals[i][2 * j + 1]);
+        for (int i = 0; i < ROWS; i++) {
+          auto x = broadcast(in[i][k]);
+          totals[i][j] = fma(x, low, totals[i][j]);
+          if (WIDE == 2) totals[i][j + WIDE - 1] = fma(x, high, totals[i][j + WIDE - 1]);
+        }
       }
     }
+    weights += rows.counts[0] * WIDE * LANES, next.data += rows.counts[0] * next.step;
   }
   const int64_t count = std::min<int64_t>(p.outputs - first, VECTORS * LANES);
-  if (count == VECTORS * LANES) {
+  if (count == VECTORS * LANES && p.activation == NONE && !p.gives_pairs) {
 #pragma GCC unroll 12
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
       for (int j = 0; j < VECTORS; j++) {
-        float* to = out[i] + first + j * LANES;
-        store(to, p.add ? totals[i][j] + load(to) : totals[i][j]);
+        const int64_t n = first + j * LANES;
+        store(rows.out[i] + n, p.added.data ? totals[i][j] + load(rows.added[i] + n) : totals[i][j]);
       }
   } else {
-    float results[ROWS][VECTORS * LANES];
+    float results[ROWS * VECTORS * LANES];
 #pragma GCC unroll 12
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; j++) store(results[i] + j * LANES, totals[i][j]);
-    for (int i = 0; i < ROWS; i++)
-      by_vectors(count, [&](int64_t n, int some) {
-        float* to = out[i] + first + n;
-        Vec v = load(results[i] + n);
-        store_some(to, p.add ? v + load_some(to, some) : v, some);
-      });
+      for (int j = 0; j < VECTORS; j++) store(results + (i * VECTORS + j) * LANES, totals[i][j]);
+    finish(p, rows, ROWS, results, VECTORS * LANES, first, count);
   }
-  if (p.activation != NONE) activate_rows<ROWS>(out, first, count, p.activation);
 }
 
-// Calls the block for `rows` rows, with the number of panels that suits them or with one.
+// Calls the block for `count` rows, with the number of panels that suits them or with one.
 template <typename Weight, int ROWS = MOST_ROWS>
-static void some_rows(const Linear& p, int rows, int64_t panels, const Input<Weight>* const* in, float* const* out,
-                      int64_t n, Next next) {
+static void some_rows(const Linear& p, int count, int64_t panels, const Some<Input<Weight>>& rows, int64_t n, Next next) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return some_rows<Weight, ROWS - 1>(p, rows, panels, in, out, n, next);
+    if (count < ROWS) return some_rows<Weight, ROWS - 1>(p, count, panels, rows, n, next);
   constexpr int WIDE = panels_at_once(ROWS);
-  panels == WIDE ? block<Weight, ROWS, WIDE>(p, in, out, n, next) : block<Weight, ROWS, 1>(p, in, out, n, next);
+  if constexpr (IN_PAIRS<Weight>)
+    if (p.outputs <= LANES) return block<Weight, ROWS, 0>(p, rows, n, next);
+  panels == WIDE ? block<Weight, ROWS, WIDE>(p, rows, n, next) : block<Weight, ROWS, 1>(p, rows, n, next);
 }
 
 constexpr int64_t MOST_AHEAD = 32 << 10;  // bytes of a first cache
 
 template <typename Weight>
-static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& inputs) {
+static void products(const Linear& p, const Batch& batch, const Inputs<Input<Weight>>& in,
+                     const Inputs<Input<Weight>>& more = {}) {
   const char* weights = static_cast<const char*>(p.weights);
-  const int64_t depth = std::is_same_v<Weight, Pair> ? p.inputs / 2 : p.inputs, size = depth * PANEL * sizeof(Weight);
+  const int64_t panel_outputs = IN_PAIRS<Weight> && p.outputs <= LANES ? LANES : PANEL;
+  const int64_t depth = in.count + more.count, size = depth * panel_outputs * sizeof(Weight);
   int64_t rows = (batch.end - batch.begin) * p.times, panels = (p.outputs + PANEL - 1) / PANEL;
   if (!rows) return;
   int64_t parts = (rows + MOST_ROWS - 1) / MOST_ROWS, each = rows / parts, longer = rows % parts;
@@ -141,15 +165,17 @@ static void products(const Linear& p, const Batch& batch, const Inputs<Input<Wei
     int64_t taken = panels - panel >= wide ? wide : 1, stream = batch.begin, time = 0;
     for (int64_t part = 0; part < parts; part++) {
       int count = int(each + (part < longer));
-      const Input<Weight>* in[MOST_ROWS];
-      float* out[MOST_ROWS];
+      Some<Input<Weight>> some;
+      some.counts[0] = in.count, some.counts[1] = more.count;
       for (int i = 0; i < count; i++) {
-        in[i] = inputs.data + (stream - batch.begin) * inputs.stride + time * inputs.step;
-        out[i] = p.out[stream] + time * p.outputs;
+        some.in[0][i] = in.data + (stream - batch.begin) * in.stride + time * in.step;
+        if (IN_PAIRS<Weight>) some.in[1][i] = more.data + (stream - batch.begin) * more.stride + time * more.step;
+        if (p.added.data) some.added[i] = p.added[stream] + time * p.out_step;
+        some.out[i] = p.out[stream] + time * p.out_step / (p.gives_pairs ? 2 : 1);
         if (++time == p.times) time = 0, stream++;
       }
       const Next next = {weights + (panel + taken) * size + part * share, step};
-      some_rows<Weight>(p, count, taken, in, out, panel * PANEL, next);
+      some_rows<Weight>(p, count, taken, some, panel * PANEL, next);
     }
     panel += taken;
   }
@@ -165,11 +191,16 @@ static Inputs<Pair> in_pairs(const Linear& p, const Batch& batch) {
     Brain* out = &kept[(r - batch.begin) * stride].first;
     by_vectors(size, [=](int64_t i, int n) { store_brains(out + i, load_some(in + i, n)); });
   }
-  return {kept.data(), stride, p.step / 2};
+  return {kept.data(), stride, p.step / 2, p.inputs / 2};
 }
 
 static void linear(const Linear& p, const Batch& batch) {
-  if (p.stored == PAIRS) return products<Pair>(p, batch, in_pairs(p, batch));
-  const Inputs<float> floats = {p.in[batch.begin], p.in.stride, p.step};
+  if (p.stored == PAIRS) {
+    auto pairs = [&](const Rows& rows) { return reinterpret_cast<const Pair*>(rows[batch.begin]); };
+    const Inputs<Pair> in = {pairs(p.in), p.in.stride, p.step / 2, p.inputs / 2};
+    const Inputs<Pair> more = {pairs(p.more), p.more.stride, p.more_inputs / 2, p.more_inputs / 2};
+    return products<Pair>(p, batch, p.takes_pairs ? in : in_pairs(p, batch), more);
+  }
+  const Inputs<float> floats = {p.in[batch.begin], p.in.stride, p.step, p.inputs};
   p.stored == HALF ? products<Half>(p, batch, floats) : products<float>(p, batch, floats);
 }

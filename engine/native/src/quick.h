@@ -1,7 +1,9 @@
-// Functions whose results are rounded to 8 bits next, with an error far below that: half as long as those of vector.h,
-// and like them the same bits on every processor.
+// Activations, and quick ones: those are for results that are rounded to 8 bits or to bfloat16 next, with an error far
+// below that. They are half as long as those of vector.h, and like them the same bits on every processor.
 #pragma once
-#include "linear.h"
+#include "vector.h"
+
+enum Activation { NONE = 0, GELU = 1, ELU = 2 };
 
 // The exponential of numbers up to 0; relative error 1e-4. NaN gives a very small number.
 static inline Vec quick_exponential(Vec x) {
@@ -23,6 +25,10 @@ static inline Vec quick_gelu(Vec x) {
   return x * fma(bounded, p, broadcast(0.5f));
 }
 
-static inline Vec quick_activate(Vec v, int activation) {
-  return activation == GELU ? quick_gelu(v) : activation == ELU ? quick_elu(v) : v;
+// Calls fn with the activation, once. Each is of a type of its own, so that loops in fn are compiled for it.
+template <typename Fn>
+static inline void with_activation(int activation, bool quick, Fn fn) {
+  if (activation == GELU) return quick ? fn([](Vec v) { return quick_gelu(v); }) : fn([](Vec v) { return gelu(v); });
+  if (activation == ELU) return quick ? fn([](Vec v) { return quick_elu(v); }) : fn([](Vec v) { return elu(v); });
+  fn([](Vec v) { return v; });
 }

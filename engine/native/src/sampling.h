@@ -33,24 +33,38 @@ static inline uint64_t noise_key(uint64_t seed, uint64_t frame, uint64_t codeboo
   return mixed(mixed(seed + GOLDEN) + (frame * 64 + codebook) * GOLDEN);
 }
 
-// Standard Gumbel noise of LANES codes from `first` on, within -2.9 … 16.7.
-static inline Vec gumbel_noise(uint64_t key, int64_t first) {
+// Uniform numbers in 0 … 1 of LANES codes from `first` on.
+static inline Vec uniform_noise(uint64_t key, int64_t first) {
   float uniform[LANES];
   for (int64_t i = 0; i < LANES; i++)
     uniform[i] = (float(int32_t(mixed(key + (first + i + 1) * GOLDEN) >> 41)) + 0.5f) * 0x1p-23f;
-  return -logarithm(-logarithm(load(uniform)));
+  return load(uniform);
 }
+
+// Standard Gumbel noise of these numbers, within -2.9 … 16.7.
+static inline Vec gumbel_noise(Vec uniform) { return -logarithm(-logarithm(uniform)); }
 constexpr float NOISE_RANGE = 20.0f;
+
+// A number above their Gumbel noise: -log(-log(u)) < -log(1 - u), and a float's bits are a lower bound of its logarithm.
+static inline Vec above_noise(Vec uniform) {
+  return __builtin_convertvector((VecInt)(1.0f - uniform) - 0x3f800000, Vec) * (-0.69314718f / 0x1p23f);
+}
 
 // The code with the largest sum of score and noise. Noise is computed where it can make a code the largest.
 static int32_t with_noise(const float* scores, int64_t size, float temperature, uint64_t key) {
-  Vec highest = broadcast(-INFINITY);
-  for (int64_t i = 0; i < size; i += LANES) highest = larger(load(scores + i), highest);
-  const float least = largest_lane(highest) - NOISE_RANGE * temperature;
+  Vec tops = broadcast(-INFINITY);
+  for (int64_t i = 0; i < size; i += LANES) tops = larger(load(scores + i), tops);
+  const float top = largest_lane(tops), least = top - NOISE_RANGE * temperature;
+  float needed = -INFINITY;  // the largest sum so far, less a margin for rounding
   Maximum most;
   for (int64_t i = 0; i < size; i += LANES) {
     Vec score = load(scores + i);
-    if (any(score >= least)) most.add(score + gumbel_noise(key, i) * temperature, i);
+    if (!any(score >= least)) continue;
+    Vec uniform = uniform_noise(key, i);
+    if (!any(fma(above_noise(uniform), broadcast(temperature), score) >= needed)) continue;
+    most.add(score + gumbel_noise(uniform) * temperature, i);
+    float best = largest_lane(most.values);
+    needed = best - 1e-6f * (std::fabs(best) + std::fabs(top) + 32.0f * temperature);
   }
   return most.place();
 }
@@ -108,7 +122,7 @@ static void sample(const Sample& p, const Batch& batch) {
       p.codes[r] = with_noise(scores, p.size, 1.0f, key);
       continue;
     }
-    for (int64_t i = 0; i < p.size; i += LANES) store(noise + i, gumbel_noise(key, i));
+    for (int64_t i = 0; i < p.size; i += LANES) store(noise + i, gumbel_noise(uniform_noise(key, i)));
     int64_t kept = allowed(scores, p.size, p.top_k[slot], p.top_p[slot], order);
     float best = -INFINITY;
     p.codes[r] = order[0];

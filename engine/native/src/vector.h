@@ -309,3 +309,9 @@ static inline void store_some(float* p, Vec v, int count) {
   store(lanes, v);
   std::memcpy(p, lanes, 4 * count);
 }
+static inline void store_some(Brain* p, Vec v, int count) {
+  if (count == LANES) return store_brains(p, v);
+  Brain lanes[LANES];
+  store_brains(lanes, v);
+  std::memcpy(p, lanes, 2 * count);
+}
