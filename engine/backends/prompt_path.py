@@ -279,12 +279,14 @@ class _Lent:
 
     def lend(self, owner: State) -> None:
         """Copy the state back to its present owner, and ``owner``'s state in."""
-        with self._lock, torch.inference_mode():
-            if self._owner is not owner:
-                if self._owner is not None:
-                    self.take_back(self._owner)
+        with self._lock:
+            if self._owner is owner:
+                return
+            if self._owner is not None:
+                self.take_back(self._owner)
+            with torch.inference_mode():
                 copy_into(self._worked_on, owner)
-                self._owner = owner
+            self._owner = owner
 
     def take_back(self, owner: State) -> None:
         """Copy the state back to ``owner``, if it has been lent to it."""

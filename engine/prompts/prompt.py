@@ -158,10 +158,9 @@ class PromptEncoder:
         """Return the SHA-256 of all samples so far."""
         return self._hash.digest()
 
-    @property
-    def frames_left(self) -> int:
-        """Return the frames that came and have not passed all stages."""
-        return self._received // HOP - self._done[Stage.READ]
+    def left(self, stage: Stage) -> int:
+        """Return the frames that came and have not passed a stage."""
+        return self._received // HOP - self._done[stage]
 
     @property
     def work_left(self) -> int:
@@ -183,7 +182,7 @@ class PromptEncoder:
 
     def will_need(self, stage: Stage) -> bool:
         """Return whether frames of a committed prompt are still to pass a stage."""
-        return self._committed and self._done[stage] < self._received // HOP
+        return self._committed and self.left(stage) > 0
 
     @property
     def lanes(self) -> int:
@@ -197,7 +196,7 @@ class PromptEncoder:
     @property
     def is_ready(self) -> bool:
         """Return whether a committed prompt has passed all stages."""
-        return self._committed and not self.frames_left
+        return self._committed and not self.left(Stage.READ)
 
     def result(self) -> Prompt:
         """Return the prompt, once it is ready, with a state that is complete on the device."""

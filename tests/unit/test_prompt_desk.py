@@ -274,7 +274,7 @@ def test_prompts_of_an_owner_with_other_work_go_behind(desk: Desk, engine: Engin
         desk.desk.commit(1)
         desk.send(2, engine, noise(3, seed=2), "bob")
         desk.desk.open(3, engine, "hog", behind=True)
-        assert [arriving.prompt_id for arriving in desk.desk._in_turn()] == [2], "the others are left out meanwhile"
+        assert [arriving.prompt_id for arriving in desk.desk._line.in_turn()] == [2], "the others are left out meanwhile"
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
 
 
@@ -298,7 +298,7 @@ def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Eng
         desk.desk._shares.worked |= {"hog": 10_000, "bob": 10_000 + HEAD_START_FRAMES // 2}
         desk.send(4, engine, noise(30, seed=1), "hog")
         desk.send(5, engine, noise(2, seed=2), "bob")
-        assert desk.desk._in_turn()[0].prompt_id == 5
+        assert desk.desk._line.in_turn()[0].prompt_id == 5
 
 
 def test_who_comes_has_a_head_start_and_who_pauses_briefly_stays_where_it_was(desk: Desk, engine: Engine) -> None:
