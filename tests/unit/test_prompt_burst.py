@@ -1,5 +1,4 @@
-"""A burst of long prompts on a simulated machine, with the real desk and scheduler: no listener hears a gap, and whoever
-would wait too long is refused."""
+"""A burst of long prompts on a simulated machine, with the real desk and scheduler."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -27,6 +26,8 @@ from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import Scheduler, Stream
 
 PATIENCE_SECONDS = 2.0
+VISITORS, WITHIN_SECONDS = 32, 0.7
+LONGEST_SECONDS = 15.0
 TICK_SECONDS = 0.0005
 PROCESSORS = 2
 FRAME_SECONDS = {Stage.ENCODE: 170e-6, Stage.DECODE: 90e-6, Stage.READ: 65e-6}
@@ -81,19 +82,23 @@ class Visitor:
 class Machine:
     """Two processors, a step of all due streams at a time, and two threads that take prompts in at a lower priority."""
 
-    def __init__(self, visitors: list[Visitor], gives_way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, visitors: list[Visitor], monkeypatch: pytest.MonkeyPatch, stream_seconds: float = 0.00012
+    ) -> None:
         monkeypatch.setattr("whispergpt.engine.prompts.desk.THREADS", 0)
         self.now, self.visitors, self.engine = 100.0, visitors, cast(Engine, InstantEngine())
-        self.began, self.gives_way = self.now, gives_way
+        self.began, self.stream_seconds = self.now, stream_seconds
         self.scheduler = Scheduler(64, lambda: self.now)
         self.desk = PromptDesk(0, clock=lambda: self.now)
+        self.desk._line.speed.observe(1000, 1000 * sum(FRAME_SECONDS.values()) / len(Stage))  # of prompts before
+        self.players: dict[int, PlaybackClock] = {}
         self.stepped: list[Stream] = []
         self.step_left = 0.0
         self.turns: list[tuple[Turn, float]] = []
         self.come = 0
 
     def step_seconds(self, streams: int) -> float:
-        return 0.0006 + 0.00012 * streams
+        return 0.0006 + self.stream_seconds * streams
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -113,15 +118,29 @@ class Machine:
 
     def arrive(self) -> None:
         while self.come < len(self.visitors) and self.visitors[self.come].at <= self.now - self.began:
-            number, visitor = self.come, self.visitors[self.come]
+            self.bring(self.come, self.visitors[self.come].seconds, PATIENCE_SECONDS)
             self.come += 1
-            self.desk.open(number, self.engine, "")
-            self.desk.append(number, np.full(int(visitor.seconds * FRAME_RATE) * HOP, number, np.float32))
-            self.desk.commit(number, patience=PATIENCE_SECONDS)
+
+    def bring(self, number: int, seconds: float, patience: float | None) -> None:
+        """Send a prompt, unlike all others."""
+        self.desk.open(number, self.engine, "")
+        self.desk.append(number, np.full(int(seconds * FRAME_RATE) * HOP, number, np.float32))
+        self.desk.commit(number, patience=patience)
+
+    def listen(self) -> PlaybackClock:
+        """Start a stream whose prompt is there, and return its listener's player."""
+        return self.play(-1 - len(self.players), PlaybackClock(BUFFER_SECONDS))
+
+    def play(self, number: int, player: PlaybackClock) -> PlaybackClock:
+        self.players[number] = player
+        self.scheduler.add(Stream(number, cast(Prompt, None), PLAN, None, self.now))
+        return player
 
     def turn(self) -> None:
         """Take a turn as the worker does, up to the beginning of a step."""
         for done in self.desk.finished():
+            if done.prompt_id >= len(self.visitors):
+                continue
             visitor = self.visitors[done.prompt_id]
             after = self.now - self.began - visitor.at
             if isinstance(done.outcome, AudioError):
@@ -130,13 +149,12 @@ class Machine:
             else:
                 assert isinstance(done.outcome, Prompt)
                 visitor.ready_after = after
-                self.scheduler.add(Stream(done.prompt_id, done.outcome, PLAN, None, self.now))
+                self.play(done.prompt_id, visitor.player)
         self.scheduler.prompts_wait = self.desk.awaited
         self.scheduler.admit()
         self.stepped = self.scheduler.runnable()
         self.step_left = self.step_seconds(len(self.stepped))
-        if self.gives_way:
-            self.desk.give_way(len(self.desk) > 0 and self.scheduler.short)
+        self.desk.give_way(len(self.desk) > 0 and self.scheduler.short)
 
     def work(self) -> None:
         beside = bool(self.stepped)
@@ -152,31 +170,39 @@ class Machine:
             if self.step_left <= 0:
                 for stream in self.stepped:
                     self.scheduler.advance(stream)
-                    self.visitors[stream.id].player.arrive(self.now, 1 / FRAME_RATE)
+                    self.players[stream.id].arrive(self.now, 1 / FRAME_RATE)
                 self.stepped = []
 
 
 def burst(seed: int) -> list[Visitor]:
     draw = random.Random(seed)
-    return [Visitor(draw.uniform(4, 15), 0.7 * number / 32) for number in range(32)]
+    return [Visitor(draw.uniform(4, LONGEST_SECONDS), WITHIN_SECONDS * n / VISITORS) for n in range(VISITORS)]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_burst_of_long_prompts_is_taken_in_at_the_machines_pace(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(burst(seed), True, monkeypatch)
-    machine.desk._line.speed.observe(1000, 1000 * sum(FRAME_SECONDS.values()) / len(Stage))  # of prompts before
+    """Nobody hears a gap; who is taken has its turn within the patience, nearly, and most others are told when they
+    come."""
+    machine = Machine(burst(seed), monkeypatch)
     machine.run(8)
-    served = [v for v in machine.visitors if v.ready_after is not None]
-    refused = [v for v in machine.visitors if v.refused_after is not None]
-    print(
-        len(served),
-        sorted(round(v.ready_after, 2) for v in served),
-        sorted(round(v.refused_after, 2) for v in refused),
-        [len(v.player.gaps) for v in served],
-    )
-    assert len(served) + len(refused) == 32 and len(served) >= 8
-    assert max(v.player.largest_gap for v in served) == 0
-    own = max(v.seconds for v in served) * FRAME_RATE * sum(FRAME_SECONDS.values())
-    assert max(cast(Any, v.ready_after) for v in served) < PATIENCE_SECONDS + LATE_SECONDS + own
-    at_once = [v for v in refused if cast(Any, v.refused_after) < 0.1]
-    assert len(at_once) > len(refused) / 2, "most are told when they come"
+    served = [v.ready_after for v in machine.visitors if v.ready_after is not None]
+    refused = [v.refused_after for v in machine.visitors if v.refused_after is not None]
+    assert len(served) + len(refused) == VISITORS and len(served) >= 12
+    assert not any(v.player.gaps for v in machine.visitors)
+    own = LONGEST_SECONDS * FRAME_RATE * sum(FRAME_SECONDS.values())
+    assert max(served) < PATIENCE_SECONDS + LATE_SECONDS + own
+    assert sum(after < 0.01 for after in refused) > 0.6 * len(refused)
+    assert max(refused) < PATIENCE_SECONDS + LATE_SECONDS
+
+
+def test_prompts_come_in_at_the_pace_of_what_listeners_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of twelve take 11 of 13 ms: beside prompts without end, listeners would run dry after seconds."""
+    machine = Machine([], monkeypatch, stream_seconds=0.0009)
+    listeners = [machine.listen() for _ in range(12)]
+    machine.run(4)
+    for number in range(40):
+        machine.bring(number, LONGEST_SECONDS, patience=None)
+    machine.run(12)
+    assert not any(listener.gaps for listener in listeners)
+    worked = sum(one.encoder.passed(stage) for one in machine.desk._arriving.values() for stage in Stage)
+    assert worked > 3 * FRAME_RATE * len(Stage), "prompts get what is left"
