@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from statistics import median
 
@@ -313,22 +313,30 @@ class Engine:
         for _ in self.generate(self.stream(self._noise, _TRIED, frames=8)):
             pass
 
-    @torch.inference_mode()
-    def step_cost(self) -> StepCost:
-        """Measure the time of a step for more and more streams, up to the slots or real time, on an idle engine."""
+    def step_cost(self, report: Callable[[StepReport], None] = lambda report: None) -> StepCost:
+        """Measure the time of a step for more and more streams, up to the slots or real time, on an idle engine.
+
+        Steps begin a frame apart, as they do while streams play: back to back they take half as long.
+
+        Args:
+            report: takes what each step made; its time counts too.
+        """
         slots = self.scheduler.slots
+        streams: list[Stream] = []
         cost = StepCost([], [])
-        for streams in sorted({*(1 << power for power in range(slots.bit_length())), slots}):
-            new = range(cost.streams[-1] if cost.streams else 0, streams)
-            with for_steps(self.device):
-                self._slots.fill(new, [self._noise] * len(new), [_TRIED] * len(new))
-            taken = []
+        for count in sorted({*(1 << power for power in range(0, slots.bit_length(), 2)), slots}):
+            streams += [self.stream(self._noise, _TRIED, None) for _ in range(count - len(streams))]
+            self.step()  # fills the slots
+            taken: list[float] = []
             for _ in range(COST_STEPS):
+                time.sleep(max(0.0, 1 / FRAME_RATE - taken[-1]) if taken else 0.0)
                 began = time.perf_counter()
-                self.path.step(np.arange(streams))
+                report(self.step())
                 taken.append(time.perf_counter() - began)
-            cost.streams.append(streams)
+            cost.streams.append(count)
             cost.seconds.append(max([median(taken), *cost.seconds]))
             if cost.seconds[-1] > MOST_LOAD / FRAME_RATE:
                 break
+        for stream in streams:
+            self.cancel(stream)
         return cost

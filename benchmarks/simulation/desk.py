@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from whispergpt.engine.prompts.desk import WAITING_FRAMES
+from whispergpt.engine.prompts.line import WAITING_FRAMES
 
 _NOTHING = 1e-12
 

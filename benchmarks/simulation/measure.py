@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -31,6 +32,7 @@ from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages import SnapshotTaken
 from whispergpt.engine.model.streaming import state_bytes
 from whispergpt.engine.process.commands import Worker
+from whispergpt.engine.process.links import Links
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.prompts.resume import frames_in_snapshot
 from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
@@ -134,7 +136,7 @@ def measure(name: str) -> Profile:
     runner.prepare(64)  # the server's default number of slots
     engine = runner.engine
     runner.prepare(0)
-    step = engine.step_cost()
+    step = engine.step_cost(partial(Links(m.pack_event).send_step, MODEL))
     with closing(BenchDesk(engine)) as prompts:
         turns = _Turns(runner, prompts.desk)
         turn = [median(turns.taken(streams, TURNS)) for streams in step.streams]

@@ -39,8 +39,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         machine, model, command, date: origin of these values.
         cores: number of cores.
-        step: time of the model's step alone, as the engine measures it at its start.
-        turn: time of a step with scheduling, copies and the message to the server.
+        step: time of a step as the engine measures it at its start.
+        turn: time of a step with all that goes with it, as a server takes it.
         spread: evenly spaced quantiles of a step's time over its median, lowest first.
         prompt_least, prompt_rate: seconds of work for any prompt, and for each second of it, on an idle machine.
         recall_frames, recall_seconds: frames that a token holds, and seconds to restore a stream from it.

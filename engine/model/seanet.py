@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -39,15 +41,20 @@ class ResidualBlock(nn.Module):
 class StreamingSequential(nn.Sequential):
     """A sequence in which each streaming member has a state, named by its index."""
 
+    @cached_property
+    def _streaming(self) -> dict[str, Streaming]:
+        """Return the streaming members; to ask each for a protocol takes longer than to make its state."""
+        return {str(i): m for i, m in enumerate(self) if isinstance(m, Streaming)}
+
     def init_state(self, slots: int, device: torch.device) -> State:
-        streaming = ((i, m) for i, m in enumerate(self) if isinstance(m, Streaming))
-        return {str(i): m.init_state(slots, device) for i, m in streaming}
+        return {name: m.init_state(slots, device) for name, m in self._streaming.items()}
 
     def step(self, x: Tensor, state: State, active: Tensor | None = None, cold: bool = False) -> Tensor:
         """Run the next chunk ``[B, T, C]`` through every member."""
         for index, module in enumerate(self):
-            if isinstance(module, Streaming):
-                x = module.step(x, branch(state, str(index)), active, cold)
+            streaming = self._streaming.get(str(index))
+            if streaming is not None:
+                x = streaming.step(x, branch(state, str(index)), active, cold)
             else:
                 x = module(x)
         return x

@@ -33,6 +33,18 @@ class ConsecutiveProgram(LayerEmitter):
         seconds = np.zeros(len(STAGES))
         self._library.whispergpt_run(self._handle, self._slots.ctypes.data, 0, frames, seconds.ctypes.data)
 
+    def _nearest(self, codec: Codec, residual: Signal, codes: npt.NDArray[np.int32]) -> None:
+        """Find the codes ``[K, frames]`` of latents, and change those to what is left of them."""
+        for found, entries in zip(codes, codec.quantizer.entries, strict=True):
+            # The nearest entry e of x has the largest 2 x·e - |e|².
+            # A running sum has one order on all processors, which ``sum`` has not.
+            squares = entries.double().square().cumsum(1)[:, -1].float()
+            scores = self.product(residual, 2 * entries, -squares)
+            self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
+            nearest = self.buffer(1, residual.width)
+            self.embed(k.codes_at(found), -entries, nearest.rows)
+            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+
 
 class EncodeProgram(ConsecutiveProgram):
     """Audio to codes.
@@ -51,20 +63,49 @@ class EncodeProgram(ConsecutiveProgram):
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
         with self.single_precision():  # rounding would change the choice between near entries
-            self._lay_out(codec, Signal(k.Rows.of(audio), HOP, 1), state)
+            latent = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+            self._nearest(codec, latent, self.codes)
         self.complete()
 
-    def _lay_out(self, codec: Codec, audio: Signal, state: State) -> None:
-        residual = self.seanet(codec.encoder, audio, state)
-        for found, entries in zip(self.codes, codec.quantizer.entries, strict=True):
-            # The nearest entry e of x has the largest 2 x·e - |e|².
-            # A running sum has one order on all processors, which ``sum`` has not.
-            squares = entries.double().square().cumsum(1)[:, -1].float()
-            scores = self.product(residual, 2 * entries, -squares)
-            self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
-            nearest = self.buffer(1, residual.width)
-            self.embed(k.codes_at(found), -entries, nearest.rows)
-            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+
+class LatentProgram(ConsecutiveProgram):
+    """Audio to latents, the first part of ``EncodeProgram``.
+
+    Attributes:
+        audio: samples to encode, float32 ``[frames, 320]``.
+        latents: what ``QuantizeProgram`` takes, float32 ``[frames, dimension]``.
+    """
+
+    def __init__(self, codec: Codec, state: State, frames: int, weights: Weights) -> None:
+        check_codec(codec.config)
+        super().__init__(state, frames, weights)
+        audio = self.keep(torch.zeros(frames, HOP))
+        self.audio: npt.NDArray[np.float32] = audio.numpy()
+        self.stage("codec")
+        with self.single_precision():
+            latent = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+        self.latents: npt.NDArray[np.float32] = self.memory_of(latent).numpy().reshape(frames, latent.width)
+        self.complete()
+
+
+class QuantizeProgram(ConsecutiveProgram):
+    """Latents to codes, the second part of ``EncodeProgram``. It has no state.
+
+    Attributes:
+        latents: latents to quantize, float32 ``[frames, dimension]``, which a run changes.
+        codes: their codes, int32 ``[K, frames]``.
+    """
+
+    def __init__(self, codec: Codec, frames: int, weights: Weights) -> None:
+        super().__init__({}, frames, weights)
+        latents = self.keep(torch.zeros(frames, codec.config.dimension))
+        self.latents: npt.NDArray[np.float32] = latents.numpy()
+        codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
+        self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
+        self.stage("codec")
+        with self.single_precision():
+            self._nearest(codec, Signal(k.Rows.of(latents), 1, codec.config.dimension), self.codes)
+        self.complete()
 
 
 class DecodeProgram(ConsecutiveProgram):

@@ -148,6 +148,7 @@ class Worker:
             playing[name] = engine.scheduler.listened
         for finished in self._desk.finished():
             self._finish_prompt(finished)
+        self._desk.give_way(len(self._desk) > 0 and any(e.scheduler.short for e in self.engines.values()))
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
         return min(due, default=None)
 

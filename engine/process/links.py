@@ -25,11 +25,11 @@ class Links:
         lost: links that are full; they get nothing more, and are to be closed.
     """
 
-    def __init__(self, send: Callable[[m.Event], None]) -> None:
-        self._sends: dict[int, Callable[[m.Event], None]] = {0: send}
+    def __init__(self, send: Callable[[m.Event], object]) -> None:
+        self._sends: dict[int, Callable[[m.Event], object]] = {0: send}
         self.lost: set[int] = set()
 
-    def open(self, link: int, send: Callable[[m.Event], None]) -> None:
+    def open(self, link: int, send: Callable[[m.Event], object]) -> None:
         """Send events of a link by ``send``, which raises LinkFullError where the link cannot go on."""
         self._sends[link] = send
 

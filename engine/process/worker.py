@@ -25,6 +25,7 @@ from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.process.commands import MAX_PROMPTS, Worker
+from whispergpt.engine.process.links import Links
 from whispergpt.engine.process.sockets import LinkSockets
 from whispergpt.engine.prompts.desk import PromptDesk
 from whispergpt.engine.streams.capacity import Capacity
@@ -54,7 +55,9 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     except (ModelError, DeviceError) as error:
         send(m.LoadFailed(str(error)))
         return 2
-    capacity = Capacity({name: engine.step_cost() for name, engine in engines.items()}, options.max_load)
+    packing = Links(m.pack_event)
+    costs = {name: engine.step_cost(partial(packing.send_step, name)) for name, engine in engines.items()}
+    capacity = Capacity(costs, options.max_load)
     # Objects that live as long as the process need not be collected: looking through them takes 80 ms.
     gc.collect()
     gc.freeze()

@@ -14,10 +14,12 @@ import numpy.typing as npt
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.config import LIMITS_HZ, NO_LIMIT, SAMPLE_RATE
 
-WINDOW, WINDOW_HOP = 960, 480
-"""Samples of a window (40 ms) and from one to the next."""
+WINDOW_HOP = 480
+WINDOW = 2 * WINDOW_HOP
+"""Samples of a window, 40 ms; the next one begins half a window later."""
 BAND_HZ = 250
 BANDS = SAMPLE_RATE // 2 // BAND_HZ
+_BINS = WINDOW // 2 // BANDS
 LOUDEST = 24
 """Windows of half a second: a band's level is that of its loudest half second."""
 LEVEL_PERCENTILE = 95
@@ -51,9 +53,10 @@ class Bandwidth:
         joined = np.concatenate([self._rest, samples])
         count = max(0, (len(joined) - WINDOW) // WINDOW_HOP + 1)
         if count:
-            windows = np.lib.stride_tricks.sliding_window_view(joined, WINDOW)[::WINDOW_HOP] * _KAISER
-            bins = np.square(np.abs(np.fft.rfft(windows, axis=1)[:, :-1])) * _POWER_SCALE
-            self._powers.append(bins.reshape(count, BANDS, -1).sum(axis=2))
+            hops = joined[: (count + 1) * WINDOW_HOP].reshape(count + 1, WINDOW_HOP)
+            spectrum = np.fft.rfft(np.concatenate([hops[:-1], hops[1:]], axis=1) * _KAISER, axis=1)
+            parts = spectrum.view(np.float64)[:, : 2 * BANDS * _BINS]  # of each bin, real and imaginary
+            self._powers.append(np.square(parts).reshape(count, BANDS, 2 * _BINS).sum(axis=2) * _POWER_SCALE)
         self._rest = joined[count * WINDOW_HOP :]
 
     def limit(self) -> int:

@@ -5,6 +5,10 @@ prompt waits, streams that are well ahead of their listeners are not stepped (`S
 chunk a thread passes to the prompt nearest to its end, so that a long one does not hold a short one up, and a stage is
 kept for it while it needs the stage. Prompts of an owner for whom more was done than for others, by a head start, go
 behind those of others. On a GPU, chunks of several prompts go through a stage together, in the same order.
+
+A prompt that would wait longer than its client's patience is refused when it is committed, or as soon as its wait turns
+out to be longer. While a listener is short of audio no chunk is begun, so that prompts come in at the pace of what
+listeners leave.
 """
 
 from __future__ import annotations
@@ -17,25 +21,21 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
+from typing import NamedTuple
 
 from whispergpt.engine.audio.audio_file import AudioError, Samples
-from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.device import loss_of_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
-from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage, work_together
-from whispergpt.engine.prompts.shares import Shares
-from whispergpt.engine.prompts.speed import Speed
+from whispergpt.engine.prompts.line import THREADS, Arriving, Line
+from whispergpt.engine.prompts.prompt import Prompt, Stage, work_together
 from whispergpt.engine.stream_plan import Snapshot
 
-CHUNK_FRAMES = 16
-"""Frames of one prompt before the next has its turn."""
-THREADS = 2
-BUSY = "The prompts of others take {wait:.1f} s before this one has its turn; try again in a moment."
 UNUSABLE = "The engine could not take this prompt in; try again."
-WAITING_FRAMES = 10 * FRAME_RATE
-"""Frames that a second of waiting counts as, so that no prompt waits for ever."""
+LOOK_SECONDS = 0.1
+"""Seconds from one look at the waits of all prompts to the next."""
+LONGEST_PAUSE_SECONDS = 0.25
+"""Longest time in seconds without a chunk while listeners are short of audio, so that prompts go on, if slowly."""
 LOWER_PRIORITY = 4
 """Steps of ``nice`` of the prompts' threads: with nothing to spare they still get three tenths of a processor."""
 _LOWEST_PRIORITY = 19
@@ -53,23 +53,12 @@ class Finished:
     decoded: bool = False
 
 
-@dataclass
-class _Arriving:
-    prompt_id: int
-    engine: Engine
-    owner: str
-    encoder: PromptEncoder
-    remembered: bool = True
-    committed_at: float | None = None
-    decoded: bool = False
+class Turn(NamedTuple):
+    """A chunk of each of some prompts, at one stage, and when it was begun."""
 
-    def priority(self, now: float, worked: int, beyond: int) -> tuple[bool, int, float]:
-        """Return the sort key of the next turn: committed prompts first, then the owner for whom fewest frames were
-        done ``beyond`` the head start, then the fewest frames ``worked`` on for the owner once this prompt is ready,
-        less a credit for waiting."""
-        waited = 0.0 if self.committed_at is None else now - self.committed_at
-        ready = worked + self.encoder.work_left
-        return self.committed_at is None, beyond, ready - len(Stage) * WAITING_FRAMES * waited
+    prompts: list[Arriving]
+    stage: Stage
+    began: float
 
 
 class PromptDesk:
@@ -78,18 +67,24 @@ class PromptDesk:
     Args:
         cache_bytes: room for prompts that may be sent again.
         notify: called from another thread whenever ``finished`` has something new.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, cache_bytes: int, notify: Callable[[], None] = lambda: None) -> None:
-        self._cache, self._notify = PromptCache(cache_bytes), notify
+    def __init__(
+        self,
+        cache_bytes: int,
+        notify: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache, self._notify, self._clock = PromptCache(cache_bytes), notify, clock
         self._changed = threading.Condition()
-        self._arriving: dict[int, _Arriving] = {}
-        self._shares = Shares()
-        self._speed = Speed()
+        self._line = Line(clock)
+        self._arriving, self._shares = self._line.arriving, self._line.shares
         self._finished: deque[Finished] = deque()
         self._failure: BaseException | None = None
         self._closed = False
         self._busy: set[tuple[Engine, Stage]] = set()
+        self._gives_way, self._begun_at, self._looked_at = False, 0.0, 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"prompts-{number}", daemon=True) for number in range(THREADS)
         ]
@@ -112,9 +107,16 @@ class PromptDesk:
         with self._changed:
             return any(arriving.committed_at is not None for arriving in self._arriving.values())
 
+    def give_way(self, to_listeners: bool) -> None:
+        """Begin no further chunk while listeners are short of audio, for ``LONGEST_PAUSE_SECONDS`` at most."""
+        if to_listeners != self._gives_way:
+            with self._changed:
+                self._gives_way = to_listeners
+                self._changed.notify_all()
+
     def open(self, prompt_id: int, engine: Engine, owner: str, behind: bool = False) -> None:
         """Expect a prompt for the model of ``engine``; ``behind``: whether prompts of other owners go first."""
-        arriving = _Arriving(prompt_id, engine, owner, engine.open_prompt())
+        arriving = Arriving(prompt_id, engine, owner, engine.open_prompt())
         with self._changed:
             self._add(arriving, behind)
 
@@ -124,7 +126,7 @@ class PromptDesk:
         Raises:
             ResumeError: that is not of this model.
         """
-        arriving = _Arriving(prompt_id, engine, owner, engine.resume(snapshot), False, time.monotonic())
+        arriving = Arriving(prompt_id, engine, owner, engine.resume(snapshot), False, self._clock())
         with self._changed:
             self._add(arriving)
             self._changed.notify_all()
@@ -140,10 +142,11 @@ class PromptDesk:
                 self._changed.notify_all()
 
     def commit(self, prompt_id: int, decoded: bool = False, patience: float | None = None) -> None:
-        """Take a prompt for whole, or refuse it where those that go before it take longer than ``patience`` seconds.
+        """Take a prompt for whole, or refuse it.
 
         Args:
             decoded: whether its samples are asked for too.
+            patience: seconds that it may wait for prompts which go before it; None where it waits for ever.
         """
         with self._changed:
             if arriving := self._arriving.get(prompt_id):
@@ -152,11 +155,11 @@ class PromptDesk:
                 except AudioError as error:
                     self._end(arriving, error)
                     return
-                arriving.committed_at, arriving.decoded = time.monotonic(), decoded
+                arriving.committed_at, arriving.decoded, arriving.patience = self._clock(), decoded, patience
                 if known := self._cache.find(_key(arriving)):
                     self._end(arriving, known, known=True)
-                elif patience is not None and (wait := self._wait(arriving)) > patience:
-                    self._end(arriving, AudioError("no_capacity", BUSY.format(wait=wait)))
+                elif (too_long := self._line.too_long(arriving)) is not None:
+                    self._end(arriving, AudioError("no_capacity", too_long))
                 else:
                     self._finish_if_ready(arriving)  # a live one may be read to its end before it is committed
                 self._changed.notify_all()
@@ -200,19 +203,20 @@ class PromptDesk:
             if not isinstance(error, Exception):
                 raise
 
-    def _advance(self, due: list[_Arriving], stage: Stage) -> None:
-        """Work on one chunk of each prompt; an error ends its prompt alone.
+    def _advance(self, due: list[Arriving], stage: Stage, began: float) -> None:
+        """Work on one chunk of each prompt of a turn that ``began`` then; an error ends its prompt alone.
 
         Raises:
             RuntimeError: the device is lost.
         """
-        began, before = time.perf_counter(), sum(one.encoder.passed(stage) for one in due)
+        before = [one.encoder.passed(stage) for one in due]
         failures = _work(due, stage)
         with self._changed:
-            passed = sum(one.encoder.passed(stage) for one in due) - before
-            self._speed.observe(passed, time.perf_counter() - began)
+            passed = sum(one.encoder.passed(stage) for one in due) - sum(before)
+            self._line.speed.observe(passed, self._clock() - began)
             self._busy.remove((due[0].engine, stage))
-            for arriving in due:
+            for arriving, done_before in zip(due, before, strict=True):
+                self._shares.count(arriving.owner, arriving.encoder.passed(stage) - done_before)
                 failure = failures.get(arriving.prompt_id)
                 try:
                     if failure is None:
@@ -223,26 +227,34 @@ class PromptDesk:
                     traceback.print_exception(failure)
                     if arriving.prompt_id in self._arriving:
                         self._end(arriving, AudioError("internal", UNUSABLE))
+            self._refuse_late()
             self._changed.notify_all()
 
-    def _next(self) -> tuple[list[_Arriving], Stage] | None:
-        """Wait for the next turn, and return its prompts and their stage; None once the desk is closed."""
+    def _next(self) -> Turn | None:
+        """Wait for the next turn and return it; None once the desk is closed."""
         with self._changed:
             while not self._closed:
                 if (due := self._due()) is not None:
                     return due
-                self._changed.wait()
+                self._changed.wait(self._pause() or None)
         return None
 
-    def _due(self) -> tuple[list[_Arriving], Stage] | None:
-        """Return the prompt whose turn it is, and its last stage that has a chunk; None if nothing can be worked on.
+    def _pause(self) -> float:
+        """Return the seconds for which no chunk is begun, because listeners go first."""
+        return max(0.0, self._begun_at + LONGEST_PAUSE_SECONDS - self._clock()) if self._gives_way else 0.0
+
+    def _due(self) -> Turn | None:
+        """Return the turn that begins now, of the prompt that is next and its last stage that has a chunk; None if
+        nothing can be worked on.
 
         A stage that a committed prompt still needs is not given to a later prompt: a chunk of that one, begun shortly
         before the committed prompt's next chunk is there, would hold it up. Where the stage takes several prompts at
         once, the next ones in turn that have a chunk for it come with it. The stage is reserved until the chunks are
         done.
         """
-        in_turn, taken = self._in_turn(), set(self._busy)
+        if self._pause() > 0:
+            return None
+        in_turn, taken = self._line.in_turn(), set(self._busy)
         for arriving in in_turn:
             for stage in reversed(Stage):
                 if (arriving.engine, stage) in taken:
@@ -251,64 +263,45 @@ class PromptDesk:
                     due = [o for o in in_turn if o.engine is arriving.engine and o.encoder.can(stage)]
                     due = due[: arriving.encoder.lanes]
                     self._busy.add((arriving.engine, stage))
-                    for one in due:
-                        self._shares.worked[one.owner] += CHUNK_FRAMES
-                    return due, stage
+                    self._begun_at = self._clock()
+                    return Turn(due, stage, self._begun_at)
                 if arriving.encoder.will_need(stage):
                     taken.add((arriving.engine, stage))
         return None
 
-    def _in_turn(self) -> list[_Arriving]:
-        """Return the prompts that may be worked on, the one whose turn it is first.
+    def _refuse_late(self) -> None:
+        """Refuse prompts whose wait has turned out to be too long."""
+        if self._clock() >= self._looked_at + LOOK_SECONDS:
+            self._looked_at = self._clock()
+            for one, reason in self._line.late():
+                self._end(one, AudioError("no_capacity", reason))
 
-        While a committed prompt waits, prompts of owners further beyond the head start are left out: a chunk of them
-        that begins now would hold a stage when the first prompt needs it.
-        """
-        in_turn, beyond = self._ordered()
-        if not in_turn or in_turn[0].committed_at is None:
-            return in_turn
-        least = beyond[in_turn[0].owner]
-        return list(takewhile(lambda one: beyond[one.owner] <= least, in_turn))
-
-    def _ordered(self) -> tuple[list[_Arriving], dict[str, int]]:
-        """Return all prompts in the order of their turns, and how far each owner is beyond the head start."""
-        now, arriving = time.monotonic(), self._arriving.values()
-        committed = [one for one in arriving if one.committed_at is not None]
-        beyond = self._shares.beyond({one.owner for one in arriving}, {one.owner for one in committed or arriving})
-        worked = self._shares.worked
-        return sorted(arriving, key=lambda one: one.priority(now, worked[one.owner], beyond[one.owner])), beyond
-
-    def _wait(self, arriving: _Arriving) -> float:
-        """Return the seconds that a prompt will wait for the ones which go before it, as far as is known."""
-        before = takewhile(lambda one: one is not arriving, self._ordered()[0])
-        return self._speed.seconds(sum(one.encoder.work_left for one in before)) / THREADS
-
-    def _finish_if_ready(self, arriving: _Arriving) -> None:
+    def _finish_if_ready(self, arriving: Arriving) -> None:
         if arriving.encoder.is_ready and arriving.prompt_id in self._arriving:
             prompt = arriving.encoder.result()
             if arriving.remembered:
                 self._cache.add(_key(arriving), prompt)
             self._end(arriving, prompt)
 
-    def _add(self, arriving: _Arriving, behind: bool = False) -> None:
+    def _add(self, arriving: Arriving, behind: bool = False) -> None:
         """Expect a prompt."""
         self._shares.enter(arriving.owner, {other.owner for other in self._arriving.values()}, behind)
         self._arriving[arriving.prompt_id] = arriving
 
-    def _end(self, arriving: _Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
+    def _end(self, arriving: Arriving, outcome: Prompt | AudioError, known: bool = False) -> None:
         del self._arriving[arriving.prompt_id]
         self._shares.leave(arriving.owner)
         self._finished.append(Finished(arriving.prompt_id, arriving.engine, outcome, known, arriving.decoded))
         self._notify()
 
 
-def _work(due: list[_Arriving], stage: Stage) -> dict[int, Exception]:
+def _work(due: list[Arriving], stage: Stage) -> dict[int, Exception]:
     """Work on one chunk of each prompt, and return errors by prompt; after a common error each is tried alone."""
     try:
         if len(due) == 1:
-            due[0].encoder.work(stage, CHUNK_FRAMES)
+            due[0].encoder.work(stage, due[0].most_frames)
         else:
-            work_together([arriving.encoder for arriving in due], stage, CHUNK_FRAMES)
+            work_together([one.encoder for one in due], stage, max(one.most_frames for one in due))
     except Exception as error:
         if loss_of_device(error):
             raise
@@ -318,7 +311,7 @@ def _work(due: list[_Arriving], stage: Stage) -> dict[int, Exception]:
     return {}
 
 
-def _key(arriving: _Arriving) -> PromptKey:
+def _key(arriving: Arriving) -> PromptKey:
     return PromptKey(arriving.engine.model.id, arriving.owner, arriving.encoder.digest)
 
 

@@ -158,10 +158,9 @@ class PromptEncoder:
         """Return the SHA-256 of all samples so far."""
         return self._hash.digest()
 
-    @property
-    def frames_left(self) -> int:
-        """Return the frames that came and have not passed all stages."""
-        return self._received // HOP - self._done[Stage.READ]
+    def left(self, stage: Stage) -> int:
+        """Return the frames that came and have not passed a stage."""
+        return self._received // HOP - self._done[stage]
 
     @property
     def work_left(self) -> int:
@@ -183,7 +182,7 @@ class PromptEncoder:
 
     def will_need(self, stage: Stage) -> bool:
         """Return whether frames of a committed prompt are still to pass a stage."""
-        return self._committed and self._done[stage] < self._received // HOP
+        return self._committed and self.left(stage) > 0
 
     @property
     def lanes(self) -> int:
@@ -197,7 +196,7 @@ class PromptEncoder:
     @property
     def is_ready(self) -> bool:
         """Return whether a committed prompt has passed all stages."""
-        return self._committed and not self.frames_left
+        return self._committed and not self.left(Stage.READ)
 
     def result(self) -> Prompt:
         """Return the prompt, once it is ready, with a state that is complete on the device."""
@@ -238,19 +237,19 @@ class PromptEncoder:
             self._waiting = [self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)]
             return self._waiting[0][: frames * HOP]
 
-    def _take_codes(self, codes: Tensor) -> None:
+    def _take_encoded(self, encoded: Tensor) -> None:
         """Note that the first samples were encoded."""
-        count = codes.shape[1] * HOP
+        count = encoded.shape[1] * HOP
         with self._lock:
             samples, self._waiting[0] = self._waiting[0][:count], self._waiting[0][count:]
             self._waiting_samples -= count
         if self._bandwidth is not None:
             self._to_measure.append(samples)
-        self._encoded.append(codes)
-        self._done[Stage.ENCODE] += codes.shape[1]
+        self._encoded.append(encoded)
+        self._done[Stage.ENCODE] += encoded.shape[1]
 
     def _take_sound(self, heard: Heard) -> None:
-        """Note that the first codes were decoded."""
+        """Note that the first encoded chunk was decoded."""
         self._encoded.popleft()
         if self._bandwidth is not None:
             self._bandwidth.push(self._to_measure.popleft())
@@ -275,8 +274,8 @@ def work_together(prompts: Sequence[PromptEncoder], stage: Stage, most: int | No
         match stage:
             case Stage.ENCODE:
                 encoded = path.encode([(prompt._state, prompt._next_samples(most)) for prompt in prompts])
-                for prompt, codes in zip(prompts, encoded, strict=True):
-                    prompt._take_codes(codes)
+                for prompt, found in zip(prompts, encoded, strict=True):
+                    prompt._take_encoded(found)
             case Stage.DECODE:
                 decoded = path.decode([(prompt._state, prompt._encoded[0]) for prompt in prompts])
                 for prompt, heard in zip(prompts, decoded, strict=True):

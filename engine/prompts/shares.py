@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.prompts.prompt import Stage
@@ -19,11 +19,15 @@ each head start gets half of the time, and no more."""
 class Shares:
     """Counts of work by owner, from the owner's first prompt until it has been away.
 
+    Args:
+        clock: seconds, monotonic.
+
     Attributes:
         worked: frames that were worked on for each owner, each counted once a stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.worked: dict[str, int] = {}
         self._left_at: dict[str, float] = {}
 
@@ -35,7 +39,7 @@ class Shares:
             here: owners of other prompts that are on their way in.
             behind: whether more is done for the owner than prompts, which counts as two head starts.
         """
-        now = time.monotonic()
+        now = self._clock()
         self._left_at = {
             one: left for one, left in self._left_at.items() if one not in here and now - left < AWAY_SECONDS
         }
@@ -47,9 +51,14 @@ class Shares:
         if behind:
             self.worked[owner] = max(self.worked[owner], 2 * HEAD_START_FRAMES)
 
+    def count(self, owner: str, frames: int) -> None:
+        """Count frames that have passed a stage; those of an owner who is away by now are not counted."""
+        if owner in self.worked:
+            self.worked[owner] += frames
+
     def leave(self, owner: str) -> None:
         """Note that a prompt of the owner has ended; it may have others."""
-        self._left_at[owner] = time.monotonic()
+        self._left_at[owner] = self._clock()
 
     def beyond(self, owners: Collection[str], waiting: Collection[str]) -> dict[str, int]:
         """Return how far each owner is beyond the head start over the one of those ``waiting`` for whom least was

@@ -1,7 +1,9 @@
 """Capacity: the real-time streams that the machine can play. Every model's step has to fit into a frame's time.
 
-The time of a step is measured at start for one stream, for two, for four, … and corrected by every later step:
-prompts, another program or heat slow the machine down, and leave less room for new streams.
+The time of a step, with its message to the server, is measured at start for 1, 4, 16, … streams at the pace of
+playback, and corrected by every later step: prompts, another program or heat slow the machine down, and leave less room
+for new streams. A step has a fixed cost, which is large beside that of few streams: it is part of what was measured, or
+steps of few would make those of many look slow.
 
 The correction is the time that the last steps took over the time expected, not the mean of their ratios: an interrupted
 step of one stream takes five times as long, and says almost nothing of a step of forty.

@@ -39,6 +39,8 @@ GRAIN_SECONDS = 0.001
 """Resolution of sleep in seconds: shorter waits are skipped."""
 SAFE_LEAD_SECONDS = 0.5
 """Lead in seconds below which a stream goes before those with more, and before all ``fast`` ones."""
+SHORT_OF_LEAD_SECONDS = 0.25
+"""Lead in seconds below which a stream is short of audio: prompts give way to it."""
 CATCH_UP = 2
 """Frames in a frame's time for a new stream with a safe lead, so that it leaves the rest of the time to others."""
 FEW = 4
@@ -208,6 +210,13 @@ class Scheduler:
         if few == 0:
             return np.flatnonzero(due)
         return np.flatnonzero(urgent if few * FEW <= self.active else listened)
+
+    @property
+    def short(self) -> bool:
+        """Return whether a real-time stream that can be stepped is short of audio."""
+        waits, lead = self._due_in(self._clock())
+        listened = self.columns.real_time[: self._used] & (waits < inf)
+        return bool((listened & (lead < SHORT_OF_LEAD_SECONDS)).any())
 
     def runnable(self) -> list[Stream]:
         """Return the streams that get their next frame now, in slot order; none where none is due."""

@@ -144,6 +144,9 @@ def test_a_prompt_in_pieces_is_the_whole_prompt(pad_mode: str) -> None:
     assert whole.frames == FRAMES and (whole.codes == parts.codes).all() and (whole.decoded == parts.decoded).all()
     one, other = leaves(whole.state), leaves(parts.state)
     assert all(torch.equal(one[key], other[key]) for key in one)
+    if pad_mode == "constant":
+        with torch.inference_mode():
+            assert (through_kernels(step, (FRAMES,))[0] == whole.codes.numpy()).all(), "in one program and in two"
 
 
 def test_kernels_are_found_for_a_codec_that_mirrors_its_first_frames() -> None:

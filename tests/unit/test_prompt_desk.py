@@ -22,6 +22,7 @@ from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.prompts.cache import PromptCache, PromptKey
 from whispergpt.engine.prompts.desk import Finished, PromptDesk
+from whispergpt.engine.prompts.line import LATE_SECONDS
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder, Stage
 from whispergpt.engine.prompts.shares import AWAY_SECONDS, HEAD_START_FRAMES
 
@@ -274,7 +275,9 @@ def test_prompts_of_an_owner_with_other_work_go_behind(desk: Desk, engine: Engin
         desk.desk.commit(1)
         desk.send(2, engine, noise(3, seed=2), "bob")
         desk.desk.open(3, engine, "hog", behind=True)
-        assert [arriving.prompt_id for arriving in desk.desk._in_turn()] == [2], "the others are left out meanwhile"
+        assert [arriving.prompt_id for arriving in desk.desk._line.in_turn()] == [2], (
+            "the others are left out meanwhile"
+        )
     assert [finished.prompt_id for finished in desk.wait(2)] == [2, 1]
 
 
@@ -290,6 +293,49 @@ def test_who_has_no_patience_is_refused_at_once_where_others_go_first(desk: Desk
     assert sorted(finished.prompt_id for finished in desk.wait(2)) == [2, 4]
 
 
+def test_who_would_have_one_of_its_owner_wait_too_long_is_refused(desk: Desk, engine: Engine) -> None:
+    """A shorter prompt goes first, so that each more delays the long one; another owner's is not refused for it."""
+    with desk.desk._changed:  # nothing is worked on meanwhile
+        desk.desk._line.speed.observe(len(Stage) * 75, 2.0)  # a second of a prompt takes two of a thread
+        desk.send(1, engine, noise(20, seed=1), "ann", patience=2.5)
+        for number in (2, 3, 4):
+            desk.send(number, engine, noise(1, seed=number), "ann", patience=2.5)
+        desk.send(5, engine, noise(1, seed=5), "bob", patience=2.5)
+        (refused,) = desk.desk.finished()
+    assert refused.prompt_id == 4 and isinstance(refused.outcome, AudioError)
+    assert refused.outcome.code == "no_capacity" and "came before" in str(refused.outcome)
+    assert {finished.prompt_id for finished in desk.wait(4)} == {1, 2, 3, 5}
+
+
+def test_who_waits_far_longer_than_foreseen_is_refused(desk: Desk, engine: Engine) -> None:
+    with desk.desk._changed:  # nothing is worked on meanwhile
+        for number, patience in ((1, 2.0), (2, None)):
+            desk.send(number, engine, noise(1, seed=number), patience=patience)
+        desk.desk._refuse_late()
+        assert not desk.desk.finished()
+        for arriving in desk.desk._arriving.values():
+            assert arriving.committed_at is not None
+            arriving.committed_at -= 2.0 + LATE_SECONDS
+        desk.desk._looked_at = 0.0
+        desk.desk._refuse_late()
+        (refused,) = desk.desk.finished()
+    assert refused.prompt_id == 1 and isinstance(refused.outcome, AudioError)
+    assert isinstance(desk.wait()[0].outcome, Prompt), "the other one has all time"
+
+
+def test_prompts_give_way_to_listeners_for_a_while(desk: Desk, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whispergpt.engine.prompts.desk.LONGEST_PAUSE_SECONDS", 1e9)
+    desk.desk.give_way(True)
+    desk.send(1, engine, noise(1, seed=1))
+    assert not desk.rung.wait(0.3), "no chunk is begun"
+    desk.desk.give_way(False)
+    assert isinstance(desk.wait()[0].outcome, Prompt)
+    desk.desk.give_way(True)
+    monkeypatch.setattr("whispergpt.engine.prompts.desk.LONGEST_PAUSE_SECONDS", 0.01)
+    desk.send(2, engine, noise(1, seed=2))
+    assert isinstance(desk.wait()[0].outcome, Prompt), "a prompt goes on, if slowly"
+
+
 def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Engine) -> None:
     """Also where nothing was done for its owner: beside it, long prompts of others would go before short ones."""
     with desk.desk._changed:  # nothing is worked on meanwhile
@@ -298,7 +344,7 @@ def test_a_prompt_that_is_not_committed_changes_no_order(desk: Desk, engine: Eng
         desk.desk._shares.worked |= {"hog": 10_000, "bob": 10_000 + HEAD_START_FRAMES // 2}
         desk.send(4, engine, noise(30, seed=1), "hog")
         desk.send(5, engine, noise(2, seed=2), "bob")
-        assert desk.desk._in_turn()[0].prompt_id == 5
+        assert desk.desk._line.in_turn()[0].prompt_id == 5
 
 
 def test_who_comes_has_a_head_start_and_who_pauses_briefly_stays_where_it_was(desk: Desk, engine: Engine) -> None:

@@ -9,7 +9,14 @@ import pytest
 
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
-from whispergpt.engine.streams.scheduler import LEAD_FRAMES, SAFE_LEAD_SECONDS, SHORT_LEAD_SECONDS, Scheduler, Stream
+from whispergpt.engine.streams.scheduler import (
+    LEAD_FRAMES,
+    SAFE_LEAD_SECONDS,
+    SHORT_LEAD_SECONDS,
+    SHORT_OF_LEAD_SECONDS,
+    Scheduler,
+    Stream,
+)
 
 SAMPLING = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -149,6 +156,30 @@ def test_who_is_well_ahead_waits_for_prompts(clock: Clock) -> None:
     scheduler.add(fast)
     scheduler.prompts_wait = True
     assert [2] in simulate(scheduler, clock, 0.2, lambda n: 0.001), "others take what is left"
+
+
+def test_a_listener_is_short_until_it_has_some_lead(clock: Clock) -> None:
+    """One that is held, or whose reader is behind, waits for nothing, and ``fast`` streams have no listener."""
+    scheduler = Scheduler(3, clock)
+    scheduler.add(stream(1, None))
+    play(scheduler)
+    assert not scheduler.short
+    one = stream(2, None, "realtime")
+    scheduler.add(one)
+    play(scheduler)
+    assert scheduler.short
+    scheduler.hold(one, True)
+    assert not scheduler.short
+    scheduler.hold(one, False)
+    while one.lead(clock.now) < SHORT_OF_LEAD_SECONDS:
+        assert scheduler.short
+        play(scheduler)
+    assert not scheduler.short
+    scheduler.add(stream(3, None, "realtime", credit=2))
+    play(scheduler)
+    assert scheduler.short
+    play(scheduler)
+    assert not scheduler.short, "it has no credit left"
 
 
 def test_who_is_safe_catches_up_at_twice_the_pace_of_playback(clock: Clock) -> None:

@@ -210,6 +210,21 @@ def test_a_stream_goes_on_while_a_prompt_is_encoded(peer: Peer) -> None:
     assert 5 < frames < turns
 
 
+def test_prompts_give_way_to_a_listener_who_is_short_of_audio(peer: Peer) -> None:
+    peer.prompt(1)
+    peer.tell(m.StartStream(71, 1, StreamPlan(SAMPLING, None, "realtime")))
+    peer.turn()
+    assert not peer.desk._gives_way, "there is no prompt"
+    peer.tell(m.OpenPrompt(2, "speech"))
+    peer.turn()
+    assert peer.desk._gives_way
+    for _ in range(1000):
+        peer.turn()
+        if not peer.desk._gives_way:
+            break
+    assert not peer.desk._gives_way, "it has some lead"
+
+
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """Yield the address of a socket in a new folder; the path of ``tmp_path`` may be too long for a socket."""
