@@ -7,6 +7,9 @@ PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet 
 PINS := pyproject.toml setup.py constraints.txt clients/python/pyproject.toml
 IMAGE ?= whispergpt:local
 
+# Tests start hundreds of processes that import the same modules, which would be compiled in each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lowest measures peers lint gpu-check gpu docs docs-serve pictures web serve image lock clean
 

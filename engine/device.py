@@ -1,6 +1,6 @@
 """Devices by their names on the command line.
 
-``python -m whispergpt.engine.device`` prints the number of CUDA devices that torch can use, and torch's version.
+As a process of ``engine.child``, the module prints the number of CUDA devices that torch can use, and torch's version.
 """
 
 from __future__ import annotations
@@ -113,5 +113,7 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the number of CUDA devices and torch's version; returns the exit status."""
     sys.stdout.write(f"{torch.cuda.device_count()} {torch.__version__}\n")
+    return 0

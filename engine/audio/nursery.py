@@ -21,26 +21,9 @@ import msgspec
 import numpy as np
 import soundfile
 
-from whispergpt.engine.audio import ffmpeg  # noqa: F401 - loaded here, once
+from whispergpt.engine.audio import ffmpeg, wire  # noqa: F401 - ffmpeg is loaded here, once
 from whispergpt.engine.audio.audio_file import AudioError, Memory, cut_prompt, read_audio
 from whispergpt.engine.audio.confinement import SOCKET_FD, confine
-from whispergpt.engine.audio.wire import (
-    ANSWER,
-    ASK,
-    CONFINED,
-    DONE,
-    END,
-    FAILED,
-    FORK,
-    NOT_READY,
-    NOT_YET,
-    REFUSED,
-    SAMPLES,
-    TOLD,
-    UNCONFINED,
-    UPLOAD,
-    Refusal,
-)
 
 NICENESS = 3
 """Decoders give way to the frame step, since listeners wait for it: beside it, they get a third of a processor."""
@@ -56,7 +39,7 @@ def main(arguments: list[str]) -> int:
     gc.freeze()
     null = os.open(os.devnull, os.O_RDWR)
     with socket.socket(fileno=fd) as control:
-        control.sendall(TOLD.pack(0, _try_filter()))
+        control.sendall(wire.TOLD.pack(0, _try_filter()))
         decoders: set[int] = set()
         try:
             while _serve(control, decoders, null, sample, cpu_seconds, memory_bytes):
@@ -72,11 +55,11 @@ def _serve(
 ) -> bool:
     """Do what the server asks next; return False once it is gone."""
     request, fds = _receive(control)
-    if len(request) < ASK.size:
+    if len(request) < wire.ASK.size:
         return False
-    what, pid = ASK.unpack(request)
+    what, pid = wire.ASK.unpack(request)
     status = 0
-    if what == FORK:
+    if what == wire.FORK:
         parent = os.getpid()
         try:
             if not fds:
@@ -85,16 +68,16 @@ def _serve(
             decoders.add(pid)
         except OSError as error:  # no room for another process now; running decoders continue
             pid, status = -1, error.errno or errno.EAGAIN
-    elif what == END and pid in decoders:
+    elif what == wire.END and pid in decoders:
         os.kill(pid, signal.SIGKILL)
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:  # freeing its memory takes a while, and other requests must not wait
-            pid = NOT_YET
+            pid = wire.NOT_YET
         else:
             decoders.discard(pid)
     for fd in fds:
         os.close(fd)
-    control.sendall(TOLD.pack(pid, status))
+    control.sendall(wire.TOLD.pack(pid, status))
     return True
 
 
@@ -107,7 +90,7 @@ def _fork(work: Callable[[], int]) -> int:
         OSError: the system has no room for a process.
     """
     parent = os.getpid()
-    status = NOT_READY
+    status = wire.NOT_READY
     try:
         pid = os.fork()
         if pid == 0:
@@ -120,9 +103,9 @@ def _fork(work: Callable[[], int]) -> int:
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     try:
-        request, ancillary, _, _ = control.recvmsg(ASK.size, socket.CMSG_SPACE(array.array("i").itemsize))
-        if 0 < len(request) < ASK.size:
-            request += control.recv(ASK.size - len(request), socket.MSG_WAITALL)
+        request, ancillary, _, _ = control.recvmsg(wire.ASK.size, socket.CMSG_SPACE(array.array("i").itemsize))
+        if 0 < len(request) < wire.ASK.size:
+            request += control.recv(wire.ASK.size - len(request), socket.MSG_WAITALL)
     except OSError:
         return b"", []
     fds = array.array("i")
@@ -144,35 +127,35 @@ def _become_decoder(fd: int, null: int, sample: bytes, parent: int, cpu_seconds:
     try:
         _decode_one(connection)
     except Exception:  # the exit status tells the server
-        return FAILED
-    return DONE
+        return wire.FAILED
+    return wire.DONE
 
 
 def _decode_one(connection: socket.socket) -> None:
     try:
         samples = cut_prompt(read_audio(_upload(connection)))
-        kind, answer = SAMPLES, samples.astype("<f4", copy=False).data.cast("B")
+        kind, answer = wire.SAMPLES, samples.astype("<f4", copy=False).data.cast("B")
     except AudioError as error:
-        kind, answer = REFUSED, memoryview(msgspec.json.encode(Refusal(error.code, str(error))))
+        kind, answer = wire.REFUSED, memoryview(msgspec.json.encode(wire.Refusal(error.code, str(error))))
     except MemoryError:
         told = "The file takes more memory to decode than a prompt may have."
-        kind, answer = REFUSED, memoryview(msgspec.json.encode(Refusal("undecodable", told)))
-    connection.sendall(ANSWER.pack(kind, answer.nbytes))
+        kind, answer = wire.REFUSED, memoryview(msgspec.json.encode(wire.Refusal("undecodable", told)))
+    connection.sendall(wire.ANSWER.pack(kind, answer.nbytes))
     connection.sendall(answer)
 
 
 def _upload(connection: socket.socket) -> Memory:
-    header = connection.recv(UPLOAD.size, socket.MSG_WAITALL)
-    if len(header) < UPLOAD.size:
-        os._exit(DONE)  # the server no longer needs this decoder
-    (size,) = UPLOAD.unpack(header)
+    header = connection.recv(wire.UPLOAD.size, socket.MSG_WAITALL)
+    if len(header) < wire.UPLOAD.size:
+        os._exit(wire.DONE)  # the server no longer needs this decoder
+    (size,) = wire.UPLOAD.unpack(header)
     memory = Memory(bytes(size))
     with memory.getbuffer() as view:
         read = 0
         while read < size:
             count = connection.recv_into(view[read:])
             if not count:
-                os._exit(DONE)
+                os._exit(wire.DONE)
             read += count
     return memory
 
@@ -197,7 +180,7 @@ def _try_filter() -> int:
     parent = os.getpid()
     pid = _fork(lambda: 0 if confine(parent, 1, 0) else 1)
     _, status = os.waitpid(pid, 0)
-    return CONFINED if status == 0 else UNCONFINED
+    return wire.CONFINED if status == 0 else wire.UNCONFINED
 
 
 if __name__ == "__main__":

@@ -14,19 +14,9 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
+from whispergpt.engine.audio import wire
 from whispergpt.engine.audio.limits import MIN_PROMPT_SECONDS, AudioError
 from whispergpt.engine.audio.resampler import LARGEST_SAMPLE
-from whispergpt.engine.audio.wire import (
-    ANSWER,
-    DONE,
-    MOST_REFUSAL_BYTES,
-    MOST_SAMPLE_BYTES,
-    NOT_READY,
-    REFUSED,
-    SAMPLES,
-    UPLOAD,
-    Refusal,
-)
 from whispergpt.engine.config import HOP, SAMPLE_RATE
 from whispergpt.server.decoding.nursery import Nursery, NurseryError
 
@@ -40,7 +30,7 @@ _CODES = frozenset(
 )
 _LONGEST_MESSAGE = 400
 _UNKNOWN = "unknown"
-_BLAMELESS = frozenset((_UNKNOWN, "SIGKILL", "SIGTERM", "SIGHUP", f"status {DONE}", f"status {NOT_READY}"))
+_BLAMELESS = frozenset((_UNKNOWN, "SIGKILL", "SIGTERM", "SIGHUP", f"status {wire.DONE}", f"status {wire.NOT_READY}"))
 """Ways to end that an upload does not cause: the decoder was killed from outside, or was never ready."""
 _FRAME_BYTES = HOP * 4
 _LEAST_SAMPLE_BYTES = int(MIN_PROMPT_SECONDS * SAMPLE_RATE) // HOP * _FRAME_BYTES
@@ -109,14 +99,14 @@ class Decoder:
         size, pieces = _open(upload)
         # A decoder that refuses early does not read on, but its answer is there.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._connection.sendall(UPLOAD.pack(size))
+            self._connection.sendall(wire.UPLOAD.pack(size))
             for piece in pieces:
                 self._connection.sendall(piece)
         try:
             kind, answer = self._answer()
         except ConnectionResetError:
             raise DecoderDied("it ended while it answered") from None
-        if kind == REFUSED:
+        if kind == wire.REFUSED:
             raise _refusal(answer)
         samples = np.frombuffer(answer, np.float32)
         if not (np.abs(samples) <= LARGEST_SAMPLE).all():
@@ -163,14 +153,14 @@ class Decoder:
             yield not self._ends and not self.outlived
 
     def _answer(self) -> tuple[int, bytes]:
-        header = self._connection.recv(ANSWER.size, socket.MSG_WAITALL)
-        if len(header) < ANSWER.size:
+        header = self._connection.recv(wire.ANSWER.size, socket.MSG_WAITALL)
+        if len(header) < wire.ANSWER.size:
             raise DecoderDied("it ended without an answer")
-        kind, size = ANSWER.unpack(header)
-        if kind == SAMPLES:
-            believed = _LEAST_SAMPLE_BYTES <= size <= MOST_SAMPLE_BYTES and size % _FRAME_BYTES == 0
+        kind, size = wire.ANSWER.unpack(header)
+        if kind == wire.SAMPLES:
+            believed = _LEAST_SAMPLE_BYTES <= size <= wire.MOST_SAMPLE_BYTES and size % _FRAME_BYTES == 0
         else:
-            believed = kind == REFUSED and size <= MOST_REFUSAL_BYTES
+            believed = kind == wire.REFUSED and size <= wire.MOST_REFUSAL_BYTES
         if not believed:
             raise DecoderLost("its answer is none")
         # Received straight into the bytes that go to the engine.
@@ -192,7 +182,7 @@ def _named(status: int | None) -> str:
 
 def _refusal(answer: bytes) -> AudioError:
     try:
-        refusal = msgspec.json.decode(answer, type=Refusal)
+        refusal = msgspec.json.decode(answer, type=wire.Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise DecoderLost("its refusal is none") from None
     if refusal.code not in _CODES or not refusal.message.isprintable() or len(refusal.message) > _LONGEST_MESSAGE:

@@ -13,19 +13,7 @@ from whispergpt.server.admission.admission import Admission, UploadMeter
 from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation, PlayAddresses
 from whispergpt.server.settings import Settings
-from whispergpt.server.workers.messages import (
-    AddressFound,
-    AddressMade,
-    Answer,
-    Answered,
-    Asked,
-    HeldForm,
-    HoldAddress,
-    LookAddress,
-    Question,
-    Refusal,
-    TakeAddress,
-)
+from whispergpt.server.workers import messages as m
 
 
 @dataclass(frozen=True)
@@ -36,7 +24,7 @@ class Accounts:
     guard: Guard
     admission: Admission
 
-    def count(self, held: HeldForm, decoded: bytes) -> HeldContinuation:
+    def count(self, held: m.HeldForm, decoded: bytes) -> HeldContinuation:
         """Count a continuation that another process counted until now; its ``cleanup`` gives all back."""
         known, cleanup = self.known(held), ExitStack()
         known.caller.reconnect()
@@ -46,14 +34,14 @@ class Accounts:
         cleanup.callback(meter.release)
         return HeldContinuation(known.form, known.caller, decoded, meter, cleanup)
 
-    def known(self, held: HeldForm) -> KnownContinuation:
+    def known(self, held: m.HeldForm) -> KnownContinuation:
         """Return the continuation of an address, which this process does not count."""
         return KnownContinuation(held.form, self.guard.caller_with(held.identity))
 
 
-def form_of(known: KnownContinuation) -> HeldForm:
+def form_of(known: KnownContinuation) -> m.HeldForm:
     """Return the message for what an address plays."""
-    return HeldForm(known.caller.identity, known.form)
+    return m.HeldForm(known.caller.identity, known.form)
 
 
 class AddressKeeper:
@@ -63,25 +51,25 @@ class AddressKeeper:
         self._accounts = accounts
         self._addresses = PlayAddresses(accounts.settings.token_seconds, accounts.settings.max_requests)
 
-    async def answer(self, question: Question) -> Answer:
+    async def answer(self, question: m.Question) -> m.Answer:
         """Return the answer to a front end's question."""
         try:
             match question:
-                case HoldAddress():
+                case m.HoldAddress():
                     return await self._hold(question)
-                case LookAddress():
-                    return AddressFound(form_of(await self._addresses.look(question.token)))
-                case TakeAddress():
+                case m.LookAddress():
+                    return m.AddressFound(form_of(await self._addresses.look(question.token)))
+                case m.TakeAddress():
                     held = await self._addresses.take(question.token)
                     held.cleanup.close()
-                    return AddressFound(form_of(held), held.take_decoded())
+                    return m.AddressFound(form_of(held), held.take_decoded())
         except ApiError as error:
-            return Refusal.of(error)
+            return m.Refusal.of(error)
 
-    async def _hold(self, question: HoldAddress) -> AddressMade:
+    async def _hold(self, question: m.HoldAddress) -> m.AddressMade:
         held = self._accounts.count(question.held, question.decoded)
         try:
-            return AddressMade(await self._addresses.hold(held))
+            return m.AddressMade(await self._addresses.hold(held))
         except ApiError:
             held.cleanup.close()
             raise
@@ -97,38 +85,38 @@ class HubAddresses:
         seconds: as in ``Addresses``.
     """
 
-    def __init__(self, accounts: Accounts, post: Callable[[Asked], None]) -> None:
+    def __init__(self, accounts: Accounts, post: Callable[[m.Asked], None]) -> None:
         self.seconds = accounts.settings.token_seconds
         self._accounts, self._post = accounts, post
         self._ids = itertools.count()
-        self._questions: dict[int, asyncio.Future[Answer]] = {}
+        self._questions: dict[int, asyncio.Future[m.Answer]] = {}
 
     async def hold(self, held: HeldContinuation) -> str:
         held.cleanup.close()  # the hub counts it from now on
-        answer = await self._ask(HoldAddress(form_of(held), held.take_decoded()))
-        if not isinstance(answer, AddressMade):
+        answer = await self._ask(m.HoldAddress(form_of(held), held.take_decoded()))
+        if not isinstance(answer, m.AddressMade):
             raise internal()
         return answer.token
 
     async def look(self, token: str) -> KnownContinuation:
-        return self._accounts.known((await self._find(LookAddress(token))).held)
+        return self._accounts.known((await self._find(m.LookAddress(token))).held)
 
     async def take(self, token: str) -> HeldContinuation:
-        found = await self._find(TakeAddress(token))
+        found = await self._find(m.TakeAddress(token))
         return self._accounts.count(found.held, found.decoded)
 
-    def answered(self, message: Answered) -> None:
+    def answered(self, message: m.Answered) -> None:
         """Take an answer of the hub."""
         if (asked := self._questions.pop(message.question, None)) and not asked.done():
             asked.set_result(message.answer)
 
-    async def _find(self, question: LookAddress | TakeAddress) -> AddressFound:
+    async def _find(self, question: m.LookAddress | m.TakeAddress) -> m.AddressFound:
         answer = await self._ask(question)
-        if not isinstance(answer, AddressFound):
+        if not isinstance(answer, m.AddressFound):
             raise internal()
         return answer
 
-    async def _ask(self, question: Question) -> Answer:
+    async def _ask(self, question: m.Question) -> m.Answer:
         """Return the hub's answer.
 
         Raises:
@@ -136,8 +124,8 @@ class HubAddresses:
         """
         number = next(self._ids)
         self._questions[number] = asyncio.get_running_loop().create_future()
-        self._post(Asked(number, question))
+        self._post(m.Asked(number, question))
         answer = await self._questions[number]
-        if isinstance(answer, Refusal):
+        if isinstance(answer, m.Refusal):
             raise answer.error()
         return answer

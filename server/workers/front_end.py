@@ -29,22 +29,10 @@ from whispergpt.server.serve_error import ServeError
 from whispergpt.server.services import Shared
 from whispergpt.server.serving import make_server, settle
 from whispergpt.server.settings import Settings
+from whispergpt.server.workers import messages as m
 from whispergpt.server.workers.addresses import Accounts, HubAddresses
 from whispergpt.server.workers.board import Board
 from whispergpt.server.workers.feed_relay import FeedRelay
-from whispergpt.server.workers.messages import (
-    Answered,
-    Beat,
-    Channel,
-    Drain,
-    EngineDown,
-    EngineUp,
-    Leave,
-    Leaving,
-    LinkBound,
-    Part,
-    Serving,
-)
 from whispergpt.server.workers.stream_rows import FreeRows, StreamRows
 
 log = logs.get("server.front_end")
@@ -66,7 +54,7 @@ class FrontEnd:
         ServeError: the settings cannot be used.
     """
 
-    def __init__(self, part: Part, settings: Settings, channel: Channel, port: socket.socket) -> None:
+    def __init__(self, part: m.Part, settings: Settings, channel: m.Channel, port: socket.socket) -> None:
         self._channel, self._port, self._in_place = channel, port, part.begun
         self._board = Board(part.board, part.lanes, part.lane)
         self._seconds = self._board.number("processor seconds")
@@ -114,16 +102,16 @@ class FrontEnd:
         """Do what the hub says; without it, end at once."""
         while (message := await self._channel.receive()) is not None:
             match message:
-                case EngineUp():
+                case m.EngineUp():
                     device = EngineDevice(message.device, message.number, message.engines, message.sharing)
                     self._engines.follow(device, message.pid, partial(self._say_bound, message.number, message.run))
-                case EngineDown():
+                case m.EngineDown():
                     self._engines.lose(message.number, message.how)
-                case Drain():
+                case m.Drain():
                     self._server.drain("the hub's")
-                case Leave():
+                case m.Leave():
                     self._server.leave()
-                case Answered():
+                case m.Answered():
                     addresses = self._services.addresses
                     assert isinstance(addresses, HubAddresses)
                     addresses.answered(message)
@@ -133,23 +121,23 @@ class FrontEnd:
         os._exit(1)
 
     def _say_bound(self, number: int, run: int, endpoint: str) -> None:
-        self._channel.post(LinkBound(number, run, endpoint))
+        self._channel.post(m.LinkBound(number, run, endpoint))
 
     def _say_leaving(self, signal: str) -> None:
         log.info("leaving", signal=signal)
-        self._channel.post(Leaving())  # the hub says when
+        self._channel.post(m.Leaving())  # the hub says when
 
     async def _say_serving(self) -> None:
         await self._engines.first_ready.wait()
         await self._server.listening.wait()
         settle()
-        self._channel.post(Serving())
+        self._channel.post(m.Serving())
 
     async def _beat(self) -> None:
         while True:
             self._seconds.part = time.process_time()
             self._lead.part = self._services.playing.least_lead()
-            self._channel.post(Beat())
+            self._channel.post(m.Beat())
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _relay_feeds(self) -> None:
@@ -172,11 +160,11 @@ class FrontEnd:
 
 
 async def _serve(descriptor: int) -> None:
-    channel = await Channel.open(socket.socket(fileno=descriptor), "front end")
+    channel = await m.Channel.open(socket.socket(fileno=descriptor), "front end")
     part = await channel.receive()
     if part is None:
         return
-    assert isinstance(part, Part)
+    assert isinstance(part, m.Part)
     for own in (descriptor, part.board):
         os.set_inheritable(own, False)  # decoders have no business with them
     settings = Settings(**part.settings)

@@ -19,22 +19,10 @@ from whispergpt.server.link.supervisor import pause_after
 from whispergpt.server.listener import FLUSH_SECONDS
 from whispergpt.server.observe import logs
 from whispergpt.server.settings import Settings
+from whispergpt.server.workers import messages as m
 from whispergpt.server.workers.addresses import AddressKeeper
 from whispergpt.server.workers.board import Board
 from whispergpt.server.workers.front_end_process import FrontEndProcess
-from whispergpt.server.workers.messages import (
-    Answered,
-    Asked,
-    Beat,
-    Drain,
-    EngineDown,
-    EngineUp,
-    Leave,
-    Leaving,
-    LinkBound,
-    Part,
-    Serving,
-)
 
 log = logs.get("server.front_ends")
 _LOOK_SECONDS = 1.0
@@ -105,7 +93,7 @@ class FrontEnds:
         """Have all of them take no new work and end; called again, end at once."""
         self._draining = True
         for one in self._running.values():
-            one.channel.post(Drain())
+            one.channel.post(m.Drain())
 
     async def close(self) -> None:
         """End all of them at once."""
@@ -131,7 +119,7 @@ class FrontEnds:
         old.leaving = True
         await self._fill()
         await self.all_serve()
-        old.channel.post(Leave())
+        old.channel.post(m.Leave())
         longest = self._settings.drain_seconds + 3 * FLUSH_SECONDS
         asyncio.get_running_loop().call_later(longest, old.kill)
 
@@ -153,12 +141,12 @@ class FrontEnds:
         if self._engines.get(number, (0, link))[0] == run:
             del self._engines[number]
         for one in self._running.values():
-            one.channel.post(EngineDown(number, run, "the hub lost the engine"))
+            one.channel.post(m.EngineDown(number, run, "the hub lost the engine"))
 
     def _tell_of(self, one: FrontEndProcess, number: int) -> None:
         run, link = self._engines[number]
         device = link.device
-        one.channel.post(EngineUp(device.name, number, device.engines, device.sharing, run, link.pid))
+        one.channel.post(m.EngineUp(device.name, number, device.engines, device.sharing, run, link.pid))
 
     def _link_lost(self, link: int) -> None:
         if one := self._running.get(link):
@@ -185,7 +173,7 @@ class FrontEnds:
         one = await FrontEndProcess.start(lane, self._links, self._board.descriptor)
         self._running[one.link] = one
         one.channel.post(
-            Part(
+            m.Part(
                 one.worker,
                 one.link,
                 lane,
@@ -230,23 +218,23 @@ class FrontEnds:
 
     def _hear(self, one: FrontEndProcess, message: Any) -> None:
         match message:
-            case Beat():
+            case m.Beat():
                 one.last_beat = time.monotonic()
-            case Serving():
+            case m.Serving():
                 log.info("front end serves", worker=one.worker, seconds=round(time.monotonic() - one.began, 2))
                 one.serving.set()
                 self._changed.set()
-            case LinkBound():
+            case m.LinkBound():
                 run, link = self._engines.get(message.number, (0, None))
                 if link is not None and run == message.run:
                     link.post(OpenLink(one.link, message.endpoint))
-            case Leaving():
+            case m.Leaving():
                 self._go(self._replace(one))
-            case Asked():
+            case m.Asked():
                 self._go(self._answer(one, message))
 
-    async def _answer(self, one: FrontEndProcess, asked: Asked) -> None:
-        one.channel.post(Answered(asked.question, await self._keeper.answer(asked.what)))
+    async def _answer(self, one: FrontEndProcess, asked: m.Asked) -> None:
+        one.channel.post(m.Answered(asked.question, await self._keeper.answer(asked.what)))
 
     def _free(self, one: FrontEndProcess) -> None:
         """Give back everything that a front end had which has ended."""

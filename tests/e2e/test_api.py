@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import Route, expect, sync_playwright
+from playwright.sync_api import Route, expect
 
 from tests.support.audio import HOP, SPEECH, encode, samples_of, speech
+from tests.support.browsers import browser_of
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.tools import require_tool
@@ -152,7 +153,6 @@ def _short(source: str, server: str, feed_token: str) -> str:
 
 
 def test_a_call_can_be_tried_without_any_other_host(server: str) -> None:
-    chromium = require_tool("chromium")
     wrong: list[str] = []
 
     def only_here(route: Route) -> None:
@@ -160,8 +160,7 @@ def test_a_call_can_be_tried_without_any_other_host(server: str) -> None:
             wrong.append(route.request.url)
         route.continue_()
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with browser_of("chromium") as browser:
         page = browser.new_page()
         page.route(lambda url: url.startswith("http"), only_here)
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -179,5 +178,4 @@ def test_a_call_can_be_tried_without_any_other_host(server: str) -> None:
         expect(heard).to_be_visible(timeout=20_000)
         page.wait_for_function("() => document.querySelector('audio').readyState > 0")
         assert heard.evaluate("audio => audio.duration") == pytest.approx(0.4)
-        browser.close()
     assert not wrong, wrong

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocketRoute, expect
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.browsers import browser_of
@@ -45,10 +45,17 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def page(browser: Browser, server: str) -> Iterator[Page]:
-    """The playground, in which nothing may go wrong unsaid."""
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One visitor's browser, which knows the files of the page when it opens it again."""
     context = browser.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: str) -> Iterator[Page]:
+    """The playground, in which nothing may go wrong unsaid."""
     page = new_page(context)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -56,14 +63,15 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     page.goto(server)
     expect(page.locator("#prompt_name")).to_have_text("Andrew, reading")  # chosen at first sight
     yield page
-    context.close()
+    page.close()
     assert not wrong, wrong
     wait_for_idle(server)
 
 
 def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     choose_voice(page, "4")
-    assert colours(page) > 1000 and colours(page, made=True) == 0
+    wait_until(lambda: colours(page) > 1000, "the prompt is drawn")
+    assert colours(page, made=True) == 0
     page.click("#go")
     status_is(page, "Playing.")
     details = page.locator("[data-take='1'] .details")
@@ -73,7 +81,7 @@ def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     status_is(page, "Done.")
     expect(details).not_to_contain_text("buffered")
     expect(details).to_contain_text(re.compile(r"first\ssound\safter\s\d+\sms"))
-    assert colours(page, made=True) > 1000
+    wait_until(lambda: colours(page, made=True) > 1000, "the take is drawn")
     samples = downloaded(page)
     assert len(samples) == 4 * SAMPLE_RATE and abs(samples).max() > 0.01
     prompt_seconds = soundfile.info(SPEECH).duration
@@ -135,7 +143,7 @@ def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
     page.fill("#seconds", "1")
     page.click("#record")
     recorded(page, 2)
-    assert colours(page) > 0
+    wait_until(lambda: colours(page) > 0, "the recording is drawn")
     page.click("#go")
     status_is(page, "Done.")
     expect(page.locator("#record")).to_have_text("Record")
@@ -352,8 +360,7 @@ def test_what_does_not_fit_is_said(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#prompt_name")).to_have_text("silent.wav")
 
 
-def test_a_server_that_answers_again_is_said(browser: Browser, server: str) -> None:
-    context = browser.new_context()
+def test_a_server_that_answers_again_is_said(context: BrowserContext, server: str) -> None:
     page = new_page(context)
     page.goto(server)
     choose_voice(page, "1")
@@ -365,11 +372,10 @@ def test_a_server_that_answers_again_is_said(browser: Browser, server: str) -> N
     status_is(page, "The server answers again.")
     page.click("#remedy")
     status_is(page, "Done.")
-    context.close()
+    page.close()
 
 
-def test_plain_http_from_elsewhere_is_said(browser: Browser, server: str) -> None:
-    context = browser.new_context()
+def test_plain_http_from_elsewhere_is_said(context: BrowserContext, server: str) -> None:
     page = new_page(context)
     page.route(
         "http://elsewhere.test:9000/**",
@@ -382,7 +388,7 @@ def test_plain_http_from_elsewhere_is_said(browser: Browser, server: str) -> Non
     for _ in range(2):
         status_is(page, told)
         page.click("#go")
-    context.close()
+    page.close()
 
 
 def test_a_long_file_is_cut_to_the_seconds_wanted(page: Page, tmp_path: Path) -> None:
@@ -543,8 +549,7 @@ def test_what_is_no_audio_is_said(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#status")).to_contain_text("audio")
 
 
-def test_a_refused_microphone_is_said(server: str, browser: Browser) -> None:
-    context = browser.new_context()
+def test_a_refused_microphone_is_said(server: str, context: BrowserContext) -> None:
     page = context.new_page()
     page.add_init_script(
         "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
@@ -552,30 +557,28 @@ def test_a_refused_microphone_is_said(server: str, browser: Browser) -> None:
     page.goto(server)
     page.click("#record")
     expect(page.locator("#status")).to_contain_text("The microphone was refused; allow it")
-    context.close()
+    page.close()
 
 
-def test_a_browser_without_live_audio_is_told_so(server: str, browser: Browser) -> None:
-    context = browser.new_context()
+def test_a_browser_without_live_audio_is_told_so(server: str, context: BrowserContext) -> None:
     page = context.new_page()
     page.add_init_script("delete window.AudioWorkletNode")
     page.goto(server)
     choose_voice(page, "1")
     page.click("#go")
     expect(page.locator("#status")).to_contain_text("This browser cannot play live audio; one from 2021")
-    context.close()
+    page.close()
 
 
-def test_a_browser_without_modules_is_told_so(server: str, browser: Browser) -> None:
+def test_a_browser_without_modules_is_told_so(server: str, context: BrowserContext) -> None:
     """It runs what is marked ``nomodule``, which Chromium does not; so the test runs that."""
-    context = browser.new_context()
     page = context.new_page()
     page.route("**/main.js", lambda route: route.abort())
     page.goto(server)
     address = page.locator("script[nomodule]").get_attribute("src")
     page.add_script_tag(url=f"{server}/{address}")
     expect(page.locator("#status")).to_contain_text("too old for the playground")
-    context.close()
+    page.close()
 
 
 def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def bob(process: ServerProcess, keys: tuple[Path, dict[str, str]]) -> Visitor:
 DOORS = pytest.mark.parametrize("door", [Visitor.over_http, Visitor.over_an_address, Visitor.over_a_socket])
 
 
+@cache
 def slow_upload() -> bytes:
     """Seconds of work: 59 seconds of noise on 64 channels."""
     noise = np.random.default_rng(0).standard_normal((24_000, 64)) * 0.01
@@ -134,8 +136,8 @@ def test_who_hangs_up_takes_its_decoder_along(process: ServerProcess, alice: Vis
     wait_until(lambda: not alive(pid), "the decoder has ended", PATIENCE_SECONDS)
 
 
-def test_nothing_is_left_of_a_server_that_is_killed() -> None:
-    process = ServerProcess()
+def test_nothing_is_left_of_a_server_that_is_killed(process: ServerProcess) -> None:
+    """The last test of this file, as it ends the server of the others."""
     nursery = running(NURSERY, process.pid)
     decoders = wait_until(lambda: children(nursery), "there are decoders", PATIENCE_SECONDS)
     process.kill()

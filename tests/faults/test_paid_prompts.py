@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,7 +39,7 @@ Keys = dict[str, str]
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Keys]]:
     file = tmp_path_factory.mktemp("keys") / "keys.toml"
-    bounds = {"ten": 10.0, "five": 5.0, "sixty": 60.0, "other": None}
+    bounds = {"ten": 10.0, "five": 5.0, "sixty": 60.0, "other": None, "unlucky": 5.0}
     made = {name: add_key(file, name, None, seconds) for name, seconds in bounds.items()}
     with ServerProcess("--model", "speech", "--keys", str(file), environment=SETTINGS) as process:
         yield process, made
@@ -141,16 +140,14 @@ def test_what_an_address_plays_is_counted_until_the_engine_has_it(keys: tuple[Se
     wait_for_idle(process.url)
 
 
-def test_what_the_server_failed_to_encode_costs_nothing(keys: tuple[ServerProcess, Keys], tmp_path: Path) -> None:
-    file = tmp_path / "keys.toml"
-    key = add_key(file, "five", None, 5.0)
-    with ServerProcess("--model", "speech", "--keys", str(file), environment=SETTINGS) as process:
-        (engine,) = process.engine_pids()
-        os.kill(engine, signal.SIGSTOP)
-        with ThreadPoolExecutor(1) as threads:
-            lost = threads.submit(post, process, key, unknown(3, 9.9))
-            wait_until(lambda: Metrics(process.url).sum("whispergpt_streams_slack") < 2, "its prompt is on its way")
-            os.kill(engine, signal.SIGKILL)
-            assert lost.result().status_code == 503
-        wait_until(lambda: HTTP.get(f"{process.url}/health/ready").status_code == 200, "there is another engine", 60)
-        assert post(process, key, GOOD_PROMPT).status_code == 200
+def test_what_the_server_failed_to_encode_costs_nothing(keys: tuple[ServerProcess, Keys]) -> None:
+    process, made = keys
+    (engine,) = process.engine_pids()
+    os.kill(engine, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        lost = threads.submit(post, process, made["unlucky"], unknown(3, 9.9))
+        wait_until(lambda: Metrics(process.url).sum("whispergpt_streams_slack") < 2, "its prompt is on its way")
+        os.kill(engine, signal.SIGKILL)
+        assert lost.result().status_code == 503
+    wait_until(lambda: HTTP.get(f"{process.url}/health/ready").status_code == 200, "there is another engine", 60)
+    assert post(process, made["unlucky"], GOOD_PROMPT).status_code == 200

@@ -34,6 +34,8 @@ NAME = "whispergpt"
 NODES = 2
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
+PAUSE_SECONDS = 0.25
+"""Seconds between questions to Ray, each of which takes some of its processes' time."""
 _NAMESPACE = "serve"
 _STORE_BYTES = 80 * 1024 * 1024
 """Hardly more than the least that Ray takes."""
@@ -109,7 +111,7 @@ class LocalFleet:
 
     def wait_for(self, replicas: int, seconds: float = START_SECONDS) -> None:
         """Until so many replicas run, and none starts or stops."""
-        wait_until(lambda: self.states() == {"RUNNING": replicas}, f"{replicas} replicas run", seconds)
+        wait_until(lambda: self.states() == {"RUNNING": replicas}, f"{replicas} replicas run", seconds, PAUSE_SECONDS)
         self._note_pids()
 
     def wait_until_reached(self, replicas: int) -> None:
@@ -120,7 +122,7 @@ class LocalFleet:
             answered.add(Metrics(self.url).sum("whispergpt_server_process_start_time_seconds"))
             return len(answered) == replicas
 
-        wait_until(more, f"{replicas} replicas answer")
+        wait_until(more, f"{replicas} replicas answer", pause=PAUSE_SECONDS)
 
     def playing(self) -> dict[int, int]:
         """Requests and sessions of each replica, by its pid."""

@@ -30,8 +30,11 @@ if (window.AnalyserNode) window.AnalyserNode = class extends AnalyserNode {
 window.files = [];
 const createObjectURL = URL.createObjectURL;
 URL.createObjectURL = (file) => { files.push(file); return createObjectURL(file); };
+const draw = requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (step) => setTimeout(() => draw(step), 100);
 """
-"""Script that keeps what the page's status said, what plays, and the files that the page made."""
+"""Script that keeps what the page's status said, what plays, and the files that the page made. The picture is drawn
+nine times a second instead of sixty: without a GPU that takes most of a browser's time."""
 _FIND_STATUS = """text => {
     const at = said.findIndex((one) => one.includes(text));
     said.splice(0, at + 1);
@@ -53,8 +56,8 @@ expect.set_options(timeout=WAIT_MS)
 
 def new_page(context: BrowserContext) -> Page:
     """Return an empty page that keeps what the playground says, plays and makes."""
-    context.add_init_script(_LISTEN)
     page = context.new_page()
+    page.add_init_script(_LISTEN)
     page.set_default_timeout(WAIT_MS)
     return page
 
@@ -86,7 +89,7 @@ def fill(page: Page, field: str, value: str) -> None:
 def status_is(page: Page, text: str) -> None:
     """Wait until the status says so, or has done so behind what was last waited for."""
     try:
-        page.wait_for_function(_FIND_STATUS, arg=text)
+        page.wait_for_function(_FIND_STATUS, arg=text, polling=50)
     except TimeoutError:
         raise AssertionError(f"not said: {text!r}; the status is {page.inner_text('#status')!r}") from None
 

@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from tests.support.pretended_gpu import _WAIT, PretendedGpu
+from tests.support.pretended_gpu import _WAIT, PretendedGpu, tensors_in
 from tests.support.recorded_graphs import RecordedGraph, _Event
 
 _WAIT_FOR_COPIES = {Tensor.cpu, Tensor.to, Tensor.copy_, torch._foreach_copy_, Tensor.__setitem__, *_WAIT}
@@ -97,13 +96,13 @@ class WatchedGpu(PretendedGpu):
         return found
 
     def _watch(self, function: Any, args: Any, kwargs: Any, found: Any) -> None:
-        taken = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        made = [t for t in tree_leaves(found) if isinstance(t, Tensor)]
+        taken = tensors_in((args, kwargs))
+        made = tensors_in(found)
         if not any(map(self.is_there, [*taken, *made])) or getattr(function, "__name__", "") == "__get__":
             return
         storages = {_storage(t) for t in taken}
         new = [t for t in made if self.is_there(t) and _storage(t) not in storages]
-        written = [t for t in tree_leaves(_written(function, args, kwargs)) if isinstance(t, Tensor)]
+        written = tensors_in(_written(function, args, kwargs))
         views = made and not new and not written and function not in _WAIT_FOR_COPIES
         if views or (not made and not written and function not in _WAIT):
             return  # nothing is computed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -30,6 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="numba-", ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
     os.environ[NUMBA_CACHE] = folder.name
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among the modules and tests that there are: they stay."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

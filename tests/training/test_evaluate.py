@@ -30,13 +30,13 @@ SMALL_STACK = StackConfig(256, 1, 4, 1, 64, 32)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six speakers of two clips each, noise of different colours, and one file that is none."""
+    """Six speakers of two clips of a second and a half each, noise of different colours, and one file that is none."""
     root = tmp_path_factory.mktemp("voices")
     draw = np.random.default_rng(0)
     for speaker in range(6):
         (root / f"speaker{speaker}").mkdir()
         for clip in range(2):
-            noise = np.cumsum(draw.normal(0, 0.01, 52_000 + 1000 * speaker)) * 0.98
+            noise = np.cumsum(draw.normal(0, 0.01, 37_000 + 500 * speaker)) * 0.98
             soundfile.write(root / f"speaker{speaker}" / f"{clip}.wav", np.tanh(noise - noise.mean()), SAMPLE_RATE)
     (root / "speaker0" / "broken.wav").write_bytes(b"nothing")
     return root
@@ -55,6 +55,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, config in configs.items():
         save_model(root / name, WhisperGPT(config), codec, SamplingDefaults(), "unknown")
     return {name: str(root / name) for name in configs}
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each clip take two chunks."""
+    monkeypatch.setattr("whispergpt.training.lm.evaluate.CHUNK_FRAMES", 100)
 
 
 @pytest.fixture

@@ -165,13 +165,16 @@ def test_a_model_that_hears_recordings_alone_is_given_nothing_else() -> None:
 def test_one_batch_is_learnt_by_heart_coarse_and_fine() -> None:
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC).eval()
-    model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
+    assert HYBRID.spectrogram is not None
+    slices = replace(HYBRID.spectrogram, layers=1, hidden=128)
+    stack = replace(HYBRID.stack, layers=2, hidden=256)
+    model = WhisperGPT(replace(HYBRID, stack=stack, spectrogram=slices, fine=FineConfig()))
     optimizer = ModelOptimizer(model, 3e-3, 0.0)
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 1024, (40, 8)).astype(np.uint16)
     tokens = Tokens(codes, {"original": draw.normal(0, 1, (40, 80)).astype(np.float16)}, [(0, 40)])
     batch = TokenCrops([tokens], 1, 39, 0, {"original": 1.0}, ("original", "decoded"), 0.0).batch(0)
-    for _ in range(60):
+    for _ in range(40):
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         coarse = nn.functional.cross_entropy(model.head(hidden)[0], batch.targets[0])
         fine = fine_loss(model, codec, hidden, batch, 1.0)

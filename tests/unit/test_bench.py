@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -184,7 +185,7 @@ def test_a_real_peer_says_how_it_was_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(plain_loop, "CHUNKS", (2, 4))
     monkeypatch.setattr(torch, "compile", no_compiler)
-    monkeypatch.setattr("whispergpt.benchmarks.realtime.MOST_STREAMS", 2)
+    monkeypatch.setattr(peer_measure, "most_streams", partial(most_streams, most=2))
     monkeypatch.setattr(peer_measure, "curve", lambda runner, seconds: curve(runner, 0.01, most=2))
     sizes = Sizes(replace(HYBRID.stack, layers=1, window=16), replace(SMALL_CODEC, n_filters=2))
     said = peer_measure.measure(plain_loop, sizes, torch.device("cpu"), 0.2, lambda line: None)  # type: ignore[arg-type]
@@ -219,6 +220,8 @@ def test_the_command_says_all_that_the_contract_names(
     capsys: pytest.CaptureFixture[str], one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("whispergpt.benchmarks.ceiling.SIZES", (256,))
+    for search in (curve, most_streams):  # a hundred streams take many times as long to begin
+        monkeypatch.setattr(f"whispergpt.benchmarks.bench.{search.__name__}", partial(search, most=4))
     peer = {"name": "a peer", "realtime_streams": 4, "variant": {}}
     monkeypatch.setattr("whispergpt.benchmarks.bench.PEERS", ("a_peer", "nobody"))
     monkeypatch.setattr(

@@ -24,11 +24,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import whispergpt
-from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.cli.main import COMMANDS
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.model.streaming import State, branch, leaf, state_bytes
-from whispergpt.server.access.api_keys import add_key
 from whispergpt.server.observe.metrics import Metrics
 from whispergpt.server.session.events import ClientEvent, InputFields, OutputFields, ResponseFields, SessionFields
 from whispergpt.server.settings import Settings
@@ -130,16 +128,6 @@ def test_examples_run(name: str, at: int, server: str, tmp_path: Path) -> None:
     written = next(path for path in tmp_path.iterdir() if path.is_file())
     samples = soundfile.info(written).frames if written.suffix == ".wav" else written.stat().st_size // 2
     assert samples == 24_000, "a second of sound"
-
-
-def test_an_example_says_in_a_sentence_that_a_key_is_missing(tmp_path: Path) -> None:
-    add_key(tmp_path / "keys.toml", "page", None, None)
-    code = next(blocks(ROOT / "README.md", "python"))
-    with ServerProcess("--keys", str(tmp_path / "keys.toml")) as process:
-        command = [sys.executable, "-c", code.replace("127.0.0.1:8000", process.url.removeprefix("http://"))]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("This server asks for a key") and done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
