@@ -159,12 +159,31 @@ def test_requests(server: str, expected: bytes) -> None:
         assert b"".join(answer.iter_content(4_096)) == expected
 
 
-def test_ffmpeg_reads_an_address(server: str, client: Client) -> None:
-    """FFmpeg's own HTTP, as ``ffplay`` and many players use it."""
+@pytest.fixture
+def address(server: str) -> str:
+    """URL that plays a second after ``SPEECH``."""
     with SPEECH.open("rb") as prompt:
         form = {"seconds": "1", "seed": str(SEED), "response_format": "flac"}
         made = requests.post(f"{server}/v1/play", data=form, files={"audio": prompt}, timeout=60).json()
-    with av.open(server + made["url"]) as sound:
+    return server + str(made["url"])
+
+
+def test_ffmpeg_reads_an_address(address: str, client: Client) -> None:
+    """FFmpeg's own HTTP, as many players use it."""
+    with av.open(address) as sound:
         heard = np.concatenate([frame.to_ndarray().ravel() for frame in sound.decode(audio=0)])
     whole = client.continue_file(SPEECH, seconds=1, seed=SEED)
     assert heard.tolist() == samples_of(whole.audio).tolist()
+
+
+def test_ffplay(address: str, client: Client, tmp_path: Path) -> None:
+    """What ``ffplay`` sends to the sound card; SDL's ``disk`` driver writes it to a file. It exits before the card has
+    played its last tenth of a second."""
+    played = tmp_path / "played.pcm"
+    card = {"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": str(played), "SDL_AUDIO_DISK_OUTPUT_FILE": str(played)}
+    command = [require_tool("ffplay"), "-v", "error", "-nodisp", "-autoexit", address]
+    subprocess.run(command, env=os.environ | card, check=True, capture_output=True, timeout=60)
+    whole = client.continue_file(SPEECH, seconds=1, seed=SEED, response_format="pcm")
+    sent = played.read_bytes()
+    heard = sent[sent.find(whole.audio[:4_800]) :]
+    assert whole.audio.startswith(heard) and len(heard) >= 0.9 * len(whole.audio)
