@@ -36,7 +36,7 @@ from whispergpt.engine.streams.step_report import Frames, Generated, StepReport
 
 STAGE_EVERY = 50
 """Steps from one that is timed stage by stage to the next."""
-COST_STEPS = 7
+COST_STEPS = 5
 """Steps whose median counts as the time of a step."""
 _TRIED = SamplingParams(seed=0, temperature=1.0, top_k=0, top_p=1.0)
 SNAPSHOT_EVERY = FRAME_RATE

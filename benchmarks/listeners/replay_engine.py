@@ -124,6 +124,9 @@ class ReplayDesk:
         """Forget a prompt."""
         self._engines.pop(prompt_id, None)
 
+    def give_way(self, to_listeners: bool) -> None:
+        """Do nothing: there is no work on prompts."""
+
     def finished(self) -> list[Finished]:
         """Return every prompt that ended since the last call."""
         ended = list(self._finished)

@@ -23,7 +23,7 @@ WAITING_FRAMES = 10 * FRAME_RATE
 """Frames that a second of waiting counts as, so that no prompt waits for ever."""
 
 BUSY = "The prompts of others take {wait:.1f} s before this one has its turn; try again in a moment."
-CROWDED = "With this prompt one that came before it would wait {wait:.1f} s for its turn; try again in a moment."
+CROWDED = "With this prompt one that came before would wait {wait:.1f} s for its turn; try again in a moment."
 LATE_SECONDS = 0.5
 """Seconds beyond its patience that a prompt which was taken may wait; the estimate of its wait is not exact."""
 
@@ -118,7 +118,7 @@ class Line:
             return BUSY.format(wait=waits[place][1])
         for one, wait in waits[place + 1 :]:
             if one.owner == arriving.owner and one.late_by(now, wait - own) <= 0 < one.late_by(now, wait):
-                return CROWDED.format(wait=wait)
+                return CROWDED.format(wait=now - (one.committed_at or now) + wait)
         return None
 
     def late(self) -> list[tuple[Arriving, str]]:
