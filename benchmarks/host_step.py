@@ -1,8 +1,9 @@
 """Measure the host's time of a step: all that is done for it beside the model's computation.
 
-``python -m whispergpt.benchmarks.host_step`` plays real-time streams of a tiny model on a simulated clock. In place of
-the computation, noise is copied. A turn selects the streams, takes their samples, counts frames and packs the message
-to the server, as in the engine's process. Readers acknowledge every sixth frame. Times are processor time of one core.
+``python -m whispergpt.benchmarks.host_step`` plays real-time streams of a tiny model on a simulated clock. Nothing is
+computed, and the samples are whatever is in memory. A turn selects the streams, takes their samples, counts frames and
+packs the message to the server, as in the engine's process. Readers acknowledge every sixth frame. Times are processor
+time of one core.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import (
     FRAME_RATE,
-    HOP,
     LIMITS_HZ,
     NO_LIMIT,
     CodecConfig,
@@ -55,21 +55,19 @@ _SECONDS_AHEAD = 3
 
 
 class StubPath:
-    """Step path that computes nothing, as on a GPU, which filters limited streams too: it hands out noise."""
+    """Step path that computes nothing, as on a GPU, which filters limited streams and writes to the blocks itself."""
 
     name, dtype = "stub", torch.float32
     slow_because: str | None = None
 
     def __init__(self, slots: int, books: int) -> None:
-        draw = np.random.default_rng(0)
-        self._codes = draw.integers(0, 1024, (slots, books), np.int32)
-        self._samples = draw.integers(-999, 999, (slots, HOP), np.int16)
+        self._codes = np.random.default_rng(0).integers(0, 1024, (slots, books), np.int32)
         self._blocks, self.low_pass = BlockPool(slots), LowPass(slots)
 
     def step(
         self, slots: list[int] | npt.NDArray[np.int64], stages: dict[str, float] | None = None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int16]]:
-        return self._codes[slots], self._blocks.gather(self._samples, slots)
+        return self._codes[slots], self._blocks.take(len(slots))
 
 
 @dataclass(frozen=True)

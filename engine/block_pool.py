@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from whispergpt.engine.config import HOP
 
@@ -22,10 +23,11 @@ class BlockPool:
 
     Args:
         slots: the most rows of a block.
+        pinned: whether a GPU is to write blocks itself, for which their pages stay where they are.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, pinned: bool = False) -> None:
+        self._slots, self._pinned = slots, pinned
         self._blocks: list[npt.NDArray[np.int16]] = []
 
     def gather(self, samples: npt.NDArray[np.int16], rows: list[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
@@ -45,7 +47,15 @@ class BlockPool:
         for block in self._blocks:
             if sys.getrefcount(block) == _UNUSED:
                 return block[:count]
-        block = np.empty((self._slots, HOP), np.int16)
+        block = self._new()
         if len(self._blocks) < _KEPT:
             self._blocks.append(block)
         return block[:count]
+
+    def _new(self) -> npt.NDArray[np.int16]:
+        """Return a block of new memory."""
+        shape = self._slots, HOP
+        if not self._pinned:
+            return np.empty(shape, np.int16)
+        memory: npt.NDArray[np.int16] = torch.empty(shape, dtype=torch.int16, pin_memory=True).numpy()
+        return memory

@@ -24,7 +24,9 @@ class DeviceError(ValueError):
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a CUDA device has its number, 0 for ``cuda``.
+
+    ``torch.cuda.set_device`` takes no device without one.
 
     Raises:
         DeviceError: it is not one of these, this machine does not have it, or its driver is too old.
@@ -34,11 +36,12 @@ def pick_device(name: str) -> torch.device:
     kind, _, index = name.partition(":")
     if name != "cpu" and (kind != "cuda" or (index and not index.isdigit()) or name.endswith(":")):
         raise DeviceError(f"There is no device {name!r}; say auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if kind != "cuda":
+        return torch.device(name)
+    if int(index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"This machine has no device {name!r} that torch {torch.__version__} can use.")
-    if kind == "cuda":
-        _start_cuda(name)
-    return torch.device(name)
+    _start_cuda(name)
+    return torch.device(kind, int(index or 0))
 
 
 def _start_cuda(name: str) -> None:

@@ -15,7 +15,15 @@ import torch
 
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.prompt_path import PromptState, prompt_path
-from whispergpt.engine.backends.step_path import TILE, Codes, NativePath, kept_dtype, step_path, whole_tiles
+from whispergpt.engine.backends.step_path import (
+    TILE,
+    Codes,
+    NativePath,
+    kept_dtype,
+    step_path,
+    whole_tiles,
+    workspace_bytes,
+)
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_model
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
@@ -85,7 +93,8 @@ class Engine:
                 why = f"{self.kernels.missing_because or f'the device is {device}'}; choose another --dtype."
                 raise ModelError(f"int8 needs the compiled kernels of CPUs, which cannot be used: {why}")
             kept_in = kept_dtype(device, self.kernels, dtype)
-            require_room(model, slots, device, kept_in, whole_tiles(1, device))
+            workspace = workspace_bytes(model.step, device, kept_in)
+            require_room(model, slots, device, kept_in, whole_tiles(1, device), workspace)
             with for_steps(device):
                 self._slots = Slots(model.step, slots, device, kept_in)
                 self.path = step_path(model.step, self._slots.state, slots, device, self.kernels, sharing)
@@ -123,7 +132,10 @@ class Engine:
         except (MemoryError, RuntimeError) as error:
             # torch has a type of its own for a GPU's memory alone.
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
-                raise ModelError(f"There is not enough memory for the model {name_or_folder!r}.") from None
+                raise ModelError(
+                    f"There is not enough memory for the model {name_or_folder!r} and {max_streams} streams; "
+                    "allow fewer (--max-streams)."
+                ) from None
             raise
 
     @property

@@ -16,12 +16,15 @@ from typing import Any
 
 import torch
 
-from whispergpt.benchmarks.gpu.options import Options, options_for
-from whispergpt.benchmarks.gpu.part import prepare, run_part
-from whispergpt.benchmarks.gpu.summary import passed, summary
-from whispergpt.engine.device import DeviceError, pick_device
-from whispergpt.engine.gpu.language import MISSING
-from whispergpt.engine.whole_file import whole_file
+try:
+    from whispergpt.benchmarks.gpu.options import Options, options_for
+    from whispergpt.benchmarks.gpu.part import prepare, run_part
+    from whispergpt.benchmarks.gpu.summary import passed, summary
+    from whispergpt.engine.device import DeviceError, pick_device
+    from whispergpt.engine.gpu.language import MISSING
+    from whispergpt.engine.whole_file import whole_file
+except ModuleNotFoundError as error:  # of the few packages without which nothing can be measured
+    sys.exit(f"The measurements need the package {error.name!r}, as pyproject.toml names it; install it, or its wheel.")
 
 REPORT = Path("build/gpu.json")
 SECONDS = 225.0

@@ -96,11 +96,12 @@ def equal_limited(engine: Engine, prompt: Prompt, frames: int) -> bool:
 
 
 def run(options: Options, tell: Tell) -> None:
-    """Compare one prompt and some streams on both, then streams alone and in company in the device's own format."""
+    """Compare streams alone and in company in the device's own format, then a prompt and some streams with the CPU's.
+
+    The CPU's come last, because its kernels may have to be compiled.
+    """
     trials = Trials(tell)
     with torch.inference_mode():
-        with trials.trial("float32"):
-            _compare_with_the_cpu(options, tell)
         own = Engine.load("speech", options.device, options.seeds + options.company)
         prompt = own.encode_prompt(prompt_audio(own.model.step, PROMPT_SECONDS))
         told = {"dtype": own.dtype, "path": own.path.name, "streams": options.seeds + options.company}
@@ -111,6 +112,8 @@ def run(options: Options, tell: Tell) -> None:
             tell({"limited": {"equal_bits": equal_limited(own, prompt, min(options.frames, LIMITED_FRAMES))}})
         with trials.trial("prompts_together"):
             tell({"prompts_together": {"prompts": PROMPTS, "equal_bits": equal_prompts(own, PROMPTS)}})
+        with trials.trial("float32"):
+            _compare_with_the_cpu(options, tell)
 
 
 def _compare_with_the_cpu(options: Options, tell: Tell) -> None:

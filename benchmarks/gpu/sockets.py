@@ -31,6 +31,11 @@ _LISTENING = Mix(_SHORT, _SHORT, leave=0.0, live=0.0)
 
 def run(options: Options, tell: Tell) -> None:
     """Start a server, and let requests come one by one, then at ``RATE``, then listeners who stay."""
+    # A package that the server lacks is named.
+    import typer  # noqa: F401
+
+    import whispergpt.server.run  # noqa: F401
+
     slots = max(64, min(4096, 2 * options.listeners))
     many = str(4 * slots)
     environment = {f"WHISPERGPT_MAX_{what}": many for what in ("SESSIONS", "REQUESTS")} | {

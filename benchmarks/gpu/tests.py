@@ -15,13 +15,14 @@ TESTS = "tests/parity/test_gpu.py"
 
 
 def run(options: Options, tell: Tell) -> None:
-    """Run them, and count how they ended."""
+    """Run them, and count how they ended; they need nothing of the other tests' fixtures and options."""
     import pytest  # noqa: F401 - named if it is missing
 
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        ended = subprocess.run([*command, TESTS], cwd=ROOT, capture_output=True, text=True, check=False)
+        own = ["--noconftest", "-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *own, f"--junitxml={report}", TESTS]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not report.exists():
             raise RuntimeError((ended.stdout + ended.stderr).strip().splitlines()[-1])
         suite = ElementTree.parse(report).getroot().find("testsuite")

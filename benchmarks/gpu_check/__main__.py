@@ -17,6 +17,8 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
+import torch
+
 from whispergpt.benchmarks.gpu_check.jobs import compile_one, jobs, step_of
 from whispergpt.benchmarks.gpu_check.work import bfloat16_program, work_of
 from whispergpt.engine.gpu.language import MISSING
@@ -44,6 +46,7 @@ def main() -> int:
         sys.stderr.write(f"gpu-check needs Triton: {MISSING}\n")
         return 2
     begun = time.monotonic()
+    torch.set_num_threads(1)  # programs are laid out beside the interpreter
     with interpret(arguments.frames) as interpreter:
         with ProcessPoolExecutor(max(1, (os.cpu_count() or 2) - 1), get_context("spawn")) as pool:
             kernels = list(pool.map(compile_one, jobs(arguments.all)))

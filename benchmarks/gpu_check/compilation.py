@@ -9,23 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from whispergpt.engine.gpu.launch import Launch
+from whispergpt.engine.gpu.launch import ROW_BLOCK, Launch
 
 CAPABILITIES = {80: 166_912, 89: 101_376, 90: 232_448}
 """Compute capabilities, ten times their number, and the shared memory in bytes that a block can have there (CUDA C++
 Programming Guide, table of technical specifications): A100, L4 and H100."""
-_TYPES = {
-    torch.float32: "*fp32",
-    torch.bfloat16: "*bf16",
-    torch.int16: "*i16",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-    torch.uint8: "*u8",
-}
-_ALIGNED = 16  # bytes; Triton compiles other code for addresses that are not
+_ALIGNED = 16  # bytes; Triton compiles other code for addresses and numbers that are no multiple
 
 
 @dataclass(frozen=True)
@@ -58,44 +49,44 @@ class Compiled:
         return self.spilled == 0 and self.shared <= CAPABILITIES[self.capability]
 
 
+class _PretendedDriver:
+    """Driver of a GPU that is not there, as far as Triton asks one to compile for it."""
+
+    def __init__(self, capability: int) -> None:
+        from triton.backends.compiler import GPUTarget
+
+        self.get_current_target = lambda: GPUTarget("cuda", capability, 32)
+        self.get_current_device = lambda: capability  # Triton keeps compiled kernels by the number of the device
+        self.get_current_stream = lambda device: 0
+
+
 Specialised = tuple[Any, ...]
 """All that a kernel's machine code depends on."""
 
 
 def specialised(launch: Launch) -> Specialised:
     """Return what the machine code of a launch depends on; equal ones need one compilation."""
-    kinds = tuple(
-        (name, value.dtype if isinstance(value, Tensor) else value) for name, value in launch.arguments.items()
-    )
+    kinds = tuple(_kind(launch.arguments[one.name], one.is_constexpr) for one in launch.kernel.params)
     return (launch.kernel, launch.warps, launch.stages, kinds)
 
 
+def _kind(value: Any, constant: bool) -> Any:
+    """Return what Triton looks at in an argument."""
+    if isinstance(value, Tensor):
+        return value.dtype, value.data_ptr() % _ALIGNED == 0
+    return value if constant else (value == 1, value % _ALIGNED == 0)
+
+
 def compiled(launch: Launch, capability: int) -> Compiled:
-    """Compile the kernel of a launch for a compute capability.
+    """Compile the kernel of a launch for a compute capability, as an engine does on a GPU.
 
     Raises:
         Exception: whatever Triton says if it cannot.
     """
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+    from triton.runtime import driver
 
-    signature: dict[str, str] = {}
-    constants: dict[str, Any] = {}
-    aligned: dict[tuple[int, ...], list[list[Any]]] = {}
-    for index, parameter in enumerate(launch.kernel.params):
-        value = launch.arguments[parameter.name]
-        if parameter.is_constexpr:
-            signature[parameter.name], constants[parameter.name] = "constexpr", value
-        elif isinstance(value, Tensor):
-            signature[parameter.name] = _TYPES[value.dtype]
-            if value.data_ptr() % _ALIGNED == 0:
-                aligned[(index,)] = [["tt.divisibility", _ALIGNED]]
-        else:
-            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
-    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=aligned)
-    options = {"num_warps": launch.warps, "num_stages": launch.stages}
-    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    driver.set_active(_PretendedDriver(capability))
+    made = launch.compile(ROW_BLOCK)
     usage = _resource_usage(made.asm["cubin"])
     return Compiled(
         kernel=launch.name,
@@ -105,7 +96,7 @@ def compiled(launch: Launch, capability: int) -> Compiled:
         spilled=usage["LOCAL"] + usage["STACK"],
         shared=int(made.metadata.shared),
         tensor_cores="mma" in made.asm["ptx"],
-        constants=constants,
+        constants={one.name: launch.arguments[one.name] for one in launch.kernel.params if one.is_constexpr},
     )
 
 

@@ -29,7 +29,7 @@ from whispergpt.engine.native.weights import Weights
 
 @dataclass
 class PromptState:
-    """The state of each stage, with one slot, and the number of frames that each has done.
+    """The state of each stage and the number of frames that each has done, of one prompt or of lanes for several.
 
     Its tensors are written in the context ``for_prompts`` of their device.
     """
@@ -43,12 +43,14 @@ class PromptState:
     read: int = 0
 
     @classmethod
-    def fresh(cls, step: FrameStep, device: torch.device, kept_in: torch.dtype = torch.float32) -> PromptState:
+    def fresh(
+        cls, step: FrameStep, device: torch.device, kept_in: torch.dtype = torch.float32, slots: int = 1
+    ) -> PromptState:
         """Return the state of a prompt before its first chunk; ``kept_in``: dtype of the model's caches."""
         with for_prompts(device):
-            stream = step.init_state(1, device, kept_in)
+            stream = step.init_state(slots, device, kept_in)
             sounding: State = {name: stream.pop(name) for name in ("decoder", "latent") if name in stream}
-            return cls(device, step.codec.init_encoder_state(1, device), sounding, stream)
+            return cls(device, step.codec.init_encoder_state(slots, device), sounding, stream)
 
     @property
     def stream(self) -> State:
@@ -172,9 +174,10 @@ class GpuPromptPath:
 
         self.lanes, self._frames = LANES, min(TorchPromptPath.GRID, *step.model.windows)
         with torch.inference_mode():
-            self._encode = EncodeLanes(step.codec, device, self._frames)
-            self._decode = DecodeLanes(step.codec, device, dtype, step.model.fine is not None, self._frames)
-            self._read = ReadLanes(step, device, dtype, self._frames)
+            held = PromptState.fresh(step, device, dtype, LANES)
+            self._encode = EncodeLanes(step.codec, held.encoder, device, self._frames)
+            self._decode = DecodeLanes(step.codec, held.sounding, device, dtype, self._frames)
+            self._read = ReadLanes(step, held.reading, device, self._frames)
 
     def sizes(self, encoded: int) -> tuple[int, int]:
         return self._frames, self._frames

@@ -77,6 +77,15 @@ def kept_dtype(device: torch.device, kernels: Kernels, dtype: Dtype) -> torch.dt
     return kernels.weights.dtype if kernels.weights else torch.float32
 
 
+def workspace_bytes(frame_step: FrameStep, device: torch.device, kept_in: torch.dtype) -> int:
+    """Return the bytes of ``device`` that kernels take for each slot beside its state; 0 where they are not counted."""
+    if device.type != "cuda":
+        return 0
+    from whispergpt.engine.gpu import step as gpu
+
+    return gpu.workspace_bytes(frame_step, kept_in) if gpu.missing_because(device) is None else 0
+
+
 def step_path(
     frame_step: FrameStep,
     state: State,

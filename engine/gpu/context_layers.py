@@ -89,7 +89,7 @@ class ContextLayers:
     def keep_contexts(self) -> None:
         """Emit the writing of all contexts to the state: the end of a program.
 
-        The table has addresses. Other launches of the program have the tensors there as arguments, and so keep them.
+        The table has addresses, whose tensors the program must keep: signals in its launches, and its state.
         """
         kept, self._contexts = self._contexts, []
         if not kept:

@@ -30,6 +30,8 @@ from whispergpt.engine.gpu.replay import launch_each
 STAGES = ("lm", "fine", "codec", "mel")
 UNUSED = -1
 """Slot of a row that computes nothing."""
+MOST_NUMBERS = 2**31
+"""Most numbers of a workspace, which kernels index in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Emitter:
         slots: slot of each row, int32 ``[rows]``; ``UNUSED`` at first.
         launches: the program so far.
         dtype: of products: bfloat16 or float32.
+        row_bytes: memory of all workspaces for each row.
     """
 
     def __init__(self, rows: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -67,6 +70,7 @@ class Emitter:
         self.rows, self.device, self.dtype = whole_blocks(rows), device, dtype
         self.slots = torch.full((self.rows,), UNUSED, dtype=torch.int32, device=device)
         self.launches: list[Launch] = []
+        self.row_bytes = 0
         self._stage = STAGES[0]
         self._constants: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
@@ -96,7 +100,10 @@ class Emitter:
         return self._buffer(times, width, self.dtype)
 
     def _buffer(self, times: int, width: int, dtype: torch.dtype) -> Signal:
-        return Signal(torch.zeros(self.rows, times * width, dtype=dtype, device=self.device), times, width)
+        made = Signal(torch.zeros(self.rows, times * width, dtype=dtype, device=self.device), times, width)
+        assert made.memory.numel() <= MOST_NUMBERS, "offsets into workspaces are 32-bit"
+        self.row_bytes += made.row_bytes
+        return made
 
     def weight(self, weight: Tensor) -> Tensor:
         """Return a matrix of a product, contiguous and in the format of operands; equal weights are converted once."""

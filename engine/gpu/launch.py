@@ -64,10 +64,10 @@ class Launch:
         """Launch the kernel for the first ``rows`` rows."""
         self.kernel[self.grid(rows)](**self.arguments, num_warps=self.warps, num_stages=self.stages)
 
-    def compile(self, rows: int) -> None:
-        """Compile the kernel for the current device, and do not launch it."""
+    def compile(self, rows: int) -> Any:
+        """Compile the kernel for the current device, and return it without launching it."""
         options = {"num_warps": self.warps, "num_stages": self.stages}
-        self.kernel.warmup(grid=self.grid(rows), **self.arguments, **options)
+        return self.kernel.warmup(grid=self.grid(rows), **self.arguments, **options)
 
 
 def bytes_of(tensor: Tensor) -> int:

@@ -25,9 +25,11 @@ FRAMES = 32
 
 
 class LaneProgram(Emitter):
-    """A program over lanes that is being built, with the state that its lanes work on.
+    """A program over lanes that is being built.
 
     Args:
+        state: that the lanes work on, of ``LANES`` slots. If it is laid out as the state of prompts, a GPU copies the
+            tensors of all lanes at once.
         cold_frames: fewest frames of a chunk that starts a stream, if the codec mirrors its first samples; else 1.
     """
 
@@ -71,8 +73,7 @@ class LaneProgram(Emitter):
 class EncodeLanes(LaneProgram):
     """Samples to codes. Its products are float32, because rounding would change the choice between near entries."""
 
-    def __init__(self, codec: Codec, device: torch.device, frames: int = FRAMES) -> None:
-        state = codec.init_encoder_state(LANES, device)
+    def __init__(self, codec: Codec, state: State, device: torch.device, frames: int = FRAMES) -> None:
         super().__init__(state, device, torch.float32, frames, codec.config.frames_to_prime)
         self._audio = self.buffer(frames * HOP, 1)
         self._codes = torch.zeros(LANES, codec.config.n_codebooks, frames, dtype=torch.int32, device=device)
@@ -101,19 +102,16 @@ class DecodeLanes(LaneProgram):
     """Codes to samples, as the frame step continues them.
 
     Args:
-        keeps_latent: whether the state keeps the last frame's latent, for a fine stage.
+        state: trees ``decoder`` and, for a fine stage, ``latent``, which keeps the last frame's.
     """
 
     def __init__(
-        self, codec: Codec, device: torch.device, dtype: torch.dtype, keeps_latent: bool, frames: int = FRAMES
+        self, codec: Codec, state: State, device: torch.device, dtype: torch.dtype, frames: int = FRAMES
     ) -> None:
-        state: State = {"decoder": codec.init_decoder_state(LANES, device)}
-        if keeps_latent:
-            state["latent"] = torch.zeros(LANES, codec.config.dimension, device=device)
         super().__init__(state, device, dtype, frames, codec.config.frames_to_prime)
         self._codes = torch.zeros(LANES, codec.config.n_codebooks, frames, dtype=torch.int32, device=device)
         latent = self._layers.entries(self._codes, codec.quantizer.entries, book_stride=frames)
-        if keeps_latent:
+        if "latent" in state:
             self._layers.keep_end(latent, leaf(state, "latent"))
         self._audio: Signal = self._layers.seanet(codec.decoder, latent, branch(state, "decoder"))
         self._layers.keep_contexts()

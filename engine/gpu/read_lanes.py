@@ -25,15 +25,13 @@ class ReadLanes:
     """Codes and samples of prompts' chunks into the state from which streams start.
 
     Args:
-        kept_in: dtype of the model's caches.
+        state: that the lanes work on, of ``LANES`` slots, without the decoder's.
         frames: most frames of a chunk, at most the model's windows.
     """
 
-    def __init__(self, step: FrameStep, device: torch.device, kept_in: torch.dtype, frames: int = FRAMES) -> None:
-        self._step, self._device = step, device
-        state = step.init_state(LANES, device, kept_in)
-        self._state: State = {name: held for name, held in state.items() if name not in ("decoder", "latent")}
-        self._lanes = [rows(self._state, lane, lane + 1) for lane in range(LANES)]
+    def __init__(self, step: FrameStep, state: State, device: torch.device, frames: int = FRAMES) -> None:
+        self._step, self._state, self._device = step, state, device
+        self._lanes = [rows(state, lane, lane + 1) for lane in range(LANES)]
         self._codes = torch.zeros(LANES, frames, dtype=torch.int64, device=device)
         self._audio = torch.zeros(LANES, frames * HOP, device=device)
         self._start, self._count = (torch.zeros(LANES, dtype=torch.int64, device=device) for _ in range(2))

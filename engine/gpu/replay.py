@@ -19,18 +19,19 @@ MOST_COMPILERS = 16
 def compile_kernels(launches: Sequence[Launch], rows: int, device: torch.device) -> None:
     """Compile what is launched, on a GPU on several processors and with a first run, before it is captured.
 
-    No row has a slot in that run. Triton's compiler leaves Python's lock to other threads for most of its time.
+    No row has a slot in that run. Triton's compiler leaves Python's lock to other threads for most of its time, and so
+    does the C compiler, which makes the starter of each kernel.
     """
     if device.type == "cuda":
         import triton  # here alone: a machine without a GPU need not have it
 
         if hasattr(triton, "AsyncCompileMode"):  # before Triton 3.5 the run compiles one kernel after another
-            with (
-                ThreadPoolExecutor(min(MOST_COMPILERS, os.cpu_count() or 1)) as threads,
-                triton.AsyncCompileMode(threads),
-            ):
-                for launch in launches:
-                    launch.compile(rows)
+            with ThreadPoolExecutor(min(MOST_COMPILERS, os.cpu_count() or 1)) as threads:
+                with triton.AsyncCompileMode(threads):
+                    found = [launch.compile(rows) for launch in launches]
+                kernels = [each.result() if hasattr(each, "result") else each for each in found]
+                starter = triton.runtime.driver.active.launcher_cls  # which Triton keeps for the run
+                list(threads.map(lambda each: starter(each.src, each.metadata), {id(k): k for k in kernels}.values()))
         launch_each(launches, rows)
         torch.cuda.synchronize(device)
 

@@ -47,7 +47,8 @@ class GpuPath:
     """Kernels that compute each row by itself: a stream's frame does not depend on the other streams or their number.
 
     A step copies the slots of its rows to the device, replays a graph, and copies codes and samples back to pinned
-    memory. The host waits only for that last copy. In Triton's interpreter the kernels run one by one instead.
+    memory: samples to a block that the caller keeps. The host waits only for that last copy. In Triton's interpreter
+    the kernels run one by one instead.
 
     Args:
         state: its rings' format is also that of products: bfloat16 or float32.
@@ -67,8 +68,7 @@ class GpuPath:
         rows, captured = self._program.rows, device.type == "cuda"
         self._slots_here = torch.full((rows,), UNUSED, dtype=torch.int32, pin_memory=captured)
         self._codes_here = torch.zeros_like(self._program.codes, device="cpu", pin_memory=captured)
-        self._samples_here = torch.zeros_like(self._program.samples, device="cpu", pin_memory=captured)
-        self._blocks = BlockPool(slots)
+        self._blocks = BlockPool(slots, pinned=captured)
         self._batches = batches(rows)
         self.kernels = len(self._program.launches)
         self.name = f"triton-{_version()}"
@@ -85,6 +85,7 @@ class GpuPath:
         rows = next(rows for rows in self._batches if rows >= count)
         self._slots_here[:count] = torch.as_tensor(slots, dtype=torch.int32)
         self._slots_here[count:rows] = UNUSED
+        samples = self._blocks.take(count)
         with for_steps(self._device):
             self._program.slots[:rows].copy_(self._slots_here[:rows], non_blocking=True)
             if stages is None:
@@ -92,11 +93,11 @@ class GpuPath:
             else:
                 self._run_timed(rows, stages)
             self._codes_here[:count].copy_(self._program.codes[:count], non_blocking=True)
-            self._samples_here[:count].copy_(self._program.samples[:count], non_blocking=True)
+            torch.from_numpy(samples).copy_(self._program.samples[:count], non_blocking=True)
             if self._device.type == "cuda":
                 self._done.record()
                 self._done.synchronize()
-        return self._codes_here[:count].numpy().copy(), self._blocks.copy(self._samples_here[:count].numpy())
+        return self._codes_here[:count].numpy().copy(), samples
 
     def _run_timed(self, rows: int, stages: dict[str, float]) -> None:
         """Run a step in parts, and add the seconds of each to its stage, as the device's own clock tells them."""
@@ -122,6 +123,12 @@ class GpuPath:
             by_stage = ((stage, list(of_stage)) for stage, of_stage in groupby(launches, lambda launch: launch.stage))
             parts[rows] = [(stage, runner(of_stage, rows, self._device, pool)) for stage, of_stage in by_stage]
         return whole, parts
+
+
+def workspace_bytes(frame_step: FrameStep, dtype: torch.dtype) -> int:
+    """Return the bytes of the kernels' workspaces for each slot, counted without making any."""
+    state = frame_step.init_state(1, torch.device("meta"), dtype)
+    return FrameProgram(frame_step, state, ROW_BLOCK, dtype).row_bytes
 
 
 def batches(rows: int) -> list[int]:

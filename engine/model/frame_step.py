@@ -33,7 +33,8 @@ class FrameStep(nn.Module):
         super().__init__()
         self.codec, self.model = codec, model
         self.mel = CausalMel(model.config.mel)
-        self._layouts: dict[torch.dtype, RowLayout] = {}
+        self._layouts: dict[tuple[torch.dtype, str], RowLayout] = {}
+        """By the dtype of the caches and the type of device, on which their shapes depend."""
 
     @property
     def books(self) -> int:
@@ -52,13 +53,13 @@ class FrameStep(nn.Module):
         Each slot is a row of one buffer, as ``RowLayout`` has it. ``kept_in``: dtype of the caches, float32,
         bfloat16 or int8.
         """
-        if kept_in not in self._layouts:
-            self._layouts[kept_in] = RowLayout(self._template(kept_in))
-        return self._layouts[kept_in].zeros(slots, device)
+        key = kept_in, device.type
+        if key not in self._layouts:
+            self._layouts[key] = RowLayout(self._template(kept_in, device))
+        return self._layouts[key].zeros(slots, device)
 
-    def _template(self, kept_in: torch.dtype) -> State:
-        """Return the shapes of one slot's state."""
-        device = torch.device("meta")
+    def _template(self, kept_in: torch.dtype, device: torch.device) -> State:
+        """Return one slot's state."""
 
         def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
             return torch.zeros(1, *shape, dtype=dtype, device=device)

@@ -15,7 +15,7 @@ from whispergpt.benchmarks.gpu_check.models import SMALL
 from whispergpt.engine.backends.prompt_path import GpuPromptPath, PromptState, TorchPromptPath
 from whispergpt.engine.config import ENCODEC_24KHZ, GPT_S, HOP, SMALL_CODEC, FineConfig, ModelConfig
 from whispergpt.engine.gpu.language import INTERPRETED
-from whispergpt.engine.gpu.prompt_path import DecodeLanes, EncodeLanes
+from whispergpt.engine.gpu.prompt_path import LANES, DecodeLanes, EncodeLanes
 from whispergpt.engine.gpu.read_lanes import ReadLanes
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
@@ -41,10 +41,10 @@ def prompts(codec: Codec) -> list[Tensor]:
     return cut
 
 
-def fresh(codec: Codec) -> tuple[State, State]:
-    return codec.init_encoder_state(1, CPU), {
-        "decoder": codec.init_decoder_state(1, CPU),
-        "latent": torch.zeros(1, codec.config.dimension),
+def fresh(codec: Codec, slots: int = 1) -> tuple[State, State]:
+    return codec.init_encoder_state(slots, CPU), {
+        "decoder": codec.init_decoder_state(slots, CPU),
+        "latent": torch.zeros(slots, codec.config.dimension),
     }
 
 
@@ -53,7 +53,9 @@ def test_prompts_equal_torchs_in_any_lane() -> None:
     """Three prompts in chunks, the last one shorter; the third prompt also alone, in the first lane."""
     codec = codec_of(NARROW)
     sounds = prompts(codec)
-    encode, decode = EncodeLanes(codec, CPU, FRAMES), DecodeLanes(codec, CPU, torch.float32, True, FRAMES)
+    for_encoder, for_decoder = fresh(codec, LANES)
+    encode = EncodeLanes(codec, for_encoder, CPU, FRAMES)
+    decode = DecodeLanes(codec, for_decoder, CPU, torch.float32, FRAMES)
     ours, reference, alone = ([fresh(codec) for _ in sounds] for _ in range(3))
     start = 0
     for count in CHUNKS:
@@ -87,8 +89,11 @@ def test_a_prompt_by_kernels_is_a_prompt_by_torch(monkeypatch: pytest.MonkeyPatc
     codec = codec_of(replace(SMALL_CODEC, n_filters=4))
     step = FrameStep(codec, WhisperGPT(replace(GPT_S, fine=FineConfig()))).eval().requires_grad_(False)
     (sound,) = prompts(step.codec)[:1]
-    found = []
-    for path in (GpuPromptPath(step, CPU, torch.float32), TorchPromptPath(step, CPU)):
+    found, by_kernels, own = [], GpuPromptPath(step, CPU, torch.float32), PromptState.fresh(step, CPU)
+    for part, lanes in ((own.encoder, by_kernels._encode), (own.sounding, by_kernels._decode)):
+        # Only tensors of equal strides are copied at once on a GPU.
+        map_state(lambda a, b: a if a.stride() == b.stride() else pytest.fail("strides differ"), part, lanes._lanes[0])
+    for path in (by_kernels, TorchPromptPath(step, CPU)):
         with torch.inference_mode():
             encoder = PromptEncoder(path, PromptState.fresh(step, CPU))
         encoder.push(sound.numpy())
@@ -108,7 +113,7 @@ def test_prompts_are_read_in_any_lane(config: ModelConfig) -> None:
     """Chunks of other lengths, windows that are passed, a lane that held no numbers; in other lanes with equal bits."""
     torch.manual_seed(0)
     step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
-    lanes = ReadLanes(step, CPU, torch.float32, FRAMES)
+    lanes = ReadLanes(step, PromptState.fresh(step, CPU, slots=LANES).reading, CPU, FRAMES)
     ours, other, wanted = ([PromptState.fresh(step, CPU).reading for _ in range(3)] for _ in range(3))
     start = 0
     for counts in [(8, 8, 8)] * 4 + [(8, 3, 1)]:

@@ -35,11 +35,13 @@ def test_the_parts_measure_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[s
     beside = parts["prompts"]["steps_beside_prompts"]
     assert beside["streams"] == 2 and beside["prompts_per_second"] >= 0 and beside["beside_ms"]["p99"] > 0
     assert parts["streams"]["default"]["realtime_streams"] == 2
-    assert parts["sockets"]["listeners"]["outcomes"]["completed"] == 2
+    listeners = parts["sockets"]["listeners"]
+    assert listeners["outcomes"]["completed"] == 2 and listeners["most_at_once"] == 2
     assert parts["sockets"]["at_20_a_second"]["time_to_first_audio_ms"]["p50"] > 0
     assert parts["peers"]["plain_loop"]
     said = capsys.readouterr().out
-    assert "step of 2:" in said and "2 at once" in said and "equal bits" in said
+    at_once = f"listeners over sockets: {listeners['at_first_gap']} at once"  # fewer than 2 on a busy machine
+    assert "step of 2:" in said and at_once in said and "equal bits" in said
 
 
 def test_a_part_that_fails_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

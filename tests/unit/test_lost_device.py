@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from whispergpt.engine import messages as m
+from whispergpt.engine.backends.step_path import workspace_bytes
 from whispergpt.engine.checkpoints.checkpoint import ModelError
-from whispergpt.engine.checkpoints.room import require_room
+from whispergpt.engine.checkpoints.room import BESIDE_SLOTS, require_room
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device, pick_device
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.gpu import step as gpu_step
 from whispergpt.engine.process import worker
 from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
@@ -63,18 +65,33 @@ def test_a_driver_that_is_too_old_is_named(said: str, told: str, monkeypatch: py
         pick_device("cuda:0")
 
 
+def test_a_device_without_a_number_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch makes no device without a number the current one."""
+    made: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", made.append, raising=False)
+    for name in ("cuda", "cuda:1"):
+        torch.cuda.set_device(pick_device(name))
+    assert made == [0, 1]
+
+
 def test_too_little_memory_says_how_many_fit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = 2**30
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, memory))
+    """Of what is free, less what prompts and graphs take; workspaces of the kernels count."""
+    free = BESIDE_SLOTS + 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    monkeypatch.setattr(gpu_step, "missing_because", lambda device: None)
     model, device = engine.model, torch.device("cuda")
+    workspace = workspace_bytes(model.step, device, torch.bfloat16)
+    assert 30_000 < workspace < 100_000
 
     def asked(slots: int) -> None:
-        require_room(model, slots, device, torch.bfloat16, 64)
+        require_room(model, slots, device, torch.bfloat16, 64, workspace)
 
     with pytest.raises(ModelError) as refused:
         asked(8192)
     found = re.search(
-        r"8192 streams, and there are 1\.0 GiB .*: (\d+) fit at most \(--max-streams \1\)", str(refused.value)
+        r"8192 streams, and can have 1\.0 GiB .*: (\d+) fit at most \(--max-streams \1\)", str(refused.value)
     )
     assert found is not None
     fit = int(found[1])
@@ -82,7 +99,7 @@ def test_too_little_memory_says_how_many_fit(engine: Engine, monkeypatch: pytest
     asked(fit)
     with pytest.raises(ModelError):
         asked(fit + 64)
-    memory = 2**20
+    free = 2**20
     with pytest.raises(ModelError, match="too little for the 64 that are the fewest"):
         asked(64)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from whispergpt.engine.backends.prompt_path import PromptState
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
+from whispergpt.engine.model.cache import init_ring
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.row_layout import LINE, whole_rows
@@ -52,6 +53,17 @@ def test_a_slot_is_a_row(step: FrameStep, kept_in: torch.dtype) -> None:
         tensor[3].fill_(number)
     assert all(bool((tensor[3] == number).all()) for number, tensor in enumerate(many, 1)), "no two overlap"
     assert not row[[0, 1, 2, 4]].any()
+
+
+@pytest.mark.parametrize("kept_in", [torch.float32, torch.bfloat16, torch.int8])
+def test_rings_have_the_places_that_kernels_write(kept_in: torch.dtype) -> None:
+    """A window that is no multiple of their blocks; a GPU's kernels have no blocks."""
+    stack = replace(HYBRID.stack, window=50)
+    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(replace(HYBRID, stack=stack)))
+    for device in (CPU, torch.device("meta")):
+        ring = branch(branch(branch(step.init_state(2, device, kept_in), "model"), "stack"), "0")
+        wanted = init_ring(2, stack, device, kept_in)
+        assert {name: leaf(ring, name).shape for name in ring} == {name: leaf(wanted, name).shape for name in wanted}
 
 
 def prompt_of(step: FrameStep, seed: int) -> Prompt:

@@ -7,6 +7,7 @@ import tempfile
 import msgspec
 import numpy as np
 import pytest
+import torch
 import zmq
 
 from whispergpt.engine import messages as m
@@ -43,8 +44,11 @@ def test_parts_that_do_not_fit_are_no_event() -> None:
         list(short.frames)
 
 
-def test_a_block_is_used_again_once_nobody_has_it() -> None:
-    pool, source = BlockPool(4), np.arange(4 * 320, dtype=np.int16).reshape(4, 320)
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_block_is_used_again_once_nobody_has_it(pinned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda shape, dtype, pin_memory: empty(shape, dtype=dtype))  # without a GPU
+    pool, source = BlockPool(4, pinned), np.arange(4 * 320, dtype=np.int16).reshape(4, 320)
     first = pool.gather(source, [2, 0])
     assert (first == source[[2, 0]]).all()
     kept = first[1:].data.cast("B")  # as a message holds it
