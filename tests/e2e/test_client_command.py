@@ -15,6 +15,7 @@ from whispergpt_client.cli import main
 from whispergpt_client.meter import Meter, level_db
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
+from tests.support.corpus import run_main
 
 NOBODY = "http://127.0.0.1:9"
 Done = subprocess.CompletedProcess[bytes]
@@ -32,6 +33,7 @@ def test_a_wav_file_is_written(server: str, tmp_path: Path) -> None:
     assert b"2.00 s, completed, seed 7, first audio after" in done.stderr and done.stderr.count(b"\n") == 1
     with wave.open(str(out)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (SAMPLE_RATE, 1, 2 * SAMPLE_RATE)
+    assert run_main("verify", out, "--prompt", SPEECH) == 0, "its tags say how it was made"
 
 
 def test_samples_go_through_pipes(server: str) -> None:
@@ -63,7 +65,7 @@ def test_no_device_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
     keep = tmp_path / "keep.wav"
     keep.write_bytes(b"what was there before")
     for more, remedy in (
-        ([], "or write a file with -o."),
+        ([], "-o FILE writes a file instead."),
         (["--play", "-o", str(keep)], "nothing is written: leave --play out for the file alone."),
     ):
         done = run(server, str(SPEECH), *more, ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))

@@ -126,7 +126,7 @@ export class Continuation {
                 this.told.audio(toFloats(message));
             }
             else if (message.type === "response.created")
-                this.begun(connection, message.response.seed);
+                this.begun(connection, message.response);
             else if (message.type === "response.checkpoint")
                 this.token = message;
             else if (message.type === "response.forked")
@@ -142,10 +142,10 @@ export class Continuation {
             }
         }
     }
-    begun(connection, seed) {
+    begun(connection, { seed, fingerprint }) {
         this.playing = true;
         this.underruns.before = this.underruns.said;
-        this.told.started?.(seed);
+        this.told.started?.(seed, fingerprint);
         // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
         if (Object.keys(this.sampling).length)
             connection.say("session.update", { session: this.sampling });
@@ -158,6 +158,9 @@ export class Continuation {
         let until = performance.now() / 1000 + TRY_SECONDS;
         let wait = FIRST_PAUSE;
         for (let error = lost;;) {
+            // A server that loads its models is there, however long that takes.
+            if (error.code === "starting")
+                until = Math.max(until, performance.now() / 1000 + 2 * LONGEST_PAUSE);
             if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until)
                 throw error;
             const before = this.frames;
