@@ -150,7 +150,7 @@ def _takes(page: Page) -> None:
 def _advanced(page: Page) -> None:
     """Make a take, and open all that is folded."""
     _take(page, "speech-woman", 5)
-    page.click("#controls summary")
+    page.click("#advanced summary")
     page.click(".more summary")
 
 

@@ -24,6 +24,7 @@ from tests.support.playground import (
     colours,
     downloaded,
     elapsed,
+    hear_takes_alone,
     is_heard,
     new_page,
     recorded,
@@ -55,6 +56,8 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.goto(server)
     expect(page.locator("#prompt_name")).to_have_text("Andrew, reading")  # chosen at first sight
+    expect(page.locator("#prompt_first")).to_be_checked()
+    hear_takes_alone(page)
     yield page
     context.close()
     assert not wrong, wrong
@@ -103,8 +106,10 @@ def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -
 def test_what_is_played_can_be_heard(page: Page) -> None:
     """The browser's own loudspeaker path carries sound: its analyser sees it."""
     choose_voice(page, "20")
+    page.check("#prompt_first")
     page.click("#go")
     status_is(page, "Playing.")
+    assert 2 <= elapsed(page) < 4, "the last two seconds of the prompt are heard first"
     is_heard(page)
     page.click("#go")
     status_is(page, "Stopped.")
@@ -114,9 +119,8 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     voice, rate = soundfile.read(SPEECH)
     soundfile.write(tmp_path / "voice.wav", voice[: round(1.5 * rate)], rate)
     page.set_input_files("#file", tmp_path / "voice.wav")
-    status_is(page, "voice.wav: 1.5 s. Press Continue.")
+    status_is(page, "voice.wav: 1.5 s. Taken for a voice. Press Continue.")
     page.fill("#seconds", "1")
-    page.check("#prompt_first")
     page.keyboard.press("p")
     status_is(page, "The prompt.")
     page.click("#go")  # in the middle of it
@@ -126,9 +130,16 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_focused()
     page.keyboard.press(" ")
     status_is(page, "Paused.")
+    # A take is heard again without its prompt, or with its end if that is wanted.
     page.click("#play")
+    wait_until(lambda: elapsed(page) < 2.4, "the take plays from its beginning")
+    assert elapsed(page) >= 1.5
     status_is(page, "Heard to the end.")
     assert elapsed(page) == pytest.approx(2.5, abs=0.05)
+    page.check("#prompt_first")
+    page.click("[data-take='1'] > .line [data-do=play]")
+    status_is(page, "Playing take 1.")
+    assert elapsed(page) < 1.5
 
 
 def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
@@ -228,9 +239,14 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     # Another prompt takes the place of nothing: what plays is heard and made on.
     page.set_input_files("#file", SPEECH)
     expect(page.locator("#go")).to_have_text("Continue prompt.flac")
+    expect(page.locator("#status")).to_contain_text("Fork 2.1 plays on.")
+    page.locator("#temperature").fill("0.3")  # of what is shown, not of what plays on
     made = page.inner_text("[data-take='2.1'] .facts")
     expect(page.locator("[data-take='2.1'] .facts")).not_to_have_text(made)
     is_heard(page)
+    assert "0.3" not in page.inner_text("[data-take='2.1'] .facts")
+    page.get_by_role("button", name="Stop fork 2.1").click()
+    status_is(page, "Press Continue.")
     page.click("#go")
     status_is(page, "Playing.")
     expect(page.locator("[data-take='3']")).to_have_count(1)
@@ -240,6 +256,7 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
         assert abs(downloaded(page, take)).max() > 0.01
     take_button(page, "use_seed", "2.1").click()
     assert page.input_value("#seed") == fork_seed
+    expect(page.locator("#go")).to_have_text("Same seed again")
 
 
 def test_a_click_or_a_key_in_the_picture_seeks(page: Page) -> None:
@@ -339,7 +356,12 @@ def test_dropouts_are_reported_once(page: Page) -> None:
 def test_what_does_not_fit_is_said(page: Page, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(2 * SAMPLE_RATE), SAMPLE_RATE)
     page.set_input_files("#file", tmp_path / "silent.wav")
-    status_is(page, "silent.wav is silent there")
+    status_is(page, "silent.wav is silent; choose a recording with sound.")
+    page.set_input_files("#file", SPEECH.with_name("piano.flac"))
+    status_is(page, "piano.flac: 4.0 s. Taken for a piano. Press Continue.")
+    assert page.input_value("#model") == "piano"
+    page.click("#kinds [data-model=speech]")
+    status_is(page, "Taken for a voice.")
     page.click("#kinds [data-model=piano]")
     assert page.input_value("#model") == "piano"
     page.click("[data-prompt=piano]")
@@ -349,7 +371,7 @@ def test_what_does_not_fit_is_said(page: Page, tmp_path: Path) -> None:
     page.click("#remedy")
     assert page.input_value("#model") == "piano"
     page.click("#own_chips [data-prompt=file]")  # a file has a button like any other
-    expect(page.locator("#prompt_name")).to_have_text("silent.wav")
+    expect(page.locator("#prompt_name")).to_have_text("piano.flac")
 
 
 def test_a_server_that_answers_again_is_said(browser: Browser, server: str) -> None:
@@ -498,7 +520,7 @@ def test_fields_say_what_they_take(page: Page) -> None:
     expect(page.locator("#wrong_seconds")).to_contain_text("0.1")
     expect(page.locator("#seconds")).to_be_focused()
     expect(page.locator("#go")).to_have_text("Continue")
-    page.click("#controls summary")
+    page.click("#advanced summary")
     for name in ("Temperature", "Top-k", "Top-p"):
         expect(page.get_by_role("slider", name=name)).to_have_count(1)
 
@@ -585,7 +607,7 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
     page = new_page(context)
     with ServerProcess(*arguments) as process:
         page.goto(process.url)
-        expect(page.locator("#status")).to_contain_text("This server asks for a key")
+        expect(page.locator("#access")).to_contain_text("This server asks for a key")
         expect(page.locator("#key")).to_be_focused()
         for part in ("#stage", "#controls", "#takes", "footer", "header a"):  # for the key and nothing else
             expect(page.locator(part)).to_be_hidden()
@@ -623,7 +645,7 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
             page.wait_for_timeout(500)
         status_is(page, "The server was stopped; trying to go on for")
     with ServerProcess(*arguments) as process:
-        status_is(page, "ress Continue to begin anew.")
+        expect(page.locator("#remedy")).to_have_text("Begin anew")
         assert abs(downloaded(page, "2")).max() > 0.01
         if page.inner_text("#go") == "Stop":  # what came is heard to its end
             page.click("#go")
@@ -656,6 +678,7 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
         page.wait_for_load_state("networkidle")
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
     expect(page.locator("#model option")).not_to_have_count(0)
+    expect(page.locator("#seconds")).to_be_visible(visible=not touched)  # folded on a phone
     choose_voice(page, "1")
     if touched:  # the main button is in reach wherever one reads
         page.evaluate("() => scrollTo(0, document.body.scrollHeight)")

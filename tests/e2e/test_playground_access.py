@@ -84,7 +84,7 @@ def test_keys_and_names_suffice(server: str) -> None:
         page.focus("[data-take='1'] [data-do=use_seed]")
         page.keyboard.press("Enter")
         assert page.input_value("#seed") == seed_of(page, "1")
-        for folded in ("#controls summary", ".keys summary"):
+        for folded in ("#settings > summary", "#advanced summary", ".keys summary"):
             page.focus(folded)
             page.keyboard.press("Enter")
         for width, height in NARROW:

@@ -64,6 +64,7 @@ def open_playground(context: BrowserContext, url: str) -> Page:
     page = new_page(context)
     page.goto(url)
     expect(page.locator("#model option")).not_to_have_count(0)
+    hear_takes_alone(page)
     return page
 
 
@@ -71,7 +72,19 @@ def choose_voice(page: Page, seconds: str) -> None:
     """Choose a bundled voice, and the length of the take."""
     page.click("[data-prompt=speech]")
     expect(page.locator("#status")).to_contain_text("4.0 s. Press Continue.")
+    open_settings(page)
     page.fill("#seconds", seconds)
+
+
+def open_settings(page: Page) -> None:
+    """Open the settings, which are folded in a narrow window."""
+    if not page.locator("#seconds").is_visible():
+        page.click("#settings > summary")
+
+
+def hear_takes_alone(page: Page) -> None:
+    """Let takes be heard without the prompt's end, which costs a test two seconds."""
+    page.locator("#prompt_first").evaluate("box => { box.checked = false; }")
 
 
 def fill(page: Page, field: str, value: str) -> None:
@@ -98,8 +111,8 @@ def recorded(page: Page, seconds: int) -> None:
 
 def seed_of(page: Page, take: str) -> str:
     """Return the seed of a take, as its row says it."""
-    details = page.locator(f"[data-take='{take}'] > .line .details").text_content() or ""
-    return re.findall(r"seed\s(\d+)", details)[0]
+    facts = page.locator(f"[data-take='{take}'] > .line .facts").text_content() or ""
+    return re.findall(r"seed\s(\d+)", facts)[0]
 
 
 def take_button(page: Page, act: str, take: str = "1") -> Locator:

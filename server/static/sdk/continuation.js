@@ -158,6 +158,9 @@ export class Continuation {
         let until = performance.now() / 1000 + TRY_SECONDS;
         let wait = FIRST_PAUSE;
         for (let error = lost;;) {
+            // A server that loads its models is there, however long that takes.
+            if (error.code === "starting")
+                until = Math.max(until, performance.now() / 1000 + 2 * LONGEST_PAUSE);
             if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until)
                 throw error;
             const before = this.frames;

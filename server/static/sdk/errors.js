@@ -33,8 +33,10 @@ export function insecure() {
     if (typeof isSecureContext === "undefined" || isSecureContext)
         return null;
     const port = location.port || "80";
-    const told = `Over http, browsers give live sound and the microphone only to a page on this machine: ` +
-        `use https, or run ssh -L ${port}:localhost:${port} ${location.hostname} and open http://localhost:${port}.`;
+    const local = `open http://localhost:${port}`;
+    // Browsers take 0.0.0.0 for this machine, and yet for an address of others.
+    const remedy = location.hostname === "0.0.0.0" ? local : `use https, or run ssh -L ${port}:localhost:${port} ${location.hostname} and ${local}`;
+    const told = `Over http, browsers give live sound and the microphone only to a page on this machine: ${remedy}.`;
     return new WhisperGPTError(told, "insecure");
 }
 /** The error of an answer that is none of the wanted ones. */

@@ -10,6 +10,9 @@ import { placeOf, topKAt } from "./top_k.js";
 const SLIDERS = ["temperature", "top_k", "top_p"] as const;
 type Slider = (typeof SLIDERS)[number];
 
+/** Windows so narrow that the settings are folded, as in playground.css. */
+const NARROW = "(max-width: 52rem)";
+
 /** Random seeds are below it, so that they can be read out. */
 const SEEDS = 1_000_000;
 
@@ -29,6 +32,7 @@ export class Controls {
   private readonly seed = element<HTMLInputElement>("seed");
   private readonly seconds = element<HTMLInputElement>("seconds");
   private readonly promptFirst = element<HTMLInputElement>("prompt_first");
+  private readonly settings = element<HTMLDetailsElement>("settings");
   private models: Model[] = [];
   /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
   private exact: Sampling = {};
@@ -46,11 +50,16 @@ export class Controls {
         this.onSampling({ [name]: this.slider(name) });
       });
     this.model.addEventListener("change", () => this.showModel());
+    const narrow = matchMedia(NARROW);
+    const fold = (): void => void (this.settings.open = !narrow.matches);
+    narrow.addEventListener("change", fold);
+    fold();
   }
 
   /** Whether all fields are as they may be; what is not says so, and has the focus. */
   get valid(): boolean {
     const wrong = [this.seconds, this.seed].filter((field) => !this.isValid(field));
+    if (wrong.length > 0) this.settings.open = true;
     wrong[0]?.focus();
     return wrong.length === 0;
   }
@@ -101,8 +110,14 @@ export class Controls {
     return this.models.some(({ id }) => id === model);
   }
 
-  useSeed(seed: number): void {
-    this.seed.value = String(seed);
+  /** Let takes begin with this seed; null for another one each time. */
+  useSeed(seed: number | null): void {
+    this.seed.value = seed === null ? "" : String(seed);
+  }
+
+  /** Whether all takes begin with one seed. */
+  get namesSeed(): boolean {
+    return this.seed.value !== "";
   }
 
   /** Fill the fields with what was wanted once. */
@@ -121,8 +136,9 @@ export class Controls {
   }
 
   private isValid(field: HTMLInputElement): boolean {
-    element(`wrong_${field.id}`).textContent = field.validationMessage;
-    return field.checkValidity();
+    const valid = field.checkValidity();
+    element(`wrong_${field.id}`).textContent = valid ? "" : field.dataset["takes"]!;
+    return valid;
   }
 
   private setSliders(values: Required<Sampling>): void {

@@ -12,6 +12,9 @@ import { listenForShortcuts } from "./shortcuts.js";
 const page = new Page();
 const playground = new Playground(page, new Controls(), (error) => page.tell(error));
 
+/** Errors of a server that may answer soon. */
+const WAITED_FOR = new Set(["unreachable", "starting"]);
+
 /** Do it; what goes wrong is said on the page.
  * @param again what is offered then, where another try may help */
 async function told(act: () => void | Promise<void>, again = act): Promise<void> {
@@ -20,7 +23,7 @@ async function told(act: () => void | Promise<void>, again = act): Promise<void>
   } catch (error) {
     const retry = (): void => void told(again);
     page.tell(error as Error, retry);
-    if (error instanceof WhisperGPTError && error.code === "unreachable") await playground.waitForServer(retry);
+    if (error instanceof WhisperGPTError && WAITED_FOR.has(error.code)) await playground.waitForServer(retry, error.code === "starting");
   }
 }
 
@@ -30,6 +33,12 @@ function onClick(button: HTMLElement, act: () => void | Promise<void>): void {
   button.addEventListener("click", (event) => {
     if (event.detail < 2) void told(act); // else the second click of a double click would undo the first
   });
+}
+
+/** Say that this browser gives the page neither live sound nor the microphone, if so; not over the question for a key. */
+function tellInsecure(): void {
+  const refused = insecure();
+  if (refused && element("access").hidden) page.tell(refused);
 }
 
 function onSubmit(id: string, act: () => void | Promise<void>): void {
@@ -43,7 +52,10 @@ onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
-onSubmit("access", () => playground.unlock(element<HTMLInputElement>("key").value.trim()));
+onSubmit("access", async () => {
+  await playground.unlock(element<HTMLInputElement>("key").value.trim());
+  tellInsecure();
+});
 onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-prompt]"))
   onClick(button, () => playground.chooseBundled(button.dataset["prompt"]!));
@@ -71,10 +83,7 @@ void told(async () => {
   await playground.listModels();
   await playground.openLink();
   await playground.chooseFirst();
-}).then(() => {
-  const refused = insecure();
-  if (refused) page.tell(refused);
-});
+}).then(tellInsecure);
 addEventListener("beforeunload", (event) => {
   if (playground.losesTakes) event.preventDefault();
 });

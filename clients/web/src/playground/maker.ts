@@ -14,15 +14,19 @@ import { Take } from "./takes/take.js";
 import type { Mine, Turns } from "./turns.js";
 
 /** Seconds of the prompt's end that are heard first, where that is wanted. */
-const LEAD_SECONDS = 3;
+const LEAD_SECONDS = 2;
 /** Seconds before a fork that are heard first, where nothing is heard yet. */
 const FORK_LEAD_SECONDS = 1.5;
 /** Seconds by which a fork begins after what is heard, so that its sound is there in time. */
 const FORK_AHEAD_SECONDS = 0.5;
 
-const [LOST, STOPPED] = ["The connection was lost", "The server was stopped"];
-/** Errors of a server that is stopped on purpose. */
-const ENDINGS = new Set(["draining", "cut_off"]);
+const LOST = "The connection was lost";
+/** What is said of a server by its error's code, where the connection is not merely lost. */
+const REASONS: Record<string, string> = {
+  draining: "The server was stopped",
+  cut_off: "The server was stopped",
+  starting: "The server is loading its models",
+};
 
 export class Maker {
   constructor(
@@ -32,13 +36,14 @@ export class Maker {
     private readonly stage: Stage,
     private readonly turns: Turns,
     private readonly server: () => Server,
-  ) {}
+  ) {
+    stage.leadOf = (take) => this.leadOf(take);
+  }
 
   /** Continue a prompt as the fields say. */
   async continue(mine: Mine, prompt: ChosenPrompt): Promise<void> {
     const take = Take.of(this.controls.wanted, prompt.used());
-    const lead = this.controls.hearsPromptFirst ? Math.min(take.join, LEAD_SECONDS * SAMPLE_RATE) : 0;
-    await this.make(mine, take, take.source, lead);
+    await this.make(mine, take, take.source, this.leadOf(take));
   }
 
   /** Continue a take in another way from where it is heard.
@@ -67,11 +72,17 @@ export class Maker {
       const last = i === recipe.steps.length - 1;
       const wanted = { ...wantedOf(recipe, step), ...(last ? {} : { pace: "fast" as const }) };
       take = take ? Take.fork(take, step.frame, wanted) : Take.of(wanted, prompt.used());
-      const lead = take.parent ? Math.min(take.join, FORK_LEAD_SECONDS * SAMPLE_RATE) : 0;
-      await this.make(mine, take, take.source, last ? lead : null);
+      await this.make(mine, take, take.source, last ? this.leadOf(take) : null);
       if (!mine()) return;
     }
     this.state.recipe = null;
+    this.controls.useSeed(null);
+  }
+
+  /** Samples before a take that are heard first, where nothing is heard yet. */
+  private leadOf(take: Take): number {
+    const first = this.controls.hearsPromptFirst ? LEAD_SECONDS : 0;
+    return Math.min(take.join, (take.parent ? FORK_LEAD_SECONDS : first) * SAMPLE_RATE);
   }
 
   /** Make a take.
@@ -110,16 +121,19 @@ export class Maker {
         if (!state.shown && state.prompt !== take.prompt?.of) stage.refresh(); // another prompt was chosen meanwhile
         else stage.show(take);
         if (lead === 0) stage.sound(take.track, take.join);
+        else if (lead === null) stage.playback.place(take.track, stage.startOf(take));
       },
       grew: (firstAudio) => {
         stage.playback.feed();
         if (firstAudio !== null) take.firstAudio = firstAudio;
-        if ([LOST, STOPPED].some((told) => page.said.startsWith(told))) page.say("Playing.", "echo");
+        if ([LOST, ...Object.values(REASONS)].some((told) => page.said.startsWith(told))) page.say("Playing.", "echo");
         stage.refresh();
       },
       refused: (error) => page.tell(error),
-      reconnecting: ({ code }, left) =>
-        page.say(`${ENDINGS.has(code) ? STOPPED : LOST}; trying to go on for ${Math.max(1, Math.round(left))} s more …`, "error"),
+      reconnecting: ({ code }, left) => {
+        const time = code === "starting" ? "" : ` for ${Math.max(1, Math.round(left))} s more`;
+        page.say(`${REASONS[code] ?? LOST}; trying to go on${time} …`, "error");
+      },
     };
   }
 }

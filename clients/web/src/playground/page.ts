@@ -5,6 +5,7 @@ import { element, enable } from "./elements.js";
 import { clock } from "./picture/axes.js";
 import { describePosition } from "./picture/pointer.js";
 import type { Cut, Edge } from "./sound/cut.js";
+import { LostTake } from "./takes/making.js";
 
 /** What the page is at: nothing; opening the loudspeaker or asking for the microphone; recording; making sound. */
 export type Phase = "idle" | "starting" | "recording" | "making";
@@ -41,7 +42,7 @@ interface ShownPrompt {
 }
 
 const KEY_TOLD: Record<string, string> = {
-  no_key: "This server asks for a key; enter yours above.",
+  no_key: "", // the form says it
   wrong_key: "The key is not known here.",
 };
 
@@ -78,9 +79,10 @@ export class Page {
     const ours = error instanceof WhisperGPTError ? error : null;
     if (!ours) console.error(error);
     const asked = ours && KEY_TOLD[ours.code];
-    if (asked) this.lock(true);
+    if (asked !== null && asked !== undefined) this.lock(true);
     const later = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-    const remedy = again && ours?.mayPass ? { label: "Try again", act: again } : null;
+    const anew = error instanceof LostTake;
+    const remedy = again && (anew || ours?.mayPass) ? { label: anew ? "Begin anew" : "Try again", act: again } : null;
     this.say((asked ?? error.message) + later, ours?.code === "no_key" ? "plain" : "error", remedy);
   }
 
@@ -122,20 +124,21 @@ export class Page {
     if (!saved) place.textContent = text;
     else {
       const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(saved.blob), download: saved.name });
-      link.textContent = text;
-      place.replaceChildren(link);
+      link.textContent = "Save";
+      place.replaceChildren(`${text} · `, link);
     }
     for (const button of document.querySelectorAll<HTMLElement>("[data-prompt]"))
       button.setAttribute("aria-pressed", String(button.dataset["prompt"] === chip));
     element("invitation").hidden = true;
   }
 
-  /** Show a file or a recording of the user's beside the bundled ones, in the place of the last of its kind. */
-  showOwn(kind: string, title: string, hear: () => void, choose: () => void): void {
+  /** Show a file or a recording of the user's beside the bundled ones, in the place of the last of its kind.
+   * @param audible whether this browser can play it */
+  showOwn(kind: string, title: string, hear: () => void, choose: () => void, audible: boolean): void {
     const place = element("own_chips");
     const template = element<HTMLTemplateElement>("own_chip").content.cloneNode(true) as DocumentFragment;
     const [play, name] = template.querySelectorAll("button");
-    Object.assign(play!, { onclick: hear, ariaLabel: `Play ${title}` }).dataset["hear"] = kind;
+    Object.assign(play!, { onclick: hear, disabled: !audible, ariaLabel: `Play ${title}` }).dataset["hear"] = kind;
     Object.assign(name!, { onclick: choose, title, textContent: title }).dataset["prompt"] = kind;
     place.querySelector(`[data-hear="${kind}"]`)?.parentElement!.remove();
     place.append(template);
@@ -187,8 +190,8 @@ export class Page {
     if (button.textContent !== label) button.textContent = label;
     button.dataset["act"] = main;
     enable("go", main === "stop" || prompt || phase === "recording");
-    element("live").hidden = phase !== "making";
-    enable("record", phase !== "starting" && phase !== "making");
+    element("live").hidden = phase !== "making" || main === "next";
+    enable("record", phase !== "starting");
     this.show("record", phase === "recording" ? "Stop recording" : "Record");
     enable("play", audible && phase !== "recording");
     element("play").setAttribute("aria-label", shownSounds ? "Pause" : "Play");

@@ -43,7 +43,11 @@ export class Playground {
     this.turns = new Turns(state, page, this.stage);
     this.prompts = new Prompts(state, page, controls, this.stage, this.turns);
     this.maker = new Maker(state, page, controls, this.stage, this.turns, () => this.server);
-    controls.onSampling = (sampling) => state.making?.change(sampling);
+    controls.onSampling = (sampling) => {
+      if (this.stage.showsMaking) state.making?.change(sampling);
+    };
+    this.stage.namesSeed = () => controls.namesSeed;
+    this.prompts.onStop = () => this.stop();
     controls.onChange = () => {
       state.recipe = null;
       this.stage.refresh();
@@ -96,14 +100,16 @@ export class Playground {
   }
 
   /** Ask the server until it answers, and say so if nothing else was said meanwhile.
-   * @param again does what failed once more */
-  async waitForServer(again: () => void): Promise<void> {
+   * @param again does what failed once more
+   * @param unasked whether to do so unasked, as the server only had to start */
+  async waitForServer(again: () => void, unasked: boolean): Promise<void> {
     const { said } = this.page;
     while (this.page.said === said) {
       await new Promise((go) => setTimeout(go, ASKING_MS));
       const error = await this.server.models().then(() => null, (error: WhisperGPTError) => error);
-      if (error?.code === "unreachable") continue;
-      if (this.page.said === said) this.page.say("The server answers again.", "plain", { label: "Try again", act: again });
+      if (error?.code === "unreachable" || error?.code === "starting") continue;
+      if (this.page.said === said && unasked) again();
+      else if (this.page.said === said) this.page.say("The server answers again.", "plain", { label: "Try again", act: again });
       return;
     }
   }
@@ -146,7 +152,7 @@ export class Playground {
   async record(): Promise<void> {
     const { state } = this;
     if (state.recording) return this.stop();
-    if (!this.controls.valid || state.phase !== "idle") return;
+    if (!this.controls.valid || state.phase === "starting") return;
     this.stage.silence();
     await this.turns.run(async (mine) => {
       this.prompts.begin(false);
@@ -223,7 +229,11 @@ export class Playground {
   private onAct(act: Act, take: Take): void {
     if (act === "show") return this.prompts.showTake(take);
     if (act === "remove") return this.remove(take);
-    if (act === "use_seed") return this.controls.useSeed(take.seed!);
+    if (act === "use_seed") {
+      this.controls.useSeed(take.seed!);
+      this.stage.refresh();
+      return this.page.say(`The next take begins with seed ${take.seed}.`);
+    }
     if (act === "play") {
       this.prompts.showTake(take);
       return void this.play().catch(this.onError);

@@ -19,6 +19,8 @@ import type { Mine, Turns } from "./turns.js";
 const FIRST = "speech";
 
 export class Prompts {
+  /** What is made is to be stopped. */
+  onStop: () => void = () => {};
   private choices = 0;
 
   constructor(
@@ -31,14 +33,17 @@ export class Prompts {
     controls.onModel = () => this.modelChosen();
     turns.onRecorded = (prompt) => this.keep(prompt);
     for (const button of document.querySelectorAll<HTMLElement>("#kinds [data-model]"))
-      button.onclick = () => void controls.chooseModel(button.dataset["model"]!);
+      button.onclick = () => {
+        controls.chooseModel(button.dataset["model"]!);
+        if (state.prompt) this.tell(state.prompt, "");
+      };
   }
 
   /** Choose a recording for those who have chosen nothing, so that one press makes sound. */
   async chooseFirst(server: Server, note = ""): Promise<void> {
     if (this.state.prompt || this.state.recipe || this.choices > 0) return;
     const prompt = await this.chooseBundled(FIRST, server, false);
-    if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or choose, drop or record a sound of your own.`);
+    if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or bring a sound of your own.`);
   }
 
   /** Begin a choice, which the next one replaces.
@@ -62,7 +67,6 @@ export class Prompts {
     const prompt = await ChosenPrompt.read("bundled", blob, `${name}.flac`, this.page.titleOf(name));
     if (!mine()) return null;
     this.choose(prompt, "", focuses);
-    this.controls.chooseModel(modelOf(prompt)!);
     return prompt;
   }
 
@@ -151,7 +155,7 @@ export class Prompts {
 
   /** Show a prompt of the user's beside the bundled ones. */
   private keep(prompt: ChosenPrompt): void {
-    this.page.showOwn(prompt.kind, prompt.title, () => void this.hear(prompt).catch((error) => this.page.tell(error)), () => this.chooseAgain(prompt));
+    this.page.showOwn(prompt.kind, prompt.title, () => void this.hear(prompt).catch((error) => this.page.tell(error)), () => this.chooseAgain(prompt), prompt.track !== null);
     this.showName(prompt);
     this.showKinds();
   }
@@ -175,7 +179,8 @@ export class Prompts {
   private modelChosen(): void {
     this.showKinds();
     const { prompt, phase } = this.state;
-    const right = prompt && modelOf(prompt);
+    if (prompt && prompt.kind !== "bundled") prompt.model = this.controls.modelId;
+    const right = prompt && prompt.model;
     const [is, wants] = [right && kindOf(right), kindOf(this.controls.modelId)];
     if (!right || !is || !wants || is === wants || phase !== "idle" || !this.controls.has(right)) return;
     const remedy = { label: `Use ${right}`, act: () => {
@@ -187,10 +192,19 @@ export class Prompts {
 
   /** Say what is used of a prompt, and what to press. */
   private tell(prompt: ChosenPrompt, note: string): void {
-    if (prompt.silent) return this.page.say(`${prompt.title} is silent there; choose other seconds, or a recording with sound.`, "error");
+    if (prompt.silent) return this.page.say(prompt.whole ? `${prompt.title} is silent; choose a recording with sound.`
+      : `${prompt.title} is silent there; choose other seconds, or a recording with sound.`, "error");
     const main = this.stage.mainAct;
     const press = main === "next" || main === "continue" ? "Press Continue." : "It is next: press Stop, then Continue.";
-    this.page.say(`${note}${prompt.told} ${press}`);
+    const take = this.state.making?.take;
+    const sounding = main === "next" && take ? `${take.parent ? "Fork" : "Take"} ${take.name}` : "";
+    const stop = { label: `Stop ${sounding.toLowerCase()}`, act: () => {
+      this.onStop();
+      this.tell(prompt, "");
+    } };
+    const taken = element("kinds").hidden ? "" : ` Taken for a ${kindOf(this.controls.modelId) ?? "sound of its model"}.`;
+    const goesOn = sounding && ` ${sounding} plays on.`;
+    this.page.say(`${note}${prompt.told}${taken} ${press}${goesOn}`, "plain", sounding ? stop : null);
   }
 
   private choose(prompt: ChosenPrompt, note = "", focuses = true): void {
@@ -198,14 +212,18 @@ export class Prompts {
     state.recipe = null;
     if (prompt.refusal) throw new WhisperGPTError(prompt.refusal, "bad_prompt");
     [state.prompt, state.recorded] = [prompt, null];
+    const link = readFragment(location.hash);
+    const linked = link && link.kind !== "bundled" && link.prompt === prompt.name;
+    // A model of another kind was chosen by hand, which no guess knows better.
+    const guessable = prompt.kind === "bundled" || kindOf(this.controls.modelId);
+    if (linked || (prompt.model && guessable)) this.controls.chooseModel(linked ? link.model : prompt.model!);
     this.showName(prompt);
     this.showKinds();
     this.stage.show(null);
     this.tell(prompt, note);
     if (focuses && this.stage.mainAct === "continue") this.page.focusOn("go");
-    const readable = readFragment(location.hash);
-    if (readable && readable.kind !== "bundled" && readable.prompt === prompt.name) {
-      state.recipe = readable;
+    if (linked) {
+      state.recipe = link;
       this.useRecipe();
     }
   }
@@ -214,15 +232,14 @@ export class Prompts {
   private useRecipe(): void {
     const { prompt, recipe } = this.state;
     if (!recipe) return;
-    if (prompt?.name !== recipe.prompt) return this.page.say(`This link continues ${shortened(recipe.prompt)}: choose that file.`);
+    if (prompt?.name !== recipe.prompt) {
+      const told = `This link continues ${shortened(recipe.prompt)}: choose that file.`;
+      this.page.show("wanted", told);
+      return this.page.say(told, "echo");
+    }
     if (recipe.cut) prompt.useCut(recipe.cut);
     if (prompt.track) this.stage.playback.place(prompt.track, prompt.firstSample);
     this.page.say(`${toldOf(recipe, prompt.title)} Press Play the take.`);
     this.stage.refresh();
   }
-}
-
-/** The model that a bundled recording is for; null for one of the user's. */
-function modelOf(prompt: ChosenPrompt): string | null {
-  return prompt.kind === "bundled" ? prompt.name.split(/[-.]/)[0]! : null;
 }

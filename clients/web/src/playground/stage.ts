@@ -23,6 +23,10 @@ export class Stage {
   readonly picture = new Picture(element<HTMLCanvasElement>("picture"));
   readonly playback = new Playback();
   readonly takes = new Takes();
+  /** Samples before a take's beginning at which it is begun to be heard. */
+  leadOf: (take: Take) => number = () => 0;
+  /** Whether all takes begin with one seed. */
+  namesSeed: () => boolean = () => false;
   private readonly list: TakeList;
 
   constructor(
@@ -58,6 +62,12 @@ export class Stage {
     return !shown && prompt && making?.take.prompt && making.take.prompt.of !== prompt ? "next" : "stop";
   }
 
+  /** Whether what is made is shown, or nothing of it is known yet: another take or prompt may be shown meanwhile. */
+  get showsMaking(): boolean {
+    const { making, shown } = this.state;
+    return this.mainAct !== "next" && (!shown || !making || shown === making.take || !this.takes.all.includes(making.take));
+  }
+
   /** The take that a fork would branch from, at the sample that is heard; null where there is none. */
   get forkable(): Take | null {
     const { phase, shown } = this.state;
@@ -85,12 +95,18 @@ export class Stage {
     await this.playback.open();
     if (!track || track !== this.state.track) return;
     const place = this.position;
+    const start = this.state.shown ? this.startOf(this.state.shown) : 0;
     const prompt = this.state.shown ? null : this.state.prompt;
     const used = prompt && place >= prompt.firstSample && place <= prompt.endSample;
     if (used) this.sound(track, place < prompt.endSample - 1 ? place : prompt.firstSample, prompt.endSample);
-    else this.sound(track, place < track.samples ? place : 0);
+    else this.sound(track, place < track.samples ? place : start);
     const { shown } = this.state;
     if (!this.playback.heldBack) this.page.say(shown ? `Playing ${shown.parent ? "fork" : "take"} ${shown.name}.${noteOnLength(shown)}` : "The prompt.", "echo");
+  }
+
+  /** The sample of a take's track from which it is heard, if nobody seeks: the join, or shortly before. */
+  startOf(take: Take): number {
+    return take.join - this.leadOf(take);
   }
 
   pause(): void {
@@ -122,13 +138,14 @@ export class Stage {
     this.picture.show(viewOf(shown, recorded, prompt));
     const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
     this.list.update(takes.all, shown, sounding);
+    element("no_picture").hidden = track !== null || prompt === null;
     const promptShown = !shown && prompt?.track ? prompt : null;
     this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);
     const heard = prompt && playback.sounds(prompt.track) && !playback.heldBack;
     this.page.showHeard(heard ? prompt.chip : null);
     if (!making) this.picture.waiting = false;
     const main = this.mainAct;
-    const labels = { stop: "Stop", next: `Continue ${(prompt?.title ?? "").split(",")[0]!.slice(0, MOST_LETTERS)}`, continue: shown ? "Another take" : recipe && prompt ? "Play the take" : "Continue" };
+    const labels = { stop: "Stop", next: `Continue ${(prompt?.title ?? "").split(",")[0]!.slice(0, MOST_LETTERS)}`, continue: shown ? (this.namesSeed() ? "Same seed again" : "Another take") : recipe && prompt ? "Play the take" : "Continue" };
     this.page.enter({
       phase,
       main,

@@ -25,6 +25,7 @@ export class Turns {
     state.making?.cancel();
     state.making = null;
     this.keepRecording();
+    this.leaveUnbegun();
     state.phase = "idle";
     this.stage.refresh();
     const turn = ++this.turn;
@@ -44,11 +45,20 @@ export class Turns {
     } finally {
       if (mine()) {
         [state.making, state.phase] = [null, "idle"];
-        if (state.shown && !stage.takes.all.includes(state.shown)) state.shown = null;
+        this.leaveUnbegun();
         stage.playback.feed(); // what came, even before it failed, is heard to its end
         stage.refresh();
       }
     }
+  }
+
+  /** Show the prompt instead of a take that never began, of which only the prompt's end is heard. */
+  private leaveUnbegun(): void {
+    const { state, stage } = this;
+    const { shown } = state;
+    if (!shown || stage.takes.all.includes(shown)) return;
+    state.shown = null;
+    if (stage.playback.sounds(shown.track)) stage.silence();
   }
 
   /** Stop recording, and let the recording be a prompt like any other. */

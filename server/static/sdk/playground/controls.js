@@ -3,6 +3,8 @@ import { element } from "./elements.js";
 import { abilityOf } from "./models.js";
 import { placeOf, topKAt } from "./top_k.js";
 const SLIDERS = ["temperature", "top_k", "top_p"];
+/** Windows so narrow that the settings are folded, as in playground.css. */
+const NARROW = "(max-width: 52rem)";
 /** Random seeds are below it, so that they can be read out. */
 const SEEDS = 1_000_000;
 export function randomSeed() {
@@ -20,6 +22,7 @@ export class Controls {
     seed = element("seed");
     seconds = element("seconds");
     promptFirst = element("prompt_first");
+    settings = element("settings");
     models = [];
     /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
     exact = {};
@@ -37,10 +40,16 @@ export class Controls {
                 this.onSampling({ [name]: this.slider(name) });
             });
         this.model.addEventListener("change", () => this.showModel());
+        const narrow = matchMedia(NARROW);
+        const fold = () => void (this.settings.open = !narrow.matches);
+        narrow.addEventListener("change", fold);
+        fold();
     }
     /** Whether all fields are as they may be; what is not says so, and has the focus. */
     get valid() {
         const wrong = [this.seconds, this.seed].filter((field) => !this.isValid(field));
+        if (wrong.length > 0)
+            this.settings.open = true;
         wrong[0]?.focus();
         return wrong.length === 0;
     }
@@ -86,8 +95,13 @@ export class Controls {
     has(model) {
         return this.models.some(({ id }) => id === model);
     }
+    /** Let takes begin with this seed; null for another one each time. */
     useSeed(seed) {
-        this.seed.value = String(seed);
+        this.seed.value = seed === null ? "" : String(seed);
+    }
+    /** Whether all takes begin with one seed. */
+    get namesSeed() {
+        return this.seed.value !== "";
     }
     /** Fill the fields with what was wanted once. */
     fill({ seconds, seed, temperature = 1, top_k = 0, top_p = 1 }) {
@@ -104,8 +118,9 @@ export class Controls {
         this.onModel();
     }
     isValid(field) {
-        element(`wrong_${field.id}`).textContent = field.validationMessage;
-        return field.checkValidity();
+        const valid = field.checkValidity();
+        element(`wrong_${field.id}`).textContent = valid ? "" : field.dataset["takes"];
+        return valid;
     }
     setSliders(values) {
         this.exact = { ...values };

@@ -9,6 +9,8 @@ import { Playground } from "./playground.js";
 import { listenForShortcuts } from "./shortcuts.js";
 const page = new Page();
 const playground = new Playground(page, new Controls(), (error) => page.tell(error));
+/** Errors of a server that may answer soon. */
+const WAITED_FOR = new Set(["unreachable", "starting"]);
 /** Do it; what goes wrong is said on the page.
  * @param again what is offered then, where another try may help */
 async function told(act, again = act) {
@@ -18,8 +20,8 @@ async function told(act, again = act) {
     catch (error) {
         const retry = () => void told(again);
         page.tell(error, retry);
-        if (error instanceof WhisperGPTError && error.code === "unreachable")
-            await playground.waitForServer(retry);
+        if (error instanceof WhisperGPTError && WAITED_FOR.has(error.code))
+            await playground.waitForServer(retry, error.code === "starting");
     }
 }
 const go = () => told(() => playground.go(), () => playground.begin());
@@ -28,6 +30,12 @@ function onClick(button, act) {
         if (event.detail < 2)
             void told(act); // else the second click of a double click would undo the first
     });
+}
+/** Say that this browser gives the page neither live sound nor the microphone, if so; not over the question for a key. */
+function tellInsecure() {
+    const refused = insecure();
+    if (refused && element("access").hidden)
+        page.tell(refused);
 }
 function onSubmit(id, act) {
     element(id).addEventListener("submit", (event) => {
@@ -39,7 +47,10 @@ onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
-onSubmit("access", () => playground.unlock(element("key").value.trim()));
+onSubmit("access", async () => {
+    await playground.unlock(element("key").value.trim());
+    tellInsecure();
+});
 onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll("[data-prompt]"))
     onClick(button, () => playground.chooseBundled(button.dataset["prompt"]));
@@ -68,11 +79,7 @@ void told(async () => {
     await playground.listModels();
     await playground.openLink();
     await playground.chooseFirst();
-}).then(() => {
-    const refused = insecure();
-    if (refused)
-        page.tell(refused);
-});
+}).then(tellInsecure);
 addEventListener("beforeunload", (event) => {
     if (playground.losesTakes)
         event.preventDefault();

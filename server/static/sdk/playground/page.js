@@ -3,8 +3,9 @@ import { WhisperGPTError } from "../errors.js";
 import { element, enable } from "./elements.js";
 import { clock } from "./picture/axes.js";
 import { describePosition } from "./picture/pointer.js";
+import { LostTake } from "./takes/making.js";
 const KEY_TOLD = {
-    no_key: "This server asks for a key; enter yours above.",
+    no_key: "", // the form says it
     wrong_key: "The key is not known here.",
 };
 export class Page {
@@ -38,10 +39,11 @@ export class Page {
         if (!ours)
             console.error(error);
         const asked = ours && KEY_TOLD[ours.code];
-        if (asked)
+        if (asked !== null && asked !== undefined)
             this.lock(true);
         const later = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-        const remedy = again && ours?.mayPass ? { label: "Try again", act: again } : null;
+        const anew = error instanceof LostTake;
+        const remedy = again && (anew || ours?.mayPass) ? { label: anew ? "Begin anew" : "Try again", act: again } : null;
         this.say((asked ?? error.message) + later, ours?.code === "no_key" ? "plain" : "error", remedy);
     }
     /** Whether the last that was said is an error. */
@@ -82,19 +84,20 @@ export class Page {
             place.textContent = text;
         else {
             const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(saved.blob), download: saved.name });
-            link.textContent = text;
-            place.replaceChildren(link);
+            link.textContent = "Save";
+            place.replaceChildren(`${text} · `, link);
         }
         for (const button of document.querySelectorAll("[data-prompt]"))
             button.setAttribute("aria-pressed", String(button.dataset["prompt"] === chip));
         element("invitation").hidden = true;
     }
-    /** Show a file or a recording of the user's beside the bundled ones, in the place of the last of its kind. */
-    showOwn(kind, title, hear, choose) {
+    /** Show a file or a recording of the user's beside the bundled ones, in the place of the last of its kind.
+     * @param audible whether this browser can play it */
+    showOwn(kind, title, hear, choose, audible) {
         const place = element("own_chips");
         const template = element("own_chip").content.cloneNode(true);
         const [play, name] = template.querySelectorAll("button");
-        Object.assign(play, { onclick: hear, ariaLabel: `Play ${title}` }).dataset["hear"] = kind;
+        Object.assign(play, { onclick: hear, disabled: !audible, ariaLabel: `Play ${title}` }).dataset["hear"] = kind;
         Object.assign(name, { onclick: choose, title, textContent: title }).dataset["prompt"] = kind;
         place.querySelector(`[data-hear="${kind}"]`)?.parentElement.remove();
         place.append(template);
@@ -146,8 +149,8 @@ export class Page {
             button.textContent = label;
         button.dataset["act"] = main;
         enable("go", main === "stop" || prompt || phase === "recording");
-        element("live").hidden = phase !== "making";
-        enable("record", phase !== "starting" && phase !== "making");
+        element("live").hidden = phase !== "making" || main === "next";
+        enable("record", phase !== "starting");
         this.show("record", phase === "recording" ? "Stop recording" : "Record");
         enable("play", audible && phase !== "recording");
         element("play").setAttribute("aria-label", shownSounds ? "Pause" : "Play");

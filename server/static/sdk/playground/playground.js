@@ -36,7 +36,12 @@ export class Playground {
         this.turns = new Turns(state, page, this.stage);
         this.prompts = new Prompts(state, page, controls, this.stage, this.turns);
         this.maker = new Maker(state, page, controls, this.stage, this.turns, () => this.server);
-        controls.onSampling = (sampling) => state.making?.change(sampling);
+        controls.onSampling = (sampling) => {
+            if (this.stage.showsMaking)
+                state.making?.change(sampling);
+        };
+        this.stage.namesSeed = () => controls.namesSeed;
+        this.prompts.onStop = () => this.stop();
         controls.onChange = () => {
             state.recipe = null;
             this.stage.refresh();
@@ -81,15 +86,18 @@ export class Playground {
         return this.stage.takes.all.some(({ kept, seconds }) => !kept && seconds > 0);
     }
     /** Ask the server until it answers, and say so if nothing else was said meanwhile.
-     * @param again does what failed once more */
-    async waitForServer(again) {
+     * @param again does what failed once more
+     * @param unasked whether to do so unasked, as the server only had to start */
+    async waitForServer(again, unasked) {
         const { said } = this.page;
         while (this.page.said === said) {
             await new Promise((go) => setTimeout(go, ASKING_MS));
             const error = await this.server.models().then(() => null, (error) => error);
-            if (error?.code === "unreachable")
+            if (error?.code === "unreachable" || error?.code === "starting")
                 continue;
-            if (this.page.said === said)
+            if (this.page.said === said && unasked)
+                again();
+            else if (this.page.said === said)
                 this.page.say("The server answers again.", "plain", { label: "Try again", act: again });
             return;
         }
@@ -134,7 +142,7 @@ export class Playground {
         const { state } = this;
         if (state.recording)
             return this.stop();
-        if (!this.controls.valid || state.phase !== "idle")
+        if (!this.controls.valid || state.phase === "starting")
             return;
         this.stage.silence();
         await this.turns.run(async (mine) => {
@@ -216,8 +224,11 @@ export class Playground {
             return this.prompts.showTake(take);
         if (act === "remove")
             return this.remove(take);
-        if (act === "use_seed")
-            return this.controls.useSeed(take.seed);
+        if (act === "use_seed") {
+            this.controls.useSeed(take.seed);
+            this.stage.refresh();
+            return this.page.say(`The next take begins with seed ${take.seed}.`);
+        }
         if (act === "play") {
             this.prompts.showTake(take);
             return void this.play().catch(this.onError);

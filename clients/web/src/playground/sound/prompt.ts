@@ -2,6 +2,7 @@
 
 import { SAMPLE_RATE } from "../../events.js";
 import { type Cut, firstCut, isWhole, LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./cut.js";
+import { likest } from "./likeness.js";
 import type { Recording } from "./recording.js";
 import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
@@ -11,7 +12,7 @@ const MARGIN_SECONDS = 0.05;
 /** Amplitude, of at most 1, below which a sample counts as silence. */
 const QUIETEST = 0.002;
 const LONGEST_FILE_SECONDS = 1800;
-const LONGEST_NAME = 32;
+const LONGEST_NAME = 26;
 const MOST_BYTES = 64 * 1024 * 1024;
 
 export type PromptKind = "file" | "bundled" | "recording";
@@ -37,6 +38,8 @@ export class ChosenPrompt {
   readonly track: Track | null;
   /** The seconds that are used. */
   cut: Cut | null;
+  /** The model that is to continue it: a bundled recording's own, else the likest or the one chosen last; null if nobody knows. */
+  model: string | null;
 
   private constructor(
     readonly kind: PromptKind,
@@ -47,6 +50,7 @@ export class ChosenPrompt {
     samples: Float32Array | null,
   ) {
     this.track = samples && Track.of(samples);
+    this.model = kind === "bundled" ? name.split(/[-.]/)[0]! : kind === "file" && samples ? likest(samples) : null;
     this.cut = this.track && firstCut(this.track.seconds);
     // A decoder's few samples more than a minute are no reason to cut.
     if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS) this.cut = { from: 0, to: this.track.seconds };
@@ -59,7 +63,7 @@ export class ChosenPrompt {
 
   static recorded(recording: Recording): ChosenPrompt {
     const samples = recording.all();
-    return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
+    return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "Your recording", samples);
   }
 
   /** The name of its button: that of a bundled recording, or its kind. */
@@ -76,9 +80,14 @@ export class ChosenPrompt {
   get told(): string {
     const { seconds, cut, title } = this;
     if (seconds === null || cut === null) return `${title}: this browser cannot show it, but the server may know it.`;
-    if (isWhole(cut, seconds)) return `${title}: ${seconds.toFixed(1)} s.`;
+    if (this.whole) return `${title}: ${seconds.toFixed(1)} s.`;
     if (cut.from > 0 || cut.to < LONGEST_SECONDS) return `${title}: seconds ${cut.from.toFixed(1)} to ${cut.to.toFixed(1)}.`;
     return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+  }
+
+  /** Whether all of it is used. */
+  get whole(): boolean {
+    return !this.track || !this.cut || isWhole(this.cut, this.track.seconds);
   }
 
   /** Whether nothing can be heard in the seconds that are used. */
@@ -106,7 +115,7 @@ export class ChosenPrompt {
   /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
   used(): UsedPrompt {
     const { kind, name, title, blob, track, cut } = this;
-    if (!track || !cut || isWhole(cut, track.seconds))
+    if (!track || this.whole)
       return { kind, name, title, blob, samples: track && track.read(0), cut: null, of: this };
     const samples = track.read(this.firstSample, this.endSample);
     return { kind, name, title, blob: wavOf([samples]), samples, cut, of: this };

@@ -73,15 +73,17 @@ function facts(take: Take): string {
   const cut = take.prompt?.cut;
   const prompt = (take.prompt?.title ?? "recording") + (cut ? ` ${cut.from.toFixed(1)}–${cut.to.toFixed(1)} s` : "");
   const from = take.parent ? `from ${clock(take.join / SAMPLE_RATE)}` : prompt;
-  const told = [from, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state], `temperature ${valuesOf(take, "temperature").join(" → ")}`];
-  const limits = [["top-k", valuesOf(take, "top_k"), 0], ["top-p", valuesOf(take, "top_p"), 1]] as const;
-  for (const [name, values, none] of limits) if (values.some((value) => value !== none)) told.push(`${name} ${values.join(" → ")}`);
+  const told = [from, `${take.seconds.toFixed(1)} s`, ENDINGS[take.state], `seed ${take.seed}`];
+  for (const slider of ["temperature", "top_k", "top_p"] as const) {
+    const values = valuesOf(take, slider);
+    if (values.some((value) => value !== DEFAULTS[slider])) told.push(`${slider.replace("_", "-")} ${values.join(" → ")}`);
+  }
   return joined(told);
 }
 
 /** What few ask for. */
 function details(take: Take): string {
-  const told = [`model ${take.wanted.model}`, `seed ${take.seed}`];
+  const told = [`model ${take.wanted.model}`];
   if (take.firstAudio !== null) told.push(`first sound after ${Math.round(take.firstAudio)} ms`);
   told.push(take.buffered > 0 ? `${take.buffered.toFixed(1)} s buffered` : "", `${take.dropouts} ${take.dropouts === 1 ? "dropout" : "dropouts"}`);
   return joined(told);

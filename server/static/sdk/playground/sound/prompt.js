@@ -1,6 +1,7 @@
 /** What is to go on: a file, one of the server's recordings or what was said into the microphone. */
 import { SAMPLE_RATE } from "../../events.js";
 import { firstCut, isWhole, LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./cut.js";
+import { likest } from "./likeness.js";
 import { Track } from "./track.js";
 import { wavOf } from "./wav.js";
 /** Decoders differ by some samples at both ends. */
@@ -8,7 +9,7 @@ const MARGIN_SECONDS = 0.05;
 /** Amplitude, of at most 1, below which a sample counts as silence. */
 const QUIETEST = 0.002;
 const LONGEST_FILE_SECONDS = 1800;
-const LONGEST_NAME = 32;
+const LONGEST_NAME = 26;
 const MOST_BYTES = 64 * 1024 * 1024;
 export class ChosenPrompt {
     kind;
@@ -19,6 +20,8 @@ export class ChosenPrompt {
     track;
     /** The seconds that are used. */
     cut;
+    /** The model that is to continue it: a bundled recording's own, else the likest or the one chosen last; null if nobody knows. */
+    model;
     constructor(kind, blob, name, 
     /** The name as the page shows it. */
     title, samples) {
@@ -27,6 +30,7 @@ export class ChosenPrompt {
         this.name = name;
         this.title = title;
         this.track = samples && Track.of(samples);
+        this.model = kind === "bundled" ? name.split(/[-.]/)[0] : kind === "file" && samples ? likest(samples) : null;
         this.cut = this.track && firstCut(this.track.seconds);
         // A decoder's few samples more than a minute are no reason to cut.
         if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS)
@@ -38,7 +42,7 @@ export class ChosenPrompt {
     }
     static recorded(recording) {
         const samples = recording.all();
-        return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "recording", samples);
+        return new ChosenPrompt("recording", wavOf([samples]), "recording.wav", "Your recording", samples);
     }
     /** The name of its button: that of a bundled recording, or its kind. */
     get chip() {
@@ -53,11 +57,15 @@ export class ChosenPrompt {
         const { seconds, cut, title } = this;
         if (seconds === null || cut === null)
             return `${title}: this browser cannot show it, but the server may know it.`;
-        if (isWhole(cut, seconds))
+        if (this.whole)
             return `${title}: ${seconds.toFixed(1)} s.`;
         if (cut.from > 0 || cut.to < LONGEST_SECONDS)
             return `${title}: seconds ${cut.from.toFixed(1)} to ${cut.to.toFixed(1)}.`;
         return `${title}: ${seconds.toFixed(1)} s. Its first ${cut.to} s are used; drag the ends in the picture to use others.`;
+    }
+    /** Whether all of it is used. */
+    get whole() {
+        return !this.track || !this.cut || isWhole(this.cut, this.track.seconds);
     }
     /** Whether nothing can be heard in the seconds that are used. */
     get silent() {
@@ -82,7 +90,7 @@ export class ChosenPrompt {
     /** What is to be continued now: the file as it is, or the seconds that were chosen of it. */
     used() {
         const { kind, name, title, blob, track, cut } = this;
-        if (!track || !cut || isWhole(cut, track.seconds))
+        if (!track || this.whole)
             return { kind, name, title, blob, samples: track && track.read(0), cut: null, of: this };
         const samples = track.read(this.firstSample, this.endSample);
         return { kind, name, title, blob: wavOf([samples]), samples, cut, of: this };

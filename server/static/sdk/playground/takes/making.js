@@ -44,7 +44,7 @@ export class Making {
                 this.take.state = "whole";
         }
         catch (error) {
-            throw this.take.seed !== null && error instanceof WhisperGPTError ? lost(error) : error;
+            throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error) : error;
         }
         finally {
             this.end();
@@ -77,8 +77,10 @@ export class Making {
         this.take.track.complete = true;
     }
 }
-/** The error that ended a take which had begun, with what can be done. */
-function lost({ code, message, retryAfter }) {
-    const restarted = "The server was started again and cannot go on with this take; press Continue to begin anew.";
-    return new WhisperGPTError(code === "bad_token" ? restarted : `${message} Press Continue to begin anew.`, code, retryAfter);
+/** The error that ended a take which had begun. */
+export class LostTake extends WhisperGPTError {
+    constructor({ code, message, retryAfter }) {
+        const told = code === "bad_token" ? "The server was started again and cannot go on with this take." : message;
+        super(told, code, retryAfter);
+    }
 }
