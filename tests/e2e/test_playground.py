@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
 from tests.support.browsers import browser_of
+from tests.support.corpus import run_main
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
 from tests.support.playground import (
@@ -64,7 +65,7 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     wait_for_idle(server)
 
 
-def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
+def test_a_bundled_prompt_goes_on_and_is_heard(page: Page, tmp_path: Path) -> None:
     choose_voice(page, "4")
     assert colours(page) > 1000 and colours(page, made=True) == 0
     page.click("#go")
@@ -85,7 +86,10 @@ def test_a_bundled_prompt_goes_on_and_is_heard(page: Page) -> None:
     with page.expect_download() as downloading:
         take_button(page, "download").click()
     assert downloading.value.suggested_filename == "andrew-take-1.wav"
-    assert soundfile.info(downloading.value.path()).frames == len(samples)
+    file = tmp_path / "take.wav"
+    downloading.value.save_as(file)
+    assert soundfile.info(file).frames == len(samples)
+    assert run_main("verify", file, "--prompt", SPEECH) == 0, "its tags say how it was made"
 
 
 def test_the_copied_command_makes_the_same_samples(page: Page, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ export interface Told {
   sent?: () => void;
   /** The prompt was taken in: its seconds. */
   prompt?: (seconds: number) => void;
-  /** The response began, with this seed. */
-  started?: (seed: number) => void;
+  /** The response began, or goes on over another connection, with this seed on an engine with this fingerprint. */
+  started?: (seed: number, fingerprint: string) => void;
   audio: (samples: Float32Array) => void;
   /** It goes on with this seed from this frame on. */
   forked?: (seed: number, frame: number) => void;
@@ -148,7 +148,7 @@ export class Continuation {
       if (message instanceof ArrayBuffer) {
         this.frames += message.byteLength / (2 * FRAME_SAMPLES);
         this.told.audio(toFloats(message));
-      } else if (message.type === "response.created") this.begun(connection, message.response.seed);
+      } else if (message.type === "response.created") this.begun(connection, message.response);
       else if (message.type === "response.checkpoint") this.token = message;
       else if (message.type === "response.forked") this.told.forked?.(message.seed, message.frame);
       else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
@@ -161,10 +161,10 @@ export class Continuation {
     }
   }
 
-  private begun(connection: Connection, seed: number): void {
+  private begun(connection: Connection, { seed, fingerprint }: { seed: number; fingerprint: string }): void {
     this.playing = true;
     this.underruns.before = this.underruns.said;
-    this.told.started?.(seed);
+    this.told.started?.(seed, fingerprint);
     // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
     if (Object.keys(this.sampling).length) connection.say("session.update", { session: this.sampling });
     if (this.forked !== null && this.forked !== seed) connection.say("response.fork", { seed: this.forked });

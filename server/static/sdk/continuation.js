@@ -126,7 +126,7 @@ export class Continuation {
                 this.told.audio(toFloats(message));
             }
             else if (message.type === "response.created")
-                this.begun(connection, message.response.seed);
+                this.begun(connection, message.response);
             else if (message.type === "response.checkpoint")
                 this.token = message;
             else if (message.type === "response.forked")
@@ -142,10 +142,10 @@ export class Continuation {
             }
         }
     }
-    begun(connection, seed) {
+    begun(connection, { seed, fingerprint }) {
         this.playing = true;
         this.underruns.before = this.underruns.said;
-        this.told.started?.(seed);
+        this.told.started?.(seed, fingerprint);
         // What was wished for meanwhile, or on a connection that is gone; saying it twice changes nothing.
         if (Object.keys(this.sampling).length)
             connection.say("session.update", { session: this.sampling });

@@ -36,9 +36,10 @@ export class Making {
         sent = performance.now();
         told.sent();
       }),
-      started: ours((seed) => {
+      started: ours((seed, fingerprint) => {
         const again = take.seed !== null;
         take.seed ??= seed;
+        take.fingerprint = again && take.fingerprint !== fingerprint ? null : fingerprint;
         if (!again) told.started();
       }),
       audio: ours((samples) => {

@@ -28,6 +28,8 @@ export class Take {
   state: TakeState = "making";
   /** Null until the server has said it. */
   seed: number | null = null;
+  /** Of the engine that made it; null until the server has said it, and where several did. */
+  fingerprint: string | null = null;
   /** Sliders that were moved while it was made, each with the sample of the track that had come by then. */
   readonly moves: { at: number; sampling: Sampling }[] = [];
   /** Whether it was saved. */
@@ -141,12 +143,14 @@ export class Take {
     return sample > this.join ? this : this.parent.partAt(sample);
   }
 
-  wav(): Blob {
-    return wavOf([this.track.read(this.join)]);
+  /** @param tags a chunk for the file's end */
+  wav(tags: Uint8Array<ArrayBuffer>): Blob {
+    return wavOf([this.track.read(this.join)], tags);
   }
 
-  wavWithPrompt(): Blob {
-    return wavOf([this.track.read(0)]);
+  /** @param tags a chunk for the file's end */
+  wavWithPrompt(tags: Uint8Array<ArrayBuffer>): Blob {
+    return wavOf([this.track.read(0)], tags);
   }
 
   /** The seconds to ask for to get the same again; a server makes the frames that begin within them. */

@@ -2,6 +2,7 @@
 
 import { save } from "../sound/wav.js";
 import { fragmentOf, recipeOf } from "./permalink.js";
+import { tagsOf } from "./tags.js";
 import type { Take } from "./take.js";
 import type { Act } from "./take_list.js";
 
@@ -14,11 +15,11 @@ export type Keeping = Exclude<Act, "play" | "show" | "use_seed" | "remove">;
 export async function keepOf(act: Keeping, take: Take, base: string, needsKey: boolean): Promise<string> {
   switch (act) {
     case "download":
-      save(take.wav(), `${take.fileName}.wav`);
+      save(take.wav(await tagsOf(take, false)), `${take.fileName}.wav`);
       take.kept = true;
       return "Saved.";
     case "download_all":
-      save(take.wavWithPrompt(), `${take.fileName}-with-prompt.wav`);
+      save(take.wavWithPrompt(await tagsOf(take, true)), `${take.fileName}-with-prompt.wav`);
       take.kept = true;
       return "Saved.";
     case "source":

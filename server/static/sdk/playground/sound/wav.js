@@ -1,12 +1,13 @@
 /** A wav file of samples: 16-bit mono. */
 import { SAMPLE_RATE } from "../../events.js";
 import { toPcm } from "../../samples.js";
-export function wavOf(parts) {
+/** @param tags a chunk for the file's end */
+export function wavOf(parts, tags = new Uint8Array(0)) {
     const bytes = parts.reduce((sum, part) => sum + 2 * part.length, 0);
     const head = new DataView(new ArrayBuffer(44));
     const text = (at, word) => [...word].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
     text(0, "RIFF");
-    head.setUint32(4, 36 + bytes, true);
+    head.setUint32(4, 36 + bytes + tags.length, true);
     text(8, "WAVEfmt ");
     head.setUint32(16, 16, true);
     head.setUint16(20, 1, true);
@@ -17,7 +18,7 @@ export function wavOf(parts) {
     head.setUint16(34, 16, true);
     text(36, "data");
     head.setUint32(40, bytes, true);
-    return new Blob([head.buffer, ...parts.map((part) => toPcm(part).buffer)], { type: "audio/wav" });
+    return new Blob([head.buffer, ...parts.map((part) => toPcm(part).buffer), tags], { type: "audio/wav" });
 }
 /** Let the browser save it. */
 export function save(file, name) {

@@ -22,6 +22,8 @@ export class Take {
     state = "making";
     /** Null until the server has said it. */
     seed = null;
+    /** Of the engine that made it; null until the server has said it, and where several did. */
+    fingerprint = null;
     /** Sliders that were moved while it was made, each with the sample of the track that had come by then. */
     moves = [];
     /** Whether it was saved. */
@@ -127,11 +129,13 @@ export class Take {
             return sample >= this.join ? this : null;
         return sample > this.join ? this : this.parent.partAt(sample);
     }
-    wav() {
-        return wavOf([this.track.read(this.join)]);
+    /** @param tags a chunk for the file's end */
+    wav(tags) {
+        return wavOf([this.track.read(this.join)], tags);
     }
-    wavWithPrompt() {
-        return wavOf([this.track.read(0)]);
+    /** @param tags a chunk for the file's end */
+    wavWithPrompt(tags) {
+        return wavOf([this.track.read(0)], tags);
     }
     /** The seconds to ask for to get the same again; a server makes the frames that begin within them. */
     get asked() {

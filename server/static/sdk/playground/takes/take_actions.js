@@ -1,6 +1,7 @@
 /** What can be saved or copied of a take. */
 import { save } from "../sound/wav.js";
 import { fragmentOf, recipeOf } from "./permalink.js";
+import { tagsOf } from "./tags.js";
 /** Do it; returns what is to be said of it.
  * @param base the page's address, without a slash at its end
  * @param needsKey whether the server asks for a key
@@ -8,11 +9,11 @@ import { fragmentOf, recipeOf } from "./permalink.js";
 export async function keepOf(act, take, base, needsKey) {
     switch (act) {
         case "download":
-            save(take.wav(), `${take.fileName}.wav`);
+            save(take.wav(await tagsOf(take, false)), `${take.fileName}.wav`);
             take.kept = true;
             return "Saved.";
         case "download_all":
-            save(take.wavWithPrompt(), `${take.fileName}-with-prompt.wav`);
+            save(take.wavWithPrompt(await tagsOf(take, true)), `${take.fileName}-with-prompt.wav`);
             take.kept = true;
             return "Saved.";
         case "source":
