@@ -100,8 +100,9 @@ def continuation(
 ) -> None:
     """Continue a recording and write the continuation to a file, or all recordings of a folder to another folder.
 
-    Tags of the files say how they were made. Of a folder, files that are there already are kept, and one that cannot
-    be read is reported at the end, with exit status 1.
+    Tags of the files say how they were made. Of a folder, continuations that are there already are kept if they were
+    made with the same settings, and replaced if not. A recording that cannot be read is reported at the end, with exit
+    status 1.
     """
     with told_in_one_line():
         if prompt.is_dir():

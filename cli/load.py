@@ -67,8 +67,8 @@ class Plan:
     def told(self) -> str:
         """Return the number of listeners in words: fixed, or an average."""
         if self.stay:
-            return f"listeners at once: {max(1, round(self.streams))}, fixed, for {self.duration:g} s"
-        return f"listeners at once: {self.streams:g} on average, arriving for {self.duration:g} s and heard out"
+            return f"asked for: {max(1, round(self.streams))} listeners at once, fixed, for {self.duration:g} s"
+        return f"asked for: arrivals for {self.duration:g} s, {self.streams:g} at once on average, heard to their ends"
 
     def visits(self) -> list[Visit]:
         """Return the listeners that come: a fixed number, or as many as arrive at random.

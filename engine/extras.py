@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-IN_CLONE = {"whispergpt-client": "clients/python"}
-"""Distributions that live in this repository beside ``whispergpt``, and their folders."""
+IN_CLONE = {"whispergpt-client": "./clients/python '.[{extra}]'", "sounddevice": "'./clients/python[play]'"}
+"""What pip installs from a clone of this repository, for packages of extras that name its client."""
 
 
 class MissingPackageError(ValueError):
@@ -26,7 +26,7 @@ def missing_package(purpose: str, package: str, extra: str, reason: str = "is no
         extra: the extra of ``whispergpt`` that has it.
         reason: what is wrong with the package.
     """
-    in_clone = f" (in a clone: pip install ./{IN_CLONE[package]})" if package in IN_CLONE else ""
+    in_clone = f" (in a clone: pip install {IN_CLONE[package].format(extra=extra)})" if package in IN_CLONE else ""
     return f"{purpose} needs the package {package}, which {reason}: {install_command(extra)}{in_clone}."
 
 

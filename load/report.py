@@ -85,7 +85,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
 
 def summary_table(url: str, seconds: float, planned: str, summary: Summary) -> Table:
     """Return the sums as a table; ``planned`` is the number of listeners that the run asked for."""
-    table = Table(title=f"{url}, {seconds:.0f} s, {planned}", title_justify="left", show_header=False)
+    table = Table(title=f"{url}, ran {seconds:.0f} s\n{planned}", title_justify="left", show_header=False)
     for row in rows(summary):
         table.add_row(*row)
     return table

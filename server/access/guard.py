@@ -117,7 +117,7 @@ class Guard:
         if self.made_key is not None:
             sys.stderr.write(
                 f"key {self.made_key}\n"
-                "    Made for this run, since others can reach this server and WHISPERGPT_KEYS names no file of keys.\n"
+                "    Made for this run, since others can reach this server and no --keys FILE is given.\n"
                 "    Send it as `Authorization: Bearer KEY`. `whispergpt keys make` makes lasting ones.\n"
             )
             sys.stderr.flush()

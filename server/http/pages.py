@@ -36,6 +36,12 @@ async def playground() -> FileResponse:
     return FileResponse(_STATIC / "index.html", headers=_HEADERS)
 
 
+@router.get("/about")
+async def about() -> FileResponse:
+    """Send the page that says what the models can do, how they work, and what they may be used for."""
+    return FileResponse(_STATIC / "about.html", headers=_HEADERS)
+
+
 @router.get("/docs")
 async def docs() -> FileResponse:
     """Send the page that shows the calls of /openapi.json, each to be tried, and the WebSocket's messages."""

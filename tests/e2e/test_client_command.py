@@ -63,7 +63,7 @@ def test_no_device_is_said_in_a_sentence(server: str, tmp_path: Path) -> None:
     keep = tmp_path / "keep.wav"
     keep.write_bytes(b"what was there before")
     for more, remedy in (
-        ([], "or write a file with -o."),
+        ([], "-o FILE writes a file instead."),
         (["--play", "-o", str(keep)], "nothing is written: leave --play out for the file alone."),
     ):
         done = run(server, str(SPEECH), *more, ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))

@@ -125,6 +125,7 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     page.set_input_files("#file", tmp_path / "voice.wav")
     status_is(page, "voice.wav: 1.5 s. Taken for a voice. Press Continue.")
     page.fill("#seconds", "1")
+    page.click("h1")
     page.keyboard.press("p")
     status_is(page, "The prompt.")
     page.click("#go")  # in the middle of it
@@ -613,7 +614,7 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         page.goto(process.url)
         expect(page.locator("#access")).to_contain_text("This server asks for a key")
         expect(page.locator("#key")).to_be_focused()
-        for part in ("#stage", "#controls", "#takes", "footer", "header a"):  # for the key and nothing else
+        for part in ("#stage", "#controls", "#takes", "footer", "nav"):  # for the key and nothing else
             expect(page.locator(part)).to_be_hidden()
         page.keyboard.type("wgpt_wrong")
         page.keyboard.press("Enter")
@@ -677,7 +678,7 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
         is_mobile=touched,
     )
     page = context.new_page()
-    for path in ("/docs", "/"):
+    for path in ("/docs", "/about", "/"):
         page.goto(server + path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
@@ -689,7 +690,7 @@ def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, h
         expect(page.locator("#go")).to_be_in_viewport(ratio=1)
     small = page.evaluate(
         "least => [...document.querySelectorAll("
-        "'button:not(.unseen),.button,select,summary,[type=number],.check,header a')]"
+        "'button:not(.unseen),.button,select,summary,[type=number],.check,nav a')]"
         ".filter(one => one.offsetParent && one.getBoundingClientRect().height < least).map(one => one.id)",
         44 if touched else 38,
     )

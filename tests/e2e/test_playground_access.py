@@ -44,7 +44,7 @@ NARROW = [(320, 640), (640, 360)]
 
 def stops(page: Page) -> list[dict[str, Any]]:
     """Press Tab through the whole page, and return what had the focus."""
-    page.focus("header a")
+    page.focus("header [href=about]")
     found = [page.evaluate(FOCUSED)]
     while True:
         page.keyboard.press("Tab")

@@ -98,7 +98,7 @@ def test_it_works_under_a_path(context: BrowserContext, server: str, tmp_path: P
         take_button(page, "curl").click()
         status_is(page, "The command is in the clipboard.")
         assert f"{address}/listen/continue" in page.evaluate("copied")
-        page.click("header a")
+        page.click("header [href=docs]")
         page.wait_for_url(f"{address}/listen/docs")
 
 

@@ -76,7 +76,7 @@ def test_a_command_names_what_it_lacks(
 
 def test_the_client_can_come_from_an_index_or_from_a_clone() -> None:
     said = missing_package("The demonstration", "whispergpt-client", "demo")
-    assert said.endswith("pip install 'whispergpt[demo]' (in a clone: pip install ./clients/python).")
+    assert said.endswith("pip install 'whispergpt[demo]' (in a clone: pip install ./clients/python '.[demo]').")
     assert CLIENT["name"] == "whispergpt-client" and "whispergpt_client" in CLIENT["scripts"]["whispergpt-client"]
 
 

@@ -23,6 +23,23 @@ function examplesAndAudio(schema) {
         return { wrapComponents: { responses, responseBody: audio } };
     };
 }
+/** Fold the WebSocket's messages, which are many, so that the calls are in sight. */
+function foldMessages() {
+    const heading = document.querySelector(".info .renderedMarkdown h2");
+    if (!heading)
+        return;
+    const details = Object.assign(document.createElement("details"), { className: "more" });
+    const summary = Object.assign(document.createElement("summary"), { textContent: heading.textContent });
+    heading.before(details);
+    heading.remove();
+    details.append(summary);
+    while (details.nextSibling)
+        details.append(details.nextSibling);
+}
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colour = () => void document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", colour);
+colour();
 const schema = await (await fetch("/openapi.json")).json();
 const form = schema.components.schemas.ContinueForm;
 for (const [name, field] of Object.entries(form.properties)) {
@@ -37,5 +54,6 @@ SwaggerUIBundle({
     displayRequestDuration: true,
     plugins: [examplesAndAudio(schema)],
     validatorUrl: null,
+    onComplete: foldMessages,
 });
 export {};
