@@ -100,6 +100,13 @@ def test_it_works_under_a_path(context: BrowserContext, server: str, tmp_path: P
         assert f"{address}/listen/continue" in page.evaluate("copied")
         page.click("header [href=docs]")
         page.wait_for_url(f"{address}/listen/docs")
+        expect(page.locator(".more summary")).to_have_text("WebSocket /stream")
+        page.click("#operations-models-models_v1_models_get")
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".request-url")).to_contain_text(f"{address}/listen/v1/models")
+        page.click("header [href=about]")
+        expect(page.get_by_role("heading", name="Whose voice")).to_be_visible()
 
 
 def test_sound_that_is_held_back_is_said_and_can_be_heard(context: BrowserContext, server: str) -> None:

@@ -1,10 +1,13 @@
 /** The page `/docs`: Swagger UI over `/openapi.json`, with the examples that each call has in the schema. */
 
 const EXAMPLE_ORIGIN = "http://127.0.0.1:8000";
+/** The page's address without its last part; it may be below a path of a proxy. */
+const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 
 interface Example { label: string; source: string }
 interface Field { default?: unknown; examples?: unknown[] }
 interface Schema {
+  servers?: { url: string }[];
   paths: Record<string, Record<string, { "x-codeSamples"?: Example[] }>>;
   components: { schemas: { ContinueForm: { required: string[]; properties: Record<string, Field> } } };
 }
@@ -25,7 +28,7 @@ function examplesAndAudio(schema: Schema): (system: { React: React }) => object 
     const shown = (each: Example): Drawn => react.createElement(
       "details", { key: each.label },
       react.createElement("summary", null, `Example in ${each.label}`),
-      react.createElement("pre", { className: "microlight" }, each.source.replaceAll(EXAMPLE_ORIGIN, location.origin)),
+      react.createElement("pre", { className: "microlight" }, each.source.replaceAll(EXAMPLE_ORIGIN, BASE)),
     );
     const responses = (original: Component<never>) => (properties: { path: string; method: string }): Drawn => {
       const examples = schema.paths[properties.path]?.[properties.method]?.["x-codeSamples"] ?? [];
@@ -51,10 +54,11 @@ function examplesAndAudio(schema: Schema): (system: { React: React }) => object 
   };
 }
 
-/** Fold the WebSocket's messages, which are many, so that the calls are in sight. */
-function foldMessages(): void {
+/** Fold the WebSocket's messages, which are many, so that the calls are in sight; once they are drawn. */
+function foldMessages(_: unknown, observer: MutationObserver): void {
   const heading = document.querySelector(".info .renderedMarkdown h2");
   if (!heading) return;
+  observer.disconnect();
   const details = Object.assign(document.createElement("details"), { className: "more" });
   const summary = Object.assign(document.createElement("summary"), { textContent: heading.textContent });
   heading.before(details);
@@ -68,12 +72,14 @@ const colour = (): void => void document.documentElement.classList.toggle("dark-
 dark.addEventListener("change", colour);
 colour();
 
-const schema = await (await fetch("/openapi.json")).json() as Schema;
+const schema = await (await fetch("openapi.json")).json() as Schema;
 const form = schema.components.schemas.ContinueForm;
 for (const [name, field] of Object.entries(form.properties)) {
   // Swagger UI would fill optional fields with made-up values; the server takes an empty field as left out.
   if (!("default" in field) && !form.required.includes(name)) field.examples = [""];
 }
+if (BASE !== location.origin) schema.servers = [{ url: BASE }];
+new MutationObserver(foldMessages).observe(document.getElementById("api")!, { childList: true, subtree: true });
 SwaggerUIBundle({
   spec: schema,
   dom_id: "#api",
@@ -81,7 +87,6 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   plugins: [examplesAndAudio(schema)],
   validatorUrl: null,
-  onComplete: foldMessages,
 });
 
 export {};
