@@ -14,7 +14,8 @@ class SpeakersError(RuntimeError):
 
     def advising(self, file: bool) -> str:
         """Return the message with what a command's user can do instead; ``file``: whether ``-o`` is given already."""
-        instead = "nothing is written: leave --play out for the file alone." if file else "-o FILE writes a file instead."
+        alone = "nothing is written: leave --play out for the file alone."
+        instead = alone if file else "-o FILE writes a file instead."
         return f"{str(self).rstrip('.')}; {instead}"
 
 
@@ -32,7 +33,7 @@ class Speakers:
         try:
             import sounddevice
         except ImportError:
-            told = "To play, install sounddevice: pip install 'whispergpt-client[play]' (in a clone: pip install sounddevice)."
+            told = "To play, install sounddevice: pip install sounddevice."
             raise SpeakersError(told) from None
         except OSError:
             told = "To play, install PortAudio (Debian: apt install libportaudio2)."
