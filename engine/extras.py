@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 IN_CLONE = {"whispergpt-client": "./clients/python '.[{extra}]'", "sounddevice": "'./clients/python[play]'"}
-"""What pip installs from a clone of this repository, for packages of extras that name its client."""
+"""Arguments of pip in a clone of this repository, for packages of extras that name its client."""
 
 
 class MissingPackageError(ValueError):

@@ -15,6 +15,7 @@ from whispergpt_client.cli import main
 from whispergpt_client.meter import Meter, level_db
 
 from tests.support.audio import SAMPLE_RATE, SPEECH
+from tests.support.corpus import run_main
 
 NOBODY = "http://127.0.0.1:9"
 Done = subprocess.CompletedProcess[bytes]
@@ -32,6 +33,7 @@ def test_a_wav_file_is_written(server: str, tmp_path: Path) -> None:
     assert b"2.00 s, completed, seed 7, first audio after" in done.stderr and done.stderr.count(b"\n") == 1
     with wave.open(str(out)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (SAMPLE_RATE, 1, 2 * SAMPLE_RATE)
+    assert run_main("verify", out, "--prompt", SPEECH) == 0, "its tags say how it was made"
 
 
 def test_samples_go_through_pipes(server: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import struct
 import sys
 import wave
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from whispergpt_client.errors import WhisperGPTError
 from whispergpt_client.meter import Meter
 from whispergpt_client.speakers import Speakers, SpeakersError
 from whispergpt_client.stream import Stream
+from whispergpt_client.tags import wav_tags
 
 _RATE = 24_000
 
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             # The output is opened after the stream, so that an existing file survives a server that refuses.
             with stream, ExitStack() as open_sinks:
-                sinks = [open_sinks.enter_context(sink) for sink in _sinks(options)]
+                sinks = [open_sinks.enter_context(sink) for sink in _sinks(options, stream, prompt)]
                 _play(stream, sinks, meter)
     except KeyboardInterrupt:
         return 130
@@ -92,23 +94,32 @@ def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
         sys.stderr.write(f"{seconds:.2f} s, {done['status']}, seed {done['seed']}, first audio after {first} ms\n")
 
 
-def _sinks(options: argparse.Namespace) -> Iterator[AbstractContextManager[Sink]]:
+def _sinks(options: argparse.Namespace, stream: Stream, prompt: bytes | str) -> Iterator[AbstractContextManager[Sink]]:
     if options.play or options.output is None:
         yield _speakers()  # first, so that an existing file survives a machine without them
     if options.output == "-":
         yield nullcontext(sys.stdout.buffer.write)
     elif options.output is not None:
-        yield _wav_file(options.output)
+        yield _wav_file(options.output, stream, prompt)
 
 
 @contextmanager
-def _wav_file(path: str) -> Iterator[Sink]:
+def _wav_file(path: str, stream: Stream, prompt: bytes | str) -> Iterator[Sink]:
+    """Yield a function that writes samples; tags are added at the end, however the stream ends."""
     # Opened here: if `wave` itself fails to open a file, its half-made object writes an error to stderr too.
-    with Path(path).open("wb") as raw, wave.open(raw, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        yield file.writeframes
+    with Path(path).open("wb") as raw:
+        try:
+            with wave.open(raw, "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(_RATE)
+                yield file.writeframes
+        finally:
+            samples = file.getnframes()
+            tags = wav_tags(stream.session, (stream.response or {}).get("seed"), samples / _RATE, prompt)
+            raw.write(tags)
+            raw.seek(4)
+            raw.write(struct.pack("<I", 36 + 2 * samples + len(tags)))
 
 
 @contextmanager
