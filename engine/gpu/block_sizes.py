@@ -10,6 +10,8 @@ from whispergpt.engine.gpu.language import next_power_of_two
 
 LEAST = 16
 """Smallest size of a block that ``tl.dot`` takes."""
+MOST_HIDDEN = 2048
+"""Most numbers of hidden vectors in a program of a residual unit in float32: with more, registers spill."""
 WIDEST_JOINED = 128
 """Most channels of a stage that one kernel computes."""
 

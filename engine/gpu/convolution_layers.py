@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from whispergpt.engine.gpu.block_sizes import LEAST, WIDEST_JOINED
+from whispergpt.engine.gpu.block_sizes import LEAST, MOST_HIDDEN, WIDEST_JOINED
 from whispergpt.engine.gpu.context_layers import Context, ContextLayers
 from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import convolution, sound, upsampling
@@ -108,7 +108,10 @@ class ConvolutionLayers(ContextLayers):
         y = self._emitter.operand_buffer(x.times, x.width)
         scratch = self._emitter.operand_buffer(x.times, first.outputs) if self._blocks.in_parts else y
         before = first.context * x.width
-        block, at_once = self._blocks.outputs_of(x.width), self._samples_of(x.times)
+        block, hidden = self._blocks.outputs_of(x.width), max(LEAST, next_power_of_two(first.outputs))
+        at_once = self._samples_of(x.times)
+        if self._blocks.in_parts:
+            at_once = min(at_once, MOST_HIDDEN // hidden)
         self._emitter.emit(
             convolution.residual,
             lambda rows: (rows * x.times // at_once,),
@@ -130,7 +133,7 @@ class ConvolutionLayers(ContextLayers):
                 "MIRRORED": self._cold is not None and before > 0,
                 "IN_PARTS": self._blocks.in_parts,
                 "BM": at_once,
-                "BH": max(LEAST, next_power_of_two(first.outputs)),
+                "BH": hidden,
                 "BN": block,
                 "BK": self._blocks.inputs_of(x.width),
             },
