@@ -707,6 +707,13 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
     context.close()
 
 
+def test_about_has_the_texts_that_it_links(server: str) -> None:
+    links = re.findall(r'href="(about/[^"#]+)"', HTTP.get(f"{server}/about").text)
+    openings = {HTTP.get(f"{server}/{link}").text.splitlines()[0] for link in links}
+    assert openings == {"# Use policy", "# `speech`", "# `piano`"}
+    assert HTTP.get(f"{server}/about/secret").status_code == 404
+
+
 @pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1200, 760, "light")])
 def test_it_fits_a_phone_and_a_desk(browser: Browser, server: str, width: int, height: int, scheme: str) -> None:
     touched = width < 500
