@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 _STATIC = Path(__file__).parents[1] / "static"
+_MODELS = Path(__file__).parents[2] / "engine" / "models"
+_TEXTS = {
+    "use-policy": _STATIC / "USE_POLICY.md",
+    "speech": _MODELS / "speech" / "MODEL_CARD.md",
+    "piano": _MODELS / "piano" / "MODEL_CARD.md",
+}
+"""Texts that /about links, by their names below it."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self' blob:; connect-src 'self' ws: wss:; img-src 'self' data:",
     "Cache-Control": "no-cache",
@@ -40,6 +47,14 @@ async def playground() -> FileResponse:
 async def about() -> FileResponse:
     """Send the page that says what the models can do, how they work, and what they may be used for."""
     return FileResponse(_STATIC / "about.html", headers=_HEADERS)
+
+
+@router.get("/about/{name}")
+async def text(name: str) -> FileResponse:
+    """Send the use policy or a model card, as they are written. Raises ``HTTPException`` 404 for other names."""
+    if name not in _TEXTS:
+        raise HTTPException(404)
+    return FileResponse(_TEXTS[name], media_type="text/plain; charset=utf-8", headers=_HEADERS)
 
 
 @router.get("/docs")

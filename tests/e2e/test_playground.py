@@ -131,7 +131,7 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     voice, rate = soundfile.read(SPEECH)
     soundfile.write(tmp_path / "voice.wav", voice[: round(1.5 * rate)], rate)
     page.set_input_files("#file", tmp_path / "voice.wav")
-    status_is(page, "voice.wav: 1.5 s. Taken for a voice. Press Continue.")
+    status_is(page, "voice.wav: 1.5 s. Sounds like a voice. Press Continue.")
     page.fill("#seconds", "1")
     page.click("h1")
     page.keyboard.press("p")
@@ -272,6 +272,23 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     expect(page.locator("#go")).to_have_text("Same seed again")
 
 
+def test_a_take_plays_on_to_its_end_beside_the_next_prompt(page: Page) -> None:
+    choose_voice(page, "4")
+    page.click("#go")
+    status_is(page, "Playing.")
+    page.click("[data-prompt=piano]")
+    page.evaluate("() => said.splice(0)")
+    expect(page.locator("[data-take='1'] .facts")).not_to_contain_text("being")  # all of it is made
+    expect(page.locator("#status")).to_have_text("Bach, BWV 333: 4.0 s. Press Continue. Take 1 plays on.")
+    expect(page.locator("#remedy")).to_have_text("Stop take 1")
+    expect(page.locator("#go")).to_have_text("Continue Bach")
+    is_heard(page)
+    expect(page.locator("#status")).to_have_text("Bach, BWV 333: 4.0 s. Press Continue.")
+    expect(page.locator("#remedy")).to_be_hidden()
+    expect(page.locator("#go")).to_have_text("Continue")
+    assert not page.evaluate("said.some((one) => one.startsWith('Made') || one.startsWith('Done'))")
+
+
 def test_a_click_or_a_key_in_the_picture_seeks(page: Page) -> None:
     choose_voice(page, "2")
     seek(page, 3)
@@ -371,10 +388,10 @@ def test_what_does_not_fit_is_said(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#file", tmp_path / "silent.wav")
     status_is(page, "silent.wav is silent; choose a recording with sound.")
     page.set_input_files("#file", SPEECH.with_name("piano.flac"))
-    status_is(page, "piano.flac: 4.0 s. Taken for a piano. Press Continue.")
+    status_is(page, "piano.flac: 4.0 s. Sounds like a piano. Press Continue.")
     assert page.input_value("#model") == "piano"
     page.click("#kinds [data-model=speech]")
-    status_is(page, "Taken for a voice.")
+    status_is(page, "Continued as a voice.")
     page.click("#kinds [data-model=piano]")
     assert page.input_value("#model") == "piano"
     page.click("[data-prompt=piano]")
@@ -570,10 +587,23 @@ def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, serve
 def test_what_is_no_audio_is_said(page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.wav").write_text("these are words")
     page.set_input_files("#file", tmp_path / "notes.wav")
-    expect(page.locator("#status")).to_contain_text("cannot show it")
+    status_is(page, "notes.wav: this browser cannot show it, but the server may know it. Is it a voice or a piano?")
     page.click("#go")
     expect(page.locator("#status")).to_have_attribute("data-kind", "error")
     expect(page.locator("#status")).to_contain_text("audio")
+    expect(page.locator("#no_picture")).to_contain_text("The server refused it: choose another file.")
+
+
+def test_a_link_asks_for_its_file_once(context: BrowserContext, server: str) -> None:
+    page = new_page(context)
+    page.goto(f"{server}/#model=speech&file=voice.wav&step=0,7,1,1,0,1")
+    expect(page.locator("#invitation")).to_contain_text("This link continues voice.wav: choose that file.")
+    expect(page.locator("#status")).to_have_text("")
+    with page.expect_file_chooser() as asked:
+        page.click("#choose")
+    asked.value.set_files({"name": "voice.wav", "mimeType": "audio/flac", "buffer": SPEECH.read_bytes()})
+    status_is(page, "Take by link: voice.wav, 1.0 s.")
+    page.close()
 
 
 def test_a_refused_microphone_is_said(server: str, context: BrowserContext) -> None:
@@ -653,11 +683,17 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
             page.wait_for_timeout(500)
         status_is(page, "The server was stopped; trying to go on for")
     with ServerProcess(*arguments) as process:
-        expect(page.locator("#remedy")).to_have_text("Begin anew")
+        expect(page.locator("#status")).to_contain_text(
+            re.compile(r"The take ends at 0:\d\d\.\d: the server was started")
+        )
+        expect(page.locator("#remedy")).to_be_hidden()
         assert abs(downloaded(page, "2")).max() > 0.01
         if page.inner_text("#go") == "Stop":  # what came is heard to its end
             page.click("#go")
-        page.click("#go")
+        page.focus("#picture")
+        page.keyboard.press("End")
+        expect(page.locator("#fork")).to_have_text("Go on")
+        page.click("#fork")
         status_is(page, "Playing.")
         is_heard(page)
         process.kill()
@@ -669,6 +705,13 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         page.click("[data-prompt=piano]")
         status_is(page, "cannot be reached; is it running?")
     context.close()
+
+
+def test_about_has_the_texts_that_it_links(server: str) -> None:
+    links = re.findall(r'href="(about/[^"#]+)"', HTTP.get(f"{server}/about").text)
+    openings = {HTTP.get(f"{server}/{link}").text.splitlines()[0] for link in links}
+    assert openings == {"# Use policy", "# `speech`", "# `piano`"}
+    assert HTTP.get(f"{server}/about/secret").status_code == 404
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1200, 760, "light")])

@@ -81,8 +81,9 @@ export class Page {
     const asked = ours && KEY_TOLD[ours.code];
     if (asked !== null && asked !== undefined) this.lock(true);
     const later = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-    const anew = error instanceof LostTake;
-    const remedy = again && (anew || ours?.mayPass) ? { label: anew ? "Begin anew" : "Try again", act: again } : null;
+    const lost = error instanceof LostTake ? error : null;
+    const helps = lost ? !lost.ends : ours?.mayPass;
+    const remedy = again && helps ? { label: lost ? "Start again" : "Try again", act: again } : null;
     this.say((asked ?? error.message) + later, ours?.code === "no_key" ? "plain" : "error", remedy);
   }
 
@@ -103,6 +104,13 @@ export class Page {
   /** Show how loud the microphone is, from 0 to 1. */
   showLevel(peak: number): void {
     element("record").style.setProperty("--level", String(Math.min(1, Math.sqrt(peak))));
+  }
+
+  /** Ask for a file in the picture; returns whether that is seen, which it is not where there is a prompt. */
+  ask(told: string): boolean {
+    this.show("wanted", told);
+    element("choose").hidden = false;
+    return !element("invitation").hidden;
   }
 
   show(id: string, text: string): void {

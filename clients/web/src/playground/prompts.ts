@@ -32,10 +32,16 @@ export class Prompts {
   ) {
     controls.onModel = () => this.modelChosen();
     turns.onRecorded = (prompt) => this.keep(prompt);
+    stage.onNews = () => {
+      if (state.recipe) this.useRecipe();
+      else if (state.prompt) this.tell(state.prompt, "");
+    };
     for (const button of document.querySelectorAll<HTMLElement>("#kinds [data-model]"))
       button.onclick = () => {
         controls.chooseModel(button.dataset["model"]!);
-        if (state.prompt) this.tell(state.prompt, "");
+        if (!state.prompt) return;
+        state.prompt.model = controls.modelId;
+        this.tell(state.prompt, "");
       };
   }
 
@@ -196,15 +202,23 @@ export class Prompts {
       : `${prompt.title} is silent there; choose other seconds, or a recording with sound.`, "error");
     const main = this.stage.mainAct;
     const press = main === "next" || main === "continue" ? "Press Continue." : "It is next: press Stop, then Continue.";
-    const take = this.state.making?.take;
+    const take = this.stage.current;
     const sounding = main === "next" && take ? `${take.parent ? "Fork" : "Take"} ${take.name}` : "";
     const stop = { label: `Stop ${sounding.toLowerCase()}`, act: () => {
       this.onStop();
       this.tell(prompt, "");
     } };
-    const taken = element("kinds").hidden ? "" : ` Taken for a ${kindOf(this.controls.modelId) ?? "sound of its model"}.`;
+    const taken = element("kinds").hidden ? "" : this.kindTold(prompt);
     const goesOn = sounding && ` ${sounding} plays on.`;
     this.page.say(`${note}${prompt.told}${taken} ${press}${goesOn}`, "plain", sounding ? stop : null);
+  }
+
+  /** A sentence on whether a prompt of the user's is a voice or a piano: guessed, chosen or asked. */
+  private kindTold({ guess, model }: ChosenPrompt): string {
+    if (model === null) return " Is it a voice or a piano?";
+    const kind = kindOf(this.controls.modelId);
+    if (!kind) return "";
+    return guess === this.controls.modelId ? ` Sounds like a ${kind}.` : ` Continued as a ${kind}.`;
   }
 
   private choose(prompt: ChosenPrompt, note = "", focuses = true): void {
@@ -234,8 +248,8 @@ export class Prompts {
     if (!recipe) return;
     if (prompt?.name !== recipe.prompt) {
       const told = `This link continues ${shortened(recipe.prompt)}: choose that file.`;
-      this.page.show("wanted", told);
-      return this.page.say(told, "echo");
+      if (this.page.ask(told)) return this.page.say("", "echo");
+      return this.page.say(told, "plain", { label: "Choose the file", act: () => element("file").click() });
     }
     if (recipe.cut) prompt.useCut(recipe.cut);
     if (prompt.track) this.stage.playback.place(prompt.track, prompt.firstSample);

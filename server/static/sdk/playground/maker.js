@@ -1,5 +1,6 @@
 /** Making of takes: of the prompt, of a link, and as forks. */
 import { SAMPLE_RATE } from "../events.js";
+import { WhisperGPTError } from "../errors.js";
 import { randomSeed } from "./controls.js";
 import { Making } from "./takes/making.js";
 import { wantedOf } from "./takes/permalink.js";
@@ -17,6 +18,8 @@ const REASONS = {
     cut_off: "The server was stopped",
     starting: "The server is loading its models",
 };
+/** Codes of errors that a file causes each time. */
+const REFUSALS = new Set(["empty_audio", "not_audio", "undecodable", "not_finite", "unusable_rate", "too_short", "too_long"]);
 export class Maker {
     state;
     page;
@@ -89,8 +92,15 @@ export class Maker {
         }
         state.making = new Making(this.server(), take, this.told(take, lead));
         stage.refresh();
-        await state.making.run(source);
-        if (mine() && lead !== null && !stage.playback.heldBack) {
+        try {
+            await state.making.run(source);
+        }
+        catch (error) {
+            if (take.prompt?.of && error instanceof WhisperGPTError && REFUSALS.has(error.code))
+                take.prompt.of.refused = true;
+            throw error;
+        }
+        if (mine() && lead !== null && state.shown === take && !stage.playback.heldBack) {
             const left = (take.track.samples - stage.position) / SAMPLE_RATE;
             page.say(`Made; ${left.toFixed(1)} s still to hear.`, "echo");
         }
@@ -109,11 +119,14 @@ export class Maker {
             },
             started: () => {
                 stage.takes.add(take);
-                page.say("Playing.", "echo");
-                if (!state.shown && state.prompt !== take.prompt?.of)
-                    stage.refresh(); // another prompt was chosen meanwhile
-                else
+                if (!state.shown && state.prompt !== take.prompt?.of) { // another prompt was chosen meanwhile
+                    stage.refresh();
+                    stage.onNews();
+                }
+                else {
+                    page.say("Playing.", "echo");
                     stage.show(take);
+                }
                 if (lead === 0)
                     stage.sound(take.track, take.join);
                 else if (lead === null)

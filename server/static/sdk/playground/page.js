@@ -42,8 +42,9 @@ export class Page {
         if (asked !== null && asked !== undefined)
             this.lock(true);
         const later = ours?.retryAfter ? ` (again in ${ours.retryAfter} s)` : "";
-        const anew = error instanceof LostTake;
-        const remedy = again && (anew || ours?.mayPass) ? { label: anew ? "Begin anew" : "Try again", act: again } : null;
+        const lost = error instanceof LostTake ? error : null;
+        const helps = lost ? !lost.ends : ours?.mayPass;
+        const remedy = again && helps ? { label: lost ? "Start again" : "Try again", act: again } : null;
         this.say((asked ?? error.message) + later, ours?.code === "no_key" ? "plain" : "error", remedy);
     }
     /** Whether the last that was said is an error. */
@@ -64,6 +65,12 @@ export class Page {
     /** Show how loud the microphone is, from 0 to 1. */
     showLevel(peak) {
         element("record").style.setProperty("--level", String(Math.min(1, Math.sqrt(peak))));
+    }
+    /** Ask for a file in the picture; returns whether that is seen, which it is not where there is a prompt. */
+    ask(told) {
+        this.show("wanted", told);
+        element("choose").hidden = false;
+        return !element("invitation").hidden;
     }
     show(id, text) {
         element(id).textContent = text;

@@ -22,6 +22,9 @@ export class Stage {
     leadOf = () => 0;
     /** Whether all takes begin with one seed. */
     namesSeed = () => false;
+    /** The prompt that is shown is to be said anew, as what is heard or made of another one has changed. */
+    onNews = () => { };
+    toldNext = false;
     list;
     constructor(state, page, onAct) {
         this.state = state;
@@ -45,14 +48,20 @@ export class Stage {
     }
     /** What the main button does: a take that is heard for the first time can be stopped, also once all of it is made. */
     get mainAct() {
-        const { phase, making, prompt, shown, fresh } = this.state;
+        const { phase, prompt, shown } = this.state;
+        const { current } = this;
         if (phase === "starting")
             return "stop";
-        if (phase === "idle")
-            return fresh && this.playback.sounds(fresh.track) ? "stop" : "continue";
-        if (phase === "recording")
+        if (phase === "recording" || (phase === "idle" && !current))
             return "continue";
-        return !shown && prompt && making?.take.prompt && making.take.prompt.of !== prompt ? "next" : "stop";
+        return !shown && prompt && current?.prompt && current.prompt.of !== prompt ? "next" : "stop";
+    }
+    /** The take that is made, or else heard for the first time; null where there is none. */
+    get current() {
+        const { making, fresh } = this.state;
+        if (making)
+            return making.take;
+        return fresh && this.playback.sounds(fresh.track) ? fresh : null;
     }
     /** Whether what is made is shown, or nothing of it is known yet: another take or prompt may be shown meanwhile. */
     get showsMaking() {
@@ -131,6 +140,7 @@ export class Stage {
         const sounding = takes.all.find((take) => playback.sounds(take.track)) ?? null;
         this.list.update(takes.all, shown, sounding);
         element("no_picture").hidden = track !== null || prompt === null;
+        this.page.show("unread", prompt?.refused ? "The server refused it: choose another file." : "The server may: press Continue.");
         const promptShown = !shown && prompt?.track ? prompt : null;
         this.page.showCut(promptShown?.cut ?? null, promptShown?.track?.seconds ?? 0);
         const heard = prompt && playback.sounds(prompt.track) && !playback.heldBack;
@@ -181,11 +191,18 @@ export class Stage {
     }
     /** Say that all was heard; an error stays said. */
     heardToTheEnd() {
-        const isFresh = this.state.fresh?.track === this.playback.track;
-        if (!this.page.saysError)
-            this.page.say(isFresh ? "Done." : "Heard to the end.", "echo");
+        const { fresh, shown, prompt } = this.state;
+        const isFresh = fresh?.track === this.playback.track;
         this.forgetFresh();
         this.refresh();
+        if (this.page.saysError)
+            return;
+        if (isFresh && !shown && prompt && fresh?.prompt?.of !== prompt)
+            return this.onNews();
+        if (!isFresh || this.toldNext)
+            return this.page.say(isFresh ? "Done." : "Heard to the end.", "echo");
+        this.toldNext = true;
+        this.page.say("Done. Make another take, or click in the picture and fork.");
     }
     showHeldBack(held) {
         if (held)

@@ -40,6 +40,10 @@ export class ChosenPrompt {
   cut: Cut | null;
   /** The model that is to continue it: a bundled recording's own, else the likest or the one chosen last; null if nobody knows. */
   model: string | null;
+  /** The model whose kind of sound it is most like; null where nothing was guessed. */
+  readonly guess: string | null;
+  /** Whether the server has refused it. */
+  refused = false;
 
   private constructor(
     readonly kind: PromptKind,
@@ -50,7 +54,8 @@ export class ChosenPrompt {
     samples: Float32Array | null,
   ) {
     this.track = samples && Track.of(samples);
-    this.model = kind === "bundled" ? name.split(/[-.]/)[0]! : kind === "file" && samples ? likest(samples) : null;
+    this.guess = kind === "file" && samples ? likest(samples) : null;
+    this.model = kind === "bundled" ? name.split(/[-.]/)[0]! : this.guess;
     this.cut = this.track && firstCut(this.track.seconds);
     // A decoder's few samples more than a minute are no reason to cut.
     if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS) this.cut = { from: 0, to: this.track.seconds };

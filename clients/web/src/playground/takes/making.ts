@@ -4,6 +4,7 @@ import { Continuation, type Prompt } from "../../continuation.js";
 import { WhisperGPTError } from "../../errors.js";
 import { type Sampling, SAMPLE_RATE } from "../../events.js";
 import type { Server } from "../../server.js";
+import { clock } from "../picture/axes.js";
 import type { Take } from "./take.js";
 
 export interface MakingTold {
@@ -59,7 +60,7 @@ export class Making {
       if (done.status === "failed") throw new WhisperGPTError("It failed on the server.", "failed");
       if (!this.over) this.take.state = "whole";
     } catch (error) {
-      throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error) : error;
+      throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error, this.take) : error;
     } finally {
       this.end();
     }
@@ -95,8 +96,12 @@ export class Making {
 
 /** The error that ended a take which had begun. */
 export class LostTake extends WhisperGPTError {
-  constructor({ code, message, retryAfter }: WhisperGPTError) {
-    const told = code === "bad_token" ? "The server was started again and cannot go on with this take." : message;
-    super(told, code, retryAfter);
+  /** Whether the server was started again: the take ends where it is, and can be forked there. */
+  readonly ends: boolean;
+
+  constructor({ code, message, retryAfter }: WhisperGPTError, { track }: Take) {
+    const ends = code === "bad_token";
+    super(ends ? `The take ends at ${clock(track.seconds)}: the server was started again.` : message, code, retryAfter);
+    this.ends = ends;
   }
 }

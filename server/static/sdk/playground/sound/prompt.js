@@ -22,6 +22,10 @@ export class ChosenPrompt {
     cut;
     /** The model that is to continue it: a bundled recording's own, else the likest or the one chosen last; null if nobody knows. */
     model;
+    /** The model whose kind of sound it is most like; null where nothing was guessed. */
+    guess;
+    /** Whether the server has refused it. */
+    refused = false;
     constructor(kind, blob, name, 
     /** The name as the page shows it. */
     title, samples) {
@@ -30,7 +34,8 @@ export class ChosenPrompt {
         this.name = name;
         this.title = title;
         this.track = samples && Track.of(samples);
-        this.model = kind === "bundled" ? name.split(/[-.]/)[0] : kind === "file" && samples ? likest(samples) : null;
+        this.guess = kind === "file" && samples ? likest(samples) : null;
+        this.model = kind === "bundled" ? name.split(/[-.]/)[0] : this.guess;
         this.cut = this.track && firstCut(this.track.seconds);
         // A decoder's few samples more than a minute are no reason to cut.
         if (this.track && this.track.seconds <= LONGEST_SECONDS + MARGIN_SECONDS)

@@ -2,6 +2,7 @@
 import { Continuation } from "../../continuation.js";
 import { WhisperGPTError } from "../../errors.js";
 import { SAMPLE_RATE } from "../../events.js";
+import { clock } from "../picture/axes.js";
 export class Making {
     take;
     continuation;
@@ -45,7 +46,7 @@ export class Making {
                 this.take.state = "whole";
         }
         catch (error) {
-            throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error) : error;
+            throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error, this.take) : error;
         }
         finally {
             this.end();
@@ -80,8 +81,11 @@ export class Making {
 }
 /** The error that ended a take which had begun. */
 export class LostTake extends WhisperGPTError {
-    constructor({ code, message, retryAfter }) {
-        const told = code === "bad_token" ? "The server was started again and cannot go on with this take." : message;
-        super(told, code, retryAfter);
+    /** Whether the server was started again: the take ends where it is, and can be forked there. */
+    ends;
+    constructor({ code, message, retryAfter }, { track }) {
+        const ends = code === "bad_token";
+        super(ends ? `The take ends at ${clock(track.seconds)}: the server was started again.` : message, code, retryAfter);
+        this.ends = ends;
     }
 }
