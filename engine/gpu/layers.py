@@ -164,7 +164,7 @@ class LayerEmitter(Emitter):
                 "BK": block_of(width, INPUTS),
             },
             Cost(2 * x.row_bytes, sum(map(bytes_of, (norm, up, down))), 4 * width * hidden),
-            warps=8 if width > WIDEST // 2 else 4,
+            warps=8 if width > WIDEST // 2 or self.dtype == torch.float32 else 4,
         )
 
     def _attention(self, stack: Stack, heads: Signal, ring: State, position: Tensor, out: Signal) -> None:

@@ -242,7 +242,7 @@ def test_numbers_that_are_none_are_refused(good: Path, tmp_path: Path, which: st
 
 
 def test_more_streams_than_memory_are_refused_before_they_are_kept(good: Path) -> None:
-    with pytest.raises(ModelError, match=r"'good' keeps .* GiB for 10000000 streams"):
+    with pytest.raises(ModelError, match=r"'good' needs .* GiB for 10000000 streams"):
         Engine.load(str(good), "cpu", max_streams=10_000_000)
 
 
