@@ -129,7 +129,9 @@ def take_button(page: Page, act: str, take: str = "1") -> Locator:
 
 def downloaded(page: Page, take: str = "1", act: str = "download") -> npt.NDArray[np.float64]:
     """Return the samples of the file that a button of a take saves."""
+    before = page.evaluate("files.length")
     take_button(page, act, take).click()
+    page.wait_for_function("before => files.length > before", arg=before)
     status_is(page, "Saved.")
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(page.evaluate(_LAST_FILE))))
     assert rate == SAMPLE_RATE
