@@ -11,7 +11,7 @@ from torch import Tensor
 _LARGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
 """Advice number of Linux."""
-_LINE = 64
+LINE = 64
 """Bytes of a cache line, at which every tensor begins."""
 _BLOCK = 4 * _LARGE_PAGE
 """Bytes that are allocated at once; pages that no tensor has come to take no memory."""
@@ -38,7 +38,7 @@ class LargePages:
 
     def copy(self, tensor: Tensor) -> Tensor:
         """Return a contiguous copy of a tensor."""
-        size = -(-tensor.nbytes // _LINE) * _LINE
+        size = -(-tensor.nbytes // LINE) * LINE
         if len(self._rest) < size:
             block = in_large_pages(torch.empty(max(_BLOCK, size) + _LARGE_PAGE, dtype=torch.uint8))
             self._rest = block[-block.data_ptr() % _LARGE_PAGE :]

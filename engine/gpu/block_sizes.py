@@ -10,8 +10,6 @@ from whispergpt.engine.gpu.language import next_power_of_two
 
 LEAST = 16
 """Smallest size of a block that ``tl.dot`` takes."""
-MOST_HIDDEN = 2048
-"""Most numbers of hidden vectors in a program of a residual unit in float32: with more, registers spill."""
 WIDEST_JOINED = 128
 """Most channels of a stage that one kernel computes."""
 
@@ -28,7 +26,7 @@ class Blocks:
         rows: rows whose contexts are kept.
         slices: frames whose spectrum is computed.
         joined: whether one kernel computes a stage of the decoder.
-        warps: of a convolution.
+        warps: of a convolution and a residual unit.
         in_parts: whether the hidden vectors of residual units go through memory.
     """
 

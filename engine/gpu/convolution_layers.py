@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from whispergpt.engine.gpu.block_sizes import LEAST, MOST_HIDDEN, WIDEST_JOINED
+from whispergpt.engine.gpu.block_sizes import LEAST, WIDEST_JOINED
 from whispergpt.engine.gpu.context_layers import Context, ContextLayers
 from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import convolution, sound, upsampling
@@ -108,10 +108,7 @@ class ConvolutionLayers(ContextLayers):
         y = self._emitter.operand_buffer(x.times, x.width)
         scratch = self._emitter.operand_buffer(x.times, first.outputs) if self._blocks.in_parts else y
         before = first.context * x.width
-        block, hidden = self._blocks.outputs_of(x.width), max(LEAST, next_power_of_two(first.outputs))
-        at_once = self._samples_of(x.times)
-        if self._blocks.in_parts:
-            at_once = min(at_once, MOST_HIDDEN // hidden)
+        block, at_once = self._blocks.outputs_of(x.width), self._samples_of(x.times)
         self._emitter.emit(
             convolution.residual,
             lambda rows: (rows * x.times // at_once,),
@@ -133,7 +130,7 @@ class ConvolutionLayers(ContextLayers):
                 "MIRRORED": self._cold is not None and before > 0,
                 "IN_PARTS": self._blocks.in_parts,
                 "BM": at_once,
-                "BH": hidden,
+                "BH": max(LEAST, next_power_of_two(first.outputs)),
                 "BN": block,
                 "BK": self._blocks.inputs_of(x.width),
             },
@@ -142,6 +139,7 @@ class ConvolutionLayers(ContextLayers):
                 shared_bytes=sum(bytes_of(matrix) for matrix in matrices.values()),
                 operations=2 * x.times * sum(matrix.numel() for matrix in matrices.values()),
             ),
+            warps=self._blocks.warps,
         )
         if context is not None:
             self._keep(x, context, through_elu=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from whispergpt.engine.large_pages import in_large_pages
+from whispergpt.engine.large_pages import LINE, in_large_pages
 from whispergpt.engine.model.streaming import State, map_state
-
-LINE = 64
-"""Bytes of a cache line, at which every tensor of a row begins."""
 
 
 class RowLayout:

@@ -33,17 +33,25 @@ class ConsecutiveProgram(LayerEmitter):
         seconds = np.zeros(len(STAGES))
         self._library.whispergpt_run(self._handle, self._slots.ctypes.data, 0, frames, seconds.ctypes.data)
 
-    def _nearest(self, codec: Codec, residual: Signal, codes: npt.NDArray[np.int32]) -> None:
+    def _latents_of(self, codec: Codec, audio: Tensor, state: State) -> Signal:
+        """Encode samples ``[frames, 320]`` to latents."""
+        with self.single_precision():  # rounding would change the choice between near entries
+            return self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+
+    def _codes_of(self, codec: Codec, residual: Signal) -> npt.NDArray[np.int32]:
         """Find the codes ``[K, frames]`` of latents, and change those to what is left of them."""
-        for found, entries in zip(codes, codec.quantizer.entries, strict=True):
-            # The nearest entry e of x has the largest 2 x·e - |e|².
-            # A running sum has one order on all processors, which ``sum`` has not.
-            squares = entries.double().square().cumsum(1)[:, -1].float()
-            scores = self.product(residual, 2 * entries, -squares)
-            self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
-            nearest = self.buffer(1, residual.width)
-            self.embed(k.codes_at(found), -entries, nearest.rows)
-            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+        codes = self.keep(torch.zeros(codec.config.n_codebooks, self._frames, dtype=torch.int32)).numpy()
+        with self.single_precision():
+            for found, entries in zip(codes, codec.quantizer.entries, strict=True):
+                # The nearest entry e of x has the largest 2 x·e - |e|².
+                # A running sum has one order on all processors, which ``sum`` has not.
+                squares = entries.double().square().cumsum(1)[:, -1].float()
+                scores = self.product(residual, 2 * entries, -squares)
+                self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
+                nearest = self.buffer(1, residual.width)
+                self.embed(k.codes_at(found), -entries, nearest.rows)
+                self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+        return codes
 
 
 class EncodeProgram(ConsecutiveProgram):
@@ -59,12 +67,8 @@ class EncodeProgram(ConsecutiveProgram):
         super().__init__(state, frames, weights)
         audio = self.keep(torch.zeros(frames, HOP))
         self.audio: npt.NDArray[np.float32] = audio.numpy()
-        codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
-        self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        with self.single_precision():  # rounding would change the choice between near entries
-            latent = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
-            self._nearest(codec, latent, self.codes)
+        self.codes = self._codes_of(codec, self._latents_of(codec, audio, state))
         self.complete()
 
 
@@ -82,8 +86,7 @@ class LatentProgram(ConsecutiveProgram):
         audio = self.keep(torch.zeros(frames, HOP))
         self.audio: npt.NDArray[np.float32] = audio.numpy()
         self.stage("codec")
-        with self.single_precision():
-            latent = self.seanet(codec.encoder, Signal(k.Rows.of(audio), HOP, 1), state)
+        latent = self._latents_of(codec, audio, state)
         self.latents: npt.NDArray[np.float32] = self.memory_of(latent).numpy().reshape(frames, latent.width)
         self.complete()
 
@@ -100,11 +103,8 @@ class QuantizeProgram(ConsecutiveProgram):
         super().__init__({}, frames, weights)
         latents = self.keep(torch.zeros(frames, codec.config.dimension))
         self.latents: npt.NDArray[np.float32] = latents.numpy()
-        codes = torch.zeros(codec.config.n_codebooks, frames, dtype=torch.int32)
-        self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        with self.single_precision():
-            self._nearest(codec, Signal(k.Rows.of(latents), 1, codec.config.dimension), self.codes)
+        self.codes = self._codes_of(codec, Signal(k.Rows.of(latents), 1, codec.config.dimension))
         self.complete()
 
 

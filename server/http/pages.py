@@ -9,12 +9,13 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from whispergpt.engine.checkpoints.installed import INSTALLED
+
 _STATIC = Path(__file__).parents[1] / "static"
-_MODELS = Path(__file__).parents[2] / "engine" / "models"
 _TEXTS = {
     "use-policy": _STATIC / "USE_POLICY.md",
-    "speech": _MODELS / "speech" / "MODEL_CARD.md",
-    "piano": _MODELS / "piano" / "MODEL_CARD.md",
+    "speech": INSTALLED / "speech" / "MODEL_CARD.md",
+    "piano": INSTALLED / "piano" / "MODEL_CARD.md",
 }
 """Texts that /about links, by their names below it."""
 _HEADERS = {
