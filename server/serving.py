@@ -16,6 +16,7 @@ import uvicorn
 from whispergpt.server.access.api_keys import KeyFileError
 from whispergpt.server.access.fleet_limits import FleetLimitsError
 from whispergpt.server.app import create_app
+from whispergpt.server.edge.connection.request_turns import pipelined_turns
 from whispergpt.server.edge.connection.shared_bounds import SharedBounds
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
 from whispergpt.server.edge.http_protocol import BoundedHttpProtocol
@@ -130,7 +131,8 @@ def make_server(
     services = services_of(app)
     sys.setswitchinterval(_SWITCH_SECONDS)
     waiting = WaitingBytes(settings.pipelined_memory_bytes, services.ledger)
-    bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting)
+    pipelined = pipelined_turns(settings.front_ends)
+    bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting, pipelined_turns=pipelined)
     config = uvicorn.Config(
         app,
         http=partial(BoundedHttpProtocol, bounds=bounds),  # type: ignore[arg-type]  # it is called like a class

@@ -123,7 +123,7 @@ def main() -> int:
             text=True,
             errors="replace",
             env={**os.environ, "TMPDIR": str(scratch)},  # for the compiler's own temporary files
-            start_new_session=True,
+            process_group=0,
         )
         stack.callback(process.wait)
         stack.callback(_end, process)

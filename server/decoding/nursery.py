@@ -146,7 +146,7 @@ class Nursery:
                 stdout=subprocess.DEVNULL,
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,
+                process_group=0,  # and the server's session, within which its priority counts
             )
         self._control.settimeout(_START_SECONDS)
         _, confined = self._told()

@@ -63,7 +63,7 @@ async def _cuda_devices(seconds: float) -> list[str]:
         "whispergpt.engine.device",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
+        process_group=0,
     )
     try:
         said, _ = await asyncio.wait_for(counting.communicate(), seconds)

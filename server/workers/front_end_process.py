@@ -58,7 +58,7 @@ class FrontEndProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(there.fileno(), board),
-                start_new_session=True,
+                process_group=0,
             )
         return cls(str(lane), lane, link, process, await Channel.open(here, "hub"))
 

@@ -63,7 +63,7 @@ async def run(settings: Settings, kept: socket.socket, started: Sequence[EngineP
         raise ServeError(f"no folder for the metrics of the front ends ({error.strerror}); TMPDIR says where") from None
     # The shell waits for this process's end, however it comes, and leaves no file behind.
     shell = ("sh", "-c", _REMOVE, str(metrics))
-    remover = await asyncio.create_subprocess_exec(*shell, stdin=subprocess.PIPE, start_new_session=True)
+    remover = await asyncio.create_subprocess_exec(*shell, stdin=subprocess.PIPE, process_group=0)
     assert remover.stdin is not None
     try:
         await _run(settings, kept, started, metrics)

@@ -149,6 +149,17 @@ def test_connections_are_shared_out_evenly(process: ServerProcess) -> None:
     assert all(abs(share - mean) < EVEN * mean for share in shares), shares
 
 
+def test_all_processes_are_in_the_server_s_session_and_none_in_its_group(process: ServerProcess) -> None:
+    """Priorities count within a session alone (sched_autogroup); Ctrl-C reaches a whole process group."""
+    descendants = children(process.pid)
+    for pid in descendants:
+        descendants += children(pid)
+    assert len(descendants) > WORKERS + 1  # its engine, too, and decoders
+    for pid in descendants:
+        assert os.getsid(pid) == os.getsid(process.pid)
+        assert os.getpgid(pid) != os.getpgid(process.pid)
+
+
 def test_with_the_hub_everything_ends() -> None:
     with ServerProcess("--workers", "2") as process:
         below = children(process.pid)

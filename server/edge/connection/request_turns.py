@@ -15,6 +15,11 @@ PIPELINED_PAUSE_SECONDS = 0.008
 """Seconds between the beginnings of pipelined requests, of all connections together: browsers and proxies send none."""
 
 
+def pipelined_turns(front_ends: int = 1) -> RequestTurns:
+    """Return the turns of pipelined requests in one of so many front ends, which have the turns of one together."""
+    return RequestTurns(PIPELINED_AT_ONCE, PIPELINED_PAUSE_SECONDS * front_ends)
+
+
 class RequestTurns:
     """Requests that wait to begin, in their order.
 

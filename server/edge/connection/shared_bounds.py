@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
-from whispergpt.server.edge.connection.request_turns import (
-    PIPELINED_AT_ONCE,
-    PIPELINED_PAUSE_SECONDS,
-    RequestTurns,
-)
+from whispergpt.server.edge.connection.request_turns import RequestTurns, pipelined_turns
 from whispergpt.server.edge.connection.waiting_bytes import WaitingBytes
 
 
@@ -29,6 +24,4 @@ class SharedBounds:
     body_seconds: float = 120.0
     waiting: WaitingBytes = field(default_factory=WaitingBytes)
     turns: RequestTurns = field(default_factory=RequestTurns)
-    pipelined_turns: RequestTurns = field(
-        default_factory=partial(RequestTurns, PIPELINED_AT_ONCE, PIPELINED_PAUSE_SECONDS)
-    )
+    pipelined_turns: RequestTurns = field(default_factory=pipelined_turns)
