@@ -39,12 +39,24 @@ def next_power_of_two(count: int) -> int:
 
 
 def _mend_interpreter() -> None:
-    """Let the interpreter count loops whose bounds a kernel computes.
+    """Let the interpreter count loops whose bounds a kernel computes, and multiply without BLAS.
 
-    Triton 3.6 converts arrays of one element with ``int``, which numpy 2.4 refuses.
+    Triton 3.6 converts arrays of one element with ``int``, which numpy 2.4 refuses. Its ``tl.dot`` in float32 is
+    numpy's ``matmul``: on some processors (those with AVX2 alone) OpenBLAS adds in another order in other rows of a
+    matrix, so that a stream's bits would depend on its company. Sums in float64, one after the other, do not.
     """
+    import numpy as np
     from triton.runtime import interpreter
 
+    dot = interpreter.InterpreterBuilder.create_dot
+
+    def row_by_row(builder: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
+        if not a.data.dtype == b.data.dtype == d.data.dtype == np.float32:
+            return dot(builder, a, b, d, *options)
+        product = np.einsum("...ik,...kj->...ij", a.data, b.data, dtype=np.float64, optimize=False)
+        return interpreter.TensorHandle(product.astype(np.float32) + d.data, d.dtype.scalar)
+
+    interpreter.InterpreterBuilder.create_dot = row_by_row
     patch = interpreter._patch_lang_tensor
 
     def mended(tensor: Any, scope: Any) -> None:

@@ -28,6 +28,8 @@ OUTPUTS = 1024 if INTERPRETED else 64
 """Most outputs of a program of a product."""
 INPUTS = 1024 if INTERPRETED else 32
 """Most inputs that a product takes at once."""
+FLOAT32_INPUTS = 1024 if INTERPRETED else 16
+"""Most inputs of a product in float32: with more, threads have too few registers."""
 PLACES = 512 if INTERPRETED else 64
 """Places of a ring that attention reads at once."""
 
@@ -61,6 +63,7 @@ class LayerEmitter(Emitter):
         memory = target.memory if isinstance(target, Signal) else target
         assert source.stride(1) == memory.stride(1) == 1
         matrix, at_once = self.weight(weight), block_of(outputs, OUTPUTS)
+        most_inputs = FLOAT32_INPUTS if self.dtype == torch.float32 else INPUTS
         shift = self.slots if bias is None else self.constant(bias)
         written = outputs * memory.element_size() * (2 if add_to is not None else 1)
         self.emit(
@@ -84,7 +87,7 @@ class LayerEmitter(Emitter):
                 "ACTIVATION": activation,
                 "BM": ROWS,
                 "BN": at_once,
-                "BK": block_of(inputs, INPUTS),
+                "BK": block_of(inputs, most_inputs),
             },
             Cost(
                 row_bytes=inputs * source.element_size() + written,

@@ -99,6 +99,8 @@ PRIVATE = [
     ("typer", "typer._click.exceptions:ClickException.format_message", "cli/main.py"),
     ("typer", "typer.main:get_command", "cli/main.py"),
     ("triton", "triton.runtime.interpreter:_patch_lang_tensor", "engine/gpu/language.py"),
+    ("triton", "triton.runtime.interpreter:InterpreterBuilder.create_dot", "engine/gpu/language.py"),
+    ("triton", "triton.runtime.interpreter:TensorHandle", "engine/gpu/language.py"),
 ]
 """Parts of libraries that no documentation promises: the distribution, the part, and the file that builds on it."""
 
