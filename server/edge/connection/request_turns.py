@@ -11,7 +11,7 @@ AT_ONCE = 64
 PAUSE_SECONDS = 0.001
 """Seconds between the beginnings of further ones. The smallest request takes 0.2 ms of the loop."""
 PIPELINED_AT_ONCE = 8
-PIPELINED_PAUSE_SECONDS = 0.008
+PIPELINED_PAUSE_SECONDS = 0.032
 """Seconds between the beginnings of pipelined requests, of all connections together: browsers and proxies send none."""
 
 
