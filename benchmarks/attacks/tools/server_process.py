@@ -112,9 +112,9 @@ def _children(pid: int) -> list[int]:
     """Return a process's children, of all its threads; none if the process has ended."""
     children: list[int] = []
     with contextlib.suppress(OSError):  # the process has ended
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):  # the thread has ended
-                children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+                children += map(int, (thread / "children").read_text().split())
     return children
 
 
