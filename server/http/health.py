@@ -64,7 +64,7 @@ async def metrics(request: Request) -> Response:
     ``WHISPERGPT_METRICS_TOKEN_FILE``, unless ``WHISPERGPT_OPEN_METRICS`` is set."""
     services = services_of(request.app)
     _require_permission(services, request)
-    body, content_type = await services.metrics.render(request.headers.get("accept", ""))
+    body, content_type = services.metrics.render(request.headers.get("accept", ""))
     return Response(body, media_type=content_type)
 
 

@@ -28,28 +28,17 @@ def write_to(folder: Path, name: str) -> None:
     values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]
 
 
-class FrontEndFiles:
-    """The counters and histograms of all front ends, in the files that ``write_to`` chose."""
-
-    def __init__(self) -> None:
-        self._files = MultiProcessCollector(None, os.environ[_FOLDER])  # type: ignore[no-untyped-call]
-
-    def read(self) -> dict[str, Metric]:
-        """Return their metrics by name. This takes ten milliseconds, and may be called from any thread."""
-        found: Iterable[Metric] = self._files.collect()  # type: ignore[no-untyped-call]
-        return {metric.name: metric for metric in found if metric.type in ("counter", "histogram")}
-
-
-def merged(read: dict[str, Metric], own: CollectorRegistry) -> CollectorRegistry:
-    """Return a registry with what was ``read`` from all front ends, and the other metrics of ``own``."""
+def together(own: CollectorRegistry) -> CollectorRegistry:
+    """Return a registry with the counters and histograms of all front ends, and the other metrics of ``own``."""
     registry = CollectorRegistry()
-    registry.register(_Merged(read, own))
+    registry.register(_Together(own))
     return registry
 
 
-class _Merged(Collector):
-    def __init__(self, read: dict[str, Metric], own: CollectorRegistry) -> None:
-        self._read, self._own = read, own
+class _Together(Collector):
+    def __init__(self, own: CollectorRegistry) -> None:
+        self._own = own
+        self._files = MultiProcessCollector(None, os.environ[_FOLDER])  # type: ignore[no-untyped-call]
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing, so that the registry does not collect in order to know the names."""
@@ -57,5 +46,7 @@ class _Merged(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return one metric of each name."""
+        found: Iterable[Metric] = self._files.collect()  # type: ignore[no-untyped-call]
+        merged = {metric.name: metric for metric in found if metric.type in ("counter", "histogram")}
         for metric in self._own.collect():
-            yield self._read.get(metric.name, metric)
+            yield merged.get(metric.name, metric)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 
 from whispergpt.engine.checkpoints.installed import package_version
-from whispergpt.server.observe.front_end_metrics import FrontEndFiles, merged
+from whispergpt.server.observe.front_end_metrics import together
 from whispergpt.server.observe.processes import FrontEndProcesses, Processes
 
 _FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
@@ -38,7 +37,7 @@ class Metrics:
     def __init__(self, front_ends: FrontEndProcesses | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
         self.registry = CollectorRegistry()
-        self._files = None if front_ends is None else FrontEndFiles()
+        self._shown = self.registry if front_ends is None else together(self.registry)
         build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
         build.labels(package_version(), platform.python_version(), version("torch")).set(1)
         self.processes = Processes(self.registry, front_ends)
@@ -151,16 +150,13 @@ class Metrics:
         for action in ("cancelled", "closed", "dropped", "paused"):
             self.slow_client.labels(action)
 
-    async def render(self, accepted: str) -> tuple[bytes, str]:
+    def render(self, accepted: str) -> tuple[bytes, str]:
         """Return all metrics and their content type: OpenMetrics, with exemplars, if ``accept`` names it (RFC 9110)."""
         try:
             encode, content_type = choose_encoder(accepted)
         except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
-        if self._files is None:
-            return encode(self.registry), content_type
-        read = await asyncio.to_thread(self._files.read)
-        return encode(merged(read, self.registry)), content_type
+        return encode(self._shown), content_type
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)
