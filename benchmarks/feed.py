@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from whispergpt_client import Client
 from whispergpt_client.stream import Stream
 
-from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess, processor_seconds
+from whispergpt.benchmarks.attacks.tools.processes import processor_seconds
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.engine.config import SAMPLE_RATE
 from whispergpt.engine.playback_clock import PlaybackClock
 from whispergpt.load.example import PROMPT

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from whispergpt.benchmarks.attacks.tools.processes import children, command_line
 from whispergpt.load.example import PROMPT
 from whispergpt.load.listener import Output, stream_address
 from whispergpt.load.percentiles import Percentiles
@@ -160,10 +161,7 @@ class _Reading:
 
 def _front_ends(pid: int) -> list[int]:
     """Return the server's processes that have sockets: its children of several front ends, or the server itself."""
-    children: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += map(int, thread.read_text().split())
-    found = [child for child in children if _FRONT_END in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = [child for child in children(pid) if _FRONT_END in command_line(child)]
     return found or [pid]
 
 

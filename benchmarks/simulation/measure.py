@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from whispergpt.benchmarks.attacks.tools.crowds import crowd
-from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess, processor_seconds
+from whispergpt.benchmarks.attacks.tools.processes import processor_seconds
+from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from whispergpt.benchmarks.attacks.tools.processes import children, command_line, proportional_kb
 from whispergpt.server.ready_line import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,23 +76,23 @@ class ServerProcess:
 
     def engine_pids(self) -> list[int]:
         """Return the server's child processes that run the engine's worker."""
-        return [pid for pid in _children(self.pid) if b"whispergpt.engine.process.worker" in _command_line(pid)]
+        return [pid for pid in children(self.pid) if b"whispergpt.engine.process.worker" in command_line(pid)]
 
     def worker_pids(self) -> list[int]:
         """Return the front ends of a server that has several; none of a single process."""
-        return [pid for pid in _children(self.pid) if b"whispergpt.server.workers.front_end" in _command_line(pid)]
+        return [pid for pid in children(self.pid) if b"whispergpt.server.workers.front_end" in command_line(pid)]
 
     def front_end_pids(self) -> list[int]:
         """Return the server itself and its child processes that run no engine."""
         engines = self.engine_pids()
-        return [pid for pid in (self.pid, *_children(self.pid)) if pid not in engines]
+        return [pid for pid in (self.pid, *children(self.pid)) if pid not in engines]
 
     def resident_mb(self) -> float:
         """Return the megabytes of the server and all its descendants; shared pages count once."""
         pids = [self.pid]
         for pid in pids:
-            pids += _children(pid)
-        return sum(_proportional_kb(pid) for pid in pids) / 1024
+            pids += children(pid)
+        return sum(proportional_kb(pid) for pid in pids) / 1024
 
     def log(self) -> str:
         """Return everything that the server has written to stderr so far."""
@@ -106,35 +107,3 @@ class ServerProcess:
             raise RuntimeError(f"no ready line within {START_SECONDS:g} s; stderr:\n{self.log()}") from None
         except EOFError:
             raise RuntimeError(f"the server ended before it was ready; stderr:\n{self.log()}") from None
-
-
-def _children(pid: int) -> list[int]:
-    """Return a process's children, of all its threads; none if the process has ended."""
-    children: list[int] = []
-    with contextlib.suppress(OSError):  # the process has ended
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):  # the thread has ended
-                children += map(int, (thread / "children").read_text().split())
-    return children
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor seconds of a process with all its threads (proc(5): utime and stime, in ticks)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _proportional_kb(pid: int) -> int:
-    """Return the process's proportional memory in kB, which divides shared pages; 0 if the process has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    except OSError:
-        return b""
