@@ -1,6 +1,7 @@
 """A process that ends when its parent does: ``python -P -m whispergpt.engine.child PARENT_PID MODULE ARGUMENTS…``.
 
-The process ties itself to the parent before it imports the module, because the import may take seconds. Then it calls
+The process leaves the parent's process group and ties itself to the parent before it imports the module, because the
+import may take seconds. Then it calls
 the module's ``main`` and exits with the status that it returns.
 """
 
@@ -30,6 +31,11 @@ def end_with_parent(parent: int) -> None:
 def main() -> int:
     """Tie this process to its parent and run the module; returns the exit status."""
     _, parent, module, *arguments = sys.argv
+    # Ctrl-C in a terminal reaches the parent's process group, which must be the server alone: it lets streams play out
+    # first. Not a session of its own: where Linux groups processes by session (sched_autogroup_enabled), priorities
+    # count within a session alone, and a decoder of the lowest priority would get as much time as all the rest.
+    # The parent cannot set it: uvloop, in which Ray runs a server, takes no `process_group`.
+    os.setpgrp()
     end_with_parent(int(parent))
     sys.argv = [module, *arguments]
     gc.disable()  # imports leave hardly any garbage, and looking for it takes a quarter of the engine's import

@@ -63,7 +63,6 @@ async def _cuda_devices(seconds: float) -> list[str]:
         "whispergpt.engine.device",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        process_group=0,
     )
     try:
         said, _ = await asyncio.wait_for(counting.communicate(), seconds)

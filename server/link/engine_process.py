@@ -59,9 +59,6 @@ class EngineProcess(EngineSocket):
         """
         self.bind()
         parent = str(os.getpid())  # said, not asked for: by the time that the child can ask, this process may be gone
-        # Its own process group: Ctrl-C in a terminal must reach the server alone, which lets streams play out first.
-        # Not a session of its own: where Linux groups processes by session (sched_autogroup_enabled), priorities
-        # count within a session alone, and a decoder of the lowest priority would get as much time as all the rest.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a file random.py where the server was started would be imported as Python's
@@ -75,7 +72,6 @@ class EngineProcess(EngineSocket):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            process_group=0,
         )
         self._reader = asyncio.create_task(self._log_output(self._process))
 

@@ -58,7 +58,6 @@ class FrontEndProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(there.fileno(), board),
-                process_group=0,
             )
         return cls(str(lane), lane, link, process, await Channel.open(here, "hub"))
 
