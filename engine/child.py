@@ -1,8 +1,7 @@
 """A process that ends when its parent does: ``python -P -m whispergpt.engine.child PARENT_PID MODULE ARGUMENTS…``.
 
 The process leaves the parent's process group and ties itself to the parent before it imports the module, because the
-import may take seconds. Then it calls
-the module's ``main`` and exits with the status that it returns.
+import may take seconds. Then it calls the module's ``main`` and exits with the status that it returns.
 """
 
 from __future__ import annotations
