@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from whispergpt.deploy.image.lock import EXTRAS
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "image"
 PINNED = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
@@ -35,7 +37,6 @@ LINUX = {
     "python_full_version": "3.11.0",
 }
 """The base image, of any of its versions: some packages need others before 3.11.3."""
-EXTRAS = ("tracing", "hub", "limits")
 
 
 def needed_by(requirements: list[str]) -> set[str]:
