@@ -45,9 +45,13 @@ def send(connection: Connection, message: str | bytes, within: float) -> None:
     """Send a message. Raises TimeoutError if the socket takes none within so many seconds, or ConnectionClosed."""
     # The library's send waits without a bound; messages are small enough to fit once the socket takes data again.
     with selectors.DefaultSelector() as selector:
-        selector.register(connection.socket, selectors.EVENT_WRITE)
-        if not selector.select(within):
-            raise TimeoutError
+        try:
+            selector.register(connection.socket, selectors.EVENT_WRITE)
+        except (ValueError, OSError):
+            pass  # the library's thread closed it when the server did; the library's send says so
+        else:
+            if not selector.select(within):
+                raise TimeoutError
     connection.send(message)
 
 
