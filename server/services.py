@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import FastAPI
 
@@ -25,6 +26,18 @@ from whispergpt.server.settings import Settings
 from whispergpt.server.tokens.resume_tokens import ResumeTokens
 
 
+class Counts(Protocol):
+    """Counters and histograms that several processes have."""
+
+    async def text(self, accepted: str) -> bytes:
+        """Return them as text in the format for ``accepted``.
+
+        Raises:
+            ApiError: 500, they cannot be read.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     settings: Settings
@@ -33,6 +46,8 @@ class Services:
     fleet_limits: FleetLimits | None
     """The exchange with other replicas, where there is a store and this process is all of its server."""
     metrics: Metrics
+    counts: Counts | None
+    """Counters and histograms of all front ends, where there are several."""
     engines: Engines
     admission: Admission
     precedence: Precedence
@@ -54,7 +69,8 @@ class Shared:
     """Services that the front ends of a server share, as one front end has them.
 
     Attributes:
-        metrics: of this front end; they show those of all.
+        metrics: of this front end.
+        counts: counters and histograms of all front ends.
         engines: as this front end follows them.
         addresses: makes the addresses of all front ends.
         feeds: of the other front ends.
@@ -63,6 +79,7 @@ class Shared:
 
     ledger: Ledger
     metrics: Metrics
+    counts: Counts
     engines: Engines
     addresses: Callable[[Guard, Admission], Addresses]
     feeds: Elsewhere
@@ -108,6 +125,7 @@ def make_services(settings: Settings, started: Sequence[EngineProcess] = (), sha
         guard=guard,
         fleet_limits=None if store is None else FleetLimits(store, guard, ledger),
         metrics=metrics,
+        counts=None if shared is None else shared.counts,
         engines=engines,
         admission=admission,
         precedence=precedence,

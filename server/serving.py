@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from whispergpt.engine.short_slices import take_short_slices
 from whispergpt.server.access.api_keys import KeyFileError
 from whispergpt.server.access.fleet_limits import FleetLimitsError
 from whispergpt.server.app import create_app
@@ -130,6 +131,7 @@ def make_server(
         raise ServeError(str(error)) from None
     services = services_of(app)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    take_short_slices()
     waiting = WaitingBytes(settings.pipelined_memory_bytes, services.ledger)
     pipelined = pipelined_turns(settings.front_ends)
     bounds = SharedBounds(most_connections(), settings.upload_seconds, waiting, pipelined_turns=pipelined)

@@ -14,10 +14,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from whispergpt.benchmarks.attacks.hog import attacking
 from whispergpt.benchmarks.attacks.tools.crowds import staying_crowd
-from whispergpt.benchmarks.attacks.tools.footprint import footprint, metrics, settled
+from whispergpt.benchmarks.attacks.tools.footprint import footprint, settled
 from whispergpt.benchmarks.attacks.tools.prompts import noise
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.attacks.tools.session import RefusalError, read_until, say
+from whispergpt.benchmarks.attacks.tools.watch import watching
+from whispergpt.engine.short_slices import take_short_slices
 from whispergpt.load.listener import stream_address
 from whispergpt.load.percentiles import Percentiles
 from whispergpt.load.reach import key_headers
@@ -44,11 +46,11 @@ MOST_MB = 96.0
 """Megabytes allowed above the bounds, for two files being decoded and for memory that the allocator keeps."""
 MOST_SLOWER = 2.0
 _HOG_STARTS_SECONDS = 5.0
-_SAMPLE_SECONDS = 1.0
 
 
 async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     """Attack with one key for ``count`` minutes, measure another key's service meanwhile, and return both."""
+    take_short_slices()  # a remote client would not wait for the server's processors
     key, done = served.keys["other"], Counter[str]()
     seconds, quiet_seconds = count * MINUTE_SECONDS, QUIET_MINUTES * MINUTE_SECONDS
     await _visits(served.url, key, quiet_seconds / 4, seed)  # fills pools and caches
@@ -57,26 +59,23 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
     others = staying_crowd(served.url, LISTENERS, quiet_seconds + seconds, seed, key)
     listening = asyncio.create_task(others.run())
     quiet = await _visits(served.url, key, quiet_seconds, seed)
-    watching = asyncio.create_task(_most_held(served))
-    with attacking(served.url, served.keys["hog"], done):
+    with watching(served) as held, attacking(served.url, served.keys["hog"], done):
         await asyncio.sleep(min(_HOG_STARTS_SECONDS, seconds / 4))
         amid = await _visits(served.url, key, seconds - min(_HOG_STARTS_SECONDS, seconds / 4), seed + 1)
         await listening
-    watching.cancel()
-    most_resident_mb, most_upload_mb = await watching
     bound_mb = UPLOAD_MB + CONTROL_MB + MOST_MB
     after = await settled(served, before, MOST_MB)
     left = after.leaked(before, MOST_MB)
     heard = others.summary()
     completed = heard.listeners.get("completed") == LISTENERS and not amid.failed and bool(amid.first_audio)
     first_audio, at_first = amid.percentiles(), quiet.percentiles()
-    grown = most_resident_mb - resident_mb
-    bounded = grown < bound_mb and not left and most_upload_mb <= UPLOAD_MB
+    grown = held.resident_mb - resident_mb
+    bounded = grown < bound_mb and not left and held.upload_mb <= UPLOAD_MB
     quick = first_audio is not None and at_first is not None and first_audio.p99 <= MOST_SLOWER * at_first.p99
     return {
         "minutes": count,
         "hog": dict(done),
-        "most_upload_mb": most_upload_mb,
+        "most_upload_mb": held.upload_mb,
         "grown_mb": grown,
         "bound_mb": bound_mb,
         "left": left,
@@ -89,19 +88,6 @@ async def hold(served: ServerProcess, count: int, seed: int) -> dict[str, Any]:
         "served": completed,
         "held": bounded and completed and heard.underruns == 0 and quick,
     }
-
-
-async def _most_held(served: ServerProcess) -> tuple[float, float]:
-    """Sample until cancelled; returns the largest resident and the largest reported upload memory in megabytes."""
-    resident = upload = 0.0
-    try:
-        while True:
-            said = await metrics(served.url)
-            resident = max(resident, served.resident_mb())
-            upload = max(upload, said["whispergpt_upload_bytes"] / MIB)
-            await asyncio.sleep(_SAMPLE_SECONDS)
-    except asyncio.CancelledError:
-        return resident, upload
 
 
 @dataclass

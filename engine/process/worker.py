@@ -28,6 +28,7 @@ from whispergpt.engine.process.commands import MAX_PROMPTS, Worker
 from whispergpt.engine.process.links import Links
 from whispergpt.engine.process.sockets import LinkSockets
 from whispergpt.engine.prompts.desk import PromptDesk
+from whispergpt.engine.short_slices import take_short_slices
 from whispergpt.engine.streams.capacity import Capacity
 
 SWITCH_SECONDS = 0.0005
@@ -64,6 +65,7 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
     ready = m.Ready([engine.info() for engine in engines.values()])
     send(ready)
     sys.setswitchinterval(SWITCH_SECONDS)
+    take_short_slices()
     wake, waker = alarm()
     desk = PromptDesk(options.prompt_cache_bytes, waker)
     try:

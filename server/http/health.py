@@ -64,7 +64,9 @@ async def metrics(request: Request) -> Response:
     ``WHISPERGPT_METRICS_TOKEN_FILE``, unless ``WHISPERGPT_OPEN_METRICS`` is set."""
     services = services_of(request.app)
     _require_permission(services, request)
-    body, content_type = services.metrics.render(request.headers.get("accept", ""))
+    accepted = request.headers.get("accept", "")
+    counts = None if services.counts is None else await services.counts.text(accepted)
+    body, content_type = services.metrics.render(accepted, counts)
     return Response(body, media_type=content_type)
 
 

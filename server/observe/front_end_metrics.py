@@ -1,7 +1,7 @@
 """Metrics of several front ends, by prometheus-client's multiprocess mode: counters and histograms in mapped files.
 
-A front end that crashes loses no count then, and any of them answers for all without asking the others. Gauges are
-those of the process that answers: they are computed from what the front ends share.
+A front end that crashes loses no count then. Gauges are those of the process that answers: they are computed from what
+the front ends share.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Metric, values
+from prometheus_client import Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from whispergpt.server.observe.exposition import format_for
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable of prometheus-client."""
@@ -28,25 +30,21 @@ def write_to(folder: Path, name: str) -> None:
     values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]
 
 
-def together(own: CollectorRegistry) -> CollectorRegistry:
-    """Return a registry with the counters and histograms of all front ends, and the other metrics of ``own``."""
-    registry = CollectorRegistry()
-    registry.register(_Together(own))
-    return registry
+class Reading(Collector):
+    """Counters and histograms of all front ends, as the files of a folder are now."""
 
-
-class _Together(Collector):
-    def __init__(self, own: CollectorRegistry) -> None:
-        self._own = own
-        self._files = MultiProcessCollector(None, os.environ[_FOLDER])  # type: ignore[no-untyped-call]
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing, so that the registry does not collect in order to know the names."""
-        return []
+    def __init__(self, folder: Path) -> None:
+        files = [str(file) for kind in ("counter", "histogram") for file in sorted(folder.glob(f"{kind}_*.db"))]
+        self._metrics: list[Metric] = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+        self._texts: dict[str, bytes] = {}
 
     def collect(self) -> Iterable[Metric]:
         """Return one metric of each name."""
-        found: Iterable[Metric] = self._files.collect()  # type: ignore[no-untyped-call]
-        merged = {metric.name: metric for metric in found if metric.type in ("counter", "histogram")}
-        for metric in self._own.collect():
-            yield merged.get(metric.name, metric)
+        return self._metrics
+
+    def text(self, accepted: str) -> bytes:
+        """Return them as text in the format for ``accepted``."""
+        write, content_type = format_for(accepted)
+        if content_type not in self._texts:
+            self._texts[content_type] = write(self)
+        return self._texts[content_type]

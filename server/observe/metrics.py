@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
 
 from whispergpt.engine.checkpoints.installed import package_version
-from whispergpt.server.observe.front_end_metrics import together
+from whispergpt.server.observe.exposition import format_for, joined
 from whispergpt.server.observe.processes import FrontEndProcesses, Processes
 
 _FRAME_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.010, 0.0133, 0.02, 0.03, 0.05, 0.08, 0.2, 0.5, 1, 2)
@@ -32,12 +31,15 @@ class Metrics:
 
     Args:
         front_ends: the processes of several front ends, whose metrics are shown together; None for one process.
+
+    Attributes:
+        registry: gauges, and the use of the machine.
+        counts: counters and histograms, which several processes may have.
     """
 
     def __init__(self, front_ends: FrontEndProcesses | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # nothing asks when a series began
-        self.registry = CollectorRegistry()
-        self._shown = self.registry if front_ends is None else together(self.registry)
+        self.registry, self.counts = CollectorRegistry(), CollectorRegistry()
         build = self._gauge("build_info", "1, with the versions of server, Python and PyTorch", _BUILD)
         build.labels(package_version(), platform.python_version(), version("torch")).set(1)
         self.processes = Processes(self.registry, front_ends)
@@ -150,23 +152,24 @@ class Metrics:
         for action in ("cancelled", "closed", "dropped", "paused"):
             self.slow_client.labels(action)
 
-    def render(self, accepted: str) -> tuple[bytes, str]:
-        """Return all metrics and their content type: OpenMetrics, with exemplars, if ``accept`` names it (RFC 9110)."""
-        try:
-            encode, content_type = choose_encoder(accepted)
-        except (TypeError, ValueError):  # a version that is none
-            encode, content_type = choose_encoder("")
-        return encode(self._shown), content_type
+    def render(self, accepted: str, counts: bytes | None = None) -> tuple[bytes, str]:
+        """Return all metrics and their content type: OpenMetrics, with exemplars, if ``accepted`` names it.
+
+        Args:
+            counts: text of the counters and histograms of all processes in that format; None for those of this one.
+        """
+        write, content_type = format_for(accepted)
+        return joined(write(self.registry), write(self.counts) if counts is None else counts), content_type
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"whispergpt_{name}", text, labels, registry=self.registry, buckets=buckets)
+        return Histogram(f"whispergpt_{name}", text, labels, registry=self.counts, buckets=buckets)
 
     def _gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
         return Gauge(f"whispergpt_{name}", text, labels, registry=self.registry)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         # The client library adds "_total" to a counter's name.
-        return Counter(f"whispergpt_{name}", text, labels, registry=self.registry)
+        return Counter(f"whispergpt_{name}", text, labels, registry=self.counts)
 
 
 def observe_many(histogram: Histogram, amount: float, count: int) -> None:

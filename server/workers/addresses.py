@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -14,6 +11,7 @@ from whispergpt.server.errors import ApiError, internal
 from whispergpt.server.http.play_addresses import HeldContinuation, KnownContinuation, PlayAddresses
 from whispergpt.server.settings import Settings
 from whispergpt.server.workers import messages as m
+from whispergpt.server.workers.questions import HubQuestions
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class AddressKeeper:
         self._accounts = accounts
         self._addresses = PlayAddresses(accounts.settings.token_seconds, accounts.settings.max_requests)
 
-    async def answer(self, question: m.Question) -> m.Answer:
+    async def answer(self, question: m.HoldAddress | m.LookAddress | m.TakeAddress) -> m.Answer:
         """Return the answer to a front end's question."""
         try:
             match question:
@@ -78,22 +76,17 @@ class AddressKeeper:
 class HubAddresses:
     """A front end's side: asks the hub.
 
-    Args:
-        post: sends the hub a message.
-
     Attributes:
         seconds: as in ``Addresses``.
     """
 
-    def __init__(self, accounts: Accounts, post: Callable[[m.Asked], None]) -> None:
+    def __init__(self, accounts: Accounts, questions: HubQuestions) -> None:
         self.seconds = accounts.settings.token_seconds
-        self._accounts, self._post = accounts, post
-        self._ids = itertools.count()
-        self._questions: dict[int, asyncio.Future[m.Answer]] = {}
+        self._accounts, self._questions = accounts, questions
 
     async def hold(self, held: HeldContinuation) -> str:
         held.cleanup.close()  # the hub counts it from now on
-        answer = await self._ask(m.HoldAddress(form_of(held), held.take_decoded()))
+        answer = await self._questions.ask(m.HoldAddress(form_of(held), held.take_decoded()))
         if not isinstance(answer, m.AddressMade):
             raise internal()
         return answer.token
@@ -105,27 +98,8 @@ class HubAddresses:
         found = await self._find(m.TakeAddress(token))
         return self._accounts.count(found.held, found.decoded)
 
-    def answered(self, message: m.Answered) -> None:
-        """Take an answer of the hub."""
-        if (asked := self._questions.pop(message.question, None)) and not asked.done():
-            asked.set_result(message.answer)
-
     async def _find(self, question: m.LookAddress | m.TakeAddress) -> m.AddressFound:
-        answer = await self._ask(question)
+        answer = await self._questions.ask(question)
         if not isinstance(answer, m.AddressFound):
             raise internal()
-        return answer
-
-    async def _ask(self, question: m.Question) -> m.Answer:
-        """Return the hub's answer.
-
-        Raises:
-            ApiError: the hub refuses.
-        """
-        number = next(self._ids)
-        self._questions[number] = asyncio.get_running_loop().create_future()
-        self._post(m.Asked(number, question))
-        answer = await self._questions[number]
-        if isinstance(answer, m.Refusal):
-            raise answer.error()
         return answer

@@ -32,7 +32,9 @@ from whispergpt.server.settings import Settings
 from whispergpt.server.workers import messages as m
 from whispergpt.server.workers.addresses import Accounts, HubAddresses
 from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.counts import HubCounts
 from whispergpt.server.workers.feed_relay import FeedRelay
+from whispergpt.server.workers.questions import HubQuestions
 from whispergpt.server.workers.stream_rows import FreeRows, StreamRows
 
 log = logs.get("server.front_end")
@@ -59,6 +61,7 @@ class FrontEnd:
         self._board = Board(part.board, part.lanes, part.lane)
         self._seconds = self._board.number("processor seconds")
         self._lead = self._board.number("playback lead")
+        self._questions = HubQuestions(channel.post)
         processes = FrontEndProcesses(lambda: [pid for pid in self._board.pids.tolist() if pid], self._computed)
         metrics, free = Metrics(processes), FreeRows()
 
@@ -66,11 +69,12 @@ class FrontEnd:
             return LinkShare(part.link, self._board, StreamRows(self._board, free, engine))
 
         def addresses(guard: Guard, admission: Admission) -> HubAddresses:
-            return HubAddresses(Accounts(settings, guard, admission), channel.post)
+            return HubAddresses(Accounts(settings, guard, admission), self._questions)
 
         self._engines = RemoteEngines(settings, metrics, share, part.begun)
         self._relay = FeedRelay(part.worker, Path(part.metrics))
-        shared = Shared(self._board, metrics, self._engines, addresses, self._relay, part.made_key)
+        counts = HubCounts(self._questions)
+        shared = Shared(self._board, metrics, counts, self._engines, addresses, self._relay, part.made_key)
         self._server, self._services = make_server(settings, shared=shared)
         self._server.obey = self._say_leaving
         metrics.playback_lead.set_function(self._least_lead)
@@ -112,9 +116,7 @@ class FrontEnd:
                 case m.Leave():
                     self._server.leave()
                 case m.Answered():
-                    addresses = self._services.addresses
-                    assert isinstance(addresses, HubAddresses)
-                    addresses.answered(message)
+                    self._questions.answered(message)
                 case _:
                     raise RuntimeError(f"unexpected {type(message).__name__}")
         log.error("the hub is gone")

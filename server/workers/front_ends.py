@@ -22,6 +22,7 @@ from whispergpt.server.settings import Settings
 from whispergpt.server.workers import messages as m
 from whispergpt.server.workers.addresses import AddressKeeper
 from whispergpt.server.workers.board import Board
+from whispergpt.server.workers.counts import CountsReader
 from whispergpt.server.workers.front_end_process import FrontEndProcess
 
 log = logs.get("server.front_ends")
@@ -51,6 +52,7 @@ class FrontEnds:
     ) -> None:
         self._settings, self._board, self._guard, self._keeper = settings, board, guard, keeper
         self._port, self._metrics, self._fail = port, metrics, fail
+        self._counts = CountsReader(metrics)
         self._running: dict[int, FrontEndProcess] = {}
         """Front ends by the number of their link."""
         self._engines: dict[int, tuple[int, EngineLink]] = {}
@@ -234,7 +236,11 @@ class FrontEnds:
                 self._go(self._answer(one, message))
 
     async def _answer(self, one: FrontEndProcess, asked: m.Asked) -> None:
-        one.channel.post(m.Answered(asked.question, await self._keeper.answer(asked.what)))
+        if isinstance(asked.what, m.ShowCounts):
+            answer: m.Answer = await self._counts.answer(asked.what)
+        else:
+            answer = await self._keeper.answer(asked.what)
+        one.channel.post(m.Answered(asked.question, answer))
 
     def _free(self, one: FrontEndProcess) -> None:
         """Give back everything that a front end had which has ended."""

@@ -113,7 +113,13 @@ class AddressFound(msgspec.Struct, frozen=True, tag=True):
     decoded: bytes = b""
 
 
-Answer: TypeAlias = AddressMade | AddressFound | Refusal
+class Counts(msgspec.Struct, frozen=True, tag=True):
+    """Answer to ``ShowCounts``."""
+
+    text: bytes
+
+
+Answer: TypeAlias = AddressMade | AddressFound | Counts | Refusal
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
@@ -167,7 +173,13 @@ class TakeAddress(msgspec.Struct, frozen=True, tag=True):
     token: str
 
 
-Question: TypeAlias = HoldAddress | LookAddress | TakeAddress
+class ShowCounts(msgspec.Struct, frozen=True, tag=True):
+    """Ask for the counters and histograms of all front ends, as text in the format for this ``Accept``."""
+
+    accepted: str
+
+
+Question: TypeAlias = HoldAddress | LookAddress | TakeAddress | ShowCounts
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):

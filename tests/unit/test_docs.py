@@ -226,7 +226,7 @@ def _variables() -> set[str]:
 def _metrics() -> set[str]:
     metrics = Metrics()
     metrics.processes.engines.add(os.getpid())
-    families = metrics.registry.collect()
+    families = [*metrics.registry.collect(), *metrics.counts.collect()]
     return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
 
 

@@ -27,7 +27,7 @@ def playback(metrics: Metrics) -> Playback:
 
 
 def first_audio(metrics: Metrics) -> float | None:
-    return metrics.registry.get_sample_value(
+    return metrics.counts.get_sample_value(
         "whispergpt_time_to_first_audio_seconds_count", {"model": "speech", "route": "/stream"}
     )
 

@@ -65,10 +65,14 @@ async def settled(served: ServerProcess, before: Footprint, most_mb: float) -> F
 async def metrics(url: str) -> dict[str, float]:
     """Return each metric's value, summed over its labels; histogram buckets are left out."""
     async with httpx.AsyncClient(timeout=30) as http:
-        text = (await http.get(f"{url}/metrics")).text
-    sums: dict[str, float] = {}
+        return sums((await http.get(f"{url}/metrics")).text)
+
+
+def sums(text: str) -> dict[str, float]:
+    """Return each value of a text of metrics, summed over its labels; histogram buckets are left out."""
+    found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if not sample.name.endswith("_bucket"):
-                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    return sums
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found

@@ -23,6 +23,14 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def resident_mb(pid: int) -> float:
+    """Return the megabytes of a process and all its descendants; shared pages count once."""
+    pids = [pid]
+    for one in pids:
+        pids += children(one)
+    return sum(proportional_kb(one) for one in pids) / 1024
+
+
 def proportional_kb(pid: int) -> int:
     """Return the process's proportional memory in kB, which divides shared pages; 0 if the process has ended."""
     try:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from whispergpt.benchmarks.attacks.tools.processes import children, command_line, proportional_kb
+from whispergpt.benchmarks.attacks.tools.processes import children, command_line, resident_mb
 from whispergpt.server.ready_line import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,10 +89,7 @@ class ServerProcess:
 
     def resident_mb(self) -> float:
         """Return the megabytes of the server and all its descendants; shared pages count once."""
-        pids = [self.pid]
-        for pid in pids:
-            pids += children(pid)
-        return sum(proportional_kb(pid) for pid in pids) / 1024
+        return resident_mb(self.pid)
 
     def log(self) -> str:
         """Return everything that the server has written to stderr so far."""
