@@ -165,7 +165,7 @@ def test_continued_voices(model: str, tmp_path: Path, run: Run, capsys: pytest.C
     assert row["dnsmos_below_prompt"] == pytest.approx(row["dnsmos_prompt"] - row["dnsmos"])
     assert 1 >= row["likeness_rest"] > max(row["likeness"], 0.6)
     assert row["likeness_ratio"] == pytest.approx(row["likeness"] / row["likeness_halves"])
-    assert row["silence_rest"] == pytest.approx(0.5, abs=0.05)
+    assert row["silence_rest"] == pytest.approx(0.5, abs=0.05) and 0 <= row["still"] <= 1 and row["still_rest"] == 0
     assert row["opened_share"] == np.mean([entry["figures"]["opens_band"] for entry in report["files"]]) == 1
     assert row["opened_share_rest"] == 0 and row["band_rise_db"] > 30 > abs(row["band_rise_db_rest"])
     assert abs(row["comb_db_rest"]) < 1 and abs(row["frame_correlation_original"]) < 0.15

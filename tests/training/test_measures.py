@@ -26,6 +26,7 @@ from whispergpt.training.measures.figures.packages import MissingError, need, ne
 from whispergpt.training.measures.figures.signal_ratio import delay, si_sdr_db, snr_db
 from whispergpt.training.measures.figures.silence import recording_level, silent_share
 from whispergpt.training.measures.figures.spectra import power_spectra
+from whispergpt.training.measures.figures.stillness import still_share
 from whispergpt.training.measures.figures.words import word_errors, words_of
 from whispergpt.training.measures.opus import OpusRoundTrip, packet_sizes
 from whispergpt.training.measures.prompts import CutPrompt, cut_prompts
@@ -119,6 +120,19 @@ def test_half_silent_audio_is_half_silence() -> None:
     assert silent_share(half, level) == pytest.approx(0.5, abs=0.01)
     assert silent_share(half * 0.001, level) == 1, "measured by the level of another recording"
     assert silent_share(half * 0.001, recording_level(half * 0.001)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_drone_stands_still_and_speech_does_not() -> None:
+    voice, drone = speech(4.0), noisy((tone(150, 3.0) + tone(300, 3.0)) / 2, 1e-3)
+    level = recording_level(voice)
+    assert still_share(voice, level) == 0
+    assert still_share(np.concatenate([voice, drone]), level) == pytest.approx(3 / 7, abs=0.01)
+    assert still_share(noisy(silence(3.0), 0.1), level) == 1, "a steady hiss"
+    assert still_share(np.concatenate([voice, drone * 1e-3]), level) == 0, "what is not heard is no drone"
+    assert still_share(np.concatenate([voice, silence(3.0)]), level) == 0
+    assert still_share(voice[: SAMPLE_RATE - HOP], level) is None
+    swelling = drone * np.sin(np.arange(len(drone)) / SAMPLE_RATE * 8 * np.pi).astype(np.float32) ** 2
+    assert still_share(swelling, level) == 0
 
 
 def test_powers_of_a_window_add_up_to_the_mean_square() -> None:

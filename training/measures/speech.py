@@ -1,4 +1,4 @@
-"""``measure speech``: quality, likeness of voice, and share of silence of continuations of speech."""
+"""``measure speech``: quality, likeness of voice, and shares of silence and of drone of continuations of speech."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from whispergpt.training.measures.continuations import Continuation, Job, draw_others, measure_continuations
 from whispergpt.training.measures.figures.listening import Dnsmos
 from whispergpt.training.measures.figures.silence import recording_level, silent_share
+from whispergpt.training.measures.figures.stillness import still_share
 from whispergpt.training.measures.figures.voice import VoiceLikeness
 from whispergpt.training.measures.prompts import CutPrompt
 
@@ -43,6 +44,8 @@ def measure_speech(job: Job) -> dict[str, Any]:
             "likeness_stranger": None if stranger is None else likeness(prompt.audio, stranger.rest),
             "silence": silent_share(made.audio, level),
             "silence_rest": silent_share(prompt.rest, level),
+            "still": still_share(made.audio, level),
+            "still_rest": still_share(prompt.rest, level),
         }
 
     result = measure_continuations(job, figures_of)

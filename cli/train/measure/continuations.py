@@ -29,6 +29,7 @@ COMPARED = (
     ("DNSMOS overall", "dnsmos", {"the prompt after the codec": "prompt", "the prompt": "original"}),
     ("speaker similarity to the prompt", "likeness", VOICES),
     ("share of silence", "silence", {"the true rest": "rest"}),
+    ("share of seconds that stand still", "still", {"the true rest": "rest"}),
 )
 """Name in the table, figure, and the endings of the figures that it is compared with, by their names."""
 PIANO_PACKAGES = {"librosa": "Onsets and pitch classes"}
@@ -40,7 +41,7 @@ PITCH = ("pitch_nearer", "pitch_nearer_prompt", "", "pitch_distance_true", "pitc
 
 @expand_options
 def speech(context: typer.Context, options: ContinuationOptions, seconds: Seconds = 8.0) -> None:
-    """Continuations of voices: quality (DNSMOS), whose voice it is (Resemblyzer), how much is silence."""
+    """Continuations of voices: quality (DNSMOS), whose voice it is (Resemblyzer), how much is silence or a drone."""
     least = min(seconds, LEAST_REST_SECONDS)
     report = _measure(context, options, measure_speech, SPEECH_PACKAGES, seconds, seconds, least)
     show(report, options, _speech_tables)
