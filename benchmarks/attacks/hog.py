@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,6 +29,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from whispergpt.benchmarks.attacks.stall import NARROW, narrow_wire
+from whispergpt.benchmarks.attacks.tools.companion import companion
 from whispergpt.benchmarks.attacks.tools.prompts import noise, short_prompt
 from whispergpt.benchmarks.attacks.tools.session import say
 from whispergpt.load.listener import stream_address
@@ -42,29 +42,15 @@ _PIPELINED = b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n" * 6_000
 _MESSAGE_MIB = 3
 _AGAIN_SECONDS = 0.2
 _HELD_SECONDS = 5.0
-_END_SECONDS = 30.0
 _NICENESS = 19
 
 
 @contextlib.contextmanager
 def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
     """Attack the server while the context lasts, and add the counts of attacks to ``done`` at the end."""
-    hog = subprocess.Popen(
-        [sys.executable, "-m", __name__, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert hog.stdin is not None and hog.stdout is not None
-    try:
-        hog.stdin.write(key)
-        hog.stdin.close()
+    with companion(__name__, url, told=key) as hog:
         yield
-        if hog.poll() is not None:
-            raise RuntimeError(f"the attackers ended by themselves, with status {hog.returncode}")
-        hog.terminate()
-        hog.wait(_END_SECONDS)
-        done.update(json.loads(hog.stdout.read()))
-    finally:
-        hog.kill()
-        hog.wait()
+    done.update(hog.result)
 
 
 @dataclass

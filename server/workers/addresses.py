@@ -49,7 +49,7 @@ class AddressKeeper:
         self._accounts = accounts
         self._addresses = PlayAddresses(accounts.settings.token_seconds, accounts.settings.max_requests)
 
-    async def answer(self, question: m.HoldAddress | m.LookAddress | m.TakeAddress) -> m.Answer:
+    async def answer(self, question: m.AddressQuestion) -> m.Answer:
         """Return the answer to a front end's question."""
         try:
             match question:

@@ -173,13 +173,16 @@ class TakeAddress(msgspec.Struct, frozen=True, tag=True):
     token: str
 
 
+AddressQuestion: TypeAlias = HoldAddress | LookAddress | TakeAddress
+
+
 class ShowCounts(msgspec.Struct, frozen=True, tag=True):
     """Ask for the counters and histograms of all front ends, as text in the format for this ``Accept``."""
 
     accepted: str
 
 
-Question: TypeAlias = HoldAddress | LookAddress | TakeAddress | ShowCounts
+Question: TypeAlias = AddressQuestion | ShowCounts
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):

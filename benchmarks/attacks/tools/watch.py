@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from whispergpt.benchmarks.attacks.tools.companion import companion
 from whispergpt.benchmarks.attacks.tools.footprint import sums
 from whispergpt.benchmarks.attacks.tools.processes import resident_mb
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 _SAMPLE_SECONDS = 1.0
-_BYTES_OF_A_MB = 1024 * 1024
 
 
 @dataclass
@@ -34,25 +33,11 @@ class Held:
 
 @contextlib.contextmanager
 def watching(served: ServerProcess) -> Iterator[Held]:
-    """Watch a server with open metrics while the context lasts; what is yielded is filled in at the end.
-
-    Raises:
-        RuntimeError: the process has ended by itself.
-    """
+    """Watch a server with open metrics while the context lasts; what is yielded is filled in at the end."""
     held = Held()
-    watch = subprocess.Popen(
-        [sys.executable, "-m", __name__, served.url, str(served.pid)], stdout=subprocess.PIPE, text=True
-    )
-    assert watch.stdout is not None
-    try:
+    with companion(__name__, served.url, str(served.pid)) as watch:
         yield held
-        if watch.poll() is not None:
-            raise RuntimeError(f"the watch ended by itself, with status {watch.returncode}")
-        watch.terminate()
-        held.resident_mb, held.upload_mb = json.loads(watch.stdout.read())
-    finally:
-        watch.kill()
-        watch.wait()
+    held.resident_mb, held.upload_mb = watch.result
 
 
 def _watch(url: str, pid: int) -> None:
@@ -62,7 +47,7 @@ def _watch(url: str, pid: int) -> None:
             while True:
                 said = sums(http.get(f"{url}/metrics").text)
                 resident = max(resident, resident_mb(pid))
-                upload = max(upload, said["whispergpt_upload_bytes"] / _BYTES_OF_A_MB)
+                upload = max(upload, said["whispergpt_upload_bytes"] / 2**20)
                 time.sleep(_SAMPLE_SECONDS)
     except KeyboardInterrupt:
         print(json.dumps([resident, upload]))  # noqa: T201
