@@ -1,18 +1,31 @@
-"""What the clients' two kinds of WebSockets do once the server has closed the connection."""
+"""What the clients' two kinds of WebSockets do once the server has closed the connection, or reads no more."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
-from whispergpt_client.transport import async_connect, async_receive, async_send, connect, receive, send
+from whispergpt_client import transport
+from whispergpt_client.transport import (
+    async_close,
+    async_connect,
+    async_receive,
+    async_send,
+    close,
+    connect,
+    receive,
+    send,
+)
 
 LAST_WORDS = "no room"
+PIECE = os.urandom(65_536)  # noise, since the messages are compressed
 WITHIN = 5.0
 """Seconds for each step, all of which take milliseconds."""
 
@@ -46,7 +59,7 @@ def test_a_send_on_a_closed_connection_says_so_and_leaves_the_reason_to_be_read(
         with pytest.raises(ConnectionClosed):
             receive(connection, WITHIN)
     finally:
-        connection.close()
+        close(connection)
 
 
 def test_the_asynchronous_one_does_the_same(refusing: str) -> None:
@@ -60,6 +73,44 @@ def test_the_asynchronous_one_does_the_same(refusing: str) -> None:
             with pytest.raises(ConnectionClosed):
                 await async_receive(connection, WITHIN)
         finally:
-            await connection.close()
+            await async_close(connection)
+
+    asyncio.run(check())
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that reads nothing, so that what is sent to it soon stays unsent."""
+    monkeypatch.setattr(transport, "_CLOSE_SECONDS", 0.5)
+    done = threading.Event()
+
+    with serve(lambda _: cast(None, done.wait()), "127.0.0.1", 0, max_queue=1, close_timeout=0.1) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        done.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_connection_to_a_server_that_reads_nothing_is_closed_all_the_same(deaf: str) -> None:
+    """As a task of its own: a close that waits for ever would otherwise stop the test there."""
+    connection = connect(deaf, {}, WITHIN)
+    with pytest.raises(TimeoutError):
+        while True:
+            send(connection, PIECE, 0.2)
+    closing = threading.Thread(target=close, args=(connection,), daemon=True)
+    closing.start()
+    closing.join(WITHIN)
+    assert not closing.is_alive()
+
+
+def test_the_asynchronous_one_is_closed_too(deaf: str) -> None:
+    async def check() -> None:
+        connection = await async_connect(deaf, {}, WITHIN)
+        with pytest.raises(TimeoutError):
+            while True:
+                await async_send(connection, PIECE, 0.2)
+        await asyncio.wait_for(async_close(connection), WITHIN)
 
     asyncio.run(check())

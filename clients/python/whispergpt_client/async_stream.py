@@ -15,7 +15,7 @@ from whispergpt_client.prompt import AsyncPrompt, async_chunks
 from whispergpt_client.protocol import Phase, StreamProtocol
 from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.stream_state import StreamState
-from whispergpt_client.transport import AsyncConnection, async_connect, async_receive, async_send
+from whispergpt_client.transport import AsyncConnection, async_close, async_connect, async_receive, async_send
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +159,7 @@ class AsyncStream(StreamState[AsyncPrompt]):
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
-            await self._connection.close()
+            await async_close(self._connection)
 
     async def _upload(self) -> None:
         try:

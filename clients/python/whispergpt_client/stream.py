@@ -16,7 +16,7 @@ from whispergpt_client.prompt import Prompt, chunks
 from whispergpt_client.protocol import Phase, StreamProtocol
 from whispergpt_client.request import CONNECT_SECONDS
 from whispergpt_client.stream_state import StreamState
-from whispergpt_client.transport import Connection, connect, receive, send
+from whispergpt_client.transport import Connection, close, connect, receive, send
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,7 +163,7 @@ class Stream(StreamState[Prompt]):
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            close(self._connection)
 
     def _upload(self) -> None:
         try:

@@ -16,6 +16,8 @@ Connection = sync_client.ClientConnection
 
 # Pings are left to the server: a reader at playback speed may lawfully be far behind what has arrived.
 _PING_INTERVAL = None
+_CLOSE_SECONDS = 5.0
+"""Seconds that the closing handshake may take; after them the connection is cut."""
 
 
 async def async_connect(url: str, headers: dict[str, str], within: float) -> AsyncConnection:
@@ -35,9 +37,25 @@ async def async_receive(connection: AsyncConnection, within: float) -> str | byt
     return await asyncio.wait_for(connection.recv(), within)
 
 
+async def async_close(connection: AsyncConnection) -> None:
+    """Close a WebSocket, within seconds even if the server no longer reads."""
+    # The library's close first waits, without a bound, until what was sent before has left.
+    try:
+        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
+    except TimeoutError:
+        connection.transport.abort()
+        await connection.wait_closed()
+
+
 def connect(url: str, headers: dict[str, str], within: float) -> Connection:
     """Open a WebSocket within so many seconds. Raises OSError or WebSocketException."""
-    opened = sync_client.connect(url, open_timeout=within, ping_interval=_PING_INTERVAL, additional_headers=headers)
+    opened = sync_client.connect(
+        url,
+        open_timeout=within,
+        close_timeout=_CLOSE_SECONDS,
+        ping_interval=_PING_INTERVAL,
+        additional_headers=headers,
+    )
     return opened.__enter__()  # the library deprecates use without; `close` does what its `__exit__` does
 
 
@@ -58,3 +76,8 @@ def send(connection: Connection, message: str | bytes, within: float) -> None:
 def receive(connection: Connection, within: float) -> str | bytes:
     """Return the next message. Raises TimeoutError if none comes within so many seconds, or ConnectionClosed."""
     return connection.recv(within)
+
+
+def close(connection: Connection) -> None:
+    """Close a WebSocket, within seconds even if the server no longer reads."""
+    connection.close()
