@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.block_pool import BlockPool
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import (
@@ -35,6 +34,8 @@ from whispergpt.engine.config import (
 )
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.low_pass import LowPass
+from whispergpt.engine.messages.commands import Acknowledge, StartStream, pack, unpack_command
+from whispergpt.engine.messages.events import Event, StepDone, pack_event, unpack_event
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -100,9 +101,9 @@ def measure(streams: int, snapshots: bool = False, turns: int = TURNS, limited: 
     packed: list[list[bytes | memoryview]] = [[]]
     engine.scheduler = Scheduler(streams, lambda: now[0])
 
-    def send(event: m.Event) -> None:
-        parts = m.pack_event(event)
-        if isinstance(event, m.StepDone):
+    def send(event: Event) -> None:
+        parts = pack_event(event)
+        if isinstance(event, StepDone):
             packed[0] = parts
 
     with closing(PromptDesk(cache_bytes=0)) as desk:
@@ -112,19 +113,19 @@ def measure(streams: int, snapshots: bool = False, turns: int = TURNS, limited: 
         for number in range(streams):
             sampling = SamplingParams(number, 1.0, 0, 1.0)
             plan = StreamPlan(sampling, None, "realtime", first_frame=number % FRAME_RATE, snapshots=snapshots)
-            worker.handle(m.StartStream(number, 1, plan))
+            worker.handle(StartStream(number, 1, plan))
         start = _cpu_seconds(worker.turn)
         steps: list[float] = []
         acknowledgements: list[float] = []
         for turn in range(_SECONDS_AHEAD * FRAME_RATE + WARM + turns):
-            told = m.pack(m.Acknowledge(dict.fromkeys(range(turn % READ_FRAMES, streams, READ_FRAMES), turn + 1)))
-            acknowledgements.append(_cpu_seconds(lambda: worker.handle(m.unpack_command(told))))  # noqa: B023
+            told = pack(Acknowledge(dict.fromkeys(range(turn % READ_FRAMES, streams, READ_FRAMES), turn + 1)))
+            acknowledgements.append(_cpu_seconds(lambda: worker.handle(unpack_command(told))))  # noqa: B023
             now[0] += 1 / FRAME_RATE
             packed[0] = []
             steps.append(_cpu_seconds(worker.turn))
             assert packed[0], "no stream was due"
         received = [bytes(part) for part in packed[0]]
-        splits = [_cpu_seconds(lambda: m.unpack_event(received).frames) for _ in range(turns)]  # type: ignore[union-attr]
+        splits = [_cpu_seconds(lambda: unpack_event(received).frames) for _ in range(turns)]  # type: ignore[union-attr]
     medians = [1e3 * median(times[-turns:]) for times in (steps, acknowledgements, splits)]
     return HostStep(streams, snapshots, limited, 1e3 * start, *medians)
 

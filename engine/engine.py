@@ -29,7 +29,7 @@ from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.checkpoints.room import require_room
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE, Dtype
 from whispergpt.engine.device import dtype_name, for_prompts, for_steps, loss_of_device, pick_device
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.native.check import find_kernels
 from whispergpt.engine.prompts.prompt import Prompt, PromptEncoder

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from starlette.datastructures import QueryParams
 
 from whispergpt.engine.config import CODEBOOK_SIZE, FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.server.errors import bad_value
 

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.audio.audio_file import Samples, read_audio
 from whispergpt.engine.config import FRAME_RATE, HOP, SAMPLE_RATE, EngineOptions
 from whispergpt.engine.engine import SNAPSHOT_EVERY, Engine
+from whispergpt.engine.messages.events import ModelInfo, Ready, SnapshotTaken
 from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.process.sockets import LinkSockets
 from whispergpt.engine.process.worker import alarm, loop
@@ -48,11 +48,11 @@ class ReplayEngine:
         self._frames = _recording()
         self._starts = np.arange(slots) * _APART
 
-    def info(self) -> m.ModelInfo:
+    def info(self) -> ModelInfo:
         """Return the model's description."""
         defaults: dict[str, float | int] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
         slots = self.scheduler.slots
-        return m.ModelInfo(MODEL, 0, SAMPLE_RATE, FRAME_RATE, defaults, "none", MODEL, slots, resumable=True)
+        return ModelInfo(MODEL, 0, SAMPLE_RATE, FRAME_RATE, defaults, "none", MODEL, slots, resumable=True)
 
     def start(self, stream: Stream) -> None:
         """Queue a stream for a slot."""
@@ -83,8 +83,8 @@ class ReplayEngine:
         report.snapshots += [self._snapshot(stream) for stream in streams[due] if not stream.ended]
         return report
 
-    def _snapshot(self, stream: Stream) -> m.SnapshotTaken:
-        return m.SnapshotTaken(stream.id, stream.next_frame, stream.sampling, _SNAPSHOT)
+    def _snapshot(self, stream: Stream) -> SnapshotTaken:
+        return SnapshotTaken(stream.id, stream.next_frame, stream.sampling, _SNAPSHOT)
 
 
 class ReplayDesk:
@@ -151,7 +151,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the worker: the server decides when the engine stops
     slots = msgspec.convert(json.loads(options), EngineOptions).max_streams
     sockets, engine = LinkSockets(endpoint), ReplayEngine(slots)
-    send, ready = partial(sockets.send, 0), m.Ready([engine.info()])
+    send, ready = partial(sockets.send, 0), Ready([engine.info()])
     capacity = Capacity({MODEL: StepCost([1], [1e-6])}, max_load=0)
     worker = Worker({MODEL: cast(Engine, engine)}, send, cast(PromptDesk, ReplayDesk()), capacity, 2 * slots)
     send(ready)

@@ -13,7 +13,7 @@ from whispergpt.benchmarks.simulation.desk import Desk, PromptWork
 from whispergpt.benchmarks.simulation.profile import Profile
 from whispergpt.benchmarks.simulation.stream import SimulatedStream
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace, StreamPlan
 from whispergpt.engine.streams.capacity import Capacity, StepCost
 from whispergpt.engine.streams.scheduler import Scheduler, Stream

@@ -24,13 +24,12 @@ from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 from whispergpt.benchmarks.bench_desk import BenchDesk, noise
 from whispergpt.benchmarks.ours import OurRunner
 from whispergpt.benchmarks.simulation.profile import MEASURED, Curve, Profile
-from whispergpt.engine import messages as m
 from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.processors import usable_processors
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FRAME_RATE
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.messages import SnapshotTaken
+from whispergpt.engine.messages.events import Event, PromptReady, SnapshotTaken, pack_event
 from whispergpt.engine.model.streaming import state_bytes
 from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.process.links import Links
@@ -67,9 +66,9 @@ class _Turns:
         capacity = Capacity({model: runner.engine.step_cost()}, max_load=0)
         self._worker = Worker({model: runner.engine}, self._send, desk, capacity)
 
-    def _send(self, event: m.Event) -> None:
-        m.pack_event(event)
-        self.prompts += isinstance(event, m.PromptReady)
+    def _send(self, event: Event) -> None:
+        pack_event(event)
+        self.prompts += isinstance(event, PromptReady)
 
     def seconds(self) -> float:
         """Take one turn and return its seconds."""
@@ -137,7 +136,7 @@ def measure(name: str) -> Profile:
     runner.prepare(64)  # the server's default number of slots
     engine = runner.engine
     runner.prepare(0)
-    step = engine.step_cost(partial(Links(m.pack_event).send_step, MODEL))
+    step = engine.step_cost(partial(Links(pack_event).send_step, MODEL))
     with closing(BenchDesk(engine)) as prompts:
         turns = _Turns(runner, prompts.desk)
         turn = [median(turns.taken(streams, TURNS)) for streams in step.streams]

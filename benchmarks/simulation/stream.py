@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.stream_plan import StreamPlan
 from whispergpt.engine.streams.scheduler import Stream

@@ -8,9 +8,34 @@ from collections.abc import Callable
 
 import numpy as np
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.device import loss_of_device
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages.commands import (
+    Acknowledge,
+    AppendPrompt,
+    CancelStream,
+    ChangeSampling,
+    CloseLink,
+    Command,
+    CommitPrompt,
+    Drain,
+    DropPrompt,
+    HoldStream,
+    OpenLink,
+    OpenPrompt,
+    ResumePrompt,
+    StartStream,
+)
+from whispergpt.engine.messages.events import (
+    Event,
+    Load,
+    PromptFailed,
+    PromptReady,
+    SamplingChanged,
+    StreamEnded,
+    StreamStarted,
+)
+from whispergpt.engine.messages.links import link_of
 from whispergpt.engine.process.links import Links
 from whispergpt.engine.prompts.desk import UNUSABLE, Finished, PromptDesk
 from whispergpt.engine.prompts.prompt import Prompt
@@ -39,7 +64,7 @@ class Worker:
     def __init__(
         self,
         engines: dict[str, Engine],
-        send: Callable[[m.Event], None],
+        send: Callable[[Event], None],
         desk: PromptDesk,
         capacity: Capacity,
         most_prompts: int = MAX_PROMPTS,
@@ -62,12 +87,12 @@ class Worker:
     def close_link(self, link: int) -> None:
         """Forget a link's prompts and streams, and say nothing more there."""
         self.links.close(link)
-        for stream_id in [one for one in self._streams if m.link_of(one) == link]:
+        for stream_id in [one for one in self._streams if link_of(one) == link]:
             self._cancel_stream(stream_id)
-        for prompt_id in [one for one in {*self._prompts, *self._desk.prompt_ids} if m.link_of(one) == link]:
+        for prompt_id in [one for one in {*self._prompts, *self._desk.prompt_ids} if link_of(one) == link]:
             self._drop_prompt(prompt_id)
 
-    def handle(self, command: m.Command) -> None:
+    def handle(self, command: Command) -> None:
         """Carry out one command; unknown prompts and streams are ignored, an error ends its prompt or stream alone.
 
         Raises:
@@ -81,49 +106,49 @@ class Worker:
             traceback.print_exc()
             self._give_up(command)
 
-    def _give_up(self, command: m.Command) -> None:
+    def _give_up(self, command: Command) -> None:
         match command:
-            case m.Drain() | m.OpenLink() | m.CloseLink():
+            case Drain() | OpenLink() | CloseLink():
                 raise RuntimeError("the engine cannot drain or change its links")
-            case m.StartStream() | m.CancelStream() | m.ChangeSampling() | m.HoldStream():
+            case StartStream() | CancelStream() | ChangeSampling() | HoldStream():
                 self._end_failed(command.stream_id)
-            case m.Acknowledge():
+            case Acknowledge():
                 for stream_id in command.frames:
                     self._end_failed(stream_id)
             case _:
                 self._desk.drop(command.prompt_id)
-                self._send(m.PromptFailed(command.prompt_id, "internal", UNUSABLE))
+                self._send(PromptFailed(command.prompt_id, "internal", UNUSABLE))
 
     def _end_failed(self, stream_id: int) -> None:
         if known := self._streams.pop(stream_id, None):
             engine, stream = known
             engine.scheduler.end(stream, "failed")
-        self._send(m.StreamEnded(stream_id, "failed", known[1].generated if known else 0))
+        self._send(StreamEnded(stream_id, "failed", known[1].generated if known else 0))
 
-    def _carry_out(self, command: m.Command) -> None:
+    def _carry_out(self, command: Command) -> None:
         match command:
-            case m.OpenPrompt():
+            case OpenPrompt():
                 self._open_prompt(command)
-            case m.AppendPrompt():
+            case AppendPrompt():
                 self._desk.append(command.prompt_id, np.frombuffer(command.samples, np.float32))
-            case m.CommitPrompt():
+            case CommitPrompt():
                 self._desk.commit(command.prompt_id, command.decoded, command.patience)
-            case m.ResumePrompt():
+            case ResumePrompt():
                 self._resume_prompt(command)
-            case m.DropPrompt():
+            case DropPrompt():
                 self._drop_prompt(command.prompt_id)
-            case m.StartStream():
+            case StartStream():
                 self._start_stream(command)
-            case m.CancelStream():
+            case CancelStream():
                 self._cancel_stream(command.stream_id)
-            case m.Acknowledge():
+            case Acknowledge():
                 self._acknowledge(command.frames)
-            case m.ChangeSampling() | m.HoldStream():
+            case ChangeSampling() | HoldStream():
                 if command.stream_id in self._streams:
                     self._control(*self._streams[command.stream_id], command)
-            case m.Drain():
+            case Drain():
                 self.draining = True
-            case m.OpenLink() | m.CloseLink():
+            case OpenLink() | CloseLink():
                 raise ValueError("links are the loop's")
 
     def turn(self) -> float | None:
@@ -152,23 +177,23 @@ class Worker:
         due = [d for d in (e.scheduler.next_due() for e in self.engines.values()) if d is not None]
         return min(due, default=None)
 
-    def _open_prompt(self, command: m.OpenPrompt) -> None:
+    def _open_prompt(self, command: OpenPrompt) -> None:
         if engine := self._engine_for_prompt(command):
             self._desk.open(command.prompt_id, engine, command.owner, command.behind)
 
-    def _resume_prompt(self, command: m.ResumePrompt) -> None:
+    def _resume_prompt(self, command: ResumePrompt) -> None:
         if engine := self._engine_for_prompt(command):
             try:
                 self._desk.resume(command.prompt_id, engine, command.snapshot, command.owner)
             except ResumeError as error:
-                self._send(m.PromptFailed(command.prompt_id, "bad_token", str(error)))
+                self._send(PromptFailed(command.prompt_id, "bad_token", str(error)))
 
-    def _engine_for_prompt(self, command: m.OpenPrompt | m.ResumePrompt) -> Engine | None:
+    def _engine_for_prompt(self, command: OpenPrompt | ResumePrompt) -> Engine | None:
         """Return the engine of a new prompt's model; None where the prompt was refused."""
         if command.model not in self.engines:
-            self._send(m.PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
+            self._send(PromptFailed(command.prompt_id, "unknown_model", f"There is no model {command.model!r}."))
         elif len(self._desk) + len(self._prompts) >= self._most_prompts:
-            self._send(m.PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
+            self._send(PromptFailed(command.prompt_id, "no_capacity", "Too many prompts are being held; try later."))
         else:
             return self.engines[command.model]
         return None
@@ -180,11 +205,11 @@ class Worker:
     def _finish_prompt(self, finished: Finished) -> None:
         prompt = finished.outcome
         if not isinstance(prompt, Prompt):
-            self._send(m.PromptFailed(finished.prompt_id, prompt.code, str(prompt)))
+            self._send(PromptFailed(finished.prompt_id, prompt.code, str(prompt)))
             return
         self._prompts[finished.prompt_id] = (finished.engine, prompt)
         self._send(
-            m.PromptReady(
+            PromptReady(
                 finished.prompt_id,
                 prompt.frames,
                 0.0 if finished.known else prompt.encode_seconds,
@@ -194,9 +219,9 @@ class Worker:
             )
         )
 
-    def _start_stream(self, command: m.StartStream) -> None:
+    def _start_stream(self, command: StartStream) -> None:
         if command.prompt_id not in self._prompts:
-            self._send(m.StreamEnded(command.stream_id, "failed", 0))
+            self._send(StreamEnded(command.stream_id, "failed", 0))
             return
         engine, prompt = self._prompts[command.prompt_id]
         stream = Stream(command.stream_id, prompt, command.plan)
@@ -208,35 +233,35 @@ class Worker:
             return
         engine, stream = self._streams.pop(stream_id)
         engine.cancel(stream)
-        self._send(m.StreamEnded(stream_id, "cancelled", stream.generated))
+        self._send(StreamEnded(stream_id, "cancelled", stream.generated))
 
     def _acknowledge(self, frames: dict[int, int]) -> None:
         for engine in self.engines.values():
             engine.scheduler.acknowledge(frames)
 
-    def _control(self, engine: Engine, stream: Stream, command: m.ChangeSampling | m.HoldStream) -> None:
+    def _control(self, engine: Engine, stream: Stream, command: ChangeSampling | HoldStream) -> None:
         match command:
-            case m.ChangeSampling():
+            case ChangeSampling():
                 engine.change_sampling(stream, command.sampling)
-                self._send(m.SamplingChanged(stream.id, stream.next_frame))
-            case m.HoldStream():
+                self._send(SamplingChanged(stream.id, stream.next_frame))
+            case HoldStream():
                 engine.scheduler.hold(stream, command.held)
 
     def _report(self, name: str, engine: Engine, report: StepReport) -> None:
         now = time.monotonic()
         for stream in report.started:
-            self._send(m.StreamStarted(stream.id, now - stream.queued_at))
+            self._send(StreamStarted(stream.id, now - stream.queued_at))
         if report.frames:
             self.links.send_step(name, report)
         for snapshot in report.snapshots:
             self._send(snapshot)
         for stream in report.failed:
             self._streams.pop(stream.id, None)
-            self._send(m.StreamEnded(stream.id, "failed", stream.generated))
+            self._send(StreamEnded(stream.id, "failed", stream.generated))
         for stream in report.ended:
             self._streams.pop(stream.id, None)
-            self._send(m.StreamEnded(stream.id, "completed", stream.generated))
+            self._send(StreamEnded(stream.id, "completed", stream.generated))
         load = (engine.scheduler.active, engine.scheduler.waiting, engine.scheduler.most_listened)
         if self._load.get(name) != load or now > self._told.get(name, 0.0) + BEAT_SECONDS:
             self._load[name], self._told[name] = load, now
-            self._send(m.Load(name, *load))
+            self._send(Load(name, *load))

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from whispergpt.engine import messages as m
+from whispergpt.engine.messages.events import (
+    Event,
+    LinkLost,
+    PromptFailed,
+    PromptReady,
+    SamplingChanged,
+    SnapshotTaken,
+    StepDone,
+    StreamEnded,
+    StreamStarted,
+)
+from whispergpt.engine.messages.links import LINK_BITS, link_of
 from whispergpt.engine.streams.step_report import StepReport
 
 
@@ -25,11 +36,11 @@ class Links:
         lost: links that are full; they get nothing more, and are to be closed.
     """
 
-    def __init__(self, send: Callable[[m.Event], object]) -> None:
-        self._sends: dict[int, Callable[[m.Event], object]] = {0: send}
+    def __init__(self, send: Callable[[Event], object]) -> None:
+        self._sends: dict[int, Callable[[Event], object]] = {0: send}
         self.lost: set[int] = set()
 
-    def open(self, link: int, send: Callable[[m.Event], object]) -> None:
+    def open(self, link: int, send: Callable[[Event], object]) -> None:
         """Send events of a link by ``send``, which raises LinkFullError where the link cannot go on."""
         self._sends[link] = send
 
@@ -38,14 +49,14 @@ class Links:
         self._sends.pop(link, None)
         self.lost.discard(link)
 
-    def send(self, event: m.Event) -> None:
+    def send(self, event: Event) -> None:
         """Send an event to the link of its prompt or stream; an event about neither goes to all links."""
         match event:
-            case m.PromptReady() | m.PromptFailed():
-                self._send_to(m.link_of(event.prompt_id), event)
-            case m.StreamStarted() | m.StreamEnded() | m.SamplingChanged() | m.SnapshotTaken():
-                self._send_to(m.link_of(event.stream_id), event)
-            case m.LinkLost():
+            case PromptReady() | PromptFailed():
+                self._send_to(link_of(event.prompt_id), event)
+            case StreamStarted() | StreamEnded() | SamplingChanged() | SnapshotTaken():
+                self._send_to(link_of(event.stream_id), event)
+            case LinkLost():
                 self._send_to(0, event)
             case _:
                 for link in list(self._sends):
@@ -58,7 +69,7 @@ class Links:
         seconds, stages = report.seconds, report.stages
         for link, own in self._shares(frames.stream_ids):
             ids, indices = _bytes_of(frames.stream_ids[own]), _bytes_of(frames.indices[own])
-            self._send_to(link, m.StepDone(model, ids, indices, _bytes_of(samples[own]), seconds, stages, streams))
+            self._send_to(link, StepDone(model, ids, indices, _bytes_of(samples[own]), seconds, stages, streams))
             seconds, stages, streams = 0.0, {}, 0
 
     def _shares(self, stream_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice | npt.NDArray[np.bool_]]]:
@@ -66,11 +77,11 @@ class Links:
         if len(self._sends) == 1:
             yield 0, slice(None)
             return
-        links = stream_ids >> m.LINK_BITS
+        links = stream_ids >> LINK_BITS
         for link in np.unique(links).tolist():
             yield link, links == link
 
-    def _send_to(self, link: int, event: m.Event) -> None:
+    def _send_to(self, link: int, event: Event) -> None:
         if link in self._sends and link not in self.lost:
             try:
                 self._sends[link](event)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import zmq
 
-from whispergpt.engine import messages as m
+from whispergpt.engine.messages.commands import Command, unpack_command
+from whispergpt.engine.messages.events import Event, pack_event
 from whispergpt.engine.process.links import LinkFullError
 
 QUEUED_MESSAGES = 4096
@@ -40,14 +41,14 @@ class LinkSockets:
             self._poller.unregister(socket)
             socket.close()
 
-    def send(self, link: int, event: m.Event) -> None:
+    def send(self, link: int, event: Event) -> None:
         """Send an event, waiting while the queue of link 0 is full.
 
         Raises:
             LinkFullError: the queue of another link is full.
         """
         try:
-            self._sockets[link].send_multipart(m.pack_event(event), zmq.NOBLOCK if link else 0, copy=False)
+            self._sockets[link].send_multipart(pack_event(event), zmq.NOBLOCK if link else 0, copy=False)
         except zmq.Again:
             raise LinkFullError from None
 
@@ -59,7 +60,7 @@ class LinkSockets:
         """Wait until a socket or descriptor is readable, at most ``seconds``; returns the readable descriptors."""
         return {one for one, _ in self._poller.poll(int(seconds * 1000)) if isinstance(one, int)}
 
-    def commands(self) -> Iterator[m.Command]:
+    def commands(self) -> Iterator[Command]:
         """Yield the commands that wait."""
         for link in list(self._sockets):
             for _ in range(QUEUED_MESSAGES):
@@ -69,4 +70,4 @@ class LinkSockets:
                     data = self._sockets[link].recv(zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                yield m.unpack_command(data)
+                yield unpack_command(data)

@@ -19,11 +19,12 @@ from functools import partial
 
 import msgspec
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages.commands import CloseLink, OpenLink
+from whispergpt.engine.messages.events import LinkLost, LoadFailed, Ready, pack_event
 from whispergpt.engine.process.commands import MAX_PROMPTS, Worker
 from whispergpt.engine.process.links import Links
 from whispergpt.engine.process.sockets import LinkSockets
@@ -54,15 +55,15 @@ def serve(endpoint: str, parent: int, options: EngineOptions) -> int:
                 raise ModelError(f"The model {engine.model.id!r} is given twice.")
             engines[engine.model.id] = engine
     except (ModelError, DeviceError) as error:
-        send(m.LoadFailed(str(error)))
+        send(LoadFailed(str(error)))
         return 2
-    packing = Links(m.pack_event)
+    packing = Links(pack_event)
     costs = {name: engine.step_cost(partial(packing.send_step, name)) for name, engine in engines.items()}
     capacity = Capacity(costs, options.max_load)
     # Objects that live as long as the process need not be collected: looking through them takes 80 ms.
     gc.collect()
     gc.freeze()
-    ready = m.Ready([engine.info() for engine in engines.values()])
+    ready = Ready([engine.info() for engine in engines.values()])
     send(ready)
     sys.setswitchinterval(SWITCH_SECONDS)
     take_short_slices()
@@ -93,7 +94,7 @@ def alarm() -> tuple[int, Callable[[], None]]:
     return reader, ring
 
 
-def loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent: int) -> None:
+def loop(sockets: LinkSockets, wake: int, worker: Worker, ready: Ready, parent: int) -> None:
     """Work until drained or without ``parent``; ``wake`` is the descriptor of an alarm that ends a sleep."""
     sockets.watch(wake)
     wait: float | None = 0.0
@@ -101,11 +102,11 @@ def loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent
         if wake in sockets.wait(IDLE_SECONDS if wait is None else min(wait, IDLE_SECONDS)):
             os.read(wake, 4096)
         for command in sockets.commands():
-            if isinstance(command, m.OpenLink):
+            if isinstance(command, OpenLink):
                 sockets.open(command.link, command.endpoint)
                 sockets.send(command.link, ready)
                 worker.links.open(command.link, partial(sockets.send, command.link))
-            elif isinstance(command, m.CloseLink):
+            elif isinstance(command, CloseLink):
                 worker.close_link(command.link)
                 sockets.close(command.link)
             else:
@@ -114,7 +115,7 @@ def loop(sockets: LinkSockets, wake: int, worker: Worker, ready: m.Ready, parent
         for lost in list(worker.links.lost):
             worker.close_link(lost)
             sockets.close(lost)
-            sockets.send(0, m.LinkLost(lost))
+            sockets.send(0, LinkLost(lost))
 
 
 def main() -> int:

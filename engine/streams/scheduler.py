@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import CREDIT_FRAMES
+from whispergpt.engine.messages.links import CREDIT_FRAMES
 from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.stream_plan import StreamPlan
 from whispergpt.engine.streams.columns import UNLIMITED, Columns, Seconds, SlotNumbers

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.engine.low_pass import LowPass
-from whispergpt.engine.messages import SnapshotTaken
+from whispergpt.engine.messages.events import SnapshotTaken
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.row_layout import whole_rows
 from whispergpt.engine.model.streaming import State, branch, leaf, rows

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import SnapshotTaken
+from whispergpt.engine.messages.events import SnapshotTaken
 from whispergpt.engine.streams.scheduler import Stream
 
 

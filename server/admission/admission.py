@@ -8,7 +8,7 @@ from math import ceil
 
 from msgspec.structs import replace
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.held_bytes import ConnectionBytes, Pot, Share

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import CREDIT_FRAMES
+from whispergpt.engine.messages.links import CREDIT_FRAMES
 from whispergpt.engine.playback_clock import BUFFER_SECONDS, PlaybackClock
 from whispergpt.server.link.stream_handle import StreamHandle
 from whispergpt.server.observe.metrics import Metrics

@@ -13,7 +13,7 @@ from whispergpt.engine.audio.ffmpeg import open_with_ffmpeg
 from whispergpt.engine.audio.source import open_source
 from whispergpt.engine.checkpoints.installed import package_version
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams
 
 PROGRAM = "whispergpt"

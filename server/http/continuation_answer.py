@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from whispergpt.engine.config import HOP, SAMPLE_RATE
-from whispergpt.engine.messages import PromptReady
+from whispergpt.engine.messages.events import PromptReady
 from whispergpt.engine.stream_plan import Pace, StreamPlan
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account

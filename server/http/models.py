@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.server.http.entry import RequestCaller
 from whispergpt.server.http.refusals import refusals
 from whispergpt.server.services import services_of

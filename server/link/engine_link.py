@@ -8,7 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from whispergpt.engine import messages as m
+from whispergpt.engine.messages.commands import (
+    Acknowledge,
+    AppendPrompt,
+    Command,
+    Drain,
+    OpenPrompt,
+    ResumePrompt,
+    StartStream,
+)
+from whispergpt.engine.messages.events import Event, LinkLost, Load, ModelInfo
+from whispergpt.engine.messages.links import first_id
 from whispergpt.engine.stream_plan import Pace, Snapshot, StreamPlan
 from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError, engine_lost
@@ -55,7 +65,7 @@ class EngineLink:
     ) -> None:
         self.device = device
         self.stall_seconds, self.hold_seconds = settings.stall_seconds, settings.pause_seconds
-        self.models: dict[str, m.ModelInfo] = {}
+        self.models: dict[str, ModelInfo] = {}
         ledger = OwnLedger() if share is None else share.ledger
         self.places = Places(ledger, device.number)
         self._encoding: Callable[[str], Number] = partial(ledger.number, "prompts encoding", str(device.number))
@@ -66,10 +76,10 @@ class EngineLink:
         """Called with the number of a link that the engine has closed."""
         self._settings, self._metrics = settings, metrics
         self._process = process or EngineProcess(settings, device)
-        self._loads: dict[str, m.Load] = {}
+        self._loads: dict[str, Load] = {}
         self._acknowledged: dict[int, int] = {}
         """Frames taken of each stream, not told to the engine yet."""
-        self._ids = itertools.count(m.first_id(0 if share is None else share.link))
+        self._ids = itertools.count(first_id(0 if share is None else share.link))
         self._last_event = time.monotonic()
         self._lost: ApiError | None = None
 
@@ -85,10 +95,10 @@ class EngineLink:
             self._metrics.processes.engines.add(self._process.pid)
         self._begin(await loaded_models(self._process, self._settings.start_seconds))
 
-    def _begin(self, models: list[m.ModelInfo]) -> None:
+    def _begin(self, models: list[ModelInfo]) -> None:
         self.models = {model.id: model for model in models}
         self._metrics.expect(self.models)
-        self._loads = {model.id: m.Load(model.id, 0, 0, model.slots) for model in models}
+        self._loads = {model.id: Load(model.id, 0, 0, model.slots) for model in models}
 
     async def run(self) -> str:
         """Dispatch events until the engine dies; then fail its prompts and streams, and return how it died."""
@@ -109,7 +119,7 @@ class EngineLink:
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Let streams end within ``drain_seconds``, then end the process."""
         if drain_seconds > 0 and not self._lost:
-            self.post(m.Drain())
+            self.post(Drain())
             await asyncio.wait([asyncio.create_task(self._process.wait())], timeout=drain_seconds)
         self._fail_all()
         await self._process.close()
@@ -142,9 +152,9 @@ class EngineLink:
         """Return how many real-time streams of a model the engine can play, as last measured."""
         return self._loads[model].most_listened
 
-    def load(self, model: str) -> m.Load:
+    def load(self, model: str) -> Load:
         """Return the streams of a model, and how many it can play, as the engine last told; zeros once it is lost."""
-        return m.Load(model, 0, 0, 0) if self._lost else self._loads[model]
+        return Load(model, 0, 0, 0) if self._lost else self._loads[model]
 
     def encoding(self, model: str) -> int:
         """Return the prompts of a model that are received and encoded, and cannot be continued yet."""
@@ -175,7 +185,7 @@ class EngineLink:
         slots_left = max(0, self.models[model].slots - len(self.live(model)) - self.places.kept(model))
         return min(time_left, slots_left)
 
-    def open_prompt(self, model: m.ModelInfo, caller: Caller, recorded: bool = False) -> PromptHandle:
+    def open_prompt(self, model: ModelInfo, caller: Caller, recorded: bool = False) -> PromptHandle:
         """Open a prompt of ``caller``; encoded prompts are not shared between callers.
 
         Args:
@@ -185,17 +195,17 @@ class EngineLink:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model, recorded)
-        self.post(m.OpenPrompt(prompt.prompt_id, model.id, caller.identity, caller.long_work.total > 0))
+        self.post(OpenPrompt(prompt.prompt_id, model.id, caller.identity, caller.long_work.total > 0))
         return prompt
 
-    def resume_prompt(self, model: m.ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:
+    def resume_prompt(self, model: ModelInfo, snapshot: Snapshot, owner: str) -> PromptHandle:
         """Have a prompt of ``owner`` made of a stream's snapshot.
 
         Raises:
             ApiError: the engine is gone.
         """
         prompt = self._expect_prompt(model)
-        self.post(m.ResumePrompt(prompt.prompt_id, model.id, snapshot, owner))
+        self.post(ResumePrompt(prompt.prompt_id, model.id, snapshot, owner))
         return prompt
 
     def start_stream(
@@ -212,10 +222,10 @@ class EngineLink:
         self._raise_if_lost()
         stream = StreamHandle(self, next(self._ids), prompt.model, plan, visit)
         self._work.add_stream(stream)
-        self.post(m.StartStream(stream.stream_id, prompt.prompt_id, plan))
+        self.post(StartStream(stream.stream_id, prompt.prompt_id, plan))
         return stream
 
-    def _expect_prompt(self, model: m.ModelInfo, recorded: bool = False) -> PromptHandle:
+    def _expect_prompt(self, model: ModelInfo, recorded: bool = False) -> PromptHandle:
         self._raise_if_lost()
         # Another engine may have described the model. One that is not here is refused by the engine.
         prompt = PromptHandle(self, next(self._ids), self.models.get(model.id, model), recorded)
@@ -224,7 +234,7 @@ class EngineLink:
 
     # --- for the handles
 
-    def post(self, command: m.Command) -> None:
+    def post(self, command: Command) -> None:
         """Queue a command; commands to a lost engine are dropped."""
         if not self._lost:
             self._process.post(command)
@@ -241,9 +251,9 @@ class EngineLink:
 
     def _post_acknowledged(self) -> None:
         frames, self._acknowledged = self._acknowledged, {}
-        self.post(m.Acknowledge(frames))
+        self.post(Acknowledge(frames))
 
-    async def send(self, command: m.AppendPrompt) -> None:
+    async def send(self, command: AppendPrompt) -> None:
         """Send a command, waiting while the queue is full.
 
         Raises:
@@ -278,17 +288,17 @@ class EngineLink:
 
     async def _read_events(self) -> None:
         while True:
-            event: m.Event | None = await self._process.receive()
+            event: Event | None = await self._process.receive()
             self._last_event = time.monotonic()
             while event is not None:
                 self._dispatch(event)
                 event = self._process.receive_now()
 
-    def _dispatch(self, event: m.Event) -> None:
+    def _dispatch(self, event: Event) -> None:
         match event:
-            case m.Load():
+            case Load():
                 self._loads[event.model] = event
-            case m.LinkLost():
+            case LinkLost():
                 self.link_lost(event.link)
             case _:
                 self._work.hear(event)

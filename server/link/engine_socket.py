@@ -14,7 +14,8 @@ from typing import Protocol
 import zmq
 import zmq.asyncio
 
-from whispergpt.engine.messages import Command, Event, pack, unpack_event
+from whispergpt.engine.messages.commands import Command, pack
+from whispergpt.engine.messages.events import Event, unpack_event
 from whispergpt.server.settings import Settings
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from whispergpt.engine.messages import Event, LoadFailed, ModelInfo, Ready
+from whispergpt.engine.messages.events import Event, LoadFailed, ModelInfo, Ready
 from whispergpt.server.link.engine_socket import EngineRun
 
 

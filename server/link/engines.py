@@ -13,7 +13,7 @@ from typing import Literal
 
 from prometheus_client import Gauge
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.errors import ApiError
 from whispergpt.server.link.devices import DevicesError, devices_of

@@ -5,7 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from whispergpt.engine import messages as m
+from whispergpt.engine.messages.events import (
+    Event,
+    ModelInfo,
+    PromptFailed,
+    PromptReady,
+    SamplingChanged,
+    SnapshotTaken,
+    StepDone,
+    StreamEnded,
+    StreamStarted,
+)
 from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.errors import ApiError
 from whispergpt.server.ledger import Number
@@ -31,7 +41,7 @@ class LinkWork:
     # --- what there is
 
     def live(
-        self, models: dict[str, m.ModelInfo], model: str | None = None, pace: Pace | None = None
+        self, models: dict[str, ModelInfo], model: str | None = None, pace: Pace | None = None
     ) -> Sequence[LiveStream]:
         """Return the streams of all front ends that play or wait: all, or those of one model and pace."""
         if self._shared is not None:
@@ -93,45 +103,45 @@ class LinkWork:
 
     # --- what the engine says
 
-    def hear(self, event: m.Event) -> None:
+    def hear(self, event: Event) -> None:
         """Tell an event to the prompts or streams that it is about; unknown ones are ignored.
 
         Raises:
             RuntimeError: the event is about neither.
         """
         match event:
-            case m.StepDone():
+            case StepDone():
                 self._step_done(event)
-            case m.PromptReady():
+            case PromptReady():
                 if prompt := self._prompts.get(event.prompt_id):
                     self._metrics.prompt_cache.labels(prompt.model.id, "hit" if event.known else "miss").inc()
                     if not event.known:
                         self._metrics.prompt_encode.labels(prompt.model.id).observe(event.encode_seconds)
                     prompt.ready(event)
                     self._count_prompts(prompt.model.id)
-            case m.PromptFailed():
+            case PromptFailed():
                 if prompt := self._prompts.get(event.prompt_id):
                     self.forget_prompt(event.prompt_id)
                     prompt.refused(event)
-            case m.StreamStarted():
+            case StreamStarted():
                 if stream := self._streams.get(event.stream_id):
                     self._metrics.request_queue.labels(stream.model.id).observe(event.queue_seconds)
                     stream.begin(event.queue_seconds)
                     self.note(stream)
-            case m.SamplingChanged():
+            case SamplingChanged():
                 if stream := self._streams.get(event.stream_id):
                     stream.sampling_changed(event.frame)
-            case m.SnapshotTaken():
+            case SnapshotTaken():
                 if stream := self._streams.get(event.stream_id):
                     stream.note(event)
-            case m.StreamEnded():
+            case StreamEnded():
                 if stream := self._streams.get(event.stream_id):
                     self.forget_stream(event.stream_id)
                     stream.end(event.status)
             case _:
                 raise RuntimeError(f"unexpected {type(event).__name__}")
 
-    def _step_done(self, event: m.StepDone) -> None:
+    def _step_done(self, event: StepDone) -> None:
         metrics, model = self._metrics, event.model
         if event.streams:
             metrics.frame_step.labels(model).observe(event.step_seconds)

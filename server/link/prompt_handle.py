@@ -6,7 +6,8 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from whispergpt.engine.messages import AppendPrompt, CommitPrompt, DropPrompt, ModelInfo, PromptFailed, PromptReady
+from whispergpt.engine.messages.commands import AppendPrompt, CommitPrompt, DropPrompt
+from whispergpt.engine.messages.events import ModelInfo, PromptFailed, PromptReady
 from whispergpt.server.errors import ApiError, audio_error
 from whispergpt.server.observe.tracing import Tracing
 

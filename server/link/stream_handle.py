@@ -7,7 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import CREDIT_FRAMES, CancelStream, ChangeSampling, HoldStream, ModelInfo, SnapshotTaken
+from whispergpt.engine.messages.commands import CancelStream, ChangeSampling, HoldStream
+from whispergpt.engine.messages.events import ModelInfo, SnapshotTaken
+from whispergpt.engine.messages.links import CREDIT_FRAMES
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.server.access.caller import Visit
 from whispergpt.server.errors import GOING_AWAY, ApiError, engine_lost

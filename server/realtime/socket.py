@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from msgspec import UNSET
 from starlette.websockets import WebSocket
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError, bad_value, wrong_order
 from whispergpt.server.parameters import find_model
 from whispergpt.server.realtime import client_events

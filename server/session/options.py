@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UNSET
 
 from whispergpt.engine.config import FRAME_RATE, SAMPLE_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace, SamplingParams
 from whispergpt.server.audio.audio_io import MAX_PCM_RATE, MIN_PCM_RATE
 from whispergpt.server.errors import bad_value

@@ -7,7 +7,7 @@ from typing import Literal
 
 from whispergpt.engine.audio.audio_file import AudioError
 from whispergpt.engine.config import FRAME_RATE
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.admission import require_size

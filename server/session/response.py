@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import SnapshotTaken
+from whispergpt.engine.messages.events import SnapshotTaken
 from whispergpt.server.access.caller import Caller
 from whispergpt.server.admission.accounting import Account
 from whispergpt.server.audio.encoders import encoder

@@ -17,7 +17,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.frames import Opcode
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.server.admission.held_bytes import ConnectionBytes
 from whispergpt.server.errors import POLICY_VIOLATION, ApiError
 from whispergpt.server.parameters import find_model, query_fields

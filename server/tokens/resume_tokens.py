@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from whispergpt.engine.messages import ModelInfo, SnapshotTaken
+from whispergpt.engine.messages.events import ModelInfo, SnapshotTaken
 from whispergpt.engine.stream_plan import SamplingParams, Snapshot
 from whispergpt.server.errors import ApiError, bad_value
 from whispergpt.server.tokens.seal import Seal

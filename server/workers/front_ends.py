@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
-from whispergpt.engine.messages import CloseLink, OpenLink
+from whispergpt.engine.messages.commands import CloseLink, OpenLink
 from whispergpt.server.access.caller import name_of
 from whispergpt.server.access.guard import Guard
 from whispergpt.server.link.engine_link import EngineLink

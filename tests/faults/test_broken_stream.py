@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.messages.commands import ChangeSampling, OpenPrompt, StartStream
+from whispergpt.engine.messages.events import Event, PromptFailed, StreamEnded
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, leaf, map_state
@@ -128,21 +129,21 @@ def test_a_command_that_fails_ends_what_it_names(engine: Engine, monkeypatch: py
     def full(*_: object) -> None:
         raise MemoryError
 
-    said: list[m.Event] = []
+    said: list[Event] = []
     desk = PromptDesk(cache_bytes=0)
     try:
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
         for number in (7, 8):
-            worker.handle(m.StartStream(number, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
+            worker.handle(StartStream(number, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         with monkeypatch.context() as broken:
             broken.setattr(engine, "change_sampling", full)
             broken.setattr(engine, "open_prompt", full)
-            worker.handle(m.ChangeSampling(7, SamplingParams(2, 1.0, 0, 1.0)))
-            worker.handle(m.OpenPrompt(2, "random", "somebody"))
-        assert m.StreamEnded(7, "failed", 1) in said and engine.scheduler.active == 1
-        assert [event.code for event in said if isinstance(event, m.PromptFailed)] == ["internal"]
+            worker.handle(ChangeSampling(7, SamplingParams(2, 1.0, 0, 1.0)))
+            worker.handle(OpenPrompt(2, "random", "somebody"))
+        assert StreamEnded(7, "failed", 1) in said and engine.scheduler.active == 1
+        assert [event.code for event in said if isinstance(event, PromptFailed)] == ["internal"]
         worker.turn()
         assert list(worker._streams) == [8]
     finally:
@@ -150,17 +151,17 @@ def test_a_command_that_fails_ends_what_it_names(engine: Engine, monkeypatch: py
 
 
 def test_the_worker_says_so(engine: Engine) -> None:
-    said: list[m.Event] = []
+    said: list[Event] = []
     desk = PromptDesk(cache_bytes=0)
     try:
         worker = Worker({"random": engine}, said.append, desk, Capacity({"random": StepCost([1], [0.001])}))
         worker._prompts[1] = (engine, prompt_for(engine))
-        worker.handle(m.StartStream(7, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
+        worker.handle(StartStream(7, 1, StreamPlan(SamplingParams(1, 1.0, 0, 1.0), FRAMES)))
         worker.turn()
         poison(engine, 0)
         worker.turn()
-        ended = [event for event in said if isinstance(event, m.StreamEnded)]
-        assert ended == [m.StreamEnded(7, "failed", 1)] and not worker._streams
+        ended = [event for event in said if isinstance(event, StreamEnded)]
+        assert ended == [StreamEnded(7, "failed", 1)] and not worker._streams
         worker.turn()
     finally:
         desk.close()

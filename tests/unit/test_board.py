@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
 from whispergpt.server.access.api_keys import add_key, digest_of
 from whispergpt.server.access.guard import Guard

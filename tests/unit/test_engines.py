@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from whispergpt.engine.messages import Load, ModelInfo
+from whispergpt.engine.messages.events import Load, ModelInfo
 from whispergpt.engine.stream_plan import Pace, SamplingParams, StreamPlan
 from whispergpt.server.access.caller import Caller, Visit
 from whispergpt.server.errors import ApiError

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from websockets.frames import Frame, Opcode
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.load.ogg import OPUS_RATE, granules
 from whispergpt.server.audio.audio_io import AudioPool

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.backends.step_path import workspace_bytes
 from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.checkpoints.room import BESIDE_SLOTS, require_room
@@ -18,6 +17,7 @@ from whispergpt.engine.config import EngineOptions
 from whispergpt.engine.device import DeviceError, loss_of_device, pick_device
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.gpu import step as gpu_step
+from whispergpt.engine.messages.commands import DropPrompt
 from whispergpt.engine.process import worker
 from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
@@ -142,7 +142,7 @@ def test_neither_prompts_nor_starts_go_on_without_the_device(engine: Engine, mon
     desk.close()
     monkeypatch.setattr(desk, "drop", lose)
     with pytest.raises(RuntimeError, match="CUDA error"):
-        Worker({}, print, desk, None).handle(m.DropPrompt(1))  # type: ignore[arg-type]
+        Worker({}, print, desk, None).handle(DropPrompt(1))  # type: ignore[arg-type]
 
 
 def test_the_engines_process_says_so_and_ends(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from whispergpt.engine.messages import Load, ModelInfo
+from whispergpt.engine.messages.events import Load, ModelInfo
 from whispergpt.server.link.devices import EngineDevice
 from whispergpt.server.link.engine_link import EngineLink
 from whispergpt.server.link.places import Places

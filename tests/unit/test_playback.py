@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from whispergpt.engine.messages import ModelInfo
+from whispergpt.engine.messages.events import ModelInfo
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.server.audio.encoders import encoder
 from whispergpt.server.audio.playback import Playback, PlayingStreams

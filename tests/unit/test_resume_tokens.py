@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from whispergpt.engine.messages import ModelInfo, SnapshotTaken
+from whispergpt.engine.messages.events import ModelInfo, SnapshotTaken
 from whispergpt.engine.stream_plan import DecoderState, SamplingParams, Snapshot
 from whispergpt.server.errors import ApiError
 from whispergpt.server.tokens.resume_tokens import MOST_SKIPPED, ResumeTokens, model_of

@@ -22,6 +22,7 @@ MAY_IMPORT = {
 }
 """Top folders, and those that each may import besides itself."""
 ROOMS_MAY_IMPORT = {
+    "engine.messages": set(),
     "engine.model": set(),
     "engine.audio": set(),
     "engine.checkpoints": {"engine.model"},
@@ -29,8 +30,8 @@ ROOMS_MAY_IMPORT = {
     "engine.gpu": {"engine.model"},
     "engine.backends": {"engine.model", "engine.audio", "engine.native", "engine.gpu"},
     "engine.prompts": {"engine.model", "engine.audio", "engine.backends"},
-    "engine.streams": {"engine.model", "engine.prompts"},
-    "engine.process": {"engine.checkpoints", "engine.prompts", "engine.streams"},
+    "engine.streams": {"engine.messages", "engine.model", "engine.prompts"},
+    "engine.process": {"engine.checkpoints", "engine.messages", "engine.prompts", "engine.streams"},
     "server.observe": set(),
     "server.tokens": set(),
     "server.access": {"server.observe", "server.tokens"},

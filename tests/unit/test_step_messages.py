@@ -10,36 +10,34 @@ import pytest
 import torch
 import zmq
 
-from whispergpt.engine import messages as m
 from whispergpt.engine.block_pool import BlockPool
+from whispergpt.engine.messages.events import StepDone, StreamStarted, pack_event, unpack_event
 
 
-def step_done(samples: np.ndarray, numbers: list[int]) -> m.StepDone:
+def step_done(samples: np.ndarray, numbers: list[int]) -> StepDone:
     ids, indices = np.array(numbers), np.arange(len(numbers)) + 7
-    return m.StepDone(
-        "speech", ids.data.cast("B"), indices.data.cast("B"), samples.data.cast("B"), 0.5, {"lm": 0.25}, 3
-    )
+    return StepDone("speech", ids.data.cast("B"), indices.data.cast("B"), samples.data.cast("B"), 0.5, {"lm": 0.25}, 3)
 
 
 def test_a_step_is_split_by_streams() -> None:
     samples = np.random.default_rng(0).integers(-(2**15), 2**15, (3, 320), np.int16)
-    parts = m.pack_event(step_done(samples, [5, 2**40, 6]))
+    parts = pack_event(step_done(samples, [5, 2**40, 6]))
     assert len(parts) == 2 and np.shares_memory(np.frombuffer(parts[1], np.int16), samples), "no copy"
-    event = m.unpack_event([bytes(part) for part in parts])
-    assert isinstance(event, m.StepDone) and event.count == 3
+    event = unpack_event([bytes(part) for part in parts])
+    assert isinstance(event, StepDone) and event.count == 3
     assert (event.model, event.step_seconds, event.stage_seconds) == ("speech", 0.5, {"lm": 0.25})
     assert list(event.frames) == [(number, 7 + row, samples[row].tobytes()) for row, number in enumerate((5, 2**40, 6))]
 
 
 def test_parts_that_do_not_fit_are_no_event() -> None:
     samples = np.zeros((2, 320), np.int16)
-    header, block = m.pack_event(step_done(samples, [1, 2]))
-    other = m.pack_event(m.StreamStarted(1, 0.5))
+    header, block = pack_event(step_done(samples, [1, 2]))
+    other = pack_event(StreamStarted(1, 0.5))
     for parts in ([header], [header, block, block], [*other, block], [block]):
         with pytest.raises(msgspec.ValidationError):
-            m.unpack_event(parts)
-    short = m.unpack_event([header, block[:640]])
-    assert isinstance(short, m.StepDone)
+            unpack_event(parts)
+    short = unpack_event([header, block[:640]])
+    assert isinstance(short, StepDone)
     with pytest.raises(ValueError, match="zip"):
         list(short.frames)
 
@@ -77,10 +75,10 @@ def test_no_block_is_overwritten_before_it_is_sent() -> None:
             block = pool.take(200)
             block[:] = number
             assert block.nbytes > zmq.COPY_THRESHOLD
-            engine.send_multipart(m.pack_event(step_done(block, list(range(200)))), copy=False)
+            engine.send_multipart(pack_event(step_done(block, list(range(200)))), copy=False)
             del block
         for number in range(100):
             assert server.poll(30_000)
-            event = m.unpack_event(server.recv_multipart())
-            assert isinstance(event, m.StepDone)
+            event = unpack_event(server.recv_multipart())
+            assert isinstance(event, StepDone)
             assert (np.frombuffer(event.samples, np.int16) == number).all()

@@ -1,11 +1,6 @@
-"""Messages between the server and the engine's process: msgpack on a socket, validated, never pickled.
+"""Events from the engine's process to the server, and their bytes.
 
-A *prompt* is opened, fed with samples and committed; from a committed prompt any number of *streams* can be
-started. The engine answers with one ``StepDone`` for every frame step, holding the new frames of all streams.
-Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of its frames are unacknowledged.
-
-A server of several processes has a *link* for each. Numbers of prompts and streams contain the number of the link that
-they came by, see ``first_id``; the engine answers there.
+There is one ``StepDone`` for every frame step, holding the new frames of all streams of a link.
 """
 
 from __future__ import annotations
@@ -18,150 +13,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from whispergpt.engine.config import HOP
-from whispergpt.engine.stream_plan import SamplingParams, Snapshot, StreamPlan
+from whispergpt.engine.stream_plan import SamplingParams, Snapshot
 
 FRAME_BYTES = 2 * HOP
 _SAMPLES = Struct(f"{FRAME_BYTES}s")
-CREDIT_FRAMES = 300
-"""Frames (4 s) that a stream may be ahead of its reader's last acknowledgement."""
-
-LINK_BITS = 40
-"""Bits of a prompt's or stream's number that count within its link."""
-
-
-def first_id(link: int) -> int:
-    """Return the first number for prompts and streams of a link."""
-    return (link << LINK_BITS) + 1
-
-
-def link_of(number: int) -> int:
-    """Return the link of a prompt's or stream's number."""
-    return number >> LINK_BITS
-
-
-# --- server → engine
-
-
-class OpenPrompt(msgspec.Struct, tag=True):
-    """Expect a prompt of ``owner``; remembered prompts are never used for another owner.
-
-    Attributes:
-        behind: whether the owner has the server work on more, so that prompts of others go first.
-    """
-
-    prompt_id: int
-    model: str
-    owner: str = ""
-    behind: bool = False
-
-
-class AppendPrompt(msgspec.Struct, tag=True):
-    """Add to a prompt: mono float32 little-endian samples at 24 kHz."""
-
-    prompt_id: int
-    samples: bytes
-
-
-class CommitPrompt(msgspec.Struct, tag=True):
-    """The prompt is whole; answered by ``PromptReady`` or ``PromptFailed``.
-
-    Attributes:
-        decoded: whether the answer is to hold the prompt's samples.
-        patience: seconds that it may wait for others, or it is refused at once; None where it may wait for ever.
-    """
-
-    prompt_id: int
-    decoded: bool = False
-    patience: float | None = None
-
-
-class ResumePrompt(msgspec.Struct, tag=True):
-    """Make a prompt of what a stream had behind it, as ``SnapshotTaken`` gave it. Answered as a commit is."""
-
-    prompt_id: int
-    model: str
-    snapshot: Snapshot
-    owner: str = ""
-
-
-class DropPrompt(msgspec.Struct, tag=True):
-    """Forget a prompt; streams started from it go on."""
-
-    prompt_id: int
-
-
-class StartStream(msgspec.Struct, tag=True):
-    """Continue a committed prompt as its plan says.
-
-    The stream waits for a slot if none is free. The engine answers with ``StreamStarted`` and then frames in
-    ``StepDone``, and a plan with ``snapshots`` with a ``SnapshotTaken`` first and every second.
-    """
-
-    stream_id: int
-    prompt_id: int
-    plan: StreamPlan
-
-
-class CancelStream(msgspec.Struct, tag=True):
-    """Stop a stream or its waiting; answered by a last ``StreamEnded``. Unknown streams are ignored."""
-
-    stream_id: int
-
-
-class ChangeSampling(msgspec.Struct, tag=True):
-    """Change the sampling from the stream's next frame on; answered by ``SamplingChanged``."""
-
-    stream_id: int
-    sampling: SamplingParams
-
-
-class HoldStream(msgspec.Struct, tag=True):
-    """Stop a stream, which keeps its slot and its listener's clock, or let it go on."""
-
-    stream_id: int
-    held: bool
-
-
-class Acknowledge(msgspec.Struct, tag=True):
-    """Say how many frames the readers of some streams have taken in all, by the streams' numbers."""
-
-    frames: dict[int, int]
-
-
-class Drain(msgspec.Struct, tag=True):
-    """Exit once no stream is left."""
-
-
-class OpenLink(msgspec.Struct, tag=True):
-    """Connect to another process of the server, at a ZeroMQ address; ``Ready`` is said there. By link 0 alone."""
-
-    link: int
-    endpoint: str
-
-
-class CloseLink(msgspec.Struct, tag=True):
-    """Close a link, and forget its prompts and streams. By link 0 alone."""
-
-    link: int
-
-
-Command: TypeAlias = (
-    OpenPrompt
-    | AppendPrompt
-    | CommitPrompt
-    | ResumePrompt
-    | DropPrompt
-    | StartStream
-    | CancelStream
-    | ChangeSampling
-    | HoldStream
-    | Acknowledge
-    | Drain
-    | OpenLink
-    | CloseLink
-)
-
-# --- engine → server
 
 
 class ModelInfo(msgspec.Struct):
@@ -320,13 +175,7 @@ Event: TypeAlias = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
-
-
-def pack(command: Command) -> bytes:
-    """Return a command as bytes."""
-    return _encoder.encode(command)
+_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
 def pack_event(event: Event) -> list[bytes | memoryview]:
@@ -336,18 +185,13 @@ def pack_event(event: Event) -> list[bytes | memoryview]:
     return [_encoder.encode(event)]
 
 
-def unpack_command(data: bytes) -> Command:
-    """Return a command. Raises msgspec.ValidationError where ``data`` is none."""
-    return _command_decoder.decode(data)
-
-
 def unpack_event(parts: Sequence[bytes | memoryview]) -> Event:
     """Return the event that ``pack_event`` packed.
 
     Raises:
         msgspec.ValidationError: the parts are no event.
     """
-    event = _event_decoder.decode(parts[0])
+    event = _decoder.decode(parts[0])
     if len(parts) != 1 + isinstance(event, StepDone):
         raise msgspec.ValidationError(f"{type(event).__name__} has {len(parts)} parts")
     if isinstance(event, StepDone):
