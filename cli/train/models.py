@@ -71,6 +71,12 @@ def own(
         float | None,
         typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
     ] = None,
+    stall_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of the crops in which a few frames are repeated, for it to leave such a hum."
+        ),
+    ] = OWN_RECIPE.stall_share,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
 ) -> None:
@@ -87,6 +93,13 @@ def own(
         config = replace(config, fine=stage)
         sources, held = options.load_tokens(codec, config.mel)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))
-        recipe = replace(OWN_RECIPE, steps=steps, batch=batch, seed=options.seed, shares=options.folder_shares)
+        recipe = replace(
+            OWN_RECIPE,
+            steps=steps,
+            batch=batch,
+            seed=options.seed,
+            shares=options.folder_shares,
+            stall_share=stall_share,
+        )
         licence, boards = loaded.licence, options.tensorboard
         train_lm(train, held, codec, config, options.out, recipe, licence, device, products, loaded, boards)

@@ -18,7 +18,7 @@ from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.sampling import draw, gumbel_noise
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import Batch
+from whispergpt.training.data.token_crops import NO_TARGET, Batch
 from whispergpt.training.lm.fine_loss import fine_loss
 
 PROMPT_FRAMES = 40
@@ -89,8 +89,9 @@ def test_the_loss_is_that_of_the_codes_that_come_next(step: FrameStep) -> None:
     codes = torch.randint(1024, (2, 9, 8))
     known = torch.ones(2, 8, dtype=torch.bool)
     known[1, 5:] = False
+    targets = torch.where(known, codes[:, 1:, 0], NO_TARGET)
     hidden = torch.randn(2, 8, HYBRID.stack.width)
-    loss = fine_loss(step.model, step.codec, hidden, Batch(codes, torch.zeros(2, 8, 80), known), 1.0)
+    loss = fine_loss(step.model, step.codec, hidden, Batch(codes, torch.zeros(2, 8, 80), targets), 1.0)
     fine, entries = step.model.fine, step.codec.quantizer.entries
     assert fine is not None
     total = []

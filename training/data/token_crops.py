@@ -9,26 +9,30 @@ import torch
 from torch import Tensor
 
 from whispergpt.training.data.datasets import odds_by_shares
+from whispergpt.training.data.stalls import stalled, unstalled
 from whispergpt.training.data.tokens import Tokens
+
+NO_TARGET = -100
+"""Target of frames without one, which PyTorch's cross-entropy leaves out."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Crops of one step: ``codes`` int64 ``[B, T + 1, K]``, ``mels`` ``[B, T, n_mels]`` of the first T frames, and
-    ``known`` bool ``[B, T]``, False where the next frame is padding."""
+    ``targets`` int64 ``[B, T]``, the coarse codes to be learnt for the frames after them; -100 where there are none."""
 
     codes: Tensor
     mels: Tensor
-    known: Tensor
+    targets: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return a copy on another device."""
-        return Batch(self.codes.to(device), self.mels.to(device), self.known.to(device))
+        return Batch(self.codes.to(device), self.mels.to(device), self.targets.to(device))
 
     @property
-    def targets(self) -> Tensor:
-        """Return the next frames' coarse codes ``[B, T]``, -100 for padding."""
-        return torch.where(self.known, self.codes[:, 1:, 0], -100)
+    def known(self) -> Tensor:
+        """Return bool ``[B, T]``: whether the next frame has the code to be learnt, and with it the finer ones."""
+        return self.targets == self.codes[:, 1:, 0]
 
 
 class TokenCrops:
@@ -40,6 +44,8 @@ class TokenCrops:
     ``odds``: probability of each version of the sound for a crop whose slices are all of one version. In a share of
     ``join_share`` of the crops, slices change from the first to the second version of ``join`` at a random frame. The
     same change occurs where a continuation joins its prompt.
+
+    ``stall_share``: share of the crops with a stall (``stalls``).
     """
 
     def __init__(
@@ -52,11 +58,12 @@ class TokenCrops:
         join: tuple[str, str],
         join_share: float,
         shares: tuple[float, ...] | None = None,
+        stall_share: float = 0.0,
     ) -> None:
         self.sources, self.size, self.frames, self.seed = sources, batch, frames, seed
         self.spans = [(source, *span) for source in sources for span in source.spans]
         self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
-        self.join, self.join_share = join, join_share
+        self.join, self.join_share, self.stall_share = join, join_share, stall_share
         folders = [folder for source in sources for folder in source.folders]
         self.odds = odds_by_shares([count for _, _, count in self.spans], folders, shares)
 
@@ -65,19 +72,24 @@ class TokenCrops:
         draw = np.random.default_rng((self.seed, step))
         first_source = self.sources[0]
         codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
-        known = np.zeros((self.size, self.frames), bool)
+        targets = np.full((self.size, self.frames), NO_TARGET, np.int64)
         mels = np.zeros((self.size, self.frames, next(iter(first_source.mels.values())).shape[-1]), np.float32)
         for row in range(self.size):
             tokens, first, count = self.spans[draw.choice(len(self.odds), p=self.odds)]
             taken = min(count, self.frames + 1)
             start = first + int(draw.integers(count - taken + 1))
-            codes[row, :taken] = tokens.codes[start : start + taken]
-            known[row, : taken - 1] = True
             before, after, join = self._versions(draw, taken, version)
+            stalls = self.stall_share > 0 and draw.random() < self.stall_share
+            heard, following = stalled(draw, taken) if stalls else unstalled(taken)
             kept = min(taken, self.frames)
-            mels[row, :join] = tokens.mels[before][start : start + join]
-            mels[row, join:kept] = tokens.mels[after][start + join : start + kept]
-        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(known))
+            recorded = tokens.codes[start : start + taken].astype(np.int64)
+            codes[row, :taken] = recorded[heard]
+            targets[row, : taken - 1] = np.where(following < 0, NO_TARGET, recorded[following, 0])
+            slices = np.concatenate(
+                [tokens.mels[before][start : start + join], tokens.mels[after][start + join : start + taken]]
+            )
+            mels[row, :kept] = slices[heard[:kept]]
+        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(targets))
 
     def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[str, str, int]:
         """Draw and return the version before the join, the one after it, and the frame of the join."""

@@ -3,7 +3,7 @@ further training on the model's own sound."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import Batch, TokenCrops
+from whispergpt.training.data.token_crops import NO_TARGET, Batch, TokenCrops
 from whispergpt.training.data.tokens import VERSIONS, Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.own_sound import OWN
@@ -30,6 +30,8 @@ from whispergpt.training.scalars import Means
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
+STALLED = "heldout_stalled"
+"""Name of the score on held-out crops that all have a stall."""
 WIDTH = 256
 """Width of the stack that a recipe's peak rate is for."""
 
@@ -40,8 +42,8 @@ class ModelRecipe:
 
     ``peak_rate`` is for a stack of width 256; wider ones take proportionally lower rates (``rate_for``).
     ``crop_frames`` exceeds the attention window, so that training covers windows that have moved past the start.
-    ``join_share`` and ``shares``: see ``TokenCrops``. ``fine_share``: share of a crop's frames whose finer codes are
-    learnt in one step; ``fine_weight``: weight of their loss.
+    ``join_share``, ``shares`` and ``stall_share``: see ``TokenCrops``. ``fine_share``: share of a crop's frames whose
+    finer codes are learnt in one step; ``fine_weight``: weight of their loss.
     """
 
     steps: int = 1_200
@@ -57,6 +59,7 @@ class ModelRecipe:
     fine_weight: float = 0.3
     seed: int = 0
     shares: tuple[float, ...] | None = None
+    stall_share: float = 0.0
 
     def rate_for(self, config: ModelConfig) -> float:
         """Return the peak rate of this model; wider inputs need lower rates (Yang et al., arXiv 2203.03466,
@@ -85,7 +88,7 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings.
+    ``originals``, they are of the recordings. A run with stalls is judged with stalls.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
@@ -101,11 +104,12 @@ def train_lm(
     peak_rate = recipe.rate_for(config)
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
     run = Run(out, _described(train, config, recipe, start), {"model": model, **optimizer.parts}, boards=boards)
-    crops, check = _crops(train, config, recipe), _crops([heldout], config, recipe)
-    kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
+    crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
+    stalls = _crops([heldout], config, replace(recipe, stall_share=1.0)) if recipe.stall_share else None
+    kept_by = _kept_by(train, config, recipe)
     first, best = run.resume(), run.best(kept_by)
     if first == 0 and start is not None:
-        scores = _check(model, codec, check, device)
+        scores = _check(model, codec, check, stalls, device)
         run.log(0, **scores)
         best = scores[kept_by]
         save_model(out, model, codec, start.defaults, licence)  # stays if no check is better
@@ -120,7 +124,7 @@ def train_lm(
         if (step + 1) % 25 == 0:
             run.log(step + 1, **means.take())
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
-            scores = _check(model, codec, check, device)
+            scores = _check(model, codec, check, stalls, device)
             run.log(step + 1, **scores)
             if scores[kept_by] < best:
                 best = scores[kept_by]
@@ -169,7 +173,7 @@ def _learn(
     with products_in(autocast, batch.codes.device):
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         logits = model.head(hidden)
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=NO_TARGET)
         fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
     (loss + recipe.fine_weight * fine).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -185,6 +189,13 @@ def _heard(sources: list[Tokens], config: ModelConfig) -> str:
     return "decoded" if config.fine else "coarse"
 
 
+def _kept_by(train: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> str:
+    """Return the name of the score by which weights are kept."""
+    if recipe.stall_share:
+        return STALLED
+    return "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
+
+
 def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
     """Return crops of the versions that generation meets, with joins from a prompt to a continuation."""
     odds, join = {
@@ -195,30 +206,47 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
     share = recipe.join_share
     if recipe.originals:
         odds, share = {version: float(version == "original") for version in odds}, 0.0
-    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, share, recipe.shares)
+    shares, stalls = recipe.shares, recipe.stall_share
+    return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, share, shares, stalls)
 
 
 @torch.inference_mode()
-def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
-    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops."""
+def _check(
+    model: WhisperGPT, codec: Codec, crops: TokenCrops, stalls: TokenCrops | None, device: torch.device
+) -> dict[str, float]:
+    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops.
+
+    Args:
+        stalls: crops with stalls, whose NLL is computed on the version that ``_heard`` names.
+    """
     model.eval()
     result: dict[str, float] = {}
     for version in crops.versions if model.hybrid else VERSIONS[:1]:
-        nll, fine, right, count = 0.0, 0.0, 0, 0
-        for index in range(CHECK_BATCHES):
-            batch = crops.batch(1_000_000 + index, version).to(device)
-            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-            logits, targets = model.head(hidden), batch.targets
-            known = targets >= 0
-            nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
-            right += int((logits.argmax(-1)[known] == targets[known]).sum())
-            count += int(known.sum())
-            fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
-        result |= {f"heldout_{version}": nll / count, f"accuracy_{version}": right / count}
+        nll, accuracy, fine = _score(model, codec, crops, version, device)
+        result |= {f"heldout_{version}": nll, f"accuracy_{version}": accuracy}
         if model.fine:
             result[f"fine_{version}"] = fine
-    model.train()
     # A token-only model has no slices, so its NLL is the same for every version.
     for version in crops.versions:
         result.setdefault(f"heldout_{version}", result["heldout_original"])
+    if stalls is not None:
+        result[STALLED], *_ = _score(model, codec, stalls, _heard(stalls.sources, model.config), device)
+    model.train()
     return result
+
+
+def _score(
+    model: WhisperGPT, codec: Codec, crops: TokenCrops, version: str, device: torch.device
+) -> tuple[float, float, float]:
+    """Return NLL, accuracy and the finer codes' NLL on ``CHECK_BATCHES`` batches of one version."""
+    nll, fine, right, count = 0.0, 0.0, 0, 0
+    for index in range(CHECK_BATCHES):
+        batch = crops.batch(1_000_000 + index, version).to(device)
+        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+        logits, targets = model.head(hidden), batch.targets
+        known = targets >= 0
+        nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
+        right += int((logits.argmax(-1)[known] == targets[known]).sum())
+        count += int(known.sum())
+        fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
+    return nll / count, right / count, fine
