@@ -30,8 +30,6 @@ from whispergpt.training.scalars import Means
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
-STALLED = "heldout_stalled"
-"""Name of the score on held-out crops that all have a stall."""
 WIDTH = 256
 """Width of the stack that a recipe's peak rate is for."""
 
@@ -88,7 +86,8 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings. A run with stalls is judged with stalls.
+    ``originals``, they are of the recordings. With stalls the last weights are kept, because no NLL shows how seldom a
+    model comes to a hum.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
@@ -105,11 +104,10 @@ def train_lm(
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
     run = Run(out, _described(train, config, recipe, start), {"model": model, **optimizer.parts}, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
-    stalls = _crops([heldout], config, replace(recipe, stall_share=1.0)) if recipe.stall_share else None
-    kept_by = _kept_by(train, config, recipe)
+    kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first, best = run.resume(), run.best(kept_by)
     if first == 0 and start is not None:
-        scores = _check(model, codec, check, stalls, device)
+        scores = _check(model, codec, check, device)
         run.log(0, **scores)
         best = scores[kept_by]
         save_model(out, model, codec, start.defaults, licence)  # stays if no check is better
@@ -124,9 +122,9 @@ def train_lm(
         if (step + 1) % 25 == 0:
             run.log(step + 1, **means.take())
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
-            scores = _check(model, codec, check, stalls, device)
+            scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
-            if scores[kept_by] < best:
+            if (step + 1 == recipe.steps) if recipe.stall_share else (scores[kept_by] < best):
                 best = scores[kept_by]
                 save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
             means = Means()
@@ -189,13 +187,6 @@ def _heard(sources: list[Tokens], config: ModelConfig) -> str:
     return "decoded" if config.fine else "coarse"
 
 
-def _kept_by(train: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> str:
-    """Return the name of the score by which weights are kept."""
-    if recipe.stall_share:
-        return STALLED
-    return "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
-
-
 def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> TokenCrops:
     """Return crops of the versions that generation meets, with joins from a prompt to a continuation."""
     odds, join = {
@@ -211,42 +202,26 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
 
 
 @torch.inference_mode()
-def _check(
-    model: WhisperGPT, codec: Codec, crops: TokenCrops, stalls: TokenCrops | None, device: torch.device
-) -> dict[str, float]:
-    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops.
-
-    Args:
-        stalls: crops with stalls, whose NLL is computed on the version that ``_heard`` names.
-    """
+def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
+    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops."""
     model.eval()
     result: dict[str, float] = {}
     for version in crops.versions if model.hybrid else VERSIONS[:1]:
-        nll, accuracy, fine = _score(model, codec, crops, version, device)
-        result |= {f"heldout_{version}": nll, f"accuracy_{version}": accuracy}
+        nll, fine, right, count = 0.0, 0.0, 0, 0
+        for index in range(CHECK_BATCHES):
+            batch = crops.batch(1_000_000 + index, version).to(device)
+            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+            logits, targets = model.head(hidden), batch.targets
+            known = targets >= 0
+            nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
+            right += int((logits.argmax(-1)[known] == targets[known]).sum())
+            count += int(known.sum())
+            fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
+        result |= {f"heldout_{version}": nll / count, f"accuracy_{version}": right / count}
         if model.fine:
             result[f"fine_{version}"] = fine
+    model.train()
     # A token-only model has no slices, so its NLL is the same for every version.
     for version in crops.versions:
         result.setdefault(f"heldout_{version}", result["heldout_original"])
-    if stalls is not None:
-        result[STALLED], *_ = _score(model, codec, stalls, _heard(stalls.sources, model.config), device)
-    model.train()
     return result
-
-
-def _score(
-    model: WhisperGPT, codec: Codec, crops: TokenCrops, version: str, device: torch.device
-) -> tuple[float, float, float]:
-    """Return NLL, accuracy and the finer codes' NLL on ``CHECK_BATCHES`` batches of one version."""
-    nll, fine, right, count = 0.0, 0.0, 0, 0
-    for index in range(CHECK_BATCHES):
-        batch = crops.batch(1_000_000 + index, version).to(device)
-        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-        logits, targets = model.head(hidden), batch.targets
-        known = targets >= 0
-        nll += float(F.cross_entropy(logits[known], targets[known], reduction="sum"))
-        right += int((logits.argmax(-1)[known] == targets[known]).sum())
-        count += int(known.sum())
-        fine += float(fine_loss(model, codec, hidden, batch, 1.0)) / CHECK_BATCHES
-    return nll / count, right / count, fine
