@@ -1,4 +1,4 @@
-"""What both sides count by: the numbers of prompts and streams, and the frames that a stream may be ahead.
+"""Numbers of prompts and streams, with the link that they came by, and the frames that a stream may be ahead.
 
 A server of several processes has a *link* for each. Numbers of prompts and streams contain the number of the link that
 they came by; the engine answers there. Readers grant credit: a stream is stepped while fewer than ``CREDIT_FRAMES`` of

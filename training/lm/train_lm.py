@@ -86,8 +86,7 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings. With stalls the last weights are kept, because no NLL shows how seldom a
-    model comes to a hum.
+    ``originals``, they are of the recordings. With stalls the last weights are kept: NLL does not show hums.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
@@ -124,7 +123,7 @@ def train_lm(
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
-            if (step + 1 == recipe.steps) if recipe.stall_share else (scores[kept_by] < best):
+            if step + 1 == recipe.steps if recipe.stall_share else scores[kept_by] < best:
                 best = scores[kept_by]
                 save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
             means = Means()
