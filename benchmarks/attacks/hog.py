@@ -55,7 +55,7 @@ def attacking(url: str, key: str, done: Counter[str]) -> Iterator[None]:
 
 @dataclass
 class Hog:
-    """Attackers with one key, running until they are cancelled; ``done`` counts the attacks of each kind."""
+    """Attackers with one key, running until the process ends; ``done`` counts the attacks of each kind."""
 
     url: str
     headers: dict[str, str]

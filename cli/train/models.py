@@ -74,7 +74,9 @@ def own(
     stall_share: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="Share of the crops in which a few frames are repeated, for it to leave such a hum."
+            min=0.0,
+            max=1.0,
+            help="Share of the crops in which a few frames are repeated, so that the model learns to leave a hum.",
         ),
     ] = OWN_RECIPE.stall_share,
     steps: Steps = OWN_RECIPE.steps,

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.support.corpus import shorten_codec_training
 from whispergpt.cli.main import main
+from whispergpt.cli.train import models
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from whispergpt.engine.engine import Engine
@@ -169,6 +170,25 @@ def test_a_model_goes_on_with_its_own_sound(
     assert "model.fine.temperature was 0.3 and is now 0.4" in capsys.readouterr().err
     assert run("plain") == 2
     assert "has no fine stage" in capsys.readouterr().err
+
+
+def test_a_run_with_stalls_keeps_its_last_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a rate at which NLL rises from the first check on, so that another run keeps what it began with."""
+    monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
+    monkeypatch.setattr(models, "OWN_RECIPE", train_lm.ModelRecipe(peak_rate=5.0, warmup=1))
+    prepare([folder], tmp_path / "data", heldout=1)
+    torch.manual_seed(0)
+    model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
+    save_model(tmp_path / "start", model, Codec(SMALL_CODEC), SamplingDefaults(), "CC0-1.0")
+    started = load_file(tmp_path / "start" / "model.safetensors")
+    for share in ("0", "0.9"):
+        out = ("--model", str(tmp_path / "start"), "-o", str(tmp_path / share), "--batch", "1", "--steps", "2")
+        assert run_main("train", "own", str(tmp_path / "data"), *out, "--stall-share", share) == 0
+        kept = load_file(tmp_path / share / "model.safetensors")
+        assert any(not torch.equal(kept[name], started[name]) for name in kept) == (share == "0.9")
+        assert json.loads((tmp_path / share / "run.json").read_text())["recipe"]["stall_share"] == float(share)
 
 
 def test_a_fine_stage_starts_with_the_frequencies_of_codes() -> None:

@@ -94,7 +94,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_connection_to_a_server_that_reads_nothing_is_closed_all_the_same(deaf: str) -> None:
-    """As a task of its own: a close that waits for ever would otherwise stop the test there."""
+    """In a thread of its own: a close that waits for ever would otherwise stop the test there."""
     connection = connect(deaf, {}, WITHIN)
     with pytest.raises(TimeoutError):
         while True:
@@ -112,5 +112,23 @@ def test_the_asynchronous_one_is_closed_too(deaf: str) -> None:
             while True:
                 await async_send(connection, PIECE, 0.2)
         await asyncio.wait_for(async_close(connection), WITHIN)
+
+    asyncio.run(check())
+
+
+def test_a_close_that_is_cancelled_leaves_no_connection(deaf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_CLOSE_SECONDS", 60.0)
+
+    async def check() -> None:
+        connection = await async_connect(deaf, {}, WITHIN)
+        with pytest.raises(TimeoutError):
+            while True:
+                await async_send(connection, PIECE, 0.2)
+        closing = asyncio.create_task(async_close(connection))
+        await asyncio.sleep(0.1)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await asyncio.wait_for(connection.wait_closed(), WITHIN)
 
     asyncio.run(check())

@@ -1,4 +1,4 @@
-"""Stalls: the last few frames of a recording, repeated in any order until it goes on.
+"""Stalls: a few frames of a recording, repeated in random order before it goes on.
 
 A model that generates for long may come to repeat a few codes, which is heard as a hum. Recordings hold no sound for
 that long, so that a model trained on them alone has not met this and stays in it. After training on recordings with
@@ -17,18 +17,18 @@ FEWEST_FRAMES, MOST_FRAMES = 20, 225
 MOST_REPEATED = 6
 """Most frames that are repeated, 80 ms."""
 HELD_FRAMES = 15
-"""Frames of a stall that have no target: recordings hold a sound for as long as these 0.2 s too."""
+"""Frames at the start of a stall without a target, 0.2 s: recordings hold a sound for as long."""
 
 _Frames: TypeAlias = npt.NDArray[np.int64]
 
 
 def unstalled(frames: int) -> tuple[_Frames, _Frames]:
-    """Return what ``stalled`` does, for a recording as it is."""
+    """Return the frames heard and the frames that follow, as ``stalled`` does, without a stall."""
     return np.arange(frames), np.arange(1, frames)
 
 
 def stalled(draw: np.random.Generator, frames: int) -> tuple[_Frames, _Frames]:
-    """Draw a stall in a recording of so many frames, whose end it pushes out.
+    """Draw a stall in a recording of ``frames`` frames; what it pushes past the end is dropped.
 
     Returns:
         The recording's frame that is heard in each frame ``[frames]``, and its frame that is to follow each but the
@@ -44,5 +44,5 @@ def stalled(draw: np.random.Generator, frames: int) -> tuple[_Frames, _Frames]:
     heard[first : first + length] = draw.integers(first - repeated, first, length)
     following[first + length :] = np.arange(first + 1, frames - length)
     following[first : first + length] = first
-    following[first : first + min(HELD_FRAMES, length)] = -1
+    following[first : first + HELD_FRAMES] = -1
     return heard, following

@@ -31,7 +31,7 @@ class Batch:
 
     @property
     def known(self) -> Tensor:
-        """Return bool ``[B, T]``: whether the next frame has the code to be learnt, and with it the finer ones."""
+        """Return bool ``[B, T]``: whether the next frame has the coarse code to be learnt, and finer ones with it."""
         return self.targets == self.codes[:, 1:, 0]
 
 

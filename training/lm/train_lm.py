@@ -86,7 +86,7 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings. With stalls the last weights are kept: NLL does not show hums.
+    ``originals``, they are of the recordings. With stalls those of the last step are kept: NLL does not show hums.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
@@ -109,7 +109,7 @@ def train_lm(
         scores = _check(model, codec, check, device)
         run.log(0, **scores)
         best = scores[kept_by]
-        save_model(out, model, codec, start.defaults, licence)  # stays if no check is better
+        save_model(out, model, codec, start.defaults, licence)  # stays if nothing better is kept
     elif first == 0:
         _initialise(model, train)
         run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
@@ -123,7 +123,7 @@ def train_lm(
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             scores = _check(model, codec, check, device)
             run.log(step + 1, **scores)
-            if step + 1 == recipe.steps if recipe.stall_share else scores[kept_by] < best:
+            if _is_kept(recipe, step + 1, scores[kept_by], best):
                 best = scores[kept_by]
                 save_model(out, model, codec, start.defaults if start else SamplingDefaults(), licence)
             means = Means()
@@ -177,6 +177,11 @@ def _learn(
     known = batch.targets >= 0
     right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
     return {"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {})}
+
+
+def _is_kept(recipe: ModelRecipe, step: int, score: float, best: float) -> bool:
+    """Return whether the weights after a step replace those kept so far."""
+    return step == recipe.steps if recipe.stall_share else score < best
 
 
 def _heard(sources: list[Tokens], config: ModelConfig) -> str:

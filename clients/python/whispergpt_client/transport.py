@@ -41,9 +41,12 @@ async def async_close(connection: AsyncConnection) -> None:
     """Close a WebSocket, within seconds even if the server no longer reads."""
     # The library's close first waits, without a bound, until what was sent before has left.
     try:
-        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
-    except TimeoutError:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
+    except (TimeoutError, asyncio.CancelledError) as error:
         connection.transport.abort()
+        if isinstance(error, asyncio.CancelledError):
+            raise
         await connection.wait_closed()
 
 
@@ -79,5 +82,5 @@ def receive(connection: Connection, within: float) -> str | bytes:
 
 
 def close(connection: Connection) -> None:
-    """Close a WebSocket, within seconds even if the server no longer reads."""
+    """Close a WebSocket, within seconds even if the server no longer reads, unless another thread is sending."""
     connection.close()
