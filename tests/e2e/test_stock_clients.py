@@ -22,7 +22,7 @@ import pytest
 import requests
 from whispergpt_client import Client
 
-from tests.support.audio import SPEECH, pcm_of, samples_of, speech, wav_of_pcm
+from tests.support.audio import SPEECH, pcm_of, samples_of, samples_of_pcm, speech, wav_of_pcm
 from tests.support.proxies import AUTHORITY, proxy
 from tests.support.tools import require_tool, skip
 
@@ -184,6 +184,6 @@ def test_ffplay(address: str, client: Client, tmp_path: Path) -> None:
     command = [require_tool("ffplay"), "-v", "error", "-nodisp", "-autoexit", address]
     subprocess.run(command, env=os.environ | card, check=True, capture_output=True, timeout=60)
     whole = client.continue_file(SPEECH, seconds=1, seed=SEED, response_format="pcm")
-    sent = played.read_bytes()
-    heard = sent[sent.find(whole.audio[:4_800]) :]
-    assert whole.audio.startswith(heard) and len(heard) >= 0.9 * len(whole.audio)
+    # Where it is late itself, on a busy machine, it plays zeros in between.
+    heard, made = (audio[audio != 0] for audio in map(samples_of_pcm, (played.read_bytes(), whole.audio)))
+    assert (heard == made[: len(heard)]).all() and len(heard) >= 0.9 * len(made)
