@@ -265,8 +265,8 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     expect(page.locator("[data-take='3']")).to_have_count(1)
     page.click("#go")
     status_is(page, "Stopped.")
-    for take in ("1", "2", "2.1"):
-        assert abs(downloaded(page, take)).max() > 0.01
+    for take in ("1", "2", "2.1"):  # at so low a temperature a moment may be a pause, but not zeros
+        assert downloaded(page, take).any()
     take_button(page, "use_seed", "2.1").click()
     assert page.input_value("#seed") == fork_seed
     expect(page.locator("#go")).to_have_text("Same seed again")
