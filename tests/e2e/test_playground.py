@@ -687,7 +687,7 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
             re.compile(r"The take ends at 0:\d\d\.\d: the server was started")
         )
         expect(page.locator("#remedy")).to_be_hidden()
-        assert abs(downloaded(page, "2")).max() > 0.01
+        assert downloaded(page, "2").any()
         if page.inner_text("#go") == "Stop":  # what came is heard to its end
             page.click("#go")
         page.focus("#picture")
