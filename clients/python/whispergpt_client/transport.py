@@ -43,11 +43,12 @@ async def async_close(connection: AsyncConnection) -> None:
     try:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()
-    except (TimeoutError, asyncio.CancelledError) as error:
+    except TimeoutError:
         connection.transport.abort()
-        if isinstance(error, asyncio.CancelledError):
-            raise
         await connection.wait_closed()
+    except asyncio.CancelledError:
+        connection.transport.abort()
+        raise
 
 
 def connect(url: str, headers: dict[str, str], within: float) -> Connection:
