@@ -51,6 +51,7 @@ class DrainingServer(uvicorn.Server):
         self._services = services
         self.listening = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
+        self._end: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -78,13 +79,22 @@ class DrainingServer(uvicorn.Server):
     def drain(self, because: str) -> None:
         """Take no new work and end with the last stream, or after ``drain_seconds``; called again, end at once."""
         if self._drain is not None:
-            self._services.engines.cut_off()
-            self.should_exit = True
+            self.end()
             return
         engines, seconds = self._services.engines, self._services.settings.drain_seconds
         log.info("draining", signal=because, seconds=seconds, streams=engines.streams, second_signal="ends at once")
         engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())
+
+    def end(self) -> None:
+        """Cut the streams off, and end once their clients were told why; called again, do not wait for that."""
+        if self._end is not None:
+            self.should_exit = True
+            return
+        if self._drain is not None:
+            self._drain.cancel()
+        self._services.engines.drain()
+        self._end = asyncio.create_task(self._cut_off_and_exit())
 
     def leave(self) -> None:
         """Listen no more, end the streams that can be resumed elsewhere, and drain."""
@@ -98,18 +108,22 @@ class DrainingServer(uvicorn.Server):
             self.drain("leave")
 
     async def _drain_and_exit(self) -> None:
-        services = self._services
         try:
-            async with asyncio.timeout(services.settings.drain_seconds):
-                await services.admission.idle.wait()
+            async with asyncio.timeout(self._services.settings.drain_seconds):
+                await self._services.admission.idle.wait()
         except TimeoutError:
             log.warning("time to drain is over")
-            services.engines.cut_off()
-            try:
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await services.admission.idle.wait()
-            except TimeoutError:
-                log.warning("clients did not take their last bytes")
+            await self._cut_off_and_exit()
+        self.should_exit = True
+
+    async def _cut_off_and_exit(self) -> None:
+        """Exit when the clients were told. Connections would be closed by uvicorn, before that, without a reason."""
+        self._services.engines.cut_off()
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._services.admission.idle.wait()
+        except TimeoutError:
+            log.warning("clients did not take their last bytes")
         self.should_exit = True
 
 
@@ -170,8 +184,7 @@ async def run(settings: Settings, listener: socket.socket, engines: Sequence[Eng
     try:
         await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
-            services.engines.drain()
-            server.should_exit = True
+            server.end()
         await serving
     finally:
         announce.cancel()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
 from whispergpt_client import Client
 
 from tests.support.audio import HOP, SPEECH
 from tests.support.http import HTTP
+from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
@@ -35,6 +39,30 @@ def test_sigterm_lets_a_playing_stream_finish() -> None:
     assert [line["path"] for line in lines if line["event"] == "request"][:2] == ["/", "/static/nonesuch"]
     (draining,) = [line for line in lines if line["event"] == "draining"]
     assert (draining["streams"], draining["second_signal"]) == (1, "ends at once")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_is_cut_off_is_told_why_before_the_end(workers: str) -> None:
+    """Also who reads late: the second signal once closed the connection without a word before the reason was sent."""
+    narrow = {"WHISPERGPT_SEND_BUFFER_BYTES": "4096"}
+    with ServerProcess("--workers", workers, environment=narrow) as process:
+        with LiveSocket(process.url, receive_buffer=4096) as listener:
+            listener.update(seed=1, pace="fast")
+            listener.commit(SPEECH.read_bytes())
+            listener.create(60)
+            time.sleep(1.5)  # until the buffers on the way are full, and the server waits
+            process.terminate()
+            wait_until(lambda: refuses_new_work(process.url), "it takes no new work")
+            process.terminate()
+            time.sleep(1)  # for a server that does not wait, which would look each tenth of a second
+            told = []
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    if isinstance(message := listener.receive(), dict):
+                        told.append(message.get("error", message.get("response", {})))
+        assert process.wait() == 0, process.log()
+    assert [what.get("status", what.get("code")) for what in told if what][-2:] == ["failed", "cut_off"]
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
 
 
 def refuses_new_work(url: str) -> bool:
