@@ -67,19 +67,23 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._obey, sig)
 
     def _obey(self, sig: int) -> None:
-        if self._drain is not None:
+        if self._drain is not None or self._end is not None:
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
         self.obey(signal.Signals(sig).name)
 
     def _drain_for_signal(self, sent: str) -> None:
-        if self._drain is None:
+        """Drain; at a second signal end, and at a third one do not wait for clients to be told."""
+        if self._end is not None:
+            self.should_exit = True
+        elif self._drain is not None:
+            self.end()
+        else:
             say_draining(self._services.settings.drain_seconds, self._services.engines.streams)
-        self.drain(sent)
+            self.drain(sent)
 
     def drain(self, because: str) -> None:
-        """Take no new work and end with the last stream, or after ``drain_seconds``; called again, end at once."""
-        if self._drain is not None:
-            self.end()
+        """Take no new work, and end with the last stream or after ``drain_seconds``."""
+        if self._drain is not None or self._end is not None:
             return
         engines, seconds = self._services.engines, self._services.settings.drain_seconds
         log.info("draining", signal=because, seconds=seconds, streams=engines.streams, second_signal="ends at once")
@@ -87,14 +91,10 @@ class DrainingServer(uvicorn.Server):
         self._drain = asyncio.create_task(self._drain_and_exit())
 
     def end(self) -> None:
-        """Cut the streams off, and end once their clients were told why; called again, do not wait for that."""
-        if self._end is not None:
-            self.should_exit = True
-            return
-        if self._drain is not None:
-            self._drain.cancel()
-        self._services.engines.drain()
-        self._end = asyncio.create_task(self._cut_off_and_exit())
+        """Take no new work, cut the streams off, and end once their clients were told why."""
+        if self._end is None:
+            self._services.engines.drain()
+            self._end = asyncio.create_task(self._cut_off_and_exit())
 
     def leave(self) -> None:
         """Listen no more, end the streams that can be resumed elsewhere, and drain."""
@@ -103,9 +103,8 @@ class DrainingServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedHttpProtocol):
                 connection.shutdown()  # now where no request is under way, else after the next answer
-        self._services.engines.cut_off("This front end is being replaced; connect again to go on.", resumable=True)
-        if self._drain is None:
-            self.drain("leave")
+        self._services.engines.send_elsewhere()
+        self.drain("leave")
 
     async def _drain_and_exit(self) -> None:
         try:
@@ -113,12 +112,14 @@ class DrainingServer(uvicorn.Server):
                 await self._services.admission.idle.wait()
         except TimeoutError:
             log.warning("time to drain is over")
-            await self._cut_off_and_exit()
-        self.should_exit = True
+            self.end()
+        else:
+            self.should_exit = True
 
     async def _cut_off_and_exit(self) -> None:
         """Exit when the clients were told. Connections would be closed by uvicorn, before that, without a reason."""
         self._services.engines.cut_off()
+        self._services.feeds.close()  # those of other front ends' streams too
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._services.admission.idle.wait()
@@ -181,6 +182,8 @@ async def run(settings: Settings, listener: socket.socket, engines: Sequence[Eng
     failed = asyncio.create_task(services.engines.failed())
     announce = asyncio.create_task(_announce(services, server, listener, settings.host))
     serving = asyncio.create_task(server.serve([listener]))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.handle_exit, signal.SIGHUP, None)
     try:
         await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():

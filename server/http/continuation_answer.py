@@ -51,7 +51,7 @@ async def answered(request: Request, route: str, work: Work) -> Response:
         services.admission.enter_request()
         cleanup.callback(services.admission.leave_request)
         services.engines.ready()  # refuse before a body is read in vain
-        return await work(services, cleanup, account)
+        return await services.engines.unless_cut_off(work(services, cleanup, account))
     except ApiError as error:
         account.refuse(error)
         raise

@@ -58,8 +58,9 @@ async def make_address(request: Request, caller: RequestCaller) -> PlayAddress:
         meter = UploadMeter(services.admission, services.settings, caller)
         held.callback(meter.release)
         caller.require_room()
-        form, audio = await read_form(request, meter, services.settings)
-        decoded = await or_gone(request.receive, _decode(services, form, audio, caller))
+        form, audio = await services.engines.unless_cut_off(read_form(request, meter, services.settings))
+        decoding = or_gone(request.receive, _decode(services, form, audio, caller))
+        decoded = await services.engines.unless_cut_off(decoding)
         meter.hold(len(decoded))
         token = await services.addresses.hold(HeldContinuation(form, caller, decoded, meter, held))
     except BaseException as error:

@@ -285,6 +285,7 @@ class EngineLink:
         log.error("the engine hangs", silent_seconds=round(silent, 1))
         self._lost = engine_lost(_HANGS)
         self._process.kill()
+        self._fail_all()  # now: the end of a process that hangs in a driver may not come
 
     async def _read_events(self) -> None:
         while True:

@@ -7,9 +7,9 @@ Afterwards it is ready while at least one engine is. An engine that crashes is r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prometheus_client import Gauge
 
@@ -28,6 +28,8 @@ from whispergpt.server.settings import Settings
 
 log = logs.get("server.engines")
 State = Literal["starting", "ready", "restarting", "draining", "failed"]
+_T = TypeVar("_T")
+_CUT_OFF = "The server is shutting down and could not wait any longer."
 _UNUSABLE = 2
 """Exit status of a server whose models or devices cannot be used."""
 
@@ -52,6 +54,7 @@ class Engines:
         self._started = {process.device.number: process for process in started}
         self._task: asyncio.Task[None] | None = None
         self._fatal, self._failure = asyncio.Event(), ""
+        self._cut_off = asyncio.Event()
 
     def start(self) -> None:
         """Start the engines in the background."""
@@ -66,12 +69,34 @@ class Engines:
         """Take no new work; streams go on."""
         self.drain_begun.set()
 
-    def cut_off(
-        self, told: str = "The server is shutting down and could not wait any longer.", resumable: bool = False
-    ) -> None:
-        """End the streams that still play, or those alone that can be resumed elsewhere, and tell their clients why."""
+    def cut_off(self) -> None:
+        """End what still plays, and what is about to, and tell the clients why."""
+        self._cut_off.set()
         for link in self._links():
-            link.cut_off(ApiError(503, "cut_off", told, close_code=1001), resumable)
+            link.cut_off(_cut_off(_CUT_OFF))
+
+    def send_elsewhere(self) -> None:
+        """End the streams that can be resumed at another front end, and tell their clients so."""
+        for link in self._links():
+            link.cut_off(_cut_off("This front end is being replaced; connect again to go on."), resumable=True)
+
+    async def unless_cut_off(self, work: Awaitable[_T]) -> _T:
+        """Return the result of ``work``, which may not have a stream yet.
+
+        Raises:
+            ApiError: 503, streams are cut off; the work is cancelled.
+        """
+        task = asyncio.ensure_future(work)
+        watch = asyncio.create_task(self._cut_off.wait())
+        try:
+            await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise _cut_off(_CUT_OFF)
+            return task.result()
+        finally:
+            for each in (task, watch):
+                each.cancel()
+            await asyncio.wait([task, watch])
 
     async def stop(self) -> None:
         """End the engines and forget them."""
@@ -221,3 +246,7 @@ class Engines:
 def _digests(link: EngineLink) -> frozenset[tuple[str, str]]:
     """Return the names of an engine's models, with the digests of their files."""
     return frozenset((model.id, model.digest) for model in link.models.values())
+
+
+def _cut_off(told: str) -> ApiError:
+    return ApiError(503, "cut_off", told, close_code=1001)

@@ -113,6 +113,8 @@ class FrontEnd:
                     self._engines.lose(message.number, message.how)
                 case m.Drain():
                     self._server.drain("the hub's")
+                case m.End():
+                    self._server.end()
                 case m.Leave():
                     self._server.leave()
                 case m.Answered():

@@ -58,7 +58,9 @@ class FrontEnds:
         self._engines: dict[int, tuple[int, EngineLink]] = {}
         """Ready engines by number, each with the number of its run."""
         self._links = self._runs = self._failed_starts = 0
-        self._begun = self._draining = False
+        self._begun = False
+        self._last_told: m.Drain | m.End | None = None
+        """The message by which all of them are to end; None while the server goes on."""
         self._past_seconds = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._rolling, self._filling = asyncio.Lock(), asyncio.Lock()
@@ -92,14 +94,26 @@ class FrontEnds:
             await self._change()
 
     def drain(self) -> None:
-        """Have all of them take no new work and end; called again, end at once."""
-        self._draining = True
+        """Have all of them take no new work, and end with their last streams."""
+        self._end_all_by(m.Drain())
+
+    def end(self) -> None:
+        """Have all of them cut their streams off, and end once the clients were told why."""
+        self._end_all_by(m.End())
+
+    def _end_all_by(self, told: m.Drain | m.End) -> None:
+        """Tell all, and those that are just being started later."""
+        self._last_told = told
         for one in self._running.values():
-            one.channel.post(m.Drain())
+            one.channel.post(told)
+
+    @property
+    def _draining(self) -> bool:
+        return self._last_told is not None
 
     async def close(self) -> None:
         """End all of them at once."""
-        self._draining = True
+        self._last_told = m.End()
         for one in self._running.values():
             one.kill()
         await self.all_ended()
@@ -119,8 +133,15 @@ class FrontEnds:
         if self._draining or old.leaving or old.ended.is_set():
             return
         old.leaving = True
-        await self._fill()
+        try:
+            await self._fill()
+        except OSError as error:
+            log.error("no front end can be started in its place", worker=old.worker, error=str(error))
+            old.leaving = False
+            return
         await self.all_serve()
+        if self._last_told is not None:  # meanwhile, so that there is none to go on at
+            return
         old.channel.post(m.Leave())
         longest = self._settings.drain_seconds + 3 * FLUSH_SECONDS
         asyncio.get_running_loop().call_later(longest, old.kill)
@@ -190,6 +211,8 @@ class FrontEnds:
         )
         for number in self._engines:
             self._tell_of(one, number)
+        if self._last_told is not None:  # since the process began to start
+            one.channel.post(self._last_told)
         self._go(self._attend(one))
 
     async def _attend(self, one: FrontEndProcess) -> None:
@@ -210,13 +233,24 @@ class FrontEnds:
             self._fail(f"a front end ended {self._failed_starts} times before it served; the log says why")
             return
         if not one.serving.is_set():
-            settings = self._settings
-            least, most = settings.restart_min_seconds, settings.restart_max_seconds
-            await asyncio.sleep(pause_after(self._failed_starts, least, most))
-        try:
-            await self._fill()
-        except OSError as error:
-            log.error("no front end can be started", error=str(error))
+            await self._pause(self._failed_starts)
+        await self._refill()
+
+    async def _refill(self) -> None:
+        """Start front ends until there are enough that stay, also where the system has no processes for a while."""
+        failures = 0
+        while not self._draining:
+            try:
+                await self._fill()
+                return
+            except OSError as error:
+                log.error("no front end can be started", error=str(error))
+                failures += 1
+                await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        settings = self._settings
+        await asyncio.sleep(pause_after(failures, settings.restart_min_seconds, settings.restart_max_seconds))
 
     def _hear(self, one: FrontEndProcess, message: Any) -> None:
         match message:

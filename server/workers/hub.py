@@ -116,10 +116,11 @@ async def _serve(
     def stop(sent: signal.Signals) -> None:
         if stopped.is_set():
             log.warning("second signal, ending at once", signal=sent.name)
-        else:
-            seconds, streams = settings.drain_seconds, engines.streams
-            log.info("draining", signal=sent.name, seconds=seconds, streams=streams, second_signal="ends at once")
-            say_draining(seconds, streams)
+            front_ends.end()
+            return
+        seconds, streams = settings.drain_seconds, engines.streams
+        log.info("draining", signal=sent.name, seconds=seconds, streams=streams, second_signal="ends at once")
+        say_draining(seconds, streams)
         engines.drain()
         front_ends.drain()
         stopped.set()
@@ -146,8 +147,7 @@ async def _serve(
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not stopped.is_set():
             engines.drain()
-            front_ends.drain()
-            front_ends.drain()  # at once
+            front_ends.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.drain_seconds + 3 * FLUSH_SECONDS):
                 await front_ends.all_ended()

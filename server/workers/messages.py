@@ -93,7 +93,11 @@ class EngineDown(msgspec.Struct, frozen=True, tag=True):
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
-    """Take no new work and end with the last stream; sent again, end at once."""
+    """Take no new work and end with the last stream."""
+
+
+class End(msgspec.Struct, frozen=True, tag=True):
+    """Cut the streams off, and end once their clients were told why."""
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):
@@ -129,7 +133,7 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
     answer: Answer
 
 
-ToFrontEnd: TypeAlias = Part | EngineUp | EngineDown | Drain | Leave | Answered
+ToFrontEnd: TypeAlias = Part | EngineUp | EngineDown | Drain | End | Leave | Answered
 
 # --- front end → hub
 

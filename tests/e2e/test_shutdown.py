@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,6 +18,7 @@ from tests.support.audio import HOP, SPEECH
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics
+from tests.support.processes import alive
 from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
@@ -63,6 +68,63 @@ def test_who_is_cut_off_is_told_why_before_the_end(workers: str) -> None:
         assert process.wait() == 0, process.log()
     assert [what.get("status", what.get("code")) for what in told if what][-2:] == ["failed", "cut_off"]
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+
+
+def test_an_upload_under_way_is_told_of_the_end() -> None:
+    """It has no stream yet that could be cut off."""
+    with ServerProcess() as process:
+        parts = urlsplit(process.url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as wire:
+            head = f"POST /continue HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 1000\r\n"
+            wire.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n".encode())
+            wait_until(lambda: Metrics(process.url).sum("whispergpt_requests_open") >= 1, "it is counted")
+            process.terminate()
+            wait_until(lambda: refuses_new_work(process.url), "it takes no new work")
+            process.terminate()
+            answer = b""
+            while part := wire.recv(65_536):
+                answer += part
+        assert process.wait() == 0, process.log()
+    assert answer.startswith(b"HTTP/1.1 503 ") and b'"code":"cut_off"' in answer, answer
+    assert "Traceback" not in process.log()
+
+
+def test_a_terminal_that_closes_lets_a_playing_stream_finish() -> None:
+    with ServerProcess() as process, Client(process.url) as client:
+        stream = client.stream(SPEECH, seconds=2, pace="realtime", seed=1)
+        pieces = iter(stream)
+        received = len(next(pieces))
+        os.kill(process.pid, signal.SIGHUP)
+        received += sum(len(piece) for piece in pieces)
+        assert process.wait() == 0, process.log()
+    assert received == 150 * HOP * 2
+
+
+def test_a_front_end_that_leaves_lets_its_streams_finish_when_all_drain() -> None:
+    """The hub's first signal is not its second one."""
+    with ServerProcess("--workers", "2") as process:
+        form = {"seconds": "6", "seed": "1", "response_format": "pcm"}
+        address = HTTP.post(f"{process.url}/v1/play", files={"audio": SPEECH.read_bytes()}, data=form).json()["url"]
+        with HTTP.stream("GET", process.url + address) as answer:
+            parts = answer.iter_raw()
+            received = len(next(parts))
+            playing = process.worker_pids()
+            for pid in playing:
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: process.log().count('"signal": "leave"') == 2, "both leave")
+            process.terminate()
+            received += sum(len(part) for part in parts)
+        assert process.wait() == 0, process.log()
+        assert not any(alive(pid) for pid in playing)
+    assert received == 450 * HOP * 2
+
+
+def test_a_signal_while_a_front_end_is_replaced_ends_all() -> None:
+    with ServerProcess("--workers", "2") as process:
+        (some, *_) = process.worker_pids()
+        os.kill(some, signal.SIGKILL)  # so that another is being started
+        process.terminate()
+        assert process.wait() == 0, process.log()
 
 
 def refuses_new_work(url: str) -> bool:

@@ -34,12 +34,6 @@ CONNECTIONS = 900
 """Connections; ``EVEN`` is more than four standard deviations of a front end's share of so many."""
 
 
-def front_ends(process: ServerProcess) -> list[int]:
-    """The pids of a server's front ends."""
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(process.pid)}
-    return [pid for pid, command in commands.items() if b"server.workers.front_end" in command]
-
-
 def serving(process: ServerProcess) -> int:
     """The number of front ends that have ever served."""
     return process.log().count('"event": "front end serves"')
@@ -107,11 +101,11 @@ def test_listeners_go_on_through_another_front_end(
         if replaced:
             os.kill(process.pid, signal.SIGHUP)
         else:
-            for pid in front_ends(process)[:2]:
+            for pid in process.worker_pids()[:2]:
                 os.kill(pid, signal.SIGKILL)
         assert [one.result() for one in listeners] == whole, "no sample is lost, doubled or another"
     wait_until(lambda: serving(process) == before + (WORKERS if replaced else 2), "new ones serve")
-    wait_until(lambda: len(front_ends(process)) == WORKERS, "as many as before run")
+    wait_until(lambda: len(process.worker_pids()) == WORKERS, "as many as before run")
     assert Metrics(process.url).sum("whispergpt_frames_total") >= frames, "no counter falls"
     assert_accounts_are_exact(process.url, key[1])
 
@@ -136,7 +130,7 @@ def test_connections_are_shared_out_evenly(process: ServerProcess) -> None:
     address = urlsplit(process.url)
 
     def sockets() -> list[int]:
-        pids = sorted(front_ends(process))
+        pids = sorted(process.worker_pids())
         return [sum("socket:" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()) for pid in pids]
 
     before = sockets()
@@ -163,7 +157,7 @@ def test_all_processes_are_in_the_server_s_session_and_none_in_its_group(process
 def test_with_the_hub_everything_ends() -> None:
     with ServerProcess("--workers", "2") as process:
         below = children(process.pid)
-        variables = Path(f"/proc/{front_ends(process)[0]}/environ").read_bytes().split(b"\0")
+        variables = Path(f"/proc/{process.worker_pids()[0]}/environ").read_bytes().split(b"\0")
         (folder,) = (Path(os.fsdecode(one.partition(b"=")[2])) for one in variables if one.startswith(b"PROMETHEUS_"))
         assert list(folder.iterdir())
         with Client(process.url) as client, pytest.raises(WhisperGPTError) as lost:
