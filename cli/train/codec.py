@@ -39,6 +39,12 @@ class RecipeOptions:
             min=0.0, max=0.99999, help="Write a moving average of the decoder that learns against them: 0.999, say."
         ),
     ] = None
+    decoder_kept: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Write a decoder that has so much, 0.25 say, of its weights from before them."
+        ),
+    ] = None
 
 
 @expand_options

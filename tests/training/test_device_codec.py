@@ -53,6 +53,7 @@ RECIPE = CodecRecipe(
     adversary_filters=4,
     decoder_rate=3e-4,
     decoder_average=0.5,
+    decoder_kept=0.25,
     on_device=True,
 )
 
@@ -236,12 +237,14 @@ def test_interrupted_and_resumed_on_the_device_equals_uninterrupted(
         torch.load(tmp_path / name / "last.pt", weights_only=True, map_location="cpu")
         for name in ("straight", "broken")
     )
-    for part in ("model", "adversary", "average", "balancer"):
+    for part in ("model", "adversary", "average", "before", "balancer"):
         assert all(torch.equal(value, broken[part][name]) for name, value in straight[part].items()), part
     written, learnt = load_file(tmp_path / "broken" / "codec.safetensors"), broken["model"]
-    averaged = {f"decoder.{name.removeprefix('module.')}": value for name, value in broken["average"].items()}
-    assert all(torch.equal(written[name], value.half()) for name, value in averaged.items())
-    assert not all(torch.equal(written[name], learnt[name].half()) for name in averaged)
+    averaged = {name.removeprefix("module."): value for name, value in broken["average"].items()}
+    wanted = {name: torch.lerp(value, broken["before"][name], 0.25) for name, value in averaged.items()}
+    assert all(torch.equal(written[f"decoder.{name}"], value.half()) for name, value in wanted.items())
+    for other in (averaged, broken["before"], {name: learnt[f"decoder.{name}"] for name in averaged}):
+        assert not all(torch.equal(wanted[name], other[name]) for name in averaged)
 
 
 def test_an_average_lies_where_its_decay_says() -> None:
@@ -428,13 +431,21 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         "adversary_batch": None,
         "decoder_rate": None,
         "decoder_average": None,
+        "decoder_kept": None,
         "on_device": False,
         "seed": 0,
         "shares": None,
     }
     # A run of the time before these were fields goes on.
     before = json.loads((tmp_path / "run" / "run.json").read_text())
-    for name in ("adversary_filters", "adversary_batch", "decoder_rate", "decoder_average", "on_device"):
+    for name in (
+        "adversary_filters",
+        "adversary_batch",
+        "decoder_rate",
+        "decoder_average",
+        "decoder_kept",
+        "on_device",
+    ):
         del before["recipe"][name]
     (tmp_path / "run" / "run.json").write_text(json.dumps(before))
     assert run_main(*run) == 0

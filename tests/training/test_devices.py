@@ -126,6 +126,7 @@ def test_a_codec(
         crop_frames=10,
         adversary_filters=2,
         decoder_average=0.9,
+        decoder_kept=0.25,
         on_device=on_device,
     )
     with PretendedGpu():

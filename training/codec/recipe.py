@@ -50,7 +50,8 @@ class CodecRecipe:
     reconstruction, the adversarial and the feature losses. ``adversary_batch``: crops in a step of the last stage;
     None: as before it. ``decoder_rate``: peak rate of the last stage, which has a cosine of its own; None: one schedule
     for the whole run. ``decoder_average``: share of the decoder's moving average that a step of the last stage keeps,
-    such as 0.999; the averaged weights are written. None: no average.
+    such as 0.999; the averaged weights are written. None: no average. ``decoder_kept``: share of the decoder's weights
+    from before the last stage in those that are written (Wortsman et al., arXiv 2109.01903). None: nothing of them.
 
     ``on_device``: the recordings lie on the device, where crops are drawn and altered; a CUDA device replays the steps
     from graphs. The draws differ from those on the host.
@@ -80,6 +81,7 @@ class CodecRecipe:
     adversary_batch: int | None = None
     decoder_rate: float | None = None
     decoder_average: float | None = None
+    decoder_kept: float | None = None
     on_device: bool = False
     seed: int = 0
     shares: tuple[float, ...] | None = None
@@ -90,7 +92,8 @@ class CodecRecipe:
             raise ValueError(
                 f"the adversary comes in at step {self.adversarial_from}, before the codebooks at {self.quantize_from}"
             )
-        alone = [name for name in ("adversary_batch", "decoder_rate", "decoder_average") if getattr(self, name)]
+        of_the_stage = ("adversary_batch", "decoder_rate", "decoder_average", "decoder_kept")
+        alone = [name for name in of_the_stage if getattr(self, name)]
         if self.adversarial_from is None and alone:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")
 

@@ -39,6 +39,8 @@ class CodecStep:
         self.optimizer = self._adam(codec, recipe.peak_rate, (0.9, 0.99))
         self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {"model": codec, "optimizer": self.optimizer}
         self._average: WeightAverage | None = None
+        self._before: nn.Module | None = None
+        """Copy of the decoder as it was before the last stage."""
         if recipe.adversarial_from is not None:
             adversary = Adversary(filters=recipe.adversary_filters).to(device)
             self.parts |= {
@@ -51,6 +53,8 @@ class CodecStep:
             if recipe.decoder_average is not None:
                 self._average = WeightAverage(codec.decoder, recipe.decoder_average)
                 self.parts["average"] = self._average
+            if recipe.decoder_kept is not None:
+                self.parts["before"] = self._before = copy.deepcopy(codec.decoder).requires_grad_(False)
 
     def _adam(self, module: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
         if self.recipe.on_device:
@@ -64,10 +68,14 @@ class CodecStep:
         return self.compute(self.recipe.kind(step), audio, used, mel_weight)
 
     def begin(self, step: int, rate: float) -> None:
-        """Prepare a step's ``compute``: set the learning rate, and start the average in its stage's first step."""
+        """Prepare a step's ``compute``: set the learning rate; in the last stage's first step, note the decoder."""
         set_rate(self.optimizer, rate)
-        if self._average is not None and step == self.recipe.adversarial_from:
+        if step != self.recipe.adversarial_from:
+            return
+        if self._average is not None:
             self._average.restart(self.codec.decoder)
+        if self._before is not None:
+            self._before.load_state_dict(self.codec.decoder.state_dict())
 
     def compute(self, kind: StepKind, audio: Tensor, used: Tensor, mel_weight: float | Tensor) -> dict[str, Tensor]:
         """Compute a step of this kind and return its losses; a graph can capture all of it.
@@ -105,11 +113,17 @@ class CodecStep:
                 part.zero_grad(set_to_none=True)
 
     def kept(self, step: int) -> Codec:
-        """Return the codec to be written after a step, with the averaged decoder once its stage has begun."""
-        if self._average is None or not self.recipe.is_adversarial(step):
+        """Return the codec to be written after a step: in the last stage with the decoder's average over its steps, and
+        over the weights before it, where the recipe asks for them."""
+        if not self.recipe.is_adversarial(step):
             return self.codec
         codec = copy.deepcopy(self.codec)
-        codec.decoder.load_state_dict(self._average.module.state_dict())
+        if self._average is not None:
+            codec.decoder.load_state_dict(self._average.module.state_dict())
+        if self._before is not None and self.recipe.decoder_kept is not None:
+            with torch.no_grad():
+                for weight, before in zip(codec.decoder.parameters(), self._before.parameters(), strict=True):
+                    weight.lerp_(before, self.recipe.decoder_kept)
         return codec
 
     def _latents(self, kind: StepKind, audio: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
