@@ -6,6 +6,7 @@ import ctypes.util
 import os
 import subprocess
 import sys
+import threading
 import time
 import wave
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_samples_go_through_pipes(server: str) -> None:
     again = run(server, str(SPEECH), "-o", "-", "--seconds", "1", "--seed", "7")
     assert piped.returncode == 0 and len(piped.stdout) == 2 * SAMPLE_RATE
     assert piped.stdout == again.stdout
+
+
+def test_a_prompt_that_can_be_read_once_is_read_once(server: str, tmp_path: Path) -> None:
+    """As one that the shell makes with ``<(…)``: its tags need it again at the end."""
+    pipe, out = tmp_path / "prompt", tmp_path / "out.wav"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(SPEECH.read_bytes()))
+    writer.start()
+    done = run(server, str(pipe), "-o", str(out), "--seconds", "1")
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert run_main("verify", out, "--prompt", SPEECH) == 0
 
 
 def test_a_reader_who_leaves_ends_it_quietly(server: str) -> None:
@@ -83,6 +96,7 @@ def test_what_is_wrong_is_said_in_a_sentence(server: str, tmp_path: Path) -> Non
         ([str(SPEECH), "--temperature", "9"], "temperature"),
         ([str(SPEECH), "--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
         ([str(SPEECH), "--url", "nonsense"], "nonsense"),
+        ([str(SPEECH), "--url", "http://127.0.0.1:80O0"], "must look like http://host:port"),
         ([str(SPEECH), "-o", "/nowhere/out.wav"], "/nowhere/out.wav"),
         ([str(SPEECH), "-o", str(tmp_path)], "Is a directory"),
         ([str(SPEECH), "-o", "/dev/full"], "No space left"),

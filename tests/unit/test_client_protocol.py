@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
-from whispergpt_client import WhisperGPTError
+from whispergpt_client import Client, WhisperGPTError
 from whispergpt_client.continuation import parse_server_timing
 from whispergpt_client.errors import refused_upgrade
 from whispergpt_client.protocol import Phase, StreamProtocol, StreamRequest
+from whispergpt_client.request import Pieces
 from whispergpt_client.resumption import Checkpoint, Resumption
 
 from whispergpt.server.parameters import frames_for
+
+DONE = {"id", "status", "frames", "seed", "time_to_first_audio_ms", "realtime_factor"}
+"""Fields of ``response.done``'s response (docs/protocol.md)."""
 
 
 def event(type: str, **fields: Any) -> str:
@@ -26,18 +31,30 @@ def sent(protocol: StreamProtocol) -> list[dict[str, Any]]:
     return [json.loads(message) for message in protocol.take_outgoing()]
 
 
-def playing(request: StreamRequest) -> StreamProtocol:
+def created(request: StreamRequest) -> StreamProtocol:
+    """A response that waits for its slot."""
     protocol = StreamProtocol(request)
     protocol.receive(event("session.created", session={"id": "s"}))
     protocol.receive(event("session.updated", session={"model": "speech"}))
     protocol.uploaded()
     protocol.receive(event("input_audio_buffer.committed", seconds=1.0))
-    protocol.receive(event("response.created"))
+    protocol.take_outgoing()
+    return protocol
+
+
+def playing(request: StreamRequest) -> StreamProtocol:
+    protocol = created(request)
+    protocol.receive(event("response.created", response={"id": "r", "seed": 4}))
     return protocol
 
 
 def test_a_whole_response() -> None:
-    protocol = playing(StreamRequest(seconds=None, pace="fast", sample_rate=16_000, seed=3, temperature=0))
+    protocol = StreamProtocol(StreamRequest(seconds=None, pace="fast", sample_rate=16_000, seed=3, temperature=0))
+    protocol.receive(event("session.created", session={"id": "s"}))
+    protocol.receive(event("session.updated", session={"model": "speech"}))
+    protocol.uploaded()
+    protocol.receive(event("input_audio_buffer.committed", seconds=1.0))
+    protocol.receive(event("response.created"))
     messages = sent(protocol)
     assert [message["type"] for message in messages] == [
         "session.update",
@@ -124,8 +141,46 @@ def test_all_was_heard() -> None:
     protocol = lost_after(150)
     assert protocol.whole
     protocol.finish()
-    assert protocol.phase is Phase.DONE and protocol.response == {"status": "completed", "frames": 150}
+    assert protocol.phase is Phase.DONE
+    assert protocol.response is not None and protocol.response["status"] == "completed"
+    assert protocol.response["frames"] == 150 and protocol.response["seed"] == 4
+    assert protocol.response.keys() == DONE, "what programs read of any response"
     assert not lost_after(149).whole
+
+
+def test_what_is_wished_for_while_the_response_waits_is_asked_once_it_plays() -> None:
+    protocol = created(StreamRequest(seconds=2.0))
+    protocol.pause(True)
+    protocol.fork(7)
+    protocol.change_sampling(0.5, None, None)
+    assert sent(protocol) == []
+    protocol.receive(event("response.created", response={"seed": 4}))
+    assert [message["type"] for message in sent(protocol)] == ["session.update", "response.fork", "response.pause"]
+    protocol = created(StreamRequest(seconds=2.0))
+    protocol.cancel()
+    protocol.receive(event("response.created", response={"seed": 4}))
+    assert [message["type"] for message in sent(protocol)] == ["response.cancel"], "once"
+
+
+@pytest.mark.parametrize("pieces", [[b"abc", b"d", b"", b"efg"], [b"a", b"b", b"cdefg"]])
+def test_no_sample_is_divided(pieces: list[bytes]) -> None:
+    samples, file = Pieces("pcm"), Pieces("wav")
+    whole = [samples.whole(piece) for piece in pieces]
+    assert all(len(piece) % 2 == 0 for piece in whole) and b"".join(whole) == b"abcdef"
+    assert [file.whole(piece) for piece in pieces] == pieces
+
+
+@pytest.mark.parametrize("url", ["http://localhost:80O0", "http://", "localhost:8000", "ws://host"])
+def test_a_url_that_is_none_is_said_in_a_sentence(url: str) -> None:
+    with pytest.raises(ValueError, match="^The server's URL must look like http://host:port, not "):
+        Client(url)
+
+
+def test_a_proxy_that_needs_a_package_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(ValueError, match="names a proxy .* install the package, or unset the variable"):
+        Client("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("field", ["seconds", "temperature", "top_p"])

@@ -132,3 +132,44 @@ def test_a_close_that_is_cancelled_leaves_no_connection(deaf: str, monkeypatch: 
         await asyncio.wait_for(connection.wait_closed(), WITHIN)
 
     asyncio.run(check())
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that has sent more messages than the library keeps for a reader, as audio is."""
+    monkeypatch.setattr(transport, "_CLOSE_SECONDS", 60.0)
+
+    def play(connection: ServerConnection) -> None:
+        for _ in range(60):
+            connection.send(PIECE)
+        for _ in connection:
+            pass
+
+    with serve(play, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_close_does_not_wait_behind_what_nobody_has_received(ahead: str) -> None:
+    connection = connect(ahead, {}, WITHIN)
+    assert receive(connection, WITHIN) == PIECE
+    time.sleep(0.2)  # until the library reads no more
+    closing = threading.Thread(target=close, args=(connection,), daemon=True)
+    closing.start()
+    closing.join(WITHIN)
+    assert not closing.is_alive()
+    assert connection.close_code == 1000
+
+
+def test_the_asynchronous_close_does_not_wait_there_either(ahead: str) -> None:
+    async def check() -> None:
+        connection = await async_connect(ahead, {}, WITHIN)
+        assert await async_receive(connection, WITHIN) == PIECE
+        await asyncio.sleep(0.2)
+        await asyncio.wait_for(async_close(connection), WITHIN)
+        assert connection.close_code == 1000
+
+    asyncio.run(check())

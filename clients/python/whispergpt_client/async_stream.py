@@ -131,7 +131,7 @@ class AsyncStream(StreamState[AsyncPrompt]):
             self._connection = await async_connect(self._url, self._headers, min(self._timeout, CONNECT_SECONDS))
         except InvalidStatus as error:
             raise refused_upgrade(self._url, error) from error
-        except (OSError, WebSocketException) as error:
+        except (OSError, WebSocketException, ImportError) as error:  # a proxy may need a package
             raise unreachable(self._url, error) from error
         self._check_closed()  # a close during the connecting closed only the connection before this one
 
@@ -139,8 +139,8 @@ class AsyncStream(StreamState[AsyncPrompt]):
         """Connect again and resume the response. Raises the loss if the response cannot be resumed."""
         if self._closed:
             raise lost
-        if self._protocol.whole:
-            self._protocol.finish()
+        if self._protocol.whole or self._protocol.steering.cancelled:
+            self._protocol.finish("completed" if self._protocol.whole else "cancelled")
             return
         pause = self._tries.begin(lost, self._protocol.checkpoint, self._protocol.frames)
         while True:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(str(error))
     meter = Meter()
     try:
-        prompt = sys.stdin.buffer.read() if options.prompt == "-" else options.prompt
+        prompt = sys.stdin.buffer.read() if options.prompt == "-" else Path(options.prompt).read_bytes()
         with Client(options.url, api_key=options.api_key) as client:
             stream = client.stream(
                 prompt,
@@ -91,10 +91,11 @@ def _play(stream: Stream, sinks: list[Sink], meter: Meter) -> None:
     meter.clear()
     if (done := stream.response) is not None:
         seconds, first = written / (2 * _RATE), done["time_to_first_audio_ms"]
-        sys.stderr.write(f"{seconds:.2f} s, {done['status']}, seed {done['seed']}, first audio after {first} ms\n")
+        after = "" if first is None else f", first audio after {first} ms"
+        sys.stderr.write(f"{seconds:.2f} s, {done['status']}, seed {done['seed']}{after}\n")
 
 
-def _sinks(options: argparse.Namespace, stream: Stream, prompt: bytes | str) -> Iterator[AbstractContextManager[Sink]]:
+def _sinks(options: argparse.Namespace, stream: Stream, prompt: bytes) -> Iterator[AbstractContextManager[Sink]]:
     if options.play or options.output is None:
         yield _speakers()  # first, so that an existing file survives a machine without them
     if options.output == "-":
@@ -104,7 +105,7 @@ def _sinks(options: argparse.Namespace, stream: Stream, prompt: bytes | str) -> 
 
 
 @contextmanager
-def _wav_file(path: str, stream: Stream, prompt: bytes | str) -> Iterator[Sink]:
+def _wav_file(path: str, stream: Stream, prompt: bytes) -> Iterator[Sink]:
     """Yield a function that writes samples; tags are added at the end, however the stream ends."""
     # Opened here: if `wave` itself fails to open a file, its half-made object writes an error to stderr too.
     with Path(path).open("wb") as raw:

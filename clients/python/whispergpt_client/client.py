@@ -10,7 +10,7 @@ import httpx
 
 from whispergpt_client import request
 from whispergpt_client.continuation import Continuation
-from whispergpt_client.errors import WhisperGPTError, timed_out, unreachable
+from whispergpt_client.errors import WhisperGPTError
 from whispergpt_client.model import Model
 from whispergpt_client.patience import Patience
 from whispergpt_client.prompt import Prompt
@@ -28,15 +28,18 @@ class Client:
         api_key: the key, if the server asks for one; None reads ``WHISPERGPT_API_KEY`` from the environment.
 
     Raises:
-        ValueError: the URL is not an http or https URL, the key has characters that no key has, or ``timeout`` is not
-            above 0.
+        ValueError: the URL is not an http or https URL, the key has characters that no key has, ``timeout`` is not
+            above 0, or the environment names a proxy for which a package is missing.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 120.0, api_key: str | None = None) -> None:
         self._url = request.base_url(url)
         self._timeout = timeout
         self._headers = request.key_headers(api_key)
-        self._http = httpx.Client(base_url=self._url, timeout=request.timeouts(timeout), headers=self._headers)
+        try:
+            self._http = httpx.Client(**request.options(self._url, timeout, self._headers))
+        except ImportError as error:
+            raise request.without_proxy(error) from None
 
     def __enter__(self) -> Client:
         return self
@@ -153,13 +156,12 @@ class Client:
                 if not answer.is_success:
                     answer.read()
                 request.raise_for_error(answer)
+                pieces = request.Pieces(response_format)
                 for audio in answer.iter_bytes():
-                    if audio:
-                        yield audio
-        except httpx.TimeoutException as error:
-            raise timed_out("audio", self._timeout) from error
+                    if whole := pieces.whole(audio):
+                        yield whole
         except httpx.HTTPError as error:
-            raise unreachable(self._url, error) from error
+            raise request.failed(self._url, "audio", patience, error) from error
 
     def models(self) -> list[Model]:
         """Return the server's models, its default first. Raises WhisperGPTError."""
@@ -174,7 +176,5 @@ class Client:
     ) -> httpx.Response:
         try:
             return self._http.request(method, path, data=fields, files=None if file is None else {"audio": file})
-        except httpx.TimeoutException as error:
-            raise timed_out("answer", self._timeout) from error
         except httpx.HTTPError as error:
-            raise unreachable(self._url, error) from error
+            raise request.failed(self._url, "answer", request.timeouts(self._timeout), error) from error

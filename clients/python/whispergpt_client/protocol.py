@@ -102,6 +102,7 @@ class StreamProtocol:
         self.steering: Steering = lost.steering if lost else Steering()
         self.refusal: WhisperGPTError | None = None
         self.feed_token: str | None = None
+        self._created: dict[str, Any] = lost._created if lost else {}
         self._request, self._resumes = request, self.checkpoint
         self._frame_bytes, self._frame_rate = 640, 75
         self._outgoing: list[str] = []
@@ -164,9 +165,17 @@ class StreamProtocol:
         # The server rounds in this way too: to a millionth of a frame first, which removes binary rounding errors.
         return self.frames >= max(1, math.ceil(round(seconds * self._frame_rate, 6)))
 
-    def finish(self) -> None:
-        """Complete a response whose audio has all come, although the connection was lost before ``response.done``."""
-        self.phase, self.response = Phase.DONE, {"status": "completed", "frames": self.frames}
+    def finish(self, status: Literal["completed", "cancelled"] = "completed") -> None:
+        """End a response of which no more is wanted, although the connection was lost before ``response.done``."""
+        self.phase = Phase.DONE
+        self.response = {
+            "id": self._created.get("id"),
+            "status": status,
+            "frames": self.frames,
+            "seed": self.steering.seed if self.steering.forked else self._created.get("seed"),
+            "time_to_first_audio_ms": None,
+            "realtime_factor": None,
+        }
 
     def receive(self, message: str | bytes) -> bytes:
         """Take one message and return its audio, empty where it is control.
@@ -195,6 +204,8 @@ class StreamProtocol:
         return b""
 
     def _take_event(self, kind: str, event: dict[str, Any]) -> None:
+        if kind == "response.created":
+            self._created = dict(event.get("response") or {})
         match kind:
             case "session.created":
                 self._advance(Phase.OPENING, Phase.CONFIGURING, kind)
@@ -237,8 +248,7 @@ class StreamProtocol:
 
     def _begin(self, kind: str) -> None:
         self._advance(Phase.STARTING, Phase.PLAYING, kind)
-        if self._resumes is not None:
-            self._steer_again()
+        self._say_steering()
 
     def _wishes(self) -> dict[str, Any]:
         """Return the first ``session.update``; a resumed response has its model and sampling in its token."""
@@ -251,14 +261,15 @@ class StreamProtocol:
         over = self.phase in (Phase.DONE, Phase.FAILED)
         return not over and (self._resumes is not None or self.phase in (Phase.STARTING, Phase.PLAYING))
 
-    def _steer_again(self) -> None:
+    def _say_steering(self) -> None:
+        """Ask for what was wished for while the response waited, or on a connection that is lost."""
         if self.steering.sampling:
             self._send("session.update", session=self.steering.sampling)
         if self.steering.forked:
             self._send_fork()
         if self.steering.paused:
             self._send("response.pause")
-        if self.steering.cancelled:
+        if self.steering.cancelled and self._resumes is not None:  # else it was sent at once
             self._send("response.cancel")
 
     def _send_fork(self) -> None:

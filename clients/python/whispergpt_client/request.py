@@ -12,7 +12,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from whispergpt_client.continuation import Continuation, parse_server_timing
-from whispergpt_client.errors import WhisperGPTError, error_from_envelope, seconds_to_wait
+from whispergpt_client.errors import (
+    WhisperGPTError,
+    error_from_envelope,
+    seconds_to_wait,
+    timed_out,
+    unreachable,
+)
 from whispergpt_client.model import Model, model_from_json
 
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]
@@ -24,10 +30,53 @@ CONNECT_SECONDS = 10.0
 
 def base_url(url: str) -> str:
     """Return the server's address without a slash at its end. Raises ValueError if it is not an http or https URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
         raise ValueError(f"The server's URL must look like http://host:port, not {url!r}.")
     return url.rstrip("/")
+
+
+def options(url: str, timeout: float, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the arguments of an HTTP client for a server. Raises ValueError if ``timeout`` is not above 0."""
+    limits = httpx.Limits(max_connections=None)  # who listens to many feeds would wait for a connection of the pool
+    return {"base_url": url, "timeout": timeouts(timeout), "headers": headers, "limits": limits}
+
+
+def without_proxy(error: ImportError) -> ValueError:
+    """Return the error of an environment that names a proxy for which a package is missing."""
+    told = f"The environment names a proxy (ALL_PROXY or the like) that cannot be used: {str(error).rstrip('.')}"
+    return ValueError(f"{told}; install the package, or unset the variable.")
+
+
+def failed(url: str, waiting_for: str, patience: httpx.Timeout, error: httpx.HTTPError) -> WhisperGPTError:
+    """Return the error of a request that got no answer, or not all of it."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return unreachable(url, TimeoutError(f"no answer within {patience.connect or 0:g} seconds"))
+    if isinstance(error, httpx.TimeoutException):
+        return timed_out(waiting_for, patience.read or 0)
+    return unreachable(url, error)
+
+
+class Pieces:
+    """Pieces of an answer as they arrive; of samples none is divided.
+
+    Args:
+        of: format of the answer.
+    """
+
+    def __init__(self, of: ResponseFormat) -> None:
+        self._bytes = 2 if of == "pcm" else 1
+        self._rest = b""
+
+    def whole(self, piece: bytes) -> bytes:
+        """Return what is whole of this piece and the rest of those before."""
+        piece = self._rest + piece
+        end = len(piece) - len(piece) % self._bytes
+        self._rest = piece[end:]
+        return piece[:end]
 
 
 def stream_url(url: str) -> str:

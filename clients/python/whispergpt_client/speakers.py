@@ -38,6 +38,7 @@ class Speakers:
         except OSError:
             told = "To play, install PortAudio (Debian: apt install libportaudio2)."
             raise SpeakersError(told) from None
+        self._failure: type[Exception] = sounddevice.PortAudioError
         try:
             self._device: Any = sounddevice.RawOutputStream(
                 samplerate=sample_rate, channels=1, dtype="int16", latency=LATENCY_SECONDS
@@ -57,5 +58,8 @@ class Speakers:
         self._device.close()
 
     def write(self, pcm: bytes) -> None:
-        """Play these samples after those written before."""
-        self._device.write(pcm)
+        """Play these samples after those written before. Raises SpeakersError if the device fails or is gone."""
+        try:
+            self._device.write(pcm)
+        except self._failure as error:
+            raise SpeakersError(f"The loudspeaker cannot be used any more ({error}).") from None

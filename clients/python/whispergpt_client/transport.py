@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
+import time
+from contextlib import suppress
 
 from websockets.asyncio import client as asyncio_client
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 from websockets.sync import client as sync_client
 
 AsyncConnection = asyncio_client.ClientConnection
@@ -18,6 +22,8 @@ Connection = sync_client.ClientConnection
 _PING_INTERVAL = None
 _CLOSE_SECONDS = 5.0
 """Seconds that the closing handshake may take; after them the connection is cut."""
+_AGAIN_SECONDS = 0.01
+"""Pause before another try to read, where somebody else reads."""
 
 
 async def async_connect(url: str, headers: dict[str, str], within: float) -> AsyncConnection:
@@ -38,7 +44,8 @@ async def async_receive(connection: AsyncConnection, within: float) -> str | byt
 
 
 async def async_close(connection: AsyncConnection) -> None:
-    """Close a WebSocket, within seconds even if the server no longer reads."""
+    """Close a WebSocket, within seconds even if the server no longer reads. What was not received is dropped."""
+    reading = asyncio.create_task(_async_read_on(connection))
     # The library's close first waits, without a bound, until what was sent before has left.
     try:
         async with asyncio.timeout(_CLOSE_SECONDS):
@@ -49,6 +56,18 @@ async def async_close(connection: AsyncConnection) -> None:
     except asyncio.CancelledError:
         connection.transport.abort()
         raise
+    finally:
+        reading.cancel()
+
+
+async def _async_read_on(connection: AsyncConnection) -> None:
+    """Read to the end: behind messages that nobody takes, the library does not see the server's part of the close."""
+    with suppress(ConnectionClosed):
+        while True:
+            try:
+                await connection.recv()
+            except ConcurrencyError:
+                await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def connect(url: str, headers: dict[str, str], within: float) -> Connection:
@@ -83,5 +102,17 @@ def receive(connection: Connection, within: float) -> str | bytes:
 
 
 def close(connection: Connection) -> None:
-    """Close a WebSocket, within seconds even if the server no longer reads, unless another thread is sending."""
+    """Close a WebSocket, within seconds even if the server no longer reads, unless another thread is sending. What was
+    not received is dropped."""
+    threading.Thread(target=_read_on, args=(connection,), daemon=True).start()
     connection.close()
+
+
+def _read_on(connection: Connection) -> None:
+    """Read to the end: behind messages that nobody takes, the library does not see the server's part of the close."""
+    with suppress(ConnectionClosed):
+        while True:
+            try:
+                connection.recv()
+            except ConcurrencyError:
+                time.sleep(_AGAIN_SECONDS)
