@@ -44,8 +44,15 @@ export class Connection {
     return this.ended !== null;
   }
 
-  /** The next message. Rejects with the server's error, or with what ended the connection. */
-  async next(): Promise<Message> {
+  /**
+   * The next message. Rejects with the server's error, with what ended the connection, or with `timeout`.
+   *
+   * A network that vanishes, as a laptop's between two places, ends no connection.
+   *
+   * @param within seconds in which it must come
+   */
+  async next(within: number): Promise<Message> {
+    const until = performance.now() + 1000 * within;
     for (;;) {
       const message = this.waiting.shift();
       if (message !== undefined) {
@@ -54,15 +61,22 @@ export class Connection {
         return message;
       }
       if (this.ended) throw this.ended;
-      await new Promise<void>((resolve) => (this.wake = resolve));
+      const left = until - performance.now();
+      if (left <= 0) throw new WhisperGPTError(`Nothing came from the server for ${within} seconds.`, "timeout");
+      let timer;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+        timer = setTimeout(resolve, left);
+      });
+      clearTimeout(timer);
       this.wake = null;
     }
   }
 
   /** The next message, which must be this event; audio and other events before it are passed by. */
-  async expect<T extends ServerEvent["type"]>(type: T): Promise<Extract<ServerEvent, { type: T }>> {
+  async expect<T extends ServerEvent["type"]>(type: T, within: number): Promise<Extract<ServerEvent, { type: T }>> {
     for (;;) {
-      const message = await this.next();
+      const message = await this.next(within);
       if (!(message instanceof ArrayBuffer) && message.type === type)
         return message as Extract<ServerEvent, { type: T }>;
     }

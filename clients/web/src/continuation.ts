@@ -6,7 +6,7 @@
 
 import { Connection, type Wire } from "./connection.js";
 import { WhisperGPTError } from "./errors.js";
-import { FRAME_SAMPLES, SAMPLE_RATE, type Done, type Sampling, type SessionFields } from "./events.js";
+import { FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE, type Done, type Sampling, type SessionFields } from "./events.js";
 import { toFloats, toPcm } from "./samples.js";
 import type { Server } from "./server.js";
 
@@ -39,6 +39,12 @@ const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 2;
 /** So long a server may take to say that it has cancelled. */
 const GOODBYE_SECONDS = 2;
+/** So long it may take to begin a session. */
+const CONNECT_SECONDS = 10;
+/** So long it may take for what it does in turns: to take a prompt in, and to find a slot. */
+const ANSWER_SECONDS = 120;
+/** So long nothing may come of a response in real time. An engine that hangs is told of before. */
+const SILENT_SECONDS = 20;
 
 function isLive(prompt: Prompt): prompt is AsyncIterable<Float32Array> {
   return Symbol.asyncIterator in prompt;
@@ -55,6 +61,8 @@ export class Continuation {
   private underruns = { said: 0, before: 0 };
   private sampling: Sampling = {};
   private forked: number | null = null;
+  /** What the server said of the response last. */
+  private made = { id: "", seed: 0 };
   private readonly leaving = new AbortController();
 
   constructor(
@@ -73,7 +81,7 @@ export class Continuation {
         connection.say("response.create", { response: { seconds } });
       });
     } catch (error) {
-      return await this.resume(error as WhisperGPTError, session);
+      return await this.resume(error as WhisperGPTError, wanted);
     } finally {
       this.connection?.close();
     }
@@ -113,14 +121,14 @@ export class Continuation {
     const address = await this.server.streamAddress(this.leaving.signal);
     if (this.cancelled) throw new WhisperGPTError("It was cancelled.", "cancelled");
     this.connection = new Connection(this.dial(address));
-    await this.connection.expect("session.created");
+    await this.connection.expect("session.created", CONNECT_SECONDS);
     await begin(this.connection);
     return await this.listen(this.connection);
   }
 
   private async configure(connection: Connection, session: SessionFields): Promise<void> {
     connection.say("session.update", { session });
-    await connection.expect("session.updated");
+    await connection.expect("session.updated", ANSWER_SECONDS);
   }
 
   private async send(connection: Connection, prompt: Prompt): Promise<void> {
@@ -132,14 +140,14 @@ export class Continuation {
       }
     connection.say("input_audio_buffer.commit");
     this.told.sent?.();
-    this.told.prompt?.((await connection.expect("input_audio_buffer.committed")).seconds);
+    this.told.prompt?.((await connection.expect("input_audio_buffer.committed", ANSWER_SECONDS)).seconds);
   }
 
   private async listen(connection: Connection): Promise<Done> {
     for (;;) {
       let message;
       try {
-        message = await connection.next();
+        message = await connection.next(this.playing ? SILENT_SECONDS : ANSWER_SECONDS);
       } catch (error) {
         if (!(error instanceof WhisperGPTError) || !this.playing || !WISHES.has(error.code)) throw error;
         this.told.refused?.(error);
@@ -148,13 +156,23 @@ export class Continuation {
       if (message instanceof ArrayBuffer) {
         this.frames += message.byteLength / (2 * FRAME_SAMPLES);
         this.told.audio(toFloats(message));
-      } else if (message.type === "response.created") this.begun(connection, message.response);
+      } else if (message.type === "response.created") {
+        const { id, seed } = message.response;
+        this.made = { id, seed };
+        this.begun(connection, message.response);
+      }
       else if (message.type === "response.checkpoint") this.token = message;
-      else if (message.type === "response.forked") this.told.forked?.(message.seed, message.frame);
+      else if (message.type === "response.forked") {
+        this.made = { ...this.made, seed: message.seed };
+        this.told.forked?.(message.seed, message.frame);
+      }
       else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
       else if (message.type === "response.done") {
         // The server's reason follows, and rejects.
-        if (message.response.status === "failed") await Promise.race([connection.next(), pause(GOODBYE_SECONDS)]);
+        if (message.response.status === "failed")
+          await connection.next(GOODBYE_SECONDS).catch((error: WhisperGPTError) => {
+            if (error.code !== "timeout") throw error;
+          });
         this.playing = false;
         return { ...message.response, frames: this.frames }; // the server counts those of this connection
       }
@@ -171,22 +189,24 @@ export class Continuation {
     if (this.cancelled) connection.say("response.cancel");
   }
 
-  private async resume(lost: WhisperGPTError, session: SessionFields): Promise<Done> {
+  private async resume(lost: WhisperGPTError, { seconds, pace }: Wanted): Promise<Done> {
     let until = performance.now() / 1000 + TRY_SECONDS;
     let wait = FIRST_PAUSE;
     for (let error = lost; ; ) {
       // A server that loads its models is there, however long that takes.
       if (error.code === "starting") until = Math.max(until, performance.now() / 1000 + 2 * LONGEST_PAUSE);
       if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until) throw error;
+      if (seconds !== null && this.frames >= framesIn(seconds)) // all came but the word that it is done
+        return { ...this.made, status: "completed", frames: this.frames, time_to_first_audio_ms: null, realtime_factor: null };
       const before = this.frames;
       this.playing = false;
+      this.connection?.close();
       this.told.reconnecting?.(error, until - performance.now() / 1000);
       await pause(wait);
       wait = Math.min(LONGEST_PAUSE, 2 * wait);
       try {
         return await this.attempt(async (connection) => {
-          const pace = session.pace ? { pace: session.pace } : {};
-          await this.configure(connection, pace);
+          await this.configure(connection, pace ? { pace } : {});
           const { resume_token } = this.token!;
           connection.say("response.create", { response: { resume_token, from_frame: this.frames } });
         });
@@ -196,6 +216,11 @@ export class Continuation {
       }
     }
   }
+}
+
+/** Frames of a response, as the server rounds: to a millionth of a frame first, which removes binary rounding errors. */
+function framesIn(seconds: number): number {
+  return Math.max(1, Math.ceil(Number((seconds * FRAME_RATE).toFixed(6))));
 }
 
 function pause(seconds: number): Promise<void> {

@@ -4,13 +4,13 @@ import type { ErrorBody } from "./events.js";
 
 /** Codes that say nothing against another try, here or on the server that takes this one's place. */
 const MAY_PASS = new Set([
-  "closed", "unreachable", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_connections",
+  "closed", "unreachable", "timeout", "engine_lost", "cut_off", "draining", "starting", "no_capacity", "key_streams", "key_connections",
   "key_audio", "too_many_connections",
 ]);
 
 export class WhisperGPTError extends Error {
   /**
-   * @param code the server's, or `unreachable`, `closed`
+   * @param code the server's, or `unreachable`, `closed`, `timeout`
    * @param retryAfter seconds after which another try may help
    */
   constructor(

@@ -2,6 +2,9 @@
 
 import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
 
+/** So long an answer may take to begin. */
+const ANSWER_MS = 20_000;
+
 export interface Model {
   id: string;
   parameters: number;
@@ -45,11 +48,19 @@ export class Server {
 
   private async ask(method: string, path: string, signal: AbortSignal | null = null): Promise<Response> {
     const headers: Record<string, string> = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+    const leaving = new AbortController();
+    const leave = () => leaving.abort();
+    signal?.addEventListener("abort", leave);
+    if (signal?.aborted) leave();
+    const late = setTimeout(leave, ANSWER_MS);
     let answer: Response;
     try {
-      answer = await fetch(this.origin + path, { method, headers, signal });
+      answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
     } catch {
       throw unreachable(this.origin);
+    } finally {
+      clearTimeout(late);
+      signal?.removeEventListener("abort", leave);
     }
     if (!answer.ok) throw await errorOf(answer);
     return answer;

@@ -1,5 +1,7 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
 import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
+/** So long an answer may take to begin. */
+const ANSWER_MS = 20_000;
 /** Where on a server that recording is. */
 export function promptPath(name) {
     return `/static/prompts/${name}.flac`;
@@ -32,12 +34,22 @@ export class Server {
     }
     async ask(method, path, signal = null) {
         const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+        const leaving = new AbortController();
+        const leave = () => leaving.abort();
+        signal?.addEventListener("abort", leave);
+        if (signal?.aborted)
+            leave();
+        const late = setTimeout(leave, ANSWER_MS);
         let answer;
         try {
-            answer = await fetch(this.origin + path, { method, headers, signal });
+            answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
         }
         catch {
             throw unreachable(this.origin);
+        }
+        finally {
+            clearTimeout(late);
+            signal?.removeEventListener("abort", leave);
         }
         if (!answer.ok)
             throw await errorOf(answer);

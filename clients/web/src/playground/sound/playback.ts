@@ -98,6 +98,7 @@ export class Playback {
     [this.track, this.origin, this.until] = [track, from, until];
     [this.given, this.heard, this.dropouts] = [0, 0, 0];
     [this.playing, this.moving, this.finished] = [true, false, false];
+    this.resting.then(() => (this.playing ? this.player!.context.resume() : undefined)).catch(() => {});
     this.feed();
   }
 

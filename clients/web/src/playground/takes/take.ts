@@ -91,6 +91,11 @@ export class Take {
     if (this.made <= MOST_KEPT_SECONDS * SAMPLE_RATE) this.track.push(samples);
   }
 
+  /** Whether no more of it is kept. */
+  get full(): boolean {
+    return this.made >= MOST_KEPT_SECONDS * SAMPLE_RATE;
+  }
+
   /** Seconds that were made, whether they are kept or not. */
   get seconds(): number {
     return this.made / SAMPLE_RATE;

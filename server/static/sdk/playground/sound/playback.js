@@ -81,6 +81,7 @@ export class Playback {
         [this.track, this.origin, this.until] = [track, from, until];
         [this.given, this.heard, this.dropouts] = [0, 0, 0];
         [this.playing, this.moving, this.finished] = [true, false, false];
+        this.resting.then(() => (this.playing ? this.player.context.resume() : undefined)).catch(() => { });
         this.feed();
     }
     /** Give the audio thread what it will need soon; to be called when the track grew or is complete. */

@@ -31,6 +31,10 @@ export class Making {
                 const first = take.seconds === 0;
                 take.push(samples);
                 told.grew(first ? performance.now() - sent : null);
+                if (take.full && (take.wanted.seconds ?? Infinity) > take.seconds) {
+                    told.refused(new WhisperGPTError("A take has ten minutes at most: it ends here, and can be forked.", "full"));
+                    this.cancel();
+                }
             }),
             refused: ours((error) => told.refused(error)),
             reconnecting: ours((error, left) => told.reconnecting(error, left)),
@@ -46,6 +50,8 @@ export class Making {
                 this.take.state = "whole";
         }
         catch (error) {
+            if (this.take.full)
+                return; // which ended it
             throw this.take.seed !== null && error instanceof WhisperGPTError ? new LostTake(error, this.take) : error;
         }
         finally {
