@@ -52,6 +52,7 @@ class DrainingServer(uvicorn.Server):
         self.listening = asyncio.Event()
         self._drain: asyncio.Task[None] | None = None
         self._end: asyncio.Task[None] | None = None
+        self._signals = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,18 +67,24 @@ class DrainingServer(uvicorn.Server):
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._obey, sig)
 
+    def hang_up(self) -> None:
+        """Drain because the terminal is gone. A shell and the system both say so."""
+        if self._drain is None and self._end is None:
+            self._obey(signal.SIGHUP)
+
     def _obey(self, sig: int) -> None:
-        if self._drain is not None or self._end is not None:
+        self._signals += 1
+        if self._signals > 1:
             log.warning("second signal, ending at once", signal=signal.Signals(sig).name)
         self.obey(signal.Signals(sig).name)
 
     def _drain_for_signal(self, sent: str) -> None:
         """Drain; at a second signal end, and at a third one do not wait for clients to be told."""
-        if self._end is not None:
+        if self._signals > 2:
             self.should_exit = True
-        elif self._drain is not None:
+        elif self._signals == 2:
             self.end()
-        else:
+        elif self._end is None:
             say_draining(self._services.settings.drain_seconds, self._services.engines.streams)
             self.drain(sent)
 
@@ -183,7 +190,7 @@ async def run(settings: Settings, listener: socket.socket, engines: Sequence[Eng
     announce = asyncio.create_task(_announce(services, server, listener, settings.host))
     serving = asyncio.create_task(server.serve([listener]))
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.handle_exit, signal.SIGHUP, None)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.hang_up)
     try:
         await asyncio.wait([failed, serving], return_when=asyncio.FIRST_COMPLETED)
         if failed.done():

@@ -42,7 +42,9 @@ class RecipeOptions:
     decoder_kept: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Write a decoder that has so much, 0.25 say, of its weights from before them."
+            min=0.0,
+            max=1.0,
+            help="Share of the decoder's weights from before them that is mixed into those written: 0.25, say.",
         ),
     ] = None
 

@@ -98,8 +98,12 @@ class FrontEnds:
         self._end_all_by(m.Drain())
 
     def end(self) -> None:
-        """Have all of them cut their streams off, and end once the clients were told why."""
-        self._end_all_by(m.End())
+        """Have all of them cut their streams off, and end once the clients were told why; called again, kill them."""
+        if isinstance(self._last_told, m.End):
+            for one in self._running.values():
+                one.kill()
+        else:
+            self._end_all_by(m.End())
 
     def _end_all_by(self, told: m.Drain | m.End) -> None:
         """Tell all, and those that are just being started later."""
@@ -138,6 +142,8 @@ class FrontEnds:
         except OSError as error:
             log.error("no front end can be started in its place", worker=old.worker, error=str(error))
             old.leaving = False
+            if old.ended.is_set():  # meanwhile, and nobody took its place
+                await self._refill()
             return
         await self.all_serve()
         if self._last_told is not None:  # meanwhile, so that there is none to go on at

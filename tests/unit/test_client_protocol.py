@@ -140,12 +140,14 @@ def test_a_response_goes_on_from_what_was_heard() -> None:
 def test_all_was_heard() -> None:
     protocol = lost_after(150)
     assert protocol.whole
-    protocol.finish()
-    assert protocol.phase is Phase.DONE
+    assert protocol.finish() and protocol.phase is Phase.DONE
     assert protocol.response is not None and protocol.response["status"] == "completed"
     assert protocol.response["frames"] == 150 and protocol.response["seed"] == 4
     assert protocol.response.keys() == DONE, "what programs read of any response"
-    assert not lost_after(149).whole
+    protocol = lost_after(149)
+    assert not protocol.whole and not protocol.finish()
+    protocol.cancel()
+    assert protocol.finish() and protocol.response is not None and protocol.response["status"] == "cancelled"
 
 
 def test_what_is_wished_for_while_the_response_waits_is_asked_once_it_plays() -> None:

@@ -173,3 +173,23 @@ def test_the_asynchronous_close_does_not_wait_there_either(ahead: str) -> None:
         assert connection.close_code == 1000
 
     asyncio.run(check())
+
+
+def test_who_reads_slowly_while_another_closes_is_told_of_the_end(ahead: str) -> None:
+    connection = connect(ahead, {}, WITHIN)
+    told: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            while True:
+                receive(connection, WITHIN)
+                time.sleep(0.001)
+        except ConnectionClosed as closed:
+            told.append(closed)
+
+    player = threading.Thread(target=play)
+    player.start()
+    time.sleep(0.02)
+    close(connection)
+    player.join(WITHIN)
+    assert len(told) == 1

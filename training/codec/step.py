@@ -113,8 +113,8 @@ class CodecStep:
                 part.zero_grad(set_to_none=True)
 
     def kept(self, step: int) -> Codec:
-        """Return the codec to be written after a step: in the last stage with the decoder's average over its steps, and
-        over the weights before it, where the recipe asks for them."""
+        """Return the codec to be written after a step: in the last stage with the decoder averaged over the stage's
+        steps, then mixed with its weights from before the stage, where the recipe asks for that."""
         if not self.recipe.is_adversarial(step):
             return self.codec
         codec = copy.deepcopy(self.codec)

@@ -139,8 +139,7 @@ class AsyncStream(StreamState[AsyncPrompt]):
         """Connect again and resume the response. Raises the loss if the response cannot be resumed."""
         if self._closed:
             raise lost
-        if self._protocol.whole or self._protocol.steering.cancelled:
-            self._protocol.finish("completed" if self._protocol.whole else "cancelled")
+        if self._protocol.finish():
             return
         pause = self._tries.begin(lost, self._protocol.checkpoint, self._protocol.frames)
         while True:
@@ -148,6 +147,8 @@ class AsyncStream(StreamState[AsyncPrompt]):
             await asyncio.sleep(pause)
             if self._closed:
                 raise lost
+            if self._protocol.finish():
+                return
             self._protocol = StreamProtocol(self._request, self._protocol)
             try:
                 await self._connect()

@@ -165,17 +165,23 @@ class StreamProtocol:
         # The server rounds in this way too: to a millionth of a frame first, which removes binary rounding errors.
         return self.frames >= max(1, math.ceil(round(seconds * self._frame_rate, 6)))
 
-    def finish(self, status: Literal["completed", "cancelled"] = "completed") -> None:
-        """End a response of which no more is wanted, although the connection was lost before ``response.done``."""
+    def finish(self) -> bool:
+        """End a response whose connection is lost and of which no more is wanted: all came, or it was cancelled.
+
+        Returns whether that is so.
+        """
+        if not self.whole and not self.steering.cancelled:
+            return False
         self.phase = Phase.DONE
         self.response = {
             "id": self._created.get("id"),
-            "status": status,
+            "status": "completed" if self.whole else "cancelled",
             "frames": self.frames,
             "seed": self.steering.seed if self.steering.forked else self._created.get("seed"),
             "time_to_first_audio_ms": None,
             "realtime_factor": None,
         }
+        return True
 
     def receive(self, message: str | bytes) -> bytes:
         """Take one message and return its audio, empty where it is control.

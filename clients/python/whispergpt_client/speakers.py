@@ -19,6 +19,14 @@ class SpeakersError(RuntimeError):
         return f"{str(self).rstrip('.')}; {instead}"
 
 
+class LostSpeakersError(SpeakersError):
+    """Error of a loudspeaker that failed while it played."""
+
+    def advising(self, file: bool) -> str:
+        """Return the message, and what became of the file."""
+        return f"{str(self).rstrip('.')}; the file ends there." if file else str(self)
+
+
 class Speakers:
     """Player of mono s16le samples; ``write`` returns once the device has room for them.
 
@@ -58,8 +66,8 @@ class Speakers:
         self._device.close()
 
     def write(self, pcm: bytes) -> None:
-        """Play these samples after those written before. Raises SpeakersError if the device fails or is gone."""
+        """Play these samples after those written before. Raises LostSpeakersError if the device fails or is gone."""
         try:
             self._device.write(pcm)
         except self._failure as error:
-            raise SpeakersError(f"The loudspeaker cannot be used any more ({error}).") from None
+            raise LostSpeakersError(f"The loudspeaker cannot be used any more ({error}).") from None

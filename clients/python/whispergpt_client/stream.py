@@ -143,8 +143,7 @@ class Stream(StreamState[Prompt]):
         """Connect again and resume the response. Raises the loss if the response cannot be resumed."""
         if self._closed:
             raise lost
-        if self._protocol.whole or self._protocol.steering.cancelled:
-            self._protocol.finish("completed" if self._protocol.whole else "cancelled")
+        if self._protocol.finish():
             return
         pause = self._tries.begin(lost, self._protocol.checkpoint, self._protocol.frames)
         while True:
@@ -152,6 +151,8 @@ class Stream(StreamState[Prompt]):
             time.sleep(pause)
             if self._closed:
                 raise lost
+            if self._protocol.finish():
+                return
             self._protocol = StreamProtocol(self._request, self._protocol)
             try:
                 self._connect()

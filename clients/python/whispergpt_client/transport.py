@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 
 from websockets.asyncio import client as asyncio_client
-from websockets.exceptions import ConcurrencyError, ConnectionClosed
+from websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedError
 from websockets.sync import client as sync_client
 
 AsyncConnection = asyncio_client.ClientConnection
@@ -40,7 +40,10 @@ async def async_send(connection: AsyncConnection, message: str | bytes, within: 
 
 async def async_receive(connection: AsyncConnection, within: float) -> str | bytes:
     """Return the next message. Raises TimeoutError if none comes within so many seconds, or ConnectionClosed."""
-    return await asyncio.wait_for(connection.recv(), within)
+    try:
+        return await asyncio.wait_for(connection.recv(), within)
+    except ConcurrencyError:  # `async_close` reads
+        raise ConnectionClosedError(None, None) from None
 
 
 async def async_close(connection: AsyncConnection) -> None:
@@ -98,7 +101,10 @@ def send(connection: Connection, message: str | bytes, within: float) -> None:
 
 def receive(connection: Connection, within: float) -> str | bytes:
     """Return the next message. Raises TimeoutError if none comes within so many seconds, or ConnectionClosed."""
-    return connection.recv(within)
+    try:
+        return connection.recv(within)
+    except ConcurrencyError:  # `close` reads
+        raise ConnectionClosedError(None, None) from None
 
 
 def close(connection: Connection) -> None:

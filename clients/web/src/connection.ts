@@ -87,10 +87,18 @@ export class Connection {
     if (!this.ended) this.wire.send(JSON.stringify({ type, ...fields }));
   }
 
-  /** Send audio, in parts, no faster than it leaves. */
-  async upload(audio: Uint8Array): Promise<void> {
+  /**
+   * Send audio, in parts, no faster than it leaves. Rejects with `timeout` where none leaves.
+   *
+   * @param within seconds in which each part must have room
+   */
+  async upload(audio: Uint8Array, within: number): Promise<void> {
     for (let at = 0; at < audio.length && !this.ended; at += UPLOAD_BYTES) {
-      while (this.wire.bufferedAmount > MOST_BUFFERED && !this.ended) await new Promise((go) => setTimeout(go, 10));
+      const until = performance.now() + 1000 * within;
+      while (this.wire.bufferedAmount > MOST_BUFFERED && !this.ended) {
+        if (performance.now() > until) throw new WhisperGPTError(`The server took nothing for ${within} seconds.`, "timeout");
+        await new Promise((go) => setTimeout(go, 10));
+      }
       this.wire.send(audio.slice(at, at + UPLOAD_BYTES));
     }
   }

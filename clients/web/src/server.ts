@@ -2,7 +2,7 @@
 
 import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
 
-/** So long an answer may take to begin. */
+/** So long an answer may take. */
 const ANSWER_MS = 20_000;
 
 export interface Model {
@@ -32,37 +32,43 @@ export class Server {
 
   /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
   async models(): Promise<Model[]> {
-    return ((await (await this.ask("GET", "/v1/models")).json()) as { data: Model[] }).data;
+    return (await this.ask("GET", "/v1/models", (answer) => answer.json() as Promise<{ data: Model[] }>)).data;
   }
 
   /** The address of a WebSocket, good for one connection, soon. */
   async streamAddress(signal: AbortSignal | null = null): Promise<string> {
-    const { token } = (await (await this.ask("POST", "/v1/tokens", signal)).json()) as { token: string };
+    const read = (answer: Response) => answer.json() as Promise<{ token: string }>;
+    const { token } = await this.ask("POST", "/v1/tokens", read, signal);
     return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
   }
 
   /** A recording that the server brings, to try it with: `speech` or `piano`. */
   async bundledPrompt(name: string): Promise<Blob> {
-    return await (await this.ask("GET", promptPath(name))).blob();
+    return await this.ask("GET", promptPath(name), (answer) => answer.blob());
   }
 
-  private async ask(method: string, path: string, signal: AbortSignal | null = null): Promise<Response> {
+  /** What `read` makes of an answer, within a bounded time. */
+  private async ask<T>(
+    method: string,
+    path: string,
+    read: (answer: Response) => Promise<T>,
+    signal: AbortSignal | null = null,
+  ): Promise<T> {
     const headers: Record<string, string> = this.key ? { Authorization: `Bearer ${this.key}` } : {};
     const leaving = new AbortController();
     const leave = () => leaving.abort();
     signal?.addEventListener("abort", leave);
     if (signal?.aborted) leave();
     const late = setTimeout(leave, ANSWER_MS);
-    let answer: Response;
     try {
-      answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
-    } catch {
-      throw unreachable(this.origin);
+      const answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
+      if (!answer.ok) throw await errorOf(answer);
+      return await read(answer);
+    } catch (error) {
+      throw error instanceof WhisperGPTError ? error : unreachable(this.origin);
     } finally {
       clearTimeout(late);
       signal?.removeEventListener("abort", leave);
     }
-    if (!answer.ok) throw await errorOf(answer);
-    return answer;
   }
 }

@@ -87,10 +87,13 @@ test("a take ends where no more of it is kept", async () => {
     await turns();
     Given.last.begin();
     await turns();
-    for (let minute = 0; minute < 10; minute++) Given.last.audio(60 * 75);
+    for (let minute = 0; minute < 9; minute++) Given.last.audio(60 * 75);
+    Given.last.audio(60 * 75 - 2);
+    Given.last.audio(6); // of which two are kept
     await turns();
     assert.match(said.join(), /^A take has ten minutes at most: it ends here, and can be forked\.$/);
     assert.equal(take.track.seconds, 600);
+    assert.equal(take.seconds, 600);
     assert.ok(take.track.complete && Given.last.sent.includes("response.cancel"));
     Given.last.event("response.done", { response: { id: "r", status: "cancelled", seed: 4, frames: 1 } });
     await run;

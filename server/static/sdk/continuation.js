@@ -16,8 +16,8 @@ const GOODBYE_SECONDS = 2;
 const CONNECT_SECONDS = 10;
 /** So long it may take for what it does in turns: to take a prompt in, and to find a slot. */
 const ANSWER_SECONDS = 120;
-/** So long nothing may come of a response in real time. An engine that hangs is told of before. */
-const SILENT_SECONDS = 20;
+/** So long nothing may come of a response that plays: longer than a server waits for its engine (60 s), of whose end it tells. */
+const SILENT_SECONDS = 75;
 function isLive(prompt) {
     return Symbol.asyncIterator in prompt;
 }
@@ -106,10 +106,10 @@ export class Continuation {
     }
     async send(connection, prompt) {
         if (!isLive(prompt))
-            await connection.upload(new Uint8Array(await new Blob([prompt]).arrayBuffer()));
+            await connection.upload(new Uint8Array(await new Blob([prompt]).arrayBuffer()), ANSWER_SECONDS);
         else
             for await (const samples of prompt) {
-                await connection.upload(toPcm(samples));
+                await connection.upload(toPcm(samples), ANSWER_SECONDS);
                 if (connection.over)
                     break; // a full server says so at once: nobody has to speak to the end first
             }
@@ -177,10 +177,12 @@ export class Continuation {
             // A server that loads its models is there, however long that takes.
             if (error.code === "starting")
                 until = Math.max(until, performance.now() / 1000 + 2 * LONGEST_PAUSE);
-            if (this.cancelled || !this.token || !error.mayPass || performance.now() / 1000 > until)
+            if (this.cancelled)
                 throw error;
             if (seconds !== null && this.frames >= framesIn(seconds)) // all came but the word that it is done
                 return { ...this.made, status: "completed", frames: this.frames, time_to_first_audio_ms: null, realtime_factor: null };
+            if (!this.token || !error.mayPass || performance.now() / 1000 > until)
+                throw error;
             const before = this.frames;
             this.playing = false;
             this.connection?.close();

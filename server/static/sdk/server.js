@@ -1,6 +1,6 @@
 /** A server: its models, and the addresses and tokens by which a page reaches it. */
 import { WhisperGPTError, errorOf, unreachable } from "./errors.js";
-/** So long an answer may take to begin. */
+/** So long an answer may take. */
 const ANSWER_MS = 20_000;
 /** Where on a server that recording is. */
 export function promptPath(name) {
@@ -21,18 +21,20 @@ export class Server {
     }
     /** What it can play. Rejects with `no_key` or `wrong_key` where it wants another key. */
     async models() {
-        return (await (await this.ask("GET", "/v1/models")).json()).data;
+        return (await this.ask("GET", "/v1/models", (answer) => answer.json())).data;
     }
     /** The address of a WebSocket, good for one connection, soon. */
     async streamAddress(signal = null) {
-        const { token } = (await (await this.ask("POST", "/v1/tokens", signal)).json());
+        const read = (answer) => answer.json();
+        const { token } = await this.ask("POST", "/v1/tokens", read, signal);
         return `${this.origin.replace(/^http/, "ws")}/stream?token=${encodeURIComponent(token)}`;
     }
     /** A recording that the server brings, to try it with: `speech` or `piano`. */
     async bundledPrompt(name) {
-        return await (await this.ask("GET", promptPath(name))).blob();
+        return await this.ask("GET", promptPath(name), (answer) => answer.blob());
     }
-    async ask(method, path, signal = null) {
+    /** What `read` makes of an answer, within a bounded time. */
+    async ask(method, path, read, signal = null) {
         const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
         const leaving = new AbortController();
         const leave = () => leaving.abort();
@@ -40,19 +42,18 @@ export class Server {
         if (signal?.aborted)
             leave();
         const late = setTimeout(leave, ANSWER_MS);
-        let answer;
         try {
-            answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
+            const answer = await fetch(this.origin + path, { method, headers, signal: leaving.signal });
+            if (!answer.ok)
+                throw await errorOf(answer);
+            return await read(answer);
         }
-        catch {
-            throw unreachable(this.origin);
+        catch (error) {
+            throw error instanceof WhisperGPTError ? error : unreachable(this.origin);
         }
         finally {
             clearTimeout(late);
             signal?.removeEventListener("abort", leave);
         }
-        if (!answer.ok)
-            throw await errorOf(answer);
-        return answer;
     }
 }

@@ -107,7 +107,7 @@ export class Maker {
       if (take.prompt?.of && error instanceof WhisperGPTError && REFUSALS.has(error.code)) take.prompt.of.refused = true;
       throw error;
     }
-    if (mine() && lead !== null && state.shown === take && !stage.playback.heldBack) {
+    if (mine() && !take.full && lead !== null && state.shown === take && !stage.playback.heldBack) {
       const left = (take.track.samples - stage.position) / SAMPLE_RATE;
       page.say(`Made; ${left.toFixed(1)} s still to hear.`, "echo");
     }

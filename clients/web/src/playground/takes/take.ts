@@ -87,8 +87,9 @@ export class Take {
   }
 
   push(samples: Float32Array): void {
-    this.made += samples.length;
-    if (this.made <= MOST_KEPT_SECONDS * SAMPLE_RATE) this.track.push(samples);
+    const kept = samples.subarray(0, MOST_KEPT_SECONDS * SAMPLE_RATE - this.made);
+    this.made += kept.length;
+    if (kept.length) this.track.push(kept);
   }
 
   /** Whether no more of it is kept. */
@@ -96,7 +97,7 @@ export class Take {
     return this.made >= MOST_KEPT_SECONDS * SAMPLE_RATE;
   }
 
-  /** Seconds that were made, whether they are kept or not. */
+  /** Seconds that were made. */
   get seconds(): number {
     return this.made / SAMPLE_RATE;
   }
