@@ -69,7 +69,7 @@ class DrainingServer(uvicorn.Server):
 
     def hang_up(self) -> None:
         """Drain because the terminal is gone. A shell and the system both say so."""
-        if self._drain is None and self._end is None:
+        if not self._services.engines.draining:
             self._obey(signal.SIGHUP)
 
     def _obey(self, sig: int) -> None:
@@ -84,15 +84,15 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
         elif self._signals == 2:
             self.end()
-        elif self._end is None:
+        elif not self._services.engines.draining:
             say_draining(self._services.settings.drain_seconds, self._services.engines.streams)
             self.drain(sent)
 
     def drain(self, because: str) -> None:
         """Take no new work, and end with the last stream or after ``drain_seconds``."""
-        if self._drain is not None or self._end is not None:
-            return
         engines, seconds = self._services.engines, self._services.settings.drain_seconds
+        if engines.draining:
+            return
         log.info("draining", signal=because, seconds=seconds, streams=engines.streams, second_signal="ends at once")
         engines.drain()
         self._drain = asyncio.create_task(self._drain_and_exit())

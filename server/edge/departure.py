@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from whispergpt.server.overtaken import unless
+
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -24,17 +26,7 @@ async def or_gone(receive: Callable[[], Awaitable[Message]], work: Coroutine[Any
     Raises:
         ClientDisconnect: the client left; the work is cancelled.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.create_task(_gone(receive))
-    try:
-        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.wait([task, watch])
+    return await unless(_gone(receive), ClientDisconnect, work)
 
 
 async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:

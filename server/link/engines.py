@@ -23,6 +23,7 @@ from whispergpt.server.link.supervisor import Supervisor, fingerprints_of
 from whispergpt.server.observe import logs
 from whispergpt.server.observe.loop_lag import watch_loop_lag
 from whispergpt.server.observe.metrics import Metrics
+from whispergpt.server.overtaken import unless
 from whispergpt.server.parameters import find_model
 from whispergpt.server.settings import Settings
 
@@ -86,17 +87,7 @@ class Engines:
         Raises:
             ApiError: 503, streams are cut off; the work is cancelled.
         """
-        task = asyncio.ensure_future(work)
-        watch = asyncio.create_task(self._cut_off.wait())
-        try:
-            await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise _cut_off(_CUT_OFF)
-            return task.result()
-        finally:
-            for each in (task, watch):
-                each.cancel()
-            await asyncio.wait([task, watch])
+        return await unless(self._cut_off.wait(), partial(_cut_off, _CUT_OFF), work)
 
     async def stop(self) -> None:
         """End the engines and forget them."""

@@ -38,7 +38,6 @@ def created(request: StreamRequest) -> StreamProtocol:
     protocol.receive(event("session.updated", session={"model": "speech"}))
     protocol.uploaded()
     protocol.receive(event("input_audio_buffer.committed", seconds=1.0))
-    protocol.take_outgoing()
     return protocol
 
 
@@ -49,12 +48,7 @@ def playing(request: StreamRequest) -> StreamProtocol:
 
 
 def test_a_whole_response() -> None:
-    protocol = StreamProtocol(StreamRequest(seconds=None, pace="fast", sample_rate=16_000, seed=3, temperature=0))
-    protocol.receive(event("session.created", session={"id": "s"}))
-    protocol.receive(event("session.updated", session={"model": "speech"}))
-    protocol.uploaded()
-    protocol.receive(event("input_audio_buffer.committed", seconds=1.0))
-    protocol.receive(event("response.created"))
+    protocol = playing(StreamRequest(seconds=None, pace="fast", sample_rate=16_000, seed=3, temperature=0))
     messages = sent(protocol)
     assert [message["type"] for message in messages] == [
         "session.update",
@@ -152,6 +146,7 @@ def test_all_was_heard() -> None:
 
 def test_what_is_wished_for_while_the_response_waits_is_asked_once_it_plays() -> None:
     protocol = created(StreamRequest(seconds=2.0))
+    protocol.take_outgoing()
     protocol.pause(True)
     protocol.fork(7)
     protocol.change_sampling(0.5, None, None)
@@ -159,6 +154,7 @@ def test_what_is_wished_for_while_the_response_waits_is_asked_once_it_plays() ->
     protocol.receive(event("response.created", response={"seed": 4}))
     assert [message["type"] for message in sent(protocol)] == ["session.update", "response.fork", "response.pause"]
     protocol = created(StreamRequest(seconds=2.0))
+    protocol.take_outgoing()
     protocol.cancel()
     protocol.receive(event("response.created", response={"seed": 4}))
     assert [message["type"] for message in sent(protocol)] == ["response.cancel"], "once"

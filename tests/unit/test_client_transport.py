@@ -6,8 +6,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -30,6 +31,17 @@ WITHIN = 5.0
 """Seconds for each step, all of which take milliseconds."""
 
 
+@contextmanager
+def serving(answer: Callable[[ServerConnection], None], **options: Any) -> Iterator[str]:
+    """The address of a server that deals with each connection in this way."""
+    with serve(answer, "127.0.0.1", 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def refusing() -> Iterator[str]:
     """The address of a server that says why it refuses, and closes."""
@@ -38,12 +50,8 @@ def refusing() -> Iterator[str]:
         connection.send(LAST_WORDS)
         connection.close(1013)
 
-    with serve(refuse, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(refuse) as address:
+        yield address
 
 
 def test_a_send_on_a_closed_connection_says_so_and_leaves_the_reason_to_be_read(refusing: str) -> None:
@@ -84,13 +92,9 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(transport, "_CLOSE_SECONDS", 0.5)
     done = threading.Event()
 
-    with serve(lambda _: cast(None, done.wait()), "127.0.0.1", 0, max_queue=1, close_timeout=0.1) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+    with serving(lambda _: cast(None, done.wait()), max_queue=1, close_timeout=0.1) as address:
+        yield address
         done.set()
-        server.shutdown()
-        thread.join()
 
 
 def test_a_connection_to_a_server_that_reads_nothing_is_closed_all_the_same(deaf: str) -> None:
@@ -145,12 +149,8 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         for _ in connection:
             pass
 
-    with serve(play, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(play) as address:
+        yield address
 
 
 def test_a_close_does_not_wait_behind_what_nobody_has_received(ahead: str) -> None:

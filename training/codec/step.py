@@ -115,7 +115,7 @@ class CodecStep:
     def kept(self, step: int) -> Codec:
         """Return the codec to be written after a step: in the last stage with the decoder averaged over the stage's
         steps, then mixed with its weights from before the stage, where the recipe asks for that."""
-        if not self.recipe.is_adversarial(step):
+        if not self.recipe.is_adversarial(step) or (self._average is None and self._before is None):
             return self.codec
         codec = copy.deepcopy(self.codec)
         if self._average is not None:

@@ -12,13 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from whispergpt_client.continuation import Continuation, parse_server_timing
-from whispergpt_client.errors import (
-    WhisperGPTError,
-    error_from_envelope,
-    seconds_to_wait,
-    timed_out,
-    unreachable,
-)
+from whispergpt_client.errors import WhisperGPTError, error_from_envelope, seconds_to_wait, timed_out, unreachable
 from whispergpt_client.model import Model, model_from_json
 
 ResponseFormat = Literal["wav", "flac", "mp3", "opus", "pcm"]

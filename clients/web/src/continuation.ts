@@ -160,13 +160,11 @@ export class Continuation {
         const { id, seed } = message.response;
         this.made = { id, seed };
         this.begun(connection, message.response);
-      }
-      else if (message.type === "response.checkpoint") this.token = message;
+      } else if (message.type === "response.checkpoint") this.token = message;
       else if (message.type === "response.forked") {
         this.made = { ...this.made, seed: message.seed };
         this.told.forked?.(message.seed, message.frame);
-      }
-      else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
+      } else if (message.type === "response.output_audio.dropped") this.frames += message.frames;
       else if (message.type === "response.done") {
         // The server's reason follows, and rejects.
         if (message.response.status === "failed")

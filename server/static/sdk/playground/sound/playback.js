@@ -46,8 +46,7 @@ export class Playback {
         player.onReport = (report) => this.reported(report);
         player.context.onstatechange = () => this.playing && this.onHeldBack(this.heldBack);
         clearTimeout(this.rest);
-        const woken = this.resting.then(() => player.context.resume()).catch(() => { });
-        await Promise.race([woken, new Promise((go) => setTimeout(go, RESUME_MS))]);
+        await Promise.race([this.wake(player), new Promise((go) => setTimeout(go, RESUME_MS))]);
     }
     /** Whether the browser keeps silent: it waits for a click, another program has the loudspeaker, or there is none. */
     get heldBack() {
@@ -81,7 +80,7 @@ export class Playback {
         [this.track, this.origin, this.until] = [track, from, until];
         [this.given, this.heard, this.dropouts] = [0, 0, 0];
         [this.playing, this.moving, this.finished] = [true, false, false];
-        this.resting.then(() => (this.playing ? this.player.context.resume() : undefined)).catch(() => { });
+        void this.wake(this.player);
         this.feed();
     }
     /** Give the audio thread what it will need soon; to be called when the track grew or is complete. */
@@ -109,6 +108,10 @@ export class Playback {
         this.player?.reset();
         clearTimeout(this.rest);
         this.rest = setTimeout(() => (this.resting = this.player?.context.suspend().catch(() => { }) ?? this.resting), REST_MS);
+    }
+    /** Let the loudspeaker sound again, once it rests where it is about to. */
+    wake(player) {
+        return this.resting.then(() => player.context.resume()).catch(() => { });
     }
     remember() {
         if (this.playing)
