@@ -19,6 +19,8 @@ export interface JitterReport {
   /** Samples played, and how often playback ran dry. */
   played: number;
   underruns: number;
+  /** Samples played when it ran dry last; 0 where it never did. */
+  dryAt: number;
   playing: boolean;
 }
 
@@ -30,6 +32,7 @@ export class JitterBuffer {
   private calm = 0;
   private played = 0;
   private underruns = 0;
+  private dryAt = 0;
   private playing = false;
   private complete = false;
 
@@ -78,14 +81,15 @@ export class JitterBuffer {
   }
 
   report(): JitterReport {
-    const { target, played, underruns, playing } = this;
-    return { buffered: this.samples / this.rate, target, played, underruns, playing };
+    const { target, played, underruns, dryAt, playing } = this;
+    return { buffered: this.samples / this.rate, target, played, underruns, dryAt, playing };
   }
 
   private ranDry(): void {
     this.playing = false;
     if (this.complete) return;
     this.underruns += 1;
+    this.dryAt = this.played;
     this.calm = 0;
     this.target = Math.min(MOST, this.target * GROWTH);
   }

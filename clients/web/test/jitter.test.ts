@@ -25,7 +25,7 @@ test("playing starts once the target is there, and is whole", () => {
   const heard = listen(buffer, 0.2);
   assert.deepEqual([...heard.slice(0, 4_000)], [...ramp(4_000)]);
   assert.ok(heard.slice(4_000).every((sample) => sample === 0));
-  assert.deepEqual(buffer.report(), { buffered: 0, target: 0.1, played: 4_000, underruns: 0, playing: false });
+  assert.deepEqual(buffer.report(), { buffered: 0, target: 0.1, played: 4_000, underruns: 0, dryAt: 0, playing: false });
 });
 
 test("what is shorter than the target is played at its end", () => {
@@ -41,7 +41,7 @@ test("running dry is counted once, and more is kept in hand after it", () => {
   buffer.push(ramp(2_400));
   listen(buffer, 0.5);
   const dry = buffer.report();
-  assert.deepEqual([dry.underruns, dry.played, dry.playing], [1, 2_400, false]);
+  assert.deepEqual([dry.underruns, dry.dryAt, dry.played, dry.playing], [1, 2_400, 2_400, false]);
   assert.ok(dry.target > 0.1);
   buffer.push(ramp(2_400));
   assert.ok(listen(buffer, 0.1).every((sample) => sample === 0), "the old target is not enough any more");

@@ -18,6 +18,7 @@ export class JitterBuffer {
     calm = 0;
     played = 0;
     underruns = 0;
+    dryAt = 0;
     playing = false;
     complete = false;
     /**
@@ -63,14 +64,15 @@ export class JitterBuffer {
             this.watch(out.length);
     }
     report() {
-        const { target, played, underruns, playing } = this;
-        return { buffered: this.samples / this.rate, target, played, underruns, playing };
+        const { target, played, underruns, dryAt, playing } = this;
+        return { buffered: this.samples / this.rate, target, played, underruns, dryAt, playing };
     }
     ranDry() {
         this.playing = false;
         if (this.complete)
             return;
         this.underruns += 1;
+        this.dryAt = this.played;
         this.calm = 0;
         this.target = Math.min(MOST, this.target * GROWTH);
     }

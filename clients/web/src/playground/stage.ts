@@ -175,14 +175,14 @@ export class Stage {
     this.page.enterFork(this.forkable !== null, ended);
   }
 
-  private showPlayback({ flowing, dropouts }: PlaybackReport): void {
+  private showPlayback({ flowing, dropouts, dryAt }: PlaybackReport): void {
     const { playback, picture } = this;
     const { fresh, making } = this.state;
     if (fresh && playback.track === fresh.track) fresh.buffered = (fresh.track.samples - playback.position) / SAMPLE_RATE;
     const take = making?.take.track === playback.track ? making!.take : null;
-    // What is waited for before a take's first sound is no dropout.
     const begun = take !== null && playback.position > take.join;
-    if (begun) take.dropouts += dropouts;
+    // What is waited for before a take's first sound is no dropout, though the sound may have come by now.
+    if (take && dryAt > take.join) take.dropouts += dropouts;
     if (take) making!.report(playback.position);
     const waiting = begun && !flowing && picture.shows(take.track);
     if (waiting === picture.waiting) return this.showTime();

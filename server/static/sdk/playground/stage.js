@@ -165,15 +165,15 @@ export class Stage {
         const ended = shown !== null && shown.state !== "making" && this.position >= shown.track.samples - NEAR_END;
         this.page.enterFork(this.forkable !== null, ended);
     }
-    showPlayback({ flowing, dropouts }) {
+    showPlayback({ flowing, dropouts, dryAt }) {
         const { playback, picture } = this;
         const { fresh, making } = this.state;
         if (fresh && playback.track === fresh.track)
             fresh.buffered = (fresh.track.samples - playback.position) / SAMPLE_RATE;
         const take = making?.take.track === playback.track ? making.take : null;
-        // What is waited for before a take's first sound is no dropout.
         const begun = take !== null && playback.position > take.join;
-        if (begun)
+        // What is waited for before a take's first sound is no dropout, though the sound may have come by now.
+        if (take && dryAt > take.join)
             take.dropouts += dropouts;
         if (take)
             making.report(playback.position);

@@ -16,8 +16,9 @@ const REST_MS = 3_000;
 export interface PlaybackReport {
   /** Whether sound comes out, which it does not where it waits for more of the track. */
   flowing: boolean;
-  /** How often it has run dry since the last report. */
+  /** How often it has run dry since the last report, and the sample of the track behind which it did so last. */
   dropouts: number;
+  dryAt: number;
 }
 
 export class Playback {
@@ -141,7 +142,8 @@ export class Playback {
     [this.heard, this.heardAt] = [report.played, performance.now()];
     this.moving = report.playing && !this.heldBack;
     this.feed();
-    this.onReport({ flowing: report.playing, dropouts: report.underruns - this.dropouts });
+    const dropouts = report.underruns - this.dropouts;
+    this.onReport({ flowing: report.playing, dropouts, dryAt: this.origin + report.dryAt });
     this.dropouts = report.underruns;
     if (!this.finished || report.played < this.given) return;
     this.stop();

@@ -123,7 +123,8 @@ export class Playback {
         [this.heard, this.heardAt] = [report.played, performance.now()];
         this.moving = report.playing && !this.heldBack;
         this.feed();
-        this.onReport({ flowing: report.playing, dropouts: report.underruns - this.dropouts });
+        const dropouts = report.underruns - this.dropouts;
+        this.onReport({ flowing: report.playing, dropouts, dryAt: this.origin + report.dryAt });
         this.dropouts = report.underruns;
         if (!this.finished || report.played < this.given)
             return;
