@@ -21,6 +21,7 @@ from tests.support.corpus import run_main
 from tests.support.http import HTTP
 from tests.support.metrics import wait_for_idle
 from tests.support.playground import (
+    checkpoints_of,
     choose_voice,
     colours,
     downloaded,
@@ -648,6 +649,11 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
     arguments = ["--keys", str(tmp_path / "keys.toml"), "--port", str(free_port())]
     context = browser.new_context()
     page = new_page(context)
+    checkpoints = checkpoints_of(page)
+
+    def can_be_resumed(before: int) -> None:
+        wait_until(lambda: page.evaluate("true") and len(checkpoints) > before, "a resume token")
+
     with ServerProcess(*arguments) as process:
         page.goto(process.url)
         expect(page.locator("#access")).to_contain_text("This server asks for a key")
@@ -679,10 +685,11 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         status_is(page, "Stopped.")
         for pid in everybody:
             os.kill(pid, signal.SIGCONT)
+        before = len(checkpoints)
         page.click("#go")
         status_is(page, "Playing.")
         is_heard(page)
-        is_heard(page)
+        can_be_resumed(before)
         for _ in range(2):  # the second does not wait for what plays
             os.kill(process.pid, signal.SIGTERM)
             page.wait_for_timeout(500)
@@ -698,9 +705,11 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         page.focus("#picture")
         page.keyboard.press("End")
         expect(page.locator("#fork")).to_have_text("Go on")
+        before = len(checkpoints)
         page.click("#fork")
         status_is(page, "Playing.")
         is_heard(page)
+        can_be_resumed(before)
         process.kill()
         status_is(page, "The connection was lost; trying to go on for")
         page.click("#go")

@@ -158,6 +158,18 @@ def is_heard(page: Page) -> None:
     wait_until(lambda: page.evaluate(_LOUDNESS) > 0.01, "sound")
 
 
+def checkpoints_of(page: Page) -> list[str]:
+    """Return a list that gets each resume token which the page is sent from now on, while Playwright is called."""
+    told: list[str] = []
+
+    def note(message: str | bytes) -> None:
+        if isinstance(message, str) and "response.checkpoint" in message:
+            told.append(message)
+
+    page.on("websocket", lambda socket: socket.on("framereceived", note))
+    return told
+
+
 def elapsed(page: Page) -> float:
     """Return the second of what is shown that is heard, or would be."""
     return float(page.get_attribute("#picture", "aria-valuenow") or "nan")

@@ -166,7 +166,7 @@ async def test_who_leaves_ends_its_decoder() -> None:
 
 async def test_one_key_leaves_a_decoder_to_others() -> None:
     one, other = Caller("one", identity="1"), Caller("other", identity="2")
-    async with started() as pool:
+    async with started(queue_seconds=PATIENCE_SECONDS) as pool:
         await pool.decode(SHORT, one)
         slow = [asyncio.create_task(pool.decode(slow_upload(), one)) for _ in range(3)]
         os.kill(await busy(pool), signal.SIGSTOP)
