@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from whispergpt.cli.arguments import told_in_one_line
-from whispergpt.cli.options import expand_options
+from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import RunOptions
+from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
 
@@ -39,6 +41,9 @@ class RecipeOptions:
             min=0.0, max=0.99999, help="Write a moving average of the decoder that learns against them: 0.999, say."
         ),
     ] = None
+    drawn_share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of the crops with codes that --drawn-by draws.")
+    ] = None
     decoder_kept: Annotated[
         float | None,
         typer.Option(
@@ -63,6 +68,13 @@ def codec(
     start_from: Annotated[
         Path | None, typer.Option(help="Folder of a trained codec to start with: to go on, or to learn another sound.")
     ] = None,
+    drawn_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Model whose finer codes the decoder is to learn too, as continuations have them: of the codec in "
+            f"--start-from, with --quantize-from 0 and --adversarial-from 0. {MODEL_HELP}."
+        ),
+    ] = None,
 ) -> None:
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
@@ -71,8 +83,11 @@ def codec(
         gpu = preset == "gpu" or (preset is None and device.type == "cuda")
         recipe = gpu_recipe(numbers.steps, start, numbers.adversarial_from) if gpu else CodecRecipe(start_from=start)
         given = {name: value for name, value in vars(numbers).items() if value is not None}
-        recipe = replace(recipe, **given, seed=options.seed, shares=options.folder_shares)
+        model = None if drawn_by is None else load_model(drawn_by, device)
+        digest = None if model is None else model.digest
+        recipe = replace(recipe, **given, seed=options.seed, shares=options.folder_shares, drawn_by=digest)
         audio = options.load_audio()
+        drawn = None if model is None else DrawnCrops(audio.train, model, options.cache, recipe)
         train_codec(
             audio.train,
             audio.heldout,
@@ -81,4 +96,5 @@ def codec(
             device=device,
             autocast=products,
             boards=options.tensorboard,
+            drawn=drawn,
         )

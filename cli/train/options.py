@@ -65,6 +65,11 @@ class RunOptions:
         """Return how much comes from each folder; None for their hours."""
         return None if self.shares is None else tuple(_numbers(self.shares))
 
+    @property
+    def cache(self) -> Path:
+        """Return the folder of the tokens."""
+        return self.data[0] / "tokens"
+
     def pick(self) -> tuple[torch.device, torch.dtype]:
         """Return the device to train on, and the type of its large products.
 
@@ -112,11 +117,6 @@ class ModelOptions(RunOptions):
                 f"--limit-band must be Hz from {LEAST_LIMIT_HZ} to below {SAMPLE_RATE // 2} with commas between, "
                 f"not {self.limit_band!r}"
             )
-
-    @property
-    def cache(self) -> Path:
-        """Return the folder of the tokens."""
-        return self.data[0] / "tokens"
 
     def load_tokens(self, codec: Codec, mel: MelConfig) -> tuple[list[Tokens], Tokens]:
         """Return the tokens to learn from, the recordings before their altered copies, and those to check with."""

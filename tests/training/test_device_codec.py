@@ -432,6 +432,9 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         "decoder_rate": None,
         "decoder_average": None,
         "decoder_kept": None,
+        "drawn_by": None,
+        "drawn_share": 0.5,
+        "drawn_shares": [1.0, 1.0, 0.5],
         "on_device": False,
         "seed": 0,
         "shares": None,
@@ -444,6 +447,9 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         "decoder_rate",
         "decoder_average",
         "decoder_kept",
+        "drawn_by",
+        "drawn_share",
+        "drawn_shares",
         "on_device",
     ):
         del before["recipe"][name]

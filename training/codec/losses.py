@@ -62,6 +62,11 @@ class ReconstructionLoss(nn.Module):
         return {"total": total, **terms}
 
 
+def without_phase(terms: dict[str, Tensor]) -> Tensor:
+    """Return the weighted sum of the terms that no phase changes, for codes that do not hold the recording's."""
+    return WEIGHTS["mel"] * terms["mel"] + WEIGHTS["loudness"] * terms["loudness"]
+
+
 def _mel(spectrum: Tensor, bank: Tensor) -> Tensor:
     """Return mel magnitudes ``[B, mels, T]``, never zero, of a complex spectrum ``[B, bins, T]``."""
     magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()

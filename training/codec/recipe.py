@@ -53,11 +53,16 @@ class CodecRecipe:
     such as 0.999; the averaged weights are written. None: no average. ``decoder_kept``: share of the decoder's weights
     from before the last stage in those that are written (Wortsman et al., arXiv 2109.01903). None: nothing of them.
 
+    ``drawn_by``: digest of the model that drew the finer codes of ``drawn_share`` of the last stage's crops, which the
+    decoder learns to make sound; None: all crops are decoded from the recording's codes. ``drawn_shares``: shares of
+    the gradient for these crops, as in ``adversary_shares``.
+
     ``on_device``: the recordings lie on the device, where crops are drawn and altered; a CUDA device replays the steps
     from graphs. The draws differ from those on the host.
 
     Raises:
-        ValueError: the stages are out of order, or settings of the adversary's stage are given without an adversary.
+        ValueError: the stages are out of order, settings of the adversary's stage are given without an adversary, or
+            codes are drawn while they are not final, or on the device.
     """
 
     steps: int = 40_000
@@ -82,6 +87,9 @@ class CodecRecipe:
     decoder_rate: float | None = None
     decoder_average: float | None = None
     decoder_kept: float | None = None
+    drawn_by: str | None = None
+    drawn_share: float = 0.5
+    drawn_shares: tuple[float, float, float] = (1.0, 1.0, 0.5)
     on_device: bool = False
     seed: int = 0
     shares: tuple[float, ...] | None = None
@@ -96,6 +104,12 @@ class CodecRecipe:
         alone = [name for name in of_the_stage if getattr(self, name)]
         if self.adversarial_from is None and alone:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")
+
+        if self.drawn_by is not None and (self.start_from is None or self.adversarial_from != 0 or self.on_device):
+            raise ValueError(
+                "a decoder learns from drawn codes on the host alone, and in a run whose codes are final: it starts "
+                "from the model's codec, with codebooks and adversary from step 0"
+            )
 
     def mel_weight(self, step: int) -> float:
         """Return the weight of the mel term in one step."""
@@ -123,6 +137,12 @@ class CodecRecipe:
     def crops_in(self, step: int) -> int:
         """Return the number of crops in one step."""
         return self.adversary_batch if self.adversary_batch and self.is_adversarial(step) else self.batch
+
+    @property
+    def drawn_count(self) -> int:
+        """Return how many of the crops in a step have drawn codes: one at least, and not all."""
+        count = self.adversary_batch or self.batch
+        return min(count - 1, max(1, round(self.drawn_share * count)))
 
     @property
     def vectors_for_entry(self) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.adversary import Adversary
 from whispergpt.training.codec.balancer import Balancer
-from whispergpt.training.codec.losses import ReconstructionLoss
+from whispergpt.training.codec.drawn_crops import DrawnBatch
+from whispergpt.training.codec.losses import ReconstructionLoss, without_phase
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.vector_quantization import quantize_for_training
 from whispergpt.training.codec.weight_average import WeightAverage
@@ -19,6 +20,8 @@ from whispergpt.training.optimizers import DeviceAdam, set_rate
 from whispergpt.training.precision import products_in
 
 MOST_GRADIENT = 10.0
+SHARED = ("total", "adversarial", "features")
+"""Names of the losses that share the gradient in the last stage, in the order of a recipe's shares."""
 SPREAD_WEIGHT = 1.0
 """Weight of the squared logarithm of the latents' standard deviation. Nothing else fixes their scale: the
 straight-through gradient drove it up by half in ten steps, faster than codebooks can follow, and training collapsed
@@ -46,10 +49,10 @@ class CodecStep:
             self.parts |= {
                 "adversary": adversary,
                 "adversary_optimizer": self._adam(adversary, recipe.adversary_rate, (0.5, 0.9)),
-                "balancer": Balancer(
-                    dict(zip(("total", "adversarial", "features"), recipe.adversary_shares, strict=True))
-                ).to(device),
+                "balancer": _balancer(recipe.adversary_shares).to(device),
             }
+            if recipe.drawn_by is not None:
+                self.parts["drawn_balancer"] = _balancer(recipe.drawn_shares).to(device)
             if recipe.decoder_average is not None:
                 self._average = WeightAverage(codec.decoder, recipe.decoder_average)
                 self.parts["average"] = self._average
@@ -61,11 +64,11 @@ class CodecStep:
             return DeviceAdam(module.parameters(), torch.tensor(rate, device=self.device), betas)
         return torch.optim.Adam(module.parameters(), lr=rate, betas=betas)
 
-    def learn(self, step: int, rate: float, audio: Tensor) -> dict[str, Tensor]:
+    def learn(self, step: int, rate: float, audio: Tensor, drawn: DrawnBatch | None = None) -> dict[str, Tensor]:
         """Learn from crops ``[B, samples]`` at the learning rate ``rate`` and return the losses by name."""
         self.begin(step, rate)
         used, mel_weight = self.draw_codebooks_used(len(audio)), self.recipe.mel_weight(step)
-        return self.compute(self.recipe.kind(step), audio, used, mel_weight)
+        return self.compute(self.recipe.kind(step), audio, used, mel_weight, drawn)
 
     def begin(self, step: int, rate: float) -> None:
         """Prepare a step's ``compute``: set the learning rate; in the last stage's first step, note the decoder."""
@@ -77,26 +80,39 @@ class CodecStep:
         if self._before is not None:
             self._before.load_state_dict(self.codec.decoder.state_dict())
 
-    def compute(self, kind: StepKind, audio: Tensor, used: Tensor, mel_weight: float | Tensor) -> dict[str, Tensor]:
+    def compute(
+        self, kind: StepKind, audio: Tensor, used: Tensor, mel_weight: float | Tensor, drawn: DrawnBatch | None = None
+    ) -> dict[str, Tensor]:
         """Compute a step of this kind and return its losses; a graph can capture all of it.
 
         Args:
             audio: crops ``[B, samples]``.
             used: number of codebooks that each crop is decoded from, ``[B]``.
+            drawn: further crops of the last stage, with codes of their own.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        own = len(audio)
         latents, commitment = self._latents(kind, audio, used)
+        if drawn is not None:
+            audio = torch.cat([audio, drawn.audio])
+            latents = torch.cat([latents, self.codec.quantizer.decode(drawn.codes)])
         with torch.set_grad_enabled(kind.learns):
             with self._cast():
                 made = self.codec.decoder(latents)[:, 0]
             made = made.float()
-            terms = self.loss_of(made, audio, mel_weight)
+            recorded = made[:own]
+            terms = self.loss_of(recorded, audio[:own], mel_weight)
         if kind.teaches:
             terms |= self._teach_the_adversary(made, audio)
         if not kind.learns:
             return terms
         if kind.final:
-            terms |= self._against_the_adversary(made, audio, terms)
+            judged, gradient = self._against_the_adversary("balancer", recorded, audio[:own], terms)
+            terms |= judged
+            if drawn is not None:
+                judged, others = self._against_it_with_drawn_codes(made[own:], audio[own:])
+                terms, gradient = terms | judged, torch.cat([gradient, others])
+            made.backward(gradient)
         else:
             anchor = latents.std().log().square()
             (terms["total"] + self.recipe.commitment * commitment + SPREAD_WEIGHT * anchor).backward()
@@ -145,11 +161,19 @@ class CodecStep:
         optimizer.step()
         return {"adversary": own}
 
-    def _against_the_adversary(self, made: Tensor, audio: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _against_the_adversary(
+        self, balancer: str, made: Tensor, audio: Tensor, terms: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the adversary's losses by name, and the gradient at ``made`` of these and those in ``terms``."""
         with self._cast():
             judged = cast(Adversary, self.parts["adversary"]).losses(made, audio)
-        cast(Balancer, self.parts["balancer"]).backward(terms | judged, made)
-        return judged
+        return judged, cast(Balancer, self.parts[balancer]).gradient(terms | judged, made)
+
+    def _against_it_with_drawn_codes(self, made: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the losses by name and the gradient at ``made``, decoded from codes that do not hold the phase."""
+        total = without_phase(self.loss_of(made, audio))
+        judged, gradient = self._against_the_adversary("drawn_balancer", made, audio, {"total": total})
+        return {f"drawn_{name}": loss for name, loss in {"total": total, **judged}.items()}, gradient
 
     def draw_codebooks_used(self, batch: int) -> Tensor:
         """Draw the number of codebooks for each crop ``[B]`` with the device's own generator (codebook dropout)."""
@@ -161,3 +185,7 @@ class CodecStep:
 
     def _cast(self) -> torch.autocast:
         return products_in(self.autocast, self.device, keep_casts=not self.recipe.on_device)
+
+
+def _balancer(shares: tuple[float, float, float]) -> Balancer:
+    return Balancer(dict(zip(SHARED, shares, strict=True)))

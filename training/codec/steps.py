@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from whispergpt.training.codec.captured import CapturedFunction, graphs_of
+from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, StepKind
 from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.data.augmentation import seed_step
@@ -15,18 +16,21 @@ from whispergpt.training.data.device_crops import DeviceCrops
 
 
 class HostSteps:
-    """Steps whose crops are drawn on the CPU."""
+    """Steps whose crops are drawn on the CPU; with ``drawn``, some of those in the last stage."""
 
-    def __init__(self, stepper: CodecStep, data: AudioSet) -> None:
-        self._stepper, recipe = stepper, stepper.recipe
+    def __init__(self, stepper: CodecStep, data: AudioSet, drawn: DrawnCrops | None = None) -> None:
+        self._stepper, self._drawn, recipe = stepper, drawn, stepper.recipe
         self.crops = host_crops(data, recipe, recipe.batch)
-        self._last_crops = host_crops(data, recipe, recipe.adversary_batch or recipe.batch)
+        last = (recipe.adversary_batch or recipe.batch) - (drawn.count if drawn else 0)
+        self._last_crops = host_crops(data, recipe, last)
 
     def learn(self, step: int) -> dict[str, Tensor]:
         """Do one step and return its losses by name; the next step overwrites them."""
-        recipe = self._stepper.recipe
-        crops = self._last_crops if recipe.is_adversarial(step) else self.crops
-        return self._stepper.learn(step, recipe.rate(step), crops.batch(step).to(self._stepper.device))
+        recipe, device = self._stepper.recipe, self._stepper.device
+        last = recipe.is_adversarial(step)
+        crops = self._last_crops if last else self.crops
+        drawn = self._drawn.batch(step).to(device) if last and self._drawn else None
+        return self._stepper.learn(step, recipe.rate(step), crops.batch(step).to(device), drawn)
 
 
 class DeviceSteps:

@@ -12,6 +12,7 @@ from whispergpt.engine.checkpoints.checkpoint import load_codec, save_codec
 from whispergpt.engine.config import SMALL_CODEC, CodecConfig, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.check import check_codec
+from whispergpt.training.codec.drawn_crops import DrawnCrops, require_same_codes
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.start import keep_variance, start_codebooks
 from whispergpt.training.codec.step import CodecStep
@@ -37,24 +38,29 @@ def train_codec(
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
     boards: Path | None = None,
+    drawn: DrawnCrops | None = None,
 ) -> None:
     """Train, resuming a run in ``out``, and write ``codec.safetensors`` beside the log at every check.
 
     Args:
         boards: folder for TensorBoard.
+        drawn: crops with codes of the model that ``recipe.drawn_by`` names.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
-            start from has other sizes.
+            start from has other sizes, or other codes than those that are drawn.
     """
     torch.manual_seed(recipe.seed)
     if recipe.on_device:
         use_tensor_cores(device)
     codec = _first_weights(recipe, config).to(device)
+    if drawn is not None:
+        require_same_codes(codec, drawn.codec)
     stepper = CodecStep(codec, recipe, device, autocast)
     described = {"recipe": asdict(recipe), "codec": to_dict(config), "train_seconds": train.seconds}
     run = Run(out, described, stepper.parts, boards=boards)
-    steps: DeviceSteps | HostSteps = DeviceSteps(stepper, train) if recipe.on_device else HostSteps(stepper, train)
+    steps: DeviceSteps | HostSteps
+    steps = DeviceSteps(stepper, train) if recipe.on_device else HostSteps(stepper, train, drawn)
     check_crops = host_crops(heldout, recipe, CHECK_CROPS if recipe.on_device else recipe.batch)
     check = torch.cat([check_crops.batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
     first = run.resume()

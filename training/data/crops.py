@@ -35,6 +35,11 @@ def clip_odds(
     return clips, odds_by_shares([c.samples for c in clips], [data.folder_of[c.shard] for c in clips], shares)
 
 
+def audible(crop: Samples, draw: np.random.Generator) -> bool:
+    """Return whether a crop ``[n]`` is not silent, or is one of the few silent ones that are kept."""
+    return float(np.sqrt(np.mean(crop**2))) >= SILENCE or draw.random() <= SILENCE_KEPT
+
+
 class Crops:
     """Random crops of ``frames`` frames, ``batch`` at a time; the same step draws the same crops.
 
@@ -61,8 +66,7 @@ class Crops:
         while len(crops) < self.size:
             clip = self.clips[draw.choice(len(self.clips), p=self.odds)]
             crop = self.data.read(clip, int(draw.integers(clip.samples - self.samples)), self.samples)
-            if float(np.sqrt(np.mean(crop**2))) < SILENCE and draw.random() > SILENCE_KEPT:
-                continue
-            crops.append(crop)
+            if audible(crop, draw):
+                crops.append(crop)
         seed_step(self.seed, step)
         return self._augment(torch.from_numpy(np.stack(crops)))
