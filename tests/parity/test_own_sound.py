@@ -63,6 +63,20 @@ def test_own_sound_is_what_a_listener_hears(model: LoadedModel) -> None:
     assert not torch.allclose(other, own[:100], atol=0.05), "another seed draws others"
 
 
+def test_what_is_spoken_has_the_codes_that_sound_so(model: LoadedModel) -> None:
+    draw = np.random.default_rng(2)
+    given = [
+        draw.integers(0, 1024, (frames, 8)).astype(np.uint16) for frames in (PROMPT_FRAMES + 40, PROMPT_FRAMES - 5)
+    ]
+    longer, prompt = OwnVoice(model, TEMPERATURE).speak(given)
+    assert (prompt.codes == given[1]).all() and (longer.codes[:PROMPT_FRAMES] == given[0][:PROMPT_FRAMES]).all()
+    after = longer.codes[PROMPT_FRAMES:]
+    assert (after[:, 0] == given[0][PROMPT_FRAMES:, 0]).all()
+    assert (after[:, 1:] == given[0][PROMPT_FRAMES:, 1:]).mean() < 0.1, "the finer ones are its own"
+    decoded = OfflineCodec(model.step.codec).decode(torch.from_numpy(longer.codes.astype(np.int64).T))
+    np.testing.assert_allclose(longer.sound, decoded.numpy().clip(-1, 1), atol=2e-3)
+
+
 def test_every_frame_has_its_slice(model: LoadedModel, tmp_path: Path) -> None:
     counts = [PROMPT_FRAMES - 5, STRETCH_FRAMES + 40, 3]
     draw = np.random.default_rng(1)
