@@ -42,7 +42,8 @@ class RecipeOptions:
         ),
     ] = None
     drawn_share: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Share of the crops with codes that --drawn-by draws.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of the crops with codes of --drawn-by; half of them without it."),
     ] = None
     decoder_kept: Annotated[
         float | None,

@@ -55,7 +55,7 @@ def test_the_balancer_gives_shares_whatever_the_scale() -> None:
     weights = torch.ones(3, 5, requires_grad=True)
     output = weights * 2
     balancer = Balancer({"a": 3.0, "b": 1.0})
-    output.backward(balancer.gradient({"a": 1e6 * output[:, 0].sum(), "b": 1e-6 * output[:, 1].sum()}, output))
+    balancer.backward({"a": 1e6 * output[:, 0].sum(), "b": 1e-6 * output[:, 1].sum()}, output)
     assert weights.grad is not None
     torch.testing.assert_close(weights.grad[:, :3] / 2, torch.tensor([[0.75, 0.25, 0.0]]).expand(3, 3))
 

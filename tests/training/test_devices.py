@@ -21,6 +21,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.train import train_codec
+from whispergpt.training.data import own_voice
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.lm import own_sound, train_fine, train_lm
@@ -141,7 +142,7 @@ def test_a_model_and_its_own_sound(
 ) -> None:
     """``lm`` and then ``own``; what a graph would play is played by torch."""
     monkeypatch.setattr(
-        own_sound, "step_path", lambda step, state, slots, device, kernels: TorchPath(step, state, slots, device)
+        own_voice, "step_path", lambda step, state, slots, device, kernels: TorchPath(step, state, slots, device)
     )
     recipe = train_lm.ModelRecipe(steps=2, batch=1, crop_frames=40, warmup=1)
     with PretendedGpu():

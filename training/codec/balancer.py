@@ -22,8 +22,8 @@ class Balancer(nn.Module):
         self.shares = shares
         self.register_buffer("norms", torch.zeros(len(shares)))
 
-    def gradient(self, losses: dict[str, Tensor], output: Tensor) -> Tensor:
-        """Return the balanced gradient of ``losses`` at ``output``, ``[B, samples]`` both."""
+    def backward(self, losses: dict[str, Tensor], output: Tensor) -> None:
+        """Backpropagate the balanced gradient of ``losses`` from ``output`` ``[B, samples]``."""
         total = sum(self.shares.values())
         gradient = torch.zeros_like(output)
         for index, (name, share) in enumerate(self.shares.items()):
@@ -32,4 +32,4 @@ class Balancer(nn.Module):
             mean = self.norms[index]
             mean.copy_(torch.where(mean == 0, norm, mean.lerp(norm, 1 - DECAY)))
             gradient += share / total / (mean + 1e-12) * own
-        return gradient
+        output.backward(gradient)

@@ -63,7 +63,11 @@ class ReconstructionLoss(nn.Module):
 
 
 def without_phase(terms: dict[str, Tensor]) -> Tensor:
-    """Return the weighted sum of the terms that no phase changes, for codes that do not hold the recording's."""
+    """Return the weighted sum of the mel terms, for codes that do not hold the recording's phase.
+
+    The compressed magnitudes have no phase either, but their squared error is least for a sound that is too soft
+    wherever details cannot be known.
+    """
     return WEIGHTS["mel"] * terms["mel"] + WEIGHTS["loudness"] * terms["loudness"]
 
 

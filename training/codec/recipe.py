@@ -16,6 +16,11 @@ ADVERSARY_FROM = 0.83
 QUANTIZE_FROM = 0.35
 """Share of the steps before the adversary, after which codebooks start, where no trained ones are given."""
 
+DRAWN_SHARE = 0.5
+"""Share of the last stage's crops that have drawn codes, where a model draws some."""
+DRAWN_SHARES = (1.0, 1.0, 0.5)
+"""Shares of the gradient of these crops: reconstruction without phase, adversary, its features."""
+
 
 @dataclass(frozen=True)
 class StepKind:
@@ -53,16 +58,17 @@ class CodecRecipe:
     such as 0.999; the averaged weights are written. None: no average. ``decoder_kept``: share of the decoder's weights
     from before the last stage in those that are written (Wortsman et al., arXiv 2109.01903). None: nothing of them.
 
-    ``drawn_by``: digest of the model that drew the finer codes of ``drawn_share`` of the last stage's crops, which the
-    decoder learns to make sound; None: all crops are decoded from the recording's codes. ``drawn_shares``: shares of
-    the gradient for these crops, as in ``adversary_shares``.
+    ``drawn_by``: digest of the model that drew the finer codes of some of the last stage's crops, which the decoder
+    learns to make sound; None: all crops are decoded from the recording's codes. ``drawn_share``: share of these crops;
+    None: ``DRAWN_SHARE``. ``drawn_shares``: shares of their gradient, as in ``adversary_shares``; None:
+    ``DRAWN_SHARES``.
 
     ``on_device``: the recordings lie on the device, where crops are drawn and altered; a CUDA device replays the steps
     from graphs. The draws differ from those on the host.
 
     Raises:
         ValueError: the stages are out of order, settings of the adversary's stage are given without an adversary, or
-            codes are drawn while they are not final, or on the device.
+            drawn codes are not possible: codes that are not final, crops on the device, or too few.
     """
 
     steps: int = 40_000
@@ -88,8 +94,8 @@ class CodecRecipe:
     decoder_average: float | None = None
     decoder_kept: float | None = None
     drawn_by: str | None = None
-    drawn_share: float = 0.5
-    drawn_shares: tuple[float, float, float] = (1.0, 1.0, 0.5)
+    drawn_share: float | None = None
+    drawn_shares: tuple[float, float, float] | None = None
     on_device: bool = False
     seed: int = 0
     shares: tuple[float, ...] | None = None
@@ -105,11 +111,23 @@ class CodecRecipe:
         if self.adversarial_from is None and alone:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")
 
-        if self.drawn_by is not None and (self.start_from is None or self.adversarial_from != 0 or self.on_device):
+        self._check_drawn()
+
+    def _check_drawn(self) -> None:
+        if self.drawn_by is None:
+            given = [name for name in ("drawn_share", "drawn_shares") if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"{' and '.join(given)} without a model whose codes are drawn: give drawn_by too")
+            return
+        if self.on_device:
+            raise ValueError("drawn codes are for crops on the host, so not for the gpu preset: give --preset cpu")
+        if self.start_from is None or self.adversarial_from != 0:
             raise ValueError(
-                "a decoder learns from drawn codes on the host alone, and in a run whose codes are final: it starts "
-                "from the model's codec, with codebooks and adversary from step 0"
+                "drawn codes are for a codec whose codes are final: give --start-from the model's codec, "
+                "--quantize-from 0 and --adversarial-from 0"
             )
+        if not 0 < self.drawn_count < (self.adversary_batch or self.batch):
+            raise ValueError("drawn codes are for some of the crops, not for all or none: more --batch, another share")
 
     def mel_weight(self, step: int) -> float:
         """Return the weight of the mel term in one step."""
@@ -140,9 +158,11 @@ class CodecRecipe:
 
     @property
     def drawn_count(self) -> int:
-        """Return how many of the crops in a step have drawn codes: one at least, and not all."""
-        count = self.adversary_batch or self.batch
-        return min(count - 1, max(1, round(self.drawn_share * count)))
+        """Return how many of the crops in a step of the last stage have drawn codes."""
+        if self.drawn_by is None:
+            return 0
+        share = DRAWN_SHARE if self.drawn_share is None else self.drawn_share
+        return round(share * (self.adversary_batch or self.batch))
 
     @property
     def vectors_for_entry(self) -> float:

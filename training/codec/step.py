@@ -8,12 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from whispergpt.engine.config import HOP
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.adversary import Adversary
 from whispergpt.training.codec.balancer import Balancer
-from whispergpt.training.codec.drawn_crops import DrawnBatch
+from whispergpt.training.codec.drawn_batch import LEAD_FRAMES, DrawnBatch
 from whispergpt.training.codec.losses import ReconstructionLoss, without_phase
-from whispergpt.training.codec.recipe import CodecRecipe, StepKind
+from whispergpt.training.codec.recipe import DRAWN_SHARES, CodecRecipe, StepKind
 from whispergpt.training.codec.vector_quantization import quantize_for_training
 from whispergpt.training.codec.weight_average import WeightAverage
 from whispergpt.training.optimizers import DeviceAdam, set_rate
@@ -52,7 +53,7 @@ class CodecStep:
                 "balancer": _balancer(recipe.adversary_shares).to(device),
             }
             if recipe.drawn_by is not None:
-                self.parts["drawn_balancer"] = _balancer(recipe.drawn_shares).to(device)
+                self.parts["drawn_balancer"] = _balancer(recipe.drawn_shares or DRAWN_SHARES).to(device)
             if recipe.decoder_average is not None:
                 self._average = WeightAverage(codec.decoder, recipe.decoder_average)
                 self.parts["average"] = self._average
@@ -91,28 +92,20 @@ class CodecStep:
             drawn: further crops of the last stage, with codes of their own.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        own = len(audio)
         latents, commitment = self._latents(kind, audio, used)
-        if drawn is not None:
-            audio = torch.cat([audio, drawn.audio])
-            latents = torch.cat([latents, self.codec.quantizer.decode(drawn.codes)])
         with torch.set_grad_enabled(kind.learns):
-            with self._cast():
-                made = self.codec.decoder(latents)[:, 0]
-            made = made.float()
-            recorded = made[:own]
-            terms = self.loss_of(recorded, audio[:own], mel_weight)
+            made = self._decoded(latents)
+            terms = self.loss_of(made, audio, mel_weight)
+            spoken = None if drawn is None else self._spoken(drawn)
         if kind.teaches:
-            terms |= self._teach_the_adversary(made, audio)
+            pairs = [(made, audio)] if drawn is None or spoken is None else [(made, audio), (spoken, drawn.audio)]
+            terms |= self._teach_the_adversary(*map(torch.cat, zip(*pairs, strict=True)))
         if not kind.learns:
             return terms
         if kind.final:
-            judged, gradient = self._against_the_adversary("balancer", recorded, audio[:own], terms)
-            terms |= judged
-            if drawn is not None:
-                judged, others = self._against_it_with_drawn_codes(made[own:], audio[own:])
-                terms, gradient = terms | judged, torch.cat([gradient, others])
-            made.backward(gradient)
+            terms |= self._against_the_adversary("balancer", made, audio, terms)
+            if drawn is not None and spoken is not None:
+                terms |= self._against_it_when_drawn(spoken, drawn.audio)
         else:
             anchor = latents.std().log().square()
             (terms["total"] + self.recipe.commitment * commitment + SPREAD_WEIGHT * anchor).backward()
@@ -152,6 +145,16 @@ class CodecStep:
                 return latents, latents.new_zeros(())
             return quantize_for_training(self.codec.quantizer, latents, used, learn=not kind.final)
 
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """Return the sound ``[B, samples]`` of latents ``[B, dimension, T]``."""
+        with self._cast():
+            made = self.codec.decoder(latents)[:, 0]
+        return made.float()
+
+    def _spoken(self, drawn: DrawnBatch) -> Tensor:
+        """Return the sound ``[B, samples]`` of crops with drawn codes, without what leads to them."""
+        return self._decoded(self.codec.quantizer.decode(drawn.codes))[:, LEAD_FRAMES * HOP :]
+
     def _teach_the_adversary(self, made: Tensor, audio: Tensor) -> dict[str, Tensor]:
         optimizer = cast(torch.optim.Optimizer, self.parts["adversary_optimizer"])
         optimizer.zero_grad(set_to_none=True)
@@ -163,17 +166,18 @@ class CodecStep:
 
     def _against_the_adversary(
         self, balancer: str, made: Tensor, audio: Tensor, terms: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the adversary's losses by name, and the gradient at ``made`` of these and those in ``terms``."""
+    ) -> dict[str, Tensor]:
+        """Backpropagate the adversary's losses and those in ``terms``, balanced, and return the adversary's by name."""
         with self._cast():
             judged = cast(Adversary, self.parts["adversary"]).losses(made, audio)
-        return judged, cast(Balancer, self.parts[balancer]).gradient(terms | judged, made)
+        cast(Balancer, self.parts[balancer]).backward(terms | judged, made)
+        return judged
 
-    def _against_it_with_drawn_codes(self, made: Tensor, audio: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by name and the gradient at ``made``, decoded from codes that do not hold the phase."""
+    def _against_it_when_drawn(self, made: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """Backpropagate the losses of crops whose codes do not hold the phase, and return them by name."""
         total = without_phase(self.loss_of(made, audio))
-        judged, gradient = self._against_the_adversary("drawn_balancer", made, audio, {"total": total})
-        return {f"drawn_{name}": loss for name, loss in {"total": total, **judged}.items()}, gradient
+        judged = self._against_the_adversary("drawn_balancer", made, audio, {"total": total})
+        return {f"drawn_{name}": loss for name, loss in {"total": total, **judged}.items()}
 
     def draw_codebooks_used(self, batch: int) -> Tensor:
         """Draw the number of codebooks for each crop ``[B]`` with the device's own generator (codebook dropout)."""

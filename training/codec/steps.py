@@ -21,7 +21,7 @@ class HostSteps:
     def __init__(self, stepper: CodecStep, data: AudioSet, drawn: DrawnCrops | None = None) -> None:
         self._stepper, self._drawn, recipe = stepper, drawn, stepper.recipe
         self.crops = host_crops(data, recipe, recipe.batch)
-        last = (recipe.adversary_batch or recipe.batch) - (drawn.count if drawn else 0)
+        last = (recipe.adversary_batch or recipe.batch) - recipe.drawn_count
         self._last_crops = host_crops(data, recipe, last)
 
     def learn(self, step: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from whispergpt.engine.checkpoints.checkpoint import load_codec, save_codec
 from whispergpt.engine.config import SMALL_CODEC, CodecConfig, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.check import check_codec
-from whispergpt.training.codec.drawn_crops import DrawnCrops, require_same_codes
+from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.start import keep_variance, start_codebooks
 from whispergpt.training.codec.step import CodecStep
@@ -48,14 +48,14 @@ def train_codec(
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
-            start from has other sizes, or other codes than those that are drawn.
+            start from has other sizes, or drawn codes and the recipe do not agree.
     """
     torch.manual_seed(recipe.seed)
     if recipe.on_device:
         use_tensor_cores(device)
     codec = _first_weights(recipe, config).to(device)
-    if drawn is not None:
-        require_same_codes(codec, drawn.codec)
+    if (drawn is None) != (recipe.drawn_by is None):
+        raise ValueError("a recipe names the model whose drawn codes it learns from, and no other run has any")
     stepper = CodecStep(codec, recipe, device, autocast)
     described = {"recipe": asdict(recipe), "codec": to_dict(config), "train_seconds": train.seconds}
     run = Run(out, described, stepper.parts, boards=boards)

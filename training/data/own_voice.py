@@ -13,6 +13,7 @@ from torch import Tensor
 
 from whispergpt.engine.backends.step_path import TILE, step_path, whole_tiles
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.model.streaming import branch, leaf, map_state, rows
 from whispergpt.engine.native.check import find_kernels
 
@@ -60,7 +61,11 @@ class OwnVoice:
 
     @torch.inference_mode()
     def speak(self, codes: list[npt.NDArray[np.uint16]]) -> list[Spoken]:
-        """Draw the finer codes of up to ``SLOTS`` streams ``[T, K]``, whose coarse ones and first frames are kept."""
+        """Draw the finer codes of up to ``SLOTS`` streams ``[T, K]``, whose coarse ones and first frames are kept.
+
+        Raises:
+            ValueError: the model's numbers are not finite.
+        """
         map_state(Tensor.zero_, self._state)
         sampler, logits = branch(self._state, "sampler"), leaf(self._state, "logits")
         seeds = leaf(sampler, "seed")
@@ -76,6 +81,8 @@ class OwnVoice:
             logits[playing] = -_SURE
             logits[playing, said] = _SURE
             found, samples = self._path.step(playing)
+            if (found == LOST).any():
+                raise ValueError("the model computes numbers that are not finite, so that it draws no codes")
             for slot, chosen, own in zip(playing, found, samples, strict=True):
                 drawn[slot][frame] = chosen
                 heard[slot].append(own.astype(np.float32) / 32767.0)
