@@ -25,7 +25,7 @@ _SURE = 1e4
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a voice made of one stream's coarse codes: all codes uint16 ``[T, K]``, and sound float32 ``[samples]``."""
+    """One stream as a voice speaks it: all codes uint16 ``[T, K]``, and sound float32 ``[samples]``."""
 
     codes: npt.NDArray[np.uint16]
     sound: npt.NDArray[np.float32]

@@ -47,6 +47,8 @@ test("running dry is counted once, and more is kept in hand after it", () => {
   assert.ok(listen(buffer, 0.1).every((sample) => sample === 0), "the old target is not enough any more");
   buffer.push(ramp(2_400));
   assert.ok(listen(buffer, 0.1).some((sample) => sample !== 0));
+  listen(buffer, 0.5);
+  assert.deepEqual([buffer.report().underruns, buffer.report().dryAt], [2, 7_200]);
 });
 
 test("the target is bounded, and shrinks where all is calm", () => {

@@ -32,6 +32,17 @@ test("a track gives any of its samples back, however they came", () => {
     for (let to = from; to <= 12; to++) assert.deepEqual([...track.read(from, to)], [...ramp(Math.min(11, to) - from, from)]);
 });
 
+test("a dropout is where a take was heard already", () => {
+  const take = takeOf(4, 5);
+  take.ranDry(1, take.join); // the prompt was heard, and the take's first sound waited for
+  take.ranDry(0, 0);
+  assert.equal(take.dropouts, 0);
+  take.ranDry(1, take.join + 128);
+  take.ranDry(2, take.join + 3 * FRAME);
+  assert.equal(take.dropouts, 3);
+  assert.equal(Take.fork(take, 2, WANTED).dropouts, 0, "a fork has its own");
+});
+
 test("a fork has its parent's past, and nothing of what comes after it", () => {
   const takes = new Takes();
   const [first, second] = [takeOf(10, 5), takeOf(4, 6)];

@@ -172,9 +172,7 @@ export class Stage {
             fresh.buffered = (fresh.track.samples - playback.position) / SAMPLE_RATE;
         const take = making?.take.track === playback.track ? making.take : null;
         const begun = take !== null && playback.position > take.join;
-        // What is waited for before a take's first sound is no dropout, though the sound may have come by now.
-        if (take && dryAt > take.join)
-            take.dropouts += dropouts;
+        take?.ranDry(dropouts, dryAt);
         if (take)
             making.report(playback.position);
         const waiting = begun && !flowing && picture.shows(take.track);

@@ -81,6 +81,12 @@ export class Take {
     else this.moves.push({ at: this.track.samples, sampling: { ...sampling } });
   }
 
+  /** Playback ran dry so often, the last time behind this sample of the track. What is waited for before the first
+   * sound of the take is no dropout, even where that sound has come by now. */
+  ranDry(times: number, behind: number): void {
+    if (behind > this.join) this.dropouts += times;
+  }
+
   /** Whether sliders were moved while it was made. */
   get changed(): boolean {
     return this.moves.length > 0;
