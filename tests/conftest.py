@@ -24,6 +24,7 @@ IDLE_STOP_SECONDS = 15.0
 # those of admission set their own.
 os.environ["WHISPERGPT_MAX_LOAD"] = "0"
 os.environ["WHISPERGPT_PROMPT_WAIT_SECONDS"] = "600"
+os.environ["WHISPERGPT_QUEUE_SECONDS"] = "600"
 # One model starts sooner than all that are installed, which the one server for everybody has.
 os.environ["WHISPERGPT_MODEL"] = "speech"
 

@@ -59,11 +59,11 @@ def test_a_paused_response_goes_on_where_it_was(whole: bytes, playing: LiveSocke
     stood = time.monotonic()
     with pytest.raises(TimeoutError):
         playing.receive(within=1.5)
+    began = time.monotonic()
     playing.event("response.resume")
     resumed = playing.expect("response.resumed")
     stood = time.monotonic() - stood
     assert resumed["frames"] == paused["frames"]
-    began = time.monotonic()
     after, done = playing.read_response()
     assert before + after == whole
     assert done["status"] == "completed"

@@ -29,6 +29,8 @@ from tests.support.playground import (
     hear_takes_alone,
     is_heard,
     new_page,
+    note_places,
+    places,
     recorded,
     seed_of,
     seek,
@@ -120,9 +122,11 @@ def test_what_is_played_can_be_heard(page: Page) -> None:
     """The browser's own loudspeaker path carries sound: its analyser sees it."""
     choose_voice(page, "20")
     page.check("#prompt_first")
+    note_places(page)
     page.click("#go")
     status_is(page, "Playing.")
-    assert 2 <= elapsed(page) < 4, "the last two seconds of the prompt are heard first"
+    first = next(place for place in places(page) if place > 0)
+    assert first == pytest.approx(2, abs=0.2), "the last two seconds of the prompt are heard first"
     is_heard(page)
     page.click("#go")
     status_is(page, "Stopped.")
@@ -133,7 +137,7 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     soundfile.write(tmp_path / "voice.wav", voice[: round(1.5 * rate)], rate)
     page.set_input_files("#file", tmp_path / "voice.wav")
     status_is(page, "voice.wav: 1.5 s. Sounds like a voice. Press Continue.")
-    page.fill("#seconds", "1")
+    page.fill("#seconds", "5")
     page.click("h1")
     page.keyboard.press("p")
     status_is(page, "The prompt.")
@@ -146,14 +150,15 @@ def test_prompt_and_continuation_can_be_heard_again(page: Page, tmp_path: Path) 
     status_is(page, "Paused.")
     # A take is heard again without its prompt, or with its end if that is wanted.
     page.click("#play")
-    wait_until(lambda: elapsed(page) < 2.4, "the take plays from its beginning")
+    wait_until(lambda: elapsed(page) < 6.4, "the take plays from its beginning")
     assert elapsed(page) >= 1.5
     status_is(page, "Heard to the end.")
-    assert elapsed(page) == pytest.approx(2.5, abs=0.05)
+    assert elapsed(page) == pytest.approx(6.5, abs=0.05)
     page.check("#prompt_first")
+    note_places(page)
     page.click("[data-take='1'] > .line [data-do=play]")
     status_is(page, "Playing take 1.")
-    assert elapsed(page) < 1.5
+    wait_until(lambda: places(page) and min(places(page)) < 1.5, "the prompt is heard before it")
 
 
 def test_the_microphone_is_sent_while_it_records(page: Page) -> None:
@@ -190,13 +195,20 @@ def test_a_recording_that_is_stopped_is_kept(page: Page) -> None:
 COUNT_MICROPHONES = """() => {
     const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     window.tracks = [];
+    window.asked = [];
     navigator.mediaDevices.getUserMedia = async (wanted) => {
-        await new Promise((go) => setTimeout(go, 500));
+        await new Promise((go) => asked.push(go));
         const stream = await real(wanted);
         window.tracks.push(...stream.getTracks());
         return stream;
     };
 }"""
+
+
+def allow_the_microphone(page: Page) -> None:
+    """Answer the browser's question, once it is asked."""
+    page.wait_for_function("() => asked.length > 0")
+    page.evaluate("() => asked.splice(0).forEach((go) => go())")
 
 
 def test_who_presses_twice_begins_once(page: Page) -> None:
@@ -209,6 +221,7 @@ def test_who_presses_twice_begins_once(page: Page) -> None:
     page.evaluate(COUNT_MICROPHONES)
     page.evaluate("() => { record.click(); record.click(); }")
     page.keyboard.press("r")
+    allow_the_microphone(page)
     recorded(page, 1)
     page.click("#go")
     status_is(page, "Done.")
@@ -216,6 +229,7 @@ def test_who_presses_twice_begins_once(page: Page) -> None:
     page.evaluate("() => record.click()")
     page.set_input_files("#file", SPEECH)
     status_is(page, "prompt.flac: 4.0 s")
+    allow_the_microphone(page)
     page.wait_for_function(
         "() => window.tracks.length === 2 && window.tracks.every((one) => one.readyState === 'ended')"
     )
@@ -238,6 +252,7 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     status_is(page, "Playing.")
     page.locator("#temperature").fill("0.5")
     expect(page.locator("#temperature_value")).to_have_text("0.5")
+    expect(page.locator("[data-take='1'] .facts")).not_to_contain_text(re.compile(r"\s0\.0\ss"))  # there is some of it
     page.keyboard.press("Escape")
     status_is(page, "Stopped.")
     page.click("#go")
@@ -245,7 +260,7 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
     seed = seed_of(page, "2")
     is_heard(page)
     page.keyboard.press("F")
-    expect(page.locator("[data-take='2'] [data-take='2.1']")).to_contain_text("from 0:0")
+    expect(page.locator("[data-take='2'] [data-take='2.1']")).to_contain_text(re.compile(r"from\s0:\d\d\.\d"))
     status_is(page, "Playing.")
     fork_seed = seed_of(page, "2.1")
     assert fork_seed != seed
@@ -274,17 +289,17 @@ def test_a_file_forks_and_changes_while_it_plays(page: Page) -> None:
 
 
 def test_a_take_plays_on_to_its_end_beside_the_next_prompt(page: Page) -> None:
-    choose_voice(page, "4")
+    choose_voice(page, "10")
     page.click("#go")
     status_is(page, "Playing.")
     page.click("[data-prompt=piano]")
     page.evaluate("() => said.splice(0)")
-    expect(page.locator("[data-take='1'] .facts")).not_to_contain_text("being")  # all of it is made
     expect(page.locator("#status")).to_have_text("Bach, BWV 333: 4.0 s. Press Continue. Take 1 plays on.")
     expect(page.locator("#remedy")).to_have_text("Stop take 1")
     expect(page.locator("#go")).to_have_text("Continue Bach")
     is_heard(page)
     expect(page.locator("#status")).to_have_text("Bach, BWV 333: 4.0 s. Press Continue.")
+    expect(page.locator("[data-take='1'] .facts")).not_to_contain_text("being")  # all of it is made
     expect(page.locator("#remedy")).to_be_hidden()
     expect(page.locator("#go")).to_have_text("Continue")
     assert not page.evaluate("said.some((one) => one.startsWith('Made') || one.startsWith('Done'))")
@@ -363,7 +378,7 @@ def test_dropouts_are_reported_once(page: Page) -> None:
         route.on_message(up)
 
     page.route_web_socket("**/stream?*", pass_on)
-    choose_voice(page, "30")
+    choose_voice(page, "120")
     page.click("#go")
     status_is(page, "Playing.")
     wait_until(lambda: elapsed(page) > 4.5, "the take is heard")
@@ -378,7 +393,7 @@ def test_dropouts_are_reported_once(page: Page) -> None:
     wait_until(lambda: page.evaluate("true") and len(reports[0]) > said, "another report")
     page.click("#fork")
     status_is(page, "Playing.")
-    wait_until(lambda: page.evaluate("true") and reports[1], "a report of the fork")
+    wait_until(lambda: page.evaluate("true") and len(reports) > 1 and reports[1], "a report of the fork")
     page.keyboard.press("Escape")
     status_is(page, "Stopped.")
     # A busy machine may add dropouts of its own, to the fork too: each take has said its own, and no others.
@@ -525,7 +540,7 @@ def test_a_question_that_nobody_answers_can_be_left(page: Page) -> None:
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     page.keyboard.press("Escape")
     status_is(page, "Stopped.")
-    choose_voice(page, "1")
+    choose_voice(page, "30")
     page.press("#seconds", "Enter")
     status_is(page, "Playing.")
     page.click("#go")
@@ -536,6 +551,7 @@ def test_a_microphone_that_cannot_be_listened_to_is_closed(page: Page) -> None:
     page.evaluate(COUNT_MICROPHONES)
     page.evaluate("() => { AudioContext.prototype.createMediaStreamSource = () => { throw new Error('rates'); }; }")
     page.click("#record")
+    allow_the_microphone(page)
     status_is(page, "This browser cannot record at 24 kHz")
     assert page.evaluate("() => window.tracks.map((track) => track.readyState)") == ["ended"]
 
@@ -564,16 +580,17 @@ def test_a_lost_connection_is_made_anew_and_nothing_is_missing(page: Page, serve
 
     def cut_the_first(route: WebSocketRoute) -> None:
         connections.append(route)
-        upstream, parts = route.connect_to_server(), 0
+        upstream, frames, cut = route.connect_to_server(), 0, False
 
         def pass_on(message: str | bytes) -> None:
-            nonlocal parts
-            parts += isinstance(message, bytes)
-            if len(connections) == 1 and parts == 15:
+            nonlocal frames, cut
+            frames += len(message) // 640 if isinstance(message, bytes) else 0
+            if len(connections) > 1 or frames < 80:
+                route.send(message)
+            elif not cut:
+                cut = True
                 upstream.close()
                 route.close(code=1011)
-            elif len(connections) > 1 or parts < 15:
-                route.send(message)
 
         upstream.on_message(pass_on)
 
@@ -690,9 +707,9 @@ def test_keys_and_a_server_that_goes(browser: Browser, tmp_path: Path) -> None:
         status_is(page, "Playing.")
         is_heard(page)
         can_be_resumed(before)
-        for _ in range(2):  # the second does not wait for what plays
-            os.kill(process.pid, signal.SIGTERM)
-            page.wait_for_timeout(500)
+        process.terminate()
+        wait_until(lambda: page.evaluate("true") and '"draining"' in process.log(), "it drains")
+        process.terminate()  # the second does not wait for what plays
         status_is(page, "The server was stopped; trying to go on for")
     with ServerProcess(*arguments) as process:
         expect(page.locator("#status")).to_contain_text(

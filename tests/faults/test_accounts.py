@@ -106,7 +106,7 @@ def test_a_prompt_that_is_not_committed_is_forgotten(process: ServerProcess, key
         socket.send(bytes(3 * MIB))
         wait_until(lambda: uploads(process) == 3 * MIB, "it is counted")
         for _ in range(3):  # what is said meanwhile gives it no more time
-            time.sleep(PROMPT_SECONDS / 4)
+            time.sleep(PROMPT_SECONDS / 8)
             socket.update()
         error = socket.expect_error()
         check_error(error, f"not committed within {PROMPT_SECONDS:g} s", "the prompt again")

@@ -15,6 +15,7 @@ from tests.support.faults import GOOD_PROMPT, assert_serves, check_error
 from tests.support.http import HTTP
 from tests.support.live_socket import LiveSocket
 from tests.support.metrics import Metrics, wait_for_idle
+from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
 
 pytestmark = pytest.mark.alone
@@ -51,15 +52,15 @@ def refusal(socket: LiveSocket, *words: str) -> int:
 
 def test_one_plays_one_waits_and_others_are_told_when(slow: ServerProcess) -> None:
     with LiveSocket(slow.url) as first, LiveSocket(slow.url) as second, LiveSocket(slow.url) as third:
-        play(first, 6)
+        play(first, 9)
         assert isinstance(first.receive(), bytes)
         assert Metrics(slow.url).sum("whispergpt_streams_limit") == 1 < Metrics(slow.url).sum("whispergpt_slots")
-        # Six seconds, two of which are made ahead: longer than anybody may stand in line.
+        # Nine seconds, two of which are made ahead: longer than anybody may stand in line.
         with LiveSocket(slow.url) as early:
             asked = time.monotonic()
             early.send(GOOD_PROMPT)
             seconds = refusal(early, "1 real-time stream", "none is free within 3 s")
-            assert time.monotonic() - asked < 1 and 1 <= seconds <= 3
+            assert time.monotonic() - asked < 3 and 1 <= seconds <= 6
         time.sleep(seconds)
         wait_in_line(second)
         time.sleep(0.2)
@@ -82,7 +83,7 @@ def test_who_has_a_prompt_worked_on_has_a_place(slow: ServerProcess) -> None:
         for one in (first, second):
             one.send(long)
             one.event("input_audio_buffer.commit")
-        time.sleep(0.3)  # each connection is read by itself
+        wait_until(lambda: Metrics(slow.url).sum("whispergpt_streams_slack") < 0, "both have a place")
         third.send(GOOD_PROMPT)
         refusal(third, "1 real-time stream", "the line is full")
         for one in (first, second):
@@ -141,7 +142,7 @@ def test_the_clients_wait_for_room_where_they_may(slow: ServerProcess, kind: typ
         return asyncio.run(listen())
 
     with LiveSocket(slow.url) as playing:
-        play(playing, 6)
+        play(playing, 9)
         assert isinstance(playing.receive(), bytes)
         with pytest.raises(WhisperGPTError, match="try again in") as refused:
             heard(0)

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 from whispergpt.benchmarks.attacks.tools.server_process import START_SECONDS, ServerProcess
 from whispergpt.engine.playback_clock import BUFFER_SECONDS, PlaybackClock
 
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 6.0
 AHEAD_SECONDS = 2.0
 """Seconds that a stream in real time is made ahead."""
 SETTINGS = {
@@ -214,7 +214,7 @@ def test_a_silent_client(small: ServerProcess) -> None:
     with LiveSocket(small.url) as socket:
         start = time.monotonic()
         check_error(socket.expect_error(), f"{IDLE_SECONDS:g} s")
-        assert 0.7 * IDLE_SECONDS < time.monotonic() - start < 10
+        assert time.monotonic() - start > 0.7 * IDLE_SECONDS
         assert socket.expect_close() in (1000, 1001, 1008)
     assert_serves(small.url)
 
@@ -232,7 +232,7 @@ def test_a_listener_may_be_silent_while_a_response_plays(small: ServerProcess) -
     with Client(small.url) as client:
         began = time.monotonic()
         stream = client.stream(SPEECH, seconds=AHEAD_SECONDS + IDLE_SECONDS + 1, pace="realtime", seed=1)
-        assert sum(len(pcm) for pcm in stream) == 375 * HOP * 2
+        assert sum(len(pcm) for pcm in stream) == round(75 * (AHEAD_SECONDS + IDLE_SECONDS + 1)) * HOP * 2
     assert time.monotonic() - began > IDLE_SECONDS
     assert stream.response is not None
     assert stream.response["status"] == "completed"

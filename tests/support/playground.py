@@ -27,24 +27,35 @@ window.analysers = [];
 if (window.AnalyserNode) window.AnalyserNode = class extends AnalyserNode {
     constructor(context, options) { super(context, options); analysers.push(this); }
 };
+window.loudest = 0;
+setInterval(() => {
+    const running = analysers.filter((one) => one.context.state === "running");
+    for (const one of running) {
+        const samples = new Float32Array(one.fftSize);
+        one.getFloatTimeDomainData(samples);
+        loudest = Math.max(loudest, ...samples.map(Math.abs));
+    }
+}, 40);
 window.files = [];
 const createObjectURL = URL.createObjectURL;
 URL.createObjectURL = (file) => { files.push(file); return createObjectURL(file); };
 const draw = requestAnimationFrame.bind(window);
 window.requestAnimationFrame = (step) => setTimeout(() => draw(step), 100);
 """
-"""Script that keeps what the page's status said, what plays, and the files that the page made. The picture is drawn
-nine times a second instead of sixty: without a GPU that takes most of a browser's time."""
+"""Script that keeps what the page's status said, how loud it was, and the files that the page made.
+
+The picture is drawn nine times a second instead of sixty: without a GPU that takes most of a browser's time."""
 _FIND_STATUS = """text => {
     const at = said.findIndex((one) => one.includes(text));
     said.splice(0, at + 1);
     return at >= 0 || document.querySelector("#status").textContent.includes(text);
 }"""
-_LOUDNESS = """() => {
-    if (analysers.length === 0) return 0;
-    const samples = new Float32Array(analysers[0].fftSize);
-    analysers[0].getFloatTimeDomainData(samples);
-    return analysers[0].context.state === "running" ? Math.max(...samples.map(Math.abs)) : 0;
+_LOUDNESS = "() => { const was = loudest; loudest = 0; return was; }"
+_NOTE_PLACES = """() => {
+    const picture = document.querySelector("#picture");
+    const note = () => places.push(Number(picture.getAttribute("aria-valuenow")));
+    if (!window.places) new MutationObserver(note).observe(picture, { attributeFilter: ["aria-valuenow"] });
+    window.places = [];
 }"""
 _LAST_FILE = """() => new Promise((told) => {
     const reader = new FileReader();
@@ -154,7 +165,7 @@ def colours(page: Page, made: bool = False) -> int:
 
 
 def is_heard(page: Page) -> None:
-    """Wait until the browser's path to the loudspeaker carries sound."""
+    """Wait until the browser's path to the loudspeaker has carried sound since this was asked last."""
     wait_until(lambda: page.evaluate(_LOUDNESS) > 0.01, "sound")
 
 
@@ -168,6 +179,16 @@ def checkpoints_of(page: Page) -> list[str]:
 
     page.on("websocket", lambda socket: socket.on("framereceived", note))
     return told
+
+
+def note_places(page: Page) -> None:
+    """Note from now on each second that is heard, for ``places``: a busy machine may ask too late where one is."""
+    page.evaluate(_NOTE_PLACES)
+
+
+def places(page: Page) -> list[float]:
+    """Return the seconds of what is shown that were heard since ``note_places``."""
+    return cast(list[float], page.evaluate("places"))
 
 
 def elapsed(page: Page) -> float:

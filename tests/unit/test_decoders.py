@@ -246,7 +246,7 @@ async def test_a_decoder_that_takes_a_while_to_end_holds_no_other_up() -> None:
 async def test_short_uploads_do_not_wait_for_what_takes_long() -> None:
     """Neither where callers are not told apart, nor where each of several keys has as much as it may."""
     keys = [Caller(name, identity=name) for name in ("one", "two", "three")]
-    async with started(decode_seconds=60) as pool:
+    async with started(decode_seconds=60, queue_seconds=PATIENCE_SECONDS) as pool:
         await pool.decode(SHORT, ANYBODY)
         for senders, caller in (([ANYBODY] * 4, ANYBODY), ([*keys, *keys], Caller("other", identity="other"))):
             slow = [asyncio.create_task(pool.decode(slow_upload(), sender)) for sender in senders]
@@ -277,6 +277,7 @@ async def test_what_one_key_has_waiting_is_bounded(monkeypatch: pytest.MonkeyPat
     one, other = Caller("one", identity="1"), Caller("other", identity="2")
     async with started(decode_waiting=2, queue_seconds=1) as pool:
         await pool.decode(SHORT, one)
+        await asyncio.to_thread(wait_until, lambda: not pool._short._taken.total, "its place is free again")
         slow = asyncio.create_task(pool.decode(slow_upload(), one))
         os.kill(await busy(pool), signal.SIGSTOP)
         waiting = [asyncio.create_task(refusal(pool, SHORT, one)) for _ in range(2)]

@@ -13,6 +13,7 @@ import { type Act, TakeList } from "./takes/take_list.js";
 import { Takes } from "./takes/takes.js";
 import { viewOf } from "./view.js";
 
+const HELD_BACK = "The browser holds the sound back. Press Play to hear it from here.";
 /** So near to the end of a take, in samples, a fork goes on behind it. */
 const NEAR_END = 0.05 * SAMPLE_RATE;
 
@@ -209,8 +210,8 @@ export class Stage {
   }
 
   private showHeldBack(held: boolean): void {
-    if (held) this.page.say("The browser holds the sound back. Press Play to hear it from here.", "error");
-    else this.page.say("Playing.", "echo");
+    if (held) this.page.say(HELD_BACK, "error");
+    else if (this.page.said === HELD_BACK) this.page.say("Playing.", "echo"); // anything newer stays said
     this.refresh();
   }
 }

@@ -8,6 +8,7 @@ import { MOST_KEPT_SECONDS } from "./takes/take.js";
 import { TakeList } from "./takes/take_list.js";
 import { Takes } from "./takes/takes.js";
 import { viewOf } from "./view.js";
+const HELD_BACK = "The browser holds the sound back. Press Play to hear it from here.";
 /** So near to the end of a take, in samples, a fork goes on behind it. */
 const NEAR_END = 0.05 * SAMPLE_RATE;
 /** So much of a prompt's name has room in a button. */
@@ -204,9 +205,9 @@ export class Stage {
     }
     showHeldBack(held) {
         if (held)
-            this.page.say("The browser holds the sound back. Press Play to hear it from here.", "error");
-        else
-            this.page.say("Playing.", "echo");
+            this.page.say(HELD_BACK, "error");
+        else if (this.page.said === HELD_BACK)
+            this.page.say("Playing.", "echo"); // anything newer stays said
         this.refresh();
     }
 }

@@ -60,7 +60,7 @@ export class Picture {
     const turn = (): void => {
       requestAnimationFrame(turn);
       this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead || this.waiting !== this.drawnWaiting;
-      if (this.stale) this.draw();
+      this.keepUp();
     };
     const spoil = (): void => void (this.stale = true);
     new ResizeObserver(spoil).observe(canvas);
@@ -81,6 +81,7 @@ export class Picture {
 
   /** The second of the track that stands there on the screen. */
   secondAt(clientX: number): number {
+    this.keepUp();
     return this.axis.secondAt(clientX - this.canvas.getBoundingClientRect().left);
   }
 
@@ -88,6 +89,7 @@ export class Picture {
   edgeAt(clientX: number, reach: number): Edge | null {
     const { cut } = this.view;
     if (!cut) return null;
+    this.keepUp();
     const x = clientX - this.canvas.getBoundingClientRect().left;
     const [from, to] = [Math.abs(this.axis.xOf(cut.from) - x), Math.abs(this.axis.xOf(cut.to) - x)];
     if (Math.min(from, to) > reach) return null;
@@ -99,6 +101,11 @@ export class Picture {
     let mask = this.masks.get(track);
     if (!mask) this.masks.set(track, (mask = new Mask(track)));
     return mask;
+  }
+
+  /** Draw what is not drawn yet, so that a place on the screen is one of what is shown now. */
+  private keepUp(): void {
+    if (this.stale) this.draw();
   }
 
   private draw(): void {

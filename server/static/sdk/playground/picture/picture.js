@@ -36,8 +36,7 @@ export class Picture {
         const turn = () => {
             requestAnimationFrame(turn);
             this.stale ||= this.mask.grow(PAINT_MS) || this.head() !== this.drawnHead || this.waiting !== this.drawnWaiting;
-            if (this.stale)
-                this.draw();
+            this.keepUp();
         };
         const spoil = () => void (this.stale = true);
         new ResizeObserver(spoil).observe(canvas);
@@ -55,6 +54,7 @@ export class Picture {
     }
     /** The second of the track that stands there on the screen. */
     secondAt(clientX) {
+        this.keepUp();
         return this.axis.secondAt(clientX - this.canvas.getBoundingClientRect().left);
     }
     /** The edge of the cut that stands there on the screen, or nearly. */
@@ -62,6 +62,7 @@ export class Picture {
         const { cut } = this.view;
         if (!cut)
             return null;
+        this.keepUp();
         const x = clientX - this.canvas.getBoundingClientRect().left;
         const [from, to] = [Math.abs(this.axis.xOf(cut.from) - x), Math.abs(this.axis.xOf(cut.to) - x)];
         if (Math.min(from, to) > reach)
@@ -74,6 +75,11 @@ export class Picture {
         if (!mask)
             this.masks.set(track, (mask = new Mask(track)));
         return mask;
+    }
+    /** Draw what is not drawn yet, so that a place on the screen is one of what is shown now. */
+    keepUp() {
+        if (this.stale)
+            this.draw();
     }
     draw() {
         this.stale = false;
