@@ -18,7 +18,7 @@ QUANTIZE_FROM = 0.35
 
 DRAWN_SHARE = 0.5
 """Share of the last stage's crops that have drawn codes, where a model draws some."""
-DRAWN_SHARES = (1.0, 1.0, 0.5)
+DRAWN_SHARES = (1.0, 0.4, 0.4)
 """Shares of the gradient of these crops: reconstruction without phase, adversary, its features."""
 
 
