@@ -113,8 +113,8 @@ class Listener:
         else:
             self._sent_at = self._now()
             await connection.send(self._voices.file(visit))
+        self._record.asked = self._now()  # before it is said: the server counts while a busy process goes on late
         await self._say(connection, "input_audio_buffer.commit")
-        self._record.asked = self._now()
         await self._say(connection, "response.create", response={"seconds": visit.seconds})
         await self._expect(connection, "response.created")
 

@@ -22,7 +22,7 @@ class ListenerRecord:
 
     Attributes:
         came: actual time of its start, later than planned if this program could not keep up.
-        asked: time at which it sent ``response.create``.
+        asked: time just before it said that its prompt has ended.
         first_audio: time at which the first audio arrived.
         ended: time of its end.
         said_first_audio_ms: time to first audio as reported by the server.
