@@ -196,6 +196,7 @@ def test_a_slow_listener_holds_nothing_up(process: ServerProcess) -> None:
         session.event("response.cancel")
         samples, done = heard.result()
         assert done["status"] == "cancelled"
+        assert len(samples) >= 2 * KEPT_SECONDS * SAMPLE_RATE, "the owner heard on while they fell out of what is kept"
         headers, body = listener.result()
         begins = 2 * round(float(headers["x-from-seconds"]) * SAMPLE_RATE)
         assert body == samples[begins:][: len(body)] != b""

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError
-from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from tests.support.random_model import random_model
+from whispergpt.engine.checkpoints.checkpoint import ModelError
+from whispergpt.engine.config import FineConfig
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.messages.commands import ChangeSampling, OpenPrompt, StartStream
 from whispergpt.engine.messages.events import Event, PromptFailed, StreamEnded
-from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.streaming import branch, leaf, map_state
-from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.native.library import NativeError
 from whispergpt.engine.process.commands import Worker
 from whispergpt.engine.prompts.desk import PromptDesk
@@ -33,13 +31,10 @@ FRAMES = 30
 
 @pytest.fixture(params=["as picked", "torch"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    torch.manual_seed(0)
-    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=FineConfig())
-    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
+    model = random_model(0, FineConfig())
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "torch":
             patched.setattr("whispergpt.engine.native.check.load_library", _no_kernels)
-        model = LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
         yield Engine(model, torch.device("cpu"), 4)
 
 

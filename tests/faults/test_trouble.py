@@ -214,7 +214,7 @@ def test_a_silent_client(small: ServerProcess) -> None:
     with LiveSocket(small.url) as socket:
         start = time.monotonic()
         check_error(socket.expect_error(), f"{IDLE_SECONDS:g} s")
-        assert time.monotonic() - start > 0.7 * IDLE_SECONDS
+        assert 0.7 * IDLE_SECONDS < time.monotonic() - start < 5 * IDLE_SECONDS
         assert socket.expect_close() in (1000, 1001, 1008)
     assert_serves(small.url)
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.support.random_model import random_model
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
-from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
+from whispergpt.engine.config import HYBRID, FineConfig
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
-from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice
@@ -30,11 +27,7 @@ TEMPERATURE = 0.3
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    torch.manual_seed(3)
-    fine = FineConfig(temperature=TEMPERATURE)
-    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=fine)
-    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
-    return LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
+    return random_model(3, FineConfig(temperature=TEMPERATURE))
 
 
 def test_own_sound_is_what_a_listener_hears(model: LoadedModel) -> None:

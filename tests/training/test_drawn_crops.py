@@ -13,12 +13,10 @@ import pytest
 import torch
 
 from tests.support.corpus import audio_set, one_line, run_main, shorten_codec_training, speakers
+from tests.support.random_model import random_model
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model, save_model
-from whispergpt.engine.config import HOP, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults, StackConfig
-from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.frame_step import FrameStep
-from whispergpt.engine.model.whisper_gpt import WhisperGPT
+from whispergpt.engine.config import HOP, FineConfig
 from whispergpt.training.codec import drawn_codes
 from whispergpt.training.codec.drawn_batch import LEAD_FRAMES
 from whispergpt.training.codec.drawn_codes import Codes, DrawnCodes, stretches_of
@@ -48,13 +46,6 @@ STAGE = dict[str, Any](
 CPU = torch.device("cpu")
 
 
-def some_model(seed: int, fine: bool = True) -> LoadedModel:
-    torch.manual_seed(seed)
-    config = replace(HYBRID, stack=StackConfig(256, 2, 4, 1, 256, 64), fine=FineConfig() if fine else None)
-    step = FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
-    return LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
-
-
 def saved(model: LoadedModel, folder: Path) -> Path:
     save_model(folder, model.step.model, model.step.codec, model.defaults, model.licence)
     return folder
@@ -62,7 +53,7 @@ def saved(model: LoadedModel, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(some_model(3), tmp_path_factory.mktemp("models") / "model")
+    return saved(random_model(3, FineConfig()), tmp_path_factory.mktemp("models") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +187,7 @@ def test_a_recipe_that_cannot_have_them_is_refused(recipe: CodecRecipe, change: 
 def test_a_run_gets_those_that_its_recipe_names(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path
 ) -> None:
-    other = saved(some_model(4), tmp_path / "other")
+    other = saved(random_model(4, FineConfig()), tmp_path / "other")
     with pytest.raises(ValueError, match="other codes than the model that draws the finer ones"):
         DrawnCrops(data, model, tmp_path / "tokens", replace(recipe, start_from=str(other)))
     assert not (tmp_path / "tokens").exists(), "nothing is drawn before that is known"
@@ -221,7 +212,7 @@ def test_the_command_says_what_it_learnt_from(
 ) -> None:
     shorten_codec_training(monkeypatch, 14)
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
-    saved(some_model(3, fine=False), tmp_path / "coarse")
+    saved(random_model(3, None), tmp_path / "coarse")
     run = ("train", "codec", tmp_path / "data", "--device", "cpu", "--steps", 1, "--batch", 2, "-o", tmp_path / "run")
     of = ("--start-from", folder, "--drawn-by", folder)
     final = ("--quantize-from", 0, "--adversarial-from", 0, "--adversary-filters", 2)

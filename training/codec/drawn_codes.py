@@ -6,7 +6,6 @@ alone makes them sound no better than the coarse codes by themselves.
 
 from __future__ import annotations
 
-import hashlib
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -25,6 +24,7 @@ from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
 from whispergpt.training.data.token_files import TokenFiles
+from whispergpt.training.data.tokens import digest_of
 
 STRETCH_FRAMES = 2_048
 """Most frames that the model speaks at once. A longer clip is cut, and each part begins with recorded codes."""
@@ -62,7 +62,9 @@ class DrawnCodes:
         lengths = [clip.samples // HOP for clip in data.clips]
         self._first = list(accumulate(lengths, initial=0))
         shape = (sum(lengths), model.step.codec.config.n_codebooks)
-        files = TokenFiles(cache, f"{_key(data.clips, model)}.drawn", {"codes": (shape, np.uint16)})
+        how = (model.digest, fine.config.temperature, PROMPT_FRAMES, SLOTS)
+        key = digest_of(model.step.codec, how, [(c.sha256, c.start, c.samples) for c in data.clips])[:12]
+        files = TokenFiles(cache, f"{key}.drawn", {"codes": (shape, np.uint16)})
         if not files.complete:
             self._fill(files, OwnVoice(model, fine.config.temperature))
         self._codes = cast(Codes, files.read()["codes"])
@@ -104,13 +106,3 @@ def require_same_codes(codec: Codec, other: Codec) -> None:
         same = same and all(torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs)
     if not same:
         raise ValueError("the codec to start from has other codes than the model that draws the finer ones")
-
-
-def _key(clips: list[Clip], model: LoadedModel) -> str:
-    fine = model.step.model.config.fine
-    how = (model.digest, None if fine is None else fine.temperature, PROMPT_FRAMES, SLOTS)
-    named = [(clip.sha256, clip.start, clip.samples) for clip in clips]
-    digest = hashlib.sha256(repr((how, named)).encode())
-    for weight in model.step.codec.state_dict().values():
-        digest.update(weight.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -38,18 +38,16 @@ class DrawnCrops:
         if recipe.start_from is not None:
             require_same_codes(load_codec(Path(recipe.start_from)), model.step.codec)
         least = (PROMPT_FRAMES + recipe.crop_frames) * HOP
-        stretches = stretches_of(data)
-        long_enough = [clip for clip in stretches.clips if clip.samples >= least]
-        self._data = AudioSet(long_enough, data.shards, data.folder_of)
-        self._clips, self._odds = clip_odds(self._data, least - 1, recipe.shares)
+        self._clips, self._odds = clip_odds(stretches_of(data), least - 1, recipe.shares)
+        self._data = AudioSet(self._clips, data.shards, data.folder_of)
         self._codes = DrawnCodes(self._data, model, cache)
-        self.count, self._frames, self._seed = recipe.drawn_count, recipe.crop_frames, recipe.seed
+        self._count, self._frames, self._seed = recipe.drawn_count, recipe.crop_frames, recipe.seed
 
     def batch(self, step: int) -> DrawnBatch:
         """Return the crops of one step."""
         draw = np.random.default_rng((self._seed, _SEED + step))
         audio, codes = list[npt.NDArray[np.float32]](), list[Codes]()
-        while len(audio) < self.count:
+        while len(audio) < self._count:
             number = int(draw.choice(len(self._clips), p=self._odds))
             clip, own = self._clips[number], self._codes.of(number)
             start = int(draw.integers(PROMPT_FRAMES, len(own) - self._frames + 1))

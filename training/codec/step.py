@@ -96,15 +96,17 @@ class CodecStep:
         with torch.set_grad_enabled(kind.learns):
             made = self._decoded(latents)
             terms = self.loss_of(made, audio, mel_weight)
-            spoken = None if drawn is None else self._spoken(drawn)
+            heard = (made, audio)
+            if drawn is not None:
+                spoken = self._spoken(drawn)
+                heard = (torch.cat([made, spoken]), torch.cat([audio, drawn.audio]))
         if kind.teaches:
-            pairs = [(made, audio)] if drawn is None or spoken is None else [(made, audio), (spoken, drawn.audio)]
-            terms |= self._teach_the_adversary(*map(torch.cat, zip(*pairs, strict=True)))
+            terms |= self._teach_the_adversary(*heard)
         if not kind.learns:
             return terms
         if kind.final:
             terms |= self._against_the_adversary("balancer", made, audio, terms)
-            if drawn is not None and spoken is not None:
+            if drawn is not None:
                 terms |= self._against_it_when_drawn(spoken, drawn.audio)
         else:
             anchor = latents.std().log().square()
