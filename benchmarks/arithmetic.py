@@ -124,6 +124,7 @@ def traffic_per_frame(step: FrameStep) -> Traffic:
     model = step.model
     embedding = model.code_embedding
     of_model = _bytes(list(model.parameters())) - _bytes([embedding.weight])  # a stream reads one row of the embedding
+    of_model -= 0 if model.decoder is None else _bytes(list(model.decoder.parameters()))
     of_fine = _bytes(list(model.fine.parameters())) if model.fine is not None else 0
     stages = {"lm": of_model - of_fine, "codec": _bytes(list(step.codec.decoder.parameters()))}
     if model.fine is not None:

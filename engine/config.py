@@ -144,7 +144,8 @@ class FineConfig:
 class ModelConfig:
     """A WHISPER-GPT (``spectrogram`` set) or a token-only GPT (``spectrogram`` None) of the same stack.
 
-    ``fine`` None: frames are decoded from their coarse code alone.
+    ``fine`` None: frames are decoded from their coarse code alone. ``decoder``: sizes of the codec whose decoder the
+    model has learnt anew, on the codes that it draws itself; None: its sound is decoded as the codec does.
     """
 
     stack: StackConfig
@@ -152,6 +153,7 @@ class ModelConfig:
     spectrogram: StackConfig | None = None
     mel: MelConfig = field(default_factory=MelConfig)
     fine: FineConfig | None = None
+    decoder: CodecConfig | None = None
 
     def __post_init__(self) -> None:
         spectrogram_width = self.spectrogram.width if self.spectrogram else 0

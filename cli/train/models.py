@@ -9,19 +9,30 @@ import typer
 
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
-from whispergpt.cli.train.options import Batch, ModelOptions, Steps
+from whispergpt.cli.train.options import Batch, ModelOptions, SliceOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig
+from whispergpt.training.data.tokens import VERSIONS
+from whispergpt.training.lm.own_decoder import with_decoder
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
+
+DEFAULT_PRESET = "hybrid"
 
 
 @expand_options
 def lm(
     options: ModelOptions,
-    codec: Annotated[str, typer.Option(help="Folder of a trained codec's run, or a model whose codec it shall be.")],
-    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "hybrid",
+    slices: SliceOptions,
+    codec: Annotated[
+        str | None, typer.Option(help="Folder of a trained codec's run, or a model whose codec it shall be.")
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help=f"Instead of --codec: a model to go on with, on its own codec. {MODEL_HELP}."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}. Default: {DEFAULT_PRESET}.")] = None,
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
     originals: Annotated[
         bool,
@@ -29,22 +40,37 @@ def lm(
     ] = False,
     steps: Steps = ModelRecipe.steps,
     batch: Batch = ModelRecipe.batch,
-    licence: Annotated[str, typer.Option(help="Of the trained weights, as /v1/models will show it.")] = "unknown",
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the trained weights, as /v1/models will show it. Default: that of --start-from."),
+    ] = None,
 ) -> None:
     """Train a model on a codec's coarse codes and write a model folder that can be served."""
     with told_in_one_line():
-        if preset not in PRESETS:
+        if preset not in (None, *PRESETS):
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+        if (codec is None) == (start_from is None):
+            raise ValueError("give --codec for a new model, or --start-from for one to go on with")
+        if start_from is not None and (preset is not None or not fine):
+            raise ValueError("a model to go on with has its sizes and its fine stage: leave out --preset and --no-fine")
         device, products = options.pick()
-        trained = load_codec(find_model(codec)).to(device)
-        sizes = trained.config
-        stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
-        config = replace(PRESETS[preset], fine=stage)
-        train, held = options.load_tokens(trained, config.mel)
-        recipe = ModelRecipe(steps, batch, originals=originals, seed=options.seed, shares=options.folder_shares)
-        train_lm(
-            train, held, trained, config, options.out, recipe, licence, device, products, boards=options.tensorboard
+        start = None if start_from is None else load_model(start_from, device)
+        if start is not None:
+            trained, config, base = start.step.plain_codec, start.step.model.config, OWN_RECIPE
+        else:
+            trained, base = load_codec(find_model(str(codec))).to(device), ModelRecipe()
+            sizes = trained.config
+            stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
+            config = replace(PRESETS[preset or DEFAULT_PRESET], fine=stage)
+        config = replace(config, mel=slices.of(config.mel))
+        heard = trained if start is None else start.step.codec
+        train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS)
+        recipe = replace(
+            base, steps=steps, batch=batch, originals=originals, seed=options.seed, shares=options.folder_shares
         )
+        licence = licence or (start.licence if start else "unknown")
+        boards = options.tensorboard
+        train_lm(train, held, trained, config, options.out, recipe, licence, device, products, start, boards)
 
 
 @expand_options
@@ -71,6 +97,13 @@ def own(
         float | None,
         typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
     ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a codec whose decoder becomes the model's own: a run of `train codec --drawn-by` that "
+            "learnt what this model draws."
+        ),
+    ] = None,
     stall_share: Annotated[
         float,
         typer.Option(
@@ -86,14 +119,16 @@ def own(
     with told_in_one_line():
         device, products = options.pick()
         loaded = load_model(model, device)
-        codec, config = loaded.step.codec, loaded.step.model.config
+        if decoder is not None:
+            loaded = with_decoder(loaded, load_codec(find_model(decoder)).to(device))
+        config = loaded.step.model.config
         stage = config.fine
         if stage is None:
             raise ValueError(f"{model} has no fine stage: `train lm` has it learn from all that it can sound like")
         if fine_temperature is not None:
             stage = replace(stage, temperature=fine_temperature)
         config = replace(config, fine=stage)
-        sources, held = options.load_tokens(codec, config.mel)
+        sources, held = options.load_tokens(loaded.step.codec, config.mel)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))
         recipe = replace(
             OWN_RECIPE,
@@ -103,5 +138,5 @@ def own(
             shares=options.folder_shares,
             stall_share=stall_share,
         )
-        licence, boards = loaded.licence, options.tensorboard
+        licence, boards, codec = loaded.licence, options.tensorboard, loaded.step.plain_codec
         train_lm(train, held, codec, config, options.out, recipe, licence, device, products, loaded, boards)

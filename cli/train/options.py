@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +16,15 @@ from whispergpt.engine.device import pick_device
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
-from whispergpt.training.data.tokens import Tokens, tokenize
+from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
 from whispergpt.training.precision import product_type
 from whispergpt.training.scalars import require_tensorboard
 
 Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
 LEAST_LIMIT_HZ = 1_000
+MEL_WINDOWS = (1024, 2048, 4096)
+"""Samples of the windows that the kernels take."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +121,52 @@ class ModelOptions(RunOptions):
                 f"not {self.limit_band!r}"
             )
 
-    def load_tokens(self, codec: Codec, mel: MelConfig) -> tuple[list[Tokens], Tokens]:
-        """Return the tokens to learn from, the recordings before their altered copies, and those to check with."""
+    def load_tokens(
+        self, codec: Codec, mel: MelConfig, versions: Sequence[str] = VERSIONS
+    ) -> tuple[list[Tokens], Tokens]:
+        """Return the tokens to learn from, the recordings before their altered copies, and those to check with.
+
+        Args:
+            versions: those of ``VERSIONS`` that slices are needed of.
+        """
         audio = self.load_audio()
         alterations = [
             UNALTERED,
             *(Alteration(semitones=shift) for shift in _numbers(self.transpose)),
             *(Alteration(highest_hz=hertz) for hertz in _numbers(self.limit_band)),
         ]
-        train = [tokenize(audio.train, codec, mel, self.cache, alteration) for alteration in alterations]
-        return train, tokenize(audio.heldout, codec, mel, self.cache)
+        train = [tokenize(audio.train, codec, mel, self.cache, alteration, versions) for alteration in alterations]
+        return train, tokenize(audio.heldout, codec, mel, self.cache, versions=versions)
+
+
+@dataclass(frozen=True)
+class SliceOptions:
+    """Options of the mel slices that a model hears; what is not given is the model's own."""
+
+    mel_bands: Annotated[int | None, typer.Option(min=1, max=512, help="Mel bands of a slice.")] = None
+    mel_window: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples at 24 kHz that a slice is made of: 1024, 2048 or 4096. Longer ones tell lower notes apart."
+        ),
+    ] = None
+    mel_high: Annotated[float | None, typer.Option(help="Hz at which the highest mel band ends.")] = None
+
+    def __post_init__(self) -> None:
+        if self.mel_window not in (None, *MEL_WINDOWS):
+            raise ValueError(f"--mel-window must be 1024, 2048 or 4096, not {self.mel_window}")
+        if self.mel_high is not None and not LEAST_LIMIT_HZ <= self.mel_high <= SAMPLE_RATE / 2:
+            most = SAMPLE_RATE // 2
+            raise ValueError(f"--mel-high must be from {LEAST_LIMIT_HZ} to {most} Hz, not {self.mel_high:g}")
+
+    def of(self, mel: MelConfig) -> MelConfig:
+        """Return ``mel`` with what is given."""
+        return replace(
+            mel,
+            n_mels=self.mel_bands or mel.n_mels,
+            window=self.mel_window or mel.window,
+            high_hz=self.mel_high or mel.high_hz,
+        )
 
 
 def _numbers(given: str | None) -> list[float]:

@@ -235,7 +235,11 @@ def _described(folder: Path, config: dict[str, Any]) -> tuple[ModelConfig, Sampl
 
 
 def _check_pair(folder: Path, model: ModelConfig, codec: CodecConfig) -> None:
-    """Raise ModelError where a model's fine stage is for another codec's codes."""
+    """Raise ModelError where a model's fine stage or its decoder is for another codec's codes."""
+    if model.decoder is not None and model.decoder != codec:
+        raise ModelError(
+            f"{folder / 'config.json'} does not describe a model: its decoder has other sizes than its codec's."
+        )
     fine = model.fine
     if fine is not None and (fine.n_codebooks, fine.dimension) != (codec.n_codebooks, codec.dimension):
         raise ModelError(

@@ -28,6 +28,14 @@ class Codec(nn.Module):
         self.decoder = Decoder(config)
         self.quantizer = ResidualVectorQuantizer(config.dimension, config.n_codebooks)
 
+    def through(self, decoder: Decoder) -> Codec:
+        """Return a codec with the same encoder and codebooks, shared with this one, and another decoder."""
+        other = Codec.__new__(Codec)
+        nn.Module.__init__(other)
+        other.config, other.encoder, other.quantizer = self.config, self.encoder, self.quantizer
+        other.decoder = decoder
+        return other.train(self.training)
+
     @torch.inference_mode()
     def encode(self, audio: Tensor) -> Tensor:
         """Encode audio ``[B, 1, samples]`` → codes ``[B, n_codebooks, ceil(samples / 320)]``."""

@@ -27,11 +27,17 @@ LOST = -1
 
 
 class FrameStep(nn.Module):
-    """Model, codec and spectrogram as one step over slots, and the same three over a prompt's chunk."""
+    """Model, codec and spectrogram as one step over slots, and the same three over a prompt's chunk.
+
+    Attributes:
+        codec: the codec as the model speaks: with the model's own decoder, if it has one.
+        plain_codec: the codec as it is without the model.
+    """
 
     def __init__(self, codec: Codec, model: WhisperGPT) -> None:
         super().__init__()
-        self.codec, self.model = codec, model
+        self.plain_codec, self.model = codec, model
+        self.codec = codec if model.decoder is None else codec.through(model.decoder)
         self.mel = CausalMel(model.config.mel)
         self._layouts: dict[tuple[torch.dtype, str], RowLayout] = {}
         """By the dtype of the caches and the type of device, on which their shapes depend."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from whispergpt.engine.config import CODEBOOK_SIZE, ModelConfig
 from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import State, branch, keep, leaf
 from whispergpt.engine.model.transformer import Stack
 
@@ -33,6 +34,7 @@ class WhisperGPT(nn.Module):
         self.stack = Stack(config.stack)
         self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
         self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
+        self.decoder = Decoder(config.decoder) if config.decoder else None
         self.apply(_init_weights)
         if self.slice_stack is not None:
             # Both halves of the stack's input begin equally large; otherwise the slices would outweigh the codes.
@@ -47,7 +49,8 @@ class WhisperGPT(nn.Module):
         return self.slice_stack is not None
 
     def parameter_count(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        """Return the number of parameters of all that predicts codes: a decoder is not counted, here or in a codec."""
+        return sum(p.numel() for name, p in self.named_parameters() if not name.startswith("decoder."))
 
     def forward(self, codes: Tensor, mel: Tensor | None = None) -> Tensor:
         """Coarse codes ``[B, T]`` and slices ``[B, T, n_mels]`` (hybrid only) → logits ``[B, T, 1024]`` of code t+1."""

@@ -188,7 +188,7 @@ def test_a_run_gets_those_that_its_recipe_names(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path
 ) -> None:
     other = saved(random_model(4, FineConfig()), tmp_path / "other")
-    with pytest.raises(ValueError, match="other codes than the model that draws the finer ones"):
+    with pytest.raises(ValueError, match="not the same codes"):
         DrawnCrops(data, model, tmp_path / "tokens", replace(recipe, start_from=str(other)))
     assert not (tmp_path / "tokens").exists(), "nothing is drawn before that is known"
     with pytest.raises(ValueError, match="names the model whose drawn codes it learns from"):

@@ -207,7 +207,9 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
         and all((parts.mels[version] == whole.mels[version]).all() for version in VERSIONS)
         and parts.spans == whole.spans
     )
-    assert sorted(file.suffix for file in (tmp_path / "parts").iterdir()) == [".npy", ".npy"]
+    assert sorted(file.suffix for file in (tmp_path / "parts").iterdir()) == [".npy"] * 4, (
+        "codes, and slices of three versions"
+    )
 
 
 def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:

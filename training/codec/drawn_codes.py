@@ -105,4 +105,4 @@ def require_same_codes(codec: Codec, other: Codec) -> None:
         pairs = zip(codec.quantizer.entries, other.quantizer.entries, strict=True)
         same = same and all(torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs)
     if not same:
-        raise ValueError("the codec to start from has other codes than the model that draws the finer ones")
+        raise ValueError("the codec and the model have not the same codes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Literal, TypeAlias, cast, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 from tqdm import trange
 
 from whispergpt.engine.backends.offline import OfflineCodec
-from whispergpt.engine.config import SAMPLE_RATE, MelConfig
+from whispergpt.engine.config import HOP, SAMPLE_RATE, MelConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.training.data.alteration import UNALTERED, Alteration
@@ -49,11 +51,22 @@ class Tokens:
     folders: list[int] = field(default_factory=list)
 
 
-def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alteration: Alteration = UNALTERED) -> Tokens:
-    """Encode and decode every clip of ``data`` once; later runs map the result from ``cache``, or go on with it.
+def tokenize(
+    data: AudioSet,
+    codec: Codec,
+    mel: MelConfig,
+    cache: Path,
+    alteration: Alteration = UNALTERED,
+    versions: Sequence[str] = VERSIONS,
+) -> Tokens:
+    """Encode every clip of ``data`` once, and compute its slices; later runs map both from ``cache``, or go on with it.
+
+    Codes are kept apart from slices, and each version's slices from the others': another spectrogram or another
+    decoder costs no encoding.
 
     Args:
         alteration: the change made to every clip first; clips that it does not change are left out.
+        versions: those of ``VERSIONS`` that slices are needed of.
 
     Raises:
         ValueError: the alteration changes no clip.
@@ -63,54 +76,80 @@ def tokenize(data: AudioSet, codec: Codec, mel: MelConfig, cache: Path, alterati
         limit = alteration.highest_hz
         why = "there are no recordings" if limit is None else f"no recording reaches above {limit:g} Hz"
         raise ValueError(f"{why}, so there is nothing to encode")
-    lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
-    files = TokenFiles(
-        cache,
-        _cache_key(clips, codec, mel, alteration),
-        {
-            "codes": ((sum(lengths), codec.config.n_codebooks), np.uint16),
-            "mels": ((len(VERSIONS), sum(lengths), mel.n_mels), np.float16),
-        },
-    )
-    if not files.complete:
-        _fill(files, data, clips, codec, mel, alteration)
+    source = _Source(data, clips, OfflineCodec(codec), alteration)
+    codes = source.codes(cache)
     spans: list[tuple[int, int]] = []
     folders: list[int] = []
     position = 0
-    placed = zip(clips, lengths, strict=True)
+    placed = zip(clips, source.lengths, strict=True)
     for (folder, _), group in groupby(placed, key=lambda one: (data.folder_of[one[0].shard], one[0].group)):
         count = sum(frames for _, frames in group)
         spans.append((position, count))
         folders.append(folder)
         position += count
-    arrays = files.read()
-    mels = dict(zip(VERSIONS, cast(Mels, arrays["mels"]), strict=True))
-    return Tokens(cast(_Codes, arrays["codes"]), mels, spans, folders)
+    return Tokens(codes, {version: source.slices(version, codes, mel, cache) for version in versions}, spans, folders)
 
 
-def _fill(
-    files: TokenFiles, data: AudioSet, clips: list[Clip], codec: Codec, config: MelConfig, alteration: Alteration
-) -> None:
-    """Fill the arrays, from where an earlier run stopped."""
-    device = codec.quantizer.entries[0].device
-    slices, offline = CausalMel(config).to(device), OfflineCodec(codec)
-    arrays, done = files.begin()
-    position = sum(alteration.frames(samples) for clip in clips[:done] for _, samples in _parts(clip))
-    what = f"tokens {alteration}".strip()
-    for number in trange(done, len(clips), desc=what, initial=done, total=len(clips), disable=None):
-        clip = clips[number]
-        for start, samples in _parts(clip):
-            audio = torch.from_numpy(alteration.apply(data.read(clip, start, samples))).to(device)
-            found = offline.encode(audio)
-            heard = (audio, offline.decode(found), offline.decode(found[:1]))
-            end = position + found.shape[1]
-            arrays["codes"][position:end] = found.t().cpu().numpy()
+class _Source:
+    """Clips to be encoded, in the order of their tokens."""
+
+    def __init__(self, data: AudioSet, clips: list[Clip], codec: OfflineCodec, alteration: Alteration) -> None:
+        self._data, self._clips, self._codec, self._alteration = data, clips, codec, alteration
+        self.lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
+
+    def codes(self, cache: Path) -> _Codes:
+        """Return the codes ``[frames, K]`` of all clips, from ``cache`` or encoded."""
+        codec = self._codec.codec
+        key = self._key(codec.encoder, digest_of(codec.quantizer))
+        shape = (sum(self.lengths), codec.config.n_codebooks)
+        files = TokenFiles(cache, key, {"codes": (shape, np.uint16)})
+        if not files.complete:
+            arrays, done = files.begin()
+            for place, audio in self._sounds(files, done, "codes"):
+                arrays["codes"][place] = self._codec.encode(audio).t().cpu().numpy()
+            files.finish()
+        return cast(_Codes, files.read()["codes"])
+
+    def slices(self, version: str, codes: _Codes, config: MelConfig, cache: Path) -> Mels:
+        """Return the slices ``[frames, n_mels]`` of a version of all clips, from ``cache`` or computed."""
+        codec = self._codec.codec
+        key = self._key(codec, config) if version != "original" else self._key(nn.Module(), config)
+        files = TokenFiles(cache, f"{key}.{version}", {"mels": ((sum(self.lengths), config.n_mels), np.float16)})
+        if not files.complete:
+            mel = CausalMel(config).to(self._device)
+            arrays, done = files.begin()
             with torch.inference_mode():
-                for version, sound in enumerate(heard):
-                    arrays["mels"][version, position:end] = slices(sound[None])[0].cpu().numpy()
-            position = end
-        files.note(number + 1)
-    files.finish()
+                for place, audio in self._sounds(files, done, version):
+                    if version != "original":
+                        books = 1 if version == "coarse" else None
+                        found = torch.from_numpy(codes[place, :books].astype(np.int64).T)
+                        audio = self._codec.decode(found.to(self._device))
+                    arrays["mels"][place] = mel(audio[None])[0].cpu().numpy()
+            files.finish()
+        return cast(Mels, files.read()["mels"])
+
+    @property
+    def _device(self) -> torch.device:
+        return self._codec.codec.quantizer.entries[0].device
+
+    def _key(self, module: nn.Module, *others: object) -> str:
+        """Return the start of the names of files that depend on the clips, a module's weights and other values."""
+        return digest_of(module, [(c.group, c.sha256, c.samples) for c in self._clips], self._alteration, *others)[:12]
+
+    def _sounds(self, files: TokenFiles, done: int, what: str) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the frames and the altered samples ``[n]`` of each part of the clips behind the first ``done``, and
+        note in ``files`` each clip that is over."""
+        position, count = sum(self.lengths[:done]), len(self._clips)
+        shown = f"{what} {self._alteration}".strip()
+        for number in trange(done, count, desc=shown, initial=done, total=count, disable=None):
+            clip = self._clips[number]
+            for start, samples in _parts(clip):
+                audio = torch.from_numpy(self._alteration.apply(self._data.read(clip, start, samples)))
+                end = position + len(audio) // HOP
+                if end > position:
+                    yield slice(position, end), audio.to(self._device)
+                position = end
+            files.note(number + 1)
 
 
 def _parts(clip: Clip) -> list[tuple[int, int]]:
@@ -118,16 +157,9 @@ def _parts(clip: Clip) -> list[tuple[int, int]]:
     return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
 
 
-def _cache_key(clips: list[Clip], codec: Codec, mel: MelConfig, alteration: Alteration) -> str:
-    how: tuple[object, ...] = (mel, alteration.semitones)
-    if alteration.highest_hz is not None:
-        how = (*how, alteration.highest_hz)
-    return digest_of(codec, [(c.group, c.sha256, c.samples) for c in clips], *how)[:12]
-
-
-def digest_of(codec: Codec, *others: object) -> str:
-    """Return a hexadecimal digest of a codec's weights and of other values, by their ``repr``."""
+def digest_of(module: nn.Module, *others: object) -> str:
+    """Return a hexadecimal digest of a module's weights and of other values, by their ``repr``."""
     digest = hashlib.sha256(repr(others).encode())
-    for weight in codec.state_dict().values():
+    for weight in module.state_dict().values():
         digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -56,7 +56,7 @@ def train_fine(
     Raises:
         ValueError: the model has no fine stage, or ``out`` has a run of another configuration.
     """
-    model, codec = loaded.step.model, loaded.step.codec
+    model, codec = loaded.step.model, loaded.step.plain_codec
     if model.fine is None:
         raise ValueError(f"{loaded.id} has no fine stage to train")
     torch.manual_seed(recipe.seed)

@@ -30,6 +30,8 @@ from whispergpt.training.scalars import Means
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
 CPU = torch.device("cpu")
+SLICE_INPUT = "slice_projection."
+"""Start of the names of the weights that take slices in."""
 WIDTH = 256
 """Width of the stack that a recipe's peak rate is for."""
 
@@ -90,7 +92,8 @@ def train_lm(
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
-        start: the model whose training goes on, of the same ``config``.
+        start: the model whose training goes on. Its ``config`` may have other slices than this one; the layer that
+            takes them in begins anew then.
         boards: folder for TensorBoard.
 
     Raises:
@@ -106,6 +109,8 @@ def train_lm(
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first, best = run.resume(), run.best(kept_by)
     if first == 0 and start is not None:
+        if model.slice_projection is not None and config.mel != start.step.model.config.mel:
+            start_from_slices(model.slice_projection, train)
         scores = _check(model, codec, check, device)
         run.log(0, **scores)
         best = scores[kept_by]
@@ -132,13 +137,16 @@ def train_lm(
 
 
 def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> WhisperGPT:
-    """Return a new model, with the weights of ``start`` if its training goes on."""
+    """Return a new model, with the weights of ``start`` if its training goes on, less those for other slices."""
     model = WhisperGPT(config)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
     if start is not None:
-        model.load_state_dict(start.step.model.state_dict())
+        weights = start.step.model.state_dict()
+        if config.mel != start.step.model.config.mel:
+            weights = {name: weight for name, weight in weights.items() if not name.startswith(SLICE_INPUT)}
+        model.load_state_dict(weights, strict=config.mel == start.step.model.config.mel)
     return model
 
 
@@ -200,7 +208,7 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
     }[_heard(sources, config)]
     share = recipe.join_share
     if recipe.originals:
-        odds, share = {version: float(version == "original") for version in odds}, 0.0
+        odds, share = {"original": 1.0}, 0.0
     shares, stalls = recipe.shares, recipe.stall_share
     return TokenCrops(sources, recipe.batch, recipe.crop_frames, recipe.seed, odds, join, share, shares, stalls)
 

@@ -1,0 +1,149 @@
+"""A model with a decoder of its own: it speaks through that one, and the codec's files and codes stay as they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.corpus import one_line, run_main, speakers
+from tests.support.random_model import random_model
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_codec, load_model, save_codec
+from whispergpt.engine.checkpoints.checkpoint import save_model as write_model
+from whispergpt.engine.config import SMALL_CODEC, FineConfig
+from whispergpt.engine.model.codec import Codec
+from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice
+from whispergpt.training.data.prepare import prepare
+from whispergpt.training.lm import train_lm
+from whispergpt.training.lm.own_decoder import with_decoder
+
+CPU = torch.device("cpu")
+
+
+def save_model(model: LoadedModel, folder: Path) -> Path:
+    write_model(folder, model.step.model, model.step.plain_codec, model.defaults, model.licence)
+    return folder
+
+
+@pytest.fixture
+def plain() -> LoadedModel:
+    return random_model(3, FineConfig())
+
+
+@pytest.fixture
+def another(plain: LoadedModel) -> Codec:
+    """A codec with the model's codes and a decoder of other weights."""
+    torch.manual_seed(5)
+    return plain.step.codec.through(Codec(SMALL_CODEC).decoder)
+
+
+def test_a_model_speaks_through_its_own_decoder(plain: LoadedModel, another: Codec, tmp_path: Path) -> None:
+    written = save_model(with_decoder(plain, another), tmp_path / "own")
+    loaded, before = load_model(str(written), CPU), load_model(str(save_model(plain, tmp_path / "plain")), CPU)
+    assert (tmp_path / "own/codec.safetensors").read_bytes() == (tmp_path / "plain/codec.safetensors").read_bytes()
+    assert loaded.step.model.parameter_count() == before.step.model.parameter_count()
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 1024, (PROMPT_FRAMES + 20, 8)).astype(np.uint16)
+    for model, others in ((loaded, before), (before, loaded)):
+        (spoken,) = OwnVoice(model, 0.5).speak([codes])
+        drawn = torch.from_numpy(spoken.codes.astype(np.int64).T)
+        own, other = (OfflineCodec(one.step.codec).decode(drawn).numpy() for one in (model, others))
+        assert np.abs(own - spoken.sound).max() < 2e-4, "prompt and continuation"
+        assert np.abs(other - own).max() > 0.01, "the two decoders sound different"
+    codec = load_codec(written)
+    assert torch.equal(OfflineCodec(codec).decode(drawn), OfflineCodec(before.step.codec).decode(drawn))
+    again = load_model(str(save_model(loaded, tmp_path / "again")), CPU)
+    assert again.digest == loaded.digest != before.digest
+
+
+def test_a_decoder_is_of_the_models_codec(plain: LoadedModel, another: Codec, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not the same codes"):
+        with_decoder(plain, random_model(4, None).step.codec)
+    folder = save_model(with_decoder(plain, another), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["decoder"]["n_filters"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="its decoder has other sizes than its codec's"):
+        load_model(str(folder), CPU)
+
+
+def test_own_sound_is_learnt_through_the_new_decoder(
+    plain: LoadedModel,
+    another: Codec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
+    prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
+    save_model(plain, tmp_path / "model")
+    save_codec(another, tmp_path / "codec")
+    save_codec(random_model(4, None).step.codec, tmp_path / "foreign")
+
+    def own(*more: object) -> int:
+        return run_main(
+            *("train", "own", tmp_path / "data", "--model", tmp_path / "model", "-o", tmp_path / "run"),
+            *("--steps", 1, "--batch", 1, *more),
+        )
+
+    assert own("--decoder", tmp_path / "foreign") == 2
+    assert "not the same codes" in one_line(capsys)
+    assert own("--decoder", tmp_path / "codec") == 0
+    made, before = (load_model(str(tmp_path / name), CPU).step for name in ("run", "model"))
+    expected = load_codec(tmp_path / "codec").decoder.state_dict()
+    assert all(torch.equal(weight, expected[name]) for name, weight in made.codec.decoder.state_dict().items())
+    assert (tmp_path / "run/codec.safetensors").read_bytes() == (tmp_path / "model/codec.safetensors").read_bytes()
+    codes = torch.randint(0, 1024, (8, 10))
+    assert torch.equal(OfflineCodec(made.plain_codec).decode(codes), OfflineCodec(before.codec).decode(codes))
+
+
+def test_a_model_goes_on_with_other_slices(
+    plain: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the layer that takes slices in begins anew; recordings are not encoded again for them."""
+    monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
+    prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
+    model = save_model(plain, tmp_path / "model")
+    encoded: list[int] = []
+    encode = OfflineCodec.encode
+
+    def counted(self: OfflineCodec, audio: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(audio))
+        return encode(self, audio)
+
+    monkeypatch.setattr(OfflineCodec, "encode", counted)
+
+    def lm(name: str, *more: object) -> int:
+        return run_main(
+            *("train", "lm", tmp_path / "data", "-o", tmp_path / name, "--start-from", model, "--originals"),
+            *("--steps", 1, "--batch", 1, *more),
+        )
+
+    assert lm("same") == 0
+    took = len(encoded)
+    assert took > 0
+    assert lm("longer", "--mel-window", 4096, "--mel-bands", 96, "--mel-high", 6000) == 0
+    assert len(encoded) == took, "codes do not depend on slices"
+    same, longer = (load_model(str(tmp_path / name), CPU) for name in ("same", "longer"))
+    assert longer.step.model.config.mel == replace(same.step.model.config.mel, n_mels=96, window=4096, high_hz=6000.0)
+    first = plain.step.model.state_dict()
+    for name, weight in longer.step.model.state_dict().items():
+        if name.startswith("slice_projection.weight"):
+            assert weight.shape == (128, 96)
+        elif name != "slice_projection.bias":
+            assert float((weight - first[name]).abs().max()) < 0.01, "a step from where it was"
+    assert longer.licence == plain.licence
+    for wrong, why in (
+        (("--codec", model), "give --codec for a new model, or --start-from"),
+        (("--preset", "gpt-s"), "leave out --preset"),
+        (("--mel-window", 1000), "must be 1024, 2048 or 4096"),
+        (("--mel-high", 13000), "must be from 1000 to 12000 Hz"),
+    ):
+        capsys.readouterr()
+        assert lm("wrong", *wrong) == 2
+        assert why in one_line(capsys)
