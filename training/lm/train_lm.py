@@ -3,6 +3,7 @@ further training on the model's own sound."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,12 @@ def train_lm(
     crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first, best = run.resume(), run.best(kept_by)
-    if first == 0 and start is not None:
-        if model.slice_projection is not None and config.mel != start.step.model.config.mel:
-            start_from_slices(model.slice_projection, train)
-        scores = _check(model, codec, check, device)
+    if first == 0:
+        scores = _begin(model, start, train, heldout, lambda: _check(model, codec, check, device))
         run.log(0, **scores)
-        best = scores[kept_by]
-        save_model(out, model, codec, start.defaults, licence)  # stays if nothing better is kept
-    elif first == 0:
-        _initialise(model, train)
-        run.log(0, **unigram_score(train[0].codes[:, 0], heldout.codes[:, 0]))
+        if start is not None:
+            best = scores[kept_by]
+            save_model(out, model, codec, start.defaults, licence)  # stays if nothing better is kept
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
         means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast))
@@ -150,12 +147,22 @@ def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> Wh
     return model
 
 
-def _initialise(model: WhisperGPT, train: list[Tokens]) -> None:
-    """Set the parts of a new model that begin at statistics of the training tokens."""
-    if model.fine is not None:
+def _begin(
+    model: WhisperGPT,
+    start: LoadedModel | None,
+    train: list[Tokens],
+    heldout: Tokens,
+    check: Callable[[], dict[str, float]],
+) -> dict[str, float]:
+    """Set the parts that begin at statistics of the training tokens; return the scores before the first step.
+
+    A new model's are those of the codes' frequencies, else they are what ``check`` returns.
+    """
+    if start is None and model.fine is not None:
         start_from_frequencies(model.fine, train)
-    if model.slice_projection is not None:
+    if model.slice_projection is not None and (start is None or model.config.mel != start.step.model.config.mel):
         start_from_slices(model.slice_projection, train)
+    return check() if start else unigram_score(train[0].codes[:, 0], heldout.codes[:, 0])
 
 
 def _described(
