@@ -218,5 +218,6 @@ def _refuse_unknown(kind: type[Any], values: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config dataclass as JSON-ready values."""
-    return asdict(config)
+    """Return a config dataclass as JSON-ready values; a model without a decoder of its own does not name one."""
+    values = asdict(config)
+    return {name: value for name, value in values.items() if name != "decoder" or value is not None}

@@ -10,7 +10,7 @@ import typer
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import Batch, ModelOptions, SliceOptions, Steps
-from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
+from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model, load_spoken_codec
 from whispergpt.engine.config import PRESETS, FineConfig
 from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_decoder import with_decoder
@@ -62,7 +62,7 @@ def lm(
             sizes = trained.config
             stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
             config = replace(PRESETS[preset or DEFAULT_PRESET], fine=stage)
-        config = replace(config, mel=slices.of(config.mel))
+        config = replace(config, mel=slices.of(config))
         heard = trained if start is None else start.step.codec
         train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS)
         recipe = replace(
@@ -120,7 +120,7 @@ def own(
         device, products = options.pick()
         loaded = load_model(model, device)
         if decoder is not None:
-            loaded = with_decoder(loaded, load_codec(find_model(decoder)).to(device))
+            loaded = with_decoder(loaded, load_spoken_codec(find_model(decoder)).to(device))
         config = loaded.step.model.config
         stage = config.fine
         if stage is None:

@@ -11,9 +11,10 @@ from typing import Annotated
 import torch
 import typer
 
-from whispergpt.engine.config import SAMPLE_RATE, MelConfig
+from whispergpt.engine.config import SAMPLE_RATE, MelConfig, ModelConfig
 from whispergpt.engine.device import pick_device
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.mel import mel_filterbank
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
 from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
@@ -159,14 +160,27 @@ class SliceOptions:
             most = SAMPLE_RATE // 2
             raise ValueError(f"--mel-high must be from {LEAST_LIMIT_HZ} to {most} Hz, not {self.mel_high:g}")
 
-    def of(self, mel: MelConfig) -> MelConfig:
-        """Return ``mel`` with what is given."""
-        return replace(
-            mel,
-            n_mels=self.mel_bands or mel.n_mels,
-            window=self.mel_window or mel.window,
-            high_hz=self.mel_high or mel.high_hz,
+    def of(self, model: ModelConfig) -> MelConfig:
+        """Return the model's slices with what is given.
+
+        Raises:
+            ValueError: the model hears none, or a band is narrower than the window can tell.
+        """
+        old = model.mel
+        mel = replace(
+            old,
+            n_mels=self.mel_bands or old.n_mels,
+            window=self.mel_window or old.window,
+            high_hz=self.mel_high or old.high_hz,
         )
+        if mel != old and model.spectrogram is None:
+            raise ValueError("a token-only model hears no slices: leave out --mel-bands, --mel-window and --mel-high")
+        if (mel_filterbank(mel.window, mel.n_mels, mel.low_hz, mel.high_hz).amax(0) == 0).any():
+            raise ValueError(
+                f"{mel.n_mels} mel bands up to {mel.high_hz:g} Hz are more than a window of {mel.window} samples "
+                "can tell apart: fewer --mel-bands, or a longer --mel-window"
+            )
+        return mel
 
 
 def _numbers(given: str | None) -> list[float]:

@@ -135,6 +135,18 @@ def load_codec(folder: Path) -> Codec:
     return _codec_of(folder, _read_config(folder).get("codec"))
 
 
+def load_spoken_codec(folder: Path) -> Codec:
+    """Load what a model folder speaks through: its codec, with the model's own decoder if it has one.
+
+    Raises:
+        ModelError: the codec or the model is missing or damaged.
+    """
+    config = _read_config(folder)
+    if "model" not in config or _described(folder, config)[0].decoder is None:
+        return load_codec(folder)
+    return load_model(str(folder.resolve()), torch.device("cpu")).step.codec
+
+
 def _codec_of(folder: Path, described: Any) -> Codec:
     if described == "encodec_24khz":
         # Imported here, because only this codec needs the module.

@@ -49,7 +49,7 @@ class FrameStep(nn.Module):
 
     def pack(self) -> None:
         """Lay the weights out as the steps need them; later changes to them would have no effect."""
-        for module in self.modules():
+        for module in (*self.codec.modules(), *self.model.modules()):
             if isinstance(module, CausalConv1d | CausalConvTranspose1d | ResidualLSTM | Codebook):
                 module.pack()
 

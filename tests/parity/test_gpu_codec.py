@@ -93,11 +93,14 @@ def assert_near(found: State, expected: State, path: str = "") -> None:
             assert float((other - value).abs().max()) < 1e-4, f"{path}/{name}"
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(
+    ("name", "slices"),
+    [*((name, MelConfig()) for name in CODECS), ("embedded codecs", MelConfig(192, 4096, high_hz=6_000.0))],
+)
 @torch.inference_mode()
-def test_frames_equal_torchs(name: str) -> None:
+def test_frames_equal_torchs(name: str, slices: MelConfig) -> None:
     """Two frames of some slots, in any order; the other slots stay as they are."""
-    codec, mel = codec_of(CODECS[name]), CausalMel(MelConfig())
+    codec, mel = codec_of(CODECS[name]), CausalMel(slices)
     state = busy_state(codec, mel)
     before, expected = clone(state), clone(state)
     slots = torch.randperm(SLOTS)[:20].tolist()

@@ -21,6 +21,7 @@ from whispergpt.engine.config import (
     SMALL_CODEC,
     CodecConfig,
     FineConfig,
+    MelConfig,
     ModelConfig,
 )
 from whispergpt.engine.model.codec import Codec
@@ -49,6 +50,7 @@ MODELS = {
     "gpt-s": (GPT_S, SMALL_CODEC),
     "gpt-l": (replace(GPT_L, stack=replace(GPT_L.stack, layers=2)), SMALL_CODEC),
     "full-size codec": (HYBRID, ENCODEC_24KHZ),
+    "long slices": (replace(HYBRID, mel=MelConfig(192, 4096, high_hz=6_000.0)), SMALL_CODEC),
     "fine stage": (replace(HYBRID, fine=FineConfig()), SMALL_CODEC),
     "no LSTM": (HYBRID, replace(SMALL_CODEC, lstm_layers=0)),
 }

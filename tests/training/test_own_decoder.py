@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,15 @@ from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_codec, load_model, save_codec
 from whispergpt.engine.checkpoints.checkpoint import save_model as write_model
 from whispergpt.engine.config import SMALL_CODEC, FineConfig
+from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
+from whispergpt.engine.streams.scheduler import Stream
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice
 from whispergpt.training.data.prepare import prepare
+from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm import train_lm
+from whispergpt.training.lm.hearing import Hearings
 from whispergpt.training.lm.own_decoder import with_decoder
 
 CPU = torch.device("cpu")
@@ -72,34 +79,82 @@ def test_a_decoder_is_of_the_models_codec(plain: LoadedModel, another: Codec, tm
         load_model(str(folder), CPU)
 
 
-def test_own_sound_is_learnt_through_the_new_decoder(
-    plain: LoadedModel,
-    another: Codec,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Tokens]:
+    """Tokens to check with that each training is given."""
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
+    given: list[Tokens] = []
+
+    def recorded(train: list[Tokens], held: Tokens, *others: Any) -> None:
+        given.append(held)
+        train_lm.train_lm(train, held, *others)
+
+    monkeypatch.setattr("whispergpt.cli.train.models.train_lm", recorded)
+    return given
+
+
+def test_own_sound_is_learnt_through_the_new_decoder(
+    plain: LoadedModel, another: Codec, learnt: list[Tokens], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
     save_model(plain, tmp_path / "model")
     save_codec(another, tmp_path / "codec")
     save_codec(random_model(4, None).step.codec, tmp_path / "foreign")
 
-    def own(*more: object) -> int:
+    def own(model: str, out: str, *more: object) -> int:
         return run_main(
-            *("train", "own", tmp_path / "data", "--model", tmp_path / "model", "-o", tmp_path / "run"),
+            *("train", "own", tmp_path / "data", "--model", tmp_path / model, "-o", tmp_path / out),
             *("--steps", 1, "--batch", 1, *more),
         )
 
-    assert own("--decoder", tmp_path / "foreign") == 2
+    assert own("model", "run", "--decoder", tmp_path / "foreign") == 2
     assert "not the same codes" in one_line(capsys)
-    assert own("--decoder", tmp_path / "codec") == 0
-    made, before = (load_model(str(tmp_path / name), CPU).step for name in ("run", "model"))
+    assert own("model", "run", "--decoder", tmp_path / "codec") == 0
+    assert own("run", "again") == 0, "it goes on with the decoder that it has"
+    assert own("model", "lent", "--decoder", tmp_path / "again") == 0, "another model's own decoder"
+    before = load_model(str(tmp_path / "model"), CPU).step
     expected = load_codec(tmp_path / "codec").decoder.state_dict()
-    assert all(torch.equal(weight, expected[name]) for name, weight in made.codec.decoder.state_dict().items())
-    assert (tmp_path / "run/codec.safetensors").read_bytes() == (tmp_path / "model/codec.safetensors").read_bytes()
-    codes = torch.randint(0, 1024, (8, 10))
-    assert torch.equal(OfflineCodec(made.plain_codec).decode(codes), OfflineCodec(before.codec).decode(codes))
+    for name in ("run", "again", "lent"):
+        made = load_model(str(tmp_path / name), CPU).step
+        decoder = made.codec.decoder.state_dict()
+        assert all(torch.equal(weight, expected[key]) for key, weight in decoder.items())
+        assert (tmp_path / name / "codec.safetensors").read_bytes() == (
+            tmp_path / "model/codec.safetensors"
+        ).read_bytes()
+    spoken, plainly = OfflineCodec(made.codec), OfflineCodec(before.codec)
+    for tokens in learnt:
+        codes = torch.from_numpy(tokens.codes[:200].astype(np.int64).T)
+        own_slices, others = (before.mel(codec.decode(codes)[None])[0].numpy() for codec in (spoken, plainly))
+        assert np.abs(tokens.mels["decoded"][:200] - own_slices).max() < 0.01
+        assert np.abs(tokens.mels["own"][:PROMPT_FRAMES] - own_slices[:PROMPT_FRAMES]).max() < 0.01
+        assert np.abs(others - own_slices).max() > 0.1
+
+
+def test_a_prompt_is_heard_through_the_models_own_decoder(plain: LoadedModel, another: Codec) -> None:
+    """By the server's engine, whose kernels take prompts in."""
+    model = with_decoder(plain, another)
+    noise = np.random.default_rng(0).normal(0, 0.1, 150 * 320).astype(np.float32)
+    found = []
+    for one in (model, plain):
+        engine = Engine(copy.deepcopy(one), CPU, 2, dtype="float32")
+        stream = Stream(0, engine.encode_prompt(noise), StreamPlan(SamplingParams(1, 1.0, 0, 1.0), 2), credit=None)
+        engine.start(stream)
+        found.append(np.concatenate([frame.pcm for frame in engine.step().frames]))
+        codec = OfflineCodec(copy.deepcopy(one.step.codec))
+        state = one.step.init_state(1, CPU)
+        codes = codec.encode(torch.from_numpy(noise))
+        with torch.inference_mode():
+            sound = one.step.hear(codes[None], state, 0)
+        assert float((sound[0] - codec.decode(codes)).abs().max()) < 2e-3
+    assert np.abs(found[0].astype(int) - found[1]).max() > 100, "the first frame is of another decoder"
+
+
+def test_models_of_one_codec_are_compared_whatever_they_speak_through(plain: LoadedModel, another: Codec) -> None:
+    hearings = Hearings([plain, with_decoder(plain, another), random_model(4, FineConfig())], "decoded")
+    assert hearings.codes[0] == hearings.codes[1] != hearings.codes[2]
+    noise = np.random.default_rng(0).normal(0, 0.1, 90 * 320).astype(np.float32)
+    (codes, slices), (others, own), _ = hearings.of(noise)
+    assert torch.equal(codes, others) and not torch.allclose(slices, own, atol=0.05)
 
 
 def test_a_model_goes_on_with_other_slices(
@@ -143,6 +198,7 @@ def test_a_model_goes_on_with_other_slices(
         (("--preset", "gpt-s"), "leave out --preset"),
         (("--mel-window", 1000), "must be 1024, 2048 or 4096"),
         (("--mel-high", 13000), "must be from 1000 to 12000 Hz"),
+        (("--mel-bands", 192, "--mel-high", 6000), "more than a window of 1024 samples can tell apart"),
     ):
         capsys.readouterr()
         assert lm("wrong", *wrong) == 2

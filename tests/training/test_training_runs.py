@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from whispergpt.training.data.crops import Crops
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.token_crops import TokenCrops
+from whispergpt.training.data.token_files import LOCK, TokenFiles
 from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.train_lm import ModelRecipe, _crops
@@ -207,9 +209,37 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
         and all((parts.mels[version] == whole.mels[version]).all() for version in VERSIONS)
         and parts.spans == whole.spans
     )
-    assert sorted(file.suffix for file in (tmp_path / "parts").iterdir()) == [".npy"] * 4, (
-        "codes, and slices of three versions"
-    )
+    left = [file.name for file in (tmp_path / "parts").iterdir() if file.name != LOCK]
+    assert len(left) == 4 and not any("partial" in name for name in left), "codes, and slices of three versions"
+
+
+def test_two_runs_do_not_fill_the_same_arrays(tmp_path: Path) -> None:
+    """The second waits for the first, and finds nothing missing."""
+    files = [TokenFiles(tmp_path, "key", {"codes": ((2,), np.uint16)}) for _ in range(2)]
+    began, may_end, seen = Event(), Event(), list[object]()
+
+    def first() -> None:
+        with files[0].filling() as filling:
+            assert filling is not None
+            began.set()
+            may_end.wait(60)
+            filling.arrays["codes"][:] = 7
+
+    def second() -> None:
+        with files[1].filling() as filling:
+            seen.append(filling)
+
+    runs = Thread(target=first), Thread(target=second)
+    runs[0].start()
+    assert began.wait(60)
+    runs[1].start()
+    runs[1].join(0.2)
+    assert runs[1].is_alive() and not seen, "it waits"
+    may_end.set()
+    for run in runs:
+        run.join(60)
+    assert seen == [None]
+    assert files[1].read()["codes"].tolist() == [7, 7]
 
 
 def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:

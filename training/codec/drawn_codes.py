@@ -23,7 +23,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
-from whispergpt.training.data.token_files import TokenFiles
+from whispergpt.training.data.token_files import Filling, TokenFiles
 from whispergpt.training.data.tokens import digest_of
 
 STRETCH_FRAMES = 2_048
@@ -65,25 +65,24 @@ class DrawnCodes:
         how = (model.digest, fine.config.temperature, PROMPT_FRAMES, SLOTS)
         key = digest_of(model.step.codec, how, [(c.sha256, c.start, c.samples) for c in data.clips])[:12]
         files = TokenFiles(cache, f"{key}.drawn", {"codes": (shape, np.uint16)})
-        if not files.complete:
-            self._fill(files, OwnVoice(model, fine.config.temperature))
+        with files.filling() as filling:
+            if filling:
+                self._fill(filling, OwnVoice(model, fine.config.temperature))
         self._codes = cast(Codes, files.read()["codes"])
 
     def of(self, number: int) -> Codes:
         """Return the codes ``[T, K]`` of a stretch."""
         return self._codes[self._first[number] : self._first[number + 1]]
 
-    def _fill(self, files: TokenFiles, voice: OwnVoice) -> None:
+    def _fill(self, filling: Filling, voice: OwnVoice) -> None:
         """Draw the codes, from where an earlier run stopped."""
-        arrays, done = files.begin()
-        count = len(self._data.clips)
+        count, done = len(self._data.clips), filling.done
         for number in trange(done, -(-count // SLOTS), desc="drawn codes", initial=done, disable=None):
             begin, end = number * SLOTS, min(count, (number + 1) * SLOTS)
             recorded = [self._recorded(self._data.clips[index]) for index in range(begin, end)]
             spoken = [one.codes for one in voice.speak(recorded)]
-            arrays["codes"][self._first[begin] : self._first[end]] = np.concatenate(spoken)
-            files.note(number + 1)
-        files.finish()
+            filling.arrays["codes"][self._first[begin] : self._first[end]] = np.concatenate(spoken)
+            filling.note(number + 1)
 
     def _recorded(self, clip: Clip) -> Codes:
         """Return the recording's codes ``[T, K]``."""

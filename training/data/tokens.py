@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from whispergpt.engine.backends.offline import OfflineCodec
-from whispergpt.engine.config import HOP, SAMPLE_RATE, MelConfig
+from whispergpt.engine.config import SAMPLE_RATE, MelConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.token_files import TokenFiles
+from whispergpt.training.data.token_files import Filling, TokenFiles
 
 Version = Literal["original", "decoded", "coarse"]
 VERSIONS: tuple[str, ...] = get_args(Version)
@@ -100,61 +101,68 @@ class _Source:
     def codes(self, cache: Path) -> _Codes:
         """Return the codes ``[frames, K]`` of all clips, from ``cache`` or encoded."""
         codec = self._codec.codec
-        key = self._key(codec.encoder, digest_of(codec.quantizer))
         shape = (sum(self.lengths), codec.config.n_codebooks)
-        files = TokenFiles(cache, key, {"codes": (shape, np.uint16)})
-        if not files.complete:
-            arrays, done = files.begin()
-            for place, audio in self._sounds(files, done, "codes"):
-                arrays["codes"][place] = self._codec.encode(audio).t().cpu().numpy()
-            files.finish()
+        files = TokenFiles(cache, self._key(code_digest(codec)), {"codes": (shape, np.uint16)})
+        with files.filling() as filling:
+            if filling:
+                for place, audio in self._missing(filling, "codes"):
+                    filling.arrays["codes"][place] = self._codec.encode(audio().to(self._device)).t().cpu().numpy()
         return cast(_Codes, files.read()["codes"])
 
     def slices(self, version: str, codes: _Codes, config: MelConfig, cache: Path) -> Mels:
         """Return the slices ``[frames, n_mels]`` of a version of all clips, from ``cache`` or computed."""
         codec = self._codec.codec
-        key = self._key(codec, config) if version != "original" else self._key(nn.Module(), config)
+        key = self._key("" if version == "original" else digest_of(codec, codec.config), config)
         files = TokenFiles(cache, f"{key}.{version}", {"mels": ((sum(self.lengths), config.n_mels), np.float16)})
-        if not files.complete:
-            mel = CausalMel(config).to(self._device)
-            arrays, done = files.begin()
-            with torch.inference_mode():
-                for place, audio in self._sounds(files, done, version):
-                    if version != "original":
-                        books = 1 if version == "coarse" else None
-                        found = torch.from_numpy(codes[place, :books].astype(np.int64).T)
-                        audio = self._codec.decode(found.to(self._device))
-                    arrays["mels"][place] = mel(audio[None])[0].cpu().numpy()
-            files.finish()
+        with files.filling() as filling, torch.inference_mode():
+            if filling:
+                mel = CausalMel(config).to(self._device)
+                for place, audio in self._missing(filling, version):
+                    heard = self._heard(version, codes[place]) if version != "original" else audio().to(self._device)
+                    filling.arrays["mels"][place] = mel(heard[None])[0].cpu().numpy()
         return cast(Mels, files.read()["mels"])
+
+    def _heard(self, version: str, codes: _Codes) -> Tensor:
+        """Return the samples ``[n]`` of codes ``[T, K]``: of all, or of the coarse ones."""
+        found = torch.from_numpy(codes.astype(np.int64).T).to(self._device)
+        return self._codec.decode(found if version == "decoded" else found[:1])
 
     @property
     def _device(self) -> torch.device:
         return self._codec.codec.quantizer.entries[0].device
 
-    def _key(self, module: nn.Module, *others: object) -> str:
-        """Return the start of the names of files that depend on the clips, a module's weights and other values."""
-        return digest_of(module, [(c.group, c.sha256, c.samples) for c in self._clips], self._alteration, *others)[:12]
+    def _key(self, *others: object) -> str:
+        """Return the start of the names of files that depend on the altered clips and on other values."""
+        alteration = self._alteration.semitones, self._alteration.highest_hz
+        clips = [(c.group, c.sha256, c.samples) for c in self._clips]
+        return hashlib.sha256(repr((clips, alteration, *others)).encode()).hexdigest()[:12]
 
-    def _sounds(self, files: TokenFiles, done: int, what: str) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the frames and the altered samples ``[n]`` of each part of the clips behind the first ``done``, and
-        note in ``files`` each clip that is over."""
-        position, count = sum(self.lengths[:done]), len(self._clips)
+    def _missing(self, filling: Filling, what: str) -> Iterator[tuple[slice, Callable[[], Tensor]]]:
+        """Yield the frames of each part of the clips that are missing, and what reads its altered samples ``[n]``;
+        note in ``filling`` each clip that is over."""
+        position, count = sum(self.lengths[: filling.done]), len(self._clips)
         shown = f"{what} {self._alteration}".strip()
-        for number in trange(done, count, desc=shown, initial=done, total=count, disable=None):
+        for number in trange(filling.done, count, desc=shown, initial=filling.done, total=count, disable=None):
             clip = self._clips[number]
             for start, samples in _parts(clip):
-                audio = torch.from_numpy(self._alteration.apply(self._data.read(clip, start, samples)))
-                end = position + len(audio) // HOP
+                end = position + self._alteration.frames(samples)
                 if end > position:
-                    yield slice(position, end), audio.to(self._device)
+                    yield slice(position, end), partial(self._read, clip, start, samples)
                 position = end
-            files.note(number + 1)
+            filling.note(number + 1)
+
+    def _read(self, clip: Clip, start: int, samples: int) -> Tensor:
+        return torch.from_numpy(self._alteration.apply(self._data.read(clip, start, samples)))
 
 
 def _parts(clip: Clip) -> list[tuple[int, int]]:
     """Return the first sample and the length in samples of each minute of a clip, before its alteration."""
     return [(start, min(MOST_SAMPLES, clip.samples - start)) for start in range(0, clip.samples, MOST_SAMPLES)]
+
+
+def code_digest(codec: Codec) -> str:
+    """Return a hexadecimal digest of all that a codec's codes depend on: not its decoder."""
+    return digest_of(codec.encoder, digest_of(codec.quantizer), codec.config)
 
 
 def digest_of(module: nn.Module, *others: object) -> str:

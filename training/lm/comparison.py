@@ -53,7 +53,7 @@ class Comparison:
         self._sums: dict[str, Array] = {}  # [models, 2, ways] of each group
         self.files = 0
         hearings = Hearings(models, condition)
-        self.comparable = [digest == hearings.digests[0] for digest in hearings.digests]
+        self.comparable = [codes == hearings.codes[0] for codes in hearings.codes]
         for recording, samples in self._recordings.read(FEWEST_SECONDS, "evaluate"):
             heard = zip(models, hearings.of(samples), strict=True)
             sums = np.stack([measure(model.step, codes, mel) for model, (codes, mel) in heard])

@@ -18,7 +18,7 @@ from tqdm import trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
-from whispergpt.training.data.token_files import TokenFiles
+from whispergpt.training.data.token_files import Filling, TokenFiles
 from whispergpt.training.data.tokens import Mels, Tokens
 
 OWN = "own"
@@ -37,16 +37,20 @@ def with_own_sound(tokens: Tokens, model: LoadedModel, temperature: float, cache
     key.update(np.ascontiguousarray(tokens.codes).tobytes())
     shape = (frames, model.step.model.config.mel.n_mels)
     files = TokenFiles(cache, f"{key.hexdigest()[:12]}.{OWN}", {"mels": (shape, np.float16)})
-    if not files.complete:
-        arrays, done = files.begin()
-        voice, stretches = OwnVoice(model, temperature), list(_stretches(tokens))
-        for number in trange(done, -(-len(stretches) // SLOTS), desc="own sound", disable=None):
-            some = stretches[number * SLOTS : (number + 1) * SLOTS]
-            for (start, end), slices in zip(some, voice.slices([tokens.codes[s:e] for s, e in some]), strict=True):
-                arrays["mels"][start:end] = slices.numpy()
-            files.note(number + 1)
-        files.finish()
+    with files.filling() as filling:
+        if filling:
+            _fill(filling, OwnVoice(model, temperature), tokens)
     return replace(tokens, mels={**tokens.mels, OWN: cast(Mels, files.read()["mels"])})
+
+
+def _fill(filling: Filling, voice: OwnVoice, tokens: Tokens) -> None:
+    """Compute the slices, from where an earlier run stopped."""
+    stretches = list(_stretches(tokens))
+    for number in trange(filling.done, -(-len(stretches) // SLOTS), desc="own sound", disable=None):
+        some = stretches[number * SLOTS : (number + 1) * SLOTS]
+        for (start, end), slices in zip(some, voice.slices([tokens.codes[s:e] for s, e in some]), strict=True):
+            filling.arrays["mels"][start:end] = slices.numpy()
+        filling.note(number + 1)
 
 
 def _stretches(tokens: Tokens) -> Iterator[tuple[int, int]]:

@@ -142,8 +142,8 @@ def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> Wh
     if start is not None:
         weights = start.step.model.state_dict()
         if config.mel != start.step.model.config.mel:
-            weights = {name: weight for name, weight in weights.items() if not name.startswith(SLICE_INPUT)}
-        model.load_state_dict(weights, strict=config.mel == start.step.model.config.mel)
+            weights |= {name: own for name, own in model.state_dict().items() if name.startswith(SLICE_INPUT)}
+        model.load_state_dict(weights)
     return model
 
 

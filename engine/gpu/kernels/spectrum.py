@@ -111,11 +111,11 @@ def bands(
     BN: tl.constexpr,
     BK: tl.constexpr,
 ) -> None:
-    """Compute slices of ``BM`` frames: ``(log10(max(bins · bank, FLOOR)) + 1) / 2``, with ``bank`` ``[K, N]``."""
+    """Compute ``BN`` bands of ``BM`` frames: ``(log10(max(bins · bank, FLOOR)) + 1) / 2``, with ``bank`` ``[K, N]``."""
     if tl.load(slots + tl.program_id(0) * BM // FRAMES) < 0:
         return
     m = tl.program_id(0) * BM + tl.arange(0, BM)
-    n = tl.arange(0, BN)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
     total = tl.zeros((BM, BN), tl.float32)
     for first in range(0, K, BK):
         k = first + tl.arange(0, BK)
