@@ -9,11 +9,10 @@ import typer
 
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
-from whispergpt.cli.train.options import Batch, ModelOptions, SliceOptions, Steps
-from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model, load_spoken_codec
+from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, SliceOptions, Steps
+from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig
 from whispergpt.training.data.tokens import VERSIONS
-from whispergpt.training.lm.own_decoder import with_decoder
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
@@ -93,17 +92,7 @@ def fine(
 def own(
     options: ModelOptions,
     model: Annotated[str, typer.Option(help=f"Model that is to hear itself. {MODEL_HELP}.")],
-    fine_temperature: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
-    ] = None,
-    decoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of a codec whose decoder becomes the model's own: a run of `train codec --drawn-by` that "
-            "learnt what this model draws."
-        ),
-    ] = None,
+    fine_temperature: FineTemperature = None,
     stall_share: Annotated[
         float,
         typer.Option(
@@ -119,8 +108,6 @@ def own(
     with told_in_one_line():
         device, products = options.pick()
         loaded = load_model(model, device)
-        if decoder is not None:
-            loaded = with_decoder(loaded, load_spoken_codec(find_model(decoder)).to(device))
         config = loaded.step.model.config
         stage = config.fine
         if stage is None:

@@ -23,6 +23,10 @@ from whispergpt.training.scalars import require_tensorboard
 
 Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
+FineTemperature = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
+]
 LEAST_LIMIT_HZ = 1_000
 MEL_WINDOWS = (1024, 2048, 4096)
 """Samples of the windows that the kernels take."""

@@ -1,16 +1,40 @@
-"""``whispergpt train install|push|curves``: what becomes of finished runs."""
+"""``whispergpt train decoder|install|push|curves``: what becomes of finished runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.cli.options import MODEL_HELP
+from whispergpt.cli.train.options import FineTemperature
+from whispergpt.engine.checkpoints.checkpoint import find_model, load_model, load_spoken_codec, save_model
 from whispergpt.training.install import install_model
+from whispergpt.training.lm.own_decoder import with_decoder
 from whispergpt.training.push import push_model
 from whispergpt.training.study.curves import draw_curves, read_curve
+
+
+def decoder(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a codec whose decoder becomes the model's own: a run of `train codec --drawn-by` that "
+            "learnt what this model draws, or a model that has one."
+        ),
+    ],
+    model: Annotated[str, typer.Option(help=f"The model that is to have it. {MODEL_HELP}.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model that is written.")],
+    fine_temperature: FineTemperature = None,
+) -> None:
+    """Give a model a decoder of its own, and write the whole as a model folder; the codec keeps the one it has."""
+    with told_in_one_line():
+        loaded = load_model(model, torch.device("cpu"))
+        joined = with_decoder(loaded, load_spoken_codec(find_model(run)), fine_temperature)
+        save_model(out, joined.step.model, joined.step.plain_codec, joined.defaults, joined.licence)
 
 
 def install(

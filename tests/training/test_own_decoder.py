@@ -101,20 +101,22 @@ def test_own_sound_is_learnt_through_the_new_decoder(
     save_codec(another, tmp_path / "codec")
     save_codec(random_model(4, None).step.codec, tmp_path / "foreign")
 
-    def own(model: str, out: str, *more: object) -> int:
+    def give(decoder: str, out: str, *more: object) -> int:
         return run_main(
-            *("train", "own", tmp_path / "data", "--model", tmp_path / model, "-o", tmp_path / out),
-            *("--steps", 1, "--batch", 1, *more),
+            *("train", "decoder", tmp_path / decoder, "--model", tmp_path / "model", "-o", tmp_path / out), *more
         )
 
-    assert own("model", "run", "--decoder", tmp_path / "foreign") == 2
+    assert give("foreign", "given") == 2
     assert "not the same codes" in one_line(capsys)
-    assert own("model", "run", "--decoder", tmp_path / "codec") == 0
-    assert own("run", "again") == 0, "it goes on with the decoder that it has"
-    assert own("model", "lent", "--decoder", tmp_path / "again") == 0, "another model's own decoder"
+    assert give("codec", "given", "--fine-temperature", 0.25) == 0
+    given = load_model(str(tmp_path / "given"), CPU).step.model.config.fine
+    assert given is not None and given.temperature == 0.25
+    own = ("train", "own", tmp_path / "data", "--model", tmp_path / "given", "-o", tmp_path / "run")
+    assert run_main(*own, "--steps", 1, "--batch", 1) == 0, "it goes on with the decoder that it has"
+    assert give("run", "lent") == 0, "another model's own decoder"
     before = load_model(str(tmp_path / "model"), CPU).step
     expected = load_codec(tmp_path / "codec").decoder.state_dict()
-    for name in ("run", "again", "lent"):
+    for name in ("given", "run", "lent"):
         made = load_model(str(tmp_path / name), CPU).step
         decoder = made.codec.decoder.state_dict()
         assert all(torch.equal(weight, expected[key]) for key, weight in decoder.items())
@@ -122,12 +124,12 @@ def test_own_sound_is_learnt_through_the_new_decoder(
             tmp_path / "model/codec.safetensors"
         ).read_bytes()
     spoken, plainly = OfflineCodec(made.codec), OfflineCodec(before.codec)
-    for tokens in learnt:
-        codes = torch.from_numpy(tokens.codes[:200].astype(np.int64).T)
-        own_slices, others = (before.mel(codec.decode(codes)[None])[0].numpy() for codec in (spoken, plainly))
-        assert np.abs(tokens.mels["decoded"][:200] - own_slices).max() < 0.01
-        assert np.abs(tokens.mels["own"][:PROMPT_FRAMES] - own_slices[:PROMPT_FRAMES]).max() < 0.01
-        assert np.abs(others - own_slices).max() > 0.1
+    (tokens,) = learnt
+    codes = torch.from_numpy(tokens.codes[:200].astype(np.int64).T)
+    own_slices, others = (before.mel(codec.decode(codes)[None])[0].numpy() for codec in (spoken, plainly))
+    assert np.abs(tokens.mels["decoded"][:200] - own_slices).max() < 0.01
+    assert np.abs(tokens.mels["own"][:PROMPT_FRAMES] - own_slices[:PROMPT_FRAMES]).max() < 0.01
+    assert np.abs(others - own_slices).max() > 0.1
 
 
 def test_a_prompt_is_heard_through_the_models_own_decoder(plain: LoadedModel, another: Codec) -> None:

@@ -13,18 +13,27 @@ from whispergpt.training.codec.drawn_codes import require_same_codes
 from whispergpt.training.data.tokens import digest_of
 
 
-def with_decoder(model: LoadedModel, codec: Codec) -> LoadedModel:
+def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | None = None) -> LoadedModel:
     """Return ``model`` with ``codec``'s decoder as its own; the model's codec keeps the one that it has.
 
+    Args:
+        fine_temperature: that of the finer codes from now on; None: as before.
+
     Raises:
-        ValueError: ``codec`` has other codes than the model.
+        ValueError: ``codec`` has other codes than the model, or there is no fine stage for a temperature.
     """
     require_same_codes(codec, model.step.plain_codec)
     old = model.step.model
-    device = next(old.parameters()).device
-    new = WhisperGPT(replace(old.config, decoder=codec.config))
+    config = replace(old.config, decoder=codec.config)
+    if fine_temperature is not None:
+        if config.fine is None:
+            raise ValueError(f"{model.id} has no fine stage, so that there is no temperature of finer codes")
+        config = replace(config, fine=replace(config.fine, temperature=fine_temperature))
+    new = WhisperGPT(config)
+    weights = {name: weight for name, weight in old.state_dict().items() if not name.startswith("decoder.")}
     decoder = {f"decoder.{name}": weight for name, weight in codec.decoder.state_dict().items()}
-    new.load_state_dict({**old.state_dict(), **decoder})
+    new.load_state_dict({**weights, **decoder})
+    device = next(old.parameters()).device
     step = FrameStep(model.step.plain_codec, new).eval().requires_grad_(False).to(device)
-    digest = hashlib.sha256(f"{model.digest} {digest_of(codec.decoder)}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{model.digest} {config} {digest_of(codec.decoder)}".encode()).hexdigest()[:8]
     return replace(model, step=step, digest=digest)
