@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -89,7 +90,15 @@ def test_an_upload_under_way_is_told_of_the_end() -> None:
     assert "Traceback" not in process.log()
 
 
-def test_a_terminal_that_closes_lets_a_playing_stream_finish() -> None:
+@pytest.fixture
+def with_hangups() -> Iterator[None]:
+    """A server started here hears SIGHUP, which it ignores where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_closes_lets_a_playing_stream_finish(with_hangups: None) -> None:
     with ServerProcess() as process, Client(process.url) as client:
         stream = client.stream(SPEECH, seconds=2, pace="realtime", seed=1)
         pieces = iter(stream)
