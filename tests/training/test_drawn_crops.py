@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.support.corpus import audio_set, one_line, run_main, shorten_codec_training, speakers
-from tests.support.random_model import random_model
+from tests.support.random_model import random_model, saved
 from whispergpt.engine.backends.offline import OfflineCodec
-from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model, save_model
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model
 from whispergpt.engine.config import HOP, FineConfig
 from whispergpt.training.codec import drawn_codes
 from whispergpt.training.codec.drawn_batch import LEAD_FRAMES
@@ -44,11 +44,6 @@ STAGE = dict[str, Any](
 )
 """Fields of a recipe whose codes are final; it lacks what it starts from."""
 CPU = torch.device("cpu")
-
-
-def saved(model: LoadedModel, folder: Path) -> Path:
-    save_model(folder, model.step.model, model.step.codec, model.defaults, model.licence)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from tests.support.corpus import one_line, run_main, speakers
-from tests.support.random_model import random_model
+from tests.support.random_model import random_model, saved
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, ModelError, load_codec, load_model, save_codec
-from whispergpt.engine.checkpoints.checkpoint import save_model as write_model
 from whispergpt.engine.config import SMALL_CODEC, FineConfig
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
@@ -32,11 +31,6 @@ from whispergpt.training.lm.own_decoder import with_decoder
 CPU = torch.device("cpu")
 
 
-def save_model(model: LoadedModel, folder: Path) -> Path:
-    write_model(folder, model.step.model, model.step.plain_codec, model.defaults, model.licence)
-    return folder
-
-
 @pytest.fixture
 def plain() -> LoadedModel:
     return random_model(3, FineConfig())
@@ -50,8 +44,8 @@ def another(plain: LoadedModel) -> Codec:
 
 
 def test_a_model_speaks_through_its_own_decoder(plain: LoadedModel, another: Codec, tmp_path: Path) -> None:
-    written = save_model(with_decoder(plain, another), tmp_path / "own")
-    loaded, before = load_model(str(written), CPU), load_model(str(save_model(plain, tmp_path / "plain")), CPU)
+    written = saved(with_decoder(plain, another), tmp_path / "own")
+    loaded, before = load_model(str(written), CPU), load_model(str(saved(plain, tmp_path / "plain")), CPU)
     assert (tmp_path / "own/codec.safetensors").read_bytes() == (tmp_path / "plain/codec.safetensors").read_bytes()
     assert loaded.step.model.parameter_count() == before.step.model.parameter_count()
     draw = np.random.default_rng(0)
@@ -64,14 +58,14 @@ def test_a_model_speaks_through_its_own_decoder(plain: LoadedModel, another: Cod
         assert np.abs(other - own).max() > 0.01, "the two decoders sound different"
     codec = load_codec(written)
     assert torch.equal(OfflineCodec(codec).decode(drawn), OfflineCodec(before.step.codec).decode(drawn))
-    again = load_model(str(save_model(loaded, tmp_path / "again")), CPU)
+    again = load_model(str(saved(loaded, tmp_path / "again")), CPU)
     assert again.digest == loaded.digest != before.digest
 
 
 def test_a_decoder_is_of_the_models_codec(plain: LoadedModel, another: Codec, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the same codes"):
         with_decoder(plain, random_model(4, None).step.codec)
-    folder = save_model(with_decoder(plain, another), tmp_path)
+    folder = saved(with_decoder(plain, another), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     config["model"]["decoder"]["n_filters"] *= 2
     (folder / "config.json").write_text(json.dumps(config))
@@ -97,7 +91,7 @@ def test_own_sound_is_learnt_through_the_new_decoder(
     plain: LoadedModel, another: Codec, learnt: list[Tokens], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
-    save_model(plain, tmp_path / "model")
+    saved(plain, tmp_path / "model")
     save_codec(another, tmp_path / "codec")
     save_codec(random_model(4, None).step.codec, tmp_path / "foreign")
 
@@ -165,7 +159,7 @@ def test_a_model_goes_on_with_other_slices(
     """Only the layer that takes slices in begins anew; recordings are not encoded again for them."""
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
     prepare([speakers(tmp_path / "audio", count=2, files=1, seconds=31)], tmp_path / "data", heldout=1)
-    model = save_model(plain, tmp_path / "model")
+    model = saved(plain, tmp_path / "model")
     encoded: list[int] = []
     encode = OfflineCodec.encode
 
