@@ -18,6 +18,7 @@ from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspos
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import branch, state_bytes
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -70,9 +71,10 @@ def _model(model: WhisperGPT) -> float:
     return total
 
 
-def _fine(fine: FineStage) -> float:
-    logits = 2.0 * fine.config.dimension * CODEBOOK_SIZE  # products with the codec's own entries
-    return sum(_product(m) for m in fine.modules() if isinstance(m, nn.Linear)) + logits * len(fine.levels)
+def _fine(fine: FineStage | NearestStage) -> float:
+    scores = 2.0 * fine.config.dimension * CODEBOOK_SIZE  # products with the codec's own entries
+    layers = sum(_product(m) for m in fine.modules() if isinstance(m, nn.Linear))
+    return layers + scores * (fine.config.n_codebooks - 1)
 
 
 def _product(linear: nn.Linear) -> float:

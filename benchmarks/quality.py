@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import torch
 
 from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.step_path import step_path, whole_tiles
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
-from whispergpt.engine.model.streaming import leaf
 from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.slots import Slots
 
@@ -34,10 +34,7 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])
-        if step.model.fine is not None:
-            latents.append(leaf(played.state, "latent")[0].clone())
-        else:
-            latents.append(step.codec.quantizer.entries[0][int(codes[0, 0])])
+        latents.append(step.codec.quantizer.decode(torch.from_numpy(codes[:1].astype(np.int64))[..., None])[0, :, 0])
         made.append(torch.from_numpy(samples[0].copy()))
     before = step.codec.quantizer.decode(prompt.codes[None].to(device))
     latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)

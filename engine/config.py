@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -131,13 +131,25 @@ class StackConfig:
 class FineConfig:
     """The stage that predicts the finer codes; ``n_codebooks`` and ``dimension`` are the codec's.
 
-    ``temperature``: of the finer codes, independent of the coarse code's, but 0 there makes these greedy too.
+    ``temperature``: of drawn codes, independent of the coarse code's, but 0 there makes these greedy too. ``kind``:
+    whether codes are drawn, or are those nearest to the latent that the stage expects.
     """
 
     width: Width = 256
     n_codebooks: Annotated[int, msgspec.Meta(ge=2, le=32)] = 8
     dimension: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
     temperature: Temperature = 0.2
+    kind: Literal["drawn", "nearest"] = "drawn"
+
+    def at(self, temperature: float) -> FineConfig:
+        """Return the same stage with another temperature.
+
+        Raises:
+            ValueError: its codes are not drawn.
+        """
+        if self.kind != "drawn":
+            raise ValueError("the finer codes are not drawn, so they have no temperature")
+        return replace(self, temperature=temperature)
 
 
 @dataclass(frozen=True)

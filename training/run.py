@@ -29,7 +29,14 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int, held: float =
 
 MAY_CHANGE = "recipe.steps"
 """Setting that may change when a run is resumed; a change of any other is refused."""
-LATER = {"recipe.adversary_filters": 8, "recipe.on_device": False, "recipe.stall_share": 0.0}
+LATER = {
+    "recipe.adversary_filters": 8,
+    "recipe.on_device": False,
+    "recipe.stall_share": 0.0,
+    "recipe.dropout": 0.0,
+    "recipe.weight_decay": 0.0,
+    "model.fine.kind": "drawn",
+}
 """Values of recipe fields that older runs' configurations lack; such runs resume with them."""
 
 

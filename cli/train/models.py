@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, loa
 from whispergpt.engine.config import PRESETS, FineConfig
 from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_sound import with_own_sound
-from whispergpt.training.lm.train_fine import FineRecipe, train_fine
+from whispergpt.training.lm.train_fine import NEAREST_RECIPE, FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
 
 DEFAULT_PRESET = "hybrid"
@@ -76,16 +76,31 @@ def lm(
 def fine(
     options: ModelOptions,
     model: Annotated[str, typer.Option(help=f"Model whose fine stage is to be trained anew. {MODEL_HELP}.")],
-    steps: Steps = FineRecipe.steps,
-    batch: Batch = FineRecipe.batch,
+    kind: Annotated[
+        Literal["drawn", "nearest"] | None,
+        typer.Option(
+            help="drawn: the finer codes are drawn. nearest: they are those nearest to the latent that the model "
+            "expects; for a decoder that learns them (train codec --drawn-by). Default: the model's own kind."
+        ),
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=16, max=4096, help="Width. Default: the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; by default by the kind.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crops a step; by default by the kind.")] = None,
 ) -> None:
     """Train a model's fine stage anew, alone, and write a model folder that can be served."""
     with told_in_one_line():
         device, products = options.pick()
         loaded = load_model(model, device)
+        stage = loaded.step.model.config.fine
+        if stage is None:
+            raise ValueError(f"{model} has no fine stage to train")
+        stage = replace(stage, kind=kind or stage.kind, width=width or stage.width)
+        base = NEAREST_RECIPE if stage.kind == "nearest" else FineRecipe()
+        recipe = replace(
+            base, steps=steps or base.steps, batch=batch or base.batch, seed=options.seed, shares=options.folder_shares
+        )
         train, held = options.load_tokens(loaded.step.codec, loaded.step.model.config.mel)
-        recipe = FineRecipe(steps, batch, seed=options.seed, shares=options.folder_shares)
-        train_fine(train, held, loaded, options.out, recipe, device, products, options.tensorboard)
+        train_fine(train, held, loaded, stage, options.out, recipe, device, products, options.tensorboard)
 
 
 @expand_options
@@ -113,7 +128,7 @@ def own(
         if stage is None:
             raise ValueError(f"{model} has no fine stage: `train lm` has it learn from all that it can sound like")
         if fine_temperature is not None:
-            stage = replace(stage, temperature=fine_temperature)
+            stage = stage.at(fine_temperature)
         config = replace(config, fine=stage)
         sources, held = options.load_tokens(loaded.step.codec, config.mel)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))

@@ -15,8 +15,10 @@ from whispergpt.engine.gpu.kernels import draw, finish
 from whispergpt.engine.gpu.language import next_power_of_two
 from whispergpt.engine.gpu.launch import Cost
 from whispergpt.engine.gpu.layers import LayerEmitter
+from whispergpt.engine.gpu.nearest_stage import nearest_codes
 from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.frame_step import LOST, FrameStep
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
@@ -49,14 +51,18 @@ class FrameProgram(LayerEmitter):
         model, sampler = step.model, branch(state, "sampler")
         self.stage("lm")
         self._sample(logits, sampler)
-        if model.fine is not None:
+        entries = step.codec.quantizer.entries
+        if isinstance(model.fine, NearestStage):
+            self.stage("fine")
+            latent = nearest_codes(self, model.fine, entries, self.codes, leaf(branch(state, "model"), "hidden"))
+        elif model.fine is not None:
             self.stage("fine")
             drawn = {name: leaf(sampler, name) for name in ("seed", "frame", "temperature")}
-            latent = self.finer(model.fine, step.codec.quantizer.entries, self.codes, state, drawn)
+            latent = self.finer(model.fine, entries, self.codes, state, drawn)
         else:
             self.stage("codec")
             latent = self.buffer(1, step.codec.config.dimension)
-            self.join(self.codes, step.codec.quantizer.entries[0], None, None, latent)
+            self.join(self.codes, entries[0], None, None, latent)
         self.stage("codec")
         decoder, held = step.codec.decoder, branch(state, "decoder")
         audio = decode_frame(self, decoder, latent, held, self.samples, self._finite, self.low_pass)

@@ -16,6 +16,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.mel import CausalMel
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.quantizer import Codebook
 from whispergpt.engine.model.row_layout import RowLayout
 from whispergpt.engine.model.sampling import sample
@@ -84,7 +85,7 @@ class FrameStep(nn.Module):
             "mel": self.mel.init_state(1, device),
             "model": self.model.init_state(1, device, kept_in),
         }
-        if self.model.fine is not None:
+        if isinstance(self.model.fine, FineStage):
             state["latent"] = zeros(torch.float32, self.codec.config.dimension)
         return state
 
@@ -119,12 +120,14 @@ class FrameStep(nn.Module):
         mark("lm")
         return codes, to_int16(samples)
 
-    def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
-        """Draw the finer codes; return all codes of the frame ``[B, K]``."""
+    def _finer(self, fine: FineStage | NearestStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
+        """Find the finer codes; return all codes of the frame ``[B, K]``."""
+        hidden, quantizer = leaf(branch(state, "model"), "hidden"), self.codec.quantizer
+        if isinstance(fine, NearestStage):
+            return fine.codes(hidden, coarse, quantizer)
         sampler, previous = branch(state, "sampler"), leaf(state, "latent")
         drawn = (leaf(sampler, name) for name in ("seed", "frame", "temperature"))
-        hidden = leaf(branch(state, "model"), "hidden")
-        codes, latent = fine.draw(hidden, previous, coarse, self.codec.quantizer.entries, *drawn)
+        codes, latent = fine.draw(hidden, previous, coarse, quantizer.entries, *drawn)
         keep(previous, latent, active)
         return codes
 
@@ -134,7 +137,7 @@ class FrameStep(nn.Module):
         Returns:
             The chunk as the codec gives it back, float32 ``[1, T·320]``.
         """
-        if self.model.fine is not None:
+        if "latent" in state:
             keep(leaf(state, "latent"), self.codec.quantizer.decode(codes[:, :, -1:])[:, :, 0], None)
         return self.codec.decode_step(codes, branch(state, "decoder"), cold=start == 0)[:, 0]
 

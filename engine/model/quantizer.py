@@ -66,13 +66,17 @@ class ResidualVectorQuantizer(nn.Module):
 
     def encode(self, latents: Tensor) -> Tensor:
         """``[B, dimension, T]`` → codes ``[B, n_codebooks, T]``."""
-        residual = latents.transpose(1, 2)
+        return torch.stack(self.nearest(latents.transpose(1, 2)), dim=1)
+
+    def nearest(self, residual: Tensor, first: int = 0) -> list[Tensor]:
+        """Find the codes ``[...]`` of each codebook from ``first`` on, for what those before it left ``[...,
+        dimension]``."""
         codes = []
-        for codebook in self.codebooks:
+        for codebook in self.codebooks[first:]:
             index = codebook.encode(residual)
             residual = residual - codebook.decode(index)
             codes.append(index)
-        return torch.stack(codes, dim=1)
+        return codes
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes of the first K codebooks ``[B, K, T]`` → latents ``[B, dimension, T]``."""

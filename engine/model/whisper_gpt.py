@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from whispergpt.engine.config import CODEBOOK_SIZE, ModelConfig
+from whispergpt.engine.config import CODEBOOK_SIZE, FineConfig, ModelConfig
 from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import State, branch, keep, leaf
 from whispergpt.engine.model.transformer import Stack
@@ -33,7 +34,7 @@ class WhisperGPT(nn.Module):
             self.slice_stack = Stack(config.spectrogram)
         self.stack = Stack(config.stack)
         self.head = nn.Linear(config.stack.width, CODEBOOK_SIZE, bias=False)
-        self.fine = FineStage(config.fine, config.stack.width) if config.fine else None
+        self.fine = new_fine_stage(config.fine, config.stack.width) if config.fine else None
         self.decoder = Decoder(config.decoder) if config.decoder else None
         self.apply(_init_weights)
         if self.slice_stack is not None:
@@ -129,6 +130,11 @@ class WhisperGPT(nn.Module):
         if self.fine is not None:
             keep(leaf(state, "hidden"), x[:, 0], active)
         return self.head(x[:, 0])
+
+
+def new_fine_stage(config: FineConfig, hidden_width: int) -> FineStage | NearestStage:
+    """Return a fine stage of the kind that its config names, with new weights."""
+    return (FineStage if config.kind == "drawn" else NearestStage)(config, hidden_width)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -42,15 +42,7 @@ class ConsecutiveProgram(LayerEmitter):
         """Find the codes ``[K, frames]`` of latents, and change those to what is left of them."""
         codes = self.keep(torch.zeros(codec.config.n_codebooks, self._frames, dtype=torch.int32)).numpy()
         with self.single_precision():
-            for found, entries in zip(codes, codec.quantizer.entries, strict=True):
-                # The nearest entry e of x has the largest 2 x·e - |e|².
-                # A running sum has one order on all processors, which ``sum`` has not.
-                squares = entries.double().square().cumsum(1)[:, -1].float()
-                scores = self.product(residual, 2 * entries, -squares)
-                self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
-                nearest = self.buffer(1, residual.width)
-                self.embed(k.codes_at(found), -entries, nearest.rows)
-                self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+            self.nearest(residual, codec.quantizer.entries, codes)
         return codes
 
 
@@ -127,20 +119,12 @@ class DecodeProgram(ConsecutiveProgram):
         codes = torch.zeros(books, frames, dtype=torch.int32)
         self.codes: npt.NDArray[np.int32] = self.keep(codes).numpy()
         self.stage("codec")
-        latent = self._latent(codec)
+        latent = self.buffer(1, codec.config.dimension)
+        entries = codec.quantizer.entries
+        self.embed(k.codes_at(self.codes[0]), entries[0], latent.rows)
+        self.add_entries(self.codes[1:], entries[1:], latent)
         if last is not None:
             self.emit(k.Keep(latent.rows, latent.width, k.Rows.of(self.keep(last))))
         audio = self.seanet(codec.decoder, latent, state)
         self.audio: npt.NDArray[np.float32] = self.memory_of(audio).numpy().reshape(frames, HOP)
         self.complete()
-
-    def _latent(self, codec: Codec) -> Signal:
-        """Add up the entries of all codes."""
-        latent = self.buffer(1, codec.config.dimension)
-        entries = codec.quantizer.entries
-        self.embed(k.codes_at(self.codes[0]), entries[0], latent.rows)
-        for row, table in zip(self.codes[1:], entries[1:], strict=False):
-            entry = self.buffer(1, latent.width)
-            self.embed(k.codes_at(row), table, entry.rows)
-            self.emit(k.Add(entry.rows, entry.width, latent.rows))
-        return latent

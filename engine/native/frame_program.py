@@ -15,6 +15,7 @@ from whispergpt.engine.config import HOP
 from whispergpt.engine.low_pass import LowPass
 from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.frame_step import FrameStep
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.native import kernels as k
 from whispergpt.engine.native.emitter import STAGES, Signal
@@ -69,9 +70,13 @@ class FrameProgram(LayerEmitter):
         self.emit(k.Sample(k.Rows.of(logits), logits.shape[1], **drawn, codes=codes))
         latent = self.buffer(1, step.codec.config.dimension)
         self.embed(codes, step.codec.quantizer.entries[0], latent.rows)
-        if model.fine is not None:
+        entries = step.codec.quantizer.entries
+        if isinstance(model.fine, NearestStage):
             self.stage("fine")
-            self._finer(model.fine, step.codec.quantizer.entries, latent, state, drawn)
+            self._nearest(model.fine, entries, latent, leaf(model_state, "hidden"))
+        elif model.fine is not None:
+            self.stage("fine")
+            self._finer(model.fine, entries, latent, state, drawn)
         self.stage("codec")
         audio = self.seanet(step.codec.decoder, latent, branch(state, "decoder"))
         self.emit(k.Quantize(audio.rows, HOP, k.samples_at(self.samples), k.flags_at(self.finite)))
@@ -85,6 +90,18 @@ class FrameProgram(LayerEmitter):
         new = self.product(hidden, model.head.weight, None)
         self.emit(k.Keep(new.rows, new.width, k.Rows.of(logits)))
         self.emit(k.Advance(drawn["frame"], leaf(model_state, "position").data_ptr()))
+
+    def _nearest(self, fine: NearestStage, entries: list[Tensor], latent: Signal, hidden: Tensor) -> None:
+        """Find the finer codes, and add their entries to the coarse code's ``latent``."""
+        known = self.buffer(1, fine.hidden.in_features)
+        self.emit(k.Fetch(k.Rows.of(hidden), known.width, known.rows))
+        x = self.product(known, fine.hidden.weight, None)
+        self.product(latent, fine.coarse.weight, fine.coarse.bias, activation=k.GELU, add_to=x)
+        more = self.product(x, fine.up.weight, fine.up.bias, activation=k.GELU)
+        self.emit(k.Add(more.rows, more.width, x.rows))
+        rest = self.product(x, fine.rest.weight, fine.rest.bias)
+        self.nearest(rest, entries[1:], self._books[1:])
+        self.add_entries(self._books[1:], entries[1:], latent)
 
     def _finer(
         self, fine: FineStage, entries: list[Tensor], latent: Signal, state: State, drawn: dict[str, int]

@@ -109,7 +109,7 @@ class LayerEmitter(Emitter):
         seen, y = self.differences(x, previous), self.buffer(x.times, len(matrix))
         before, first, second = (_from(seen, part * x.width) for part in range(3))
         even, odd = (Signal(_from(y, part * y.width).rows, x.times // 2, 2 * y.width) for part in range(2))
-        self.product(first, self._weights.sum_of(a, b), bias, into=odd)
+        self.product(first, self._weights.derived(torch.add, a, b), bias, into=odd)
         self.product(before, a, None, add_to=odd, into=even)
         self.product(second, b, None, add_to=odd, into=odd)
         return y
@@ -179,6 +179,22 @@ class LayerEmitter(Emitter):
             self.emit(k.Keep(hidden.rows, hidden.width, k.Rows.of(leaf(state, "hidden"))))
         return hidden
 
+    def nearest(self, residual: Signal, tables: list[Tensor], codes: npt.NDArray[np.int32]) -> None:
+        """Emit the search of the ``codes`` ``[K, rows]`` nearest to ``residual``, which is changed to what is left."""
+        for found, entries in zip(codes, tables, strict=True):
+            scores = self.product(residual, entries, self._weights.derived(_nearness, entries))
+            self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
+            nearest = self.buffer(1, residual.width)
+            self.embed(k.codes_at(found), self._weights.derived(torch.neg, entries), nearest.rows)
+            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+
+    def add_entries(self, codes: npt.NDArray[np.int32], tables: list[Tensor], latent: Signal) -> None:
+        """Emit the addition of the entries of ``codes`` ``[K, rows]`` to ``latent``."""
+        for row, table in zip(codes, tables, strict=False):
+            entry = self.buffer(1, latent.width)
+            self.embed(k.codes_at(row), table, entry.rows)
+            self.emit(k.Add(entry.rows, entry.width, latent.rows))
+
     def stack(
         self, stack: Stack, x: Signal, state: State, position: Tensor, out: k.Rows, last_row_alone: bool = False
     ) -> None:
@@ -229,6 +245,12 @@ def _together(matrix: Tensor, bias: Tensor, step: int, count: int) -> tuple[Tens
     for sample in range(count):
         shifted[sample, :, sample * step : sample * step + matrix.shape[1]] = matrix
     return shifted.flatten(0, 1), bias.repeat(count)
+
+
+def _nearness(entries: Tensor) -> Tensor:
+    """Return -|e|² / 2 of each entry e ``[N, K]``: the nearest to x has the largest x·e - |e|² / 2."""
+    # A running sum has one order on all processors, which ``sum`` has not.
+    return -entries.double().square().cumsum(1)[:, -1].float() / 2
 
 
 def check_sizes(step: FrameStep) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Weights:
         self._group = int(library.functions.whispergpt_group())
         self._memory = LargePages()
         self._packed: dict[_Key, tuple[Tensor, ...]] = {}
-        self._sums: dict[_Key, Tensor] = {}
+        self._derived: dict[tuple[Hashable, ...], Tensor] = {}
         self._sources: list[Tensor | None] = []  # kept alive, so that no other tensor gets their address
 
     def packed(
@@ -68,13 +68,13 @@ class Weights:
         """Round ``[N, K]`` to 8 bits; return it packed, with scales, sums and bias, as `ByteProduct` takes them."""
         return self._once(torch.int8, [weight, bias], lambda: self._pack_bytes(weight.detach(), bias))
 
-    def sum_of(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return the sum of two tensors, always the same one, so that it is packed once."""
-        key = _key(one, other)
-        if key not in self._sums:
-            self._sums[key] = one.detach() + other.detach()
-            self._sources += [one, other]
-        return self._sums[key]
+    def derived(self, how: Callable[..., Tensor], *sources: Tensor) -> Tensor:
+        """Return ``how`` of tensors, always the same result, so that it is kept and packed once."""
+        key = (how, *_key(*sources))
+        if key not in self._derived:
+            self._derived[key] = how(*(source.detach() for source in sources))
+            self._sources += sources
+        return self._derived[key]
 
     def _once(
         self, dtype: torch.dtype, sources: Sequence[Tensor | None], pack: Callable[[], tuple[Tensor, ...]]

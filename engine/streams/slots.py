@@ -92,7 +92,7 @@ class Slots:
 
     def _decoder(self, slot: int) -> State:
         state = self[slot]
-        return {name: state[name] for name in ("decoder", "latent")}
+        return {name: state[name] for name in ("decoder", "latent") if name in state}
 
     def _at(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots, device=self._device)

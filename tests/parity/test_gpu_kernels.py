@@ -13,7 +13,7 @@ import torch
 from tests.parity.test_native_step import SLOTS, assert_same, busy_state, frame_step
 from whispergpt.benchmarks.gpu_check.models import SMALL, SMALL_CODEC, in_format, small_step
 from whispergpt.engine.backends.step_path import StepPath, kept_dtype
-from whispergpt.engine.config import HOP
+from whispergpt.engine.config import HOP, FineConfig
 from whispergpt.engine.gpu import step as gpu_step
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.language import INTERPRETED
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(not INTERPRETED, reason="Triton's interpreter is
 
 KINDS = {
     "hybrid without a fine stage or LSTM": (replace(SMALL, fine=None), replace(SMALL_CODEC, lstm_layers=0)),
+    "nearest codes": (replace(SMALL, fine=FineConfig(48, 3, 20, kind="nearest")), SMALL_CODEC),
     "token-only": (replace(SMALL, code_width=64, spectrogram=None, fine=None), SMALL_CODEC),
 }
 """Kinds of model that `make gpu-check` does not compute: its own has all layers."""

@@ -52,6 +52,7 @@ MODELS = {
     "full-size codec": (HYBRID, ENCODEC_24KHZ),
     "long slices": (replace(HYBRID, mel=MelConfig(192, 4096, high_hz=6_000.0)), SMALL_CODEC),
     "fine stage": (replace(HYBRID, fine=FineConfig()), SMALL_CODEC),
+    "nearest codes": (replace(HYBRID, fine=FineConfig(512, kind="nearest")), SMALL_CODEC),
     "no LSTM": (HYBRID, replace(SMALL_CODEC, lstm_layers=0)),
 }
 

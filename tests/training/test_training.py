@@ -23,6 +23,7 @@ from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConf
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.recipe import CodecRecipe
@@ -141,6 +142,33 @@ def test_a_fine_stage_is_trained_anew_and_nothing_else(folder: Path, tmp_path: P
     assert Engine.load(str(tmp_path / "finer"), "cpu").model.licence == "CC0-1.0"
     (line,) = (json.loads(line) for line in (tmp_path / "finer" / "log.jsonl").read_text().splitlines())
     assert line["step"] == 3 and line["fine_decoded"] < np.log(1024)  # these recordings have few codes
+
+
+def test_a_fine_stage_may_become_one_of_nearest_codes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare([folder], tmp_path / "data", heldout=1)
+    torch.manual_seed(0)
+    model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
+    save_model(tmp_path / "model", model, Codec(SMALL_CODEC), SamplingDefaults(), "CC0-1.0")
+
+    def run(*more: str) -> int:
+        where = ("--model", str(tmp_path / "model"), "-o", str(tmp_path / "finer"), "--batch", "1")
+        return run_main("train", "fine", str(tmp_path / "data"), *where, *more)
+
+    assert run("--kind", "nearest", "--width", "64", "--steps", "100") == 0
+    made = Engine.load(str(tmp_path / "finer"), "cpu").model.step
+    assert isinstance(made.model.fine, NearestStage) and made.model.fine.config.width == 64
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "finer"))
+    assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("fine."))
+    (line,) = (json.loads(line) for line in (tmp_path / "finer" / "log.jsonl").read_text().splitlines())
+    assert line["step"] == 100 and line["fine_decoded"] < 1, "better than no estimate"
+    assert run("--width", "64", "--steps", "101") == 2
+    assert "model.fine.kind was nearest and is now drawn" in capsys.readouterr().err
+    more = ("--model", str(tmp_path / "finer"), "-o", str(tmp_path / "own"), "--steps", "1", "--batch", "1")
+    assert run_main("train", "own", str(tmp_path / "data"), *more, "--fine-temperature", "0.3") == 2
+    assert "finer codes are not drawn, so they have no temperature" in capsys.readouterr().err
+    assert run_main("train", "own", str(tmp_path / "data"), *more) == 0
 
 
 def test_a_model_goes_on_with_its_own_sound(

@@ -1,4 +1,8 @@
-"""Loss of the finer codes: cross-entropy of codebooks 1 to K - 1, each given the true codes before it."""
+"""Loss of the finer codes.
+
+Of drawn ones: cross-entropy of codebooks 1 to K - 1, each given the true codes before it. Of nearest ones: the squared
+error of what they add to the latent.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import Batch
 
 
 def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, share: float) -> Tensor:
-    """Return the mean NLL in nats of a finer code, on a random ``share`` of the frames; 0 without a fine stage.
+    """Return the loss of the finer codes on a random ``share`` of the frames; 0 without a fine stage.
+
+    Of drawn codes it is the mean NLL in nats; of nearest ones the mean squared error, relative to the power that they
+    have.
 
     Args:
         hidden: the model's states ``[B, T, width]`` that predict the frames 1 to T of ``batch``.
@@ -20,8 +28,17 @@ def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, sha
     if model.fine is None:
         return hidden.new_zeros(())
     chosen = batch.known & (torch.rand(batch.known.shape, device=hidden.device) < share)
-    entries = codec.quantizer.entries
     now, before = batch.codes[:, 1:][chosen], batch.codes[:, :-1][chosen]
+    if isinstance(model.fine, NearestStage):
+        return _squared_error(model.fine, codec, hidden[chosen], now)
+    entries = codec.quantizer.entries
     previous = codec.quantizer.decode(before.t()[None])[0].t()
     logits = model.fine(hidden[chosen], previous, now, entries)
     return F.cross_entropy(logits.flatten(0, 1), now[:, 1:].flatten())
+
+
+def _squared_error(stage: NearestStage, codec: Codec, hidden: Tensor, codes: Tensor) -> Tensor:
+    """Return the error of the estimate for frames' ``codes`` ``[N, K]``: 1 for one that is always zero."""
+    entry = F.embedding(codes[:, 0], codec.quantizer.entries[0])
+    rest = codec.quantizer.decode(codes.t()[None])[0].t() - entry
+    return (rest - stage(hidden, entry)).square().sum() / rest.square().sum()

@@ -20,7 +20,7 @@ def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | Non
         fine_temperature: that of the finer codes from now on; None: as before.
 
     Raises:
-        ValueError: ``codec`` has other codes than the model, or there is no fine stage for a temperature.
+        ValueError: ``codec`` has other codes than the model, or no finer codes are drawn at a temperature.
     """
     require_same_codes(codec, model.step.plain_codec)
     old = model.step.model
@@ -28,7 +28,7 @@ def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | Non
     if fine_temperature is not None:
         if config.fine is None:
             raise ValueError(f"{model.id} has no fine stage, so that there is no temperature of finer codes")
-        config = replace(config, fine=replace(config.fine, temperature=fine_temperature))
+        config = replace(config, fine=config.fine.at(fine_temperature))
     new = WhisperGPT(config)
     weights = {name: weight for name, weight in old.state_dict().items() if not name.startswith("decoder.")}
     decoder = {f"decoder.{name}": weight for name, weight in codec.decoder.state_dict().items()}

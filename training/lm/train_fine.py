@@ -1,16 +1,18 @@
-"""Training of a model's fine stage alone, from the start; its prediction of coarse codes does not change."""
+"""Training of a fine stage alone, from the start; the model's prediction of coarse codes does not change."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
-from whispergpt.engine.config import to_dict
+from whispergpt.engine.config import FineConfig, to_dict
 from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import Batch, TokenCrops
 from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
@@ -22,47 +24,63 @@ from whispergpt.training.scalars import Means
 
 CHECK_EVERY = 100
 CHECK_BATCHES = 4
+STAGE = "fine."
+"""Start of the names of the fine stage's weights."""
 ODDS = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}
 
 
 @dataclass(frozen=True)
 class FineRecipe:
-    """Recipe of a fine stage's own training; for its crops see ``ModelRecipe``."""
+    """Recipe of a fine stage's own training; for its crops see ``ModelRecipe``.
+
+    ``dropout`` and ``weight_decay`` are for a stage of nearest codes, which soon knows its recordings by heart.
+    """
 
     steps: int = 2_000
     batch: int = 2
     crop_frames: int = 768
     peak_rate: float = 2e-3
     warmup: int = 50
+    dropout: float = 0.0
+    weight_decay: float = 0.0
     seed: int = 0
     shares: tuple[float, ...] | None = None
+
+
+NEAREST_RECIPE = FineRecipe(steps=1_500, batch=4, peak_rate=1.5e-3, dropout=0.1, weight_decay=0.05)
+"""Recipe of a stage whose codes are the nearest."""
 
 
 def train_fine(
     train: list[Tokens],
     heldout: Tokens,
     loaded: LoadedModel,
+    config: FineConfig,
     out: Path,
     recipe: FineRecipe,
     device: torch.device,
     autocast: torch.dtype = torch.float32,
     boards: Path | None = None,
 ) -> None:
-    """Train, resuming a run in ``out``, and write the model of the best held-out NLL there.
+    """Train, resuming a run in ``out``, and write the model of the least held-out loss there.
 
     Args:
+        config: of the new stage, which may be of another kind and width than the model's.
         boards: folder for TensorBoard.
 
     Raises:
         ValueError: the model has no fine stage, or ``out`` has a run of another configuration.
     """
-    model, codec = loaded.step.model, loaded.step.plain_codec
-    if model.fine is None:
+    if loaded.step.model.fine is None:
         raise ValueError(f"{loaded.id} has no fine stage to train")
+    codec = loaded.step.plain_codec
     torch.manual_seed(recipe.seed)
-    model.fine = FineStage(model.fine.config, model.config.stack.width).to(device)
-    start_from_frequencies(model.fine, train)
-    optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=0.0)
+    model = _with_new_stage(loaded.step.model, config, recipe.dropout).to(device)
+    assert model.fine is not None
+    if isinstance(model.fine, FineStage):
+        start_from_frequencies(model.fine, train)
+    decay = recipe.weight_decay
+    optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=decay)
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
     run = Run(out, described, {"fine": model.fine, "optimizer": optimizer}, boards=boards)
     crops, check = _crops(train, recipe), _crops([heldout], recipe)
@@ -84,6 +102,7 @@ def train_fine(
         optimizer.step()
         means.add({"fine": loss})
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
+            model.fine.eval()
             with torch.inference_mode():
                 batches = (check.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
                 score = sum(float(loss_of(batch)) for batch in batches) / CHECK_BATCHES
@@ -91,9 +110,23 @@ def train_fine(
             if score < best:
                 best = score
                 save_model(out, model, codec, loaded.defaults, loaded.licence)
+            model.fine.train()
             means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
+
+
+def _with_new_stage(model: WhisperGPT, config: FineConfig, dropout: float) -> WhisperGPT:
+    """Return a model with all weights of another and a new fine stage, which alone learns."""
+    new = WhisperGPT(replace(model.config, fine=config)).eval().requires_grad_(False)
+    kept = {name: weight for name, weight in model.state_dict().items() if not name.startswith(STAGE)}
+    new.load_state_dict({**new.state_dict(), **kept})
+    assert new.fine is not None
+    new.fine.train().requires_grad_()
+    for module in new.fine.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    return new
 
 
 def _crops(sources: list[Tokens], recipe: FineRecipe) -> TokenCrops:

@@ -16,6 +16,7 @@ from tqdm import trange
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.fine_stage import FineStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import NO_TARGET, Batch, TokenCrops
 from whispergpt.training.data.tokens import VERSIONS, Tokens
@@ -158,7 +159,7 @@ def _begin(
 
     A new model's are those of the codes' frequencies, else they are what ``check`` returns.
     """
-    if start is None and model.fine is not None:
+    if start is None and isinstance(model.fine, FineStage):
         start_from_frequencies(model.fine, train)
     if model.slice_projection is not None and (start is None or model.config.mel != start.step.model.config.mel):
         start_from_slices(model.slice_projection, train)
