@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,10 +10,11 @@ import typer
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import RunOptions
-from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
+from whispergpt.training.data.tokens import digest_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def codec(
         ),
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="Folder of a trained codec to start with: to go on, or to learn another sound.")
+        str | None,
+        typer.Option(help="Folder of a trained codec, or a model whose codec it shall be, to start with."),
     ] = None,
     drawn_by: Annotated[
         str | None,
@@ -80,15 +81,18 @@ def codec(
     """Train the small codec and write codec.safetensors."""
     with told_in_one_line():
         device, products = options.pick()
-        start = None if start_from is None else str(start_from)
+        start = None if start_from is None else load_codec(find_model(start_from))
+        first = None if start is None else digest_of(start)[:8]
         gpu = preset == "gpu" or (preset is None and device.type == "cuda")
-        recipe = gpu_recipe(numbers.steps, start, numbers.adversarial_from) if gpu else CodecRecipe(start_from=start)
+        recipe = gpu_recipe(numbers.steps, first, numbers.adversarial_from) if gpu else CodecRecipe(start_from=first)
         given = {name: value for name, value in vars(numbers).items() if value is not None}
         model = None if drawn_by is None else load_model(drawn_by, device)
         digest = None if model is None else model.digest
         recipe = replace(recipe, **given, seed=options.seed, shares=options.folder_shares, drawn_by=digest)
         audio = options.load_audio()
-        drawn = None if model is None else DrawnCrops(audio.train, model, options.cache, recipe)
+        drawn = None
+        if model is not None and start is not None:  # a recipe of drawn codes without a start is refused above
+            drawn = DrawnCrops(audio.train, model, start, options.cache, recipe)
         train_codec(
             audio.train,
             audio.heldout,
@@ -97,5 +101,6 @@ def codec(
             device=device,
             autocast=products,
             boards=options.tensorboard,
+            start=start,
             drawn=drawn,
         )

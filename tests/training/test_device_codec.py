@@ -400,6 +400,9 @@ def test_one_command_trains_both_stages(
     assert run_main(*again, "--steps", 1, "--decoder-average", 0.9) == 0
     recipe = json.loads((tmp_path / "more" / "run.json").read_text())["recipe"]
     assert recipe["quantize_from"] == 0 and recipe["adversarial_from"] == 1 and recipe["decoder_average"] == 0.9
+    monkeypatch.chdir(tmp_path)
+    by_another_name = (*again[:-1], "run", "--steps", 1, "--decoder-average", 0.9)
+    assert run_main(*by_another_name) == 0, "the codec counts, not the name that it was given by"
 
 
 def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

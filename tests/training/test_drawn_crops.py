@@ -29,6 +29,7 @@ from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice, Spoken
 from whispergpt.training.data.prepare import prepare
+from whispergpt.training.data.tokens import digest_of
 
 PLAIN = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
 STAGE = dict[str, Any](
@@ -57,8 +58,8 @@ def model(folder: Path) -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def recipe(folder: Path) -> CodecRecipe:
-    return CodecRecipe(**STAGE, start_from=str(folder))
+def recipe(model: LoadedModel) -> CodecRecipe:
+    return CodecRecipe(**STAGE, start_from=digest_of(model.step.plain_codec)[:8])
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_crop_has_a_recordings_coarse_codes_and_finer_ones_of_the_model(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path, short_stretches: None
 ) -> None:
-    crops = DrawnCrops(data, model, tmp_path, recipe)
+    crops = DrawnCrops(data, model, model.step.plain_codec, tmp_path, recipe)
     batches = [crops.batch(step) for step in range(24)]
     codec = OfflineCodec(model.step.codec)
     whole = [data.samples(clip) for clip in stretches_of(data).clips]
@@ -100,7 +101,7 @@ def test_a_crop_has_a_recordings_coarse_codes_and_finer_ones_of_the_model(
             assert float(same) < 0.1, "a random model knows nothing of them"
             found.add(number)
     assert found == {0, 1, 2, 3, 4}, "the others are too short"
-    again = DrawnCrops(data, model, tmp_path, recipe)
+    again = DrawnCrops(data, model, model.step.plain_codec, tmp_path, recipe)
     assert all(torch.equal(again.batch(step).codes, batch.codes) for step, batch in enumerate(batches))
     assert len(list(tmp_path.glob("*.npy"))) == 1, "they are drawn once"
 
@@ -131,7 +132,7 @@ def test_they_are_drawn_once_though_interrupted(
 def test_only_the_decoder_learns_from_them_and_resumes(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path
 ) -> None:
-    drawn = DrawnCrops(data, model, tmp_path / "tokens", recipe)
+    drawn = DrawnCrops(data, model, model.step.plain_codec, tmp_path / "tokens", recipe)
     with pytest.MonkeyPatch.context() as patch:
         shorten_codec_training(patch, 26)
         for steps in (2, 4):
@@ -148,7 +149,7 @@ def test_only_the_decoder_learns_from_them_and_resumes(
 
 def test_their_phase_costs_nothing(model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path) -> None:
     """In the reconstruction's loss; the discriminators hear it."""
-    drawn = DrawnCrops(data, model, tmp_path, recipe).batch(0)
+    drawn = DrawnCrops(data, model, model.step.plain_codec, tmp_path, recipe).batch(0)
     losses = []
     for sign in (1.0, -1.0):
         torch.manual_seed(0)
@@ -182,15 +183,18 @@ def test_a_recipe_that_cannot_have_them_is_refused(recipe: CodecRecipe, change: 
 def test_a_run_gets_those_that_its_recipe_names(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path
 ) -> None:
-    other = saved(random_model(4, FineConfig()), tmp_path / "other")
+    start, other = model.step.plain_codec, random_model(4, FineConfig()).step.plain_codec
     with pytest.raises(ValueError, match="not the same codes"):
-        DrawnCrops(data, model, tmp_path / "tokens", replace(recipe, start_from=str(other)))
+        DrawnCrops(data, model, other, tmp_path / "tokens", recipe)
     assert not (tmp_path / "tokens").exists(), "nothing is drawn before that is known"
     with pytest.raises(ValueError, match="names the model whose drawn codes it learns from"):
-        train_codec(data, data, tmp_path / "run", recipe)
-    drawn = DrawnCrops(data, model, tmp_path / "tokens", recipe)
+        train_codec(data, data, tmp_path / "run", recipe, start=start)
+    drawn = DrawnCrops(data, model, model.step.plain_codec, tmp_path / "tokens", recipe)
     with pytest.raises(ValueError, match="names the model whose drawn codes it learns from"):
-        train_codec(data, data, tmp_path / "run", replace(recipe, drawn_by=None), drawn=drawn)
+        train_codec(data, data, tmp_path / "run", replace(recipe, drawn_by=None), start=start, drawn=drawn)
+    for wrong in (None, other):
+        with pytest.raises(ValueError, match="a recipe names the codec that it starts from"):
+            train_codec(data, data, tmp_path / "run", recipe, start=wrong, drawn=drawn)
 
 
 def test_a_model_that_draws_no_numbers_is_told(model: LoadedModel) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_codec
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HOP
+from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.drawn_batch import LEAD_FRAMES, DrawnBatch
 from whispergpt.training.codec.drawn_codes import Codes, DrawnCodes, require_same_codes, stretches_of
 from whispergpt.training.codec.recipe import CodecRecipe
@@ -27,16 +28,15 @@ class DrawnCrops:
     The recordings are not altered, since the codes are those of the recording as it is.
 
     Args:
-        model: it has the encoder and the codebooks of the codec that ``recipe`` starts from.
+        model: it has the encoder and the codebooks of ``start``, the codec that the run starts from.
         cache: folder of the drawn codes.
 
     Raises:
         ValueError: the model has no fine stage or another codec, or no clip is long enough.
     """
 
-    def __init__(self, data: AudioSet, model: LoadedModel, cache: Path, recipe: CodecRecipe) -> None:
-        if recipe.start_from is not None:
-            require_same_codes(load_codec(Path(recipe.start_from)), model.step.codec)
+    def __init__(self, data: AudioSet, model: LoadedModel, start: Codec, cache: Path, recipe: CodecRecipe) -> None:
+        require_same_codes(start, model.step.codec)
         least = (PROMPT_FRAMES + recipe.crop_frames) * HOP
         self._clips, self._odds = clip_odds(stretches_of(data), least - 1, recipe.shares)
         self._data = AudioSet(self._clips, data.shards, data.folder_of)

@@ -42,7 +42,7 @@ class CodecRecipe:
 
     ``quantize_from``: first step with codebooks, which k-means starts. ``adversarial_from``: first step with
     discriminators, in which the encoder and the codebooks are fixed; None: never. Models may be trained on the codes
-    from that step on. ``start_from``: folder of a trained codec whose weights the run starts from;
+    from that step on. ``start_from``: digest of the trained codec whose weights the run starts from;
     ``quantize_from`` 0 keeps its codebooks too.
 
     ``mel_from``: between these steps the weight of the mel term rises from a tenth to one; at full weight from the

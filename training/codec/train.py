@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm import trange
 
-from whispergpt.engine.checkpoints.checkpoint import load_codec, save_codec
+from whispergpt.engine.checkpoints.checkpoint import save_codec
 from whispergpt.engine.config import SMALL_CODEC, CodecConfig, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.check import check_codec
@@ -19,6 +20,7 @@ from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.codec.steps import DeviceSteps, HostSteps, host_crops
 from whispergpt.training.codec.vector_quantization import go_on_from_entries
 from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.tokens import digest_of
 from whispergpt.training.precision import use_tensor_cores
 from whispergpt.training.run import Run
 from whispergpt.training.scalars import Means
@@ -38,22 +40,24 @@ def train_codec(
     device: torch.device = CPU,
     autocast: torch.dtype = torch.float32,
     boards: Path | None = None,
+    start: Codec | None = None,
     drawn: DrawnCrops | None = None,
 ) -> None:
     """Train, resuming a run in ``out``, and write ``codec.safetensors`` beside the log at every check.
 
     Args:
         boards: folder for TensorBoard.
+        start: the codec that ``recipe.start_from`` names.
         drawn: crops with codes of the model that ``recipe.drawn_by`` names.
 
     Raises:
         ValueError: ``out`` has a run of another configuration, no checkpoint can be written there, or the codec to
-            start from has other sizes, or drawn codes and the recipe do not agree.
+            start from has other sizes, or that codec or drawn codes are not those of the recipe.
     """
     torch.manual_seed(recipe.seed)
     if recipe.on_device:
         use_tensor_cores(device)
-    codec = _first_weights(recipe, config).to(device)
+    codec = _first_weights(start, recipe, config).to(device)
     if (drawn is None) != (recipe.drawn_by is None):
         raise ValueError("a recipe names the model whose drawn codes it learns from, and no other run has any")
     stepper = CodecStep(codec, recipe, device, autocast)
@@ -82,14 +86,16 @@ def train_codec(
     save_codec(stepper.kept(recipe.steps - 1), out)
 
 
-def _first_weights(recipe: CodecRecipe, config: CodecConfig) -> Codec:
-    if recipe.start_from is None:
+def _first_weights(start: Codec | None, recipe: CodecRecipe, config: CodecConfig) -> Codec:
+    if (None if start is None else digest_of(start)[:8]) != recipe.start_from:
+        raise ValueError("a recipe names the codec that it starts from, and no other run has one")
+    if start is None:
         codec = Codec(config)
         keep_variance(codec)
         return codec
-    codec = load_codec(Path(recipe.start_from))
-    if codec.config != config:
-        raise ValueError(f"the codec in {recipe.start_from} has other sizes than the one to be trained")
+    if start.config != config:
+        raise ValueError("the codec to start from has other sizes than the one to be trained")
+    codec = copy.deepcopy(start)
     for codebook in codec.quantizer.codebooks:
         go_on_from_entries(codebook, recipe.vectors_for_entry)
     return codec.train().requires_grad_()
