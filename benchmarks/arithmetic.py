@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from whispergpt.engine.config import CODEBOOK_SIZE, HOP, StackConfig
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.stage import FineStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
-from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import branch, state_bytes
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -71,7 +70,7 @@ def _model(model: WhisperGPT) -> float:
     return total
 
 
-def _fine(fine: FineStage | NearestStage) -> float:
+def _fine(fine: FineStage) -> float:
     scores = 2.0 * fine.config.dimension * CODEBOOK_SIZE  # products with the codec's own entries
     layers = sum(_product(m) for m in fine.modules() if isinstance(m, nn.Linear))
     return layers + scores * (fine.config.n_codebooks - 1)

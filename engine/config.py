@@ -18,6 +18,8 @@ CODEBOOK_SIZE = 1024
 LIMITS_HZ = (4_000, 5_500, 8_000, 11_000)
 """Bandwidths in Hz that streams can be limited to, rising: about half of 8, 11.025, 16 and 22.05 kHz, which
 recordings are sampled at."""
+MEL_WINDOWS = (1024, 2048, 4096)
+"""Samples of the windows of slices that the CPU's kernels take."""
 NO_LIMIT = 0
 Dtype: TypeAlias = Literal["auto", "float32", "int8"]
 """Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it. ``int8`` needs the

@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
-from whispergpt.engine.config import SAMPLE_RATE, MelConfig, ModelConfig
+from whispergpt.engine.config import MEL_WINDOWS, SAMPLE_RATE, MelConfig, ModelConfig
 from whispergpt.engine.device import pick_device
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.mel import mel_filterbank
@@ -28,8 +28,6 @@ FineTemperature = Annotated[
     typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
 ]
 LEAST_LIMIT_HZ = 1_000
-MEL_WINDOWS = (1024, 2048, 4096)
-"""Samples of the windows that the kernels take."""
 
 
 @dataclass(frozen=True)

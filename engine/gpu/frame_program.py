@@ -17,8 +17,8 @@ from whispergpt.engine.gpu.launch import Cost
 from whispergpt.engine.gpu.layers import LayerEmitter
 from whispergpt.engine.gpu.nearest_stage import nearest_codes
 from whispergpt.engine.low_pass import LowPass
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.frame_step import LOST, FrameStep
-from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 

@@ -10,7 +10,7 @@ from whispergpt.engine.gpu.emitter import Emitter, Signal
 from whispergpt.engine.gpu.kernels import attention, fine, mlp, product
 from whispergpt.engine.gpu.language import INTERPRETED, next_power_of_two
 from whispergpt.engine.gpu.launch import Cost, blocks, bytes_of
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.rotary import PERIOD
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.transformer import Block, Stack
@@ -207,7 +207,7 @@ class LayerEmitter(Emitter):
         )
 
     def finer(
-        self, fine_stage: FineStage, entries: list[Tensor], codes: Tensor, state: State, drawn: dict[str, Tensor]
+        self, fine_stage: DrawnStage, entries: list[Tensor], codes: Tensor, state: State, drawn: dict[str, Tensor]
     ) -> Signal:
         """Emit the drawing of the finer codes into ``codes`` ``[rows, K]``; return the frame's latent.
 
@@ -264,7 +264,7 @@ class LayerEmitter(Emitter):
         )
         return latents
 
-    def _fine_weights(self, fine_stage: FineStage, entries: list[Tensor]) -> dict[str, Tensor]:
+    def _fine_weights(self, fine_stage: DrawnStage, entries: list[Tensor]) -> dict[str, Tensor]:
         """Return the weights of ``finer_codes`` by their names there, those of all levels behind one another."""
         levels = fine_stage.levels
         return {

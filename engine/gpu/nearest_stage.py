@@ -8,7 +8,7 @@ from whispergpt.engine.gpu.codec_layers import CodecLayers
 from whispergpt.engine.gpu.emitter import Signal
 from whispergpt.engine.gpu.kernels import product
 from whispergpt.engine.gpu.layers import LayerEmitter
-from whispergpt.engine.model.nearest_stage import NearestStage
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 
 
 def nearest_codes(

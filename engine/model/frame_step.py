@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from whispergpt.engine.config import CODEBOOK_SIZE
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
+from whispergpt.engine.model.fine.stage import FineStage
 from whispergpt.engine.model.mel import CausalMel
-from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.quantizer import Codebook
 from whispergpt.engine.model.row_layout import RowLayout
 from whispergpt.engine.model.sampling import sample
@@ -85,7 +86,7 @@ class FrameStep(nn.Module):
             "mel": self.mel.init_state(1, device),
             "model": self.model.init_state(1, device, kept_in),
         }
-        if isinstance(self.model.fine, FineStage):
+        if isinstance(self.model.fine, DrawnStage):
             state["latent"] = zeros(torch.float32, self.codec.config.dimension)
         return state
 
@@ -120,7 +121,7 @@ class FrameStep(nn.Module):
         mark("lm")
         return codes, to_int16(samples)
 
-    def _finer(self, fine: FineStage | NearestStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
+    def _finer(self, fine: FineStage, coarse: Tensor, state: State, active: Tensor) -> Tensor:
         """Find the finer codes; return all codes of the frame ``[B, K]``."""
         hidden, quantizer = leaf(branch(state, "model"), "hidden"), self.codec.quantizer
         if isinstance(fine, NearestStage):

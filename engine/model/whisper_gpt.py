@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from whispergpt.engine.config import CODEBOOK_SIZE, FineConfig, ModelConfig
-from whispergpt.engine.model.fine_stage import FineStage
-from whispergpt.engine.model.nearest_stage import NearestStage
+from whispergpt.engine.config import CODEBOOK_SIZE, ModelConfig
+from whispergpt.engine.model.fine.stage import new_fine_stage
 from whispergpt.engine.model.seanet import Decoder
 from whispergpt.engine.model.streaming import State, branch, keep, leaf
 from whispergpt.engine.model.transformer import Stack
@@ -130,11 +129,6 @@ class WhisperGPT(nn.Module):
         if self.fine is not None:
             keep(leaf(state, "hidden"), x[:, 0], active)
         return self.head(x[:, 0])
-
-
-def new_fine_stage(config: FineConfig, hidden_width: int) -> FineStage | NearestStage:
-    """Return a fine stage of the kind that its config names, with new weights."""
-    return (FineStage if config.kind == "drawn" else NearestStage)(config, hidden_width)
 
 
 def _init_weights(module: nn.Module) -> None:

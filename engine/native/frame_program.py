@@ -13,9 +13,9 @@ from torch import Tensor
 
 from whispergpt.engine.config import HOP
 from whispergpt.engine.low_pass import LowPass
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.frame_step import FrameStep
-from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.native import kernels as k
 from whispergpt.engine.native.emitter import STAGES, Signal
@@ -104,7 +104,7 @@ class FrameProgram(LayerEmitter):
         self.add_entries(self._books[1:], entries[1:], latent)
 
     def _finer(
-        self, fine: FineStage, entries: list[Tensor], latent: Signal, state: State, drawn: dict[str, int]
+        self, fine: DrawnStage, entries: list[Tensor], latent: Signal, state: State, drawn: dict[str, int]
     ) -> None:
         """Draw the finer codes, and add their entries to the coarse code's ``latent``."""
         config = fine.config

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from whispergpt.engine.config import HOP, LIMITS_HZ, CodecConfig
+from whispergpt.engine.config import HOP, LIMITS_HZ, MEL_WINDOWS, CodecConfig
 from whispergpt.engine.low_pass import TAPS, LowPass, coefficients
 from whispergpt.engine.model.cache import places_of
 from whispergpt.engine.model.convolution import CausalConv1d, CausalConvTranspose1d, ResidualLSTM
@@ -264,9 +264,8 @@ def check_sizes(step: FrameStep) -> None:
         raise NativeError(
             f"the kernels take widths that are multiples of {_LANES}, {2 * _LANES} for heads, and this model has others"
         )
-    window = config.mel.window
-    if window & (window - 1) or not 2 * HOP <= window <= 4096:
-        raise NativeError("the kernels take mel windows of 1024, 2048 or 4096 samples")
+    if config.mel.window not in MEL_WINDOWS:
+        raise NativeError(f"the kernels take mel windows of {', '.join(map(str, MEL_WINDOWS))} samples")
 
 
 def check_codec(config: CodecConfig) -> None:

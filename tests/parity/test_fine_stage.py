@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.support.prompts import prefill
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.sampling import draw, gumbel_noise
@@ -55,14 +55,14 @@ def test_in_the_step_as_teacher_forced(step: FrameStep, temperature: float, monk
     prompt = torch.randint(1024, (1, 8, PROMPT_FRAMES))
     state = primed(step, prompt, temperature)
     frames: list[Tensor] = []
-    real = FineStage.draw
+    real = DrawnStage.draw
 
-    def seen(self: FineStage, *args: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self: DrawnStage, *args: Tensor) -> tuple[Tensor, Tensor]:
         codes, latent = real(self, *args)  # type: ignore[arg-type]
         frames.append(codes)
         return codes, latent
 
-    monkeypatch.setattr(FineStage, "draw", seen)
+    monkeypatch.setattr(DrawnStage, "draw", seen)
     made = torch.cat([step(state, torch.ones(1, dtype=torch.bool))[1][0] for _ in range(FRAMES)]).float() / 32767
     codes = torch.cat([prompt, torch.stack(frames, dim=2)], dim=2)
     audio = step.codec.decode(codes)[:, 0]
@@ -113,6 +113,6 @@ def test_draws_follow_the_softmax() -> None:
 
 
 def test_seven_codes_cost_at_most_five_megaflops() -> None:
-    fine = FineStage(FineConfig(), HYBRID.stack.width)
+    fine = DrawnStage(FineConfig(), HYBRID.stack.width)
     products = sum(m.weight.numel() for m in fine.modules() if isinstance(m, torch.nn.Linear))
     assert 2 * (products + 7 * 1024 * 128) <= 5e6

@@ -11,9 +11,9 @@ from torch import Tensor
 from tests.parity.test_fine_stage import PROMPT_FRAMES, primed
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
 from whispergpt.engine.model.codec import Codec
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
-from whispergpt.engine.model.nearest_stage import NearestStage
 from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import NO_TARGET, Batch

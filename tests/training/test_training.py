@@ -22,8 +22,8 @@ from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.fine_stage import FineStage
-from whispergpt.engine.model.nearest_stage import NearestStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.recipe import CodecRecipe
@@ -222,7 +222,7 @@ def test_a_run_with_stalls_keeps_its_last_weights(
 def test_a_fine_stage_starts_with_the_frequencies_of_codes() -> None:
     draw = np.random.default_rng(0)
     codes = draw.geometric(0.02, (5_000, 8)).clip(1, 1024).astype(np.uint16) - 1
-    fine, hidden = FineStage(FineConfig(), 16), torch.randn(5_000, 16)
+    fine, hidden = DrawnStage(FineConfig(), 16), torch.randn(5_000, 16)
     start_from_frequencies(fine, [Tokens(codes, np.zeros((3, 5_000, 80), np.float16), [(0, 5_000)])])
     now = torch.from_numpy(codes.astype(np.int64))
     logits = fine(hidden, torch.randn(5_000, 128), now, list(torch.randn(8, 1024, 128)))

@@ -31,10 +31,14 @@ class Filling:
     def note(self, clips: int) -> None:
         """Record that ``clips`` clips are in the arrays; written to disk every ``FLUSH_EVERY`` clips."""
         if clips % FLUSH_EVERY == 0:
-            for array in self.arrays.values():
-                array.flush()  # type: ignore[attr-defined]  # they are memory maps
+            self.flush()
             with whole_file(self._note) as whole:
                 whole.write_text(json.dumps({"clips": clips}))
+
+    def flush(self) -> None:
+        """Write to disk what is in the arrays, which are memory maps."""
+        for array in self.arrays.values():
+            array.flush()  # type: ignore[attr-defined]
 
 
 class TokenFiles:
@@ -76,8 +80,8 @@ class TokenFiles:
                 return
             filling = self._begin()
             yield filling
-            for name, array in filling.arrays.items():
-                array.flush()  # type: ignore[attr-defined]
+            filling.flush()
+            for name in filling.arrays:
                 self._partial[name].replace(self._files[name])
             self._note.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.nearest_stage import NearestStage
+from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import Batch
 

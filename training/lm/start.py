@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from whispergpt.engine.config import CODEBOOK_SIZE
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.training.data.tokens import Tokens
 
 FRAMES = 20_000
@@ -17,7 +17,7 @@ FRAMES = 20_000
 
 
 @torch.no_grad()
-def start_from_frequencies(fine: FineStage, train: Sequence[Tokens]) -> None:
+def start_from_frequencies(fine: DrawnStage, train: Sequence[Tokens]) -> None:
     """Set each level's bias to the log frequencies of its codes (one added to each count), and its query to zero.
 
     Frequencies differ by several nats, and Adam moves a bias by at most its rate in a step. Products of a random query

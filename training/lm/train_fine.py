@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +12,8 @@ from tqdm import trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import FineConfig, to_dict
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
+from whispergpt.engine.model.fine.stage import FineStage, new_fine_stage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import Batch, TokenCrops
 from whispergpt.training.data.tokens import Tokens
@@ -25,7 +27,7 @@ from whispergpt.training.scalars import Means
 CHECK_EVERY = 100
 CHECK_BATCHES = 4
 STAGE = "fine."
-"""Start of the names of the fine stage's weights."""
+"""Start of the names of a fine stage's weights."""
 ODDS = {"original": 0.2, "decoded": 0.6, "coarse": 0.2}
 
 
@@ -75,14 +77,13 @@ def train_fine(
         raise ValueError(f"{loaded.id} has no fine stage to train")
     codec = loaded.step.plain_codec
     torch.manual_seed(recipe.seed)
-    model = _with_new_stage(loaded.step.model, config, recipe.dropout).to(device)
-    assert model.fine is not None
-    if isinstance(model.fine, FineStage):
-        start_from_frequencies(model.fine, train)
-    decay = recipe.weight_decay
-    optimizer = torch.optim.AdamW(model.fine.parameters(), recipe.peak_rate, (0.9, 0.95), weight_decay=decay)
+    model, stage = _with_new_stage(loaded.step.model, config, recipe.dropout)
+    model = model.to(device)
+    if isinstance(stage, DrawnStage):
+        start_from_frequencies(stage, train)
+    optimizer = torch.optim.AdamW(_groups(stage, recipe.weight_decay), recipe.peak_rate, (0.9, 0.95))
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
-    run = Run(out, described, {"fine": model.fine, "optimizer": optimizer}, boards=boards)
+    run = Run(out, described, {"fine": stage, "optimizer": optimizer}, boards=boards)
     crops, check = _crops(train, recipe), _crops([heldout], recipe)
     first, best = run.resume(), run.best("fine_decoded")
 
@@ -98,11 +99,11 @@ def train_fine(
             loss = loss_of(crops.batch(step).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.fine.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
         optimizer.step()
         means.add({"fine": loss})
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
-            model.fine.eval()
+            stage.eval()
             with torch.inference_mode():
                 batches = (check.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
                 score = sum(float(loss_of(batch)) for batch in batches) / CHECK_BATCHES
@@ -110,23 +111,30 @@ def train_fine(
             if score < best:
                 best = score
                 save_model(out, model, codec, loaded.defaults, loaded.licence)
-            model.fine.train()
+            stage.train()
             means = Means()
         run.save(step + 1)
     run.save(recipe.steps, force=True)
 
 
-def _with_new_stage(model: WhisperGPT, config: FineConfig, dropout: float) -> WhisperGPT:
-    """Return a model with all weights of another and a new fine stage, which alone learns."""
-    new = WhisperGPT(replace(model.config, fine=config)).eval().requires_grad_(False)
-    kept = {name: weight for name, weight in model.state_dict().items() if not name.startswith(STAGE)}
-    new.load_state_dict({**new.state_dict(), **kept})
-    assert new.fine is not None
-    new.fine.train().requires_grad_()
-    for module in new.fine.modules():
+def _with_new_stage(old: WhisperGPT, config: FineConfig, dropout: float) -> tuple[WhisperGPT, FineStage]:
+    """Return a model with all weights of another and a new fine stage, which alone learns; and this stage."""
+    model = WhisperGPT(replace(old.config, fine=None)).eval().requires_grad_(False)
+    model.load_state_dict({name: weight for name, weight in old.state_dict().items() if not name.startswith(STAGE)})
+    model.config = replace(old.config, fine=config)
+    stage = new_fine_stage(config, old.config.stack.width)
+    for module in stage.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
-    return new
+    model.fine = stage
+    return model, stage
+
+
+def _groups(stage: FineStage, decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups of weights: matrices alone decay."""
+    matrices = [weight for weight in stage.parameters() if weight.dim() > 1]
+    vectors = [weight for weight in stage.parameters() if weight.dim() == 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def _crops(sources: list[Tokens], recipe: FineRecipe) -> TokenCrops:

@@ -16,7 +16,7 @@ from tqdm import trange
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.fine_stage import FineStage
+from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.data.token_crops import NO_TARGET, Batch, TokenCrops
 from whispergpt.training.data.tokens import VERSIONS, Tokens
@@ -142,10 +142,15 @@ def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> Wh
             module.p = dropout
     if start is not None:
         weights = start.step.model.state_dict()
-        if config.mel != start.step.model.config.mel:
+        if _slices_are_new(config, start):
             weights |= {name: own for name, own in model.state_dict().items() if name.startswith(SLICE_INPUT)}
         model.load_state_dict(weights)
     return model
+
+
+def _slices_are_new(config: ModelConfig, start: LoadedModel | None) -> bool:
+    """Return whether the model that ``start`` goes on as has not heard such slices."""
+    return start is None or config.mel != start.step.model.config.mel
 
 
 def _begin(
@@ -159,9 +164,9 @@ def _begin(
 
     A new model's are those of the codes' frequencies, else they are what ``check`` returns.
     """
-    if start is None and isinstance(model.fine, FineStage):
+    if start is None and isinstance(model.fine, DrawnStage):
         start_from_frequencies(model.fine, train)
-    if model.slice_projection is not None and (start is None or model.config.mel != start.step.model.config.mel):
+    if model.slice_projection is not None and _slices_are_new(model.config, start):
         start_from_slices(model.slice_projection, train)
     return check() if start else unigram_score(train[0].codes[:, 0], heldout.codes[:, 0])
 

@@ -1,4 +1,4 @@
-"""The fine stage: all finer codes of a block of rows in one kernel (``engine/model/fine_stage.py`` defines them).
+"""The fine stage: all finer codes of a block of rows in one kernel (``engine/model/fine/drawn_stage.py`` defines them).
 
 Each level needs the code of the level before it, so a program computes all levels for its rows. Vectors that a product
 reads in parts go through a scratch space of the program's own rows, which stays in the cache. A barrier lies between

@@ -1,4 +1,4 @@
-"""The fine stage: codes 1 to 7 of a frame, each from the model's hidden state and the codes before it.
+"""The fine stage that draws: codes 1 to 7 of a frame, each from the model's hidden state and the codes before it.
 
 The paper stops at the coarse code. Here a small network continues within the frame, codebook by codebook. Its input is
 the sum of the codec's frozen entries so far, as the decoder adds them: the latent as far as it is known. Its logits are
@@ -15,7 +15,7 @@ from whispergpt.engine.config import CODEBOOK_SIZE, FineConfig
 from whispergpt.engine.model.sampling import draw
 
 
-class FineLevel(nn.Module):
+class DrawnLevel(nn.Module):
     """The layers for one codebook: the frame's context and its latent so far in, logits of this codebook out."""
 
     def __init__(self, config: FineConfig) -> None:
@@ -32,7 +32,7 @@ class FineLevel(nn.Module):
         return F.linear(self.query(x), entries, self.bias)
 
 
-class FineStage(nn.Module):
+class DrawnStage(nn.Module):
     """Levels for codebooks 1 to K - 1, and the context that they share: hidden state and last frame's latent."""
 
     def __init__(self, config: FineConfig, hidden_width: int) -> None:
@@ -40,7 +40,7 @@ class FineStage(nn.Module):
         self.config = config
         self.hidden = nn.Linear(hidden_width, config.width, bias=False)
         self.previous = nn.Linear(config.dimension, config.width, bias=False)
-        self.levels = [FineLevel(config) for _ in range(config.n_codebooks - 1)]
+        self.levels = [DrawnLevel(config) for _ in range(config.n_codebooks - 1)]
         self.stages = nn.ModuleList(self.levels)
 
     def context(self, hidden: Tensor, previous: Tensor) -> Tensor:
