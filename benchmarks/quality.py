@@ -12,6 +12,7 @@ from whispergpt.benchmarks.preset import prompt_audio
 from whispergpt.engine.backends.step_path import step_path, whole_tiles
 from whispergpt.engine.config import HOP
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.model.frame_step import LOST
 from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.engine.streams.slots import Slots
 
@@ -34,7 +35,9 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     latents, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])
-        latents.append(step.codec.quantizer.decode(torch.from_numpy(codes[:1].astype(np.int64))[..., None])[0, :, 0])
+        assert (codes != LOST).all()
+        drawn = torch.from_numpy(codes[:1].astype(np.int64)).to(device)
+        latents.append(step.codec.quantizer.decode(drawn[..., None])[0, :, 0])
         made.append(torch.from_numpy(samples[0].copy()))
     before = step.codec.quantizer.decode(prompt.codes[None].to(device))
     latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)

@@ -143,7 +143,7 @@ class FineConfig:
     temperature: Temperature = 0.2
     kind: Literal["drawn", "nearest"] = "drawn"
 
-    def at(self, temperature: float) -> FineConfig:
+    def with_temperature(self, temperature: float) -> FineConfig:
         """Return the same stage with another temperature.
 
         Raises:
@@ -232,6 +232,11 @@ def _refuse_unknown(kind: type[Any], values: Any) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config dataclass as JSON-ready values; a model without a decoder of its own does not name one."""
+    """Return a config dataclass as JSON-ready values.
+
+    What not all models have is named by those alone that have it, so that older versions read the others.
+    """
     values = asdict(config)
+    if values.get("fine") and values["fine"]["kind"] == "drawn":
+        del values["fine"]["kind"]
     return {name: value for name, value in values.items() if name != "decoder" or value is not None}

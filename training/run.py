@@ -35,7 +35,6 @@ LATER = {
     "recipe.stall_share": 0.0,
     "recipe.dropout": 0.0,
     "recipe.weight_decay": 0.0,
-    "model.fine.kind": "drawn",
 }
 """Values of recipe fields that older runs' configurations lack; such runs resume with them."""
 

@@ -14,7 +14,16 @@ from whispergpt.benchmarks.gpu_check.compilation import CAPABILITIES, Compiled, 
 from whispergpt.benchmarks.gpu_check.models import busy_state, in_format
 from whispergpt.benchmarks.preset import build_preset
 from whispergpt.engine.backends.prompt_path import PromptState
-from whispergpt.engine.config import ENCODEC_24KHZ, GPT_L, GPT_S, HYBRID, SMALL_CODEC, CodecConfig, ModelConfig
+from whispergpt.engine.config import (
+    ENCODEC_24KHZ,
+    GPT_L,
+    GPT_S,
+    HYBRID,
+    SMALL_CODEC,
+    CodecConfig,
+    FineConfig,
+    ModelConfig,
+)
 from whispergpt.engine.gpu.frame_program import FrameProgram
 from whispergpt.engine.gpu.launch import Launch
 from whispergpt.engine.gpu.prompt_path import LANES, DecodeLanes, EncodeLanes
@@ -24,6 +33,7 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 OTHERS: dict[str, tuple[ModelConfig, CodecConfig]] = {
     "full-size codec": (HYBRID, ENCODEC_24KHZ),
+    "nearest codes": (replace(HYBRID, fine=FineConfig(512, kind="nearest")), SMALL_CODEC),
     "token-only": (GPT_S, SMALL_CODEC),
     "large token-only": (replace(GPT_L, stack=replace(GPT_L.stack, layers=1)), SMALL_CODEC),
 }

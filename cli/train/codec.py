@@ -14,7 +14,7 @@ from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, loa
 from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
-from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.data.tokens import codec_digest
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def codec(
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="Folder of a trained codec, or a model whose codec it shall be, to start with."),
+        typer.Option(
+            help=f"Folder of a trained codec's run to start with, or a model whose codec it shall be. {MODEL_HELP}."
+        ),
     ] = None,
     drawn_by: Annotated[
         str | None,
@@ -82,7 +84,7 @@ def codec(
     with told_in_one_line():
         device, products = options.pick()
         start = None if start_from is None else load_codec(find_model(start_from))
-        first = None if start is None else digest_of(start)[:8]
+        first = None if start is None else codec_digest(start)
         gpu = preset == "gpu" or (preset is None and device.type == "cuda")
         recipe = gpu_recipe(numbers.steps, first, numbers.adversarial_from) if gpu else CodecRecipe(start_from=first)
         given = {name: value for name, value in vars(numbers).items() if value is not None}
@@ -91,7 +93,8 @@ def codec(
         recipe = replace(recipe, **given, seed=options.seed, shares=options.folder_shares, drawn_by=digest)
         audio = options.load_audio()
         drawn = None
-        if model is not None and start is not None:  # a recipe of drawn codes without a start is refused above
+        if model is not None:
+            assert start is not None  # a recipe of drawn codes has one
             drawn = DrawnCrops(audio.train, model, start, options.cache, recipe)
         train_codec(
             audio.train,

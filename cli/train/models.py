@@ -14,7 +14,7 @@ from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, loa
 from whispergpt.engine.config import PRESETS, FineConfig
 from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_sound import with_own_sound
-from whispergpt.training.lm.train_fine import NEAREST_RECIPE, FineRecipe, train_fine
+from whispergpt.training.lm.train_fine import NEAREST_RECIPE, NEAREST_WIDTH, FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
 
 DEFAULT_PRESET = "hybrid"
@@ -83,7 +83,14 @@ def fine(
             "expects; for a decoder that learns them (train codec --drawn-by). Default: the model's own kind."
         ),
     ] = None,
-    width: Annotated[int | None, typer.Option(min=16, max=4096, help="Width. Default: the model's own.")] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Width, a multiple of 16. Default: the model's; of another kind 256 (drawn) or 512 (nearest).",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; by default by the kind.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step; by default by the kind.")] = None,
 ) -> None:
@@ -94,7 +101,11 @@ def fine(
         stage = loaded.step.model.config.fine
         if stage is None:
             raise ValueError(f"{model} has no fine stage to train")
-        stage = replace(stage, kind=kind or stage.kind, width=width or stage.width)
+        if width is not None and width % 16:
+            raise ValueError(f"--width must be a multiple of 16, not {width}: the kernels take no other")
+        if kind is not None and kind != stage.kind:
+            stage = replace(stage, kind=kind, width=NEAREST_WIDTH if kind == "nearest" else FineConfig.width)
+        stage = replace(stage, width=width or stage.width)
         base = NEAREST_RECIPE if stage.kind == "nearest" else FineRecipe()
         recipe = replace(
             base, steps=steps or base.steps, batch=batch or base.batch, seed=options.seed, shares=options.folder_shares
@@ -128,7 +139,7 @@ def own(
         if stage is None:
             raise ValueError(f"{model} has no fine stage: `train lm` has it learn from all that it can sound like")
         if fine_temperature is not None:
-            stage = stage.at(fine_temperature)
+            stage = stage.with_temperature(fine_temperature)
         config = replace(config, fine=stage)
         sources, held = options.load_tokens(loaded.step.codec, config.mel)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))

@@ -125,7 +125,7 @@ class FrameStep(nn.Module):
         """Find the finer codes; return all codes of the frame ``[B, K]``."""
         hidden, quantizer = leaf(branch(state, "model"), "hidden"), self.codec.quantizer
         if isinstance(fine, NearestStage):
-            return fine.codes(hidden, coarse, quantizer)
+            return fine.find(hidden, coarse, quantizer)
         sampler, previous = branch(state, "sampler"), leaf(state, "latent")
         drawn = (leaf(sampler, name) for name in ("seed", "frame", "temperature"))
         codes, latent = fine.draw(hidden, previous, coarse, quantizer.entries, *drawn)

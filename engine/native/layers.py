@@ -184,9 +184,9 @@ class LayerEmitter(Emitter):
         for found, entries in zip(codes, tables, strict=True):
             scores = self.product(residual, entries, self._weights.derived(_nearness, entries))
             self.emit(k.Largest(scores.rows, scores.width, k.codes_at(found)))
-            nearest = self.buffer(1, residual.width)
-            self.embed(k.codes_at(found), self._weights.derived(torch.neg, entries), nearest.rows)
-            self.emit(k.Add(nearest.rows, nearest.width, residual.rows))
+            less = self.buffer(1, residual.width)
+            self.embed(k.codes_at(found), self._weights.derived(torch.neg, entries), less.rows)
+            self.emit(k.Add(less.rows, less.width, residual.rows))
 
     def add_entries(self, codes: npt.NDArray[np.int32], tables: list[Tensor], latent: Signal) -> None:
         """Emit the addition of the entries of ``codes`` ``[K, rows]`` to ``latent``."""

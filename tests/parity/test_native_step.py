@@ -188,9 +188,10 @@ def test_rings_in_bfloat16_are_near_torchs(name: str, window: int) -> None:
             torch.testing.assert_close(now, was, rtol=0, atol=0, equal_nan=True)
 
 
-def test_bfloat16_is_near_torch() -> None:
+@pytest.mark.parametrize("name", ["hybrid", "nearest codes"])
+def test_bfloat16_is_near_torch(name: str) -> None:
     """Inputs and weights of products have eight bits there: logits are within some hundredths."""
-    step = frame_step(*MODELS["hybrid"])
+    step = frame_step(*MODELS[name])
     state = busy_state(step)
     logits = {}
     for dtype in DTYPES:
@@ -222,10 +223,11 @@ def test_bfloat16_is_the_same_thing_without_units_for_it() -> None:
     assert float((one - other).norm() / other.norm()) < 0.01
 
 
+@pytest.mark.parametrize("name", ["hybrid", "nearest codes"])
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int8])
-def test_company_changes_no_bit(dtype: torch.dtype) -> None:
+def test_company_changes_no_bit(dtype: torch.dtype, name: str) -> None:
     """Each slot alone, all at once, and in two parts: the same bits, and other slots untouched."""
-    step = frame_step(*MODELS["hybrid"])
+    step = frame_step(*MODELS[name])
     start = busy_state(step, dtype)
     together, alone, parts = clone(start), clone(start), clone(start)
     everyone = np.arange(SLOTS, dtype=np.int32)

@@ -47,13 +47,13 @@ def test_each_code_is_the_nearest_to_what_those_before_it_left(
     state = primed(step, prompt, temperature)
     assert "latent" not in state
     frames: list[Tensor] = []
-    real = NearestStage.codes
+    real = NearestStage.find
 
     def seen(self: NearestStage, hidden: Tensor, coarse: Tensor, quantizer: ResidualVectorQuantizer) -> Tensor:
         frames.append(real(self, hidden, coarse, quantizer))
         return frames[-1]
 
-    monkeypatch.setattr(NearestStage, "codes", seen)
+    monkeypatch.setattr(NearestStage, "find", seen)
     made = torch.cat([step(state, torch.ones(1, dtype=torch.bool))[1][0] for _ in range(FRAMES)]).float() / 32767
     codes = torch.cat([prompt, torch.stack(frames, dim=2)], dim=2)
     audio = step.codec.decode(codes)[:, 0]

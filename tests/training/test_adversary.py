@@ -21,7 +21,7 @@ from whispergpt.training.codec.train import train_codec
 from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.data.tokens import codec_digest
 
 CPU = torch.device("cpu")
 
@@ -112,7 +112,7 @@ def test_a_trained_codec_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.Mon
         adversary_alone=0,
         batch=2,
         augmentation=plain,
-        start_from=digest_of(load_codec(tmp_path / "first"))[:8],
+        start_from=codec_digest(load_codec(tmp_path / "first")),
     )
     train_codec(data, data, tmp_path / "more", more, start=load_codec(tmp_path / "first"))
     one, two = (load_codec(tmp_path / name) for name in ("first", "more"))

@@ -29,7 +29,7 @@ from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice, Spoken
 from whispergpt.training.data.prepare import prepare
-from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.data.tokens import codec_digest
 
 PLAIN = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
 STAGE = dict[str, Any](
@@ -59,7 +59,7 @@ def model(folder: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def recipe(model: LoadedModel) -> CodecRecipe:
-    return CodecRecipe(**STAGE, start_from=digest_of(model.step.plain_codec)[:8])
+    return CodecRecipe(**STAGE, start_from=codec_digest(model.step.plain_codec))
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +132,14 @@ def test_they_are_drawn_once_though_interrupted(
 def test_only_the_decoder_learns_from_them_and_resumes(
     model: LoadedModel, data: AudioSet, recipe: CodecRecipe, tmp_path: Path
 ) -> None:
-    drawn = DrawnCrops(data, model, model.step.plain_codec, tmp_path / "tokens", recipe)
+    start = model.step.plain_codec
+    drawn = DrawnCrops(data, model, start, tmp_path / "tokens", recipe)
     with pytest.MonkeyPatch.context() as patch:
         shorten_codec_training(patch, 26)
         for steps in (2, 4):
-            train_codec(data, data, tmp_path / "parts", replace(recipe, steps=steps, held=1.0), drawn=drawn)
-        train_codec(data, data, tmp_path / "whole", replace(recipe, held=1.0), drawn=drawn)
+            longer = replace(recipe, steps=steps, held=1.0)
+            train_codec(data, data, tmp_path / "parts", longer, start=start, drawn=drawn)
+        train_codec(data, data, tmp_path / "whole", replace(recipe, held=1.0), start=start, drawn=drawn)
     before = model.step.codec.state_dict()
     parts, whole = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("parts", "whole"))
     for name, weight in whole["model"].items():
@@ -193,7 +195,7 @@ def test_a_run_gets_those_that_its_recipe_names(
     with pytest.raises(ValueError, match="names the model whose drawn codes it learns from"):
         train_codec(data, data, tmp_path / "run", replace(recipe, drawn_by=None), start=start, drawn=drawn)
     for wrong in (None, other):
-        with pytest.raises(ValueError, match="a recipe names the codec that it starts from"):
+        with pytest.raises(ValueError, match="not the one that the recipe names"):
             train_codec(data, data, tmp_path / "run", recipe, start=wrong, drawn=drawn)
 
 

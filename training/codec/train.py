@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.codec.steps import DeviceSteps, HostSteps, host_crops
 from whispergpt.training.codec.vector_quantization import go_on_from_entries
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.data.tokens import codec_digest
 from whispergpt.training.precision import use_tensor_cores
 from whispergpt.training.run import Run
 from whispergpt.training.scalars import Means
@@ -87,15 +86,16 @@ def train_codec(
 
 
 def _first_weights(start: Codec | None, recipe: CodecRecipe, config: CodecConfig) -> Codec:
-    if (None if start is None else digest_of(start)[:8]) != recipe.start_from:
-        raise ValueError("a recipe names the codec that it starts from, and no other run has one")
+    if (None if start is None else codec_digest(start)) != recipe.start_from:
+        raise ValueError("the codec to start from is not the one that the recipe names")
     if start is None:
         codec = Codec(config)
         keep_variance(codec)
         return codec
     if start.config != config:
         raise ValueError("the codec to start from has other sizes than the one to be trained")
-    codec = copy.deepcopy(start)
+    codec = Codec(config)
+    codec.load_state_dict(start.state_dict())
     for codebook in codec.quantizer.codebooks:
         go_on_from_entries(codebook, recipe.vectors_for_entry)
     return codec.train().requires_grad_()

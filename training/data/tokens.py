@@ -165,6 +165,11 @@ def code_digest(codec: Codec) -> str:
     return digest_of(codec.encoder, digest_of(codec.quantizer), codec.config)
 
 
+def codec_digest(codec: Codec) -> str:
+    """Return eight hexadecimal digits that identify a codec by its weights."""
+    return digest_of(codec, codec.config)[:8]
+
+
 def digest_of(module: nn.Module, *others: object) -> str:
     """Return a hexadecimal digest of a module's weights and of other values, by their ``repr``."""
     digest = hashlib.sha256(repr(others).encode())

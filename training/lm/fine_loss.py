@@ -1,7 +1,7 @@
 """Loss of the finer codes.
 
-Of drawn ones: cross-entropy of codebooks 1 to K - 1, each given the true codes before it. Of nearest ones: the squared
-error of what they add to the latent.
+Drawn codes have a cross-entropy: of codebooks 1 to K - 1, each given the true codes before it. Nearest codes have the
+squared error of what they add to the latent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from whispergpt.training.data.token_crops import Batch
 def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, share: float) -> Tensor:
     """Return the loss of the finer codes on a random ``share`` of the frames; 0 without a fine stage.
 
-    Of drawn codes it is the mean NLL in nats; of nearest ones the mean squared error, relative to the power that they
-    have.
+    A stage that draws has the mean NLL of a code in nats. One of nearest codes has its squared error relative to the
+    power of what the codes add: 1 for an estimate that is always zero.
 
     Args:
         hidden: the model's states ``[B, T, width]`` that predict the frames 1 to T of ``batch``.
@@ -38,7 +38,7 @@ def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, sha
 
 
 def _squared_error(stage: NearestStage, codec: Codec, hidden: Tensor, codes: Tensor) -> Tensor:
-    """Return the error of the estimate for frames' ``codes`` ``[N, K]``: 1 for one that is always zero."""
+    """Return the relative error of the estimate for frames' ``codes`` ``[N, K]``."""
     entry = F.embedding(codes[:, 0], codec.quantizer.entries[0])
     rest = codec.quantizer.decode(codes.t()[None])[0].t() - entry
-    return (rest - stage(hidden, entry)).square().sum() / rest.square().sum()
+    return (rest - stage(hidden, entry)).square().sum() / rest.square().sum().clamp_min(1e-9)

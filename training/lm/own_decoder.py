@@ -28,7 +28,7 @@ def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | Non
     if fine_temperature is not None:
         if config.fine is None:
             raise ValueError(f"{model.id} has no fine stage, so that there is no temperature of finer codes")
-        config = replace(config, fine=config.fine.at(fine_temperature))
+        config = replace(config, fine=config.fine.with_temperature(fine_temperature))
     new = WhisperGPT(config)
     weights = {name: weight for name, weight in old.state_dict().items() if not name.startswith("decoder.")}
     decoder = {f"decoder.{name}": weight for name, weight in codec.decoder.state_dict().items()}

@@ -12,6 +12,7 @@ from tqdm import trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.config import FineConfig, to_dict
+from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.fine.stage import FineStage, new_fine_stage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
@@ -51,6 +52,8 @@ class FineRecipe:
 
 NEAREST_RECIPE = FineRecipe(steps=1_500, batch=4, peak_rate=1.5e-3, dropout=0.1, weight_decay=0.05)
 """Recipe of a stage whose codes are the nearest."""
+NEAREST_WIDTH = 512
+"""Width of such a stage, unless another is given."""
 
 
 def train_fine(
@@ -87,16 +90,11 @@ def train_fine(
     crops, check = _crops(train, recipe), _crops([heldout], recipe)
     first, best = run.resume(), run.best("fine_decoded")
 
-    def loss_of(batch: Batch) -> torch.Tensor:
-        with torch.no_grad():
-            hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
-        return fine_loss(model, codec, hidden, batch, 1.0)
-
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="fine stage", disable=None):
         set_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak_rate, recipe.warmup, held=0.3))
         with products_in(autocast, device):
-            loss = loss_of(crops.batch(step).to(device))
+            loss = _loss(model, codec, crops.batch(step).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
@@ -104,9 +102,7 @@ def train_fine(
         means.add({"fine": loss})
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == recipe.steps:
             stage.eval()
-            with torch.inference_mode():
-                batches = (check.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
-                score = sum(float(loss_of(batch)) for batch in batches) / CHECK_BATCHES
+            score = _score(model, codec, check, device)
             run.log(step + 1, **means.take(), fine_decoded=score)
             if score < best:
                 best = score
@@ -128,6 +124,20 @@ def _with_new_stage(old: WhisperGPT, config: FineConfig, dropout: float) -> tupl
             module.p = dropout
     model.fine = stage
     return model, stage
+
+
+def _loss(model: WhisperGPT, codec: Codec, batch: Batch) -> torch.Tensor:
+    """Return the loss of all finer codes of a batch."""
+    with torch.no_grad():
+        hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
+    return fine_loss(model, codec, hidden, batch, 1.0)
+
+
+@torch.inference_mode()
+def _score(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> float:
+    """Return the mean loss on fixed crops, of slices of decoded sound."""
+    batches = (crops.batch(1_000_000 + index, "decoded").to(device) for index in range(CHECK_BATCHES))
+    return sum(float(_loss(model, codec, batch)) for batch in batches) / CHECK_BATCHES
 
 
 def _groups(stage: FineStage, decay: float) -> list[dict[str, Any]]:

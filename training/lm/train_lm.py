@@ -228,7 +228,7 @@ def _crops(sources: list[Tokens], config: ModelConfig, recipe: ModelRecipe) -> T
 
 @torch.inference_mode()
 def _check(model: WhisperGPT, codec: Codec, crops: TokenCrops, device: torch.device) -> dict[str, float]:
-    """Return held-out NLL and accuracy by version of the slices, and the finer codes' NLL, on fixed crops."""
+    """Return held-out NLL and accuracy by version of the slices, and the finer codes' loss, on fixed crops."""
     model.eval()
     result: dict[str, float] = {}
     for version in crops.versions if model.hybrid else VERSIONS[:1]:

@@ -38,7 +38,7 @@ class NearestStage(nn.Module):
         rest: Tensor = self.rest(x)
         return rest
 
-    def codes(self, hidden: Tensor, coarse: Tensor, quantizer: ResidualVectorQuantizer) -> Tensor:
+    def find(self, hidden: Tensor, coarse: Tensor, quantizer: ResidualVectorQuantizer) -> Tensor:
         """Return all codes ``[B, K]`` of frames with the coarse codes ``[B]``, for states ``[B, hidden_width]``."""
         rest = self(hidden, F.embedding(coarse, quantizer.entries[0]))
         return torch.stack([coarse, *quantizer.nearest(rest, first=1)], dim=-1)
