@@ -29,7 +29,12 @@ from whispergpt.training.codec.start import keep_variance
 
 CPU = torch.device("cpu")
 FRAMES = 40
-SIZES = {"hybrid": HYBRID, "fine stage": replace(HYBRID, fine=FineConfig()), "gpt-s": GPT_S}
+SIZES = {
+    "hybrid": HYBRID,
+    "fine stage": replace(HYBRID, fine=FineConfig()),
+    "nearest codes": replace(HYBRID, fine=FineConfig(kind="nearest")),
+    "gpt-s": GPT_S,
+}
 
 pytestmark = pytest.mark.skipif(not kernels_expected(), reason="no compiler, or a processor without kernels")
 

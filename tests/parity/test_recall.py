@@ -32,17 +32,25 @@ LIKELY_SAME = 40
 """Frames after which a difference of rounding may have drawn another code."""
 
 
-@pytest.fixture(scope="module", params=[2, 5], ids=["two layers", "five layers, which reach further back"])
+DRAWN, NEAREST = FineConfig(), FineConfig(64, kind="nearest")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(2, DRAWN), (5, DRAWN), (2, NEAREST)],
+    ids=["two layers", "five layers, which reach further back", "nearest codes"],
+)
 def engine(request: pytest.FixtureRequest) -> Engine:
     # Random weights magnify what bfloat16 rounds away: trained ones are asked below, as they are served.
-    return engine_of(request.param, dtype="float32")
+    layers, fine = request.param
+    return engine_of(layers, dtype="float32", fine=fine)
 
 
-def engine_of(layers: int, exact: bool = False, dtype: Dtype = "auto") -> Engine:
+def engine_of(layers: int, exact: bool = False, dtype: Dtype = "auto", fine: FineConfig = DRAWN) -> Engine:
     """A model of random weights whose streams have long outlived their window soon."""
     torch.manual_seed(0)
     codec = Codec(SMALL_CODEC)
-    config = replace(HYBRID, stack=StackConfig(256, layers, 4, 1, 256, WINDOW), fine=FineConfig())
+    config = replace(HYBRID, stack=StackConfig(256, layers, 4, 1, 256, WINDOW), fine=fine)
     step = FrameStep(codec, WhisperGPT(config)).eval().requires_grad_(False)
     loaded = LoadedModel("random", step, SamplingDefaults(), "unknown", "00000000")
     return Engine(loaded, torch.device("cpu"), 4, exact, dtype)

@@ -155,12 +155,13 @@ def test_a_model_and_its_own_sound(
     assert (tmp_path / "own" / "model.safetensors").exists()
 
 
-def test_a_fine_stage(data: AudioSet, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", [FineConfig(), FineConfig(32, kind="nearest")])
+def test_a_fine_stage(data: AudioSet, model: Path, tmp_path: Path, stage: FineConfig) -> None:
     recipe = train_fine.FineRecipe(steps=2, batch=1, crop_frames=40)
     with PretendedGpu():
         loaded = load_model(str(model), GPU)
         tokens = tokens_of(data, loaded, tmp_path)
-        train_fine.train_fine([tokens], tokens, loaded, tmp_path / "fine", recipe, GPU)
+        train_fine.train_fine([tokens], tokens, loaded, stage, tmp_path / "fine", recipe, GPU)
     assert (tmp_path / "fine" / "model.safetensors").exists()
 
 

@@ -47,9 +47,10 @@ STAGE = dict[str, Any](
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(random_model(3, FineConfig()), tmp_path_factory.mktemp("models") / "model")
+@pytest.fixture(scope="module", params=["drawn", "nearest"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fine = FineConfig(kind=request.param)
+    return saved(random_model(3, fine), tmp_path_factory.mktemp("models") / "model")
 
 
 @pytest.fixture(scope="module")

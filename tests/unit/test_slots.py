@@ -25,10 +25,10 @@ from whispergpt.engine.streams.slots import Slots
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def step() -> FrameStep:
+@pytest.fixture(scope="module", params=["drawn", "nearest"])
+def step(request: pytest.FixtureRequest) -> FrameStep:
     torch.manual_seed(0)
-    config = replace(HYBRID, fine=FineConfig())
+    config = replace(HYBRID, fine=FineConfig(kind=request.param))
     return FrameStep(Codec(SMALL_CODEC), WhisperGPT(config)).eval().requires_grad_(False)
 
 
