@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from whispergpt.engine.whole_file import whole_file
@@ -31,6 +31,8 @@ MAY_CHANGE = "recipe.steps"
 """Setting that may change when a run is resumed; a change of any other is refused."""
 LATER = {
     "recipe.adversary_filters": 8,
+    "recipe.adversary_periods": [],
+    "recipe.adversary_of": None,
     "recipe.on_device": False,
     "recipe.stall_share": 0.0,
     "recipe.dropout": 0.0,
@@ -118,6 +120,22 @@ class Run:
         if self._board is not None:
             self._board.add(step, {k: float(v) for k, v in values.items()})
         tqdm.write("  ".join(f"{k} {v}" for k, v in line.items()))
+
+
+def part_of(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return the weights of one part in the last checkpoint of a run.
+
+    Raises:
+        ValueError: there is no checkpoint, or no such part in it.
+    """
+    last = folder / "last.pt"
+    if not last.exists():
+        raise ValueError(f"{folder} has no checkpoint of a run")
+    state = torch.load(last, weights_only=True, map_location="cpu")
+    if name not in state:
+        raise ValueError(f"the run in {folder} has no {name}")
+    weights: dict[str, Tensor] = state[name]
+    return weights
 
 
 def _refuse_changes(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -14,7 +15,8 @@ from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, loa
 from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
-from whispergpt.training.data.tokens import codec_digest
+from whispergpt.training.data.tokens import codec_digest, digest_of
+from whispergpt.training.run import part_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class RecipeOptions:
         ),
     ] = None
     adversary_filters: Annotated[int | None, typer.Option(min=1, help="Channels of the discriminators.")] = None
+    adversary_alone: Annotated[
+        int | None, typer.Option(min=0, help="First steps against them in which they alone learn.")
+    ] = None
     adversary_batch: Annotated[int | None, typer.Option(min=1, help="Crops a step against them.")] = None
     decoder_average: Annotated[
         float | None,
@@ -72,6 +77,15 @@ def codec(
             help=f"Folder of a trained codec's run to start with, or a model whose codec it shall be. {MODEL_HELP}."
         ),
     ] = None,
+    adversary_periods: Annotated[
+        str | None,
+        typer.Option(
+            help="Discriminators of samples at these distances too, such as 2,3,5,7,11, which voices gain by."
+        ),
+    ] = None,
+    adversary_of: Annotated[
+        Path | None, typer.Option(help="Run whose discriminators to begin with. New ones know nothing for long.")
+    ] = None,
     drawn_by: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +104,16 @@ def codec(
         given = {name: value for name, value in vars(numbers).items() if value is not None}
         model = None if drawn_by is None else load_model(drawn_by, device)
         digest = None if model is None else model.digest
-        recipe = replace(recipe, **given, seed=options.seed, shares=options.folder_shares, drawn_by=digest)
+        known = None if adversary_of is None else part_of(adversary_of, "adversary")
+        recipe = replace(
+            recipe,
+            **given,
+            adversary_periods=_periods(adversary_periods),
+            adversary_of=None if known is None else digest_of(known)[:8],
+            seed=options.seed,
+            shares=options.folder_shares,
+            drawn_by=digest,
+        )
         audio = options.load_audio()
         drawn = None
         if model is not None:
@@ -106,4 +129,20 @@ def codec(
             boards=options.tensorboard,
             start=start,
             drawn=drawn,
+            adversary=known,
         )
+
+
+def _periods(given: str | None) -> tuple[int, ...]:
+    """Return the whole numbers between commas.
+
+    Raises:
+        ValueError: one is no distance in samples.
+    """
+    try:
+        periods = tuple(int(part) for part in given.split(",")) if given else ()
+    except ValueError:
+        periods = (0,)
+    if not all(2 <= period <= 100 for period in periods):
+        raise ValueError(f"--adversary-periods takes whole numbers from 2 to 100, with commas between, not {given}")
+    return periods

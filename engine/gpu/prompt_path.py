@@ -102,7 +102,7 @@ class DecodeLanes(LaneProgram):
     """Codes to samples, as the frame step continues them.
 
     Args:
-        state: trees ``decoder`` and, for a fine stage, ``latent``, which keeps the last frame's.
+        state: trees ``decoder`` and, for a fine stage that draws, ``latent``, which keeps the last frame's.
     """
 
     def __init__(

@@ -105,7 +105,7 @@ def resumed_codes(state: PromptState, snapshot: Snapshot, books: int, most: int)
 
 
 def pack_decoder(decoder: State) -> bytes:
-    """Return the decoder's state and the last latent of one slot, as in ``DecoderState.packed``."""
+    """Return the decoder's state and, if there is one, the last latent of one slot, as in ``DecoderState.packed``."""
     return b"".join(tensor.numpy().tobytes() for tensor in _tensors(decoder))
 
 

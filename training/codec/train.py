@@ -41,12 +41,14 @@ def train_codec(
     boards: Path | None = None,
     start: Codec | None = None,
     drawn: DrawnCrops | None = None,
+    adversary: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Train, resuming a run in ``out``, and write ``codec.safetensors`` beside the log at every check.
 
     Args:
         boards: folder for TensorBoard.
         start: the codec that ``recipe.start_from`` names.
+        adversary: weights of the discriminators that ``recipe.adversary_of`` names.
         drawn: crops with codes of the model that ``recipe.drawn_by`` names.
 
     Raises:
@@ -67,6 +69,8 @@ def train_codec(
     check_crops = host_crops(heldout, recipe, CHECK_CROPS if recipe.on_device else recipe.batch)
     check = torch.cat([check_crops.batch(1_000_000 + i) for i in range(CHECK_BATCHES)]).to(device)
     first = run.resume()
+    if first == 0 and adversary is not None:
+        stepper.begin_adversary(adversary)
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="codec", disable=None):
         if step == recipe.quantize_from and step > 0:

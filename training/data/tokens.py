@@ -170,9 +170,9 @@ def codec_digest(codec: Codec) -> str:
     return digest_of(codec, codec.config)[:8]
 
 
-def digest_of(module: nn.Module, *others: object) -> str:
-    """Return a hexadecimal digest of a module's weights and of other values, by their ``repr``."""
+def digest_of(weights: nn.Module | dict[str, Tensor], *others: object) -> str:
+    """Return a hexadecimal digest of weights and of other values, by their ``repr``."""
     digest = hashlib.sha256(repr(others).encode())
-    for weight in module.state_dict().values():
+    for weight in (weights.state_dict() if isinstance(weights, nn.Module) else weights).values():
         digest.update(weight.cpu().numpy().tobytes())
     return digest.hexdigest()
