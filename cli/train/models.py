@@ -127,6 +127,10 @@ def own(
             help="Share of the crops in which a few frames are repeated, so that the model learns to leave a hum.",
         ),
     ] = OWN_RECIPE.stall_share,
+    rate: Annotated[
+        float,
+        typer.Option(min=1e-6, help="Peak learning rate; a fifth for one that has learnt for long."),
+    ] = OWN_RECIPE.peak_rate,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
 ) -> None:
@@ -150,6 +154,7 @@ def own(
             seed=options.seed,
             shares=options.folder_shares,
             stall_share=stall_share,
+            peak_rate=rate,
         )
         licence, boards, codec = loaded.licence, options.tensorboard, loaded.step.plain_codec
         train_lm(train, held, codec, config, options.out, recipe, licence, device, products, loaded, boards)

@@ -205,7 +205,7 @@ def test_a_run_with_stalls_keeps_its_last_weights(
 ) -> None:
     """At a rate at which NLL rises from the first check on, so that another run keeps what it began with."""
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
-    monkeypatch.setattr(models, "OWN_RECIPE", train_lm.ModelRecipe(peak_rate=5.0, warmup=1))
+    monkeypatch.setattr(models, "OWN_RECIPE", train_lm.ModelRecipe(warmup=1))
     prepare([folder], tmp_path / "data", heldout=1)
     torch.manual_seed(0)
     model = WhisperGPT(replace(HYBRID, fine=FineConfig()))
@@ -213,7 +213,7 @@ def test_a_run_with_stalls_keeps_its_last_weights(
     started = load_file(tmp_path / "start" / "model.safetensors")
     for share in ("0", "0.9"):
         out = ("--model", str(tmp_path / "start"), "-o", str(tmp_path / share), "--batch", "1", "--steps", "2")
-        assert run_main("train", "own", str(tmp_path / "data"), *out, "--stall-share", share) == 0
+        assert run_main("train", "own", str(tmp_path / "data"), *out, "--stall-share", share, "--rate", "5") == 0
         kept = load_file(tmp_path / share / "model.safetensors")
         assert any(not torch.equal(kept[name], started[name]) for name in kept) == (share == "0.9")
         assert json.loads((tmp_path / share / "run.json").read_text())["recipe"]["stall_share"] == float(share)
