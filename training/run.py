@@ -31,7 +31,6 @@ MAY_CHANGE = "recipe.steps"
 """Setting that may change when a run is resumed; a change of any other is refused."""
 LATER = {
     "recipe.adversary_filters": 8,
-    "recipe.adversary_periods": [],
     "recipe.adversary_of": None,
     "recipe.on_device": False,
     "recipe.stall_share": 0.0,

@@ -77,12 +77,6 @@ def codec(
             help=f"Folder of a trained codec's run to start with, or a model whose codec it shall be. {MODEL_HELP}."
         ),
     ] = None,
-    adversary_periods: Annotated[
-        str | None,
-        typer.Option(
-            help="Discriminators of samples at these distances too, such as 2,3,5,7,11, which voices gain by."
-        ),
-    ] = None,
     adversary_of: Annotated[
         Path | None, typer.Option(help="Run whose discriminators to begin with. New ones know nothing for long.")
     ] = None,
@@ -108,7 +102,6 @@ def codec(
         recipe = replace(
             recipe,
             **given,
-            adversary_periods=_periods(adversary_periods),
             adversary_of=None if known is None else digest_of(known)[:8],
             seed=options.seed,
             shares=options.folder_shares,
@@ -131,18 +124,3 @@ def codec(
             drawn=drawn,
             adversary=known,
         )
-
-
-def _periods(given: str | None) -> tuple[int, ...]:
-    """Return the whole numbers between commas.
-
-    Raises:
-        ValueError: one is no distance in samples.
-    """
-    try:
-        periods = tuple(int(part) for part in given.split(",")) if given else ()
-    except ValueError:
-        periods = (0,)
-    if not all(2 <= period <= 100 for period in periods):
-        raise ValueError(f"--adversary-periods takes whole numbers from 2 to 100, with commas between, not {given}")
-    return periods

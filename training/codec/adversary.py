@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,19 +15,14 @@ FILTERS = 8
 """Channels of each layer, a quarter of EnCodec's; on a CPU this costs as much as the decoder."""
 DILATIONS = (1, 2, 4)
 SLOPE = 0.2
-PERIOD_FACTORS = (2, 4, 8, 8)
-"""Channels of the layers over samples at a period, as multiples of the filters."""
 
 
 class Adversary(nn.Module):
-    """Discriminators that tell recordings from a codec's output: of spectra, and of samples at some ``periods``."""
+    """Discriminators that tell recordings from a codec's output."""
 
-    def __init__(
-        self, windows: tuple[int, ...] = WINDOWS, filters: int = FILTERS, periods: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, windows: tuple[int, ...] = WINDOWS, filters: int = FILTERS) -> None:
         super().__init__()
         self.scales = nn.ModuleList(SpectrumDiscriminator(window, filters) for window in windows)
-        self.scales.extend(PeriodDiscriminator(period, filters) for period in periods)
 
     def own_loss(self, made: Tensor, recorded: Tensor) -> Tensor:
         """Return the discriminators' hinge loss, a scalar, for ``[B, samples]`` each."""
@@ -82,37 +75,6 @@ class SpectrumDiscriminator(nn.Module):
             audio, self.window, self.window // 4, window=self.shape, normalized=True, return_complex=True
         )
         x = compress(spectrum)[0].permute(0, 3, 2, 1)  # [B, 2, T, bins]
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-            features.append(x)
-        return self.last(x), features
-
-
-class PeriodDiscriminator(nn.Module):
-    """Convolutions over samples that lie a period apart (HiFi-GAN, arXiv 2010.05646, section 2.3).
-
-    A spectrum of many samples shows little of whether a voice's periods follow each other evenly.
-
-    Args:
-        period: distance of the samples.
-        filters: half the channels of the first layer.
-    """
-
-    def __init__(self, period: int, filters: int) -> None:
-        super().__init__()
-        self.period = period
-        channels = [1, *(filters * factor for factor in PERIOD_FACTORS)]
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(inputs, outputs, (5, 1), (3, 1), (2, 0)))
-            for inputs, outputs in itertools.pairwise(channels)
-        )
-        self.last = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
-
-    def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return scores of places ``[B, 1, T, period]`` and each layer's features ``[B, channels, T, period]``, for
-        audio ``[B, samples]``; scores are high for recordings."""
-        x = audio[:, : audio.shape[1] // self.period * self.period].unflatten(1, (-1, self.period))[:, None]
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -52,8 +52,8 @@ class CodecRecipe:
 
     ``adversary_alone``: first steps of the last stage, in which only the discriminators learn, since untrained ones
     would teach the decoder noise. ``adversary_shares``: shares of the gradient at the decoder's output of the
-    reconstruction, the adversarial and the feature losses. ``adversary_periods``: distances of samples that further
-    discriminators look at. ``adversary_of``: digest of trained discriminators that these begin as, as far as those go.
+    reconstruction, the adversarial and the feature losses. ``adversary_of``: digest of trained discriminators
+    that these begin as; None: new ones.
     ``adversary_batch``: crops in a step of the last stage;
     None: as before it. ``decoder_rate``: peak rate of the last stage, which has a cosine of its own; None: one schedule
     for the whole run. ``decoder_average``: share of the decoder's moving average that a step of the last stage keeps,
@@ -91,7 +91,6 @@ class CodecRecipe:
     adversary_shares: tuple[float, float, float] = (1.0, 0.25, 0.25)
     adversary_every: int = 2
     adversary_filters: int = FILTERS
-    adversary_periods: tuple[int, ...] = ()
     adversary_of: str | None = None
     adversary_batch: int | None = None
     decoder_rate: float | None = None
@@ -110,10 +109,7 @@ class CodecRecipe:
             raise ValueError(
                 f"the adversary comes in at step {self.adversarial_from}, before the codebooks at {self.quantize_from}"
             )
-        of_the_stage = (
-            *("adversary_batch", "adversary_periods", "adversary_of"),
-            *("decoder_rate", "decoder_average", "decoder_kept"),
-        )
+        of_the_stage = ("adversary_of", "adversary_batch", "decoder_rate", "decoder_average", "decoder_kept")
         alone = [name for name in of_the_stage if getattr(self, name)]
         if self.adversarial_from is None and alone:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")

@@ -46,7 +46,7 @@ class CodecStep:
         self._before: nn.Module | None = None
         """Copy of the decoder as it was before the last stage."""
         if recipe.adversarial_from is not None:
-            adversary = Adversary(filters=recipe.adversary_filters, periods=recipe.adversary_periods).to(device)
+            adversary = Adversary(filters=recipe.adversary_filters).to(device)
             self.parts |= {
                 "adversary": adversary,
                 "adversary_optimizer": self._adam(adversary, recipe.adversary_rate, (0.5, 0.9)),
@@ -118,19 +118,17 @@ class CodecStep:
         return terms | {"commitment": commitment, "spread": latents.std()}
 
     def begin_adversary(self, weights: dict[str, Tensor]) -> None:
-        """Begin with trained discriminators; those that ``weights`` does not have stay new.
+        """Begin with trained discriminators.
 
         Raises:
-            ValueError: they are of another size, or none is among these.
+            ValueError: they are of another size.
         """
         adversary = self.parts["adversary"]
         assert isinstance(adversary, Adversary)
         try:
-            missing = adversary.load_state_dict(weights, strict=False).missing_keys
+            adversary.load_state_dict(weights)
         except RuntimeError:
             raise ValueError("the discriminators to begin with are of another size") from None
-        if len(missing) == len(adversary.state_dict()):
-            raise ValueError("the discriminators to begin with are none of these")
 
     def forget_gradients(self) -> None:
         """Drop all gradients, so that the next step allocates its own."""
