@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -92,20 +92,17 @@ def codec(
     with told_in_one_line():
         device, products = options.pick()
         start = None if start_from is None else load_codec(find_model(start_from))
-        first = None if start is None else codec_digest(start)
-        gpu = preset == "gpu" or (preset is None and device.type == "cuda")
-        recipe = gpu_recipe(numbers.steps, first, numbers.adversarial_from) if gpu else CodecRecipe(start_from=first)
-        given = {name: value for name, value in vars(numbers).items() if value is not None}
         model = None if drawn_by is None else load_model(drawn_by, device)
-        digest = None if model is None else model.digest
         known = None if adversary_of is None else part_of(adversary_of, "adversary")
-        recipe = replace(
-            recipe,
-            **given,
+        gpu = preset == "gpu" or (preset is None and device.type == "cuda")
+        recipe = _recipe(
+            numbers,
+            gpu,
+            None if start is None else codec_digest(start),
             adversary_of=None if known is None else digest_of(known)[:8],
+            drawn_by=None if model is None else model.digest,
             seed=options.seed,
             shares=options.folder_shares,
-            drawn_by=digest,
         )
         audio = options.load_audio()
         drawn = None
@@ -124,3 +121,9 @@ def codec(
             drawn=drawn,
             adversary=known,
         )
+
+
+def _recipe(numbers: RecipeOptions, gpu: bool, start: str | None, **others: Any) -> CodecRecipe:
+    """Return the preset's recipe with the numbers that are given, from the codec of the digest ``start``."""
+    base = gpu_recipe(numbers.steps, start, numbers.adversarial_from) if gpu else CodecRecipe(start_from=start)
+    return replace(base, **{name: value for name, value in vars(numbers).items() if value is not None}, **others)

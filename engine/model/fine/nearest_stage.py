@@ -1,7 +1,7 @@
 """The fine stage that does not draw: codes 1 to 7 of a frame are those nearest to the latent that the model expects.
 
-What no model can know of a frame, above all its phases, drawn codes make up anew in every frame, and that is heard as
-roughness. The mean of all that the frame's latent can be has nothing made up, and a decoder can learn to sound from it.
+What no model can know of a frame, above all its phases, drawn codes make up anew in every frame. The mean of all that
+the frame's latent can be has nothing made up, and a decoder can learn to sound from it (``train codec --drawn-by``).
 """
 
 from __future__ import annotations
