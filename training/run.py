@@ -36,8 +36,9 @@ LATER = {
     "recipe.stall_share": 0.0,
     "recipe.dropout": 0.0,
     "recipe.weight_decay": 0.0,
+    "model.fine.kind": "drawn",
 }
-"""Values of recipe fields that older runs' configurations lack; such runs resume with them."""
+"""Values of fields that some configurations lack, such as older runs'; these resume with them."""
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -138,8 +139,9 @@ def part_of(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def _refuse_changes(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    new = _flat(now)
-    old = {name: value for name, value in LATER.items() if name in new} | _flat(before)
+    old, new = _flat(before), _flat(now)
+    held = old | new
+    old, new = ({name: value for name, value in LATER.items() if name in held} | each for each in (old, new))
     changed = [
         f"{name} was {old.get(name, 'not there')} and is now {new.get(name, 'not there')}"
         for name in sorted(old | new)
