@@ -32,15 +32,15 @@ def snr_db(engine: Engine, frames: int = 750) -> float:
     played = Slots(step, slots, device, engine.path.dtype)
     played.fill([0], [prompt], [SamplingParams(seed=1, temperature=1.0, top_k=0, top_p=1.0)])
     path = step_path(step, played.state, slots, device, engine.kernels)
-    latents, made = [], []
+    drawn, made = [], []
     for _ in range(frames):
         codes, samples = path.step([0])
         assert (codes != LOST).all()
-        drawn = torch.from_numpy(codes[:1].astype(np.int64)).to(device)
-        latents.append(step.codec.quantizer.decode(drawn[..., None])[0, :, 0])
+        drawn.append(codes[0].astype(np.int64))
         made.append(torch.from_numpy(samples[0].copy()))
     before = step.codec.quantizer.decode(prompt.codes[None].to(device))
-    latent = torch.cat([before, torch.stack(latents, dim=1)[None]], dim=2)
+    after = step.codec.quantizer.decode(torch.from_numpy(np.stack(drawn, axis=1))[None].to(device))
+    latent = torch.cat([before, after], dim=2)
     decoder = copy.deepcopy(step.codec.decoder).double()
     wanted = decoder(latent.double())[0, 0, prompt.frames * HOP :].clamp(-1, 1).cpu() * FULL_SCALE
     noise = float((torch.cat(made).double() - wanted).square().mean())

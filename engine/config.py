@@ -21,6 +21,7 @@ recordings are sampled at."""
 MEL_WINDOWS = (1024, 2048, 4096)
 """Samples of the windows of slices that the CPU's kernels take."""
 NO_LIMIT = 0
+FineKind: TypeAlias = Literal["drawn", "nearest"]
 Dtype: TypeAlias = Literal["auto", "float32", "int8"]
 """Number format of matrix products; ``auto`` is bfloat16 where the processor has units for it. ``int8`` needs the
 compiled kernels of CPUs."""
@@ -141,7 +142,7 @@ class FineConfig:
     n_codebooks: Annotated[int, msgspec.Meta(ge=2, le=32)] = 8
     dimension: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
     temperature: Temperature = 0.2
-    kind: Literal["drawn", "nearest"] = "drawn"
+    kind: FineKind = "drawn"
 
     def with_temperature(self, temperature: float) -> FineConfig:
         """Return the same stage with another temperature.

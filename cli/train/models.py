@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, SliceOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
-from whispergpt.engine.config import PRESETS, FineConfig
+from whispergpt.engine.config import PRESETS, FineConfig, FineKind
 from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import NEAREST_RECIPE, NEAREST_WIDTH, FineRecipe, train_fine
@@ -77,7 +77,7 @@ def fine(
     options: ModelOptions,
     model: Annotated[str, typer.Option(help=f"Model whose fine stage is to be trained anew. {MODEL_HELP}.")],
     kind: Annotated[
-        Literal["drawn", "nearest"] | None,
+        FineKind | None,
         typer.Option(
             help="drawn: the finer codes are drawn. nearest: they are those nearest to the latent that the model "
             "expects; for a decoder that learns them (train codec --drawn-by). Default: the model's own kind."

@@ -68,9 +68,8 @@ class FrameProgram(LayerEmitter):
         codes = k.codes_at(self._books[0])
         self.stage("lm")
         self.emit(k.Sample(k.Rows.of(logits), logits.shape[1], **drawn, codes=codes))
-        latent = self.buffer(1, step.codec.config.dimension)
-        self.embed(codes, step.codec.quantizer.entries[0], latent.rows)
-        entries = step.codec.quantizer.entries
+        latent, entries = self.buffer(1, step.codec.config.dimension), step.codec.quantizer.entries
+        self.embed(codes, entries[0], latent.rows)
         if isinstance(model.fine, NearestStage):
             self.stage("fine")
             self._nearest(model.fine, entries, latent, leaf(model_state, "hidden"))

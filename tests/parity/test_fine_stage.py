@@ -39,6 +39,15 @@ def latents_of(step: FrameStep, codes: Tensor) -> Tensor:
     return step.codec.quantizer.decode(codes).transpose(1, 2)
 
 
+def partly_known() -> tuple[Batch, Tensor]:
+    """Crops of nine frames, of which one lacks the last three targets; and the model's states that predict them."""
+    codes = torch.randint(1024, (2, 9, 8))
+    known = torch.ones(2, 8, dtype=torch.bool)
+    known[1, 5:] = False
+    targets = torch.where(known, codes[:, 1:, 0], NO_TARGET)
+    return Batch(codes, torch.zeros(2, 8, 80), targets), torch.randn(2, 8, HYBRID.stack.width)
+
+
 def primed(step: FrameStep, prompt: Tensor, temperature: float) -> State:
     state = step.init_state(1, torch.device("cpu"))
     prefill(step, prompt[..., :16], state, 0)
@@ -86,16 +95,12 @@ def test_in_the_step_as_teacher_forced(step: FrameStep, temperature: float, monk
 
 @torch.inference_mode()
 def test_the_loss_is_that_of_the_codes_that_come_next(step: FrameStep) -> None:
-    codes = torch.randint(1024, (2, 9, 8))
-    known = torch.ones(2, 8, dtype=torch.bool)
-    known[1, 5:] = False
-    targets = torch.where(known, codes[:, 1:, 0], NO_TARGET)
-    hidden = torch.randn(2, 8, HYBRID.stack.width)
-    loss = fine_loss(step.model, step.codec, hidden, Batch(codes, torch.zeros(2, 8, 80), targets), 1.0)
+    batch, hidden = partly_known()
+    codes, loss = batch.codes, fine_loss(step.model, step.codec, hidden, batch, 1.0)
     fine, entries = step.model.fine, step.codec.quantizer.entries
     assert fine is not None
     total = []
-    for row, t in known.nonzero().tolist():
+    for row, t in batch.known.nonzero().tolist():
         previous = latents_of(step, codes[row, t][None, :, None])[0, 0]
         logits = fine(hidden[row, t], previous, codes[row, t + 1], entries)
         total.append(F.cross_entropy(logits, codes[row, t + 1, 1:]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parity.test_fine_stage import PROMPT_FRAMES, primed
+from tests.parity.test_fine_stage import FRAMES, PROMPT_FRAMES, partly_known, primed
 from whispergpt.engine.config import HYBRID, SMALL_CODEC, FineConfig
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.nearest_stage import NearestStage
@@ -16,10 +16,7 @@ from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.quantizer import ResidualVectorQuantizer
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import NO_TARGET, Batch
 from whispergpt.training.lm.fine_loss import fine_loss
-
-FRAMES = 12
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +72,10 @@ def test_each_code_is_the_nearest_to_what_those_before_it_left(
 
 @torch.inference_mode()
 def test_the_loss_is_the_share_that_the_estimate_leaves(step: FrameStep) -> None:
-    codes = torch.randint(1024, (2, 9, 8))
-    known = torch.ones(2, 8, dtype=torch.bool)
-    known[1, 5:] = False
-    targets = torch.where(known, codes[:, 1:, 0], NO_TARGET)
-    hidden = torch.randn(2, 8, HYBRID.stack.width)
-    loss = fine_loss(step.model, step.codec, hidden, Batch(codes, torch.zeros(2, 8, 80), targets), 1.0)
+    batch, hidden = partly_known()
+    codes, loss = batch.codes, fine_loss(step.model, step.codec, hidden, batch, 1.0)
     entries, left, power = step.codec.quantizer.entries, 0.0, 0.0
-    for row, t in known.nonzero().tolist():
+    for row, t in batch.known.nonzero().tolist():
         now = codes[row, t + 1]
         rest = sum((entries[k][now[k]] for k in range(1, 8)), torch.zeros(128))
         left += float((rest - stage_of(step)(hidden[row, t], entries[0][now[0]])).square().sum())

@@ -28,11 +28,11 @@ def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, sha
     if model.fine is None:
         return hidden.new_zeros(())
     chosen = batch.known & (torch.rand(batch.known.shape, device=hidden.device) < share)
-    now, before = batch.codes[:, 1:][chosen], batch.codes[:, :-1][chosen]
+    now = batch.codes[:, 1:][chosen]
     if isinstance(model.fine, NearestStage):
         return _squared_error(model.fine, codec, hidden[chosen], now)
     entries = codec.quantizer.entries
-    previous = codec.quantizer.decode(before.t()[None])[0].t()
+    previous = codec.quantizer.decode(batch.codes[:, :-1][chosen].t()[None])[0].t()
     logits = model.fine(hidden[chosen], previous, now, entries)
     return F.cross_entropy(logits.flatten(0, 1), now[:, 1:].flatten())
 
