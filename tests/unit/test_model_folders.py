@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from whispergpt.engine.checkpoints.checkpoint import ModelError, load_model, save_model
+from whispergpt.engine.checkpoints.installed import installed_models
 from whispergpt.engine.config import SMALL_CODEC, FineConfig, ModelConfig, SamplingDefaults, StackConfig
 from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
@@ -260,3 +261,9 @@ def test_a_name_that_is_no_path_is_no_model() -> None:
     for name in ("x" * 5000, "a\0b"):
         with pytest.raises(ModelError, match="There is no model"):
             load_model(name, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", installed_models())
+def test_embedded_models_load(name: str) -> None:
+    """Also those that are lent another one's codec, which may have got another decoder."""
+    assert load_model(name, torch.device("cpu")).id == name
