@@ -1,4 +1,4 @@
-"""``whispergpt train decoder|install|push|curves``: what becomes of finished runs."""
+"""``whispergpt train decoder|mean|install|push|curves``: what becomes of finished runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import typer
 from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP
 from whispergpt.cli.train.options import FineTemperature
-from whispergpt.engine.checkpoints.checkpoint import find_model, load_model, load_spoken_codec, save_model
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, find_model, load_model, load_spoken_codec, save_model
 from whispergpt.training.install import install_model
+from whispergpt.training.lm.mean import mean_of
 from whispergpt.training.lm.own_decoder import with_decoder
 from whispergpt.training.push import push_model
 from whispergpt.training.study.curves import draw_curves, read_curve
@@ -33,8 +34,23 @@ def decoder(
     """Give a model a decoder of its own, and write the whole as a model folder; the codec keeps the one it has."""
     with told_in_one_line():
         loaded = load_model(model, torch.device("cpu"))
-        joined = with_decoder(loaded, load_spoken_codec(find_model(run)), fine_temperature)
-        save_model(out, joined.step.model, joined.step.plain_codec, joined.defaults, joined.licence)
+        _save(with_decoder(loaded, load_spoken_codec(find_model(run)), fine_temperature), out)
+
+
+def mean(
+    first: Annotated[str, typer.Argument(metavar="MODEL", help=f"A model. {MODEL_HELP}.")],
+    second: Annotated[str, typer.Argument(metavar="MODEL", help="Another, of the same sizes and codec.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model that is written.")],
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the second's weights.")] = 0.5,
+) -> None:
+    """Write a model with the mean of two models' weights, of two runs that began from the same ones."""
+    with told_in_one_line():
+        cpu = torch.device("cpu")
+        _save(mean_of(load_model(first, cpu), load_model(second, cpu), share), out)
+
+
+def _save(model: LoadedModel, folder: Path) -> None:
+    save_model(folder, model.step.model, model.step.plain_codec, model.defaults, model.licence)
 
 
 def install(

@@ -92,16 +92,21 @@ class DrawnCodes:
 
 
 def require_same_codes(codec: Codec, other: Codec) -> None:
-    """Check that two codecs give the same codes.
+    """Check that a codec gives the same codes as a model's.
 
     Raises:
         ValueError: their encoders or codebooks differ.
     """
-    same = codec.config == other.config
-    if same:
-        ours, theirs = codec.encoder.state_dict(), other.encoder.state_dict()
-        same = all(torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours)
-        pairs = zip(codec.quantizer.entries, other.quantizer.entries, strict=True)
-        same = same and all(torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs)
-    if not same:
+    if not have_same_codes(codec, other):
         raise ValueError("the codec and the model have not the same codes")
+
+
+def have_same_codes(codec: Codec, other: Codec) -> bool:
+    """Return whether encoders and codebooks of two codecs are the same; their decoders may differ."""
+    if codec.config != other.config:
+        return False
+    ours, theirs = codec.encoder.state_dict(), other.encoder.state_dict()
+    pairs = zip(codec.quantizer.entries, other.quantizer.entries, strict=True)
+    return all(torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours) and all(
+        torch.equal(mine.cpu(), its.cpu()) for mine, its in pairs
+    )
