@@ -160,7 +160,7 @@ class ModelConfig:
     """A WHISPER-GPT (``spectrogram`` set) or a token-only GPT (``spectrogram`` None) of the same stack.
 
     ``fine`` None: frames are decoded from their coarse code alone. ``decoder``: sizes of the codec whose decoder the
-    model has learnt anew, on the codes that it draws itself; None: its sound is decoded as the codec does.
+    model has learnt anew, on the codes of its own fine stage; None: its sound is decoded as the codec does.
     """
 
     stack: StackConfig

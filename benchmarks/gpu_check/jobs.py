@@ -33,7 +33,7 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 
 OTHERS: dict[str, tuple[ModelConfig, CodecConfig]] = {
     "full-size codec": (HYBRID, ENCODEC_24KHZ),
-    "nearest codes": (replace(HYBRID, fine=FineConfig(512, kind="nearest")), SMALL_CODEC),
+    "drawn codes": (replace(HYBRID, fine=FineConfig()), SMALL_CODEC),
     "token-only": (GPT_S, SMALL_CODEC),
     "large token-only": (replace(GPT_L, stack=replace(GPT_L.stack, layers=1)), SMALL_CODEC),
 }

@@ -25,7 +25,9 @@ Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
 FineTemperature = Annotated[
     float | None,
-    typer.Option(min=0.0, max=2.0, help="Of its finer codes, here and from now on. Default: what it has."),
+    typer.Option(
+        min=0.0, max=2.0, help="Of its finer codes, if they are drawn, here and from now on. Default: what it has."
+    ),
 ]
 LEAST_LIMIT_HZ = 1_000
 

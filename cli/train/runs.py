@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from whispergpt.cli.arguments import require_matplotlib, told_in_one_line
+from whispergpt.cli.arguments import check_finite, require_matplotlib, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP
 from whispergpt.cli.train.options import FineTemperature
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, find_model, load_model, load_spoken_codec, save_model
@@ -24,7 +24,7 @@ def decoder(
         str,
         typer.Argument(
             help="Folder of a codec whose decoder becomes the model's own: a run of `train codec --drawn-by` that "
-            "learnt what this model draws, or a model that has one."
+            "learnt the codes of this model's fine stage, or a model that has one."
         ),
     ],
     model: Annotated[str, typer.Option(help=f"The model that is to have it. {MODEL_HELP}.")],
@@ -38,13 +38,14 @@ def decoder(
 
 
 def mean(
-    first: Annotated[str, typer.Argument(metavar="MODEL", help=f"A model. {MODEL_HELP}.")],
-    second: Annotated[str, typer.Argument(metavar="MODEL", help="Another, of the same sizes and codec.")],
+    first: Annotated[str, typer.Argument(help=f"A model, whose codec and defaults are kept. {MODEL_HELP}.")],
+    second: Annotated[str, typer.Argument(help="Another, of the same sizes, codes and licence.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model that is written.")],
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the second's weights.")] = 0.5,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the second's weights in the mean.")] = 0.5,
 ) -> None:
-    """Write a model with the mean of two models' weights, of two runs that began from the same ones."""
+    """Write a model whose weights are the mean of two models', from runs that began with the same weights."""
     with told_in_one_line():
+        check_finite(share=share)
         cpu = torch.device("cpu")
         _save(mean_of(load_model(first, cpu), load_model(second, cpu), share), out)
 

@@ -37,7 +37,7 @@ class ResumeError(ValueError):
 
 def frames_in_snapshot(config: ModelConfig) -> int:
     """Return how many of a stream's last frames restore it nearly: two windows. With one, 25 of 30 streams of the
-    embedded ``speech`` drew a different code within a second, with two windows 2."""
+    ``speech`` of then drew a different code within a second, with two windows 2."""
     return 2 * config.stack.window + WARM_UP_FRAMES
 
 

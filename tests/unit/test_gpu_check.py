@@ -14,7 +14,7 @@ from whispergpt.benchmarks.lower_bounds import H100
 from whispergpt.engine.gpu.launch import Cost, Launch
 
 
-@pytest.mark.parametrize("name", ["default", "full-size codec", "token-only"])
+@pytest.mark.parametrize("name", ["default", "drawn codes", "full-size codec", "token-only"])
 def test_a_step_moves_little_more_than_the_least(name: str) -> None:
     step = step_of(name)
     work = work_of(step, bfloat16_program(step).launches)

@@ -1,7 +1,8 @@
 """Recordings' codes of which a model drew the finer ones, kept on disk.
 
-Drawn codes hold other details than the recording's, above all other phases. A decoder that has met recordings' codes
-alone makes them sound no better than the coarse codes by themselves.
+*Drawn* is here what a model's fine stage gives, a stage of nearest codes too. Drawn codes hold other details than
+the recording's, above all other phases. A decoder that has met recordings' codes alone makes them sound no better
+than the coarse codes by themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model's own voice: coarse codes are given, and the model draws the finer ones, as it does in generation."""
+"""A model's own voice: coarse codes are given, and the model finds the finer ones, as it does in generation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Spoken:
 
 
 class OwnVoice:
-    """A model whose coarse codes are given, and which draws the finer ones.
+    """A model whose coarse codes are given, and which finds the finer ones.
 
     Raises:
         ValueError: the model has no fine stage.
@@ -61,7 +61,7 @@ class OwnVoice:
 
     @torch.inference_mode()
     def speak(self, codes: list[npt.NDArray[np.uint16]]) -> list[Spoken]:
-        """Draw the finer codes of up to ``SLOTS`` streams ``[T, K]``, whose coarse ones and first frames are kept.
+        """Find the finer codes of up to ``SLOTS`` streams ``[T, K]``, whose coarse ones and first frames are kept.
 
         Raises:
             ValueError: the model's numbers are not finite.

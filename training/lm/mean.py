@@ -1,4 +1,4 @@
-"""The mean of two models' weights: between two runs that began from the same weights it lies between both in sound."""
+"""The mean of two models' weights. Of two runs that began from the same weights it mostly sounds between the two."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import hashlib
 from dataclasses import replace
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
+from whispergpt.engine.config import ModelConfig
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.drawn_codes import have_same_codes
 
 
 def mean_of(first: LoadedModel, second: LoadedModel, share: float) -> LoadedModel:
-    """Return a model whose weights are the mean of two models'; codec, defaults and licence are the first's.
+    """Return a model whose weights are the mean of two models'; codec and defaults are the first's.
 
     Args:
         share: of the second's weights, 0 to 1.
 
     Raises:
-        ValueError: the two have other sizes or other codes.
+        ValueError: the two differ in their codes, their sizes or their licence.
     """
-    if not have_same_codes(first.step.plain_codec, second.step.plain_codec):
-        raise ValueError(f"{first.id} and {second.id} have not the same codes, so that their weights have no mean")
     one, other = first.step.model, second.step.model
-    if one.config != other.config:
-        raise ValueError(f"{first.id} and {second.id} have other sizes, so that their weights have no mean")
+    same = {
+        "codes": have_same_codes(first.step.plain_codec, second.step.plain_codec),
+        "sizes": _sizes(one.config) == _sizes(other.config),
+        "licence": first.licence == second.licence,
+    }
+    for what, agrees in same.items():
+        if not agrees:
+            raise ValueError(f"{first.id} and {second.id} do not have the same {what}, so they cannot be averaged")
     model = WhisperGPT(one.config)
     theirs = other.state_dict()
     model.load_state_dict({name: weight.lerp(theirs[name], share) for name, weight in one.state_dict().items()})
     device = next(one.parameters()).device
     step = FrameStep(first.step.plain_codec, model).eval().requires_grad_(False).to(device)
     digest = hashlib.sha256(f"{first.digest} {second.digest} {share}".encode()).hexdigest()[:8]
-    return replace(first, step=step, digest=digest)
+    return replace(first, step=step, digest=digest, revision=None)
+
+
+def _sizes(config: ModelConfig) -> ModelConfig:
+    """Return what must be the same for a mean: all but the temperature of the finer codes."""
+    return config if config.fine is None else replace(config, fine=replace(config.fine, temperature=0.0))

@@ -1,4 +1,4 @@
-"""A decoder for one model: it has learnt the codes that this model draws (``train codec --drawn-by``)."""
+"""A decoder for one model: it has learnt the codes of this model's fine stage (``train codec --drawn-by``)."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | Non
     device = next(old.parameters()).device
     step = FrameStep(model.step.plain_codec, new).eval().requires_grad_(False).to(device)
     digest = hashlib.sha256(f"{model.digest} {config} {digest_of(codec.decoder)}".encode()).hexdigest()[:8]
-    return replace(model, step=step, digest=digest)
+    return replace(model, step=step, digest=digest, revision=None)

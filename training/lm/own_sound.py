@@ -1,6 +1,6 @@
-"""The model's own sound: a fourth version, with the recording's coarse codes and finer codes that the model draws.
+"""The model's own sound: a fourth version, with the recording's coarse codes and the finer codes of the model's stage.
 
-The model draws the finer codes frame by frame, given slices of its own sound so far. Drawn codes sound duller than a
+The model finds the finer codes frame by frame, given slices of its own sound so far. They sound duller than a
 recording's, and a model trained on recordings alone takes that for the end of a phrase. Training on slices of its own
 sound prepares the model for generation.
 """
