@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import ModelConfig
-from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.drawn_codes import have_same_codes
+from whispergpt.training.lm.other_weights import with_weights
 
 
 def mean_of(first: LoadedModel, second: LoadedModel, share: float) -> LoadedModel:
@@ -33,10 +32,7 @@ def mean_of(first: LoadedModel, second: LoadedModel, share: float) -> LoadedMode
     model = WhisperGPT(one.config)
     theirs = other.state_dict()
     model.load_state_dict({name: weight.lerp(theirs[name], share) for name, weight in one.state_dict().items()})
-    device = next(one.parameters()).device
-    step = FrameStep(first.step.plain_codec, model).eval().requires_grad_(False).to(device)
-    digest = hashlib.sha256(f"{first.digest} {second.digest} {share}".encode()).hexdigest()[:8]
-    return replace(first, step=step, digest=digest, revision=None)
+    return with_weights(first, model, f"{first.digest} {second.digest} {share}")
 
 
 def _sizes(config: ModelConfig) -> ModelConfig:

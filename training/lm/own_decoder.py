@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.model.codec import Codec
-from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.drawn_codes import require_same_codes
 from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.lm.other_weights import with_weights
 
 
 def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | None = None) -> LoadedModel:
@@ -33,7 +32,4 @@ def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | Non
     weights = {name: weight for name, weight in old.state_dict().items() if not name.startswith("decoder.")}
     decoder = {f"decoder.{name}": weight for name, weight in codec.decoder.state_dict().items()}
     new.load_state_dict({**weights, **decoder})
-    device = next(old.parameters()).device
-    step = FrameStep(model.step.plain_codec, new).eval().requires_grad_(False).to(device)
-    digest = hashlib.sha256(f"{model.digest} {config} {digest_of(codec.decoder)}".encode()).hexdigest()[:8]
-    return replace(model, step=step, digest=digest, revision=None)
+    return with_weights(model, new, f"{model.digest} {config} {digest_of(codec.decoder)}")
