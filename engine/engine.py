@@ -176,7 +176,7 @@ class Engine:
             digest=self.model.digest,
             resumable=self._slots.snapshots is not None,
             exactly=self._slots.snapshots is not None and self._exact,
-            kernels=f"{self.path.name}{' (prebuilt)' if weights is not None and weights.library.prebuilt else ''}",
+            kernels=self.path.name if weights is None else weights.library.label,
         )
 
     def open_prompt(self) -> PromptEncoder:

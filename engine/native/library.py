@@ -38,6 +38,11 @@ class Library:
     name: str
     prebuilt: bool = False
 
+    @property
+    def label(self) -> str:
+        """Return the name for logs, which says whether the kernels are the installation's."""
+        return f"{self.name} (prebuilt)" if self.prebuilt else self.name
+
 
 def load_library(target: Target | None = None) -> Library:
     """Load the kernels for this processor's fastest target, or for ``target``; compile them if none are prebuilt.

@@ -165,6 +165,7 @@ def test_streams_move_between_processors(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith("native-x86-64-v3")
     theirs, from_ours = pickle.loads((tmp_path / "theirs").read_bytes())
+    assert engine.info().kernels.startswith(f"native-{processor_targets()[0].name}-")  # "engine ready" names them
     assert "/cpu/float32-portable/native-" in ours.fingerprint and theirs.fingerprint == ours.fingerprint
     assert_same_samples(theirs, ours)
     assert_same_samples(from_ours, ours)
