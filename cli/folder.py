@@ -108,11 +108,14 @@ class _Run:
         began = time.perf_counter()
         total = len(self.result.entries) * self._frames
         with tqdm(total=total, desc="continue", unit="frame", disable=None, leave=False) as self._progress:
-            for planned, pcm in generate_all(self.result.engine, self._jobs(), self._progress.update):
-                if pcm is None:
+            for take in generate_all(self.result.engine, self._jobs(), self._progress.update):
+                planned = take.key
+                if not take.finite:
                     planned.entry.reason = "The model computes numbers that are not finite."
                     continue
-                body = encode(self._wanted, np.concatenate([*planned.lead, pcm]).tobytes(), planned.made)
+                body = encode(
+                    self._wanted, np.concatenate([*planned.lead, take.pcm.reshape(-1)]).tobytes(), planned.made
+                )
                 with whole_file(self.result.output / planned.entry.output) as whole:
                     whole.write_bytes(body)
                 planned.entry.status = "written"

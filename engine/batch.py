@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -27,35 +27,40 @@ class Job(Generic[_T]):
     frames: int
 
 
-@dataclass
-class _Growing(Generic[_T]):
+@dataclass(frozen=True)
+class Take(Generic[_T]):
+    """A job's continuation: samples int16 ``[T, 320]`` and coarse codes uint16 ``[T]``; ``finite``: whether the model's
+    numbers were, to its end."""
+
     key: _T
     pcm: npt.NDArray[np.int16]
+    codes: npt.NDArray[np.uint16]
+    finite: bool = True
 
 
 def generate_all(
     engine: Engine, jobs: Iterable[Job[_T]], on_frames: Callable[[int], object] = lambda count: None
-) -> Iterator[tuple[_T, npt.NDArray[np.int16] | None]]:
-    """Yield each job's key and samples int16 ``[n]`` as it ends; None if its numbers are no longer finite.
+) -> Iterator[Take[_T]]:
+    """Yield each job's continuation as it ends.
 
     Args:
         jobs: taken when a slot is free, so that no more prompts than slots are in memory.
         on_frames: called after each step with the number of new frames.
     """
     waiting = iter(jobs)
-    growing: dict[int, _Growing[_T]] = {}
+    growing: dict[int, Take[_T]] = {}
     while True:
         while len(growing) < engine.scheduler.slots and (job := next(waiting, None)):
             stream = engine.stream(job.prompt, job.sampling, job.frames)
-            growing[stream.id] = _Growing(job.key, np.zeros((job.frames, HOP), np.int16))
+            growing[stream.id] = Take(job.key, np.zeros((job.frames, HOP), np.int16), np.zeros(job.frames, np.uint16))
         if not growing:
             return
         report = engine.step()
         for frame in report.frames:
-            growing[frame.stream.id].pcm[frame.index] = frame.pcm
+            whole = growing[frame.stream.id]
+            whole.pcm[frame.index], whole.codes[frame.index] = frame.pcm, frame.code
         on_frames(len(report.frames))
         for stream in report.failed:
-            yield growing.pop(stream.id).key, None
+            yield replace(growing.pop(stream.id), finite=False)
         for stream in report.ended:
-            done = growing.pop(stream.id)
-            yield done.key, done.pcm.reshape(-1)
+            yield growing.pop(stream.id)

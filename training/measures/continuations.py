@@ -68,10 +68,10 @@ def continue_prompts(job: Job) -> list[Continuation]:
 
     total = len(job.prompts) * frames
     with tqdm(total=total, desc="continue", unit="frame", disable=None, leave=False) as progress:
-        for i, pcm in generate_all(job.engine, jobs(), progress.update):
-            if pcm is None:
+        for take in generate_all(job.engine, jobs(), progress.update):
+            if not take.finite:
                 raise ModelError(f"The model {job.engine.model.id!r} computes numbers that are not finite.")
-            made[i] = Continuation(decoded.pop(i), as_heard(pcm))
+            made[take.key] = Continuation(decoded.pop(take.key), as_heard(take.pcm.reshape(-1)))
     return [made[i] for i in range(len(job.prompts))]
 
 

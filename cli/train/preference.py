@@ -1,0 +1,70 @@
+"""``whispergpt train prefer``: a model learns which of its own continuations are better."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import typer
+
+from whispergpt.cli.arguments import told_in_one_line
+from whispergpt.cli.options import MODEL_HELP, expand_options
+from whispergpt.cli.train.options import RunOptions, Steps
+from whispergpt.engine.checkpoints.checkpoint import load_model
+from whispergpt.engine.engine import Engine
+from whispergpt.training.preference.draws import DrawRecipe, draw_examples, true_examples
+from whispergpt.training.preference.judges import Kind, judge_of
+from whispergpt.training.preference.train_preference import PreferenceRecipe, train_preference
+
+SLOTS = 32
+"""Streams drawn at a time."""
+
+
+@expand_options
+def prefer(
+    options: RunOptions,
+    model: Annotated[str, typer.Option(help=f"Model that is to learn. {MODEL_HELP}.")],
+    judge: Annotated[
+        Kind,
+        typer.Option(
+            help="speech: DNSMOS, likeness to the prompt's voice, pauses and drones. piano: pitch classes and onsets."
+        ),
+    ],
+    prompts: Annotated[int, typer.Option(min=1, help="At most so many, each of another recording.")] = (
+        DrawRecipe.prompts
+    ),
+    draws: Annotated[int, typer.Option(min=2, max=SLOTS, help="Continuations drawn for each prompt.")] = (
+        DrawRecipe.draws
+    ),
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each continuation.")] = DrawRecipe.seconds,
+    sharpness: Annotated[
+        float, typer.Option(min=1e-4, help="DPO's beta: how soon a difference is enough.")
+    ] = PreferenceRecipe.sharpness,
+    recordings: Annotated[
+        float, typer.Option(min=0, help="Weight of the true continuations, which the model is not to forget.")
+    ] = PreferenceRecipe.recordings,
+    rate: Annotated[float, typer.Option(min=1e-6, help="Peak learning rate.")] = PreferenceRecipe.peak_rate,
+    steps: Steps = PreferenceRecipe.steps,
+) -> None:
+    """Draw continuations of the recordings, judge them, and train a model to make the better ones likelier."""
+    with told_in_one_line():
+        if options.shares is not None:
+            raise ValueError("prompts are drawn from all folders alike: leave out --shares")
+        device, products = options.pick()
+        start, threads = load_model(model, device), torch.get_num_threads()
+        wanted = DrawRecipe(prompts, draws, min(DrawRecipe.pairs, draws // 2), seconds=seconds, seed=options.seed)
+        recipe = PreferenceRecipe(
+            steps=steps, peak_rate=rate, sharpness=sharpness, recordings=recordings, seed=options.seed
+        )
+        listening = judge_of(judge)
+        audio = options.load_audio()
+        # In float32, so that all processors draw the same.
+        engine = Engine.load(model, options.device, SLOTS, dtype="float32")
+        examples = draw_examples(audio.train, engine, listening, judge, wanted, options.cache)
+        heldout = true_examples(audio.heldout, engine, wanted)
+        del engine
+        torch.set_num_threads(threads)  # an engine takes all but one for its kernels
+        typer.echo(f"the judge gives {examples.gap:.3f} more to the better continuations", err=True)
+        train_preference(
+            examples, heldout, start, wanted.prompt_frames, options.out, recipe, device, products, options.tensorboard
+        )

@@ -1,0 +1,217 @@
+"""Examples for training by preference: continuations that a model draws, sorted by a judge, and the true ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import trange
+
+from whispergpt.engine.backends.offline import OfflineCodec
+from whispergpt.engine.batch import Job, generate_all
+from whispergpt.engine.config import FRAME_RATE, HOP
+from whispergpt.engine.engine import Engine
+from whispergpt.engine.stream_plan import SamplingParams
+from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.manifest import Clip
+from whispergpt.training.data.token_files import Filling, TokenFiles
+from whispergpt.training.measures.round_trip import as_heard
+from whispergpt.training.preference.judges import Judge
+
+MOST_CHECKED = 32
+"""Most recordings whose prediction is checked during training."""
+
+Codes = npt.NDArray[np.uint16]
+Mels = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class DrawRecipe:
+    """What is drawn: ``draws`` continuations of ``seconds`` for each of ``prompts`` prompts of ``prompt_seconds``.
+
+    ``pairs``: how many of the best and as many of the worst of a prompt's continuations are kept.
+    """
+
+    prompts: int = 200
+    draws: int = 8
+    pairs: int = 2
+    prompt_seconds: float = 3.0
+    seconds: float = 8.0
+    seed: int = 0
+
+    @property
+    def prompt_frames(self) -> int:
+        return round(self.prompt_seconds * FRAME_RATE)
+
+    @property
+    def frames(self) -> int:
+        """Return the frames of a prompt and its continuation."""
+        return self.prompt_frames + round(self.seconds * FRAME_RATE)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Coarse codes uint16 ``[N, R, T]`` and slices float16 ``[N, R, T, n_mels]`` of N prompts with R each.
+
+    A prompt's rows are the ``pairs`` best, the best first, the ``pairs`` worst, the worst first, and the true one.
+
+    ``scores`` float32 ``[N, draws]``: the judge's, of all that were drawn.
+    """
+
+    codes: Codes
+    mels: Mels
+    scores: npt.NDArray[np.float32]
+    pairs: int
+
+    @property
+    def gap(self) -> float:
+        """Return the mean difference in score of the better and the worse continuations."""
+        ordered = np.sort(self.scores, axis=1)
+        return float(ordered[:, -self.pairs :].mean() - ordered[:, : self.pairs].mean())
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A prompt and its true continuation within a clip."""
+
+    clip: Clip
+    start: int
+
+
+def draw_examples(data: AudioSet, engine: Engine, judge: Judge, kind: str, recipe: DrawRecipe, cache: Path) -> Examples:
+    """Draw continuations of prompts cut from ``data`` and return what is to be learnt from; ``cache`` keeps it.
+
+    Args:
+        kind: name of the judge, for the cache.
+
+    Raises:
+        ValueError: no clip is long enough, or the model's numbers are not finite.
+    """
+    stretches = _cut(data, recipe)
+    rows, n_mels = 2 * recipe.pairs + 1, engine.model.step.model.config.mel.n_mels
+    key = hashlib.sha256(
+        repr((engine.fingerprint, kind, recipe, [(s.clip.sha256, s.start) for s in stretches])).encode()
+    )
+    shape = (len(stretches), rows, recipe.frames)
+    files = TokenFiles(
+        cache,
+        f"{key.hexdigest()[:12]}.{kind}",
+        {
+            "codes": (shape, np.uint16),
+            "mels": ((*shape, n_mels), np.float16),
+            "scores": ((len(stretches), recipe.draws), np.float32),
+        },
+    )
+    with files.filling() as filling:
+        if filling:
+            _fill(filling, data, stretches, engine, judge, recipe)
+    found = files.read()
+    return Examples(
+        cast(Codes, found["codes"]),
+        cast(Mels, found["mels"]),
+        cast(npt.NDArray[np.float32], found["scores"]),
+        recipe.pairs,
+    )
+
+
+def true_examples(data: AudioSet, engine: Engine, recipe: DrawRecipe) -> tuple[Codes, Mels]:
+    """Return the coarse codes ``[N, T]`` and slices ``[N, T, n_mels]`` of up to ``MOST_CHECKED`` recordings.
+
+    Raises:
+        ValueError: no clip is long enough.
+    """
+    drawing = _Drawing(data, engine, recipe)
+    made = [drawing.recorded(stretch)[1:] for stretch in _cut(data, recipe)[:MOST_CHECKED]]
+    return np.stack([codes for codes, _ in made]), np.stack([mels for _, mels in made])
+
+
+def _cut(data: AudioSet, recipe: DrawRecipe) -> list[_Stretch]:
+    """Return stretches of different clips in a drawn order, each from a random frame on; from the folders in turn."""
+    length = recipe.frames * HOP
+    clips = sorted((c for c in data.clips if c.samples >= length), key=lambda c: (c.group, c.path))
+    if not clips:
+        raise ValueError(f"no recording has {length / HOP / FRAME_RATE:g} s, a prompt and its continuation")
+    draw = np.random.default_rng(recipe.seed)
+    folders: dict[int, list[Clip]] = {}
+    for i in draw.permutation(len(clips)):
+        folders.setdefault(data.folder_of[clips[i].shard], []).append(clips[i])
+    in_turn = (clip for turn in zip_longest(*folders.values()) for clip in turn if clip is not None)
+    chosen = list(islice(in_turn, recipe.prompts))
+    return [_Stretch(clip, int(draw.integers((clip.samples - length) // HOP + 1)) * HOP) for clip in chosen]
+
+
+def _fill(
+    filling: Filling, data: AudioSet, stretches: list[_Stretch], engine: Engine, judge: Judge, recipe: DrawRecipe
+) -> None:
+    """Draw and judge what is missing, some prompts at a time."""
+    drawing = _Drawing(data, engine, recipe)
+    at_once = max(1, engine.scheduler.slots // recipe.draws)
+    for first in trange(filling.done, len(stretches), at_once, desc="draw and judge", disable=None):
+        some = list(enumerate(stretches[first : first + at_once], first))
+        for number, (scores, codes, mels) in drawing.judged(some, judge):
+            filling.arrays["scores"][number] = scores
+            filling.arrays["codes"][number], filling.arrays["mels"][number] = codes, mels
+        filling.note(min(first + at_once, len(stretches)))
+
+
+class _Drawing:
+    """Stretches of recordings, what the engine draws behind their prompts, and the slices of both."""
+
+    def __init__(self, data: AudioSet, engine: Engine, recipe: DrawRecipe) -> None:
+        self._data, self._engine, self._recipe = data, engine, recipe
+        self._codec = OfflineCodec(engine.model.step.codec)
+
+    def recorded(self, stretch: _Stretch) -> tuple[npt.NDArray[np.float32], Codes, Mels]:
+        """Return a stretch's samples, its coarse codes ``[T]``, and the slices ``[T, n_mels]`` of its sound decoded."""
+        audio = self._data.read(stretch.clip, stretch.start, self._recipe.frames * HOP)
+        codes = self._codec.encode(torch.from_numpy(audio).to(self._engine.device))
+        return audio, codes[0].cpu().numpy().astype(np.uint16), self._slices(self._codec.decode(codes))
+
+    def judged(
+        self, stretches: list[tuple[int, _Stretch]], judge: Judge
+    ) -> Iterator[tuple[int, tuple[list[float], Codes, Mels]]]:
+        """Yield for each numbered stretch its scores, and the codes ``[R, T]`` and slices ``[R, T, n_mels]`` kept."""
+        recipe, engine = self._recipe, self._engine
+        border = recipe.prompt_frames * HOP
+        recorded = {number: self.recorded(stretch) for number, stretch in stretches}
+        prompts = {number: engine.encode_prompt(audio[:border]) for number, (audio, _, _) in recorded.items()}
+        jobs = [
+            Job(
+                (number, take),
+                prompt,
+                self._sampling(number * recipe.draws + take),
+                recipe.frames - recipe.prompt_frames,
+            )
+            for number, prompt in prompts.items()
+            for take in range(recipe.draws)
+        ]
+        takes = {take.key: take for take in generate_all(engine, jobs)}
+        if not all(take.finite for take in takes.values()):
+            raise ValueError(f"{engine.model.id} computes numbers that are not finite, so that it draws no codes")
+        for number, (audio, true_codes, true_mels) in recorded.items():
+            heard = [as_heard(takes[number, take].pcm.reshape(-1)) for take in range(recipe.draws)]
+            scores = [judge(audio[:border], audio[border:], sound) for sound in heard]
+            order = np.argsort(scores)
+            kept = [*order[::-1][: recipe.pairs], *order[: recipe.pairs]]
+            prompt = prompts[number]
+            before = prompt.codes[0].cpu().numpy().astype(np.uint16)
+            codes = [np.concatenate([before, takes[number, int(take)].codes]) for take in kept]
+            sound = as_heard(prompt.decoded.cpu().numpy())
+            mels = [self._slices(torch.from_numpy(np.concatenate([sound, heard[int(take)]]))) for take in kept]
+            yield number, (scores, np.stack([*codes, true_codes]), np.stack([*mels, true_mels]))
+
+    def _sampling(self, seed: int) -> SamplingParams:
+        defaults = self._engine.model.defaults
+        return SamplingParams(seed, defaults.temperature, defaults.top_k, defaults.top_p)
+
+    @torch.inference_mode()
+    def _slices(self, sound: torch.Tensor) -> Mels:
+        mel = self._engine.model.step.mel
+        return cast(Mels, mel(sound.to(self._engine.device)[None])[0].cpu().numpy().astype(np.float16))
