@@ -56,8 +56,8 @@ def prefer(
         recipe = PreferenceRecipe(
             steps=steps, peak_rate=rate, sharpness=sharpness, recordings=recordings, seed=options.seed
         )
-        listening = judge_of(judge)
         audio = options.load_audio()
+        listening = judge_of(judge, audio.train)
         # In float32, so that all processors draw the same.
         engine = Engine.load(model, options.device, SLOTS, dtype="float32")
         examples = draw_examples(audio.train, engine, listening, judge, wanted, options.cache)

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
 from tests.support.corpus import audio_set
 from tests.support.random_model import random_model, saved
+from whispergpt.cli.main import main
 from whispergpt.engine.audio.audio_file import Samples, read_audio
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FineConfig
 from whispergpt.engine.engine import Engine
 from whispergpt.training.data.datasets import AudioSet
+from whispergpt.training.data.prepare import prepare
 from whispergpt.training.preference.draws import DrawRecipe, Examples, draw_examples, true_examples
 from whispergpt.training.preference.judges import PianoJudge, SpeechJudge
 from whispergpt.training.preference.train_preference import PreferenceRecipe, dealt, train_preference
@@ -142,7 +145,36 @@ def test_an_interrupted_run_ends_with_the_same_weights(
         )
 
 
-def test_all_pairs_aredealt_before_any_comes_again() -> None:
+def test_the_command_draws_judges_and_trains(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("whispergpt.training.data.prepare.LEAST_SECONDS", 16.0)
+    draw = np.random.default_rng(0)
+    for piece in range(3):
+        path = tmp_path / "audio" / f"work{piece}" / "piece.flac"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, draw.normal(0, 0.05, 9 * 24_000), 24_000)
+    prepare([tmp_path / "audio"], tmp_path / "data", heldout=1)
+    command = ["train", "prefer", str(tmp_path / "data"), "--model", str(folder), "--judge", "piano"]
+    command += ["--prompts", "2", "--draws", "2", "--seconds", "1", "--steps", "2"]
+    threads = torch.get_num_threads()
+    assert run_main(*command, "-o", str(tmp_path / "run")) == 0
+    assert "more to the better continuations" in capsys.readouterr().err
+    assert torch.get_num_threads() == threads
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [0, 2]
+    load_model(str(tmp_path / "run"), CPU)
+    assert run_main(*command, "--shares", "1", "-o", str(tmp_path / "run")) == 2
+    assert "leave out --shares" in capsys.readouterr().err
+
+
+def run_main(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_all_pairs_are_dealt_before_any_comes_again() -> None:
     places = np.concatenate([dealt(10, 4, step, 7) for step in range(5)])
     assert sorted(places[:10]) == sorted(places[10:]) == list(range(10))
     assert not np.array_equal(places[:10], places[10:])
@@ -161,11 +193,14 @@ def test_a_voice_that_goes_on_is_judged_better_than_noise_a_drone_and_silence() 
     assert own > max(others) + 0.5
 
 
-def test_a_piece_in_the_same_key_is_judged_better_than_one_in_another_and_than_silence() -> None:
+def test_a_piece_in_the_same_key_is_judged_better_than_all_keys_another_key_and_silence() -> None:
     def chords(pitches: list[int]) -> Samples:
         times = np.arange(12_000) / 24_000
         tones = [np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * times) * np.exp(-4 * times) for pitch in pitches]
         return np.tile(0.1 * np.sum(tones, axis=0), 6).astype(np.float32)
 
-    judge, tonic, far = PianoJudge(), chords([60, 64, 67]), chords([61, 66, 70])
-    assert judge(tonic, tonic, tonic) > judge(tonic, tonic, far) > judge(tonic, tonic, np.zeros_like(far))
+    tonic, far, every = chords([60, 64, 67]), chords([61, 66, 70]), chords(list(range(60, 72)))
+    judge = PianoJudge([tonic, far, chords([62, 65, 69])])
+    own = judge(tonic, tonic, tonic)
+    assert own > judge(tonic, tonic, every) > judge(tonic, tonic, far)  # all keys at once are no better than they are
+    assert own > judge(tonic, tonic, np.zeros_like(far))
