@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
-from whispergpt.cli.arguments import told_in_one_line
+from whispergpt.cli.arguments import check_finite, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import RunOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import load_model
@@ -50,20 +50,27 @@ def prefer(
     with told_in_one_line():
         if options.shares is not None:
             raise ValueError("prompts are drawn from all folders alike: leave out --shares")
+        check_finite(seconds=seconds, sharpness=sharpness, recordings=recordings, rate=rate)
         device, products = options.pick()
         start, threads = load_model(model, device), torch.get_num_threads()
+        if not start.defaults.temperature:
+            raise ValueError(
+                f"{model} draws by a temperature of 0, always the same, so that there is nothing to prefer"
+            )
         wanted = DrawRecipe(prompts, draws, min(DrawRecipe.pairs, draws // 2), seconds=seconds, seed=options.seed)
         recipe = PreferenceRecipe(
             steps=steps, peak_rate=rate, sharpness=sharpness, recordings=recordings, seed=options.seed
         )
         audio = options.load_audio()
         listening = judge_of(judge, audio.train)
-        # In float32, so that all processors draw the same.
-        engine = Engine.load(model, options.device, SLOTS, dtype="float32")
-        examples = draw_examples(audio.train, engine, listening, judge, wanted, options.cache)
-        heldout = true_examples(audio.heldout, engine, wanted)
-        del engine
-        torch.set_num_threads(threads)  # an engine takes all but one for its kernels
+        try:
+            # In float32, so that all processors draw the same; without a limit, since the model hears none.
+            engine = Engine.load(model, options.device, SLOTS, dtype="float32", keep_bandwidth=False)
+            heldout = true_examples(audio.heldout, engine, wanted)
+            examples = draw_examples(audio.train, engine, listening, wanted, options.cache)
+            del engine
+        finally:
+            torch.set_num_threads(threads)  # an engine leaves torch one
         typer.echo(f"the judge gives {examples.gap:.3f} more to the better continuations", err=True)
         train_preference(
             examples, heldout, start, wanted.prompt_frames, options.out, recipe, device, products, options.tensorboard

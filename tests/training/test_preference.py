@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.corpus import audio_set
+from tests.support.packages import require_package
 from tests.support.random_model import random_model, saved
 from whispergpt.cli.main import main
 from whispergpt.engine.audio.audio_file import Samples, read_audio
@@ -22,8 +23,8 @@ from whispergpt.engine.engine import Engine
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.prepare import prepare
 from whispergpt.training.preference.draws import DrawRecipe, Examples, draw_examples, true_examples
-from whispergpt.training.preference.judges import PianoJudge, SpeechJudge
-from whispergpt.training.preference.train_preference import PreferenceRecipe, dealt, train_preference
+from whispergpt.training.preference.judges import PianoJudge, Sounds, SpeechJudge
+from whispergpt.training.preference.train_preference import Learner, PreferenceRecipe, dealt, train_preference
 
 RECIPE = DrawRecipe(prompts=3, draws=4, pairs=1, prompt_seconds=0.6, seconds=1.2)
 CPU = torch.device("cpu")
@@ -46,13 +47,21 @@ def engine(folder: Path) -> Engine:
     return Engine.load(str(folder), "cpu", 8, dtype="float32")
 
 
-def loudness(prompt: Samples, rest: Samples, made: Samples) -> float:
-    """A judge that anybody can check."""
-    return float(np.square(made).mean())
+class Loudness:
+    """Judge that prefers louder continuations, and is stopped after ``most``."""
+
+    def __init__(self, most: int = 1_000, key: str = "loudness") -> None:
+        self.key, self.most, self.judged = key, most, 0
+
+    def __call__(self, sounds: Sounds) -> float:
+        if self.judged == self.most:
+            raise KeyboardInterrupt
+        self.judged += 1
+        return float(np.square(sounds.made).mean())
 
 
 def drawn(data: AudioSet, engine: Engine, cache: Path, recipe: DrawRecipe = RECIPE) -> Examples:
-    return draw_examples(data, engine, loudness, "loudness", recipe, cache)
+    return draw_examples(data, engine, Loudness(), recipe, cache)
 
 
 def test_examples_are_the_best_and_the_worst_behind_the_prompt_and_the_recording(
@@ -78,25 +87,42 @@ def test_examples_are_the_best_and_the_worst_behind_the_prompt_and_the_recording
 
 
 def test_what_was_drawn_is_kept_and_drawing_goes_on_where_it_stopped(
-    data: AudioSet, engine: Engine, tmp_path: Path
+    data: AudioSet, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("whispergpt.training.data.token_files.FLUSH_EVERY", 1)
     recipe = replace(RECIPE, draws=8, prompts=4)  # one prompt fills the slots
     whole = drawn(data, engine, tmp_path / "whole", recipe)
-    judged = []
-
-    def until_the_third(prompt: Samples, rest: Samples, made: Samples) -> float:
-        judged.append(1)
-        if len(judged) == 20:
-            raise KeyboardInterrupt
-        return loudness(prompt, rest, made)
-
     with pytest.raises(KeyboardInterrupt):
-        draw_examples(data, engine, until_the_third, "loudness", recipe, tmp_path / "halves")
-    again = drawn(data, engine, tmp_path / "halves", recipe)
+        draw_examples(data, engine, Loudness(20), recipe, tmp_path / "halves")
+    rest = Loudness()
+    again = draw_examples(data, engine, rest, recipe, tmp_path / "halves")
+    assert rest.judged == 16, "the first two prompts are not drawn again"
     for name in ("codes", "mels", "scores"):
         assert np.array_equal(getattr(again, name), getattr(whole, name))
-    kept = draw_examples(data, engine, lambda *_: pytest.fail("judged again"), "loudness", recipe, tmp_path / "whole")
-    assert np.array_equal(kept.codes, whole.codes)
+    kept = draw_examples(data, engine, Loudness(0), recipe, tmp_path / "whole")
+    assert np.array_equal(kept.codes, whole.codes) and kept.key == whole.key
+    other = Loudness(key="by another rule")
+    draw_examples(data, engine, other, recipe, tmp_path / "whole")
+    assert other.judged == 32, "what another judge said is not taken"
+
+
+def test_continuations_are_heard_as_the_model_heard_them(engine: Engine, folder: Path, tmp_path: Path) -> None:
+    """The log-likelihoods before the first step are those by which the engine drew."""
+    draw = np.random.default_rng(5)
+    data = audio_set([draw.normal(0, 3_000, 60_000).astype(np.int16)])
+    recipe = replace(RECIPE, prompts=1)
+    examples = drawn(data, engine, tmp_path, recipe)
+    model = load_model(str(folder), CPU).step.model
+    learner = Learner(model, examples, recipe.prompt_frames, PreferenceRecipe(), torch.float32)
+    codes = torch.from_numpy(examples.codes[0].astype(np.int64))
+    with torch.no_grad():
+        hidden = model.hidden(codes[:, :-1], torch.from_numpy(examples.mels[0].astype(np.float32))[:, :-1])
+        chances = model.head(hidden).log_softmax(-1)
+    for row in range(2):
+        by_hand = sum(
+            float(chances[row, frame - 1, codes[row, frame]]) for frame in range(recipe.prompt_frames, recipe.frames)
+        )
+        assert float(learner.before[0, row]) == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_recordings_that_are_too_short_are_told(data: AudioSet, engine: Engine, tmp_path: Path) -> None:
@@ -157,15 +183,19 @@ def test_the_command_draws_judges_and_trains(
     prepare([tmp_path / "audio"], tmp_path / "data", heldout=1)
     command = ["train", "prefer", str(tmp_path / "data"), "--model", str(folder), "--judge", "piano"]
     command += ["--prompts", "2", "--draws", "2", "--seconds", "1", "--steps", "2"]
-    threads = torch.get_num_threads()
+    before, threads = torch.get_num_threads(), 2
+    torch.set_num_threads(threads)
     assert run_main(*command, "-o", str(tmp_path / "run")) == 0
     assert "more to the better continuations" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [0, 2]
     load_model(str(tmp_path / "run"), CPU)
     assert run_main(*command, "--shares", "1", "-o", str(tmp_path / "run")) == 2
     assert "leave out --shares" in capsys.readouterr().err
+    assert run_main(*command, "--sharpness", "inf", "-o", str(tmp_path / "run")) == 2
+    assert "--sharpness must be a finite number" in capsys.readouterr().err
 
 
 def run_main(*arguments: str) -> int:
@@ -181,13 +211,15 @@ def test_all_pairs_are_dealt_before_any_comes_again() -> None:
 
 
 def test_a_voice_that_goes_on_is_judged_better_than_noise_a_drone_and_silence() -> None:
+    for package in ("speechmos", "resemblyzer"):
+        require_package(package)
     voice = read_audio(Path(__file__).parents[2] / "examples/prompt.flac", max_seconds=None)
     prompt, rest = voice[: len(voice) // 2], voice[len(voice) // 2 :]
     draw = np.random.default_rng(0)
     hum = 0.1 * np.sin(2 * np.pi * 150 * np.arange(len(rest)) / 24_000)
     judge = SpeechJudge()
     own, *others = (
-        judge(prompt, rest, sound.astype(np.float32))
+        judge(Sounds("voice", prompt, rest, sound.astype(np.float32)))
         for sound in (rest, draw.normal(0, 0.05, len(rest)), hum, np.zeros(len(rest)))
     )
     assert own > max(others) + 0.5
@@ -200,7 +232,10 @@ def test_a_piece_in_the_same_key_is_judged_better_than_all_keys_another_key_and_
         return np.tile(0.1 * np.sum(tones, axis=0), 6).astype(np.float32)
 
     tonic, far, every = chords([60, 64, 67]), chords([61, 66, 70]), chords(list(range(60, 72)))
-    judge = PianoJudge([tonic, far, chords([62, 65, 69])])
-    own = judge(tonic, tonic, tonic)
-    assert own > judge(tonic, tonic, every) > judge(tonic, tonic, far)  # all keys at once are no better than they are
-    assert own > judge(tonic, tonic, np.zeros_like(far))
+    judge = PianoJudge([("one", tonic), ("two", far), ("three", chords([62, 65, 69]))])
+    own, all_keys, other, silent = (
+        judge(Sounds("one", tonic, tonic, sound)) for sound in (tonic, every, far, np.zeros_like(far))
+    )
+    assert own > all_keys > other and own > silent
+    with pytest.raises(ValueError, match="all pieces are of one work, one"):
+        PianoJudge([("one", far)])(Sounds("one", tonic, tonic, tonic))

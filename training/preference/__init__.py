@@ -1,4 +1,5 @@
 """Training by preference: a model learns which of its own continuations a judge prefers.
 
-``judges`` score continuations, ``draws`` makes the examples, ``pairs`` deals them out, and ``train_preference`` learns.
+``judges`` score continuations, ``draws`` makes the examples, and ``train_preference`` learns from them. Only ``cli``
+imports this package.
 """

@@ -15,15 +15,17 @@ import torch
 from tqdm import trange
 
 from whispergpt.engine.backends.offline import OfflineCodec
-from whispergpt.engine.batch import Job, generate_all
+from whispergpt.engine.batch import Job, Take, generate_all
+from whispergpt.engine.checkpoints.checkpoint import ModelError
 from whispergpt.engine.config import FRAME_RATE, HOP
 from whispergpt.engine.engine import Engine
+from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.token_files import Filling, TokenFiles
 from whispergpt.training.measures.round_trip import as_heard
-from whispergpt.training.preference.judges import Judge
+from whispergpt.training.preference.judges import Judge, Sounds
 
 MOST_CHECKED = 32
 """Most recordings whose prediction is checked during training."""
@@ -34,7 +36,7 @@ Mels = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class DrawRecipe:
-    """What is drawn: ``draws`` continuations of ``seconds`` for each of ``prompts`` prompts of ``prompt_seconds``.
+    """Numbers of a drawing: ``draws`` continuations of ``seconds`` for each of ``prompts`` of ``prompt_seconds``.
 
     ``pairs``: how many of the best and as many of the worst of a prompt's continuations are kept.
     """
@@ -48,6 +50,7 @@ class DrawRecipe:
 
     @property
     def prompt_frames(self) -> int:
+        """Return the frames of a prompt."""
         return round(self.prompt_seconds * FRAME_RATE)
 
     @property
@@ -62,13 +65,14 @@ class Examples:
 
     A prompt's rows are the ``pairs`` best, the best first, the ``pairs`` worst, the worst first, and the true one.
 
-    ``scores`` float32 ``[N, draws]``: the judge's, of all that were drawn.
+    ``scores`` float32 ``[N, draws]``: the judge's, of all that were drawn. ``key``: what they all depend on.
     """
 
     codes: Codes
     mels: Mels
     scores: npt.NDArray[np.float32]
     pairs: int
+    key: str
 
     @property
     def gap(self) -> float:
@@ -85,24 +89,24 @@ class _Stretch:
     start: int
 
 
-def draw_examples(data: AudioSet, engine: Engine, judge: Judge, kind: str, recipe: DrawRecipe, cache: Path) -> Examples:
+def draw_examples(data: AudioSet, engine: Engine, judge: Judge, recipe: DrawRecipe, cache: Path) -> Examples:
     """Draw continuations of prompts cut from ``data`` and return what is to be learnt from; ``cache`` keeps it.
 
     Args:
-        kind: name of the judge, for the cache.
+        engine: draws without a limit of the bandwidth (``keep_bandwidth``), so that its sound is what the model hears.
 
     Raises:
-        ValueError: no clip is long enough, or the model's numbers are not finite.
+        ModelError: the model's numbers are not finite.
+        ValueError: no clip is long enough, or the judge has no score for a continuation.
     """
     stretches = _cut(data, recipe)
     rows, n_mels = 2 * recipe.pairs + 1, engine.model.step.model.config.mel.n_mels
-    key = hashlib.sha256(
-        repr((engine.fingerprint, kind, recipe, [(s.clip.sha256, s.start) for s in stretches])).encode()
-    )
+    described = engine.fingerprint, judge.key, recipe, [(s.clip.sha256, s.start) for s in stretches]
+    key = hashlib.sha256(repr(described).encode()).hexdigest()[:12]
     shape = (len(stretches), rows, recipe.frames)
     files = TokenFiles(
         cache,
-        f"{key.hexdigest()[:12]}.{kind}",
+        f"{key}.drawn",
         {
             "codes": (shape, np.uint16),
             "mels": ((*shape, n_mels), np.float16),
@@ -118,6 +122,7 @@ def draw_examples(data: AudioSet, engine: Engine, judge: Judge, kind: str, recip
         cast(Mels, found["mels"]),
         cast(npt.NDArray[np.float32], found["scores"]),
         recipe.pairs,
+        key,
     )
 
 
@@ -152,7 +157,8 @@ def _fill(
 ) -> None:
     """Draw and judge what is missing, some prompts at a time."""
     drawing = _Drawing(data, engine, recipe)
-    at_once = max(1, engine.scheduler.slots // recipe.draws)
+    # A power of two, since progress is kept at multiples of 16.
+    at_once = 1 << max(0, (engine.scheduler.slots // recipe.draws).bit_length() - 1)
     for first in trange(filling.done, len(stretches), at_once, desc="draw and judge", disable=None):
         some = list(enumerate(stretches[first : first + at_once], first))
         for number, (scores, codes, mels) in drawing.judged(some, judge):
@@ -172,44 +178,53 @@ class _Drawing:
         """Return a stretch's samples, its coarse codes ``[T]``, and the slices ``[T, n_mels]`` of its sound decoded."""
         audio = self._data.read(stretch.clip, stretch.start, self._recipe.frames * HOP)
         codes = self._codec.encode(torch.from_numpy(audio).to(self._engine.device))
-        return audio, codes[0].cpu().numpy().astype(np.uint16), self._slices(self._codec.decode(codes))
+        heard = self._codec.decode(codes[: self._engine.model.step.books])
+        return audio, codes[0].cpu().numpy().astype(np.uint16), self._slices(heard)
 
     def judged(
         self, stretches: list[tuple[int, _Stretch]], judge: Judge
     ) -> Iterator[tuple[int, tuple[list[float], Codes, Mels]]]:
         """Yield for each numbered stretch its scores, and the codes ``[R, T]`` and slices ``[R, T, n_mels]`` kept."""
-        recipe, engine = self._recipe, self._engine
+        recipe = self._recipe
         border = recipe.prompt_frames * HOP
         recorded = {number: self.recorded(stretch) for number, stretch in stretches}
-        prompts = {number: engine.encode_prompt(audio[:border]) for number, (audio, _, _) in recorded.items()}
-        jobs = [
-            Job(
-                (number, take),
-                prompt,
-                self._sampling(number * recipe.draws + take),
-                recipe.frames - recipe.prompt_frames,
-            )
-            for number, prompt in prompts.items()
-            for take in range(recipe.draws)
-        ]
-        takes = {take.key: take for take in generate_all(engine, jobs)}
-        if not all(take.finite for take in takes.values()):
-            raise ValueError(f"{engine.model.id} computes numbers that are not finite, so that it draws no codes")
-        for number, (audio, true_codes, true_mels) in recorded.items():
-            heard = [as_heard(takes[number, take].pcm.reshape(-1)) for take in range(recipe.draws)]
-            scores = [judge(audio[:border], audio[border:], sound) for sound in heard]
+        prompts = {n: self._engine.encode_prompt(audio[:border]) for n, (audio, _, _) in recorded.items()}
+        takes = self._takes(prompts)
+        for number, stretch in stretches:
+            audio, true_codes, true_mels = recorded[number]
+            own, prompt = takes[number], prompts[number]
+            heard = [as_heard(take.pcm.reshape(-1)) for take in own]
+            scores = [judge(Sounds(stretch.clip.group, audio[:border], audio[border:], made)) for made in heard]
+            if not np.isfinite(scores).all():
+                raise ValueError(f"the judge has no score for a continuation of {stretch.clip.path}")
             order = np.argsort(scores)
-            kept = [*order[::-1][: recipe.pairs], *order[: recipe.pairs]]
-            prompt = prompts[number]
-            before = prompt.codes[0].cpu().numpy().astype(np.uint16)
-            codes = [np.concatenate([before, takes[number, int(take)].codes]) for take in kept]
-            sound = as_heard(prompt.decoded.cpu().numpy())
-            mels = [self._slices(torch.from_numpy(np.concatenate([sound, heard[int(take)]]))) for take in kept]
+            kept = [int(i) for i in (*order[::-1][: recipe.pairs], *order[: recipe.pairs])]
+            before, sound = prompt.codes[0].cpu().numpy().astype(np.uint16), as_heard(prompt.decoded.cpu().numpy())
+            codes = [np.concatenate([before, own[i].codes]) for i in kept]
+            mels = [self._slices(torch.from_numpy(np.concatenate([sound, heard[i]]))) for i in kept]
             yield number, (scores, np.stack([*codes, true_codes]), np.stack([*mels, true_mels]))
 
-    def _sampling(self, seed: int) -> SamplingParams:
-        defaults = self._engine.model.defaults
-        return SamplingParams(seed, defaults.temperature, defaults.top_k, defaults.top_p)
+    def _takes(self, prompts: dict[int, Prompt]) -> dict[int, list[Take[tuple[int, int]]]]:
+        """Draw and return the continuations of numbered prompts."""
+        recipe, model = self._recipe, self._engine.model
+        frames, defaults = recipe.frames - recipe.prompt_frames, model.defaults
+        first_seed = recipe.seed * recipe.prompts * recipe.draws
+        jobs = [
+            Job(
+                (number, i),
+                prompt,
+                SamplingParams(
+                    first_seed + number * recipe.draws + i, defaults.temperature, defaults.top_k, defaults.top_p
+                ),
+                frames,
+            )
+            for number, prompt in prompts.items()
+            for i in range(recipe.draws)
+        ]
+        takes = {take.key: take for take in generate_all(self._engine, jobs)}
+        if not all(take.finite for take in takes.values()):
+            raise ModelError(f"The model {model.id!r} computes numbers that are not finite.")
+        return {number: [takes[number, i] for i in range(recipe.draws)] for number in prompts}
 
     @torch.inference_mode()
     def _slices(self, sound: torch.Tensor) -> Mels:

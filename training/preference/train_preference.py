@@ -34,9 +34,8 @@ Indices = npt.NDArray[np.int64]
 class PreferenceRecipe:
     """Recipe of training by preference.
 
-    ``pairs``: of a step, and true continuations beside them. ``sharpness``: DPO's β, for a difference of
-    log-probabilities in nats over a whole continuation. ``recordings``: weight of the true continuations' NLL in nats
-    a code.
+    ``pairs``: pairs of continuations in a step; as many recordings are learnt beside them. ``sharpness``: DPO's β, for
+    log-likelihoods in nats of whole continuations. ``recordings``: weight of the recordings' NLL in nats a code.
     """
 
     steps: int = 80
@@ -76,10 +75,10 @@ def train_preference(
     model = model.to(device).eval()  # without dropout, so that both continuations are seen by one model
     if model.fine is not None:
         model.fine.requires_grad_(False)
-    learner = _Learner(model, examples, prompt_frames, recipe, autocast)
     optimizer = ModelOptimizer(model, recipe.peak_rate, 0.0)
-    described = {"recipe": asdict(recipe), "examples": list(examples.codes.shape), "of": start.digest}
+    described = {"recipe": asdict(recipe), "examples": examples.key, "of": start.digest}
     run = Run(out, described, {"model": model, **optimizer.parts}, boards=boards)
+    learner = Learner(model, examples, prompt_frames, recipe, autocast)  # before the checkpoint's weights are loaded
     first = run.resume()
     if first == 0:
         run.log(0, heldout_decoded=learner.nll(*heldout))
@@ -96,8 +95,8 @@ def train_preference(
     run.save(recipe.steps, force=True)
 
 
-class _Learner:
-    """A model, the examples, and how likely their continuations were to it before the first step."""
+class Learner:
+    """A model that learns from examples; ``before``: log-likelihoods of their continuations at the start, in nats."""
 
     def __init__(
         self,
@@ -110,7 +109,7 @@ class _Learner:
         self._model, self._examples, self._border = model, examples, prompt_frames
         self._recipe, self._autocast = recipe, autocast
         self._device = next(model.parameters()).device
-        self._before = self._log_likelihoods_of_pairs()
+        self.before = self._log_likelihoods_of_pairs()
 
     def learn(self, step: int) -> dict[str, Tensor]:
         """Compute the gradients of one step, clipped, and return its losses."""
@@ -120,10 +119,11 @@ class _Learner:
         prompts, ranks = chosen // pairs, chosen % pairs
         rows = np.concatenate([ranks, ranks + pairs])
         both = self._log_likelihoods(np.tile(prompts, 2), rows)
-        better, worse = (both - self._before[np.tile(prompts, 2), rows].to(self._device)).chunk(2)
+        better, worse = (both - self.before[np.tile(prompts, 2), rows].to(self._device)).chunk(2)
         preference = -F.logsigmoid(recipe.sharpness * (better - worse)).mean()
+        preference.backward()
         recordings = self._recordings_nll(prompts)
-        (preference + recipe.recordings * recordings).backward()
+        (recipe.recordings * recordings).backward()  # by itself, so that less is in memory at once
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         right = (better > worse).float().mean()
         return {

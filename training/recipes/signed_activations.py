@@ -68,8 +68,8 @@ def _use_signed_activations(graph: Any, onnx: Any) -> None:
     nodes, signed = [], set()
     for node in graph.node:
         if node.op_type == "ConvInteger":
-            activations, weights, zero = node.input[0], node.input[1], node.input[2]
-            if activations not in quantizers or types.get(weights) != onnx.TensorProto.UINT8:
+            activations, weights, zero = [*node.input, "", ""][:3]
+            if activations not in quantizers or not zero or types.get(weights) != onnx.TensorProto.UINT8:
                 raise ValueError(f"{node.name}: only dynamic quantization with unsigned weights is known")
             if activations not in signed:
                 signed.add(activations)
