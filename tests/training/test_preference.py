@@ -12,10 +12,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from tests.support.corpus import audio_set
+from tests.support.corpus import audio_set, run_main
 from tests.support.packages import require_package
 from tests.support.random_model import random_model, saved
-from whispergpt.cli.main import main
 from whispergpt.engine.audio.audio_file import Samples, read_audio
 from whispergpt.engine.checkpoints.checkpoint import load_model
 from whispergpt.engine.config import FineConfig
@@ -196,12 +195,6 @@ def test_the_command_draws_judges_and_trains(
     assert "leave out --shares" in capsys.readouterr().err
     assert run_main(*command, "--sharpness", "inf", "-o", str(tmp_path / "run")) == 2
     assert "--sharpness must be a finite number" in capsys.readouterr().err
-
-
-def run_main(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    return int(ended.value.code or 0)
 
 
 def test_all_pairs_are_dealt_before_any_comes_again() -> None:

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from tests.support.corpus import shorten_codec_training
-from whispergpt.cli.main import main
+from tests.support.corpus import run_main, shorten_codec_training
 from whispergpt.cli.train import models
 from whispergpt.engine.checkpoints.checkpoint import save_model
 from whispergpt.engine.config import GPT_L, GPT_S, HYBRID, SMALL_CODEC, FineConfig, SamplingDefaults
@@ -62,12 +61,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def half_a_minute_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whispergpt.training.data.prepare.LEAST_SECONDS", 30.0)
-
-
-def run_main(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    return int(ended.value.code or 0)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
