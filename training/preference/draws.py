@@ -24,6 +24,7 @@ from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.data.token_files import Filling, TokenFiles
+from whispergpt.training.data.tokens import Mels
 from whispergpt.training.measures.round_trip import as_heard
 from whispergpt.training.preference.judges import Judge, Sounds
 
@@ -31,7 +32,6 @@ MOST_CHECKED = 32
 """Most recordings whose prediction is checked during training."""
 
 Codes = npt.NDArray[np.uint16]
-Mels = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
