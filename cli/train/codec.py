@@ -28,6 +28,12 @@ class RecipeOptions:
         int | None, typer.Option(min=0, help="Step at which codebooks come in; 0 keeps those of --start-from.")
     ] = None
     batch: Annotated[int | None, typer.Option(min=1, help="Crops a step.")] = None
+    coarse_share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of the crops decoded from the first codebook alone.")
+    ] = None
+    full_share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of the crops decoded from all codebooks.")
+    ] = None
     peak_rate: Annotated[float | None, typer.Option("--rate", min=1e-6, help="Peak learning rate.")] = None
     adversarial_from: Annotated[
         int | None,

@@ -114,6 +114,12 @@ def test_stages_out_of_order_are_refused() -> None:
         CodecRecipe(quantize_from=20, adversarial_from=10)
 
 
+def test_shares_of_more_than_all_crops_are_refused() -> None:
+    CodecRecipe(coarse_share=0.6, full_share=0.4)
+    with pytest.raises(ValueError, match="0.6 of the crops from one codebook and 0.5 from all are too many"):
+        CodecRecipe(coarse_share=0.6)
+
+
 def test_a_trained_codec_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_codec_training(monkeypatch, 26)
     sound = (3_000 * np.sin(np.arange(24_000) / 9)).astype(np.int16)

@@ -69,8 +69,9 @@ class CodecRecipe:
     from graphs. The draws differ from those on the host.
 
     Raises:
-        ValueError: the stages are out of order, settings of the adversary's stage are given without an adversary, or
-            drawn codes are not possible: codes that are not final, crops on the device, or too few.
+        ValueError: the stages are out of order, settings of the adversary's stage are given without an adversary,
+            the shares of crops exceed 1, or drawn codes are not possible: codes that are not final, crops on the
+            device, or too few.
     """
 
     steps: int = 40_000
@@ -105,6 +106,10 @@ class CodecRecipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        if self.coarse_share + self.full_share > 1:
+            raise ValueError(
+                f"{self.coarse_share:g} of the crops from one codebook and {self.full_share:g} from all are too many"
+            )
         if self.adversarial_from is not None and self.adversarial_from < self.quantize_from:
             raise ValueError(
                 f"the adversary comes in at step {self.adversarial_from}, before the codebooks at {self.quantize_from}"
