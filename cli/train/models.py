@@ -12,6 +12,7 @@ from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, SliceOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig, FineKind
+from whispergpt.engine.model.rotary import PERIOD
 from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import NEAREST_RECIPE, NEAREST_WIDTH, FineRecipe, train_fine
@@ -66,7 +67,7 @@ def lm(
         train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS)
         recipe = replace(
             base, steps=steps, batch=batch, originals=originals, seed=options.seed, shares=options.folder_shares
-        )
+        ).for_window(config)
         licence = licence or (start.licence if start else "unknown")
         boards = options.tensorboard
         train_lm(train, held, trained, config, options.out, recipe, licence, device, products, start, boards)
@@ -131,6 +132,10 @@ def own(
         float,
         typer.Option(min=1e-6, help="Peak learning rate; a fifth for one that has learnt for long."),
     ] = OWN_RECIPE.peak_rate,
+    window: Annotated[
+        int | None,
+        typer.Option(min=1, max=PERIOD, help="Frames that it is to attend to, 75 a second. Default: as before."),
+    ] = None,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
 ) -> None:
@@ -145,6 +150,8 @@ def own(
         if fine_temperature is not None:
             stage = stage.with_temperature(fine_temperature)
         config = replace(config, fine=stage)
+        if window is not None:
+            config = replace(config, stack=replace(config.stack, window=window))
         sources, held = options.load_tokens(loaded.step.codec, config.mel)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))
         recipe = replace(
@@ -155,6 +162,6 @@ def own(
             shares=options.folder_shares,
             stall_share=stall_share,
             peak_rate=rate,
-        )
+        ).for_window(config)
         licence, boards, codec = loaded.licence, options.tensorboard, loaded.step.plain_codec
         train_lm(train, held, codec, config, options.out, recipe, licence, device, products, loaded, boards)

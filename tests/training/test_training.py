@@ -189,6 +189,10 @@ def test_a_model_goes_on_with_its_own_sound(
     assert {f"heldout_{version}" for version in ("original", "decoded", "coarse", "own")} <= before.keys()
     assert run("fine", "--steps", "3", "--fine-temperature", "0.4") == 2, "another run"
     assert "model.fine.temperature was 0.3 and is now 0.4" in capsys.readouterr().err
+    assert json.loads((tmp_path / "own" / "run.json").read_text())["recipe"]["crop_frames"] == 768
+    assert run("fine", "--steps", "1", "--window", "900", "-o", str(tmp_path / "farther")) == 0
+    assert Engine.load(str(tmp_path / "farther"), "cpu").model.step.model.config.stack.window == 900
+    assert json.loads((tmp_path / "farther" / "run.json").read_text())["recipe"]["crop_frames"] == 1_350
     assert run("plain") == 2
     assert "has no fine stage" in capsys.readouterr().err
 

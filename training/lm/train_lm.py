@@ -68,6 +68,10 @@ class ModelRecipe:
         table 3)."""
         return self.peak_rate * min(1.0, WIDTH / config.stack.width)
 
+    def for_window(self, config: ModelConfig) -> ModelRecipe:
+        """Return the recipe with crops of at least one and a half of this model's attention windows."""
+        return replace(self, crop_frames=max(self.crop_frames, 3 * config.stack.window // 2))
+
 
 OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
 """Recipe for further training of a trained model on its own sound."""
