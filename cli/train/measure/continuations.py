@@ -17,7 +17,7 @@ from whispergpt.server.parameters import Wishes, check_wishes, sampling_for
 from whispergpt.training.measures.continuations import Job
 from whispergpt.training.measures.drift import MEASURES, PLOT, check_minutes, draw_drift, measure_drift
 from whispergpt.training.measures.figures.packages import need, versions
-from whispergpt.training.measures.piano import measure_piano
+from whispergpt.training.measures.piano import SHARES, measure_piano
 from whispergpt.training.measures.prompts import cut_prompts
 from whispergpt.training.measures.recordings import find_recordings
 from whispergpt.training.measures.report import Keeper
@@ -33,7 +33,7 @@ COMPARED = (
 )
 """Name in the table, figure, and the endings of the figures that it is compared with, by their names."""
 PIANO_PACKAGES = {"librosa": "Onsets and pitch classes"}
-PIANO_COLUMNS = ["measure", "nearer to its own", "its prompt is", "continuation", "true one", "another piece"]
+PIANO_COLUMNS = ["measure", "nearer to its own", "its prompt is", "continuation", "true one", "other works"]
 ONSETS = ("onsets_nearer", "onsets_nearer_prompt", "onsets", "onsets_true", "onsets_other")
 PITCH = ("pitch_nearer", "pitch_nearer_prompt", "", "pitch_distance_true", "pitch_distance_other")
 """Figures in the columns; an empty name stands for none."""
@@ -62,7 +62,7 @@ def _speech_tables(report: dict[str, Any]) -> None:
 
 @expand_options
 def piano(context: typer.Context, options: ContinuationOptions, seconds: Seconds = 8.0) -> None:
-    """Continuations of pieces: are pace and pitch classes nearer to the true continuation's or another piece's?"""
+    """Continuations of pieces: are pace and pitch classes nearer to the true continuation's or other works'?"""
     report = _measure(context, options, measure_piano, PIANO_PACKAGES, seconds, seconds, seconds)
     show(report, options, _piano_tables)
 
@@ -71,6 +71,8 @@ def _piano_tables(report: dict[str, Any]) -> None:
     row = report["means"]
     named = {"onsets a second": ONSETS, "distance of pitch classes": PITCH}
     table(PIANO_COLUMNS, [[name, *(row.get(figure) for figure in figures)] for name, figures in named.items()])
+    errors = " and ".join(number(row[f"{share}_error"]) for share in SHARES)
+    typer.echo(f"standard errors of the shares that are nearer: {errors}")
     table(["measure", "continuation", "compared with"], fault_rows(row))
 
 
