@@ -15,8 +15,8 @@ from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, loa
 from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe, gpu_recipe
 from whispergpt.training.codec.train import train_codec
-from whispergpt.training.data.tokens import codec_digest, digest_of
 from whispergpt.training.run import part_of
+from whispergpt.training.tokens.tokens import codec_digest, digest_of
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import typer
 
 from whispergpt.cli.arguments import told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
-from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, SliceOptions, Steps
+from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, PitchAhead, SliceOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig, FineKind
 from whispergpt.engine.model.rotary import PERIOD
-from whispergpt.training.data.tokens import VERSIONS
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import NEAREST_RECIPE, NEAREST_WIDTH, FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
+from whispergpt.training.tokens.tokens import VERSIONS
 
 DEFAULT_PRESET = "hybrid"
 
@@ -38,6 +38,7 @@ def lm(
         bool,
         typer.Option("--originals", help="Hear recordings alone, as in the paper; else also what codes sound like."),
     ] = False,
+    pitch_ahead: PitchAhead = ModelRecipe.pitch_ahead,
     steps: Steps = ModelRecipe.steps,
     batch: Batch = ModelRecipe.batch,
     licence: Annotated[
@@ -64,9 +65,15 @@ def lm(
             config = replace(PRESETS[preset or DEFAULT_PRESET], fine=stage)
         config = replace(config, mel=slices.of(config))
         heard = trained if start is None else start.step.codec
-        train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS)
+        train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS, pitch_ahead > 0)
         recipe = replace(
-            base, steps=steps, batch=batch, originals=originals, seed=options.seed, shares=options.folder_shares
+            base,
+            steps=steps,
+            batch=batch,
+            originals=originals,
+            seed=options.seed,
+            shares=options.folder_shares,
+            pitch_ahead=pitch_ahead,
         ).for_window(config)
         licence = licence or (start.licence if start else "unknown")
         boards = options.tensorboard
@@ -136,6 +143,7 @@ def own(
         int | None,
         typer.Option(min=1, max=PERIOD, help="Frames that it is to attend to, 75 a second. Default: as before."),
     ] = None,
+    pitch_ahead: PitchAhead = OWN_RECIPE.pitch_ahead,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
 ) -> None:
@@ -152,7 +160,7 @@ def own(
         config = replace(config, fine=stage)
         if window is not None:
             config = replace(config, stack=replace(config.stack, window=window))
-        sources, held = options.load_tokens(loaded.step.codec, config.mel)
+        sources, held = options.load_tokens(loaded.step.codec, config.mel, ahead=pitch_ahead > 0)
         *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))
         recipe = replace(
             OWN_RECIPE,
@@ -161,6 +169,7 @@ def own(
             seed=options.seed,
             shares=options.folder_shares,
             stall_share=stall_share,
+            pitch_ahead=pitch_ahead,
             peak_rate=rate,
         ).for_window(config)
         licence, boards, codec = loaded.licence, options.tensorboard, loaded.step.plain_codec

@@ -17,9 +17,9 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.mel import mel_filterbank
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
-from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
 from whispergpt.training.precision import product_type
 from whispergpt.training.scalars import require_tensorboard
+from whispergpt.training.tokens.tokens import VERSIONS, Tokens, tokenize
 
 Steps = Annotated[int, typer.Option(help="Optimiser steps in all.")]
 Batch = Annotated[int, typer.Option(help="Crops of ten seconds a step.")]
@@ -27,6 +27,14 @@ FineTemperature = Annotated[
     float | None,
     typer.Option(
         min=0.0, max=2.0, help="Of its finer codes, if they are drawn, here and from now on. Default: what it has."
+    ),
+]
+PitchAhead = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="For music: weight of a second task, to foretell the pitch classes of the next second and of the next "
+        "four, so that the model learns what keeps a key. 1 is a good start.",
     ),
 ]
 LEAST_LIMIT_HZ = 1_000
@@ -127,12 +135,13 @@ class ModelOptions(RunOptions):
             )
 
     def load_tokens(
-        self, codec: Codec, mel: MelConfig, versions: Sequence[str] = VERSIONS
+        self, codec: Codec, mel: MelConfig, versions: Sequence[str] = VERSIONS, ahead: bool = False
     ) -> tuple[list[Tokens], Tokens]:
         """Return the tokens to learn from, the recordings before their altered copies, and those to check with.
 
         Args:
             versions: those of ``VERSIONS`` that slices are needed of.
+            ahead: with the pitch classes of what follows, to learn from.
         """
         audio = self.load_audio()
         alterations = [
@@ -140,7 +149,7 @@ class ModelOptions(RunOptions):
             *(Alteration(semitones=shift) for shift in _numbers(self.transpose)),
             *(Alteration(highest_hz=hertz) for hertz in _numbers(self.limit_band)),
         ]
-        train = [tokenize(audio.train, codec, mel, self.cache, alteration, versions) for alteration in alterations]
+        train = [tokenize(audio.train, codec, mel, self.cache, one, versions, ahead) for one in alterations]
         return train, tokenize(audio.heldout, codec, mel, self.cache, versions=versions)
 
 

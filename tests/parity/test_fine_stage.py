@@ -18,8 +18,8 @@ from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.model.sampling import draw, gumbel_noise
 from whispergpt.engine.model.streaming import State, branch, leaf
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import NO_TARGET, Batch
 from whispergpt.training.lm.fine_loss import fine_loss
+from whispergpt.training.tokens.token_crops import NO_TARGET, Batch
 
 PROMPT_FRAMES = 40
 FRAMES = 12

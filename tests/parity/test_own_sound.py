@@ -17,9 +17,9 @@ from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.mel import CausalMel
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice
-from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm.own_sound import OWN, STRETCH_FRAMES, with_own_sound
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, OwnVoice
+from whispergpt.training.tokens.tokens import Tokens
 
 FRAMES = 60
 TEMPERATURE = 0.3

@@ -22,7 +22,7 @@ from whispergpt.training.codec.train import train_codec
 from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.tokens import codec_digest
+from whispergpt.training.tokens.tokens import codec_digest
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.training.data.alteration import Alteration, limit_band, reaches_above
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.token_crops import TokenCrops
-from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
+from whispergpt.training.tokens.token_crops import TokenCrops
+from whispergpt.training.tokens.tokens import VERSIONS, Tokens, tokenize
 
 LENGTH = 48_000
 

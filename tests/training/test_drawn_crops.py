@@ -27,9 +27,9 @@ from whispergpt.training.codec.train import train_codec
 from whispergpt.training.data import token_files
 from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice, Spoken
 from whispergpt.training.data.prepare import prepare
-from whispergpt.training.data.tokens import codec_digest
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, OwnVoice, Spoken
+from whispergpt.training.tokens.tokens import codec_digest
 
 PLAIN = Augmentation(equalizer_share=0.0, room_share=0.0, noise_share=0.0)
 STAGE = dict[str, Any](

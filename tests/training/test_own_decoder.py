@@ -21,12 +21,12 @@ from whispergpt.engine.engine import Engine
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.stream_plan import SamplingParams, StreamPlan
 from whispergpt.engine.streams.scheduler import Stream
-from whispergpt.training.data.own_voice import PROMPT_FRAMES, OwnVoice
 from whispergpt.training.data.prepare import prepare
-from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm import train_lm
 from whispergpt.training.lm.hearing import Hearings
 from whispergpt.training.lm.own_decoder import with_decoder
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, OwnVoice
+from whispergpt.training.tokens.tokens import Tokens
 
 CPU = torch.device("cpu")
 

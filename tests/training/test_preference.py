@@ -88,7 +88,7 @@ def test_examples_are_the_best_and_the_worst_behind_the_prompt_and_the_recording
 def test_what_was_drawn_is_kept_and_drawing_goes_on_where_it_stopped(
     data: AudioSet, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whispergpt.training.data.token_files.FLUSH_EVERY", 1)
+    monkeypatch.setattr("whispergpt.training.tokens.token_files.FLUSH_EVERY", 1)
     recipe = replace(RECIPE, draws=8, prompts=4)  # one prompt fills the slots
     whole = drawn(data, engine, tmp_path / "whole", recipe)
     with pytest.raises(KeyboardInterrupt):

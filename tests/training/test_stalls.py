@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from whispergpt.training.data.stalls import (
+from whispergpt.training.tokens.stalls import (
     FEWEST_FRAMES,
     HELD_FRAMES,
     MOST_FRAMES,
@@ -14,8 +14,8 @@ from whispergpt.training.data.stalls import (
     stalled,
     unstalled,
 )
-from whispergpt.training.data.token_crops import NO_TARGET, TokenCrops
-from whispergpt.training.data.tokens import Tokens
+from whispergpt.training.tokens.token_crops import NO_TARGET, TokenCrops
+from whispergpt.training.tokens.tokens import Tokens
 
 
 @pytest.mark.parametrize("seed", range(200))

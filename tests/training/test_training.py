@@ -33,12 +33,12 @@ from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.crops import Crops
 from whispergpt.training.data.datasets import find_audio, load_prepared
 from whispergpt.training.data.prepare import prepare
-from whispergpt.training.data.token_crops import Batch, TokenCrops
-from whispergpt.training.data.tokens import Tokens, tokenize
 from whispergpt.training.lm import train_lm
 from whispergpt.training.lm.start import start_from_frequencies, start_from_slices
 from whispergpt.training.lm.unigram import unigram_score
 from whispergpt.training.run import Run, learning_rate
+from whispergpt.training.tokens.token_crops import Batch, TokenCrops
+from whispergpt.training.tokens.tokens import Tokens, tokenize
 
 RECIPE = CodecRecipe(steps=7, quantize_from=3, adversarial_from=5, batch=2, crop_frames=10, mel_from=(1, 3))
 

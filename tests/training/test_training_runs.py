@@ -23,13 +23,13 @@ from whispergpt.training.data.augmentation import Augmentation, Augmenter, seed_
 from whispergpt.training.data.crops import Crops
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.token_crops import TokenCrops
-from whispergpt.training.data.token_files import LOCK, TokenFiles
-from whispergpt.training.data.tokens import VERSIONS, Tokens, tokenize
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.train_lm import ModelRecipe, _crops
 from whispergpt.training.optimizers import ModelOptimizer
 from whispergpt.training.run import Run, learning_rate
+from whispergpt.training.tokens.token_crops import TokenCrops
+from whispergpt.training.tokens.token_files import LOCK, TokenFiles
+from whispergpt.training.tokens.tokens import VERSIONS, Tokens, tokenize
 
 ALWAYS = Augmentation(equalizer_share=1.0, room_share=1.0, noise_share=1.0)
 
@@ -190,7 +190,7 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
     sounds = [draw.normal(0, 2_000, 24_000).astype(np.int16) for _ in range(5)]
     data = AudioSet([Clip(f"{n}", f"{n}", "g", "train", n, 0, 24_000) for n in range(5)], sounds, [0] * 5)
     whole = tokenize(data, codec, HYBRID.mel, tmp_path / "whole")
-    monkeypatch.setattr("whispergpt.training.data.token_files.FLUSH_EVERY", 2)
+    monkeypatch.setattr("whispergpt.training.tokens.token_files.FLUSH_EVERY", 2)
     real, encoded = OfflineCodec.encode, []
 
     def until_it_is_killed(self: OfflineCodec, audio: torch.Tensor) -> torch.Tensor:

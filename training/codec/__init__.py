@@ -1,4 +1,4 @@
 """Training of codecs, in its last stage against an adversary.
 
-It may import ``training.data``.
+It may import ``training.data`` and ``training.tokens``.
 """

@@ -23,9 +23,9 @@ from whispergpt.engine.config import HOP
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
-from whispergpt.training.data.token_files import Filling, TokenFiles
-from whispergpt.training.data.tokens import digest_of
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
+from whispergpt.training.tokens.token_files import Filling, TokenFiles
+from whispergpt.training.tokens.tokens import digest_of
 
 STRETCH_FRAMES = 2_048
 """Most frames that the model speaks at once. A longer clip is cut, and each part begins with recorded codes."""

@@ -16,7 +16,7 @@ from whispergpt.training.codec.drawn_codes import Codes, DrawnCodes, require_sam
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.data.crops import audible, clip_odds
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.own_voice import PROMPT_FRAMES
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES
 
 _SEED = 3_000_000
 """Number added to a step's, so that its crops are not the places of those with the recording's codes."""

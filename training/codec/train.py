@@ -19,10 +19,10 @@ from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.codec.steps import DeviceSteps, HostSteps, host_crops
 from whispergpt.training.codec.vector_quantization import go_on_from_entries
 from whispergpt.training.data.datasets import AudioSet
-from whispergpt.training.data.tokens import codec_digest
 from whispergpt.training.precision import use_tensor_cores
 from whispergpt.training.run import Run
 from whispergpt.training.scalars import Means
+from whispergpt.training.tokens.tokens import codec_digest
 
 CHECK_BATCHES = 12
 CHECK_CROPS = 8

@@ -1,4 +1,4 @@
-"""Prepared audio, and random crops of its sound and its tokens.
+"""Prepared audio, and random crops of its sound.
 
 It may import the engine.
 """

@@ -13,7 +13,7 @@ from torch import Tensor
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.nearest_stage import NearestStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import Batch
+from whispergpt.training.tokens.token_crops import Batch
 
 
 def fine_loss(model: WhisperGPT, codec: Codec, hidden: Tensor, batch: Batch, share: float) -> Tensor:

@@ -9,7 +9,7 @@ from whispergpt.engine.audio.audio_file import Samples
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.config import HOP
-from whispergpt.training.data.tokens import Version, code_digest, digest_of
+from whispergpt.training.tokens.tokens import Version, code_digest, digest_of
 
 Condition = Version
 

@@ -8,8 +8,8 @@ from whispergpt.engine.checkpoints.checkpoint import LoadedModel
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.drawn_codes import require_same_codes
-from whispergpt.training.data.tokens import digest_of
 from whispergpt.training.lm.other_weights import with_weights
+from whispergpt.training.tokens.tokens import digest_of
 
 
 def with_decoder(model: LoadedModel, codec: Codec, fine_temperature: float | None = None) -> LoadedModel:

@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel
-from whispergpt.training.data.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
-from whispergpt.training.data.token_files import Filling, TokenFiles
-from whispergpt.training.data.tokens import Mels, Tokens
+from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, SLOTS, OwnVoice
+from whispergpt.training.tokens.token_files import Filling, TokenFiles
+from whispergpt.training.tokens.tokens import Mels, Tokens
 
 OWN = "own"
 """Name of this version in ``Tokens.mels``."""

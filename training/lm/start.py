@@ -10,7 +10,7 @@ from torch import nn
 
 from whispergpt.engine.config import CODEBOOK_SIZE
 from whispergpt.engine.model.fine.drawn_stage import DrawnStage
-from whispergpt.training.data.tokens import Tokens
+from whispergpt.training.tokens.tokens import Tokens
 
 FRAMES = 20_000
 """Frames of each source, evenly spaced, from which each bin's mean and deviation are estimated."""

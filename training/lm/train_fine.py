@@ -16,14 +16,14 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.fine.stage import FineStage, new_fine_stage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import Batch, TokenCrops
-from whispergpt.training.data.tokens import Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.start import start_from_frequencies
 from whispergpt.training.optimizers import set_rate
 from whispergpt.training.precision import products_in
 from whispergpt.training.run import Run, learning_rate
 from whispergpt.training.scalars import Means
+from whispergpt.training.tokens.token_crops import Batch, TokenCrops
+from whispergpt.training.tokens.tokens import Tokens
 
 CHECK_EVERY = 100
 CHECK_BATCHES = 4

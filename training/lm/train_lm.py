@@ -18,16 +18,17 @@ from whispergpt.engine.config import ModelConfig, SamplingDefaults, to_dict
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.token_crops import NO_TARGET, Batch, TokenCrops
-from whispergpt.training.data.tokens import VERSIONS, Tokens
 from whispergpt.training.lm.fine_loss import fine_loss
 from whispergpt.training.lm.own_sound import OWN
+from whispergpt.training.lm.pitch_task import PitchTask
 from whispergpt.training.lm.start import start_from_frequencies, start_from_slices
 from whispergpt.training.lm.unigram import unigram_score
 from whispergpt.training.optimizers import ModelOptimizer
 from whispergpt.training.precision import products_in
 from whispergpt.training.run import Run, learning_rate
 from whispergpt.training.scalars import Means
+from whispergpt.training.tokens.token_crops import NO_TARGET, Batch, TokenCrops
+from whispergpt.training.tokens.tokens import VERSIONS, Tokens
 
 CHECK_EVERY = 50
 CHECK_BATCHES = 4
@@ -45,7 +46,8 @@ class ModelRecipe:
     ``peak_rate`` is for a stack of width 256; wider ones take proportionally lower rates (``rate_for``).
     ``crop_frames`` exceeds the attention window, so that training covers windows that have moved past the start.
     ``join_share``, ``shares`` and ``stall_share``: see ``TokenCrops``. ``fine_share``: share of a crop's frames whose
-    finer codes are learnt in one step; ``fine_weight``: weight of their loss.
+    finer codes are learnt in one step; ``fine_weight``: weight of their loss. ``pitch_ahead``: weight of the second
+    task (``PitchTask``); 0: there is none.
     """
 
     steps: int = 1_200
@@ -62,6 +64,7 @@ class ModelRecipe:
     seed: int = 0
     shares: tuple[float, ...] | None = None
     stall_share: float = 0.0
+    pitch_ahead: float = 0.0
 
     def rate_for(self, config: ModelConfig) -> float:
         """Return the peak rate of this model; wider inputs need lower rates (Yang et al., arXiv 2203.03466,
@@ -94,12 +97,12 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings. With stalls those of the last step are kept: NLL does not show hums.
+    ``originals``, they are of the recordings. With stalls or a second task those of the last step are kept: NLL shows
+    neither hums nor whether a key is kept.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
-        start: the model whose training goes on. Its ``config`` may have other slices than this one; the layer that
-            takes them in begins anew then.
+        start: the model whose training goes on. If its slices are others, the layer that takes them in begins anew.
         boards: folder for TensorBoard.
 
     Raises:
@@ -107,22 +110,23 @@ def train_lm(
     """
     torch.manual_seed(recipe.seed)
     model = _model(config, recipe.dropout, start).to(device)
-    codec = codec.to(device)
-    peak_rate = recipe.rate_for(config)
+    codec, peak_rate = codec.to(device), recipe.rate_for(config)
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
-    run = Run(out, _described(train, config, recipe, start), {"model": model, **optimizer.parts}, boards=boards)
+    task = PitchTask(config.stack.width, device) if recipe.pitch_ahead else None
+    parts = {"model": model, **optimizer.parts, **(task.parts if task else {})}
+    run = Run(out, _described(train, config, recipe, start), parts, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first, best = run.resume(), run.best(kept_by)
     if first == 0:
         scores = _begin(model, start, train, heldout, lambda: _check(model, codec, check, device))
         run.log(0, **scores)
-        if start is not None:
+        if start:  # stays if nothing better is kept
             best = scores[kept_by]
-            save_model(out, model, codec, start.defaults, licence)  # stays if nothing better is kept
+            save_model(out, model, codec, start.defaults, licence)
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
-        means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast))
+        means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast, task))
         with products_in(autocast, device):
             optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
         if (step + 1) % 25 == 0:
@@ -189,24 +193,36 @@ def _described(
 
 
 def _learn(
-    model: WhisperGPT, codec: Codec, batch: Batch, recipe: ModelRecipe, autocast: torch.dtype
+    model: WhisperGPT,
+    codec: Codec,
+    batch: Batch,
+    recipe: ModelRecipe,
+    autocast: torch.dtype,
+    task: PitchTask | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Compute the gradients of one batch, clipped, and return its losses and its accuracy."""
+    """Compute the gradients of one batch, clipped, and return its losses and its accuracy.
+
+    The head of a second task learns by them at once.
+    """
     with products_in(autocast, batch.codes.device):
         hidden = model.hidden(batch.codes[:, :-1, 0], batch.mels)
         logits = model.head(hidden)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=NO_TARGET)
         fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
-    (loss + recipe.fine_weight * fine).backward()
+        told = {} if task is None or batch.ahead is None else {"pitch_ahead": task.divergence(hidden, batch.ahead)}
+    second = sum(recipe.pitch_ahead * loss for loss in told.values())
+    (loss + recipe.fine_weight * fine + second).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if task is not None:
+        task.step()
     known = batch.targets >= 0
     right = (logits.detach().argmax(-1)[known] == batch.targets[known]).float().mean()
-    return {"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {})}
+    return {"train": loss, "train_accuracy": right, **({"fine": fine} if model.fine else {}), **told}
 
 
 def _is_kept(recipe: ModelRecipe, step: int, score: float, best: float) -> bool:
     """Return whether the weights after a step replace those kept so far."""
-    return step == recipe.steps if recipe.stall_share else score < best
+    return step == recipe.steps if recipe.stall_share or recipe.pitch_ahead else score < best
 
 
 def _heard(sources: list[Tokens], config: ModelConfig) -> str:

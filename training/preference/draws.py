@@ -23,10 +23,10 @@ from whispergpt.engine.prompts.prompt import Prompt
 from whispergpt.engine.stream_plan import SamplingParams
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.token_files import Filling, TokenFiles
-from whispergpt.training.data.tokens import Mels
 from whispergpt.training.measures.round_trip import as_heard
 from whispergpt.training.preference.judges import Judge, Sounds
+from whispergpt.training.tokens.token_files import Filling, TokenFiles
+from whispergpt.training.tokens.tokens import Mels
 
 MOST_CHECKED = 32
 """Most recordings whose prediction is checked during training."""

@@ -18,12 +18,12 @@ from tqdm import tqdm, trange
 
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, save_model
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
-from whispergpt.training.data.tokens import Mels
 from whispergpt.training.optimizers import ModelOptimizer
 from whispergpt.training.precision import products_in
 from whispergpt.training.preference.draws import Codes, Examples
 from whispergpt.training.run import Run, learning_rate
 from whispergpt.training.scalars import Means
+from whispergpt.training.tokens.tokens import Mels
 
 CHECK_EVERY = 20
 """Steps between two checks."""

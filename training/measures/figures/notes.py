@@ -35,11 +35,15 @@ class Notes:
 
     def pitch_classes(self, audio: Samples) -> Histogram | None:
         """Return the share of energy in each pitch class ``[12]``, C first, A4 = 440 Hz; None for silence."""
-        chroma = self._librosa.feature.chroma_stft(
-            y=audio, sr=SAMPLE_RATE, n_fft=PITCH_WINDOW, hop_length=PITCH_STEP, norm=None, tuning=0.0
-        )
-        energy = np.asarray(chroma, np.float64).sum(axis=1)
+        energy = self.pitch_energies(audio, PITCH_STEP).sum(axis=0)
         return energy / energy.sum() if energy.sum() > 0 else None
+
+    def pitch_energies(self, audio: Samples, step: int) -> Histogram:
+        """Return the energy in each pitch class around every ``step``-th sample of ``[n]``: ``[n // step + 1, 12]``."""
+        chroma = self._librosa.feature.chroma_stft(
+            y=audio, sr=SAMPLE_RATE, n_fft=PITCH_WINDOW, hop_length=step, norm=None, tuning=0.0
+        )
+        return np.asarray(chroma, np.float64).T
 
 
 def histogram_distance(a: Histogram, b: Histogram) -> float:

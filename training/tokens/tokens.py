@@ -1,4 +1,5 @@
-"""Recordings as input of a model: codes and the mel slices of three versions of the sound, cached."""
+"""Recordings as input of a model: codes and the mel slices of three versions of the sound, cached; and for music the
+pitch classes of what follows."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import trange
+from tqdm import tqdm, trange
 
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.config import SAMPLE_RATE, MelConfig
@@ -23,7 +24,9 @@ from whispergpt.engine.model.mel import CausalMel
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.data.token_files import Filling, TokenFiles
+from whispergpt.training.measures.figures.notes import Notes
+from whispergpt.training.tokens.pitch_ahead import CLASSES, EVERY, FEWEST, SPANS, pitch_ahead
+from whispergpt.training.tokens.token_files import Filling, TokenFiles
 
 Version = Literal["original", "decoded", "coarse"]
 VERSIONS: tuple[str, ...] = get_args(Version)
@@ -43,13 +46,15 @@ class Tokens:
 
     ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
     count of each group, whose clips form one long stream; ``folders``: for each span, the number of the prepared folder
-    that the group is from (empty: all are from one).
+    that the group is from (empty: all are from one); ``ahead``: pitch classes of what follows each frame, float16
+    ``[frames, spans, 12]``, if they are to be foretold.
     """
 
     codes: _Codes
     mels: dict[str, Mels]
     spans: list[tuple[int, int]]
     folders: list[int] = field(default_factory=list)
+    ahead: npt.NDArray[np.float16] | None = None
 
 
 def tokenize(
@@ -59,6 +64,7 @@ def tokenize(
     cache: Path,
     alteration: Alteration = UNALTERED,
     versions: Sequence[str] = VERSIONS,
+    ahead: bool = False,
 ) -> Tokens:
     """Encode every clip of ``data`` once, and compute its slices; later runs map both from ``cache``, or go on with it.
 
@@ -68,9 +74,11 @@ def tokenize(
     Args:
         alteration: the change made to every clip first; clips that it does not change are left out.
         versions: those of ``VERSIONS`` that slices are needed of.
+        ahead: find the pitch classes of what follows each frame too.
 
     Raises:
         ValueError: the alteration changes no clip.
+        MissingError: pitch classes are wanted, and librosa is not installed.
     """
     clips = sorted(alteration.concerned(data), key=lambda c: (data.folder_of[c.shard], c.group, c.path))
     if not clips:
@@ -88,7 +96,8 @@ def tokenize(
         spans.append((position, count))
         folders.append(folder)
         position += count
-    return Tokens(codes, {version: source.slices(version, codes, mel, cache) for version in versions}, spans, folders)
+    slices = {version: source.slices(version, codes, mel, cache) for version in versions}
+    return Tokens(codes, slices, spans, folders, source.pitch_ahead(cache) if ahead else None)
 
 
 class _Source:
@@ -121,6 +130,23 @@ class _Source:
                     heard = self._heard(version, codes[place]) if version != "original" else audio().to(self._device)
                     filling.arrays["mels"][place] = mel(heard[None])[0].cpu().numpy()
         return cast(Mels, files.read()["mels"])
+
+    def pitch_ahead(self, cache: Path) -> npt.NDArray[np.float16]:
+        """Return the pitch classes that follow each frame of all clips, from ``cache`` or computed."""
+        notes = Notes()
+        key = self._key("ahead", SPANS, EVERY, FEWEST)
+        files = TokenFiles(cache, key, {"ahead": ((sum(self.lengths), len(SPANS), CLASSES), np.float16)})
+        with files.filling() as filling:
+            if filling:
+                position = sum(self.lengths[: filling.done])
+                numbers = range(filling.done, len(self._clips))
+                for number in tqdm(numbers, "pitch ahead", initial=filling.done, total=len(self._clips), disable=None):
+                    clip, frames = self._clips[number], self.lengths[number]
+                    parts = (self._read(clip, start, samples).numpy() for start, samples in _parts(clip))
+                    filling.arrays["ahead"][position : position + frames] = pitch_ahead(notes, parts, frames)
+                    position += frames
+                    filling.note(number + 1)
+        return cast("npt.NDArray[np.float16]", files.read()["ahead"])
 
     def _heard(self, version: str, codes: _Codes) -> Tensor:
         """Return the samples ``[n]`` of codes ``[T, K]``: of all, or of the coarse ones."""

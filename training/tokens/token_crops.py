@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from whispergpt.training.data.datasets import odds_by_shares
-from whispergpt.training.data.stalls import stalled, unstalled
-from whispergpt.training.data.tokens import Tokens
+from whispergpt.training.tokens.stalls import stalled, unstalled
+from whispergpt.training.tokens.tokens import Tokens
 
 NO_TARGET = -100
 """Target of frames without one, which PyTorch's cross-entropy leaves out."""
@@ -19,15 +19,18 @@ NO_TARGET = -100
 @dataclass(frozen=True)
 class Batch:
     """Crops of one step: ``codes`` int64 ``[B, T + 1, K]``, ``mels`` ``[B, T, n_mels]`` of the first T frames, and
-    ``targets`` int64 ``[B, T]``, the coarse codes to be learnt for the frames after them; -100 where there are none."""
+    ``targets`` int64 ``[B, T]``, the coarse codes to be learnt for the frames after them; -100 where there are none.
+    ``ahead`` ``[B, T, spans, 12]``: the pitch classes of what follows, if they are to be foretold."""
 
     codes: Tensor
     mels: Tensor
     targets: Tensor
+    ahead: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return a copy on another device."""
-        return Batch(self.codes.to(device), self.mels.to(device), self.targets.to(device))
+        ahead = None if self.ahead is None else self.ahead.to(device)
+        return Batch(self.codes.to(device), self.mels.to(device), self.targets.to(device), ahead)
 
     @property
     def known(self) -> Tensor:
@@ -74,6 +77,9 @@ class TokenCrops:
         codes = np.zeros((self.size, self.frames + 1, first_source.codes.shape[1]), np.int64)
         targets = np.full((self.size, self.frames), NO_TARGET, np.int64)
         mels = np.zeros((self.size, self.frames, next(iter(first_source.mels.values())).shape[-1]), np.float32)
+        ahead = None
+        if first_source.ahead is not None:
+            ahead = np.zeros((self.size, self.frames, *first_source.ahead.shape[1:]), np.float32)
         for row in range(self.size):
             tokens, first, count = self.spans[draw.choice(len(self.odds), p=self.odds)]
             taken = min(count, self.frames + 1)
@@ -89,7 +95,10 @@ class TokenCrops:
                 [tokens.mels[before][start : start + join], tokens.mels[after][start + join : start + taken]]
             )
             mels[row, :kept] = slices[heard[:kept]]
-        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(targets))
+            if ahead is not None and tokens.ahead is not None and not stalls:
+                ahead[row, :kept] = tokens.ahead[start : start + kept]
+        told = None if ahead is None else torch.from_numpy(ahead)
+        return Batch(torch.from_numpy(codes), torch.from_numpy(mels), torch.from_numpy(targets), told)
 
     def _versions(self, draw: np.random.Generator, taken: int, version: str | None) -> tuple[str, str, int]:
         """Draw and return the version before the join, the one after it, and the frame of the join."""
