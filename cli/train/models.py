@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from whispergpt.cli.arguments import told_in_one_line
+from whispergpt.cli.arguments import check_finite, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
 from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, PitchAhead, SliceOptions, Steps
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
@@ -48,6 +48,7 @@ def lm(
 ) -> None:
     """Train a model on a codec's coarse codes and write a model folder that can be served."""
     with told_in_one_line():
+        check_finite(pitch_ahead=pitch_ahead)
         if preset not in (None, *PRESETS):
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         if (codec is None) == (start_from is None):
@@ -149,6 +150,7 @@ def own(
 ) -> None:
     """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
     with told_in_one_line():
+        check_finite(rate=rate, pitch_ahead=pitch_ahead)
         device, products = options.pick()
         loaded = load_model(model, device)
         config = loaded.step.model.config

@@ -17,6 +17,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.mel import mel_filterbank
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet, load_prepared
+from whispergpt.training.measures.figures.packages import need
 from whispergpt.training.precision import product_type
 from whispergpt.training.scalars import require_tensorboard
 from whispergpt.training.tokens.tokens import VERSIONS, Tokens, tokenize
@@ -34,7 +35,7 @@ PitchAhead = Annotated[
     typer.Option(
         min=0.0,
         help="For music: weight of a second task, to foretell the pitch classes of the next second and of the next "
-        "four, so that the model learns what keeps a key. 1 is a good start.",
+        "four, so that the model learns what keeps a key. 1 is a good start. The last step's weights are kept.",
     ),
 ]
 LEAST_LIMIT_HZ = 1_000
@@ -142,7 +143,12 @@ class ModelOptions(RunOptions):
         Args:
             versions: those of ``VERSIONS`` that slices are needed of.
             ahead: with the pitch classes of what follows, to learn from.
+
+        Raises:
+            MissingError: those are wanted, and librosa is not installed.
         """
+        if ahead:
+            need("librosa", "Foretelling pitch classes")
         audio = self.load_audio()
         alterations = [
             UNALTERED,

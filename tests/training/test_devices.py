@@ -21,12 +21,12 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.train import train_codec
-from whispergpt.training.data import own_voice
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.lm import own_sound, train_fine, train_lm
 from whispergpt.training.lm.evaluate import evaluate
 from whispergpt.training.lm.start import start_from_slices
 from whispergpt.training.study.studies import study_bands, study_context
+from whispergpt.training.tokens import own_voice
 from whispergpt.training.tokens.tokens import Tokens, tokenize
 
 pytestmark = [

@@ -24,10 +24,10 @@ from whispergpt.training.codec.drawn_crops import DrawnCrops
 from whispergpt.training.codec.recipe import CodecRecipe
 from whispergpt.training.codec.step import CodecStep
 from whispergpt.training.codec.train import train_codec
-from whispergpt.training.data import token_files
 from whispergpt.training.data.augmentation import Augmentation
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.prepare import prepare
+from whispergpt.training.tokens import token_files
 from whispergpt.training.tokens.own_voice import PROMPT_FRAMES, OwnVoice, Spoken
 from whispergpt.training.tokens.tokens import codec_digest
 

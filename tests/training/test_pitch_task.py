@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.audio import tone
+from tests.support.audio import SAMPLE_RATE, tone
 from tests.support.packages import require_package
 from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model
-from whispergpt.engine.config import FRAME_RATE
+from whispergpt.engine.config import FRAME_RATE, HOP
+from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
 from whispergpt.training.lm.own_sound import OWN
@@ -21,7 +22,7 @@ from whispergpt.training.lm.pitch_task import PitchTask
 from whispergpt.training.lm.train_lm import ModelRecipe, train_lm
 from whispergpt.training.measures.figures.notes import Notes
 from whispergpt.training.tokens.pitch_ahead import FEWEST, pitch_ahead
-from whispergpt.training.tokens.token_crops import TokenCrops
+from whispergpt.training.tokens.token_crops import Batch, TokenCrops
 from whispergpt.training.tokens.tokens import Tokens, tokenize
 
 A, D_SHARP = 9, 3
@@ -46,36 +47,57 @@ def test_what_follows_a_frame_is_foretold() -> None:
     told = ahead.sum(axis=-1)
     assert told[: frames - FEWEST] == pytest.approx(1.0, abs=0.01), "shares"
     assert not told[frames - FEWEST :].any(), "too little follows"
-    halves = pitch_ahead(Notes(), np.split(sound, 2), frames)
-    assert np.abs(halves - ahead).max() < 0.1, "a long recording comes in parts"
+    parts = pitch_ahead(Notes(), np.split(sound, [101 * HOP, 352 * HOP]), frames)
+    assert np.abs(parts - ahead).max() < 0.1, "a long recording comes in parts"
     assert not pitch_ahead(Notes(), [np.zeros_like(sound)], frames).any(), "silence has no pitch"
+    ended = pitch_ahead(Notes(), [np.where(np.arange(len(sound)) < 4 * SAMPLE_RATE, sound, 0.0)], frames)
+    assert ended[: 4 * FRAME_RATE - 2].any(axis=(1, 2)).all()
+    assert not ended[4 * FRAME_RATE + FRAME_RATE // 5 :].any(), "nor has the silence behind music"
 
 
-def music(draw: np.random.Generator) -> AudioSet:
-    """Return two recordings of other notes each."""
-    sounds = [
-        np.concatenate([tone(pitch, 2.0) for pitch in draw.choice([220.0, 247.0, 330.0, 392.0], 3)]) for _ in "ab"
-    ]
-    samples = [(sound * 20_000).astype(np.int16) for sound in sounds]
+NOTES = {A: 440.0, D_SHARP: 622.25}
+
+
+def music() -> AudioSet:
+    """Return a recording of each of ``NOTES``, of 3.1 and of 2.3 seconds."""
+    samples = [(tone(NOTES[A], 3.1) * 30_000).astype(np.int16), (tone(NOTES[D_SHARP], 2.3) * 30_000).astype(np.int16)]
     clips = [Clip(f"{n}", f"{n}", f"g{n}", "train", n, 0, len(sound)) for n, sound in enumerate(samples)]
     return AudioSet(clips, samples, [0, 0])
 
 
-def test_tokens_and_crops_carry_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alteration", "up"), [(UNALTERED, 0), (Alteration(semitones=2), 2)])
+def test_tokens_and_crops_carry_it(
+    alteration: Alteration, up: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require_package("librosa")
+    monkeypatch.setattr("whispergpt.training.tokens.tokens.MOST_SAMPLES", SAMPLE_RATE + 7 * HOP)
     model = load_model("piano-gpt-s", torch.device("cpu"))
-    data, codec, mel = music(np.random.default_rng(0)), model.step.codec, model.step.model.config.mel
-    tokens = tokenize(data, codec, mel, tmp_path, versions=("original",), ahead=True)
+    codec, mel = model.step.codec, model.step.model.config.mel
+
+    def found(ahead: bool) -> Tokens:
+        return tokenize(music(), codec, mel, tmp_path, alteration, ("original",), ahead)
+
+    tokens = found(True)
     assert tokens.ahead is not None and tokens.ahead.shape == (len(tokens.codes), 2, 12)
-    again = tokenize(data, codec, mel, tmp_path, versions=("original",), ahead=True)
+    for (first, count), note in zip(tokens.spans, NOTES, strict=True):
+        told = tokens.ahead[first : first + count - FEWEST]
+        assert (told.argmax(axis=-1) == (note + up) % 12).all() and (told.sum(axis=-1) > 0.99).all()
+        assert not tokens.ahead[first + count - FEWEST : first + count].any(), "a clip ends before the next begins"
+    again = found(True)
     assert again.ahead is not None and (again.ahead == tokens.ahead).all()
-    assert tokenize(data, codec, mel, tmp_path, versions=("original",)).ahead is None
-    batch = TokenCrops([tokens], 3, 150, 0, {"original": 1.0}, ("original", "original"), 0.0).batch(0)
-    assert batch.ahead is not None and batch.ahead.shape == (3, 150, 2, 12)
-    # The codes of a crop say where it is from.
+    assert found(False).ahead is None
+
+    def crops(stalls: float) -> Batch:
+        odds, join = {"original": 1.0}, ("original", "original")
+        return TokenCrops([tokens], 4, 120, 0, odds, join, 0.0, stall_share=stalls).batch(0)
+
+    batch = crops(0.0)
+    assert batch.ahead is not None and batch.ahead.shape == (4, 120, 2, 12)
     for codes, ahead in zip(batch.codes.numpy(), batch.ahead.numpy(), strict=True):
-        places = [i for i in range(len(tokens.codes) - 150) if (tokens.codes[i : i + 150] == codes[:150]).all()]
-        assert any((tokens.ahead[i : i + 150] == ahead).all() for i in places)
+        places = [i for i in range(len(tokens.codes) - 120) if (tokens.codes[i : i + 120] == codes[:120]).all()]
+        assert any((tokens.ahead[i : i + 120] == ahead).all() for i in places), "the codes say where a crop is from"
+    stalled = crops(1.0).ahead
+    assert stalled is not None and not stalled.any(), "what follows a stall is no recording's"
 
 
 def test_the_head_and_the_model_learn() -> None:
@@ -119,9 +141,14 @@ def test_a_run_learns_it_goes_on_and_leaves_the_head_out(tmp_path: Path) -> None
 
     told = [line["pitch_ahead"] for line in train(50, 1.0, "with") if "pitch_ahead" in line]
     assert len(told) == 2 and told[1] < told[0]
-    assert train(75, 1.0, "with")[-1]["step"] == 75, "the head's weights and moments are in the checkpoint"
+    steps = [line["step"] for line in train(75, 1.0, "with")]
+    assert steps[-1] == 75 and steps.count(0) == 1, "the run went on"
     assert not any("pitch_ahead" in line for line in train(25, 0.0, "without"))
+    described = json.loads((tmp_path / "without" / "run.json").read_text())
+    del described["recipe"]["pitch_ahead"]
+    (tmp_path / "without" / "run.json").write_text(json.dumps(described))
+    assert train(50, 0.0, "without")[-1]["step"] == 50, "an older run's configuration lacks the weight"
     written = [load_file(tmp_path / out / "model.safetensors").keys() for out in ("with", "without")]
     assert written[0] == written[1]
     state = torch.load(tmp_path / "with" / "last.pt", weights_only=True)
-    assert {"pitch_head", "pitch_adamw"} <= state.keys()
+    assert state["pitch_head"]["weight"].abs().sum() > 0 and len(state["pitch_adamw"]["state"]) == 2

@@ -20,10 +20,10 @@ def measure_piano(job: Job) -> dict[str, Any]:
     """Continue every prompt; compare with its true continuation and with those of the other works' prompts.
 
     Returns:
-        The result of ``measure_continuations``. ``onsets_nearer`` and ``pitch_nearer`` of an entry are the shares of
-        the other works' true continuations that are farther than its own, where a tie is half: their mean is how
-        often a continuation is nearer to its own piece than to another drawn at random. ``…_nearer_error`` among the
-        means are its standard errors, ``…_nearer_prompt`` the prompts' own shares, an upper bound in practice.
+        The result of ``measure_continuations``. ``onsets_nearer`` and ``pitch_nearer`` of an entry are how often it is
+        nearer to its own true continuation than to one of another work drawn at random, where a tie is half; all works
+        count alike. ``…_nearer_error`` among the means are standard errors between works, ``…_nearer_prompt`` the
+        prompts' own shares, an upper bound in practice.
 
     Raises:
         ValueError: there is only one piece.
@@ -34,24 +34,27 @@ def measure_piano(job: Job) -> dict[str, Any]:
         raise ValueError(f"There is nothing to compare with: all prompts are of one piece, {groups[0]}.")
     notes = Notes()
     rests = [_NoteFigures(notes, prompt.rest) for prompt in job.prompts]
+    of_work: dict[str, list[_NoteFigures]] = {}
+    for group, rest in zip(groups, rests, strict=True):
+        of_work.setdefault(group, []).append(rest)
 
     def figures_of(index: int, prompt: CutPrompt, made: Continuation) -> dict[str, float | None]:
         heard, before, true = _NoteFigures(notes, made.audio), _NoteFigures(notes, prompt.audio), rests[index]
-        others = [rest for rest, group in zip(rests, groups, strict=True) if group != prompt.group]
+        others = [work for group, work in of_work.items() if group != prompt.group]
         return {
             "onsets": heard.onsets,
             "onsets_true": true.onsets,
-            "onsets_other": float(np.mean([other.onsets for other in others])),
+            "onsets_other": _mean(lambda other: other.onsets, others),
             "onsets_nearer": _nearer(heard.pace_from, true, others),
             "onsets_nearer_prompt": _nearer(before.pace_from, true, others),
             "pitch_distance_true": heard.pitch_from(true),
-            "pitch_distance_other": float(np.mean([heard.pitch_from(other) for other in others])),
+            "pitch_distance_other": _mean(heard.pitch_from, others),
             "pitch_nearer": _nearer(heard.pitch_from, true, others),
             "pitch_nearer_prompt": _nearer(before.pitch_from, true, others),
         }
 
     result = measure_continuations(job, figures_of)
-    return result | {"means": result["means"] | _errors([entry["figures"] for entry in result["files"]])}
+    return result | {"means": result["means"] | _errors([entry["figures"] for entry in result["files"]], groups)}
 
 
 class _NoteFigures:
@@ -68,14 +71,27 @@ class _NoteFigures:
         return 1.0 if self._pitch is None or other._pitch is None else histogram_distance(self._pitch, other._pitch)
 
 
-def _nearer(distance: Callable[[_NoteFigures], float], own: _NoteFigures, others: list[_NoteFigures]) -> float:
-    """Return the share of ``others`` that are farther than the own piece; those as far count half."""
-    near, far = distance(own), np.array([distance(other) for other in others])
-    return float(np.mean((far > near) + 0.5 * (far == near)))
+def _mean(figure: Callable[[_NoteFigures], float], works: list[list[_NoteFigures]]) -> float:
+    """Return the mean over works of the mean over each work's sounds."""
+    return float(np.mean([np.mean([figure(sound) for sound in work]) for work in works]))
 
 
-def _errors(rows: list[dict[str, float]]) -> dict[str, float | None]:
-    """Return the standard errors of the mean shares; None for a single prompt."""
-    count = len(rows)
-    spread = {name: np.std([row[name] for row in rows], ddof=1) if count > 1 else None for name in SHARES}
-    return {f"{name}_error": None if s is None else float(s) / count**0.5 for name, s in spread.items()}
+def _nearer(distance: Callable[[_NoteFigures], float], own: _NoteFigures, works: list[list[_NoteFigures]]) -> float:
+    """Return how many of the other works' sounds are farther than the piece's own, in a mean over works."""
+    near = distance(own)
+    return _mean(lambda other: 0.5 if (far := distance(other)) == near else float(far > near), works)
+
+
+def _errors(rows: list[dict[str, float]], groups: list[str]) -> dict[str, float]:
+    """Return the standard errors of the mean shares, of which those of one work depend on each other.
+
+    The sum of each work's deviations is one observation (Liang and Zeger 1986, for a mean).
+    """
+    works, place = np.unique(groups, return_inverse=True)
+    count = len(works)
+    errors = {}
+    for name in SHARES:
+        shares = np.array([row[name] for row in rows])
+        deviations = np.bincount(place, shares - shares.mean())
+        errors[f"{name}_error"] = float(np.sqrt((deviations**2).sum() * count / (count - 1)) / len(rows))
+    return errors

@@ -24,8 +24,8 @@ from whispergpt.engine.model.mel import CausalMel
 from whispergpt.training.data.alteration import UNALTERED, Alteration
 from whispergpt.training.data.datasets import AudioSet
 from whispergpt.training.data.manifest import Clip
-from whispergpt.training.measures.figures.notes import Notes
-from whispergpt.training.tokens.pitch_ahead import CLASSES, EVERY, FEWEST, SPANS, pitch_ahead
+from whispergpt.training.measures.figures.notes import PITCH_WINDOW, Notes
+from whispergpt.training.tokens.pitch_ahead import CLASSES, EVERY, FEWEST, QUIET, SPANS, pitch_ahead
 from whispergpt.training.tokens.token_files import Filling, TokenFiles
 
 Version = Literal["original", "decoded", "coarse"]
@@ -133,12 +133,11 @@ class _Source:
 
     def pitch_ahead(self, cache: Path) -> npt.NDArray[np.float16]:
         """Return the pitch classes that follow each frame of all clips, from ``cache`` or computed."""
-        notes = Notes()
-        key = self._key("ahead", SPANS, EVERY, FEWEST)
+        key = self._key("ahead", SPANS, EVERY, FEWEST, QUIET, PITCH_WINDOW)
         files = TokenFiles(cache, key, {"ahead": ((sum(self.lengths), len(SPANS), CLASSES), np.float16)})
         with files.filling() as filling:
             if filling:
-                position = sum(self.lengths[: filling.done])
+                notes, position = Notes(), sum(self.lengths[: filling.done])
                 numbers = range(filling.done, len(self._clips))
                 for number in tqdm(numbers, "pitch ahead", initial=filling.done, total=len(self._clips), disable=None):
                     clip, frames = self._clips[number], self.lengths[number]

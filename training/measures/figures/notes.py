@@ -40,10 +40,11 @@ class Notes:
 
     def pitch_energies(self, audio: Samples, step: int) -> Histogram:
         """Return the energy in each pitch class around every ``step``-th sample of ``[n]``: ``[n // step + 1, 12]``."""
+        whole = np.pad(audio, (0, max(0, PITCH_WINDOW - len(audio))))
         chroma = self._librosa.feature.chroma_stft(
-            y=audio, sr=SAMPLE_RATE, n_fft=PITCH_WINDOW, hop_length=step, norm=None, tuning=0.0
+            y=whole, sr=SAMPLE_RATE, n_fft=PITCH_WINDOW, hop_length=step, norm=None, tuning=0.0
         )
-        return np.asarray(chroma, np.float64).T
+        return np.asarray(chroma, np.float64).T[: len(audio) // step + 1]
 
 
 def histogram_distance(a: Histogram, b: Histogram) -> float:
