@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm, trange
+from tqdm import trange
 
 from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.config import SAMPLE_RATE, MelConfig
@@ -137,14 +137,10 @@ class _Source:
         files = TokenFiles(cache, key, {"ahead": ((sum(self.lengths), len(SPANS), CLASSES), np.float16)})
         with files.filling() as filling:
             if filling:
-                notes, position = Notes(), sum(self.lengths[: filling.done])
-                numbers = range(filling.done, len(self._clips))
-                for number in tqdm(numbers, "pitch ahead", initial=filling.done, total=len(self._clips), disable=None):
-                    clip, frames = self._clips[number], self.lengths[number]
+                notes = Notes()
+                for place, clip in self._missing_clips(filling, "pitch ahead"):
                     parts = (self._read(clip, start, samples).numpy() for start, samples in _parts(clip))
-                    filling.arrays["ahead"][position : position + frames] = pitch_ahead(notes, parts, frames)
-                    position += frames
-                    filling.note(number + 1)
+                    filling.arrays["ahead"][place] = pitch_ahead(notes, parts, place.stop - place.start)
         return cast("npt.NDArray[np.float16]", files.read()["ahead"])
 
     def _heard(self, version: str, codes: _Codes) -> Tensor:
@@ -163,17 +159,23 @@ class _Source:
         return hashlib.sha256(repr((clips, alteration, *others)).encode()).hexdigest()[:12]
 
     def _missing(self, filling: Filling, what: str) -> Iterator[tuple[slice, Callable[[], Tensor]]]:
-        """Yield the frames of each part of the clips that are missing, and what reads its altered samples ``[n]``;
-        note in ``filling`` each clip that is over."""
-        position, count = sum(self.lengths[: filling.done]), len(self._clips)
-        shown = f"{what} {self._alteration}".strip()
-        for number in trange(filling.done, count, desc=shown, initial=filling.done, total=count, disable=None):
-            clip = self._clips[number]
+        """Yield the frames of each part of the clips that are missing, and what reads its altered samples ``[n]``."""
+        for place, clip in self._missing_clips(filling, what):
+            position = place.start
             for start, samples in _parts(clip):
                 end = position + self._alteration.frames(samples)
                 if end > position:
                     yield slice(position, end), partial(self._read, clip, start, samples)
                 position = end
+
+    def _missing_clips(self, filling: Filling, what: str) -> Iterator[tuple[slice, Clip]]:
+        """Yield the frames of each clip that is missing, and the clip; note in ``filling`` each that is over."""
+        position, count = sum(self.lengths[: filling.done]), len(self._clips)
+        shown = f"{what} {self._alteration}".strip()
+        for number in trange(filling.done, count, desc=shown, initial=filling.done, total=count, disable=None):
+            end = position + self.lengths[number]
+            yield slice(position, end), self._clips[number]
+            position = end
             filling.note(number + 1)
 
     def _read(self, clip: Clip, start: int, samples: int) -> Tensor:
