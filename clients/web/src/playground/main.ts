@@ -1,6 +1,6 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
 
-import { insecure, WhisperGPTError } from "../errors.js";
+import { WhisperGPTError } from "../errors.js";
 import { Controls } from "./controls.js";
 import { element } from "./elements.js";
 import { listenForFiles } from "./files.js";
@@ -35,12 +35,6 @@ function onClick(button: HTMLElement, act: () => void | Promise<void>): void {
   });
 }
 
-/** Say that this browser gives the page neither live sound nor the microphone, if so; not over the question for a key. */
-function tellInsecure(): void {
-  const refused = insecure();
-  if (refused && element("access").hidden) page.tell(refused);
-}
-
 function onSubmit(id: string, act: () => void | Promise<void>): void {
   element(id).addEventListener("submit", (event) => {
     event.preventDefault();
@@ -52,10 +46,7 @@ onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
-onSubmit("access", async () => {
-  await playground.unlock(element<HTMLInputElement>("key").value.trim());
-  tellInsecure();
-});
+onSubmit("access", () => playground.unlock(element<HTMLInputElement>("key").value.trim()));
 onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-prompt]"))
   onClick(button, () => playground.chooseBundled(button.dataset["prompt"]!));
@@ -83,7 +74,7 @@ void told(async () => {
   await playground.listModels();
   await playground.openLink();
   await playground.chooseFirst();
-}).then(tellInsecure);
+});
 addEventListener("beforeunload", (event) => {
   if (playground.losesTakes) event.preventDefault();
 });

@@ -1,6 +1,6 @@
 /** The choice of a prompt: a bundled recording, a file, or what a link names. */
 
-import { WhisperGPTError } from "../errors.js";
+import { insecure, WhisperGPTError } from "../errors.js";
 import type { Server } from "../server.js";
 import { element } from "./elements.js";
 import type { Controls } from "./controls.js";
@@ -45,11 +45,15 @@ export class Prompts {
       };
   }
 
-  /** Choose a recording for those who have chosen nothing, so that one press makes sound. */
+  /** Choose a recording for those who have chosen nothing, so that one press makes sound.
+   * Where the browser gives the page no live sound, say so instead of what to press. */
   async chooseFirst(server: Server, note = ""): Promise<void> {
-    if (this.state.prompt || this.state.recipe || this.choices > 0) return;
-    const prompt = await this.chooseBundled(FIRST, server, false);
-    if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or bring a sound of your own.`);
+    const refused = insecure();
+    const { recipe } = this.state;
+    if (!recipe && (this.state.prompt || this.choices > 0)) return;
+    const prompt = recipe ? null : await this.chooseBundled(FIRST, server, false);
+    if (refused && (recipe || prompt)) this.page.tell(refused);
+    else if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or bring a sound of your own.`);
   }
 
   /** Begin a choice, which the next one replaces.
@@ -141,12 +145,12 @@ export class Prompts {
     this.stage.refresh();
   }
 
-  /** Prepare what the page's address says to make. */
+  /** Prepare what the page's address says to make; a choice made meanwhile comes before it. */
   async openLink(server: Server): Promise<void> {
     const recipe = readFragment(location.hash);
     if (!recipe) return;
     const named = recipe.prompt.replace(/\.flac$/, "");
-    if (recipe.kind === "bundled" && this.page.titleOf(named)) await this.chooseBundled(named, server);
+    if (recipe.kind === "bundled" && this.page.titleOf(named) && !(await this.chooseBundled(named, server))) return;
     this.state.recipe = recipe;
     if (!this.controls.chooseModel(recipe.model))
       throw new WhisperGPTError(`This link is to a take of the model ${recipe.model}, which this server does not have.`, "bad_link");

@@ -1,5 +1,5 @@
 /** The playground's buttons, keys and files, each wired to what it does. */
-import { insecure, WhisperGPTError } from "../errors.js";
+import { WhisperGPTError } from "../errors.js";
 import { Controls } from "./controls.js";
 import { element } from "./elements.js";
 import { listenForFiles } from "./files.js";
@@ -31,12 +31,6 @@ function onClick(button, act) {
             void told(act); // else the second click of a double click would undo the first
     });
 }
-/** Say that this browser gives the page neither live sound nor the microphone, if so; not over the question for a key. */
-function tellInsecure() {
-    const refused = insecure();
-    if (refused && element("access").hidden)
-        page.tell(refused);
-}
 function onSubmit(id, act) {
     element(id).addEventListener("submit", (event) => {
         event.preventDefault();
@@ -47,10 +41,7 @@ onClick(element("go"), go);
 onClick(element("record"), () => playground.record());
 onClick(element("fork"), () => playground.fork());
 onClick(element("play"), () => playground.play());
-onSubmit("access", async () => {
-    await playground.unlock(element("key").value.trim());
-    tellInsecure();
-});
+onSubmit("access", () => playground.unlock(element("key").value.trim()));
 onSubmit("controls", () => element("go").click());
 for (const button of document.querySelectorAll("[data-prompt]"))
     onClick(button, () => playground.chooseBundled(button.dataset["prompt"]));
@@ -79,7 +70,7 @@ void told(async () => {
     await playground.listModels();
     await playground.openLink();
     await playground.chooseFirst();
-}).then(tellInsecure);
+});
 addEventListener("beforeunload", (event) => {
     if (playground.losesTakes)
         event.preventDefault();

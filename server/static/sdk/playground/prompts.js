@@ -1,5 +1,5 @@
 /** The choice of a prompt: a bundled recording, a file, or what a link names. */
-import { WhisperGPTError } from "../errors.js";
+import { insecure, WhisperGPTError } from "../errors.js";
 import { element } from "./elements.js";
 import { LONGEST_SECONDS, movedCut, SHORTEST_SECONDS } from "./sound/cut.js";
 import { kindOf } from "./models.js";
@@ -39,12 +39,17 @@ export class Prompts {
                 this.tell(state.prompt, "");
             };
     }
-    /** Choose a recording for those who have chosen nothing, so that one press makes sound. */
+    /** Choose a recording for those who have chosen nothing, so that one press makes sound.
+     * Where the browser gives the page no live sound, say so instead of what to press. */
     async chooseFirst(server, note = "") {
-        if (this.state.prompt || this.state.recipe || this.choices > 0)
+        const refused = insecure();
+        const { recipe } = this.state;
+        if (!recipe && (this.state.prompt || this.choices > 0))
             return;
-        const prompt = await this.chooseBundled(FIRST, server, false);
-        if (prompt)
+        const prompt = recipe ? null : await this.chooseBundled(FIRST, server, false);
+        if (refused && (recipe || prompt))
+            this.page.tell(refused);
+        else if (prompt)
             this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or bring a sound of your own.`);
     }
     /** Begin a choice, which the next one replaces.
@@ -140,14 +145,14 @@ export class Prompts {
         this.tell(prompt, "");
         this.stage.refresh();
     }
-    /** Prepare what the page's address says to make. */
+    /** Prepare what the page's address says to make; a choice made meanwhile comes before it. */
     async openLink(server) {
         const recipe = readFragment(location.hash);
         if (!recipe)
             return;
         const named = recipe.prompt.replace(/\.flac$/, "");
-        if (recipe.kind === "bundled" && this.page.titleOf(named))
-            await this.chooseBundled(named, server);
+        if (recipe.kind === "bundled" && this.page.titleOf(named) && !(await this.chooseBundled(named, server)))
+            return;
         this.state.recipe = recipe;
         if (!this.controls.chooseModel(recipe.model))
             throw new WhisperGPTError(`This link is to a take of the model ${recipe.model}, which this server does not have.`, "bad_link");
