@@ -1,7 +1,7 @@
 """Clients that know nothing of this server play a continuation to its end, and hear what ``POST /continue`` makes.
 
 Others are tested elsewhere: ``websockets`` in nearly every file, ``curl --http2`` in ``test_upgrades.py``, an
-``<audio>`` element in ``test_playground.py``.
+``<audio>`` element in ``playground/test_page.py``.
 """
 
 from __future__ import annotations

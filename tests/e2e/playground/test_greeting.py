@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.support.browsers import browser_of
 from tests.support.playground import new_page, status_is
 from tests.support.ports import free_port
 from whispergpt.benchmarks.attacks.tools.server_process import ServerProcess
@@ -19,12 +18,6 @@ FIRST = "**/static/prompts/speech.flac"
 OTHER_MACHINE = "Over http, browsers give live sound and the microphone only to a page on this machine"
 LINK = "/#model=speech&bundled=speech.flac&step=0,1,1,1,0,1"
 """Address of a take of one second, as the page copies it."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browser_of("chromium") as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
