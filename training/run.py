@@ -35,6 +35,7 @@ LATER = {
     "recipe.on_device": False,
     "recipe.stall_share": 0.0,
     "recipe.pitch_ahead": 0.0,
+    "recipe.guide": 0.0,
     "recipe.dropout": 0.0,
     "recipe.weight_decay": 0.0,
     "model.fine.kind": "drawn",

@@ -9,7 +9,15 @@ import typer
 
 from whispergpt.cli.arguments import check_finite, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP, expand_options
-from whispergpt.cli.train.options import Batch, FineTemperature, ModelOptions, PitchAhead, SliceOptions, Steps
+from whispergpt.cli.train.options import (
+    Batch,
+    FineTemperature,
+    GuideWeight,
+    ModelOptions,
+    PitchAhead,
+    SliceOptions,
+    Steps,
+)
 from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
 from whispergpt.engine.config import PRESETS, FineConfig, FineKind
 from whispergpt.engine.model.rotary import PERIOD
@@ -145,12 +153,13 @@ def own(
         typer.Option(min=1, max=PERIOD, help="Frames that it is to attend to, 75 a second. Default: as before."),
     ] = None,
     pitch_ahead: PitchAhead = OWN_RECIPE.pitch_ahead,
+    guide: GuideWeight = OWN_RECIPE.guide,
     steps: Steps = OWN_RECIPE.steps,
     batch: Batch = OWN_RECIPE.batch,
 ) -> None:
     """Train a model further on recordings as it makes them sound itself, and write a model folder to be served."""
     with told_in_one_line():
-        check_finite(rate=rate, pitch_ahead=pitch_ahead)
+        check_finite(rate=rate, pitch_ahead=pitch_ahead, guide=guide)
         device, products = options.pick()
         loaded = load_model(model, device)
         config = loaded.step.model.config
@@ -172,6 +181,7 @@ def own(
             shares=options.folder_shares,
             stall_share=stall_share,
             pitch_ahead=pitch_ahead,
+            guide=guide,
             peak_rate=rate,
         ).for_window(config)
         licence, boards, codec = loaded.licence, options.tensorboard, loaded.step.plain_codec

@@ -19,6 +19,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.fine.drawn_stage import DrawnStage
 from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.lm.fine_loss import fine_loss
+from whispergpt.training.lm.guide import Guide
 from whispergpt.training.lm.own_sound import OWN
 from whispergpt.training.lm.pitch_task import PitchTask
 from whispergpt.training.lm.start import start_from_frequencies, start_from_slices
@@ -47,7 +48,8 @@ class ModelRecipe:
     ``crop_frames`` exceeds the attention window, so that training covers windows that have moved past the start.
     ``join_share``, ``shares`` and ``stall_share``: see ``TokenCrops``. ``fine_share``: share of a crop's frames whose
     finer codes are learnt in one step; ``fine_weight``: weight of their loss. ``pitch_ahead``: weight of the second
-    task (``PitchTask``); 0: there is none.
+    task (``PitchTask``); 0: there is none. ``guide``: weight of a ``Guide``, whose odds are learnt instead of the
+    recordings' codes; 0: there is none.
     """
 
     steps: int = 1_200
@@ -65,6 +67,7 @@ class ModelRecipe:
     shares: tuple[float, ...] | None = None
     stall_share: float = 0.0
     pitch_ahead: float = 0.0
+    guide: float = 0.0
 
     def rate_for(self, config: ModelConfig) -> float:
         """Return the peak rate of this model; wider inputs need lower rates (Yang et al., arXiv 2203.03466,
@@ -97,8 +100,8 @@ def train_lm(
 
     The weights kept have the best held-out NLL on slices like those in generation. These are of the model's own sound
     if the tokens have it, else of audio decoded from all codes, or from coarse codes without a fine stage. With
-    ``originals``, they are of the recordings. With stalls or a second task those of the last step are kept: NLL shows
-    neither hums nor whether a key is kept.
+    ``originals``, they are of the recordings. With stalls, a second task or a guide those of the last step are kept:
+    NLL shows neither hums nor whether a key is kept.
 
     Args:
         train: the recordings first, then altered copies of them, if there are any.
@@ -112,7 +115,7 @@ def train_lm(
     model = _model(config, recipe.dropout, start).to(device)
     codec, peak_rate = codec.to(device), recipe.rate_for(config)
     optimizer = ModelOptimizer(model, peak_rate, recipe.weight_decay)
-    task = PitchTask(config.stack.width, device) if recipe.pitch_ahead else None
+    task, guide = _other_teachers(config, recipe, start, device)
     parts = {"model": model, **optimizer.parts, **(task.parts if task else {})}
     run = Run(out, _described(train, config, recipe, start), parts, boards=boards)
     crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
@@ -126,7 +129,7 @@ def train_lm(
             save_model(out, model, codec, start.defaults, licence)
     means = Means()
     for step in trange(first, recipe.steps, initial=first, total=recipe.steps, desc="model", disable=None):
-        means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast, task))
+        means.add(_learn(model, codec, crops.batch(step).to(device), recipe, autocast, task, guide))
         with products_in(autocast, device):
             optimizer.step(learning_rate(step, recipe.steps, peak_rate, recipe.warmup))
         if (step + 1) % 25 == 0:
@@ -159,6 +162,14 @@ def _model(config: ModelConfig, dropout: float, start: LoadedModel | None) -> Wh
 def _slices_are_new(config: ModelConfig, start: LoadedModel | None) -> bool:
     """Return whether the model that ``start`` goes on as has not heard such slices."""
     return start is None or config.mel != start.step.model.config.mel
+
+
+def _other_teachers(
+    config: ModelConfig, recipe: ModelRecipe, start: LoadedModel | None, device: torch.device
+) -> tuple[PitchTask | None, Guide | None]:
+    """Return the second task and the guide, as far as the recipe has them."""
+    task = PitchTask(config.stack.width, device) if recipe.pitch_ahead else None
+    return task, Guide(start.step.model, recipe.guide) if start and recipe.guide else None
 
 
 def _begin(
@@ -199,6 +210,7 @@ def _learn(
     recipe: ModelRecipe,
     autocast: torch.dtype,
     task: PitchTask | None = None,
+    guide: Guide | None = None,
 ) -> dict[str, torch.Tensor]:
     """Compute the gradients of one batch, clipped, and return its losses and its accuracy.
 
@@ -211,7 +223,11 @@ def _learn(
         fine = fine_loss(model, codec, hidden, batch, recipe.fine_share)
         told = {} if task is None or batch.ahead is None else {"pitch_ahead": task.divergence(hidden, batch.ahead)}
     second = sum(recipe.pitch_ahead * loss for loss in told.values())
-    (loss + recipe.fine_weight * fine + second).backward()
+    learnt = loss
+    if guide is not None:
+        known = batch.targets >= 0
+        learnt = told["guided"] = F.cross_entropy(logits[known].float(), guide.odds(batch)[known])
+    (learnt + recipe.fine_weight * fine + second).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     if task is not None:
         task.step()
@@ -222,7 +238,7 @@ def _learn(
 
 def _is_kept(recipe: ModelRecipe, step: int, score: float, best: float) -> bool:
     """Return whether the weights after a step replace those kept so far."""
-    return step == recipe.steps if recipe.stall_share or recipe.pitch_ahead else score < best
+    return step == recipe.steps if recipe.stall_share or recipe.pitch_ahead or recipe.guide else score < best
 
 
 def _heard(sources: list[Tokens], config: ModelConfig) -> str:
