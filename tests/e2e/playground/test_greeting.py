@@ -72,6 +72,21 @@ def test_a_choice_stays_said(page: Page, locked: str, key: str, host: str, link:
     expect(page.locator("#prompt_name")).to_have_text("Bach, BWV 333")
 
 
+@pytest.mark.parametrize("link", ["", LINK, "/#model=speech&file=voice.wav&step=0,7,1,1,0,1"])
+def test_a_choice_before_the_models_are_listed_stays_said(page: Page, server: str, link: str) -> None:
+    held: list[Route] = []
+    page.route("**/v1/models", lambda route: held.append(route))
+    with page.expect_request("**/v1/models"):
+        page.goto(server + link)
+    page.click("[data-prompt=piano]")
+    expect(page.locator("#prompt_name")).to_have_text("Bach, BWV 333")
+    held[0].continue_()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    page.wait_for_timeout(500)
+    expect(page.locator("#status")).to_contain_text("4.0 s. Press Continue.")
+    expect(page.locator("#prompt_name")).to_have_text("Bach, BWV 333")
+
+
 @pytest.mark.parametrize("link", ["", LINK])
 def test_a_page_of_another_machine_is_told_at_once(page: Page, locked: str, key: str, link: str) -> None:
     unlock(page, key, locked.replace("127.0.0.1", "0.0.0.0") + link)

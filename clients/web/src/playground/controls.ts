@@ -34,6 +34,8 @@ export class Controls {
   private readonly promptFirst = element<HTMLInputElement>("prompt_first");
   private readonly settings = element<HTMLDetailsElement>("settings");
   private models: Model[] = [];
+  /** The model that was chosen before they were listed. */
+  private chosenEarly = "";
   /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
   private exact: Sampling = {};
   /** The seconds of a link, which the field shows rounded; null once the field was changed. */
@@ -87,7 +89,7 @@ export class Controls {
 
   listModels(models: Model[]): void {
     this.models = models;
-    const before = this.model.value;
+    const before = this.model.value || this.chosenEarly;
     this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
     if (models.some(({ id }) => id === before)) this.model.value = before;
     this.showModel();
@@ -95,6 +97,7 @@ export class Controls {
 
   /** Choose this model, if the server has it; returns whether it has. */
   chooseModel(name: string): boolean {
+    if (this.models.length === 0) this.chosenEarly = name;
     if (!this.has(name)) return false;
     if (this.model.value === name) return true;
     this.model.value = name;

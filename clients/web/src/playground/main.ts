@@ -72,8 +72,7 @@ for (const kind of ["click", "visibilitychange"]) document.addEventListener(kind
 addEventListener("hashchange", () => void told(() => playground.openLink()));
 void told(async () => {
   await playground.listModels();
-  await playground.openLink();
-  await playground.chooseFirst();
+  await playground.greet();
 });
 addEventListener("beforeunload", (event) => {
   if (playground.losesTakes) event.preventDefault();

@@ -85,13 +85,12 @@ export class Playground {
     sessionStorage.setItem(KEY, key); // for this tab alone
     this.page.say("The key fits.");
     this.page.focusOn("go", "record");
-    await this.openLink();
-    await this.chooseFirst("The key fits. ");
+    await this.greet("The key fits. ");
   }
 
-  /** Choose a recording for those who have chosen nothing. */
-  async chooseFirst(note = ""): Promise<void> {
-    await this.prompts.chooseFirst(this.server, note);
+  /** Do what the page's address says, or choose a recording, for those who have chosen nothing. */
+  async greet(note = ""): Promise<void> {
+    await this.prompts.greet(this.server, note);
   }
 
   /** Whether takes would be lost that nobody has saved. */

@@ -45,15 +45,21 @@ export class Prompts {
       };
   }
 
-  /** Choose a recording for those who have chosen nothing, so that one press makes sound.
+  /** Do what the page's address says, or choose a recording, so that one press makes sound; not over a choice.
    * Where the browser gives the page no live sound, say so instead of what to press. */
-  async chooseFirst(server: Server, note = ""): Promise<void> {
+  async greet(server: Server, note = ""): Promise<void> {
     const refused = insecure();
+    if (!this.untouched) return;
+    await this.openLink(server);
     const { recipe } = this.state;
-    if (!recipe && (this.state.prompt || this.choices > 0)) return;
-    const prompt = recipe ? null : await this.chooseBundled(FIRST, server, false);
+    const prompt = this.untouched ? await this.chooseBundled(FIRST, server, false) : null;
     if (refused && (recipe || prompt)) this.page.tell(refused);
     else if (prompt) this.page.say(`${note}Press Continue, and ${prompt.title.split(",")[0]} goes on. Or bring a sound of your own.`);
+  }
+
+  /** Whether nothing was chosen yet, by the visitor or by the page. */
+  private get untouched(): boolean {
+    return !this.state.prompt && !this.state.recipe && this.choices === 0;
   }
 
   /** Begin a choice, which the next one replaces.

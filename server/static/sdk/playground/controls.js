@@ -24,6 +24,8 @@ export class Controls {
     promptFirst = element("prompt_first");
     settings = element("settings");
     models = [];
+    /** The model that was chosen before they were listed. */
+    chosenEarly = "";
     /** Values that a slider has no place for, such as those of a link; each until that slider is moved. */
     exact = {};
     /** The seconds of a link, which the field shows rounded; null once the field was changed. */
@@ -73,7 +75,7 @@ export class Controls {
     }
     listModels(models) {
         this.models = models;
-        const before = this.model.value;
+        const before = this.model.value || this.chosenEarly;
         this.model.replaceChildren(...models.map(({ id }) => new Option(id)));
         if (models.some(({ id }) => id === before))
             this.model.value = before;
@@ -81,6 +83,8 @@ export class Controls {
     }
     /** Choose this model, if the server has it; returns whether it has. */
     chooseModel(name) {
+        if (this.models.length === 0)
+            this.chosenEarly = name;
         if (!this.has(name))
             return false;
         if (this.model.value === name)

@@ -68,8 +68,7 @@ for (const kind of ["click", "visibilitychange"])
 addEventListener("hashchange", () => void told(() => playground.openLink()));
 void told(async () => {
     await playground.listModels();
-    await playground.openLink();
-    await playground.chooseFirst();
+    await playground.greet();
 });
 addEventListener("beforeunload", (event) => {
     if (playground.losesTakes)

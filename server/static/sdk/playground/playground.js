@@ -74,12 +74,11 @@ export class Playground {
         sessionStorage.setItem(KEY, key); // for this tab alone
         this.page.say("The key fits.");
         this.page.focusOn("go", "record");
-        await this.openLink();
-        await this.chooseFirst("The key fits. ");
+        await this.greet("The key fits. ");
     }
-    /** Choose a recording for those who have chosen nothing. */
-    async chooseFirst(note = "") {
-        await this.prompts.chooseFirst(this.server, note);
+    /** Do what the page's address says, or choose a recording, for those who have chosen nothing. */
+    async greet(note = "") {
+        await this.prompts.greet(this.server, note);
     }
     /** Whether takes would be lost that nobody has saved. */
     get losesTakes() {
