@@ -43,7 +43,7 @@ GuideWeight = Annotated[
     typer.Option(
         min=0.0,
         help="Learn the odds of --model instead of the recordings' codes, to which is added so many times what sound "
-        "more than a second ago changes in them, so that the model leans on it more. 1 is a good start. The last "
+        "more than about a second ago changes in them, so that the model leans on it more. 1 is a good start. The last "
         "step's weights are kept.",
     ),
 ]

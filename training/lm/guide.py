@@ -1,9 +1,10 @@
 """Odds to learn from instead of recordings' codes: a frozen model's, with what it owes to the distant past enlarged.
 
-What lies more than a second back hardly changes the odds of the next code, and yet a key is kept by nothing else. So
-a second look knows the last second alone, and the difference between the two is added to the log-odds several times.
-That is classifier-free guidance (Ho and Salimans, arXiv 2207.12598, equation 6) by context instead of by class, as in
-context-aware decoding (Shi et al., arXiv 2305.14739). Learnt by a model, it costs no second stream.
+What lies more than about a second back hardly changes the odds of the next code, and yet a key is kept by nothing
+else. So a second look knows about the last second alone, and the difference between the two is added to the log-odds
+as often as is wanted. That is classifier-free guidance (Ho and Salimans, arXiv 2207.12598, equation 6) by context
+instead of by class, as in context-aware decoding (Shi et al., arXiv 2305.14739). Learnt by a model, it costs no second
+stream.
 """
 
 from __future__ import annotations
@@ -16,16 +17,26 @@ from whispergpt.engine.model.whisper_gpt import WhisperGPT
 from whispergpt.training.tokens.token_crops import Batch
 
 NEAR = 64
-"""Frames that the second look knows at least; it knows fewer than twice as many."""
+"""Frames before the current one that the second look knows at least; it knows fewer than twice as many."""
 LEAST = 1e-3
 """Probability below which a code is left out, as a share of the likeliest one's."""
 
 
 class Guide:
-    """A frozen model, and how many times what it owes to the distant past is added to its log-odds."""
+    """A frozen model, and how many times what it owes to the distant past is added to its log-odds.
+
+    It computes in float32: what is added is a small difference of large numbers.
+    """
 
     def __init__(self, model: WhisperGPT, weight: float) -> None:
         self._model, self._weight = model.eval().requires_grad_(False), weight
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss in nats of logits ``[B, T, 1024]``: by the odds, or by a target that leaves a stall."""
+        follows, leaves = batch.known, (batch.targets >= 0) & ~batch.known
+        by_odds = F.cross_entropy(logits[follows], self.odds(batch)[follows], reduction="sum")
+        by_targets = F.cross_entropy(logits[leaves], batch.targets[leaves], reduction="sum")
+        return (by_odds + by_targets) / (follows | leaves).sum()
 
     @torch.no_grad()
     def odds(self, batch: Batch) -> Tensor:

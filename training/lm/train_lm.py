@@ -167,7 +167,13 @@ def _slices_are_new(config: ModelConfig, start: LoadedModel | None) -> bool:
 def _other_teachers(
     config: ModelConfig, recipe: ModelRecipe, start: LoadedModel | None, device: torch.device
 ) -> tuple[PitchTask | None, Guide | None]:
-    """Return the second task and the guide, as far as the recipe has them."""
+    """Return the second task and the guide, as far as the recipe has them.
+
+    Raises:
+        ValueError: there is no model that could guide, or it has not heard such slices.
+    """
+    if recipe.guide and _slices_are_new(config, start):
+        raise ValueError("a guide is a trained model with the same slices: give one to start from")
     task = PitchTask(config.stack.width, device) if recipe.pitch_ahead else None
     return task, Guide(start.step.model, recipe.guide) if start and recipe.guide else None
 
@@ -225,8 +231,7 @@ def _learn(
     second = sum(recipe.pitch_ahead * loss for loss in told.values())
     learnt = loss
     if guide is not None:
-        known = batch.targets >= 0
-        learnt = told["guided"] = F.cross_entropy(logits[known].float(), guide.odds(batch)[known])
+        learnt = told["guided"] = guide.loss(logits.float(), batch)
     (learnt + recipe.fine_weight * fine + second).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     if task is not None:
