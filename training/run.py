@@ -32,6 +32,7 @@ MAY_CHANGE = "recipe.steps"
 LATER = {
     "recipe.adversary_filters": 8,
     "recipe.adversary_of": None,
+    "recipe.coarse_by_mel": False,
     "recipe.on_device": False,
     "recipe.stall_share": 0.0,
     "recipe.pitch_ahead": 0.0,

@@ -34,6 +34,13 @@ class RecipeOptions:
     full_share: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of the crops decoded from all codebooks.")
     ] = None
+    coarse_by_mel: Annotated[
+        bool | None,
+        typer.Option(
+            "--coarse-by-mel",
+            help="Judge these by their mel spectra alone, so that one code holds more of what is said.",
+        ),
+    ] = None
     peak_rate: Annotated[float | None, typer.Option("--rate", min=1e-6, help="Peak learning rate.")] = None
     adversarial_from: Annotated[
         int | None,

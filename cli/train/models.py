@@ -172,7 +172,10 @@ def own(
         if window is not None:
             config = replace(config, stack=replace(config.stack, window=window))
         sources, held = options.load_tokens(loaded.step.codec, config.mel, ahead=pitch_ahead > 0)
-        *train, held = (with_own_sound(side, loaded, stage.temperature, options.cache) for side in (*sources, held))
+        train, held = (
+            [with_own_sound(one, loaded, stage.temperature, options.caches[one.folder]) for one in side]
+            for side in (sources, held)
+        )
         recipe = replace(
             OWN_RECIPE,
             steps=steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -93,8 +94,13 @@ class RunOptions:
 
     @property
     def cache(self) -> Path:
-        """Return the folder of the tokens."""
-        return self.data[0] / "tokens"
+        """Return the folder of what is kept of all recordings together."""
+        return self.caches[0]
+
+    @property
+    def caches(self) -> list[Path]:
+        """Return the folder of each prepared folder's tokens."""
+        return [folder / "tokens" for folder in self.data]
 
     def pick(self) -> tuple[torch.device, torch.dtype]:
         """Return the device to train on, and the type of its large products.
@@ -146,7 +152,7 @@ class ModelOptions(RunOptions):
 
     def load_tokens(
         self, codec: Codec, mel: MelConfig, versions: Sequence[str] = VERSIONS, ahead: bool = False
-    ) -> tuple[list[Tokens], Tokens]:
+    ) -> tuple[list[Tokens], list[Tokens]]:
         """Return the tokens to learn from, the recordings before their altered copies, and those to check with.
 
         Args:
@@ -164,8 +170,8 @@ class ModelOptions(RunOptions):
             *(Alteration(semitones=shift) for shift in _numbers(self.transpose)),
             *(Alteration(highest_hz=hertz) for hertz in _numbers(self.limit_band)),
         ]
-        train = [tokenize(audio.train, codec, mel, self.cache, one, versions, ahead) for one in alterations]
-        return train, tokenize(audio.heldout, codec, mel, self.cache, versions=versions)
+        train = (tokenize(audio.train, codec, mel, self.caches, one, versions, ahead) for one in alterations)
+        return list(chain.from_iterable(train)), tokenize(audio.heldout, codec, mel, self.caches, versions=versions)
 
 
 @dataclass(frozen=True)

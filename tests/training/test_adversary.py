@@ -120,6 +120,16 @@ def test_shares_of_more_than_all_crops_are_refused() -> None:
         CodecRecipe(coarse_share=0.6)
 
 
+def test_crops_judged_by_mel_alone_must_be_some_of_every_step() -> None:
+    CodecRecipe(coarse_share=0.5, full_share=0.3, coarse_by_mel=True)
+    with pytest.raises(ValueError, match="0.05 of 8 crops from one codebook are none or all of them"):
+        CodecRecipe(coarse_share=0.05, coarse_by_mel=True)
+    with pytest.raises(ValueError, match="1 of 8 crops from one codebook are none or all of them"):
+        CodecRecipe(coarse_share=1.0, full_share=0.0, coarse_by_mel=True)
+    with pytest.raises(ValueError, match="0.25 of 2 crops from one codebook"):
+        CodecRecipe(coarse_by_mel=True, adversarial_from=20_000, adversary_batch=2)
+
+
 def test_a_trained_codec_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_codec_training(monkeypatch, 26)
     sound = (3_000 * np.sin(np.arange(24_000) / 9)).astype(np.int16)

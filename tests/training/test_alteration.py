@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.corpus import audio_set
 from whispergpt.cli.main import main
+from whispergpt.engine.backends.offline import OfflineCodec
 from whispergpt.engine.config import HYBRID, SMALL_CODEC
 from whispergpt.engine.model.codec import Codec
 from whispergpt.training.data.alteration import Alteration, limit_band, reaches_above
@@ -45,35 +47,59 @@ def test_only_recordings_that_reach_above_a_limit_are_copied_below_it(tmp_path: 
     assert reaches_above(wide, 8_000) and not reaches_above(narrow, 8_000)
     shards = [(sound * 32767).astype(np.int16) for sound in (wide, narrow)]
     data, codec = audio_set(shards, [0, 1]), Codec(SMALL_CODEC).eval()
-    plain = tokenize(data, codec, HYBRID.mel, tmp_path)
-    limited = tokenize(data, codec, HYBRID.mel, tmp_path, Alteration(highest_hz=8_000))
-    assert plain.folders == [0, 1] and limited.folders == [0], "the narrow one would be the same again"
-    assert len(plain.codes) == 300 and len(limited.codes) == 150
+    caches = [tmp_path / "wide", tmp_path / "narrow"]
+    plain = tokenize(data, codec, HYBRID.mel, caches)
+    (limited,) = tokenize(data, codec, HYBRID.mel, caches, Alteration(highest_hz=8_000))
+    assert [one.folder for one in plain] == [0, 1]
+    assert limited.folder == 0, "the narrow one would be the same again"
+    assert [len(one.codes) for one in (*plain, limited)] == [150] * 3
     # The highest bins of the mel slices lie above the limit.
-    heard, before = (tokens.mels["original"][:150, -3:].mean() for tokens in (limited, plain))
+    heard, before = (tokens.mels["original"][:, -3:].mean() for tokens in (limited, plain[0]))
     assert heard < before - 2
     with pytest.raises(ValueError, match="no recording reaches above 11900 Hz, so there is nothing to encode"):
-        tokenize(audio_set(shards[1:]), codec, HYBRID.mel, tmp_path, Alteration(highest_hz=11_900))
+        tokenize(audio_set(shards[1:]), codec, HYBRID.mel, caches, Alteration(highest_hz=11_900))
 
 
 def test_groups_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
     shards = [(_noise(seed) * 32767).astype(np.int16) for seed in (3, 4)]
     clips = [Clip(f"{n}.wav", f"{n}", "wav/speaker", "train", n, 0, LENGTH) for n in range(2)]
-    tokens = tokenize(AudioSet(clips, shards, [0, 1]), Codec(SMALL_CODEC).eval(), HYBRID.mel, tmp_path)
-    assert tokens.spans == [(0, 150), (150, 150)] and tokens.folders == [0, 1]
+    caches = [tmp_path / "0", tmp_path / "1"]
+    tokens = tokenize(AudioSet(clips, shards, [0, 1]), Codec(SMALL_CODEC).eval(), HYBRID.mel, caches)
+    assert [(one.spans, one.folder) for one in tokens] == [([(0, 150)], 0), ([(0, 150)], 1)]
+
+
+def test_another_folder_costs_nothing_for_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = [(_noise(seed) * 32767).astype(np.int16) for seed in (3, 4)]
+    clips = [Clip(f"{n}.wav", f"{n}", f"wav/{n}", "train", n, 0, LENGTH) for n in range(2)]
+    codec, caches = Codec(SMALL_CODEC).eval(), [tmp_path / "0", tmp_path / "1"]
+    (alone,) = tokenize(AudioSet(clips[:1], shards[:1], [0]), codec, HYBRID.mel, caches[:1])
+    real, encoded = OfflineCodec.encode, []
+
+    def noted(self: OfflineCodec, audio: torch.Tensor) -> torch.Tensor:
+        encoded.append(audio)
+        return real(self, audio)
+
+    monkeypatch.setattr(OfflineCodec, "encode", noted)
+    first, second = tokenize(AudioSet(clips, shards, [0, 1]), codec, HYBRID.mel, caches)
+    heard, those_alone, others = (tokens.mels["original"] for tokens in (first, alone, second))
+    assert len(encoded) == 1 and (heard == those_alone).all() and (others != those_alone).any()
+    # The other way round too: each has its own number, and nothing is encoded.
+    clips = [Clip(f"{n}.wav", f"{n}", f"wav/{n}", "train", 1 - n, 0, LENGTH) for n in (1, 0)]
+    again = tokenize(AudioSet(clips, shards[::-1], [0, 1]), codec, HYBRID.mel, caches[::-1])
+    assert len(encoded) == 1 and [one.folder for one in again] == [0, 1]
+    assert (again[1].mels["original"] == those_alone).all()
 
 
 def test_shares_decide_how_much_comes_from_each_folder() -> None:
-    # Two folders of 1,000 and 9,000 frames in two sources; what a frame hears says which folder it is of.
-    def tokens(count: int) -> Tokens:
-        mels = np.concatenate([np.zeros((count, 4)), np.ones((9 * count, 4))]).astype(np.float16)
-        spans = [(0, count), (count, 9 * count)]
-        return Tokens(np.zeros((10 * count, 8), np.uint16), dict.fromkeys(VERSIONS, mels), spans, [0, 1])
+    # Two folders of 400 and 3,600 frames, each in two sources; what a frame hears says which folder it is of.
+    def tokens(count: int, folder: int) -> Tokens:
+        mels = np.full((count, 4), folder, np.float16)
+        return Tokens(np.zeros((count, 8), np.uint16), dict.fromkeys(VERSIONS, mels), [(0, count)], folder)
+
+    sources = [tokens(100, 0), tokens(900, 1), tokens(300, 0), tokens(2_700, 1)]
 
     for shares, expected in ((None, 0.9), ((1.0, 1.0), 0.5), ((3.0, 1.0), 0.25)):
-        crops = TokenCrops(
-            [tokens(100), tokens(300)], 400, 20, 0, {"original": 1.0}, ("original", "decoded"), 0, shares
-        )
+        crops = TokenCrops(sources, 400, 20, 0, {"original": 1.0}, ("original", "decoded"), 0, shares)
         assert float(crops.batch(0).mels[:, 0, 0].mean()) == pytest.approx(expected, abs=0.08)
 
 

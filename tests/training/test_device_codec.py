@@ -332,17 +332,18 @@ def test_a_step_that_cannot_be_captured_ends_the_run_in_a_sentence() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
-def test_every_kind_of_step_can_be_captured() -> None:
+@pytest.mark.parametrize("recipe", (RECIPE, replace(RECIPE, coarse_by_mel=True, coarse_share=0.5, adversary_batch=2)))
+def test_every_kind_of_step_can_be_captured(recipe: CodecRecipe) -> None:
     """As far as it can be told without a GPU: nothing waits for values or comes from the CPU, from crops to weights."""
     kinds = set()
     with PretendedGpu() as gpu:
         codec = Codec(SMALL_CODEC).to(GPU)
-        stepper = CodecStep(codec, RECIPE, GPU, torch.float32)
+        stepper = CodecStep(codec, recipe, GPU, torch.float32)
         crops = DeviceCrops(audio_set([noise(2)]), 2, 10, 0, Augmentation(), None, GPU)
         mel_weight = torch.ones((), device=GPU)
         for step in (0, 2, 4, 6, 7):
             stepper.begin(step, 1e-4)
-            kind = RECIPE.kind(step)
+            kind = recipe.kind(step)
             if kind not in kinds:  # the first run of a kind makes the optimisers' states
                 stepper.compute(kind, crops.draw(2), stepper.draw_codebooks_used(2), mel_weight)
                 kinds.add(kind)
@@ -433,6 +434,7 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         "commitment": 1.0,
         "coarse_share": 0.25,
         "full_share": 0.5,
+        "coarse_by_mel": False,
         "adversary_rate": 5e-4,
         "adversary_alone": 100,
         "adversary_shares": [1.0, 0.25, 0.25],
@@ -461,6 +463,7 @@ def test_the_cpus_recipe_is_what_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         "drawn_by",
         "drawn_share",
         "drawn_shares",
+        "coarse_by_mel",
         "on_device",
     ):
         del before["recipe"][name]

@@ -68,7 +68,7 @@ def own_flags() -> Iterator[None]:
 
 
 def tokens_of(data: AudioSet, loaded: LoadedModel, cache: Path) -> Tokens:
-    return tokenize(data, loaded.step.codec, SMALL.mel, cache)
+    return tokenize(data, loaded.step.codec, SMALL.mel, [cache])[0]
 
 
 def test_the_pretended_gpu_refuses_what_a_gpu_refuses() -> None:
@@ -148,10 +148,10 @@ def test_a_model_and_its_own_sound(
     with PretendedGpu():
         loaded = load_model(str(model), GPU)
         codec, tokens = loaded.step.codec, tokens_of(data, loaded, tmp_path)
-        train_lm.train_lm([tokens], tokens, codec, SMALL, tmp_path / "lm", recipe, "unknown", GPU)
-        train_lm.train_lm([tokens], tokens, codec, SMALL, tmp_path / "lm", replace(recipe, steps=3), "unknown", GPU)
+        train_lm.train_lm([tokens], [tokens], codec, SMALL, tmp_path / "lm", recipe, "unknown", GPU)
+        train_lm.train_lm([tokens], [tokens], codec, SMALL, tmp_path / "lm", replace(recipe, steps=3), "unknown", GPU)
         own = own_sound.with_own_sound(tokens, loaded, 0.5, tmp_path)
-        train_lm.train_lm([own], own, codec, SMALL, tmp_path / "own", recipe, "unknown", GPU, start=loaded)
+        train_lm.train_lm([own], [own], codec, SMALL, tmp_path / "own", recipe, "unknown", GPU, start=loaded)
     assert (tmp_path / "own" / "model.safetensors").exists()
 
 
@@ -161,7 +161,7 @@ def test_a_fine_stage(data: AudioSet, model: Path, tmp_path: Path, stage: FineCo
     with PretendedGpu():
         loaded = load_model(str(model), GPU)
         tokens = tokens_of(data, loaded, tmp_path)
-        train_fine.train_fine([tokens], tokens, loaded, stage, tmp_path / "fine", recipe, GPU)
+        train_fine.train_fine([tokens], [tokens], loaded, stage, tmp_path / "fine", recipe, GPU)
     assert (tmp_path / "fine" / "model.safetensors").exists()
 
 

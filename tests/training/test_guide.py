@@ -74,7 +74,7 @@ def test_only_a_model_that_heard_such_slices_guides(piano: LoadedModel, tmp_path
     other = replace(config, mel=replace(config.mel, floor=1e-3))
     for start, wanted in ((None, config), (piano, other)):
         with pytest.raises(ValueError, match="a guide is a trained model"):
-            train_lm([], tokens(), codec, wanted, tmp_path, ModelRecipe(guide=1.0), "MIT", start=start)
+            train_lm([], [tokens()], codec, wanted, tmp_path, ModelRecipe(guide=1.0), "MIT", start=start)
 
 
 def test_a_run_learns_them(piano: LoadedModel, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_run_learns_them(piano: LoadedModel, tmp_path: Path) -> None:
 
     def train(weight: float, out: str) -> list[dict[str, float]]:
         recipe = ModelRecipe(steps=50, batch=1, crop_frames=FRAMES, warmup=1, peak_rate=3e-4, guide=weight)
-        train_lm([tokens()], tokens(), codec, config, tmp_path / out, recipe, "MIT", torch.device("cpu"), start=piano)
+        train_lm([tokens()], [tokens()], codec, config, tmp_path / out, recipe, "MIT", torch.device("cpu"), start=piano)
         return [json.loads(line) for line in (tmp_path / out / "log.jsonl").read_text().splitlines()]
 
     told = [line["guided"] for line in train(1.0, "with") if "guided" in line]

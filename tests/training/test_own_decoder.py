@@ -79,8 +79,8 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Tokens]:
     monkeypatch.setattr(train_lm, "CHECK_BATCHES", 1)
     given: list[Tokens] = []
 
-    def recorded(train: list[Tokens], held: Tokens, *others: Any) -> None:
-        given.append(held)
+    def recorded(train: list[Tokens], held: list[Tokens], *others: Any) -> None:
+        given.extend(held)
         train_lm.train_lm(train, held, *others)
 
     monkeypatch.setattr("whispergpt.cli.train.models.train_lm", recorded)

@@ -75,7 +75,7 @@ def test_tokens_and_crops_carry_it(
     codec, mel = model.step.codec, model.step.model.config.mel
 
     def found(ahead: bool) -> Tokens:
-        return tokenize(music(), codec, mel, tmp_path, alteration, ("original",), ahead)
+        return tokenize(music(), codec, mel, [tmp_path], alteration, ("original",), ahead)[0]
 
     tokens = found(True)
     assert tokens.ahead is not None and tokens.ahead.shape == (len(tokens.codes), 2, 12)
@@ -136,7 +136,7 @@ def test_a_run_learns_it_goes_on_and_leaves_the_head_out(tmp_path: Path) -> None
     def train(steps: int, weight: float, out: str) -> list[dict[str, float]]:
         recipe = ModelRecipe(steps=steps, batch=1, crop_frames=60, warmup=1, pitch_ahead=weight)
         codec, config = start.step.plain_codec, start.step.model.config
-        train_lm([tokens], tokens, codec, config, tmp_path / out, recipe, "MIT", torch.device("cpu"), start=start)
+        train_lm([tokens], [tokens], codec, config, tmp_path / out, recipe, "MIT", torch.device("cpu"), start=start)
         return [json.loads(line) for line in (tmp_path / out / "log.jsonl").read_text().splitlines()]
 
     told = [line["pitch_ahead"] for line in train(50, 1.0, "with") if "pitch_ahead" in line]

@@ -95,12 +95,12 @@ def test_a_model_resumes_behind_its_best_weights(folder: Path, tmp_path: Path, m
     monkeypatch.setattr(train_lm, "CHECK_EVERY", 2)
     prepare([folder], tmp_path / "data", heldout=1)
     data, codec, mel = load_prepared([tmp_path / "data"]), Codec(SMALL_CODEC).eval(), HYBRID.mel
-    train, heldout = (tokenize(part, codec, mel, tmp_path / "tokens") for part in (data.train, data.heldout))
+    train, heldout = (tokenize(part, codec, mel, [tmp_path / "tokens"]) for part in (data.train, data.heldout))
     config = replace(HYBRID, fine=FineConfig())
 
     def run(name: str) -> None:
         recipe = train_lm.ModelRecipe(steps=4, batch=2, crop_frames=40, warmup=1)
-        train_lm.train_lm([train], heldout, codec, config, tmp_path / name, recipe, "unknown")
+        train_lm.train_lm(train, heldout, codec, config, tmp_path / name, recipe, "unknown")
 
     run("straight")
     real = TokenCrops.batch

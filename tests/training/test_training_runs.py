@@ -189,7 +189,7 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
     codec, draw = Codec(SMALL_CODEC).eval(), np.random.default_rng(0)
     sounds = [draw.normal(0, 2_000, 24_000).astype(np.int16) for _ in range(5)]
     data = AudioSet([Clip(f"{n}", f"{n}", "g", "train", n, 0, 24_000) for n in range(5)], sounds, [0] * 5)
-    whole = tokenize(data, codec, HYBRID.mel, tmp_path / "whole")
+    (whole,) = tokenize(data, codec, HYBRID.mel, [tmp_path / "whole"])
     monkeypatch.setattr("whispergpt.training.tokens.token_files.FLUSH_EVERY", 2)
     real, encoded = OfflineCodec.encode, []
 
@@ -201,8 +201,8 @@ def test_tokens_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(OfflineCodec, "encode", until_it_is_killed)
     with pytest.raises(KeyboardInterrupt):
-        tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
-    parts = tokenize(data, codec, HYBRID.mel, tmp_path / "parts")
+        tokenize(data, codec, HYBRID.mel, [tmp_path / "parts"])
+    (parts,) = tokenize(data, codec, HYBRID.mel, [tmp_path / "parts"])
     assert encoded.count(24_000) == 3 + 3, "two were noted: the third is done again"
     assert (
         (parts.codes == whole.codes).all()
@@ -247,7 +247,9 @@ def test_transposed_recordings_are_higher_and_shorter(tmp_path: Path) -> None:
     times = np.arange(24_000 * 61) / 24_000
     sound = (8_000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
     data = AudioSet([Clip("a", "", "g", "train", 0, 0, 24_000 * 61)], [sound], [0])
-    plain, higher = (tokenize(data, codec, HYBRID.mel, tmp_path, Alteration(semitones=shift)) for shift in (0.0, 12.0))
+    plain, higher = (
+        tokenize(data, codec, HYBRID.mel, [tmp_path], Alteration(semitones=shift))[0] for shift in (0.0, 12.0)
+    )
     assert plain.spans == [(0, 61 * 75)] and higher.spans == [(0, 2287)]
     assert len(higher.codes) == 2287 and all(mels.shape == (2287, 80) for mels in higher.mels.values())
     bands = [int(np.median(tokens.mels["original"][50:-50].argmax(-1))) for tokens in (plain, higher)]

@@ -62,13 +62,27 @@ class ReconstructionLoss(nn.Module):
         return {"total": total, **terms}
 
 
-def without_phase(terms: dict[str, Tensor]) -> Tensor:
+def without_phase(terms: dict[str, Tensor], mel_weight: float | Tensor = 1.0) -> Tensor:
     """Return the weighted sum of the mel terms, for codes that do not hold the recording's phase.
 
     The compressed magnitudes have no phase either, but their squared error is least for a sound that is too soft
     wherever details cannot be known.
     """
-    return WEIGHTS["mel"] * terms["mel"] + WEIGHTS["loudness"] * terms["loudness"]
+    return mel_weight * WEIGHTS["mel"] * terms["mel"] + WEIGHTS["loudness"] * terms["loudness"]
+
+
+def partly_without_phase(
+    loss_of: ReconstructionLoss, output: Tensor, target: Tensor, count: int, mel_weight: float | Tensor = 1.0
+) -> dict[str, Tensor]:
+    """Return the terms for ``[B, samples]`` each, of which the first ``count`` items are judged by the mel terms alone.
+
+    These have a term of their own, ``coarse``; the others are of the rest. ``total`` is the mean over all items.
+    """
+    if count == 0:
+        return loss_of(output, target, mel_weight)
+    coarse = without_phase(loss_of(output[:count], target[:count], mel_weight), mel_weight)
+    terms = loss_of(output[count:], target[count:], mel_weight)
+    return terms | {"total": terms["total"].lerp(coarse, count / len(output)), "coarse": coarse}
 
 
 def _mel(spectrum: Tensor, bank: Tensor) -> Tensor:

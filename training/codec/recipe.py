@@ -48,7 +48,8 @@ class CodecRecipe:
     ``mel_from``: between these steps the weight of the mel term rises from a tenth to one; at full weight from the
     start it hides the waveform's gradient. ``held``: share of the steps at the peak rate, before it falls.
     ``coarse_share`` of the crops are decoded from the first codebook alone and ``full_share`` from all, the others
-    from a random number of them. ``shares``: see ``Crops``.
+    from a random number of them. ``coarse_by_mel``: crops from one codebook are judged by the mel terms alone, so that
+    their codes need not hold the phase; each step then has the same number of them. ``shares``: see ``Crops``.
 
     ``adversary_alone``: first steps of the last stage, in which only the discriminators learn, since untrained ones
     would teach the decoder noise. ``adversary_shares``: shares of the gradient at the decoder's output of the
@@ -70,8 +71,8 @@ class CodecRecipe:
 
     Raises:
         ValueError: the stages are out of order, settings of the adversary's stage are given without an adversary,
-            the shares of crops exceed 1, or drawn codes are not possible: codes that are not final, crops on the
-            device, or too few.
+            the shares of crops exceed 1, all or none of a step's are to be judged by mel alone, or drawn codes are
+            not possible: codes that are not final, crops on the device, or too few.
     """
 
     steps: int = 40_000
@@ -87,6 +88,7 @@ class CodecRecipe:
     commitment: float = 1.0
     coarse_share: float = 0.25
     full_share: float = 0.5
+    coarse_by_mel: bool = False
     adversary_rate: float = 5e-4
     adversary_alone: int = 100
     adversary_shares: tuple[float, float, float] = (1.0, 0.25, 0.25)
@@ -120,6 +122,15 @@ class CodecRecipe:
             raise ValueError(f"{' and '.join(alone)} belong to a stage against an adversary, and there is none")
 
         self._check_drawn()
+        if self.coarse_by_mel:
+            last = (self.adversary_batch or self.batch) - self.drawn_count
+            stages = {self.batch, last} if self.adversarial_from is not None else {self.batch}
+            for crops in sorted(stages):
+                if not 0 < self.coarse_count(crops) < crops:
+                    raise ValueError(
+                        f"{self.coarse_share:g} of {crops} crops from one codebook are none or all of them, but some "
+                        "are to be judged by mel alone: more --batch, another --coarse-share"
+                    )
 
     def _check_drawn(self) -> None:
         if self.drawn_by is None:
@@ -163,6 +174,10 @@ class CodecRecipe:
     def crops_in(self, step: int) -> int:
         """Return the number of crops in one step."""
         return self.adversary_batch if self.adversary_batch and self.is_adversarial(step) else self.batch
+
+    def coarse_count(self, crops: int) -> int:
+        """Return how many of a step's crops, its first, are from one codebook and judged by the mel terms alone."""
+        return round(self.coarse_share * crops) if self.coarse_by_mel else 0
 
     @property
     def drawn_count(self) -> int:

@@ -13,7 +13,7 @@ from whispergpt.engine.model.codec import Codec
 from whispergpt.training.codec.adversary import Adversary
 from whispergpt.training.codec.balancer import Balancer
 from whispergpt.training.codec.drawn_batch import LEAD_FRAMES, DrawnBatch
-from whispergpt.training.codec.losses import ReconstructionLoss, without_phase
+from whispergpt.training.codec.losses import ReconstructionLoss, partly_without_phase, without_phase
 from whispergpt.training.codec.recipe import DRAWN_SHARES, CodecRecipe, StepKind
 from whispergpt.training.codec.vector_quantization import quantize_for_training
 from whispergpt.training.codec.weight_average import WeightAverage
@@ -88,14 +88,15 @@ class CodecStep:
 
         Args:
             audio: crops ``[B, samples]``.
-            used: number of codebooks that each crop is decoded from, ``[B]``.
+            used: number of codebooks that each crop is decoded from, ``[B]``, as ``draw_codebooks_used`` draws it.
             drawn: further crops of the last stage, with codes of their own.
         """
         self.optimizer.zero_grad(set_to_none=True)
         latents, commitment = self._latents(kind, audio, used)
         with torch.set_grad_enabled(kind.learns):
             made = self._decoded(latents)
-            terms = self.loss_of(made, audio, mel_weight)
+            coarse = self.recipe.coarse_count(len(audio)) if kind.quantized else 0
+            terms = partly_without_phase(self.loss_of, made, audio, coarse, mel_weight)
             heard = (made, audio)
             if drawn is not None:
                 spoken = self._spoken(drawn)
@@ -196,11 +197,15 @@ class CodecStep:
 
     def draw_codebooks_used(self, batch: int) -> Tensor:
         """Draw the number of codebooks for each crop ``[B]`` with the device's own generator (codebook dropout)."""
-        every = self.codec.config.n_codebooks
+        every, recipe = self.codec.config.n_codebooks, self.recipe
         used = torch.randint(2, every + 1, (batch,), device=self.device)
         kind = torch.rand(batch, device=self.device)
-        used = used.masked_fill(kind < self.recipe.coarse_share, 1)
-        return used.masked_fill(kind > 1 - self.recipe.full_share, every)
+        if recipe.coarse_by_mel:
+            used = used.masked_fill(kind > 1 - recipe.full_share / (1 - recipe.coarse_share), every)
+            used[: recipe.coarse_count(batch)] = 1
+            return used
+        used = used.masked_fill(kind < recipe.coarse_share, 1)
+        return used.masked_fill(kind > 1 - recipe.full_share, every)
 
     def _cast(self) -> torch.autocast:
         return products_in(self.autocast, self.device, keep_casts=not self.recipe.on_device)

@@ -58,7 +58,7 @@ NEAREST_WIDTH = 512
 
 def train_fine(
     train: list[Tokens],
-    heldout: Tokens,
+    heldout: list[Tokens],
     loaded: LoadedModel,
     config: FineConfig,
     out: Path,
@@ -87,7 +87,7 @@ def train_fine(
     optimizer = torch.optim.AdamW(_groups(stage, recipe.weight_decay), recipe.peak_rate, (0.9, 0.95))
     described = {"recipe": asdict(recipe), "model": to_dict(model.config), "of": loaded.digest}
     run = Run(out, described, {"fine": stage, "optimizer": optimizer}, boards=boards)
-    crops, check = _crops(train, recipe), _crops([heldout], recipe)
+    crops, check = _crops(train, recipe), _crops(heldout, recipe)
     first, best = run.resume(), run.best("fine_decoded")
 
     means = Means()

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -85,7 +87,7 @@ OWN_RECIPE = ModelRecipe(steps=300, peak_rate=1e-3)
 
 def train_lm(
     train: list[Tokens],
-    heldout: Tokens,
+    heldout: list[Tokens],
     codec: Codec,
     config: ModelConfig,
     out: Path,
@@ -118,7 +120,7 @@ def train_lm(
     task, guide = _other_teachers(config, recipe, start, device)
     parts = {"model": model, **optimizer.parts, **(task.parts if task else {})}
     run = Run(out, _described(train, config, recipe, start), parts, boards=boards)
-    crops, check = _crops(train, config, recipe), _crops([heldout], config, replace(recipe, stall_share=0.0))
+    crops, check = _crops(train, config, recipe), _crops(heldout, config, replace(recipe, stall_share=0.0))
     kept_by = "heldout_original" if recipe.originals else f"heldout_{_heard(train, config)}"
     first, best = run.resume(), run.best(kept_by)
     if first == 0:
@@ -182,7 +184,7 @@ def _begin(
     model: WhisperGPT,
     start: LoadedModel | None,
     train: list[Tokens],
-    heldout: Tokens,
+    heldout: list[Tokens],
     check: Callable[[], dict[str, float]],
 ) -> dict[str, float]:
     """Set the parts that begin at statistics of the training tokens; return the scores before the first step.
@@ -193,7 +195,11 @@ def _begin(
         start_from_frequencies(model.fine, train)
     if model.slice_projection is not None and _slices_are_new(model.config, start):
         start_from_slices(model.slice_projection, train)
-    return check() if start else unigram_score(train[0].codes[:, 0], heldout.codes[:, 0])
+    return check() if start else unigram_score(_coarse(train), _coarse(heldout))
+
+
+def _coarse(sources: list[Tokens]) -> npt.NDArray[np.uint16]:
+    return np.concatenate([source.codes[:, 0] for source in sources])
 
 
 def _described(

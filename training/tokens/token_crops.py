@@ -67,7 +67,7 @@ class TokenCrops:
         self.spans = [(source, *span) for source in sources for span in source.spans]
         self.versions, self.version_odds = list(odds), np.array(list(odds.values())) / sum(odds.values())
         self.join, self.join_share, self.stall_share = join, join_share, stall_share
-        folders = [folder for source in sources for folder in source.folders]
+        folders = [source.folder for source in sources for _ in source.spans]
         self.odds = odds_by_shares([count for _, _, count in self.spans], folders, shares)
 
     def batch(self, step: int, version: str | None = None) -> Batch:

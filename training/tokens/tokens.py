@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -42,18 +42,17 @@ Mels: TypeAlias = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of all clips, one after another, ordered by group (speaker or work).
+    """Tokens of a prepared folder's clips, one after another, ordered by group (speaker or work).
 
     ``codes`` uint16 ``[frames, K]``; ``mels`` float16 ``[frames, n_mels]`` by version; ``spans``: first frame and frame
-    count of each group, whose clips form one long stream; ``folders``: for each span, the number of the prepared folder
-    that the group is from (empty: all are from one); ``ahead``: pitch classes of what follows each frame, float16
-    ``[frames, spans, 12]``, if they are to be foretold.
+    count of each group, whose clips form one long stream; ``folder``: the number of the prepared folder; ``ahead``:
+    pitch classes of what follows each frame, float16 ``[frames, spans, 12]``, if they are to be foretold.
     """
 
     codes: _Codes
     mels: dict[str, Mels]
     spans: list[tuple[int, int]]
-    folders: list[int] = field(default_factory=list)
+    folder: int = 0
     ahead: npt.NDArray[np.float16] | None = None
 
 
@@ -61,18 +60,21 @@ def tokenize(
     data: AudioSet,
     codec: Codec,
     mel: MelConfig,
-    cache: Path,
+    caches: Sequence[Path],
     alteration: Alteration = UNALTERED,
     versions: Sequence[str] = VERSIONS,
     ahead: bool = False,
-) -> Tokens:
-    """Encode every clip of ``data`` once, and compute its slices; later runs map both from ``cache``, or go on with it.
+) -> list[Tokens]:
+    """Encode every clip of ``data`` once, and compute its slices; later runs map both from ``caches``, or go on there.
 
-    Codes are kept apart from slices, and each version's slices from the others': another spectrogram or another
-    decoder costs no encoding.
+    Each prepared folder has tokens of its own, so that more folders cost nothing for those before. Codes are kept
+    apart from slices, and each version's slices from the others': another spectrogram or another decoder costs no
+    encoding.
 
     Args:
-        alteration: the change made to every clip first; clips that it does not change are left out.
+        caches: where to keep the tokens of each prepared folder.
+        alteration: the change made to every clip first; clips that it does not change are left out, and folders
+            without any other.
         versions: those of ``VERSIONS`` that slices are needed of.
         ahead: find the pitch classes of what follows each frame too.
 
@@ -85,27 +87,30 @@ def tokenize(
         limit = alteration.highest_hz
         why = "there are no recordings" if limit is None else f"no recording reaches above {limit:g} Hz"
         raise ValueError(f"{why}, so there is nothing to encode")
-    source = _Source(data, clips, OfflineCodec(codec), alteration)
-    codes = source.codes(cache)
-    spans: list[tuple[int, int]] = []
-    folders: list[int] = []
-    position = 0
-    placed = zip(clips, source.lengths, strict=True)
-    for (folder, _), group in groupby(placed, key=lambda one: (data.folder_of[one[0].shard], one[0].group)):
-        count = sum(frames for _, frames in group)
-        spans.append((position, count))
-        folders.append(folder)
-        position += count
-    slices = {version: source.slices(version, codes, mel, cache) for version in versions}
-    return Tokens(codes, slices, spans, folders, source.pitch_ahead(cache) if ahead else None)
+    found: list[Tokens] = []
+    for folder, own in groupby(clips, key=lambda c: data.folder_of[c.shard]):
+        source, cache = _Source(data, list(own), OfflineCodec(codec), alteration), caches[folder]
+        codes = source.codes(cache)
+        slices = {version: source.slices(version, codes, mel, cache) for version in versions}
+        found.append(Tokens(codes, slices, source.spans(), folder, source.pitch_ahead(cache) if ahead else None))
+    return found
 
 
 class _Source:
-    """Clips to be encoded, in the order of their tokens."""
+    """Clips of one folder to be encoded, in the order of their tokens."""
 
     def __init__(self, data: AudioSet, clips: list[Clip], codec: OfflineCodec, alteration: Alteration) -> None:
         self._data, self._clips, self._codec, self._alteration = data, clips, codec, alteration
         self.lengths = [sum(alteration.frames(samples) for _, samples in _parts(clip)) for clip in clips]
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the first frame and the frame count of each group."""
+        spans, position = list[tuple[int, int]](), 0
+        for _, group in groupby(zip(self._clips, self.lengths, strict=True), key=lambda one: one[0].group):
+            count = sum(frames for _, frames in group)
+            spans.append((position, count))
+            position += count
+        return spans
 
     def codes(self, cache: Path) -> _Codes:
         """Return the codes ``[frames, K]`` of all clips, from ``cache`` or encoded."""
