@@ -18,12 +18,15 @@ from whispergpt.cli.train.options import (
     SliceOptions,
     Steps,
 )
-from whispergpt.engine.checkpoints.checkpoint import find_model, load_codec, load_model
-from whispergpt.engine.config import PRESETS, FineConfig, FineKind
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, find_model, load_codec, load_model
+from whispergpt.engine.config import PRESETS, FineConfig, FineKind, ModelConfig
+from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.rotary import PERIOD
+from whispergpt.training.lm.other_codes import config_on, on_codec
 from whispergpt.training.lm.own_sound import with_own_sound
 from whispergpt.training.lm.train_fine import NEAREST_RECIPE, NEAREST_WIDTH, FineRecipe, train_fine
 from whispergpt.training.lm.train_lm import OWN_RECIPE, ModelRecipe, train_lm
+from whispergpt.training.tokens.code_pairs import code_pairs
 from whispergpt.training.tokens.tokens import VERSIONS
 
 DEFAULT_PRESET = "hybrid"
@@ -34,11 +37,15 @@ def lm(
     options: ModelOptions,
     slices: SliceOptions,
     codec: Annotated[
-        str | None, typer.Option(help="Folder of a trained codec's run, or a model whose codec it shall be.")
+        str | None,
+        typer.Option(
+            help="Folder of a trained codec's run, or a model whose codec it shall be. With --start-from, that model "
+            "goes on with this codec: each coarse code begins as those that the same frames had before."
+        ),
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help=f"Instead of --codec: a model to go on with, on its own codec. {MODEL_HELP}."),
+        typer.Option(help=f"A model to go on with, on its own codec unless --codec is given. {MODEL_HELP}."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}. Default: {DEFAULT_PRESET}.")] = None,
     fine: Annotated[bool, typer.Option(help="Train a fine stage too, which predicts the finer codes.")] = True,
@@ -59,24 +66,24 @@ def lm(
         check_finite(pitch_ahead=pitch_ahead)
         if preset not in (None, *PRESETS):
             raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-        if (codec is None) == (start_from is None):
+        if codec is None and start_from is None:
             raise ValueError("give --codec for a new model, or --start-from for one to go on with")
         if start_from is not None and (preset is not None or not fine):
             raise ValueError("a model to go on with has its sizes and its fine stage: leave out --preset and --no-fine")
         device, products = options.pick()
         start = None if start_from is None else load_model(start_from, device)
-        if start is not None:
-            trained, config, base = start.step.plain_codec, start.step.model.config, OWN_RECIPE
-        else:
-            trained, base = load_codec(find_model(str(codec))).to(device), ModelRecipe()
-            sizes = trained.config
-            stage = FineConfig(n_codebooks=sizes.n_codebooks, dimension=sizes.dimension) if fine else None
-            config = replace(PRESETS[preset or DEFAULT_PRESET], fine=stage)
+        other = None if codec is None else load_codec(find_model(codec)).to(device)
+        config = _sizes(start, other, preset, fine)
         config = replace(config, mel=slices.of(config))
-        heard = trained if start is None else start.step.codec
-        train, held = options.load_tokens(heard, config.mel, ("original",) if originals else VERSIONS, pitch_ahead > 0)
+        heard, trained = (start.step.codec, start.step.plain_codec) if start and not other else (other, other)
+        assert heard is not None and trained is not None  # one of both is given
+        audio, versions = options.load_audio(), ("original",) if originals else VERSIONS
+        train, held = options.load_tokens(heard, config.mel, versions, pitch_ahead > 0, audio)
+        if start is not None and other is not None:
+            pairs = code_pairs(audio.train, other, start.step.plain_codec, options.cache)
+            start = on_codec(start, other, pairs, train)
         recipe = replace(
-            base,
+            OWN_RECIPE if start else ModelRecipe(),
             steps=steps,
             batch=batch,
             originals=originals,
@@ -87,6 +94,19 @@ def lm(
         licence = licence or (start.licence if start else "unknown")
         boards = options.tensorboard
         train_lm(train, held, trained, config, options.out, recipe, licence, device, products, start, boards)
+
+
+def _sizes(start: LoadedModel | None, codec: Codec | None, preset: str | None, fine: bool) -> ModelConfig:
+    """Return the configuration of a model to go on with, or of a new one, for the codes of ``codec`` if it is given.
+
+    Raises:
+        ValueError: the model to go on with has these codes already.
+    """
+    if start is not None:
+        return start.step.model.config if codec is None else config_on(start, codec)
+    assert codec is not None
+    stage = FineConfig(n_codebooks=codec.config.n_codebooks, dimension=codec.config.dimension) if fine else None
+    return replace(PRESETS[preset or DEFAULT_PRESET], fine=stage)
 
 
 @expand_options

@@ -151,20 +151,26 @@ class ModelOptions(RunOptions):
             )
 
     def load_tokens(
-        self, codec: Codec, mel: MelConfig, versions: Sequence[str] = VERSIONS, ahead: bool = False
+        self,
+        codec: Codec,
+        mel: MelConfig,
+        versions: Sequence[str] = VERSIONS,
+        ahead: bool = False,
+        audio: AudioSet | None = None,
     ) -> tuple[list[Tokens], list[Tokens]]:
         """Return the tokens to learn from, the recordings before their altered copies, and those to check with.
 
         Args:
             versions: those of ``VERSIONS`` that slices are needed of.
             ahead: with the pitch classes of what follows, to learn from.
+            audio: what ``load_audio`` returned, if it was called already.
 
         Raises:
             MissingError: those are wanted, and librosa is not installed.
         """
         if ahead:
             need("librosa", "Foretelling pitch classes")
-        audio = self.load_audio()
+        audio = audio or self.load_audio()
         alterations = [
             UNALTERED,
             *(Alteration(semitones=shift) for shift in _numbers(self.transpose)),

@@ -27,7 +27,10 @@ def prepare(
     ] = "auto",
     heldout: Annotated[
         int | None,
-        typer.Option(help="Groups never trained on, chosen by a hash of their names. Default: 6 in 100, at least one."),
+        typer.Option(
+            help="Groups never trained on, chosen by a hash of their names. Default: 6 in 100, at least one. 0: for "
+            "more recordings beside a folder that holds some out."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Files decoded at a time. Default: one a core, eight at most.")

@@ -190,7 +190,7 @@ def test_a_model_goes_on_with_other_slices(
             assert float((weight - first[name]).abs().max()) < 0.01, "a step from where it was"
     assert longer.licence == plain.licence
     for wrong, why in (
-        (("--codec", model), "give --codec for a new model, or --start-from"),
+        (("--codec", model), "has the codes of this codec already: leave out --codec"),
         (("--preset", "gpt-s"), "leave out --preset"),
         (("--mel-window", 1000), "must be 1024, 2048 or 4096"),
         (("--mel-high", 13000), "must be from 1000 to 12000 Hz"),

@@ -66,7 +66,7 @@ def test_names_of_any_bytes_are_read(tmp_path: Path) -> None:
         (3, 1, (), "24.0 s of audio is too little"),
         (1, 9, (), "one group, voices/s0"),
         (4, 2, ("--heldout", "4"), "no group is left to train on"),
-        (4, 2, ("--heldout", "0"), "--heldout must be at least 1"),
+        (4, 2, ("--heldout", "-1"), "--heldout must be at least 0"),
         (4, 2, ("--workers", "0"), "--workers"),
         (4, 2, ("--group-by", "mood"), "--group-by"),
         (0, 0, (), "is not a folder with audio in it"),

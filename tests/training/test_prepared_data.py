@@ -80,7 +80,7 @@ def damage(out: Path, what: str) -> None:
         ("format", "not a manifest that"),
         ("rate", "16000 Hz"),
         ("outside", "is damaged: it calls shard 0"),
-        ("one side", "has none of one kind"),
+        ("one side", "nothing of the data is held out"),
         ("json", "is damaged"),
     ],
 )
@@ -124,3 +124,20 @@ def test_two_folders_may_not_disagree_on_who_is_held_out(tmp_path: Path) -> None
     assert len(both.clips) == 16 and both.seconds == 128
     for clip in both.clips:
         assert np.abs(both.samples(clip)).max() > 0.1
+
+
+def test_more_recordings_of_the_same_speakers_are_prepared_without_holding_any_out(tmp_path: Path) -> None:
+    voices = speakers(tmp_path / "voices")
+    held = prepare([voices], tmp_path / "data", heldout=1).manifest.heldout.groups[0]
+    others = sorted(path for path in voices.iterdir() if f"voices/{path.name}" != held)
+    more = tmp_path / "more" / "voices"
+    for path in others:
+        write(more / path.name / "later.wav", 31.0)
+    assert prepare([more], tmp_path / "later", heldout=0).manifest.heldout.groups == []
+    both = load_prepared([tmp_path / "data", tmp_path / "later"])
+    assert {clip.group for clip in both.heldout.clips} == {held}
+    assert {f"voices/{path.name}" for path in others} == {clip.group for clip in both.train.clips}
+    with pytest.raises(ValueError, match="nothing of the data is held out.*give a folder beside that holds some out"):
+        load_prepared([tmp_path / "later"])
+    write(tmp_path / "one" / "voices" / others[0].name / "alone.wav", 61.0)
+    assert len(prepare([tmp_path / "one" / "voices"], tmp_path / "alone", heldout=0).manifest.clips) == 1

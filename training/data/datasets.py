@@ -108,8 +108,12 @@ def _check_apart(clips: list[Clip]) -> None:
     """Raise ManifestError where a group or a file is on both sides, or a side is empty."""
     held = [clip for clip in clips if clip.split == "heldout"]
     train = [clip for clip in clips if clip.split == "train"]
-    if not held or not train:
-        raise ManifestError("the data needs clips to train on and clips held out, and has none of one kind")
+    if not train:
+        raise ManifestError("the data has nothing to train on: all of it is held out")
+    if not held:
+        raise ManifestError(
+            "nothing of the data is held out, and training is judged by that: give a folder beside that holds some out"
+        )
     groups, files = {clip.group for clip in held}, {clip.sha256 for clip in held}
     shared = next((clip for clip in train if clip.group in groups or clip.sha256 in files), None)
     if shared:

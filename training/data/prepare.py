@@ -81,16 +81,16 @@ def prepare(
     """Decode all audio under ``folders`` into ``out``, going on where an earlier call stopped.
 
     Args:
-        heldout: number of groups that are never trained on; None holds out 6 %, at least one. MAESTRO's own split
-            takes precedence.
+        heldout: number of groups that are never trained on; None holds out 6 %, at least one. 0 is for more
+            recordings beside a folder that holds some out. MAESTRO's own split takes precedence.
         workers: threads that decode, each with a file in memory; None takes one for each core, eight at most.
 
     Raises:
         ValueError: the folders have too little audio or too few groups, ``out`` is another preparation's, the
             sources have changed since it was finished, or the disk is full. Files prepared so far are kept.
     """
-    if heldout is not None and heldout < 1:
-        raise ValueError(f"--heldout must be at least 1, not {heldout}: training is judged by what is held out")
+    if heldout is not None and heldout < 0:
+        raise ValueError(f"--heldout must be at least 0, not {heldout}")
     layouts, jobs = _survey(folders, group_by)
     header = Header(
         VERSION,
@@ -163,7 +163,7 @@ def _sides(sources: list[Source], asked: int | None) -> dict[str, Split]:
     sides: dict[str, Split] = {group: "heldout" if group in held else "train" for group in own.keys() | others}
     if own and len(set(sides.values())) < 2:
         raise ValueError("MAESTRO's own split needs works to train on and works held out, and one of them is missing")
-    if len(sides) < 2:
+    if len(sides) < 2 and asked != 0:
         only = "".join(f", {group}" for group in sides)
         raise ValueError(
             f"all audio is of one group{only}, and one must be held out: give a folder with a folder for each speaker "
