@@ -11,9 +11,17 @@ import typer
 from whispergpt.cli.arguments import check_finite, require_matplotlib, told_in_one_line
 from whispergpt.cli.options import MODEL_HELP
 from whispergpt.cli.train.options import FineTemperature
-from whispergpt.engine.checkpoints.checkpoint import LoadedModel, find_model, load_model, load_spoken_codec, save_model
+from whispergpt.engine.checkpoints.checkpoint import (
+    LoadedModel,
+    find_model,
+    load_codec,
+    load_model,
+    load_spoken_codec,
+    save_codec,
+    save_model,
+)
 from whispergpt.training.install import install_model
-from whispergpt.training.lm.mean import mean_of
+from whispergpt.training.lm.mean import mean_of, mean_of_codecs
 from whispergpt.training.lm.own_decoder import with_decoder
 from whispergpt.training.push import push_model
 from whispergpt.training.study.curves import draw_curves, read_curve
@@ -42,10 +50,20 @@ def mean(
     second: Annotated[str, typer.Argument(help="Another, of the same sizes, codes and licence.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model that is written.")],
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of the second's weights in the mean.")] = 0.5,
+    codec: Annotated[
+        bool, typer.Option("--codec", help="Of the codecs alone: of two models, or of runs of `train codec`.")
+    ] = False,
 ) -> None:
     """Write a model whose weights are the mean of two models', from runs that began with the same weights."""
     with told_in_one_line():
         check_finite(share=share)
+        if codec:
+            if (out / "model.safetensors").exists():
+                raise ValueError(f"{out} has a model in it: choose another folder with -o")
+            averaged = mean_of_codecs(load_codec(find_model(first)), load_codec(find_model(second)), share)
+            out.mkdir(parents=True, exist_ok=True)
+            save_codec(averaged, out)
+            return
         cpu = torch.device("cpu")
         _save(mean_of(load_model(first, cpu), load_model(second, cpu), share), out)
 

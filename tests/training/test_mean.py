@@ -10,8 +10,8 @@ import torch
 
 from tests.support.corpus import one_line, run_main
 from tests.support.random_model import random_model, saved
-from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_model
-from whispergpt.engine.config import FineConfig, SamplingDefaults
+from whispergpt.engine.checkpoints.checkpoint import LoadedModel, load_codec, load_model, save_codec
+from whispergpt.engine.config import SMALL_CODEC, FineConfig, SamplingDefaults
 from whispergpt.engine.model.codec import Codec
 from whispergpt.engine.model.frame_step import FrameStep
 from whispergpt.training.lm.own_decoder import with_decoder
@@ -53,6 +53,29 @@ def test_a_mean_lies_between_two_models(tmp_path: Path) -> None:
     assert any(name.startswith("decoder.") for name in ours)
     lent = (tmp_path / "mean/codec.safetensors").read_bytes()
     assert lent == (tmp_path / "first/codec.safetensors").read_bytes()
+
+
+def test_a_mean_of_codecs_lies_between_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a model's codec and a run's, say; a folder with a model in it is not written to."""
+    first, other = a_model(3, DRAWN), random_model(4, None).step.plain_codec
+    with torch.no_grad():
+        other.quantizer.codebooks[0].embed.normal_()
+    saved(first, tmp_path / "first")
+    save_codec(other, tmp_path / "run")
+    mean = ("train", "mean", tmp_path / "first", tmp_path / "run", "--codec", "--share", 0.25, "-o")
+    assert run_main(*mean, tmp_path / "new" / "mean") == 0
+    ours, theirs = first.step.plain_codec.state_dict(), other.state_dict()
+    made = load_codec(tmp_path / "new" / "mean")
+    for name, weight in made.state_dict().items():
+        if name.startswith(("encoder.", "decoder.")) or name.endswith(".embed"):
+            torch.testing.assert_close(weight, ours[name].lerp(theirs[name], 0.25), rtol=2e-3, atol=2e-3)
+    before = (tmp_path / "first" / "config.json").read_bytes()
+    assert run_main(*mean, tmp_path / "first") == 2
+    assert "has a model in it: choose another folder with -o" in one_line(capsys)
+    assert (tmp_path / "first" / "config.json").read_bytes() == before
+    save_codec(Codec(replace(SMALL_CODEC, n_codebooks=4)), tmp_path / "run")
+    assert run_main(*mean, tmp_path / "none") == 2
+    assert "do not have the same sizes" in one_line(capsys)
 
 
 @pytest.mark.parametrize("what", ["codes", "sizes", "licence"])

@@ -9,6 +9,8 @@ stream.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +48,7 @@ class Guide:
         near = F.log_softmax(self._near(codes, batch.mels).float(), dim=-1)
         guided = far + self._weight * (far - near)
         likeliest = far.amax(dim=-1, keepdim=True)
-        return guided.masked_fill(far < likeliest + torch.tensor(LEAST).log(), -torch.inf).softmax(dim=-1)
+        return guided.masked_fill(far < likeliest + math.log(LEAST), -torch.inf).softmax(dim=-1)
 
     def _near(self, codes: Tensor, mels: Tensor) -> Tensor:
         """Return the logits ``[B, T, 1024]`` of the same model that has heard the last frames alone.
