@@ -64,12 +64,7 @@ def lm(
     """Train a model on a codec's coarse codes and write a model folder that can be served."""
     with told_in_one_line():
         check_finite(pitch_ahead=pitch_ahead)
-        if preset not in (None, *PRESETS):
-            raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-        if codec is None and start_from is None:
-            raise ValueError("give --codec for a new model, or --start-from for one to go on with")
-        if start_from is not None and (preset is not None or not fine):
-            raise ValueError("a model to go on with has its sizes and its fine stage: leave out --preset and --no-fine")
+        _check_begun(codec, start_from, preset, fine)
         device, products = options.pick()
         start = None if start_from is None else load_model(start_from, device)
         other = None if codec is None else load_codec(find_model(codec)).to(device)
@@ -94,6 +89,20 @@ def lm(
         licence = licence or (start.licence if start else "unknown")
         boards = options.tensorboard
         train_lm(train, held, trained, config, options.out, recipe, licence, device, products, start, boards)
+
+
+def _check_begun(codec: str | None, start_from: str | None, preset: str | None, fine: bool) -> None:
+    """Check that a model can begin with these options.
+
+    Raises:
+        ValueError: it cannot; the message says which to give or to leave out.
+    """
+    if preset not in (None, *PRESETS):
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    if codec is None and start_from is None:
+        raise ValueError("give --codec for a new model, or --start-from for one to go on with")
+    if start_from is not None and (preset is not None or not fine):
+        raise ValueError("a model to go on with has its sizes and its fine stage: leave out --preset and --no-fine")
 
 
 def _sizes(start: LoadedModel | None, codec: Codec | None, preset: str | None, fine: bool) -> ModelConfig:
