@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+import torch
 import typer
 
 from whispergpt.cli.arguments import check_finite, told_in_one_line
@@ -76,6 +77,7 @@ def lm(
         train, held = options.load_tokens(heard, config.mel, versions, pitch_ahead > 0, audio)
         if start is not None and other is not None:
             pairs = code_pairs(audio.train, other, start.step.plain_codec, options.cache)
+            torch.manual_seed(options.seed)  # a new fine stage is random
             start = on_codec(start, other, pairs, train)
         recipe = replace(
             OWN_RECIPE if start else ModelRecipe(),

@@ -115,6 +115,9 @@ def test_one_command_goes_on_with_another_codec(
     made = load_model(str(tmp_path / "run"), CPU)
     assert codec_digest(load_codec(tmp_path / "run")) == codec_digest(renamed[0])
     assert made.step.model.decoder is None and made.step.model.config.fine == FineConfig(32, kind="nearest")
+    assert run_main(*run[:-1], tmp_path / "again", "--codec", tmp_path / "codec", "--steps", 1) == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again")]
+    assert weights[0] == weights[1], "the seed decides the new fine stage too"
     assert run_main(*run, "--codec", tmp_path / "codec", "--steps", 2) == 0, "it resumes"
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "heldout_decoded" in line] == [0, 1, 2]
